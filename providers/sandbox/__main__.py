@@ -1,0 +1,14 @@
+"""``python -m providers.sandbox [--port N]``: the page on that port, providers on the next."""
+
+from __future__ import annotations
+
+import argparse
+
+from providers.sandbox import run
+
+DEFAULT_PORT = 8700
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m providers.sandbox", description=__doc__)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the page; 0: free ones")
+    run(parser.parse_args().port)

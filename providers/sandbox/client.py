@@ -1,0 +1,118 @@
+"""The sandbox from another process, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlencode
+
+CALL_TIMEOUT_S = 10.0
+
+
+class SandboxError(Exception):
+    """The sandbox refused the call; the message is its own."""
+
+
+class SandboxClient:
+    """The control API; see `providers.sandbox.control` for the shapes.
+
+    Args:
+        page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port``.
+    """
+
+    def __init__(self, page_url: str) -> None:
+        self.page_url = page_url.rstrip("/")
+        # Not the default opener: that one would ask the environment for a proxy.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def state(self) -> dict[str, Any]:
+        """Return providers, fault names and accounts."""
+        return self._call("GET", "/control/state")
+
+    def urls(self) -> dict[str, str]:
+        """Return provider to address."""
+        return {name: each["url"] for name, each in self.state()["providers"].items()}
+
+    def account(self, account: str) -> dict[str, Any]:
+        """Return one account as it is now.
+
+        Raises:
+            LookupError: There is none of that id.
+        """
+        for each in self.state()["accounts"]:
+            if each["id"] == account:
+                found: dict[str, Any] = each
+                return found
+        raise LookupError(account)
+
+    def add_account(self, provider: str, **options: str) -> dict[str, Any]:
+        """Make up a person; options are ``source``, ``kind`` and ``user_id``."""
+        return self._call("POST", "/control/accounts", {"provider": provider, **options})
+
+    def begin_login(self, account: str) -> dict[str, Any]:
+        """Do the first step: ``{"checkpoint", "context", "user_id", …}``; sends the code."""
+        return self._call("POST", "/control/logins", {"account": account})
+
+    def current_code(self, account: str) -> str:
+        """Return the code the person would type now."""
+        return str(self._call("POST", "/control/codes", {"account": account})["code"])
+
+    def wrong_code(self, account: str) -> str:
+        """Return a code that is wrong and stays so."""
+        asked = {"account": account, "wrong": True}
+        return str(self._call("POST", "/control/codes", asked)["code"])
+
+    def expired_code(self, account: str) -> str:
+        """Return the current code after letting it expire."""
+        asked = {"account": account, "expire": True}
+        return str(self._call("POST", "/control/codes", asked)["code"])
+
+    def set_faults(self, account: str, **faults: object) -> dict[str, Any]:
+        """Replace what goes wrong with an account; without faults everything is well."""
+        return self._call("POST", "/control/faults", {"account": account, "faults": faults})
+
+    def sends(self, account: str | None = None, *, code: str | None = None) -> list[dict[str, Any]]:
+        """Return the requests that carried a code, in order of arrival."""
+        return self._sends(account=account, code=code)
+
+    def received(
+        self, account: str, count: int = 1, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> list[dict[str, Any]]:
+        """Wait until so many requests with a code have arrived for an account, in all.
+
+        Raises:
+            TimeoutError: Fewer arrived in time.
+        """
+        sends = self._sends(account=account, at_least=count, wait_s=timeout_s)
+        if len(sends) < count:
+            msg = f"{len(sends)} of {count} code requests arrived within {timeout_s} s"
+            raise TimeoutError(msg)
+        return sends
+
+    def _sends(self, **query: object) -> list[dict[str, Any]]:
+        asked = {name: value for name, value in query.items() if value is not None}
+        wait_s = float(str(asked.get("wait_s", 0)))
+        sends: list[dict[str, Any]] = self._call(
+            "GET", f"/control/sends?{urlencode(asked)}", wait_s=wait_s
+        )["sends"]
+        return sends
+
+    def _call(
+        self, method: str, path: str, body: object = None, *, wait_s: float = 0.0
+    ) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310  the address is the sandbox's
+            self.page_url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with self._opener.open(request, timeout=CALL_TIMEOUT_S + wait_s) as reply:
+                answer: dict[str, Any] = json.load(reply)
+                return answer
+        except urllib.error.HTTPError as error:
+            with error:
+                refusal = error.read().decode("utf-8", "replace")
+        raise SandboxError(refusal)

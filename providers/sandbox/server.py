@@ -1,0 +1,263 @@
+"""The sandbox: simulated providers on loopback ports, with a page that shows the codes.
+
+One port per provider, as in life one host; one more for the page and the control API. Every
+request that carries a code is counted when its body has arrived, also when no answer ever
+leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from providers.sandbox import control
+from providers.sandbox.doors import Door, harm
+from providers.sandbox.world import CODE_TTL_S, Account, Faults, Send, World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from providers.sandbox.simulator import Login, Simulator
+    from providers.sandbox.world import Source
+
+HOST = "127.0.0.1"
+MODULES = ("linkedin", "instagram", "twitter", "messenger")
+"""Sibling files that may hold a ``SIMULATOR``; their order is that of the ports."""
+
+BODY_BYTES_MAX = 1024 * 1024
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Sandbox:
+    """The simulated providers.
+
+    Args:
+        now: Seconds since the epoch; tests hand in their own clock.
+        code_ttl_s: Life of a delivered code, in seconds.
+        port: Of the page; the providers follow on the next ones. 0 takes free ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = time.time,
+        code_ttl_s: float = CODE_TTL_S,
+        port: int = 0,
+    ) -> None:
+        self.world = World(now=now, code_ttl_s=code_ttl_s)
+        self.simulators: dict[str, Simulator] = {}
+        self.doors: dict[str, Door] = {}
+        self.urls: dict[str, str] = {}
+        self.page_url = ""
+        self._port = port
+        self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
+        self._answers: set[asyncio.Task[web.StreamResponse]] = set()
+        for module in MODULES:
+            if importlib.util.find_spec(f"providers.sandbox.{module}") is not None:
+                simulator = importlib.import_module(f"providers.sandbox.{module}").SIMULATOR
+                self.simulators[simulator.provider] = simulator(self.world)
+
+    # Running it
+
+    async def start(self) -> None:
+        """Listen. Afterwards `urls` and `page_url` say where.
+
+        Raises:
+            OSError: A port is taken; nothing is left listening.
+        """
+        try:
+            self.page_url = await self._listen(control.application(self), Door(), self._port)
+            for number, (name, simulator) in enumerate(self.simulators.items(), start=1):
+                application = web.Application(
+                    middlewares=[self._middleware(simulator)], client_max_size=BODY_BYTES_MAX
+                )
+                application.add_routes(simulator.routes())
+                self.doors[name] = Door()
+                port = self._port and self._port + number
+                self.urls[name] = await self._listen(application, self.doors[name], port)
+        except OSError:
+            await self.stop()
+            raise
+
+    async def _listen(self, application: web.Application, door: Door, port: int) -> str:
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(door.watch(runner.server), HOST, port)
+        self._servers.append(server)
+        return f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Stop listening and drop every exchange. May be called twice."""
+        for server in self._servers:
+            server.close()
+        for answer in self._answers:
+            answer.cancel()
+        await asyncio.gather(*self._answers, return_exceptions=True)
+        for runner in self._runners:
+            await runner.cleanup()
+        self._servers.clear()
+        self._runners.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # People and their logins
+
+    def add_account(
+        self,
+        provider: str,
+        *,
+        source: Source = "EMAIL",
+        kind: str = "plain",
+        user_id: str | None = None,
+    ) -> Account:
+        """Make up a person with an account.
+
+        Args:
+            provider: ``LINKEDIN`` ….
+            source: Where the person's code comes from.
+            kind: What the provider says after the right code; ``plain`` is success.
+            user_id: The provider's id, to give two accounts the same; a fresh one by default.
+
+        Raises:
+            ValueError: The provider has no such source or kind, or is not simulated.
+        """
+        simulator = self._simulator(provider)
+        for what, value, known in (
+            ("source", source, simulator.sources),
+            ("kind", kind, simulator.kinds),
+        ):
+            if value not in known:
+                msg = f"{provider} has no {what} {value!r}; there are {', '.join(sorted(known))}"
+                raise ValueError(msg)
+        return self.world.add_account(provider, source=source, kind=kind, user_id=user_id)
+
+    def begin_login(self, account: Account) -> Login:
+        """Do the first step of a login; the code is delivered by it."""
+        return self._simulator(account.provider).begin_login(account)
+
+    def set_faults(self, account: Account, **faults: object) -> None:
+        """Replace what goes wrong with an account's requests; no arguments: nothing does.
+
+        Raises:
+            ValueError: No such fault (`providers.sandbox.world.Faults`) or kind.
+        """
+        kinds = self._simulator(account.provider).kinds
+        account.set_faults(Faults.of(faults, kinds=kinds))
+
+    def hold(self, account: Account) -> None:
+        """Let the account's next code requests wait, received but not evaluated."""
+        self.set_faults(account, hold=True)
+
+    def release(self, account: Account) -> None:
+        """Let those who are held go on, and hold no others."""
+        self.set_faults(account)
+
+    def _simulator(self, provider: str) -> Simulator:
+        if provider not in self.simulators:
+            msg = f"{provider!r} is not simulated; there are {', '.join(self.simulators)}"
+            raise ValueError(msg)
+        return self.simulators[provider]
+
+    # What tests ask
+
+    async def received(self, account: Account, count: int = 1) -> None:
+        """Wait until so many requests with a code have arrived for an account, in all."""
+        await account.received(count)
+
+    async def connected(self, provider: str, count: int = 1) -> None:
+        """Wait until so many connections were accepted, in all, with or without a byte."""
+        await self.doors[provider].connected(count)
+
+    @property
+    def sends(self) -> list[Send]:
+        """Every request that carried a code, in order of arrival."""
+        return self.world.sends
+
+    def sends_for(self, account: Account) -> list[Send]:
+        """Those of one account."""
+        return account.sends
+
+    def count(self, code: str) -> int:
+        """How many requests carried that code, at all providers."""
+        return self.world.count(code)
+
+    # Answering
+
+    def _middleware(self, simulator: Simulator) -> Callable[..., Awaitable[web.StreamResponse]]:
+        @web.middleware
+        async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            seen = simulator.look(request, await request.read())
+            if seen is None:
+                return await handler(request)
+            if seen.account is None:
+                self.world.note_send(simulator.provider, "", seen.code)
+                return await handler(request)
+            if seen.code is None:
+                return await self._follow_up(request, handler, seen.account)
+            seen.account.note_send(seen.code)
+            with seen.account.exchange():
+                return await self._detached(self._answer(request, handler, seen.account))
+
+        return answer
+
+    async def _detached(
+        self, answering: Coroutine[None, None, web.StreamResponse]
+    ) -> web.StreamResponse:
+        """Wait for the answer: a client that hangs up ends the exchange, not the work on it."""
+        work = asyncio.create_task(answering)
+        self._answers.add(work)
+        work.add_done_callback(self._answers.discard)
+        return await asyncio.shield(work)
+
+    async def _follow_up(
+        self, request: web.Request, handler: _Handler, account: Account
+    ) -> web.StreamResponse:
+        if account.failed_followups < account.faults.fail_followups:
+            account.failed_followups += 1
+            return web.Response(status=503)
+        return await handler(request)
+
+    async def _answer(
+        self, request: web.Request, handler: _Handler, account: Account
+    ) -> web.StreamResponse:
+        await account.held()
+        faults = account.faults
+        await asyncio.sleep(faults.slow)
+        if faults.hang:
+            await asyncio.Event().wait()
+        if faults.status:
+            return web.Response(status=faults.status)
+        if faults.redirect307:
+            return web.Response(status=307, headers={"Location": request.path_qs})
+        response = await handler(request)
+        assert isinstance(response, web.Response), "handlers answer plainly"
+        return await harm(request, response, faults)
+
+
+async def serve(port: int, *, announce: Callable[[Mapping[str, str]], None]) -> None:
+    """Run a sandbox until cancelled.
+
+    Args:
+        port: Of the page; the providers follow on the next ones. 0 takes free ones.
+        announce: Called once with name to address, ``page`` first, when all of them listen.
+    """
+    async with Sandbox(port=port) as sandbox:
+        announce({"page": sandbox.page_url, **sandbox.urls})
+        await asyncio.Event().wait()

@@ -1,0 +1,81 @@
+"""What a simulated provider is to the sandbox.
+
+A sibling file (``linkedin.py`` …) subclasses `Simulator` and names the class ``SIMULATOR``;
+the sandbox finds it there and gives it a port, an inbox page and faults.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp import web
+
+    from providers.sandbox.world import Account, Source, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A login whose first step is done: what a login service would open an intent with.
+
+    Attributes:
+        checkpoint: ``{"type": …, "source": …}``.
+        context: Fits the adapter's context model.
+        user_id: The provider's id of the account.
+    """
+
+    account: str
+    provider: str
+    checkpoint: dict[str, str]
+    context: dict[str, object] = field(repr=False)
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Whose request it is and the code in it.
+
+    Attributes:
+        account: ``None`` when the code belongs to no challenge there is.
+        code: ``None`` for a follow-up.
+    """
+
+    account: Account | None
+    code: str | None = field(default=None, repr=False)
+
+
+class Simulator(abc.ABC):
+    """One provider's wire behaviour over the shared world.
+
+    Attributes:
+        provider: As in the contract, ``LINKEDIN`` ….
+        kinds: What the provider may say after the right code; ``plain`` is success.
+        sources: Where codes of this provider come from.
+    """
+
+    provider: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+    sources: ClassVar[frozenset[Source]]
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @abc.abstractmethod
+    def begin_login(self, account: Account) -> Login:
+        """Do the first step as if user name and password had been posted; send the code."""
+
+    @abc.abstractmethod
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The provider's endpoints. Handlers answer with a plain `aiohttp.web.Response`."""
+
+    @abc.abstractmethod
+    def look(self, request: web.Request, body: bytes) -> Seen | None:
+        """Tell whose request it is and whether it carries a code, before it is handled.
+
+        Must find every code, right or wrong, in valid requests and others: the count of
+        sends rests on it.
+        """

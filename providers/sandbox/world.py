@@ -1,0 +1,372 @@
+"""The people of the sandbox: accounts, inboxes, authenticator apps, and what goes wrong.
+
+Simulators share it and add only what their provider says on the wire. Everything here is
+made up: no name, number or secret belongs to anyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, Self
+
+import pyotp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Source = Literal["EMAIL", "SMS", "APP", "BACKUP"]
+SOURCES: tuple[Source, ...] = ("EMAIL", "SMS", "APP", "BACKUP")
+
+CODE_TTL_S = 300.0  # Life of a delivered code.
+TOTP_STEP_S = 30
+_FIRST_USER_ID = 700_000_001  # Ids of a kind no test mistakes for a code.
+_DRAWS_MAX = 1000  # With half of the codes gone, all draws fail once in 10^301.
+_BARRED_STEPS = 240  # A wrong code stays wrong in the app for two hours.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """One request that carried a code, noted when its body had arrived."""
+
+    provider: str
+    account: str
+    """Empty for a code that belongs to no challenge there is."""
+    code: str
+    at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivered:
+    """One code in an inbox. It works once, until it expires."""
+
+    code: str
+    source: Source
+    sent_at: float
+    expires_at: float
+    used: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong with an account's next code requests. Switched while it runs.
+
+    The first three act between the request and its evaluation, `status` in place of it, the
+    others on the finished answer. `hold` waits for `Account.release`.
+    """
+
+    hold: bool = False
+    slow: float = 0.0
+    """Seconds before the code is evaluated."""
+    hang: bool = False
+    """The request arrives and nothing ever comes back."""
+    status: int = 0
+    """Answer with this status instead, the code unseen."""
+    redirect307: bool = False
+    """Answer ``307`` to the same address, as if to be sent the code again."""
+    reset: bool = False
+    """Evaluate the code, then cut the connection."""
+    drip: float = 0.0
+    """Seconds between single bytes of the answer."""
+    empty: bool = False
+    wrong_answer: bool = False
+    """Answer with garbage under a good status."""
+    oversized: int = 0
+    """Answer with this many bytes."""
+    kind: str = ""
+    """Overrides the account's kind: what the provider says after the right code."""
+    fail_followups: int = 0
+    """So many requests without a code are answered 503 first."""
+
+    @classmethod
+    def of(cls, faults: Mapping[str, object], *, kinds: frozenset[str]) -> Self:
+        """Build from names and values; a bare kind (``captcha=True``) is one, too.
+
+        Raises:
+            ValueError: A name that is none, or a value of the wrong type.
+        """
+        known = {each.name: type(each.default) for each in fields(cls)}
+        values: dict[str, object] = {}
+        for name, value in faults.items():
+            if name in known:
+                if not isinstance(value, known[name]) and not (
+                    known[name] is float and type(value) is int
+                ):
+                    msg = f"fault {name!r} wants a value of type {known[name].__name__}"
+                    raise ValueError(msg)
+                values[name] = value
+            elif name in kinds:
+                if value:
+                    values["kind"] = name
+            else:
+                msg = f"no fault {name!r}; there are {', '.join(sorted([*known, *kinds]))}"
+                raise ValueError(msg)
+        if values.get("kind") and values["kind"] not in kinds:
+            msg = f"no kind {values['kind']!r}; there are {', '.join(sorted(kinds))}"
+            raise ValueError(msg)
+        return cls(**values)  # type: ignore[arg-type]  # checked above, name by name
+
+
+class Account:
+    """One simulated account, with its owner's inbox and authenticator app.
+
+    Attributes:
+        id: Our name for it, as in ``account_id``; unique in the sandbox.
+        user_id: The provider's own id of it.
+        source: Where its code comes from.
+        kind: What the provider says after the right code: ``plain`` is success.
+        secret: Of the authenticator app, base32.
+        sends: Every request that carried a code for it.
+        open_exchanges: Such requests that are being answered now.
+        max_open_exchanges: The most there ever were at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        number: int,
+        provider: str,
+        source: Source,
+        kind: str,
+        user_id: str | None = None,
+    ) -> None:
+        self._world = world
+        self.provider = provider
+        self.source: Source = source
+        self.kind = kind
+        self.id = f"acc_{provider.lower()}_{number}"
+        self.user_id = user_id or str(_FIRST_USER_ID + number)
+        self.username = f"person{number}@example.test"
+        self.handle = f"person-{number}"
+        self.password = secrets.token_urlsafe(12)
+        self.secret = pyotp.random_base32()
+        self.inbox: list[Delivered] = []
+        self.faults = Faults()
+        self.sends: list[Send] = []
+        self.open_exchanges = 0
+        self.max_open_exchanges = 0
+        self.failed_followups = 0
+        self._totp = pyotp.TOTP(self.secret, interval=TOTP_STEP_S)
+        self._totp_used = -1
+        self._barred: set[str] = set()
+        self._released = asyncio.Event()
+        self._arrived = asyncio.Event()
+
+    @property
+    def disposition(self) -> str:
+        """What the provider says after the right code, faults considered."""
+        return self.faults.kind or self.kind
+
+    # The person's side
+
+    def deliver(self, source: Source | None = None) -> None:
+        """Send a fresh code to the inbox; an authenticator app needs none."""
+        source = source or self.source
+        if source == "APP":
+            return
+        now = self._world.now()
+        code = self._world.fresh_code()
+        self.inbox.append(
+            Delivered(
+                code=code,
+                source=source,
+                sent_at=now,
+                expires_at=now + self._world.code_ttl_s,
+            ),
+        )
+
+    def current_code(self, source: Source | None = None) -> str:
+        """Return the code the person would type now.
+
+        A used step of the app is followed by the next one, which providers accept early.
+
+        Raises:
+            LookupError: The inbox has no code that still works.
+        """
+        source = source or (self.inbox[-1].source if self.inbox else self.source)
+        if source == "APP":
+            return self._totp.generate_otp(max(self._totp_step(), self._totp_used + 1))
+        now = self._world.now()
+        for each in reversed(self.inbox):
+            if each.source == source and not each.used and each.expires_at > now:
+                return each.code
+        msg = f"no code that still works in the inbox of {self.id}"
+        raise LookupError(msg)
+
+    def wrong_code(self) -> str:
+        """Return six digits that were never a code of anyone and never become one here."""
+        step = self._totp_step()
+        coming = {self._totp.generate_otp(step + n) for n in range(-2, _BARRED_STEPS)}
+        code = next(
+            code for code in iter(self._world.fresh_code, None) if code not in coming
+        )  # Ends: there are more codes than steps, and `fresh_code` has its bound.
+        self._barred.add(code)
+        return code
+
+    def expire_codes(self) -> None:
+        """Let every delivered code expire now."""
+        for each in self.inbox:
+            each.expires_at = self._world.now()
+
+    # The provider's side
+
+    def judge(
+        self, code: str, source: Source | None = None
+    ) -> Literal["right", "wrong", "expired"]:
+        """Evaluate a code as the provider does; the right one is used up by it."""
+        if code in self._barred:
+            return "wrong"
+        if (source or self.source) == "APP":
+            return self._judge_totp(code)
+        for each in self.inbox:
+            if each.code == code and each.source == (source or self.source) and not each.used:
+                if each.expires_at <= self._world.now():
+                    return "expired"
+                each.used = True
+                return "right"
+        return "wrong"
+
+    def _judge_totp(self, code: str) -> Literal["right", "wrong"]:
+        now = self._totp_step()
+        for step in (now - 1, now, now + 1):
+            if step > self._totp_used and secrets.compare_digest(
+                self._totp.generate_otp(step).encode(), code.encode()
+            ):
+                self._totp_used = step
+                return "right"
+        return "wrong"
+
+    def _totp_step(self) -> int:
+        return int(self._world.now() // TOTP_STEP_S)
+
+    # The tests' side
+
+    def note_send(self, code: str) -> None:
+        """Count a request that carried a code; called when its body has arrived."""
+        self.sends.append(self._world.note_send(self.provider, self.id, code))
+        self._arrived.set()
+        self._arrived = asyncio.Event()  # Whoever waits next waits for the next one.
+
+    @contextlib.contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Count an exchange as open; leave when it is answered or the caller hung up."""
+        self.open_exchanges += 1
+        self.max_open_exchanges = max(self.max_open_exchanges, self.open_exchanges)
+        try:
+            yield
+        finally:
+            self.open_exchanges -= 1
+
+    async def received(self, count: int = 1) -> None:
+        """Wait until so many requests with a code have arrived in all."""
+        while len(self.sends) < count:
+            await self._arrived.wait()
+
+    async def held(self) -> None:
+        """Wait for `release` if `Faults.hold` is on."""
+        if self.faults.hold:
+            await self._released.wait()
+
+    def set_faults(self, faults: Faults) -> None:
+        """Replace the faults; whoever is held goes on if the new ones don't hold."""
+        self.faults = faults
+        self.failed_followups = 0
+        if not faults.hold:
+            self.release()
+
+    def release(self) -> None:
+        """Let everyone who is held go on; later ones are held again while the fault is on."""
+        self._released.set()
+        self._released = asyncio.Event()
+
+    def as_json(self) -> dict[str, object]:
+        """Everything about it, for the page and the control API."""
+        try:
+            code = self.current_code()
+        except LookupError:
+            code = None
+        return {
+            "id": self.id,
+            "provider": self.provider,
+            "username": self.username,
+            "password": self.password,
+            "user_id": self.user_id,
+            "source": self.source,
+            "kind": self.kind,
+            "secret": self.secret,
+            "current_code": code,
+            "inbox": [asdict(each) for each in self.inbox],
+            "sends": len(self.sends),
+            "open_exchanges": self.open_exchanges,
+            "max_open_exchanges": self.max_open_exchanges,
+            "faults": {name: value for name, value in asdict(self.faults).items() if value},
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """All accounts of a sandbox.
+
+    Args:
+        now: Seconds since the epoch; tests hand in their own clock.
+        code_ttl_s: Life of a delivered code.
+    """
+
+    now: Callable[[], float] = time.time
+    code_ttl_s: float = CODE_TTL_S
+    accounts: dict[str, Account] = field(default_factory=dict)
+    sends: list[Send] = field(default_factory=list)
+    _codes: set[str] = field(default_factory=set)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def add_account(
+        self, provider: str, *, source: Source, kind: str, user_id: str | None = None
+    ) -> Account:
+        """Make up a person with an account at a provider."""
+        account = Account(
+            world=self,
+            number=next(self._numbers),
+            provider=provider,
+            source=source,
+            kind=kind,
+            user_id=user_id,
+        )
+        self.accounts[account.id] = account
+        return account
+
+    def find(self, provider: str, username: str) -> Account | None:
+        """Return the provider's account of that user name."""
+        for account in self.accounts.values():
+            if account.provider == provider and account.username == username:
+                return account
+        return None
+
+    def fresh_code(self) -> str:
+        """Return six digits that were never given out; leading zeros happen.
+
+        Raises:
+            RuntimeError: Most of the million are used up.
+        """
+        for _try in range(_DRAWS_MAX):
+            code = f"{secrets.randbelow(1_000_000):06}"
+            if code not in self._codes:
+                self._codes.add(code)
+                return code
+        msg = "the sandbox has given out most of its codes; start it anew"
+        raise RuntimeError(msg)
+
+    def note_send(self, provider: str, account: str, code: str | None) -> Send:
+        """Count a request that carried a code; ``account`` is empty if it is nobody's."""
+        send = Send(provider=provider, account=account, code=code or "", at=self.now())
+        self.sends.append(send)
+        return send
+
+    def count(self, code: str) -> int:
+        """How many requests carried that code."""
+        return sum(send.code == code for send in self.sends)

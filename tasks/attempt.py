@@ -1,0 +1,598 @@
+"""One attempt told in order: look, begin, prepare, connect, claim, send, settle.
+
+An attempt is one execution of one submission against the provider. It owns no truth: every
+step asks the ledger, and whatever the ledger refuses is not done. `Attempts` keeps those that
+run in this process, so that signals reach them.
+
+    look ──WAIT──▶ wait for the wire ─┐
+     │ ▲                              │
+     │ └──────────────────────────────┘
+     GO ──▶ (begin, prepare) ──▶ connect ──▶ claim ──▶ send ──▶ verdict ──▶ settle
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+
+from providers import adapter_for
+from providers.contract import (
+    Adapter,
+    Challenge,
+    Cleared,
+    Exchange,
+    ExchangeRefusedError,
+    ProviderFailure,
+    SolutionKind,
+    Verdict,
+)
+from providers.transport import ClaimTicket, HttpExchange
+from tasks import catalogue
+from tasks.catalogue import Pair
+from tasks.events import (
+    Abort,
+    Answer,
+    Begin,
+    Claim,
+    Decision,
+    Do,
+    Event,
+    Failed,
+    Renew,
+    Reply,
+    Wake,
+)
+from tasks.intake import Sealed
+from tasks.ledger import AsyncDoor, LedgerError, Steps
+from tasks.model import Generation, Submission
+from tasks.records import Outcome
+from tasks.rules import next_due_ms
+from tasks.settings import Settings
+from tasks.store import Extra, HeardSignal, Result, Snapshot, Store
+from tasks.vault import CannotOpenError, Vault, context_name, session_name, solution_name
+
+FIRST_BYTE_S: Final = 1.0
+"""At most this long from the claim's command to the first byte, else it is not sent: a process
+that was stopped in between must not send when nobody counts on it any more."""
+LOOK_AGAIN_S: Final = 1.0
+"""A waiting attempt looks at the ledger this often, should a signal be lost."""
+WAKE_GRACE_S: Final = 0.02
+"""Redis and this process count time apart; waking a little late saves a look in vain."""
+SETTLE_PAUSES_S: Final = (0.1, 0.3, 1.0, 2.0)
+"""Between tries to settle while the ledger is away; the last one repeats."""
+LEAVE_S: Final = 2.0
+"""How long an attempt that is cancelled from outside may take to say so."""
+
+log = structlog.get_logger("checkpoint.attempt")
+
+TELLS_USE: Final = frozenset({408, 503})
+"""Statuses whose detail says whether the code may have been used (CONTRACT §3)."""
+
+DETAIL_CODE_GONE = "The sealed code is not there any more; submit it again."
+DETAIL_CODE_SEALED = "The sealed code cannot be opened here; check CHECKPOINT_SECRET_KEYS."
+DETAIL_CONTEXT = "The challenge context cannot be used; open the intent again."
+DETAIL_LATE = "The code was not sent: the moment for it had passed."
+DETAIL_STOPPED = "The worker was stopped; the code may have been used."
+DETAIL_NO_ANSWER = "The provider did not answer in time; the code may have been used."
+DETAIL_NOT_REACHED = "The provider could not be reached in time; the code was not sent."
+DETAIL_NO_WAY = "This checkpoint knows no other way; send the code it asks for."
+
+
+class _Stage(enum.IntEnum):
+    """How far an attempt has come; decides what a signal does to it."""
+
+    LOOKING = 0
+    CONNECTING = 1
+    CLAIMING = 2
+    CLAIMED = 3
+
+
+SendWake = Callable[[str, str, str], Awaitable[None]]
+"""Sends a wake: submission id, account id, provider."""
+
+MakeExchange = Callable[[Callable[[], Awaitable[ClaimTicket]], str | None], Exchange]
+"""Makes the way to a provider from a claim and a proxy."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempts:
+    """What runs in this process, and what it needs to run.
+
+    Attributes:
+        worker: This process' name in the ledger.
+        send_wake: Wakes a submission whose attempt may be gone.
+        make_exchange: The transport.
+        ready: Set by the first acknowledged heartbeat; nothing begins before it.
+        running: Attempts by submission id.
+    """
+
+    settings: Settings
+    store: Store
+    vault: Vault
+    door: AsyncDoor
+    worker: str
+    send_wake: SendWake
+    make_exchange: MakeExchange
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    running: dict[str, Attempt] = field(default_factory=dict)
+
+    async def run(self, submission_id: str, account_id: str, provider: str) -> Outcome | None:
+        """Run one submission's attempt to its end; return its record as it is then.
+
+        A second wake for what runs here already ends at once.
+        """
+        if submission_id not in self.running:
+            attempt = Attempt(self, submission_id, account_id, provider)
+            self.running[submission_id] = attempt
+            try:
+                await attempt.run()
+            finally:
+                del self.running[submission_id]
+        return (await self.door.run(self.store.record(submission_id)))[1]
+
+    def hear(self, signal: HeardSignal) -> None:
+        """Hand a signal to the attempt it names, if that runs here."""
+        if (attempt := self.running.get(signal.submission_id)) is not None:
+            attempt.hear(signal.do, signal.left_s)
+
+    def look_all(self) -> None:
+        """Let every waiting attempt look again: signals may have been missed."""
+        for attempt in self.running.values():
+            attempt.hear(Do.LOOK, None)
+
+
+def http_exchange(settings: Settings) -> MakeExchange:
+    """Return the maker of exchanges over HTTP."""
+
+    def make(claim: Callable[[], Awaitable[ClaimTicket]], proxy: str | None) -> Exchange:
+        return HttpExchange(
+            claim=claim,
+            connect_timeout_s=settings.connect_timeout_s,
+            proxy=proxy,
+            allow_private_proxies=settings.allow_private_proxies,
+        )
+
+    return make
+
+
+_ResultSteps = Steps[Result | None]
+
+
+class _Refused(ExchangeRefusedError):  # noqa: N818  flow, not an error
+    """The ledger did not grant the claim; nothing was sent."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+class _SealedError(ExchangeRefusedError):
+    """The claim was granted, but the code cannot be opened here; nothing was sent."""
+
+
+class Attempt:
+    """One execution of one submission."""
+
+    def __init__(self, home: Attempts, submission_id: str, account_id: str, provider: str) -> None:
+        self.home = home
+        self.submission_id, self.account_id, self.provider = submission_id, account_id, provider
+        self.log = log.bind(submission_id=submission_id, account_id=account_id, provider=provider)
+        self._stage = _Stage.LOOKING
+        self._changed = asyncio.Event()
+        self._stopped = False
+        self._limit: asyncio.Timeout | None = None
+        self._claim_name = ""
+        self._submission: Submission | None = None
+        self._generation = Generation(0)
+        self._proxy: str | None = None
+        self._settle_until_s = 0.0
+
+    # Signals
+
+    def hear(self, do: Do, left_s: float | None) -> None:
+        """Take a signal; called on the loop that runs the attempt."""
+        match do:
+            case Do.LOOK:
+                self._changed.set()
+            case Do.STOP:
+                self._stopped = True
+                self._changed.set()
+                if self._stage is _Stage.CONNECTING:
+                    self._close_in(0)
+            case Do.DRAIN:
+                if self._stage is _Stage.CLAIMED:
+                    self._close_in(left_s or 0)
+
+    def _close_in(self, left_s: float) -> None:
+        """End the exchange at an instant, if it would not end earlier."""
+        limit = self._limit
+        if limit is None or limit.expired():
+            return
+        at = asyncio.get_running_loop().time() + left_s
+        if (when := limit.when()) is None or at < when:
+            limit.reschedule(at)
+
+    # The story
+
+    async def run(self) -> None:
+        """Go through the attempt; every way out leaves the ledger right."""
+        await self.home.ready.wait()
+        while not self._stopped:
+            self._changed.clear()
+            snapshot, reply = await self._look()
+            if reply is Reply.WAIT:
+                await self._wait(snapshot)
+            elif reply is not Reply.GO or not await self._try(snapshot):
+                return
+
+    async def _look(self) -> tuple[Snapshot, Reply]:
+        """Ask whether this submission's turn has come, and read what it needs."""
+        keys, store = self.home.store.keys, self.home.store
+        seen: list[Snapshot] = []
+
+        def wake(snapshot: Snapshot) -> Event:
+            seen.append(snapshot)
+            return Wake(submission_id=self.submission_id, run_id=snapshot.run_id)
+
+        result = await self._transact(
+            store.transact(
+                self.provider,
+                self.account_id,
+                wake,
+                also=(
+                    keys.context(self.provider, self.account_id),
+                    keys.solution(self.submission_id),
+                ),
+            )
+        )
+        assert result is not None
+        return seen[-1], result.decision.reply
+
+    async def _wait(self, snapshot: Snapshot) -> None:
+        """Wait until the wire may be free: a signal, its own time, or the next look."""
+        assert snapshot.intent is not None
+        due_ms = next_due_ms(snapshot.intent, self.home.store.limits)
+        assert due_ms is not None
+        left_s = LOOK_AGAIN_S
+        if due_ms > snapshot.now_ms:  # One that has passed waits for somebody else's word.
+            left_s = min(left_s, (due_ms - snapshot.now_ms) / 1000 + WAKE_GRACE_S)
+        try:
+            async with asyncio.timeout(left_s):
+                await self._changed.wait()
+        except TimeoutError:
+            if due_ms <= snapshot.now_ms + left_s * 1000:
+                # No sweeper need be near: the waiting one applies the time rows itself.
+                await self._transact(self.home.store.tick(self.provider, self.account_id))
+
+    async def _try(self, snapshot: Snapshot) -> bool:
+        """Make one try at the provider; true if the submission is to be looked at again."""
+        assert snapshot.intent is not None
+        assert snapshot.intent.current is not None
+        self._submission = snapshot.intent.current
+        self._generation = snapshot.intent.generation
+        self._claim_name = secrets.token_hex(8)
+        self._stage = _Stage.LOOKING
+        self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
+        prepared = self._prepare(snapshot)
+        if isinstance(prepared, Failed):
+            await self._abort(prepared)
+            return False
+        adapter, challenge, exchange = prepared
+        if adapter.prepares and not await self._begin():
+            return True
+        return await self._exchange(adapter, challenge, exchange)
+
+    def _settle_s(self, snapshot: Snapshot) -> float:
+        assert snapshot.intent is not None
+        end_ms = snapshot.intent.expires_at_ms + self.home.store.limits.deadline_ms
+        return max(0, end_ms - snapshot.now_ms) / 1000
+
+    def _prepare(self, snapshot: Snapshot) -> tuple[Adapter, Challenge, Exchange] | Failed:
+        """Put together what the adapter needs, or say why there is nothing to try."""
+        assert self._submission is not None
+        assert snapshot.intent is not None
+        adapter = adapter_for(self.provider)
+        if adapter is None:
+            return Failed(failure=catalogue.NO_HANDLER, sent=False)
+        if self._submission.kind is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
+            return Failed(failure=catalogue.ACTION_REQUIRED, sent=False, detail=DETAIL_NO_WAY)
+        keys = self.home.store.keys
+        context_text = snapshot.values[keys.context(self.provider, self.account_id)]
+        solution_text = snapshot.values[keys.solution(self.submission_id)]
+        if solution_text is None:
+            return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_GONE)
+        try:
+            assert context_text is not None
+            sealed = Sealed.from_bytes(
+                self.home.vault.open(context_name(self.provider, self.account_id), context_text)
+            )
+            model = adapter.contexts[str(sealed.context.get("route", "http"))]
+            context = model.model_validate(sealed.context)
+        except (AssertionError, KeyError, CannotOpenError, ValidationError):
+            row = catalogue.pair(400, "malformed_request")
+            return Failed(failure=row, sent=False, detail=DETAIL_CONTEXT)
+        self._proxy = sealed.proxy
+        challenge = Challenge(
+            checkpoint=snapshot.intent.checkpoint,
+            context=context,
+            base_url=self.home.settings.provider_url(self.provider) or adapter.default_url,
+            solution=self._submission.kind,
+        )
+
+        async def claim() -> ClaimTicket:
+            return await self._claim(snapshot, context_text, solution_text)
+
+        return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
+
+    async def _exchange(self, adapter: Adapter, challenge: Challenge, exchange: Exchange) -> bool:
+        """Talk to the provider under the limits; settle whatever comes of it."""
+        loop = asyncio.get_running_loop()
+        ended: Verdict | Failed
+        self._stage = _Stage.CONNECTING
+        renewing = asyncio.create_task(self._renew()) if adapter.prepares else None
+        try:
+            async with asyncio.timeout_at(loop.time() + self._before_claim_s(adapter)) as limit:
+                self._limit = limit
+                if self._stopped:
+                    return False
+                ended = await adapter.verify(challenge, exchange)
+        except _Refused as refused:
+            # Busy again, or the context changed: look anew. Else somebody else has settled it.
+            return refused.reply in (Reply.WAIT, Reply.GO)
+        except _SealedError:
+            ended = Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
+        except ExchangeRefusedError:
+            ended = Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
+        except ProviderFailure as failure:
+            ended = _failed(failure, sent=exchange.code_sent)
+        except TimeoutError:
+            if self._stage < _Stage.CLAIMED and self._stopped:
+                return False
+            ended = _timed_out(sent=exchange.code_sent)
+        except LedgerError:
+            # The claim got no answer, so nothing was sent. If it took effect all the same,
+            # this settles it; if not, the submission is still queued and looked at again.
+            self.log.warning("attempt.claim_unanswered")
+            await self._settle(Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE))
+            return True
+        except asyncio.CancelledError:
+            await self._leave(sent=exchange.code_sent)
+            raise
+        except Exception as error:
+            # Only the kind: the text of a foreign exception may quote anything.
+            self.log.error("attempt.crashed", error=type(error).__name__, where=_where(error))  # noqa: TRY400
+            ended = Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
+        finally:
+            self._limit = None
+            if renewing is not None:
+                renewing.cancel()
+        if self._stage is _Stage.CLAIMED:
+            await self._settle(ended)
+        elif isinstance(ended, Failed):
+            await self._abort(ended)
+        else:
+            await self._unclaimed_verdict()
+        return False
+
+    async def _unclaimed_verdict(self) -> None:
+        """An adapter that answers without having sent the code: a bug of the adapter."""
+        self.log.error("attempt.verdict_without_claim")
+        await self._abort(Failed(failure=catalogue.UNEXPECTED, sent=False))
+
+    def _before_claim_s(self, adapter: Adapter) -> float:
+        """How long preparing and connecting may take; the exchange has its own limit inside."""
+        settings = self.home.settings
+        if adapter.prepares:
+            return settings.deadline_s - settings.min_send_s
+        return settings.connect_timeout_s + settings.wire_margin_s
+
+    # Steps against the ledger
+
+    async def _begin(self) -> bool:
+        def begin(snapshot: Snapshot) -> Event:
+            return Begin(
+                submission_id=self.submission_id,
+                claim=self._claim_name,
+                worker=self.home.worker,
+                run_id=snapshot.run_id,
+            )
+
+        store = self.home.store
+        result = await self._transact(store.transact(self.provider, self.account_id, begin))
+        assert result is not None
+        return result.decision.reply is Reply.DONE
+
+    async def _renew(self) -> None:
+        """Keep a wire that is still being prepared."""
+        store, settings = self.home.store, self.home.settings
+        while self._stage is _Stage.CONNECTING:
+            await asyncio.sleep(settings.connect_timeout_s / 2)
+            steps = store.transact(
+                self.provider, self.account_id, lambda _: Renew(claim=self._claim_name)
+            )
+            await self._transact(steps)
+
+    async def _claim(self, seen: Snapshot, context_text: str, solution_text: str) -> ClaimTicket:
+        """Take the code out of the ledger for ever, then open it.
+
+        Only an acknowledged claim counts; a repeat by the same attempt is acknowledged again.
+        """
+        assert self._limit is not None
+        keys, store = self.home.store.keys, self.home.store
+        context_key = keys.context(self.provider, self.account_id)
+        loop = asyncio.get_running_loop()
+
+        def claim(snapshot: Snapshot) -> Event | None:
+            if snapshot.values.get(context_key) != context_text:
+                return None  # The elder's answer changed it: the request must be built anew.
+            return Claim(
+                submission_id=self.submission_id,
+                claim=self._claim_name,
+                worker=self.home.worker,
+                run_id=snapshot.run_id,
+            )
+
+        self._stage = _Stage.CLAIMING
+        # While the answer is awaited the exchange must not be cut off: it may be granted.
+        self._limit.reschedule(loop.time() + self.home.settings.deadline_s)
+        asked_s, asked_loop_s = time.monotonic(), loop.time()
+        result = await self._transact(
+            store.transact(self.provider, self.account_id, claim, also=(context_key,), start=seen)
+        )
+        granted = result is not None and result.decision.reply is Reply.DONE
+        if result is None or not granted:
+            raise _Refused(Reply.GO if result is None else result.decision.reply)
+        assert result.intent is not None
+        assert result.intent.wire is not None
+        self._stage = _Stage.CLAIMED
+        left_s = (result.intent.wire.until_ms - result.now_ms) / 1000
+        self._limit.reschedule(asked_loop_s + left_s)
+        if self._stopped:
+            raise ExchangeRefusedError
+        self.log.info("attempt.claimed", generation=result.intent.generation)
+        name = solution_name(self.provider, self.account_id, self.submission_id)
+        try:
+            code = self.home.vault.open(name, solution_text).decode()
+        except CannotOpenError as error:
+            raise _SealedError from error
+        return ClaimTicket(code=code, send_before=asked_s + FIRST_BYTE_S)
+
+    async def _abort(self, ended: Failed) -> None:
+        """Nothing was sent: give the wire back and settle the submission's own error."""
+        abort = Abort(
+            submission_id=self.submission_id,
+            generation=self._generation,
+            claim=self._claim_name,
+            failure=ended.failure,
+            detail=ended.detail,
+            counted=ended.failure is not catalogue.ACTION_REQUIRED,
+        )
+        store = self.home.store
+        result = await self._insist(
+            lambda: store.transact(self.provider, self.account_id, lambda _: abort)
+        )
+        self._report(result, ended.failure)
+
+    async def _settle(self, ended: Verdict | Failed) -> None:
+        """Turn a verdict into a state change and an outcome, however long Redis is away."""
+        assert self._submission is not None
+        submission, keys = self._submission, self.home.store.keys
+        user_key = keys.user(self.provider, ended.user_id) if isinstance(ended, Cleared) else None
+
+        def answer(snapshot: Snapshot) -> Event:
+            owner = snapshot.values[user_key] if user_key else None
+            return Answer(
+                submission_id=self.submission_id,
+                generation=self._generation,
+                claim=self._claim_name,
+                kind=submission.kind,
+                verdict=ended,
+                user_taken=owner not in (None, self.account_id),
+            )
+
+        store = self.home.store
+        result = await self._insist(
+            lambda: store.transact(
+                self.provider,
+                self.account_id,
+                answer,
+                make_extra=lambda snapshot, decision: self._sealed(snapshot, decision, user_key),
+                also=(user_key,) if user_key else (),
+            )
+        )
+        self._report(result, ended.failure if isinstance(ended, Failed) else type(ended).__name__)
+
+    def _sealed(self, snapshot: Snapshot, decision: Decision, user_key: str | None) -> Extra:
+        """Seal what the verdict brought: the next context, or the session and its owner."""
+        put: list[tuple[str, str, int]] = []
+        keys, vault, store = self.home.store.keys, self.home.vault, self.home.store
+        provider, account_id = self.provider, self.account_id
+        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
+        if decision.context is not None:
+            sealed = Sealed(context=decision.context.model_dump(mode="json"), proxy=self._proxy)
+            text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
+            put.append((keys.context(provider, account_id), text, life_ms))
+        if decision.session is None or user_key is None:
+            return Extra(put=tuple(put))
+        session = json.dumps(decision.session).encode()
+        text = vault.seal(session_name(provider, account_id), session)
+        put.append((keys.session(provider, account_id), text, store.result_ttl_ms))
+        put.append((user_key, account_id, 0))
+        return Extra(put=tuple(put), expect={user_key: snapshot.values[user_key] or ""})
+
+    async def _leave(self, *, sent: bool) -> None:
+        """Cancelled from outside: what was claimed is settled in the little time there is."""
+        if self._stage is not _Stage.CLAIMED:
+            return  # Still sealed in Redis: another worker takes it up.
+        ended = Failed(failure=catalogue.TIMED_OUT, sent=sent, detail=DETAIL_STOPPED)
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._settle(ended)
+        except TimeoutError:
+            self.log.warning("attempt.left_unsettled")
+
+    def _report(self, result: Result | None, ended: Pair | str) -> None:
+        if result is None:
+            self.log.error("attempt.unsettled")
+            return
+        word = ended if isinstance(ended, str) else ended.type
+        for note in result.decision.notes:
+            self.log.warning(note, verdict=word)
+        for record in result.records:
+            self.log.info(
+                "attempt.settled",
+                settled=record.submission_id,
+                status=record.status,
+                verdict=word,
+                code_sent=record.code_sent,
+            )
+
+    async def _insist(self, steps: Callable[[], _ResultSteps]) -> Result | None:
+        """Bring an event to the ledger again and again until the intent's life is over."""
+        for tries in range(1_000_000):
+            try:
+                return await self._transact(steps())
+            except LedgerError as error:
+                if time.monotonic() > self._settle_until_s:
+                    return None
+                self.log.warning("attempt.ledger_away", error=type(error).__name__)
+            await asyncio.sleep(SETTLE_PAUSES_S[min(tries, len(SETTLE_PAUSES_S) - 1)])
+        raise AssertionError
+
+    async def _transact(self, steps: _ResultSteps) -> Result | None:
+        """Run steps; wake whoever may go on by what they did."""
+        result = await self.home.door.run(steps)
+        if result is not None and (woken := result.decision.wake) is not None:
+            await self.home.send_wake(woken.id, self.account_id, self.provider)
+        return result
+
+
+def _failed(failure: ProviderFailure, *, sent: bool) -> Failed:
+    row = catalogue.pair(failure.status, failure.type)
+    detail = failure.detail
+    if row.status in TELLS_USE and "code" not in (detail or ""):
+        use = "The code may have been used." if sent else "The code was not sent."
+        detail = f"{detail or row.detail} {use}"
+    return Failed(failure=row, sent=sent, detail=detail, context=failure.context)
+
+
+def _timed_out(*, sent: bool) -> Failed:
+    detail = DETAIL_NO_ANSWER if sent else DETAIL_NOT_REACHED
+    return Failed(failure=catalogue.PROVIDER_TIMED_OUT, sent=sent, detail=detail)
+
+
+def _where(error: Exception) -> str:
+    """Return file and line a crash came from: enough to find it, and no value of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"

@@ -1,0 +1,413 @@
+"""From a request to an accepted submission or a clear error of the contract.
+
+Used by the clients, the gateway and, for plain Celery producers, the worker. What is refused
+here before acceptance raises `CheckpointError` and stores nothing; whatever is accepted has a
+record from then on, also when it is refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import ValidationError
+
+from providers import adapter_for
+from providers.contract import (
+    TRY_ANOTHER_WAY,
+    Adapter,
+    Checkpoint,
+    Context,
+    ProviderFailure,
+    SolutionKind,
+    check_code,
+)
+from tasks import catalogue
+from tasks.catalogue import Pair
+from tasks.events import Decision, Open, Reply, Submit
+from tasks.ledger import Steps
+from tasks.model import Intent, Purpose, Seq, Settlement, Submission
+from tasks.records import Outcome, RecordState, waiting_record
+from tasks.settings import Settings
+from tasks.store import SEEN_TTL_MS, SOLUTION_GRACE_MS, Extra, Result, Snapshot, Store
+from tasks.vault import Vault, context_name, solution_name
+
+ACCOUNT_ID_MAX: Final = 256
+CODE_MAX: Final = 256
+WORD_MAX: Final = 64
+"""Longest ``type`` or ``source`` of a checkpoint."""
+SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class CheckpointError(Exception):
+    """A request was refused before anything was stored.
+
+    Attributes:
+        pair: Which error of the catalogue.
+        status: What a web backend answers,
+        body: and its JSON body.
+    """
+
+    def __init__(self, pair: Pair, detail: str | None = None, instance: str | None = None) -> None:
+        self.pair = pair
+        self.status = pair.status
+        self.body = catalogue.error_body(pair, instance or new_id("req"), detail)
+        super().__init__(f"{pair.status} {pair.type}: {self.body['detail']}")
+
+
+def new_id(kind: str = "sub") -> str:
+    """Return an id that sorts by time: ``sub_`` and a ULID."""
+    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    digits = (CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"{kind}_{''.join(digits)}"
+
+
+# Validation ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that is well formed: who, where and the trimmed solution."""
+
+    account_id: str
+    provider: str
+    code: str = field(repr=False)
+
+    @property
+    def kind(self) -> SolutionKind:
+        """Whether it is a code or asks for another way."""
+        another = self.code == TRY_ANOTHER_WAY
+        return SolutionKind.ANOTHER_WAY if another else SolutionKind.CODE
+
+
+def read_request(settings: Settings, account_id: object, provider: object, code: object) -> Request:
+    """Check the form of a request (CONTRACT §1).
+
+    Raises:
+        CheckpointError: 400 of the kind that fits, or 403 ``feature_not_subscribed``.
+    """
+    account, name = read_account(settings, account_id, provider)
+    text = _text("code", code).strip()
+    if not text:
+        raise _invalid("`code` is empty.")
+    if len(text) > CODE_MAX:
+        msg = f"`code` has more than {CODE_MAX} characters."
+        raise CheckpointError(catalogue.TOO_MANY_CHARACTERS, msg)
+    _no_controls("code", text)
+    return Request(account_id=account, provider=name, code=text)
+
+
+def read_account(settings: Settings, account_id: object, provider: object) -> tuple[str, str]:
+    """Check who and where; return ``(account_id, provider)``.
+
+    Raises:
+        CheckpointError: As `read_request`.
+    """
+    account, name = _text("account_id", account_id), _text("provider", provider)
+    if not 0 < len(account) <= ACCOUNT_ID_MAX:
+        raise _invalid(f"`account_id` must have 1 to {ACCOUNT_ID_MAX} characters.")
+    _no_controls("account_id", account)
+    if adapter_for(name) is None:
+        raise _invalid("`provider` is none that is known here; see `checkpoint config`.")
+    if name not in settings.providers:
+        raise CheckpointError(catalogue.FEATURE_NOT_SUBSCRIBED)
+    return account, name
+
+
+def read_submission_id(submission_id: object) -> str:
+    """Return a submission id given by the caller, or a new one for ``None``.
+
+    Raises:
+        CheckpointError: It is not 1-128 of ``A-Za-z0-9_-``.
+    """
+    if submission_id is None:
+        return new_id()
+    if isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id):
+        return submission_id
+    raise _invalid("A submission id has 1 to 128 of the characters A-Z a-z 0-9 _ -.")
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        raise CheckpointError(catalogue.MISSING_PARAMETERS, f"`{name}` is missing.")
+    if not isinstance(value, str):
+        raise _invalid(f"`{name}` must be a string.")
+    return value
+
+
+def _no_controls(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _invalid(f"`{name}` is not valid Unicode text.") from None
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in value):  # noqa: PLR2004  C0, DEL, C1
+        raise _invalid(f"`{name}` holds control characters.")
+
+
+def _invalid(detail: str) -> CheckpointError:
+    return CheckpointError(catalogue.INVALID_PARAMETERS, detail)
+
+
+# Opening -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What the vault holds of an intent beside its state."""
+
+    context: Mapping[str, object] = field(repr=False)
+    proxy: str | None = field(default=None, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Return the form in which it is sealed."""
+        return json.dumps({"context": self.context, "proxy": self.proxy}).encode()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Sealed:
+        """Read what `to_bytes` wrote."""
+        return cls(**json.loads(raw))
+
+
+def read_context(adapter: Adapter, context: object) -> Context:
+    """Check a challenge context against its adapter's model (CONTRACT §1b).
+
+    Raises:
+        CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value.
+    """
+    if not isinstance(context, Mapping):
+        raise _invalid("`context` must be an object.")
+    model = adapter.contexts.get(str(context.get("route", "http")))
+    if model is None:
+        raise _invalid("`context.route` is none that this provider has.")
+    try:
+        return model.model_validate(context)
+    except ValidationError as error:
+        fields = ", ".join(
+            sorted({".".join(map(str, ("context", *item["loc"]))) for item in error.errors()})
+        )
+        raise _invalid(f"These fields of the challenge context do not fit: {fields}.") from None
+
+
+def read_checkpoint(checkpoint: object) -> Checkpoint:
+    """Check a checkpoint: ``type`` and, where it has one, ``source``.
+
+    Raises:
+        CheckpointError: 400 of the kind that fits.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise _invalid("`checkpoint` must be an object with `type` and `source`.")
+    type_, source = checkpoint.get("type"), checkpoint.get("source")
+    if type_ is None:
+        raise CheckpointError(catalogue.MISSING_PARAMETERS, "`checkpoint.type` is missing.")
+    for name, word in (("type", type_), ("source", source)):
+        if word is not None and not (isinstance(word, str) and 0 < len(word) <= WORD_MAX):
+            raise _invalid(f"`checkpoint.{name}` must be a short string.")
+    return Checkpoint(type=type_, source=source)
+
+
+def open_steps(  # noqa: PLR0913  the fields of the request
+    store: Store,
+    vault: Vault,
+    *,
+    account_id: str,
+    provider: str,
+    checkpoint: Checkpoint,
+    sealed: Sealed,
+    purpose: Purpose,
+    user_id: str | None,
+) -> Steps[Intent]:
+    """Open an intent, or open it again as a new generation; return it as it is then."""
+    event = Open(
+        account_id=account_id,
+        provider=provider,
+        checkpoint=checkpoint,
+        purpose=purpose,
+        user_id=user_id,
+    )
+    text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
+
+    def extra(_snapshot: Snapshot, _decision: Decision) -> Extra:
+        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
+        return Extra(
+            put=((store.keys.context(provider, account_id), text, life_ms),),
+            # A session nobody took belongs to the generation before.
+            delete=(
+                store.keys.session(provider, account_id),
+                store.keys.taken(provider, account_id),
+            ),
+        )
+
+    result = yield from store.transact(provider, account_id, lambda _: event, make_extra=extra)
+    assert result is not None
+    assert result.intent is not None
+    return result.intent
+
+
+# Submitting ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """An accepted submission.
+
+    Attributes:
+        id: Submission id and Celery task id.
+        outcome: Its record as of the acceptance; final where it was refused at once.
+        accepted: Whether this call accepted it; false for an id that was known already.
+    """
+
+    id: str
+    outcome: Outcome
+    accepted: bool
+
+    @property
+    def needs_wake(self) -> bool:
+        """Whether a Celery message is to be sent."""
+        return self.accepted and not self.outcome.is_final
+
+
+def submit_steps(  # noqa: PLR0913  the fields of the request
+    store: Store,
+    vault: Vault,
+    request: Request,
+    submission_id: str,
+    *,
+    queue_max: int,
+    step: int | None = None,
+) -> Steps[Submitted]:
+    """Accept a submission: one commit makes it current and answers the elder.
+
+    Raises:
+        CheckpointError: Nothing was stored: 400, or 503 with the queue over its limit.
+    """
+    provider, account_id = request.provider, request.account_id
+    seen_key = store.keys.seen(submission_id)
+    owner = store.keys.member(provider, account_id)
+    digest = vault.digest(provider, account_id, request.code)
+    known: list[Outcome] = []
+
+    def event(snapshot: Snapshot) -> Submit | None:
+        if snapshot.record is not None:
+            known.append(_same_submission(snapshot.record, request, submission_id))
+            return None
+        if snapshot.values[seen_key] is not None:
+            msg = "This submission id was used before; use a new one."
+            raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+        _check_room(snapshot, queue_max, submission_id)
+        _check_fit(snapshot.intent, request, submission_id)
+        return Submit(
+            submission_id=submission_id,
+            kind=request.kind,
+            digest=digest,
+            run_id=snapshot.run_id,
+            step=step,
+        )
+
+    def extra(_snapshot: Snapshot, decision: Decision) -> Extra:
+        put = [(seen_key, owner, SEEN_TTL_MS)]
+        if decision.queued is not None:
+            sealed = vault.seal(
+                solution_name(provider, account_id, submission_id), request.code.encode()
+            )
+            life_ms = store.limits.deadline_ms + SOLUTION_GRACE_MS
+            put.append((store.keys.solution(submission_id), sealed, life_ms))
+        absent = {store.keys.result(submission_id): "", seen_key: ""}
+        return Extra(put=tuple(put), expect=absent)
+
+    result = yield from store.transact(
+        provider,
+        account_id,
+        event,
+        make_extra=extra,
+        submission_id=submission_id,
+        also=(seen_key,),
+    )
+    if result is None:
+        return Submitted(id=submission_id, outcome=known[-1], accepted=False)
+    _check_reply(result.decision.reply, submission_id)
+    outcome = _own_record(result, provider, account_id, submission_id)
+    return Submitted(id=submission_id, outcome=outcome, accepted=True)
+
+
+def _same_submission(record: Outcome, request: Request, submission_id: str) -> Outcome:
+    if (record.account_id, record.provider) == (request.account_id, request.provider):
+        return record
+    msg = "This submission id belongs to another account or provider."
+    raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+
+
+def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
+    if snapshot.queued >= queue_max:
+        msg = "Too many submissions are waiting; nothing was stored, try again in a moment."
+        raise CheckpointError(catalogue.UNAVAILABLE, msg, submission_id)
+
+
+def _check_fit(intent: Intent | None, request: Request, submission_id: str) -> None:
+    """Refuse a code that cannot be right for this checkpoint; a refused one costs a try."""
+    adapter = adapter_for(request.provider)
+    if intent is None or adapter is None:
+        return
+    try:
+        check_code(request.code, adapter.code_formats.get(intent.checkpoint.source or ""))
+    except ProviderFailure as failure:
+        pair = catalogue.pair(failure.status, failure.type)
+        raise CheckpointError(pair, failure.detail, submission_id) from None
+
+
+def _check_reply(reply: Reply, submission_id: str) -> None:
+    if reply is Reply.WRONG_STEP:
+        msg = "The checkpoint has moved on to another step than the one this code answers."
+        raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+    if reply is Reply.TOO_MANY_WAYS:
+        msg = f"{TRY_ANOTHER_WAY} was sent too often for this login."
+        raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+
+
+def _own_record(result: Result, provider: str, account_id: str, submission_id: str) -> Outcome:
+    for record in result.records:
+        if record.submission_id == submission_id:
+            return record
+    queued, intent = result.decision.queued, result.intent
+    assert queued is not None
+    assert intent is not None
+    return waiting_record(account_id, provider, intent, queued, RecordState.QUEUED)
+
+
+def refuse_steps(
+    store: Store, error: CheckpointError, submission_id: str, account_id: str, provider: str
+) -> Steps[bool]:
+    """Write the final record of a raw producer's submission that was refused.
+
+    Such a producer has no other way to hear of it.
+    """
+    snapshot_ms, record = yield from store.record(submission_id)
+    if record is not None:
+        return False
+    submission = unknown_submission(submission_id, snapshot_ms)
+    settlement = Settlement(
+        submission=submission,
+        answer=error.pair,
+        code_sent=False,
+        detail=str(error.body["detail"]),
+    )
+    return (yield from store.settle_orphan(provider, account_id, settlement))
+
+
+def unknown_submission(submission_id: str, queued_at_ms: int, seq: int = 0) -> Submission:
+    """Return the noun for a submission that no intent knows."""
+    return Submission(
+        id=submission_id,
+        seq=Seq(seq),
+        step=0,
+        kind=SolutionKind.CODE,
+        digest="",
+        run_id="",
+        queued_at_ms=queued_at_ms,
+        deadline_ms=queued_at_ms,
+    )

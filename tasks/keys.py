@@ -1,0 +1,135 @@
+"""Every Redis name of the project: key, channel and stream.
+
+| name (after the prefix) | type | life | read by |
+|---|---|---|---|
+| ``result:{submission_id}`` | string | ``result_ttl_s`` | anyone: the truth, for polling |
+| ``results``, ``results:{account_id}`` | channel | - | anyone: final records as written |
+| ``outcomes`` | stream | capped | readers who may not miss one |
+| (the prefix itself) | list | - | Celery: the queue of wakes |
+| ``intent:{provider}:{account_id}`` | string | ``expires_at + deadline_s + result_ttl_s`` | store |
+| ``sealed:context:{provider}:{account_id}`` | string | as the intent | attempt |
+| ``sealed:solution:{submission_id}`` | string | until claimed or final | attempt |
+| ``sealed:session:{provider}:{account_id}`` | string | ``result_ttl_s`` | ``take_session`` |
+| ``taken:{provider}:{account_id}`` | string | 60 s | ``take_session``: who took it |
+| ``seen:{submission_id}`` | string | 24 h | intake: an old copy is never new |
+| ``user:{provider}:{user_id}`` | string | none | settle: which account has this user |
+| ``due``, ``queued`` | sorted set | - | sweep: instants, last wakes |
+| ``beats``, ``acked`` | sorted set | - | sweep: heartbeats, answered heartbeats |
+| ``holds:{worker}`` | set | a day | sweep: intents whose wire a worker holds |
+| ``drains:{worker}`` | hash | a day | heartbeat: exchanges to close |
+| ``leader`` | string | ``leader_s`` | sweep |
+| ``signals`` | channel | - | listeners in workers |
+
+The names of CONTRACT §4 are public; the rest is private and may change in any release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names under one prefix."""
+
+    prefix: str
+
+    def result(self, submission_id: str) -> str:
+        """The outcome record of a submission."""
+        return f"{self.prefix}:result:{submission_id}"
+
+    @property
+    def results(self) -> str:
+        """Channel of every final record."""
+        return f"{self.prefix}:results"
+
+    def account_results(self, account_id: str) -> str:
+        """Channel of one account's final records."""
+        return f"{self.prefix}:results:{account_id}"
+
+    @property
+    def outcomes(self) -> str:
+        """Stream of every final record."""
+        return f"{self.prefix}:outcomes"
+
+    @property
+    def queue(self) -> str:
+        """Celery queue of wakes."""
+        return self.prefix
+
+    @staticmethod
+    def member(provider: str, account_id: str) -> str:
+        """An intent's name inside sets."""
+        return f"{provider}:{account_id}"
+
+    @staticmethod
+    def parse_member(member: str) -> tuple[str, str]:
+        """Return ``(provider, account_id)`` of an intent's name."""
+        provider, _, account_id = member.partition(":")
+        return provider, account_id
+
+    def intent(self, provider: str, account_id: str) -> str:
+        """The intent."""
+        return f"{self.prefix}:intent:{provider}:{account_id}"
+
+    def context(self, provider: str, account_id: str) -> str:
+        """Sealed challenge context and proxy."""
+        return f"{self.prefix}:sealed:context:{provider}:{account_id}"
+
+    def solution(self, submission_id: str) -> str:
+        """Sealed solution."""
+        return f"{self.prefix}:sealed:solution:{submission_id}"
+
+    def session(self, provider: str, account_id: str) -> str:
+        """Sealed session, until the backend takes it."""
+        return f"{self.prefix}:sealed:session:{provider}:{account_id}"
+
+    def taken(self, provider: str, account_id: str) -> str:
+        """Who took the session."""
+        return f"{self.prefix}:taken:{provider}:{account_id}"
+
+    def seen(self, submission_id: str) -> str:
+        """That a submission id was used."""
+        return f"{self.prefix}:seen:{submission_id}"
+
+    def user(self, provider: str, user_id: str) -> str:
+        """Which account a provider's user id belongs to."""
+        return f"{self.prefix}:user:{provider}:{user_id}"
+
+    @property
+    def due(self) -> str:
+        """When each intent's next time row applies."""
+        return f"{self.prefix}:due"
+
+    @property
+    def queued(self) -> str:
+        """Intents with a queued submission, by the instant of its last wake."""
+        return f"{self.prefix}:queued"
+
+    @property
+    def beats(self) -> str:
+        """Workers by their last heartbeat."""
+        return f"{self.prefix}:beats"
+
+    @property
+    def acked(self) -> str:
+        """Workers by their last heartbeat that was answered."""
+        return f"{self.prefix}:acked"
+
+    def holds(self, worker: str) -> str:
+        """Intents whose wire a worker holds."""
+        return f"{self.prefix}:holds:{worker}"
+
+    def drains(self, worker: str) -> str:
+        """Exchanges a worker must close: submission id to instant."""
+        return f"{self.prefix}:drains:{worker}"
+
+    @property
+    def leader(self) -> str:
+        """The sweeper's lock."""
+        return f"{self.prefix}:leader"
+
+    @property
+    def signals(self) -> str:
+        """Channel of words to running attempts."""
+        return f"{self.prefix}:signals"

@@ -1,0 +1,18 @@
+-- beat: a worker's heartbeat and, as its answer, the exchanges it must close. Atomic because
+-- an answered beat is the proof that the worker knew of every drain begun before it.
+-- KEYS[1] beats, [2] acked, [3] the worker's drains. ARGV[1] worker, ARGV[2] time in ms of
+-- its last beat whose answer it received, 0 for none.
+-- Returns {now_ms, run_id, {submission id, instant ms, ...}}; the caller hands ``now_ms`` back
+-- with its next beat.
+local beats, acked, drains = KEYS[1], KEYS[2], KEYS[3]
+local worker, last_answered_ms = ARGV[1], ARGV[2]
+
+local time = redis.call('TIME')
+local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local info = redis.pcall('INFO', 'server')
+local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
+redis.call('ZADD', beats, now_ms, worker)
+if last_answered_ms ~= '0' then
+  redis.call('ZADD', acked, last_answered_ms, worker)
+end
+return {now_ms, run_id, redis.call('HGETALL', drains)}

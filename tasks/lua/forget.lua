@@ -1,0 +1,26 @@
+-- forget: drop what the indexes say of something that is gone: a worker that was judged lost,
+-- or an intent whose key has expired. Atomic because a worker that beats again between look
+-- and removal, or an intent opened again, must not be dropped.
+-- KEYS[1] beats, [2] acked, [3] due, [4] queued, [5] the worker's holds or the intent's key.
+-- ARGV[1] 'worker' or 'intent', ARGV[2] its name, ARGV[3] for a worker: the beat in ms it was
+-- judged by, for an intent ''.
+-- Returns 1: dropped; 0: it is back, nothing was changed.
+local beats, acked, due, queued, thing = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local kind, name, judged_ms = ARGV[1], ARGV[2], ARGV[3]
+
+if kind == 'worker' then
+  local beat = redis.call('ZSCORE', beats, name)
+  if beat and tonumber(beat) ~= tonumber(judged_ms) then
+    return 0
+  end
+  redis.call('ZREM', beats, name)
+  redis.call('ZREM', acked, name)
+  redis.call('DEL', thing)
+  return 1
+end
+if redis.call('EXISTS', thing) == 1 then
+  return 0
+end
+redis.call('ZREM', due, name)
+redis.call('ZREM', queued, name)
+return 1

@@ -1,0 +1,34 @@
+-- survey: what a sweep has to look at, of one instant: intents that are due, workers by their
+-- heartbeats and answered heartbeats, and the submissions that wait longest. Atomic because a
+-- worker is judged by beats and clock of the same moment.
+-- KEYS[1] due, [2] beats, [3] acked, [4] queued. ARGV[1] how many intents at most, ARGV[2] age
+-- in ms from which a waiting submission may be woken again, ARGV[3] silence in ms from which a
+-- worker counts as lost, ARGV[4] prefix of the names of the sets of what workers hold.
+-- Returns {now_ms, run_id, due, acked, queued, waiting, lost}: members; member, score pairs;
+-- members whose last wake is old enough, oldest first; how many wait in all; and a
+-- {worker, beat ms, {member, ...}} for each silent worker.
+local due_key, beats_key, acked_key, queued_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local most, age_ms, silence_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local holds_prefix = ARGV[4]
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = string.format('%.0f', now_ms)
+local info = redis.pcall('INFO', 'server')
+local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
+local stale = string.format('%.0f', now_ms - age_ms)
+local silent = string.format('%.0f', now_ms - silence_ms)
+local lost = {}
+local names = redis.call('ZRANGEBYSCORE', beats_key, '-inf', silent, 'WITHSCORES', 'LIMIT', 0, most)
+for i = 1, #names, 2 do
+  lost[#lost + 1] = {names[i], names[i + 1], redis.call('SMEMBERS', holds_prefix .. names[i])}
+end
+return {
+  now,
+  run_id,
+  redis.call('ZRANGEBYSCORE', due_key, '-inf', now, 'LIMIT', 0, most),
+  redis.call('ZRANGE', acked_key, 0, -1, 'WITHSCORES'),
+  redis.call('ZRANGEBYSCORE', queued_key, '-inf', stale, 'LIMIT', 0, most),
+  redis.call('ZCARD', queued_key),
+  lost,
+}

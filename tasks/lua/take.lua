@@ -1,0 +1,20 @@
+-- take: hand a sealed session out once. Atomic because two backends asking at once must not
+-- both get it; the same one may ask again for a while, so a lost reply is not a lost session.
+-- KEYS[1] session, [2] taken. ARGV[1] the caller's token, ARGV[2] how long it may ask again,
+-- ms. Returns the sealed session, or nil: there is none, or another token took it.
+local session_key, taken_key = KEYS[1], KEYS[2]
+local token, again_ms = ARGV[1], ARGV[2]
+
+local sealed = redis.call('GET', session_key)
+if not sealed then
+  return false
+end
+local taker = redis.call('GET', taken_key)
+if taker and taker ~= token then
+  return false
+end
+if not taker then
+  redis.call('SET', taken_key, token, 'PX', again_ms)
+  redis.call('PEXPIRE', session_key, again_ms)
+end
+return sealed

@@ -1,0 +1,199 @@
+"""The wire shape of outcome records and messages (CONTRACT §4), versioned.
+
+One record per submission: ``queued``, then ``running``, then ``final`` for ever. The same
+JSON is stored, published and appended to the stream.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from tasks import catalogue
+from tasks.catalogue import CeleryState, Pair, Success
+from tasks.model import Intent, IntentState, Settlement, Submission
+
+RECORD_VERSION: Literal[1] = 1
+
+
+class RecordState(enum.StrEnum):
+    """How far a submission has come. ``intent`` is a message about an intent alone."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINAL = "final"
+    INTENT = "intent"
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_stamp, return_type=str)]
+"""UTC, milliseconds, ``Z``: ``2026-11-22T17:15:00.000Z``."""
+
+
+def timestamp(at_ms: int) -> datetime:
+    """Return an instant of the ledger as a datetime."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+class IntentView(BaseModel):
+    """What a record tells of its intent, as of the commit that wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: IntentState
+    failures: int
+    failures_left: int
+    expires_at: Timestamp
+
+
+class Outcome(BaseModel):
+    """One record. Readers ignore fields they don't know.
+
+    ``status`` and ``body`` are there when ``state`` is ``final`` and are exactly what a web
+    backend answers. ``code_sent`` true means that the code may have reached the provider.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = RECORD_VERSION
+    submission_id: str | None
+    account_id: str
+    provider: str
+    generation: int = 0
+    seq: int = 0
+    state: RecordState
+    status: int | None = None
+    body: dict[str, object] | None = None
+    intent: IntentView | None = None
+    code_sent: bool | None = None
+    supersedes: str | None = None
+    superseded_by: str | None = None
+    queued_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the outcome, never to change again."""
+        return self.state is RecordState.FINAL
+
+    @property
+    def error(self) -> Pair | None:
+        """The catalogue row of a final error, ``None`` for a success or while not final."""
+        if self.status is None or self.body is None or self.body.get("object") != "Error":
+            return None
+        return catalogue.pair(self.status, str(self.body["type"]).removeprefix("errors/"))
+
+    @property
+    def celery_state(self) -> CeleryState:
+        """The state Celery and Flower show for it."""
+        return self.error.celery_state if self.error else CeleryState.SUCCESS
+
+    def to_json(self) -> str:
+        """Return the record as it is stored and published."""
+        return self.model_dump_json()
+
+
+def view(intent: Intent) -> IntentView:
+    """Return what a record tells of ``intent``."""
+    return IntentView(
+        state=intent.state,
+        failures=intent.failures,
+        failures_left=max(0, intent.failures_max - intent.failures),
+        expires_at=timestamp(intent.expires_at_ms),
+    )
+
+
+def waiting_record(
+    account_id: str, provider: str, intent: Intent, submission: Submission, state: RecordState
+) -> Outcome:
+    """Return the ``queued`` or ``running`` record of a submission."""
+    running = state is RecordState.RUNNING
+    return Outcome(
+        submission_id=submission.id,
+        account_id=account_id,
+        provider=provider,
+        generation=intent.generation,
+        seq=submission.seq,
+        state=state,
+        intent=view(intent),
+        code_sent=True if running else None,
+        supersedes=submission.supersedes,
+        queued_at=timestamp(submission.queued_at_ms),
+        started_at=_maybe(submission.started_at_ms),
+    )
+
+
+def final_record(
+    account_id: str,
+    provider: str,
+    settlement: Settlement,
+    now_ms: int,
+    *,
+    before: Intent | None,
+    after: Intent | None,
+) -> Outcome:
+    """Return the final record of a submission.
+
+    Args:
+        account_id: Whose account.
+        provider: At which provider.
+        settlement: The decided outcome.
+        now_ms: When it was decided.
+        before: The intent the submission belongs to, as it was; its generation counts.
+        after: The intent as the commit leaves it.
+    """
+    submission = settlement.submission
+    status, body = _answer_body(account_id, settlement, after)
+    return Outcome(
+        submission_id=submission.id,
+        account_id=account_id,
+        provider=provider,
+        generation=before.generation if before else 0,
+        seq=submission.seq,
+        state=RecordState.FINAL,
+        status=status,
+        body=body,
+        intent=view(after) if after else None,
+        code_sent=settlement.code_sent,
+        supersedes=submission.supersedes,
+        superseded_by=settlement.superseded_by,
+        queued_at=timestamp(submission.queued_at_ms),
+        started_at=_maybe(submission.started_at_ms),
+        finished_at=timestamp(now_ms),
+    )
+
+
+def intent_message(intent: Intent, now_ms: int) -> Outcome:
+    """Return the message that an intent completed although no submission's record says so."""
+    return Outcome(
+        submission_id=None,
+        account_id=intent.account_id,
+        provider=intent.provider,
+        generation=intent.generation,
+        seq=intent.seq,
+        state=RecordState.INTENT,
+        intent=view(intent),
+        finished_at=timestamp(now_ms),
+    )
+
+
+def _answer_body(
+    account_id: str, settlement: Settlement, after: Intent | None
+) -> tuple[int, dict[str, object]]:
+    answer = settlement.answer
+    if isinstance(answer, Success):
+        checkpoint = after.checkpoint.as_wire() if after else None
+        return answer.status, catalogue.success_body(answer, account_id, checkpoint)
+    body = catalogue.error_body(answer, settlement.submission.id, settlement.detail)
+    return answer.status, body
+
+
+def _maybe(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else timestamp(at_ms)

@@ -1,0 +1,717 @@
+"""The state table as code: ``decide(intent, event, now_ms, limits) -> Decision``.
+
+Pure: no clock, no Redis, no randomness. If you read one file, read this one, beside the
+state table of the README. It answers what happens to an intent, its one unsettled
+submission and its wire when something happens; who brings the news, and how the decision
+gets into Redis, is not known here.
+
+How it reads: `decide` picks the row, one function per row picks the cell, and the few moves
+they share (settle, hang up, free, kill) stand at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
+from tasks import catalogue
+from tasks.catalogue import Pair, Success
+from tasks.events import (
+    Abort,
+    Answer,
+    Begin,
+    Cancel,
+    Claim,
+    Decision,
+    Do,
+    Event,
+    Failed,
+    Kill,
+    Limits,
+    Open,
+    Renew,
+    Reply,
+    Signal,
+    Submit,
+    Tick,
+    Wake,
+    WorkerLost,
+)
+from tasks.model import (
+    Generation,
+    Intent,
+    IntentState,
+    Phase,
+    Purpose,
+    Seq,
+    Settlement,
+    Submission,
+    Version,
+    Wire,
+)
+
+DETAIL_NOT_USED = "The submission was not processed in time; the code was not sent."
+DETAIL_MAYBE_USED = "The submission was not processed in time; the code may have been used."
+DETAIL_TWIN_LOST = "The same code was already on its way and no answer came; it was not sent again."
+DETAIL_EXPIRED = "The login has expired; start it again."
+DETAIL_KILLED = "The login was ended after failures or by an operator; start it again."
+
+
+def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> Decision:  # noqa: C901, PLR0911, PLR0912  the table: one case per row
+    """Return what one event does to one intent.
+
+    Args:
+        intent: The intent as stored, ``None`` where there is none. Missing is not fresh:
+            only `Open` makes one.
+        event: What happened.
+        now_ms: Redis server time.
+        limits: The times and counts in force.
+
+    Returns:
+        Everything the commit has to do. Time rows are applied by `Tick` alone, so that an
+        answer which arrives before the sweep still counts.
+    """
+    match event:
+        case Open():
+            return _open(intent, event, now_ms, limits)
+        case Submit():
+            return _submit(intent, event, now_ms, limits)
+        case _ if intent is None:
+            return Decision(reply=Reply.STOP)
+        case Wake():
+            return _wake(intent, event, now_ms, limits)
+        case Begin():
+            return _begin(intent, event, now_ms, limits)
+        case Renew():
+            return _renew(intent, event, now_ms, limits)
+        case Claim():
+            return _claim(intent, event, now_ms, limits)
+        case Abort():
+            return _abort(intent, event, now_ms, limits)
+        case Answer():
+            return _answer(intent, event, now_ms, limits)
+        case Tick():
+            return _tick(intent, event, now_ms, limits)
+        case WorkerLost():
+            return _worker_lost(intent, event, limits)
+        case Cancel():
+            return _cancel(intent, event, now_ms, limits)
+        case Kill():
+            return _kill(intent, now_ms)
+        case _:  # pragma: no cover
+            assert_never(event)
+
+
+def next_due_ms(intent: Intent, limits: Limits) -> int | None:
+    """Return the earliest instant at which a time row applies, ``None`` if none ever will."""
+    instants: list[int] = []
+    if intent.current is not None:
+        instants.append(intent.current.deadline_ms)
+    if (wire := intent.wire) is not None:
+        instants.append(wire.until_ms + limits.wire_margin_ms)
+        if wire.drain_until_ms is not None:
+            instants.append(wire.drain_until_ms + limits.wire_margin_ms)
+    if intent.state is IntentState.OPEN and not instants:
+        instants.append(intent.expires_at_ms)
+    return min(instants, default=None)
+
+
+# Open and submit -----------------------------------------------------------------------
+
+
+def _open(intent: Intent | None, event: Open, now_ms: int, limits: Limits) -> Decision:
+    """A fresh generation; only an exchange that may still be running outlives it."""
+    settled = _settle(intent, catalogue.CANCELED) if intent else ()
+    wire = _hang_up(intent.wire, now_ms, limits) if intent else None
+    fresh = Intent(
+        account_id=event.account_id,
+        provider=event.provider,
+        purpose=event.purpose,
+        checkpoint=event.checkpoint,
+        version=intent.version if intent else Version(0),
+        generation=Generation(intent.generation + 1 if intent else 1),
+        failures_max=limits.failures_max,
+        user_id=event.user_id,
+        opened_at_ms=now_ms,
+        expires_at_ms=now_ms + limits.intent_ttl_ms,
+        wire=wire,
+    )
+    signals = _stop(intent.current if intent else None) + _drain(wire)
+    return Decision(reply=Reply.DONE, intent=fresh, settled=settled, signals=signals)
+
+
+def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -> Decision:
+    """The newer one becomes current; the elder is answered in the same commit."""
+    newer = Submission(
+        id=event.submission_id,
+        seq=Seq(intent.seq + 1 if intent else 0),
+        step=intent.step if intent else 0,
+        kind=event.kind,
+        digest=event.digest,
+        run_id=event.run_id,
+        queued_at_ms=now_ms,
+        deadline_ms=now_ms + limits.deadline_ms,
+    )
+    if intent is None:
+        return Decision(reply=Reply.DONE, settled=(_refuse(newer, catalogue.UNKNOWN_CONTEXT),))
+    if intent.state is IntentState.OPEN and now_ms < intent.expires_at_ms:
+        if event.step is not None and event.step != intent.step:
+            return Decision(reply=Reply.WRONG_STEP)
+        another = event.kind is SolutionKind.ANOTHER_WAY
+        if another and intent.ways >= limits.ways_max:
+            return Decision(reply=Reply.TOO_MANY_WAYS)
+        return _supersede(replace(intent, ways=intent.ways + another), newer, now_ms, limits)
+    answer, detail = _why_closed(intent)
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, seq=newer.seq),
+        settled=(_refuse(newer, answer, detail),),
+    )
+
+
+def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: Limits) -> Decision:
+    elder, wire = intent.current, intent.wire
+    twin = _twin_of(intent, newer.digest)
+    if _left_alone(intent):
+        wire = _hang_up(wire, now_ms, limits, for_twin=twin is not None)
+    newer = replace(newer, supersedes=elder.id if elder else None, twin_of=twin)
+    # A claim may have been lost with the Redis that accepted the elder.
+    sent = None if _same_redis(intent, newer.run_id) else True
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, seq=newer.seq, current=newer, wire=wire),
+        settled=_settle(intent, catalogue.CANCELED, sent=sent, superseded_by=newer.id),
+        queued=newer,
+        signals=_stop(elder, newer.id) + _drain(wire),
+    )
+
+
+def _why_closed(intent: Intent) -> tuple[Pair, str | None]:
+    match intent.state:
+        case IntentState.COMPLETED:
+            return catalogue.ALREADY_EXISTS, None
+        case IntentState.KILLED:
+            return catalogue.KILLED, DETAIL_KILLED
+        case IntentState.OPEN | IntentState.EXPIRED:  # pragma: no branch
+            return catalogue.KILLED, DETAIL_EXPIRED
+
+
+# The attempt: wake, begin, claim -------------------------------------------------------
+
+
+def _wake(intent: Intent, event: Wake, now_ms: int, limits: Limits) -> Decision:
+    """Queued and the wire free: go. Anybody else's turn: stop."""
+    if (refused := _may_start(intent, event.submission_id, event.run_id, now_ms, limits)) is None:
+        return Decision(reply=Reply.GO)
+    return refused
+
+
+def _begin(intent: Intent, event: Begin, now_ms: int, limits: Limits) -> Decision:
+    wire = intent.own_wire
+    repeated = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
+    if repeated and _same_redis(intent, event.run_id):
+        return Decision(reply=Reply.DONE)
+    refused = _may_start(intent, event.submission_id, event.run_id, now_ms, limits)
+    if refused is not None:
+        return refused
+    taken = _take_wire(intent, event, now_ms + limits.connect_timeout_ms + limits.wire_margin_ms)
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, wire=taken),
+        not_after_ms=_last_claim_ms(intent, limits),
+    )
+
+
+def _renew(intent: Intent, event: Renew, now_ms: int, limits: Limits) -> Decision:
+    wire = intent.wire
+    if wire is None or wire.claim != event.claim or wire.phase is not Phase.PREPARING:
+        return Decision(reply=Reply.STOP)
+    until_ms = now_ms + limits.connect_timeout_ms + limits.wire_margin_ms
+    return Decision(reply=Reply.DONE, intent=replace(intent, wire=replace(wire, until_ms=until_ms)))
+
+
+def _claim(intent: Intent, event: Claim, now_ms: int, limits: Limits) -> Decision:
+    """Granted once, to the holder of the wire or, on a free wire, to the first who asks."""
+    current, wire = intent.current, intent.own_wire
+    repeated = wire is not None and wire.claim == event.claim and wire.phase is Phase.SENT
+    if repeated and _same_redis(intent, event.run_id):
+        return Decision(reply=Reply.DONE)  # its own repeat, after a lost reply
+    preparing = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
+    free = replace(intent, wire=None) if preparing else intent
+    refused = _may_start(free, event.submission_id, event.run_id, now_ms, limits)
+    if refused is not None:
+        return refused
+    assert current is not None
+    until_ms = min(now_ms + limits.provider_timeout_ms, current.deadline_ms + limits.drain_ms)
+    taken = replace(
+        _take_wire(intent, event, until_ms),
+        phase=Phase.SENT,
+        digest=current.digest,
+    )
+    started = replace(current, started_at_ms=now_ms)
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, current=started, wire=taken),
+        running=started,
+        not_after_ms=_last_claim_ms(intent, limits),
+    )
+
+
+def _may_start(
+    intent: Intent, submission_id: str, run_id: str, now_ms: int, limits: Limits
+) -> Decision | None:
+    """Return why this submission may not go on now, ``None`` if it may."""
+    current, wire = intent.current, intent.wire
+    if current is None or current.id != submission_id or intent.own_wire is not None:
+        return Decision(reply=Reply.STOP)
+    if not _same_redis(intent, run_id):
+        # Another Redis than the one that accepted it: a claim may have been lost with the
+        # old one, so it is neither sent nor called unsent.
+        return _give_up(intent, sent=True)
+    if wire is not None:
+        return Decision(reply=Reply.WAIT)
+    if now_ms > _last_claim_ms(intent, limits):
+        return _give_up(intent, sent=False)
+    return None
+
+
+def _same_redis(intent: Intent, run_id: str) -> bool:
+    """Whether this Redis accepted the current submission, so that its state can be trusted."""
+    return intent.current is None or intent.current.run_id == run_id
+
+
+def _give_up(intent: Intent, *, sent: bool) -> Decision:
+    detail = DETAIL_MAYBE_USED if sent else DETAIL_NOT_USED
+    return Decision(
+        reply=Reply.STOP,
+        intent=replace(intent, current=None),
+        settled=_settle(intent, catalogue.TIMED_OUT, detail, sent=sent),
+    )
+
+
+def _last_claim_ms(intent: Intent, limits: Limits) -> int:
+    assert intent.current is not None
+    return intent.current.deadline_ms - limits.min_send_ms
+
+
+def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> Wire:
+    return Wire(
+        submission_id=event.submission_id,
+        generation=intent.generation,
+        claim=event.claim,
+        worker=event.worker,
+        phase=Phase.PREPARING,
+        until_ms=until_ms,
+        step=intent.step,
+    )
+
+
+# The end of an attempt -----------------------------------------------------------------
+
+
+def _abort(intent: Intent, event: Abort, now_ms: int, limits: Limits) -> Decision:
+    """Nothing was sent: the current submission gets its own error, anybody else nothing."""
+    wire = intent.wire
+    holds = wire is not None and wire.claim == event.claim
+    if wire is not None and holds and wire.phase is not Phase.PREPARING:
+        # Claimed, but the reply was lost and so nothing was sent: a failure like any other.
+        return _answer(intent, _unsent(event), now_ms, limits)
+    freed = replace(intent, wire=None) if holds else intent
+    named = (
+        intent.current is not None
+        and intent.current.id == event.submission_id
+        and intent.generation == event.generation
+    )
+    if named and (holds or intent.own_wire is None):
+        after = replace(freed, current=None)
+        after = _with_fault(after, limits) if event.counted else after
+        return Decision(
+            reply=Reply.DONE,
+            intent=replace(after, state=IntentState.KILLED) if event.failure.kills else after,
+            settled=_settle(intent, event.failure, event.detail, sent=False),
+        )
+    if holds:
+        return Decision(reply=Reply.DONE, intent=freed, wake=freed.current)
+    return Decision(reply=Reply.STOP)
+
+
+def _unsent(event: Abort) -> Answer:
+    return Answer(
+        submission_id=event.submission_id,
+        generation=event.generation,
+        claim=event.claim,
+        kind=SolutionKind.CODE,
+        verdict=Failed(failure=event.failure, sent=False, detail=event.detail),
+    )
+
+
+def _answer(intent: Intent, event: Answer, now_ms: int, limits: Limits) -> Decision:
+    """The verdict counts by generation and claim, not by whose record is still open."""
+    wire = intent.wire
+    holds = wire is not None and wire.claim == event.claim
+    if wire is not None and holds and wire.phase is Phase.PREPARING:
+        # Only after a failover that lost the claim: the code left all the same.
+        intent = replace(intent, wire=replace(wire, phase=Phase.SENT))
+    freed = replace(intent, wire=None) if holds else intent
+    if intent.generation != event.generation or not _hears(intent, event):
+        return _ignored(intent, freed, event)
+    match event.verdict:
+        case Cleared():
+            return _cleared(freed, intent, event, event.verdict, now_ms, limits)
+        case _ if not holds:
+            return _ignored(intent, freed, event)
+        case NextCheckpoint():
+            return _next_checkpoint(freed, intent, event.verdict, now_ms, limits)
+        case Rejected():
+            return _rejected(freed, intent, event, event.verdict)
+        case Failed():  # pragma: no branch
+            return _failed(freed, intent, event, event.verdict, limits)
+
+
+def _hears(intent: Intent, event: Answer) -> bool:
+    """An open intent hears everything, an expired one only that it was cleared."""
+    cleared = isinstance(event.verdict, Cleared)
+    return intent.state is IntentState.OPEN or (intent.state is IntentState.EXPIRED and cleared)
+
+
+def _ignored(intent: Intent, freed: Intent, event: Answer) -> Decision:
+    """The wire is freed all the same, and what was lost is worth a line."""
+    lost = isinstance(event.verdict, Cleared) and intent.state is not IntentState.COMPLETED
+    changed = freed is not intent
+    return Decision(
+        reply=Reply.DONE if changed else Reply.STOP,
+        intent=freed if changed else None,
+        wake=freed.current if changed else None,
+        signals=_look(freed.current) if changed else (),
+        notes=("intent.success_lost" if lost else "attempt.verdict_ignored",),
+    )
+
+
+def _cleared(
+    freed: Intent, intent: Intent, event: Answer, verdict: Cleared, now_ms: int, limits: Limits
+) -> Decision:
+    """The login is done: whoever waits gets the success, or what stands against it."""
+    expected = freed.user_id is None or freed.user_id == verdict.user_id
+    holds = freed is not intent
+    if not expected:
+        if not holds or freed.state is IntentState.EXPIRED:
+            return _ignored(intent, freed, event)
+        return _end(freed, event, IntentState.KILLED, catalogue.ACCOUNT_MISMATCH, now_ms, limits)
+    if event.user_taken:
+        if freed.state is IntentState.EXPIRED:
+            return _ignored(intent, freed, event)
+        row = catalogue.ALREADY_EXISTS
+        return _end(freed, event, IntentState.COMPLETED, row, now_ms, limits)
+    reconnect = freed.purpose is Purpose.RECONNECT
+    success = Success.RECONNECTED if reconnect else Success.CREATED
+    ended = _end(freed, event, IntentState.COMPLETED, success, now_ms, limits)
+    return replace(ended, session=verdict.session, user_id=verdict.user_id)
+
+
+def _next_checkpoint(
+    freed: Intent, intent: Intent, verdict: NextCheckpoint, now_ms: int, limits: Limits
+) -> Decision:
+    """A further step: codes already waiting were for the old one and are not sent."""
+    after = replace(
+        freed,
+        current=None,
+        checkpoint=verdict.checkpoint,
+        step=freed.step + 1,
+        expires_at_ms=now_ms + limits.intent_ttl_ms,
+    )
+    return Decision(
+        reply=Reply.DONE,
+        intent=after,
+        settled=_settle(intent, Success.CHECKPOINT),
+        signals=_stop_waiting(intent),
+        context=verdict.context,
+    )
+
+
+def _rejected(freed: Intent, intent: Intent, event: Answer, verdict: Rejected) -> Decision:
+    """One failure more, and at the limit the end."""
+    if event.kind is SolutionKind.ANOTHER_WAY:
+        row = catalogue.ACTION_REQUIRED
+        return replace(_answered(freed, intent, row), context=verdict.context)
+    failures = freed.failures + 1
+    counted = replace(freed, failures=failures)
+    if failures >= freed.failures_max:
+        killed = replace(counted, state=IntentState.KILLED, current=None)
+        return Decision(
+            reply=Reply.DONE,
+            intent=killed,
+            settled=_settle(intent, catalogue.KILLED, DETAIL_KILLED),
+            signals=_stop_waiting(intent),
+            context=verdict.context,
+        )
+    return replace(_answered(counted, intent, catalogue.REJECTED), context=verdict.context)
+
+
+def _failed(
+    freed: Intent, intent: Intent, event: Answer, verdict: Failed, limits: Limits
+) -> Decision:
+    """No verdict: some failures end the intent, the others count as faults of its own."""
+    sent = None if verdict.sent else False
+    if verdict.failure.kills:
+        killed = replace(freed, state=IntentState.KILLED, current=None)
+        return Decision(
+            reply=Reply.DONE,
+            intent=killed,
+            settled=_settle(intent, verdict.failure, verdict.detail, sent=sent),
+            signals=_stop_waiting(intent),
+            context=verdict.context,
+        )
+    own = intent.current is not None and intent.current.id == event.submission_id
+    after = _with_fault(freed, limits) if own else freed
+    answered = _answered(after, intent, verdict.failure, verdict.detail, sent=sent)
+    return replace(answered, context=verdict.context)
+
+
+def _answered(
+    freed: Intent, intent: Intent, row: Pair, detail: str | None = None, *, sent: bool | None = None
+) -> Decision:
+    """The holder's answer: its own record if it is current, its twin's, else nobody's."""
+    current, wire = intent.current, intent.wire
+    own = intent.own_wire is not None
+    twin = current is not None and wire is not None and current.twin_of == wire.claim
+    if own or twin:
+        return Decision(
+            reply=Reply.DONE,
+            intent=replace(freed, current=None),
+            settled=_settle(intent, row, detail, sent=sent),
+            signals=_stop_waiting(intent),
+        )
+    return Decision(reply=Reply.DONE, intent=freed, wake=current, signals=_look(current))
+
+
+def _end(
+    freed: Intent,
+    event: Answer,
+    state: IntentState,
+    answer: Pair | Success,
+    now_ms: int,
+    limits: Limits,
+) -> Decision:
+    """The intent ends with this verdict, and so does whoever waits for one."""
+    current = freed.current
+    own = current is not None and current.id == event.submission_id
+    # Only where the holder's wire had been taken away can another exchange be running.
+    wire = _hang_up(freed.wire, now_ms, limits)
+    settled = _settle(freed, answer, sent=True if own else None)
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(freed, state=state, current=None, wire=wire),
+        settled=settled,
+        signals=(() if own else _stop(current)) + _drain(wire),
+        tell_intent=state is IntentState.COMPLETED and not settled,
+    )
+
+
+# Time, lost workers, operators ---------------------------------------------------------
+
+
+def _tick(intent: Intent, event: Tick, now_ms: int, limits: Limits) -> Decision:
+    """Apply every time row that is due, in the order of the table."""
+    settled: tuple[Settlement, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    after, current = intent, intent.current
+    if current is not None and current.run_id != event.run_id:
+        settled = _settle(after, catalogue.TIMED_OUT, DETAIL_MAYBE_USED, sent=True)
+        after = replace(after, current=None, wire=_hang_up(after.wire, now_ms, limits))
+        signals = _stop(current) + _drain(after.wire)
+    elif current is not None and current.deadline_ms <= now_ms:
+        settled, after = _overdue(after, now_ms, limits)
+        signals = _stop(current) + _drain(after.wire)
+    if after.wire is not None and _wire_ended(after.wire, event, now_ms, limits):
+        lost, after = _wire_lost(after, limits)
+        settled += lost
+    freed = intent.wire is not None and after.wire is None
+    if freed and after.current is not None:
+        signals += _look(after.current)
+    expires = after.state is IntentState.OPEN and after.expires_at_ms <= now_ms
+    if expires and after.current is None and after.wire is None:
+        after = replace(after, state=IntentState.EXPIRED)
+    return Decision(
+        reply=Reply.STOP if after is intent else Reply.DONE,
+        intent=None if after is intent else after,
+        settled=settled,
+        wake=after.current if freed else None,
+        signals=signals,
+    )
+
+
+def _overdue(intent: Intent, now_ms: int, limits: Limits) -> tuple[tuple[Settlement, ...], Intent]:
+    claimed, own = intent.claimed, intent.own_wire is not None
+    detail = DETAIL_MAYBE_USED if claimed else DETAIL_NOT_USED
+    settled = _settle(intent, catalogue.TIMED_OUT, detail)
+    after = replace(intent, current=None)
+    if own:
+        after = replace(after, wire=_hang_up(intent.wire, now_ms, limits))
+    return settled, _with_fault(after, limits) if claimed else after
+
+
+def _wire_ended(wire: Wire, event: Tick, now_ms: int, limits: Limits) -> bool:
+    """By its own limit; or by the drain's, if its holder provably knew of the drain."""
+    if wire.until_ms + limits.wire_margin_ms <= now_ms:
+        return True
+    if wire.drain_until_ms is None or wire.drain_at_ms is None or event.acked_ms is None:
+        return False
+    drained = wire.drain_until_ms + limits.wire_margin_ms <= now_ms
+    return drained and event.acked_ms > wire.drain_at_ms
+
+
+def _wire_lost(intent: Intent, limits: Limits) -> tuple[tuple[Settlement, ...], Intent]:
+    """Free the wire; who depended on that exchange gets 504, who waits goes on."""
+    current, wire = intent.current, intent.wire
+    freed = replace(intent, wire=None)
+    if current is None or wire is None:
+        return (), freed
+    if intent.claimed:
+        settled = _settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED)
+        return settled, _with_fault(replace(freed, current=None), limits)
+    if current.twin_of == wire.claim:
+        settled = _settle(intent, catalogue.TIMED_OUT, DETAIL_TWIN_LOST, sent=False)
+        return settled, replace(freed, current=None)
+    return (), freed
+
+
+def _worker_lost(intent: Intent, event: WorkerLost, limits: Limits) -> Decision:
+    """Hanging up does not un-send: only a preparing wire is free at once."""
+    wire, current = intent.wire, intent.current
+    if wire is None or wire.worker != event.worker:
+        return Decision(reply=Reply.STOP)
+    if wire.phase is Phase.PREPARING:
+        freed = replace(intent, wire=None)
+        return Decision(reply=Reply.DONE, intent=freed, wake=current, signals=_look(current))
+    if intent.claimed:
+        return Decision(
+            reply=Reply.DONE,
+            intent=_with_fault(replace(intent, current=None), limits),
+            settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),
+            signals=_stop(current),
+        )
+    return Decision(reply=Reply.STOP)
+
+
+def _cancel(intent: Intent, event: Cancel, now_ms: int, limits: Limits) -> Decision:
+    current = intent.current
+    if current is None or current.id != event.submission_id:
+        return Decision(reply=Reply.STOP)
+    wire = _hang_up(intent.wire, now_ms, limits) if _left_alone(intent) else intent.wire
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, current=None, wire=wire),
+        settled=_settle(intent, catalogue.CANCELED),
+        signals=_stop(current) + _drain(wire),
+    )
+
+
+def _kill(intent: Intent, now_ms: int) -> Decision:
+    if intent.state in (IntentState.KILLED, IntentState.EXPIRED):
+        return Decision(reply=Reply.STOP)
+    wire = intent.wire
+    if wire is not None and wire.phase is Phase.PREPARING:
+        wire = None
+    elif wire is not None:
+        wire = _draining(wire, now_ms, now_ms)
+    return Decision(
+        reply=Reply.DONE,
+        intent=replace(intent, state=IntentState.KILLED, current=None, wire=wire),
+        settled=_settle(intent, catalogue.KILLED, DETAIL_KILLED),
+        signals=_stop(intent.current) + _drain(wire),
+    )
+
+
+# Moves ---------------------------------------------------------------------------------
+
+
+def _settle(
+    intent: Intent,
+    answer: Pair | Success,
+    detail: str | None = None,
+    *,
+    sent: bool | None = None,
+    superseded_by: str | None = None,
+) -> tuple[Settlement, ...]:
+    """Settle the current submission, if there is one, as the wire stands in ``intent``."""
+    if intent.current is None:
+        return ()
+    return (
+        Settlement(
+            submission=intent.current,
+            answer=answer,
+            code_sent=intent.claimed if sent is None else sent,
+            detail=detail,
+            superseded_by=superseded_by,
+        ),
+    )
+
+
+def _refuse(newer: Submission, answer: Pair, detail: str | None = None) -> Settlement:
+    return Settlement(submission=newer, answer=answer, code_sent=False, detail=detail)
+
+
+def _hang_up(
+    wire: Wire | None, now_ms: int, limits: Limits, *, for_twin: bool = False
+) -> Wire | None:
+    """Nobody waits for this exchange any more: free if nothing was sent, else draining."""
+    if wire is None or wire.phase is Phase.PREPARING:
+        return None
+    if for_twin:
+        return replace(wire, phase=Phase.DRAINING)
+    return _draining(wire, now_ms, now_ms + limits.drain_ms)
+
+
+def _draining(wire: Wire, now_ms: int, drain_until_ms: int) -> Wire:
+    """A drain is never prolonged: the earliest instant asked for stays."""
+    earlier = wire.drain_until_ms
+    if earlier is not None and earlier <= drain_until_ms:
+        return replace(wire, phase=Phase.DRAINING)
+    return replace(wire, phase=Phase.DRAINING, drain_at_ms=now_ms, drain_until_ms=drain_until_ms)
+
+
+def _left_alone(intent: Intent) -> bool:
+    """Whether nobody waits for the exchange on the wire once the current one is final.
+
+    Not so for a sent wire that is not the current one's: its worker was lost, its record is
+    final already, and only its own limit frees it.
+    """
+    wire = intent.wire
+    return intent.own_wire is not None or (wire is not None and wire.phase is Phase.DRAINING)
+
+
+def _twin_of(intent: Intent, digest: str) -> str | None:
+    """Return the claim whose exchange carries the very same code for the same step."""
+    wire = intent.wire
+    if wire is None or wire.digest is None or wire.generation != intent.generation:
+        return None
+    return wire.claim if (wire.digest, wire.step) == (digest, intent.step) else None
+
+
+def _with_fault(intent: Intent, limits: Limits) -> Intent:
+    faults = intent.faults + 1
+    killed = faults >= limits.faults_max and intent.state is IntentState.OPEN
+    state = IntentState.KILLED if killed else intent.state
+    return replace(intent, faults=faults, state=state)
+
+
+def _stop(elder: Submission | None, successor: str | None = None) -> tuple[Signal, ...]:
+    if elder is None:
+        return ()
+    return (Signal(submission_id=elder.id, do=Do.STOP, successor=successor),)
+
+
+def _stop_waiting(intent: Intent) -> tuple[Signal, ...]:
+    """Stop the current submission's attempt, unless it is the one that brought the news."""
+    return () if intent.own_wire is not None else _stop(intent.current)
+
+
+def _drain(wire: Wire | None) -> tuple[Signal, ...]:
+    if wire is None or wire.phase is not Phase.DRAINING or wire.drain_until_ms is None:
+        return ()
+    return (Signal(submission_id=wire.submission_id, do=Do.DRAIN, until_ms=wire.drain_until_ms),)
+
+
+def _look(waiting: Submission | None) -> tuple[Signal, ...]:
+    return () if waiting is None else (Signal(submission_id=waiting.id, do=Do.LOOK),)

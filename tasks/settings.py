@@ -1,0 +1,161 @@
+"""Everything an operator can turn: one frozen model, checked at the door.
+
+Only entry points (the Celery app, the client, the command line) build `Settings`; everyone
+else is handed values. Relations between the times are checked here, where they live.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tasks.events import Limits
+
+ENV_PREFIX = "CHECKPOINT_"
+PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What an operator can turn, read once at start-up from ``CHECKPOINT_*``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="The ledger. `sentinel://host:port,host:port/service/db` for Sentinel.",
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="Celery's broker. Unset: the ledger's Redis."
+    )
+    prefix: str = Field(
+        "checkpoint",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Of every Redis key and channel, and the name of the Celery queue.",
+    )
+    secret_keys: Keys = Field(
+        (),
+        description="Comma-separated keys of 32 bytes in base64: the first seals, all open.",
+    )
+    embedded: bool = Field(
+        default=False,
+        description="Single-machine mode over an embedded Redis whose data dies with it.",
+    )
+    providers: Names = Field(PROVIDERS, description="Comma-separated providers in service.")
+    linkedin_url: str | None = Field(None, description="Where LINKEDIN is. Unset: its own address.")
+    instagram_url: str | None = Field(None, description="The same for INSTAGRAM.")
+    twitter_url: str | None = Field(None, description="The same for TWITTER.")
+    messenger_url: str | None = Field(None, description="The same for MESSENGER.")
+
+    connect_timeout_s: PositiveFloat = Field(5.0, description="DNS, TCP, TLS and proxy, seconds.")
+    provider_timeout_s: PositiveFloat = Field(20.0, description="From claim to verdict, seconds.")
+    deadline_s: PositiveFloat = Field(
+        30.0, description="Accepted to outcome, queue included, seconds."
+    )
+    drain_s: PositiveFloat = Field(5.0, description="A superseded exchange may still end, seconds.")
+    min_send_s: PositiveFloat = Field(
+        5.0, description="With less than this before the deadline a code is not sent, seconds."
+    )
+    wire_margin_s: PositiveFloat = Field(1.0, description="Clock and scheduling slack, seconds.")
+    intent_ttl_s: PositiveFloat = Field(300.0, description="Life of an intent, seconds.")
+    heartbeat_s: PositiveFloat = Field(1.0, description="Between two beats of a worker, seconds.")
+    lost_after_s: PositiveFloat = Field(5.0, description="Silence that makes a worker lost.")
+    sweep_s: PositiveFloat = Field(1.0, description="Between two sweeps, seconds.")
+    leader_s: PositiveFloat = Field(3.0, description="Life of the sweeper's leader lock, seconds.")
+    wake_again_s: PositiveFloat = Field(3.0, description="Between two wakes of one submission.")
+    result_ttl_s: PositiveFloat = Field(3600.0, description="Life of an outcome record, seconds.")
+
+    failures_max: PositiveInt = Field(3, description="Refused codes that kill an intent.")
+    faults_max: PositiveInt = Field(10, description="Other failed attempts that kill an intent.")
+    queue_max: PositiveInt = Field(
+        10_000, description="Queued submissions beyond which a new one is refused (503)."
+    )
+    outcomes_max: PositiveInt = Field(
+        100_000, description="Length at which the stream of outcomes is capped, about."
+    )
+    concurrency: int = Field(
+        1_000, ge=1, le=10_000, description="Verifications in flight in one worker process."
+    )
+    raw_intake: bool = Field(
+        default=True, description="Accept the code in a plain Celery producer's message."
+    )
+    allow_private_proxies: bool = Field(
+        default=False, description="Let an intent's proxy be a loopback or link-local address."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = Field(
+        "auto", pattern="^(auto|json|console)$", description="auto: console on a terminal."
+    )
+
+    @field_validator("secret_keys", "providers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _times_nest(self) -> Self:
+        send_s = self.provider_timeout_s + self.wire_margin_s
+        if not send_s + max(self.drain_s, self.min_send_s) < self.deadline_s < self.intent_ttl_s:
+            msg = (
+                "times must nest: provider_timeout_s + wire_margin_s + drain_s (and + min_send_s)"
+                " < deadline_s < intent_ttl_s"
+            )
+            raise ValueError(msg)
+        if not self.heartbeat_s < self.lost_after_s:
+            msg = "heartbeat_s must be less than lost_after_s"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """The times and counts the rules work with."""
+        return Limits(
+            connect_timeout_ms=_ms(self.connect_timeout_s),
+            provider_timeout_ms=_ms(self.provider_timeout_s),
+            deadline_ms=_ms(self.deadline_s),
+            drain_ms=_ms(self.drain_s),
+            wire_margin_ms=_ms(self.wire_margin_s),
+            min_send_ms=_ms(self.min_send_s),
+            intent_ttl_ms=_ms(self.intent_ttl_s),
+            failures_max=self.failures_max,
+            faults_max=self.faults_max,
+        )
+
+    def provider_url(self, provider: str) -> str | None:
+        """Return the deployment's address for a provider, ``None`` for its own."""
+        url: str | None = getattr(self, f"{provider.lower()}_url", None)
+        return url.rstrip("/") if url else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return a sentence for each ``CHECKPOINT_*`` variable that no setting reads.
+
+    A misspelt name would otherwise leave its default in force without a word.
+    """
+    known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    unknown = (
+        name
+        for name in (os.environ if environ is None else environ)
+        if name.startswith(ENV_PREFIX) and name not in known
+    )
+    return tuple(_did_you_mean(name, known) for name in sorted(unknown))
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")

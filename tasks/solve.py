@@ -1,0 +1,153 @@
+"""The Celery task ``checkpoint.solve``: a wake, and for plain producers the intake as well.
+
+The task holds no logic of its own. Its state in Celery and Flower is a column of the
+catalogue: REVOKED for what was superseded or canceled, FAILURE where an operator must act or
+time ran out, SUCCESS otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import structlog
+from celery import shared_task
+from celery.exceptions import Ignore
+
+from tasks import catalogue
+from tasks.async_task import AsyncTask, Superseded, current_request
+from tasks.attempt import Attempts
+from tasks.catalogue import CeleryState
+from tasks.intake import (
+    ACCOUNT_ID_MAX,
+    SUBMISSION_ID,
+    CheckpointError,
+    read_request,
+    refuse_steps,
+    submit_steps,
+)
+from tasks.ledger import LedgerError
+from tasks.messages import TASK
+from tasks.records import Outcome
+from tasks.vault import CannotOpenError, solution_name
+
+log = structlog.get_logger("checkpoint.solve")
+
+DETAIL_RAW_OFF: Final = "Codes in task messages are switched off; use the client or the gateway."
+
+
+class SolveFailed(Exception):  # noqa: N818  reads as the state it becomes
+    """A final outcome that Celery shows as FAILURE; its text is status and type."""
+
+
+class CheckpointTask(AsyncTask):
+    """Coroutine task whose messages are cleansed of codes before Celery reads them."""
+
+    abstract = True
+    Strategy = "tasks.strategy:careful"
+
+
+_home: list[Attempts] = []
+
+
+def install(attempts: Attempts | None) -> None:
+    """Say which attempts this process' task runs with; ``None`` at the end."""
+    _home[:] = [attempts] if attempts is not None else []
+
+
+@shared_task(
+    name=TASK,
+    base=CheckpointTask,
+    acks_late=True,
+    ignore_result=True,
+    throws=(SolveFailed,),
+)
+async def solve(
+    account_id: Any = None,  # noqa: ANN401  whatever a producer sent
+    provider: Any = None,  # noqa: ANN401
+    sealed: str | None = None,
+) -> str:
+    """Run the attempt of one submission; the task id is the submission id.
+
+    Args:
+        account_id: Whose account.
+        provider: At which provider.
+        sealed: The code of a plain Celery producer, sealed by `tasks.strategy`.
+
+    Returns:
+        Status and type of the outcome, for Flower.
+    """
+    if not _home:
+        msg = "checkpoint.solve runs in a checkpoint worker only (checkpoint worker --help)"
+        raise RuntimeError(msg)
+    home, submission_id = _home[0], str(current_request().id)
+    if not SUBMISSION_ID.fullmatch(submission_id):
+        # Without a usable id there is nowhere to answer.
+        log.warning("wake.unusable_id")
+        raise Ignore
+    try:
+        if sealed is not None:
+            refused = await _take_in(home, submission_id, account_id, provider, sealed)
+            if refused is not None:
+                return _show(refused)
+        if not (isinstance(account_id, str) and isinstance(provider, str)):
+            log.warning("wake.unusable", submission_id=submission_id)
+            raise Ignore
+        return _show(await home.run(submission_id, account_id, provider))
+    except LedgerError as error:
+        # The submission is still in the ledger; the sweeper wakes or settles it.
+        log.warning("wake.ledger_away", submission_id=submission_id, error=type(error).__name__)
+        raise Ignore from None
+
+
+async def _take_in(
+    home: Attempts,
+    submission_id: str,
+    account_id: Any,  # noqa: ANN401
+    provider: Any,  # noqa: ANN401
+    sealed: str,
+) -> Outcome | None:
+    """Accept a plain producer's submission; return its record if it was refused."""
+    try:
+        name = solution_name(str(provider), str(account_id), submission_id)
+        code = json.loads(home.vault.open(name, sealed))
+        if not home.settings.raw_intake:
+            raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
+        request = read_request(home.settings, account_id, provider, code)
+        steps = submit_steps(
+            home.store, home.vault, request, submission_id, queue_max=home.settings.queue_max
+        )
+        await home.door.run(steps)
+    except CannotOpenError:
+        log.warning("wake.forged", submission_id=submission_id)
+        raise Ignore from None
+    except CheckpointError as error:
+        account, place = (
+            value[:ACCOUNT_ID_MAX] if isinstance(value, str) else ""
+            for value in (account_id, provider)
+        )
+        await home.door.run(refuse_steps(home.store, error, submission_id, account, place))
+        _, record = await home.door.run(home.store.record(submission_id))
+        return record
+    return None
+
+
+def _show(record: Outcome | None) -> str:
+    """Turn a record into the state Celery shows.
+
+    Raises:
+        Superseded: REVOKED, naming the successor.
+        SolveFailed: FAILURE.
+        Ignore: There is no outcome here: unknown, or another attempt is at it.
+    """
+    if record is None or not record.is_final:
+        raise Ignore
+    body = record.body or {}
+    shown = f"{record.status} {str(body.get('type', body.get('object'))).removeprefix('errors/')}"
+    match record.celery_state:
+        case CeleryState.REVOKED:
+            raise Superseded(record.superseded_by)
+        case CeleryState.FAILURE:
+            raise SolveFailed(shown)
+        case CeleryState.SUCCESS:
+            return shown

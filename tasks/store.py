@@ -1,0 +1,548 @@
+"""Load and commit: the only module that writes intents and outcomes.
+
+`Store.transact` is the whole method: read one instant of the ledger, let the rules decide,
+write the decision over the version it was made on, and begin again if somebody was faster.
+Everything here is a generator of `tasks.ledger.Call`; a door runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+
+from tasks.events import Decision, Do, Event, Limits, Reply, Signal, Tick
+from tasks.keys import Keys
+from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
+from tasks.model import Intent, Phase, Settlement, Version, Wire
+from tasks.records import (
+    Outcome,
+    RecordState,
+    final_record,
+    intent_message,
+    waiting_record,
+)
+from tasks.rules import decide, next_due_ms
+
+COMMIT_ROUNDS: Final = 64
+"""How often a decision is made anew because another commit came first. Each lost round is
+another's success, so this many contenders for one intent are served."""
+TOKENS_KEPT: Final = 8
+"""Commands remembered in an intent; a repeat comes within `ledger.PAUSES_S` of the first."""
+SEEN_TTL_MS: Final = 24 * 3600 * 1000
+SOLUTION_GRACE_MS: Final = 1_000
+"""A sealed solution outlives its deadline by no more than this, whatever else fails."""
+TAKE_AGAIN_MS: Final = 60_000
+SCHEMA: Final = 1
+EMBEDDED_RUN_ID: Final = "embedded"
+
+_INTENT: Final = TypeAdapter(Intent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One instant of the ledger.
+
+    Attributes:
+        now_ms: Redis time.
+        run_id: Identity of this Redis.
+        queued: How many submissions wait for an attempt.
+        intent: The intent, ``None`` where there is none.
+        tokens: The last commands that changed it.
+        record: The record of the submission asked for.
+        values: Other values asked for, by key.
+    """
+
+    now_ms: int
+    run_id: str
+    queued: int
+    intent: Intent | None
+    tokens: tuple[str, ...] = ()
+    record: Outcome | None = None
+    values: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What the one who brings an event adds to its commit.
+
+    ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
+    nothing; ``delete`` goes with the commit.
+    """
+
+    put: tuple[tuple[str, str, int], ...] = ()
+    expect: Mapping[str, str] = field(default_factory=dict)
+    delete: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of an event: the decision, what it was made on, and Redis time after it."""
+
+    decision: Decision
+    snapshot: Snapshot
+    now_ms: int
+    records: tuple[Outcome, ...] = ()
+
+    @property
+    def intent(self) -> Intent | None:
+        """The intent as it is now."""
+        return self.decision.intent or self.snapshot.intent
+
+
+@dataclass(frozen=True, slots=True)
+class LostWorker:
+    """A silent worker: its last heartbeat, ms, and the intents whose wire it holds."""
+
+    name: str
+    beat_ms: int
+    holds: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a sweep has to look at. Intents are ``(provider, account_id)``.
+
+    Attributes:
+        due: Intents to which a time row may apply.
+        acked: Workers by their last answered heartbeat, ms.
+        stale: Intents whose submission waits and was not woken for a while, oldest first.
+        waiting: How many submissions wait in all.
+        lost: Workers that were silent for too long.
+    """
+
+    now_ms: int
+    run_id: str
+    due: tuple[tuple[str, str], ...]
+    acked: Mapping[str, int]
+    stale: tuple[tuple[str, str], ...]
+    waiting: int
+    lost: tuple[LostWorker, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The answer to a heartbeat: Redis time, its identity, and exchanges to close by when."""
+
+    now_ms: int
+    run_id: str
+    drains: Mapping[str, int]
+
+
+MakeEvent = Callable[[Snapshot], Event | None]
+MakeExtra = Callable[[Snapshot, Decision], Extra]
+
+
+def _no_extra(_snapshot: Snapshot, _decision: Decision) -> Extra:
+    return Extra()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The ledger of one deployment.
+
+    Attributes:
+        keys: Its names.
+        limits: The times of the rules.
+        result_ttl_ms: Life of a record.
+        outcomes_max: Length of the stream, about.
+        embedded: Whether a Redis without identity is allowed.
+    """
+
+    keys: Keys
+    limits: Limits
+    result_ttl_ms: int
+    outcomes_max: int
+    embedded: bool = False
+
+    # Reading
+
+    def read(
+        self,
+        provider: str,
+        account_id: str,
+        *,
+        submission_id: str | None = None,
+        also: Sequence[str] = (),
+    ) -> Steps[Snapshot]:
+        """Read one intent, one record and any other strings, all of one instant.
+
+        Raises:
+            ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
+        """
+        wanted = [self.keys.intent(provider, account_id)]
+        if submission_id is not None:
+            wanted.append(self.keys.result(submission_id))
+        wanted += also
+        now_ms, run_id, queued, values = yield Call("read", tuple(wanted), (self.keys.queued,))
+        if run_id == EMBEDDED_RUN_ID and not self.embedded:
+            msg = "this Redis does not tell its identity (INFO server); use a real one"
+            raise ForeignLedgerError(msg)
+        # A trailing nil may be cut off by the protocol of a simulated Redis.
+        found = dict(zip(wanted, [*values, *[None] * len(wanted)], strict=False))
+        intent, tokens = _load(found[wanted[0]])
+        record = found[self.keys.result(submission_id)] if submission_id is not None else None
+        return Snapshot(
+            now_ms=int(now_ms),
+            run_id=run_id,
+            queued=int(queued),
+            intent=intent,
+            tokens=tokens,
+            record=Outcome.model_validate_json(record) if record else None,
+            values={key: found[key] for key in also},
+        )
+
+    # Deciding and writing
+
+    def transact(
+        self,
+        provider: str,
+        account_id: str,
+        make_event: MakeEvent,
+        *,
+        make_extra: MakeExtra = _no_extra,
+        submission_id: str | None = None,
+        also: Sequence[str] = (),
+        start: Snapshot | None = None,
+    ) -> Steps[Result | None]:
+        """Bring an event to an intent: read, decide, commit, again if somebody was faster.
+
+        Args:
+            provider: Of the intent.
+            account_id: Of the intent.
+            make_event: Makes the event from what was read; ``None`` ends it with nothing.
+            make_extra: Makes what else the commit writes.
+            submission_id: Whose record to read as well.
+            also: Other strings to read.
+            start: What was read a moment ago, to save the first read.
+
+        Returns:
+            What became of it, ``None`` if there was no event after all.
+
+        Raises:
+            LedgerBusyError: `COMMIT_ROUNDS` others were faster.
+        """
+        snapshot = start
+        for _ in range(COMMIT_ROUNDS):
+            if snapshot is None:
+                snapshot = yield from self.read(
+                    provider, account_id, submission_id=submission_id, also=also
+                )
+            event = make_event(snapshot)
+            if event is None:
+                return None
+            decision = decide(snapshot.intent, event, snapshot.now_ms, self.limits)
+            if not decision.writes:
+                return Result(decision=decision, snapshot=snapshot, now_ms=snapshot.now_ms)
+            extra = make_extra(snapshot, decision)
+            plan = _Plan(self, provider, account_id, snapshot, decision)
+            result = yield from self._commit(plan, extra, getattr(event, "run_id", None))
+            if result is not None:
+                return result
+            snapshot = None
+        msg = "the intent is being changed by too many others; try again"
+        raise LedgerBusyError(msg)
+
+    def tick(
+        self, provider: str, account_id: str, acked: Mapping[str, int] | None = None
+    ) -> Steps[Result | None]:
+        """Apply the time rows to one intent: the sweep rule, for sweepers and readers.
+
+        Args:
+            provider: Of the intent.
+            account_id: Of the intent.
+            acked: Workers by their last answered heartbeat, ms; read if not given.
+        """
+        known = acked if acked is not None else (yield from self.survey(most=0)).acked
+
+        def tick(snapshot: Snapshot) -> Tick:
+            wire = snapshot.intent.wire if snapshot.intent else None
+            return Tick(run_id=snapshot.run_id, acked_ms=known.get(wire.worker) if wire else None)
+
+        return (yield from self.transact(provider, account_id, tick))
+
+    def survey(self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0) -> Steps[Survey]:
+        """Read what a sweep has to look at, at most ``most`` of each kind."""
+        keys = (self.keys.due, self.keys.beats, self.keys.acked, self.keys.queued)
+        args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""))
+        reply = yield Call("survey", keys, args)
+        now_ms, run_id, due, acked, stale, waiting, lost = reply
+        parse = self.keys.parse_member
+        return Survey(
+            now_ms=int(now_ms),
+            run_id=run_id,
+            due=tuple(map(parse, due)),
+            acked={name: int(score) for name, score in zip(acked[::2], acked[1::2], strict=True)},
+            stale=tuple(map(parse, stale)),
+            waiting=int(waiting),
+            lost=tuple(
+                LostWorker(name, int(beat_ms), tuple(map(parse, holds)))
+                for name, beat_ms, holds in lost
+            ),
+        )
+
+    def forget_worker(self, worker: LostWorker) -> Steps[bool]:
+        """Drop a lost worker from the indexes, unless it is back."""
+        thing = self.keys.holds(worker.name)
+        reply = yield self._forget(thing, "worker", worker.name, worker.beat_ms)
+        return bool(reply)
+
+    def forget_intent(self, provider: str, account_id: str) -> Steps[bool]:
+        """Drop what the indexes say of an intent whose key has expired."""
+        thing = self.keys.intent(provider, account_id)
+        reply = yield self._forget(thing, "intent", self.keys.member(provider, account_id), "")
+        return bool(reply)
+
+    def _forget(self, thing: str, kind: str, name: str, judged_ms: int | str) -> Call:
+        keys = (self.keys.beats, self.keys.acked, self.keys.due, self.keys.queued, thing)
+        return Call("forget", keys, (kind, name, judged_ms))
+
+    def woken(self, intents: Sequence[tuple[str, str]]) -> Steps[None]:
+        """Note that these intents' waiting submissions were woken just now."""
+        yield Call("woken", (self.keys.queued,), tuple(self.keys.member(*i) for i in intents))
+
+    def beat(self, worker: str, last_answered_ms: int) -> Steps[Beat]:
+        """Send a worker's heartbeat; the answer lists the exchanges it must close."""
+        keys = (self.keys.beats, self.keys.acked, self.keys.drains(worker))
+        now_ms, run_id, flat = yield Call("beat", keys, (worker, last_answered_ms))
+        drains = {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
+        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
+
+    def lead(self, worker: str, life_ms: int) -> Steps[bool]:
+        """Take or renew the sweeper's lock; whether this worker leads."""
+        return bool((yield Call("lead", (self.keys.leader,), (worker, life_ms))))
+
+    def take_session(self, provider: str, account_id: str, token: str) -> Steps[str | None]:
+        """Take the sealed session, once; ``None`` if there is none or another took it."""
+        keys = (self.keys.session(provider, account_id), self.keys.taken(provider, account_id))
+        sealed: Any = yield Call("take", keys, (token, TAKE_AGAIN_MS))
+        return cast("str | None", sealed)
+
+    def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
+        """Read one record, with Redis time in ms."""
+        now_ms, _, _, values = yield Call("read", (self.keys.result(submission_id),), ("",))
+        stored = values[0] if values else None
+        return int(now_ms), Outcome.model_validate_json(stored) if stored else None
+
+    def settle_orphan(
+        self, provider: str, account_id: str, settlement: Settlement, generation: int = 0
+    ) -> Steps[bool]:
+        """Write the final record of a submission that no intent knows (any more).
+
+        Returns:
+            Whether it was written; a record that is final already stays.
+        """
+        snapshot = yield from self.read(provider, account_id)
+        known = snapshot.intent.current if snapshot.intent else None
+        if known is not None and known.id == settlement.submission.id:
+            return False
+        decision = Decision(reply=Reply.DONE, settled=(settlement,))
+        plan = _Plan(self, provider, account_id, snapshot, decision, generation)
+        return (yield from self._commit(plan, Extra(), None)) is not None
+
+    def _commit(self, plan: _Plan, extra: Extra, run_id: str | None) -> Steps[Result | None]:
+        """Write a decision; ``None`` if it has to be made anew."""
+        keys = (
+            self.keys.intent(plan.provider, plan.account_id),
+            self.keys.due,
+            self.keys.queued,
+            self.keys.outcomes,
+        )
+        code, now_ms, _written = yield Call("commit", keys, (plan.build(extra, run_id),))
+        if code not in ("done", "again"):
+            return None
+        return Result(
+            decision=replace(plan.decision, intent=plan.after),
+            snapshot=plan.snapshot,
+            now_ms=int(now_ms),
+            records=tuple(plan.finals),
+        )
+
+
+class _Plan:
+    """Turns one decision into the JSON that ``commit.lua`` carries out."""
+
+    def __init__(
+        self,
+        store: Store,
+        provider: str,
+        account_id: str,
+        snapshot: Snapshot,
+        decision: Decision,
+        generation: int | None = None,
+    ) -> None:
+        self.generation = generation
+        self.store, self.keys = store, store.keys
+        self.provider, self.account_id = provider, account_id
+        self.snapshot, self.decision = snapshot, decision
+        self.before = snapshot.intent
+        self.token = secrets.token_hex(8)
+        self.after = self._next_version()
+        self.finals: list[Outcome] = []
+
+    def _next_version(self) -> Intent | None:
+        if self.decision.intent is None:
+            return None
+        version = self.before.version if self.before else 0
+        return replace(self.decision.intent, version=Version(version + 1))
+
+    def build(self, extra: Extra, run_id: str | None) -> str:
+        decision, now_ms = self.decision, self.snapshot.now_ms
+        plan: dict[str, Any] = {
+            "version": self.before.version if self.before else 0,
+            "token": self.token,
+            "member": self.keys.member(self.provider, self.account_id),
+            "expect": dict(extra.expect),
+            "put": [list(item) for item in extra.put],
+            "del": [*extra.delete, *self._spent_solutions()],
+            "records": self._records(now_ms),
+            "messages": [[self.keys.signals, _signal_text(s, now_ms)] for s in decision.signals],
+            "log": [],
+            "log_max": self.store.outcomes_max,
+        }
+        if decision.not_after_ms is not None:
+            plan["not_after"] = decision.not_after_ms
+        if run_id is not None:
+            plan["run_id"] = run_id
+        if self.after is not None:
+            self._intent(plan, self.after, now_ms)
+            if decision.tell_intent:
+                text = intent_message(self.after, now_ms).to_json()
+                plan["log"].append(text)
+                channels = (self.keys.results, self.keys.account_results(self.account_id))
+                plan["messages"] += [[channel, text] for channel in channels]
+        return json.dumps(plan, separators=(",", ":"))
+
+    def _intent(self, plan: dict[str, Any], after: Intent, now_ms: int) -> None:
+        tokens = (*self.snapshot.tokens, self.token)[-TOKENS_KEPT:]
+        plan["intent"] = _dump(after, tokens)
+        plan["expire_at"] = (
+            after.expires_at_ms + self.store.limits.deadline_ms + self.store.result_ttl_ms
+        )
+        if (due_ms := next_due_ms(after, self.store.limits)) is not None:
+            plan["due"] = due_ms
+        if after.current is not None and after.own_wire is None:
+            plan["queued"] = now_ms
+            plan["requeue"] = self.decision.queued is not None or self.decision.wake is not None
+        plan |= _wire_moves(self.keys, self.before.wire if self.before else None, after.wire)
+
+    def _spent_solutions(self) -> list[str]:
+        """A claim and an outcome each take the solution out of Redis."""
+        spent = [settlement.submission.id for settlement in self.decision.settled]
+        if self.decision.running is not None:
+            spent.append(self.decision.running.id)
+        return [self.keys.solution(submission_id) for submission_id in spent]
+
+    def _records(self, now_ms: int) -> list[list[object]]:
+        intent = self.after or self.before
+        rows: list[list[object]] = []
+        for submission, state in (
+            (self.decision.queued, RecordState.QUEUED),
+            (self.decision.running, RecordState.RUNNING),
+        ):
+            if submission is not None and intent is not None:
+                record = waiting_record(self.account_id, self.provider, intent, submission, state)
+                rows.append(self._row(record, submission.id, submission.deadline_ms - now_ms))
+        for settlement in self.decision.settled:
+            # An elder settled by a reopen belongs to the generation before it.
+            record = final_record(
+                self.account_id,
+                self.provider,
+                settlement,
+                now_ms,
+                before=self.before,
+                after=intent,
+            )
+            if self.generation is not None:
+                record = record.model_copy(update={"generation": self.generation})
+            self.finals.append(record)
+            rows.append(self._row(record, settlement.submission.id, 0))
+        return rows
+
+    def _row(self, record: Outcome, submission_id: str, waits_ms: int) -> list[object]:
+        return [
+            self.keys.result(submission_id),
+            record.to_json(),
+            self.store.result_ttl_ms + max(0, waits_ms),
+            int(record.is_final),
+            self.keys.results,
+            self.keys.account_results(self.account_id),
+        ]
+
+
+def _wire_moves(keys: Keys, old: Wire | None, new: Wire | None) -> dict[str, object]:
+    """Return how the indexes of the wire's worker follow it."""
+    moves: dict[str, object] = {}
+    if old is not None and (new is None or new.worker != old.worker):
+        moves["unhold"] = keys.holds(old.worker)
+    if new is not None and (old is None or new.worker != old.worker):
+        moves["hold"] = keys.holds(new.worker)
+    if old is not None and old.phase is Phase.DRAINING and (new is None or new.claim != old.claim):
+        moves["undrain"] = [keys.drains(old.worker), old.submission_id]
+    if new is not None and new.drain_until_ms is not None and new != old:
+        moves["drain"] = [keys.drains(new.worker), new.submission_id, new.drain_until_ms]
+    return moves
+
+
+def _signal_text(signal: Signal, now_ms: int) -> str:
+    """Return a signal's message; a drain is told as time left, for the hearer's own clock."""
+    left_ms = None if signal.until_ms is None else max(0, signal.until_ms - now_ms)
+    return json.dumps(
+        {
+            "submission_id": signal.submission_id,
+            "do": signal.do,
+            "left_ms": left_ms,
+            "successor": signal.successor,
+        },
+        separators=(",", ":"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardSignal:
+    """A signal as its hearer gets it; ``left_s`` counts from now."""
+
+    submission_id: str
+    do: Do
+    left_s: float | None = None
+    successor: str | None = None
+
+
+def parse_signal(text: str) -> HeardSignal:
+    """Read a message of the signals channel.
+
+    Raises:
+        ValueError: It is not one of ours.
+    """
+    try:
+        raw = json.loads(text)
+        left_ms = raw["left_ms"]
+        return HeardSignal(
+            submission_id=str(raw["submission_id"]),
+            do=Do(raw["do"]),
+            left_s=None if left_ms is None else left_ms / 1000,
+            successor=raw["successor"],
+        )
+    except (KeyError, TypeError) as error:
+        msg = "not a signal"
+        raise ValueError(msg) from error
+
+
+def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
+    body = _INTENT.dump_python(intent, mode="json")
+    return json.dumps({"v": SCHEMA, "tokens": tokens, **body}, separators=(",", ":"))
+
+
+def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:
+    if stored is None:
+        return None, ()
+    raw = json.loads(stored)
+    tokens = tuple(raw.pop("tokens"))
+    if raw.pop("v") != SCHEMA:
+        msg = "the ledger holds an intent of another schema; see the upgrade notes"
+        raise ForeignLedgerError(msg)
+    return _INTENT.validate_python(raw, strict=False), cast("tuple[str, ...]", tokens)

@@ -1,0 +1,127 @@
+"""Sealed values: solutions, challenge contexts with their proxies, sessions.
+
+AES-256-GCM with the name of what is sealed as associated data: a value moved to another
+submission or intent does not open. The vault knows keys, not Redis; that a solution is taken
+once is the work of ``commit.lua``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+"""96 random bits, as NIST SP 800-38D recommends for GCM."""
+KEY_ID_BYTES: Final = 4
+DIGEST_BYTES: Final = 16
+
+
+class VaultError(Exception):
+    """Base of what the vault refuses. Carries names, never values."""
+
+
+class BadKeyError(VaultError):
+    """A configured key is not 32 bytes in base64."""
+
+
+class CannotOpenError(VaultError):
+    """Sealed with a key we do not have, for another name, or damaged."""
+
+
+def make_key() -> str:
+    """Return a new key in the form ``CHECKPOINT_SECRET_KEYS`` takes."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def solution_name(provider: str, account_id: str, submission_id: str) -> str:
+    """What a solution is bound to."""
+    return f"solution|{provider}|{submission_id}|{account_id}"
+
+
+def context_name(provider: str, account_id: str) -> str:
+    """What a challenge context is bound to."""
+    return f"context|{provider}|{account_id}"
+
+
+def session_name(provider: str, account_id: str) -> str:
+    """What a session is bound to."""
+    return f"session|{provider}|{account_id}"
+
+
+class Vault:
+    """Seals with the first key, opens with any."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Take keys as `make_key` writes them.
+
+        Raises:
+            BadKeyError: There is none, or one is not 32 bytes in base64.
+        """
+        raw = [_decode_key(key) for key in keys]
+        if not raw:
+            msg = (
+                "no secret key: set CHECKPOINT_SECRET_KEYS to 32 random bytes in base64, for "
+                "example from `openssl rand -base64 32`"
+            )
+            raise BadKeyError(msg)
+        self._ids = [hashlib.sha256(b"id" + key).digest()[:KEY_ID_BYTES] for key in raw]
+        self._ciphers = dict(zip(self._ids, map(AESGCM, raw), strict=True))
+        self._digest_key = hashlib.sha256(b"digest" + raw[0]).digest()
+
+    def seal(self, name: str, value: bytes) -> str:
+        """Return ``value`` sealed for ``name``, as text."""
+        key_id = self._ids[0]
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        sealed = self._ciphers[key_id].encrypt(nonce, value, name.encode())
+        return base64.b64encode(key_id + nonce + sealed).decode()
+
+    def open(self, name: str, sealed: str) -> bytes:
+        """Return what was sealed for ``name``.
+
+        Raises:
+            CannotOpenError: See the class; the message says which.
+        """
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+        except (binascii.Error, ValueError) as error:
+            msg = "the sealed value is damaged"
+            raise CannotOpenError(msg) from error
+        cipher = self._ciphers.get(raw[:KEY_ID_BYTES])
+        if cipher is None:
+            msg = "sealed with a key that CHECKPOINT_SECRET_KEYS does not hold"
+            raise CannotOpenError(msg)
+        nonce, box = raw[KEY_ID_BYTES:][:NONCE_BYTES], raw[KEY_ID_BYTES + NONCE_BYTES :]
+        try:
+            return cipher.decrypt(nonce, box, name.encode())
+        except (InvalidTag, ValueError) as error:
+            msg = "the sealed value is damaged or was sealed for something else"
+            raise CannotOpenError(msg) from error
+
+    def digest(self, provider: str, account_id: str, code: str) -> str:
+        """Return a keyed hash that tells whether two submissions carry the same code.
+
+        Without the key it says nothing, although codes are short; it rests in the ledger no
+        longer than the submission and its wire.
+        """
+        message = f"{provider}|{account_id}|{code}".encode()
+        return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()[: 2 * DIGEST_BYTES]
+
+
+def _decode_key(key: str) -> bytes:
+    try:
+        raw = base64.b64decode(key.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES:
+        msg = f"a secret key must be {KEY_BYTES} bytes in base64 (`openssl rand -base64 32`)"
+        raise BadKeyError(msg) from None
+    return raw

@@ -1,0 +1,187 @@
+"""Which proxies may be used."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from providers.addresses import CheckedProxy, PinnedResolver, Proxy, check_proxy, parse_proxy
+from providers.contract import ProxyFailedError
+
+
+class Answers(AbstractResolver):
+    """A resolver that gives the same addresses for every name, or none."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Answer."""
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0
+            )
+            for address in self.addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def checked(url: str, *addresses: str, allow_private: bool = False) -> CheckedProxy:
+    """Check a proxy whose name has these addresses."""
+    resolver = Answers(*addresses)
+    return asyncio.run(check_proxy(url, resolver=resolver, allow_private=allow_private))
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://proxy.test", ("http", "proxy.test", 80, None, "")),
+        ("https://proxy.test/", ("https", "proxy.test", 443, None, "")),
+        ("socks5://proxy.test", ("socks5", "proxy.test", 1080, None, "")),
+        ("SOCKS5H://Proxy.Test:9", ("socks5h", "proxy.test", 9, None, "")),
+        (
+            "http://us%65r%40x:p%3A%40%25+@8.8.8.8:3128",
+            ("http", "8.8.8.8", 3128, "user@x", "p:@%+"),
+        ),
+        ("http://user@8.8.8.8", ("http", "8.8.8.8", 80, "user", "")),
+        ("http://[2606:4700::1]:8", ("http", "2606:4700::1", 8, None, "")),
+    ],
+)
+def test_proxy_urls_are_taken_apart(url: str, parts: tuple[object, ...]) -> None:
+    """Credentials are percent-decoded once; a plus stays a plus."""
+    proxy = parse_proxy(url)
+    assert (proxy.scheme, proxy.host, proxy.port, proxy.username, proxy.password) == parts
+    assert "p:@%+" not in repr(proxy)
+    assert proxy.url.user is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "proxy.test:80",
+        "//proxy.test",
+        "http://",
+        "http:///x",
+        "ftp://proxy.test",
+        "socks4://proxy.test",
+        "file:///etc/passwd",
+        "http://proxy.test:0",
+        "http://proxy.test:99999",
+        "http://proxy.test:CANARY",
+        "http://proxy.test/CANARY",
+        "http://proxy.test/?CANARY",
+        "http://proxy.test/#CANARY",
+        "http://CANARY proxy.test",
+        "http://proxy.test\r\nCANARY",
+        "http://:CANARY@proxy.test",
+        "http://CANARY%3Ax:p@proxy.test",
+        "socks5://CANARY@proxy.test",
+        "socks5://us%C3%A9r:CANARY@proxy.test",
+        "socks5://u:" + "C" * 256 + "@proxy.test",
+        "http://[::1",
+    ],
+)
+def test_unusable_proxy_urls_are_refused_without_quoting_them(url: str) -> None:
+    """The URL holds a password."""
+    with pytest.raises(ProxyFailedError) as caught:
+        parse_proxy(url, allow_private=True)
+    assert "CANARY" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+NEVER = [
+    "0.0.0.0",
+    "169.254.169.254",
+    "169.254.0.1",
+    "100.100.100.200",
+    "168.63.129.16",
+    "224.0.0.1",
+    "255.255.255.255",
+    "240.0.0.1",
+    "::",
+    "fe80::1",
+    "ff02::1",
+    "fd00:ec2::254",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "2001:0:1::1",
+]
+PRIVATE = ["127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "::1", "fd00::1"]
+PRIVATE += ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"]
+PUBLIC = ["8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+
+
+def literal(address: str) -> str:
+    """Return a proxy URL with this address."""
+    return f"http://[{address}]:1" if ":" in address else f"http://{address}:1"
+
+
+@pytest.mark.parametrize("address", NEVER)
+def test_addresses_without_proxies_are_never_allowed(address: str) -> None:
+    """Metadata services hand out the machine's own credentials."""
+    for allow_private in (False, True):
+        with pytest.raises(ProxyFailedError):
+            parse_proxy(literal(address), allow_private=allow_private)
+        with pytest.raises(ProxyFailedError):
+            checked("http://proxy.test", address, allow_private=allow_private)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_need_permission(address: str) -> None:
+    """Off by default: an intent must not reach what only the worker can."""
+    for url in (literal(address), "http://proxy.test"):
+        with pytest.raises(ProxyFailedError):
+            checked(url, address)
+        found = checked(url, address, allow_private=True).addresses
+        assert found == (str(ipaddress.ip_address(address)),)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_allowed(address: str) -> None:
+    """By name and by number."""
+    for url in (literal(address), "http://proxy.test"):
+        assert checked(url, address).addresses == (str(ipaddress.ip_address(address)),)
+
+
+def test_one_bad_address_spoils_the_name() -> None:
+    """Which of them is taken would be chance."""
+    with pytest.raises(ProxyFailedError):
+        checked("http://proxy.test", "8.8.8.8", "10.0.0.1")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "017700000001"])
+def test_old_spellings_of_numbers_are_names_to_look_up(host: str) -> None:
+    """The system reads them as 127.0.0.1, so the check sees what it says, not the spelling."""
+    with pytest.raises(ProxyFailedError):
+        checked(f"http://{host}:1", "127.0.0.1")
+
+
+def test_a_name_that_does_not_resolve_is_a_proxy_failure() -> None:
+    """502: an operator has to mend the setting."""
+    with pytest.raises(ProxyFailedError, match="resolve"):
+        checked("http://proxy.test")
+
+
+def test_the_pinned_resolver_knows_only_the_checked_addresses() -> None:
+    """A second look-up could answer otherwise; any other name would be a direct connection."""
+    proxy = Proxy(scheme="http", host="proxy.test", port=1)
+    pinned = PinnedResolver(CheckedProxy(proxy=proxy, addresses=("8.8.8.8", "2606:4700::1")))
+    found = asyncio.run(pinned.resolve("proxy.test", 9))
+    assert [(one["host"], one["port"], one["family"]) for one in found] == [
+        ("8.8.8.8", 9, socket.AF_INET),
+        ("2606:4700::1", 9, socket.AF_INET6),
+    ]
+    with pytest.raises(OSError, match="only the proxy"):
+        asyncio.run(pinned.resolve("provider.test", 443))

@@ -1,0 +1,1187 @@
+"""The way to the provider, against real servers and proxies that behave badly."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import gzip
+import inspect
+import socket
+import ssl
+import time
+import traceback
+import tracemalloc
+import zlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import aiohttp.client_exceptions
+import aiohttp.http_exceptions
+import aiohttp_socks
+import pytest
+import python_socks
+import python_socks._errors
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
+
+from providers import transport
+from providers.connectors import CuttableConnector
+from providers.contract import (
+    CodeRequest,
+    ContentTooLargeError,
+    Exchange,
+    ExchangeRefusedError,
+    MalformedRequestError,
+    NetworkDownError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ProviderTimeoutError,
+    ProxyAuthError,
+    ProxyFailedError,
+    Reply,
+    Request,
+    UnescapedCharactersError,
+)
+from providers.receiving import Decoder
+from providers.transport import ClaimTicket, HttpExchange, Limits
+from tests.providers.hostile import (
+    WAIT_S,
+    Certificates,
+    Peer,
+    ProxyLog,
+    Server,
+    answer,
+    answering,
+    http_proxy,
+    make_certificates,
+    mute,
+    serving,
+    silent,
+    socks_proxy,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CODE = "CANARY-842913"
+PASSWORD = "CANARY p@ss:w%rd"
+PASSWORD_QUOTED = "CANARY%20p%40ss%3Aw%25rd"
+CONNECT_TIMEOUT_S = 8.0
+
+AsyncTest = Callable[..., Coroutine[Any, Any, None]]
+
+
+def in_loop(test: AsyncTest) -> Callable[..., None]:
+    """Run a test in a plain asyncio loop; what it forgot to close becomes a warning."""
+
+    @functools.wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        asyncio.run(test(*args, **kwargs))
+        gc.collect()
+
+    return run
+
+
+def granting(code: str = CODE, for_s: float = 60.0) -> Callable[[], Awaitable[ClaimTicket]]:
+    """Return a claim that is granted."""
+
+    async def claim() -> ClaimTicket:
+        return ClaimTicket(code=code, send_before=time.monotonic() + for_s)
+
+    return claim
+
+
+async def refusing() -> ClaimTicket:
+    """Refuse the claim."""
+    raise ExchangeRefusedError
+
+
+def exchange(**changes: Any) -> HttpExchange:
+    """Make an exchange that may use the loopback."""
+    options: dict[str, Any] = {
+        "claim": granting(),
+        "connect_timeout_s": CONNECT_TIMEOUT_S,
+        "allow_private_proxies": True,
+    }
+    return HttpExchange(**{**options, **changes})
+
+
+def code_request(url: str, **changes: Any) -> CodeRequest:
+    """Make a code request with a form for its body."""
+    return CodeRequest(
+        **{"method": "POST", "url": url, "body": lambda code: f"pin={code}".encode(), **changes}
+    )
+
+
+class Book(AbstractResolver):
+    """A phone book: names to addresses, and who was asked for."""
+
+    def __init__(self, **addresses: list[str]) -> None:
+        self.addresses = {name.replace("_", "."): found for name, found in addresses.items()}
+        self.asked: list[str] = []
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        if host not in self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown name")
+        return [
+            ResolveResult(
+                hostname=host, host=found, port=port, family=socket.AF_INET, proto=0, flags=0
+            )
+            for found in self.addresses[host]
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def closed_port() -> int:
+    """Return a loopback port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def told(failure: BaseException) -> str:
+    """Return everything a log could show of a failure."""
+    return "".join(traceback.format_exception(failure)) + repr(failure)
+
+
+async def arrived(server: Server) -> Peer:
+    """Wait for the first connection."""
+    await asyncio.wait_for(server.connected.wait(), WAIT_S)
+    return server.peers[0]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Return one set for all tests."""
+    folder: Path = tmp_path_factory.mktemp("tls")
+    return make_certificates(folder)
+
+
+# The claim -----------------------------------------------------------------------------
+
+
+@in_loop
+async def test_claim_comes_after_the_connection_and_before_the_first_byte() -> None:
+    """The claim burns the code: not before somebody listens, and not after anything left."""
+    order: list[str] = []
+
+    async def handler(peer: Peer) -> None:
+        await peer.reader.readexactly(1)
+        order.append("first byte")
+        await peer.say(answer())
+
+    async with serving(handler) as server:
+
+        async def claim() -> ClaimTicket:
+            await arrived(server)
+            order.append("connected")
+            await asyncio.sleep(0.05)  # Time for bytes that were on their way: there are none.
+            order.append("claimed")
+            return await granting()()
+
+        sender = exchange(claim=claim)
+        assert isinstance(sender, Exchange)
+        assert not sender.code_sent
+        await sender.send_code(code_request(server.url + "/verify"))
+        assert order == ["connected", "claimed", "first byte"]
+        assert sender.code_sent
+
+
+@in_loop
+async def test_the_code_request_arrives_whole_and_once() -> None:
+    """Right length, no chunking, one connection, the code where the adapter put it."""
+    async with serving(answering(answer(b"welcome", headers="X-A: 1\r\nX-a: 2\r\n"))) as server:
+        sender = exchange()
+        reply = await sender.send_code(code_request(server.url + "/verify?a=%2F"))
+        assert sender.code_sent
+        assert (reply.status, reply.body, reply.headers["x-a"]) == (200, b"welcome", "1, 2")
+        assert len(server.peers) == 1
+        peer = server.peers[0]
+        assert peer.body == f"pin={CODE}".encode()
+        assert peer.head.startswith(b"POST /verify?a=%2F HTTP/1.1\r\n")
+        assert f"Content-Length: {len(peer.body)}\r\n".encode() in peer.head
+        assert b"chunked" not in peer.head.lower()
+
+
+@pytest.mark.parametrize("error", [ExchangeRefusedError("no"), KeyError("ledger"), OSError(5, "x")])
+@in_loop
+async def test_a_claim_that_fails_sends_nothing_and_passes_through(error: Exception) -> None:
+    """A refused claim belongs to somebody else; its error is the caller's, not the network's."""
+    async with serving(mute) as server:
+
+        async def claim() -> ClaimTicket:
+            raise error
+
+        sender = exchange(claim=claim)
+        with pytest.raises(type(error)) as caught:
+            await sender.send_code(code_request(server.url + "/"))
+        assert caught.value is error
+        assert not sender.code_sent
+        peer = await arrived(server)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+        assert peer.body == b""
+
+
+@in_loop
+async def test_nothing_is_sent_when_the_ticket_has_run_out() -> None:
+    """A process stopped between claim and first byte wakes up too late to send."""
+    async with serving(mute) as server:
+        sender = exchange(claim=granting(for_s=-0.001))
+        with pytest.raises(ExchangeRefusedError):
+            await sender.send_code(code_request(server.url + "/"))
+        assert not sender.code_sent
+        peer = await arrived(server)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+        assert peer.body == b""
+
+
+@in_loop
+async def test_the_clock_is_looked_at_after_the_body_is_made() -> None:
+    """Signing takes time too: the check is the very last thing."""
+    async with serving(mute) as server:
+        deadline = time.monotonic() + 0.05
+
+        async def claim() -> ClaimTicket:
+            return ClaimTicket(code=CODE, send_before=deadline)
+
+        def body(code: str) -> bytes:
+            while time.monotonic() <= deadline:
+                time.sleep(0.01)
+            return code.encode()
+
+        sender = exchange(claim=claim)
+        with pytest.raises(ExchangeRefusedError):
+            await sender.send_code(code_request(server.url + "/", body=body))
+        peer = await arrived(server)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+        assert peer.body == b""
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_a_second_code_request_is_a_bug_and_sends_nothing() -> None:
+    """At most one send per submission, even if an adapter loses its way."""
+    async with serving(answering(answer())) as server:
+        sender = exchange()
+        await sender.send_code(code_request(server.url + "/"))
+        with pytest.raises(RuntimeError):
+            await sender.send_code(code_request(server.url + "/"))
+        assert len(server.peers) == 1
+
+
+@in_loop
+async def test_a_code_is_not_sent_when_the_peer_hung_up_during_the_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody was there to read it, so the person is told that it was not used."""
+    lines: list[CuttableConnector] = []
+
+    class Watched(CuttableConnector):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            lines.append(self)
+
+    monkeypatch.setattr(transport, "CuttableConnector", Watched)
+    async with serving(mute) as server:
+
+        async def claim() -> ClaimTicket:
+            peer = await arrived(server)
+            peer.writer.transport.abort()
+            line = lines[0].transport
+            assert line is not None
+            while not line.is_closing():  # noqa: ASYNC110  the library tells nobody
+                await asyncio.sleep(0.01)
+            return await granting()()
+
+        sender = exchange(claim=claim)
+        with pytest.raises(NetworkDownError):
+            await sender.send_code(code_request(server.url + "/"))
+        assert not sender.code_sent
+
+
+@pytest.mark.parametrize("where", ["body", "sign"])
+@in_loop
+async def test_an_error_of_the_adapter_does_not_quote_the_code(where: str) -> None:
+    """A callback sees the code in clear, so what it raises is not shown."""
+
+    def fail(_: object) -> bytes:
+        raise ValueError(CODE)
+
+    async with serving(mute) as server:
+        sender = exchange()
+        with pytest.raises(RuntimeError) as caught:
+            await sender.send_code(code_request(server.url + "/", **{where: fail}))
+        assert CODE not in told(caught.value)
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_signatures_are_made_over_the_finished_body() -> None:
+    """Some providers sign what is sent; the code is in it."""
+    async with serving(answering(answer())) as server:
+        request = code_request(
+            server.url + "/",
+            headers={"X-First": "1"},
+            sign=lambda body: {"X-Signature": str(zlib.crc32(body))},
+        )
+        await exchange().send_code(request)
+        expected = f"X-Signature: {zlib.crc32(f'pin={CODE}'.encode())}\r\n"
+        assert expected.encode() in server.peers[0].head
+
+
+# What is sent --------------------------------------------------------------------------
+
+
+@in_loop
+async def test_headers_keep_order_and_spelling_and_nothing_is_added() -> None:
+    """Providers recognise clients by their headers; ours adds no name of its own."""
+    headers = {
+        "x-ig-App-ID": "1",
+        "COOKIE": 'JSESSIONID="ajax:1"',
+        "aCcept": "a",
+        "user-agent": "u",
+    }
+    async with serving(answering(answer())) as server:
+        await exchange().fetch(Request(method="GET", url=server.url + "/", headers=headers))
+        names = [line.partition(b":")[0] for line in server.peers[0].head.split(b"\r\n")[1:-2]]
+        assert names == [b"Host", *(name.encode() for name in headers), b"Connection"]
+        assert b'COOKIE: JSESSIONID="ajax:1"\r\n' in server.peers[0].head
+
+
+@in_loop
+async def test_a_bare_request_has_only_framing_headers() -> None:
+    """No user agent, type or encoding that nobody asked for."""
+    async with serving(answering(answer())) as server:
+        await exchange().send_code(code_request(server.url + "/"))
+        names = {line.partition(b":")[0] for line in server.peers[0].head.split(b"\r\n")[1:-2]}
+        assert names == {b"Host", b"Content-Length", b"Connection"}
+
+
+@in_loop
+async def test_environment_proxies_and_netrc_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A worker's environment must not reroute or sign one account's login."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login u password CANARY\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    async with serving(answering(answer())) as server:
+        await exchange().fetch(Request(method="GET", url=server.url + "/"))
+        assert b"authorization" not in server.peers[0].head.lower()
+
+
+@pytest.mark.parametrize("status", ["301 X", "302 X", "303 X", "307 X", "308 X"])
+@in_loop
+async def test_redirects_are_answers_not_orders(status: str) -> None:
+    """A followed 307 once carried a code to another host (FACTS 23)."""
+    location = "Location: http://127.0.0.1:1/elsewhere\r\n"
+    async with serving(answering(answer(b"", status, location))) as server:
+        reply = await exchange().send_code(code_request(server.url + "/"))
+        assert reply.status == int(status[:3])
+        assert reply.headers["location"].endswith("/elsewhere")
+        assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@in_loop
+async def test_a_dropped_connection_is_not_tried_again(method: str) -> None:
+    """The library repeats idempotent methods on its own; here it may not."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+
+    async with serving(handler) as server:
+        with pytest.raises(ProviderTimeoutError):
+            await exchange().fetch(Request(method=method, url=server.url + "/"))
+        sender = exchange()
+        with pytest.raises(ProviderTimeoutError):
+            await sender.send_code(code_request(server.url + "/", method=method))
+        assert sender.code_sent
+        assert len(server.peers) == 2
+
+
+@in_loop
+async def test_each_request_has_its_own_connection_and_no_cookies_stay() -> None:
+    """A reused connection gave one account another account's answer (FACTS 24)."""
+    async with serving(answering(answer(b"", headers="Set-Cookie: a=CANARY\r\n"))) as server:
+        sender = exchange()
+        for _ in range(3):
+            await sender.fetch(Request(method="GET", url=server.url + "/"))
+        assert len(server.peers) == 3
+        assert all(b"CANARY" not in peer.head for peer in server.peers)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://127.0.0.1/a b", UnescapedCharactersError),
+        ("http://127.0.0.1/é", UnescapedCharactersError),
+        ("http://127.0.0.1/a\r\nX: y", UnescapedCharactersError),
+        ("http://127.0.0.1/%zz", UnescapedCharactersError),
+        ("http://u:CANARY@127.0.0.1/", MalformedRequestError),
+        ("http://127.0.0.1:CANARY/", MalformedRequestError),
+        ("http://127.0.0.1:99999/", MalformedRequestError),
+        ("file:///etc/passwd", MalformedRequestError),
+        ("http://", MalformedRequestError),
+        ("/path", MalformedRequestError),
+    ],
+)
+@in_loop
+async def test_bad_addresses_are_refused_before_connecting(
+    url: str, error: type[ProviderFailure]
+) -> None:
+    """A path of a context must not choose host, credentials or lines."""
+    with pytest.raises(ProviderFailure) as caught:
+        await exchange().fetch(Request(method="GET", url=url))
+    assert type(caught.value) in {error, UnescapedCharactersError}
+    assert "CANARY" not in told(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-A", "a\r\nX-B: b"),
+        ("X-A", "a\x00"),
+        ("X-A", "\ud800"),
+        ("X A", "a"),
+        ("", "a"),
+        ("Content-Length", "3"),
+        ("transfer-encoding", "chunked"),
+        ("Host", "other"),
+    ],
+)
+@in_loop
+async def test_headers_cannot_break_the_framing(name: str, value: str) -> None:
+    """Header values come from contexts: no second request, no other host."""
+    with pytest.raises(MalformedRequestError):
+        await exchange().fetch(
+            Request(method="GET", url="http://127.0.0.1:1/", headers={name: value})
+        )
+    async with serving(mute) as server:
+        sender = exchange()
+        with pytest.raises(MalformedRequestError):
+            await sender.send_code(code_request(server.url + "/", sign=lambda _: {name: value}))
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_a_request_that_is_too_large_is_not_sent() -> None:
+    """400 `content_too_large`, from us before the provider has to say it."""
+    async with serving(mute) as server:
+        sender = exchange(limits=Limits(request_bytes=10))
+        with pytest.raises(ContentTooLargeError):
+            await sender.send_code(code_request(server.url + "/"))
+        assert not sender.code_sent
+        with pytest.raises(ContentTooLargeError):
+            await sender.fetch(Request(method="POST", url=server.url + "/", body=b"x" * 11))
+
+
+# What is read --------------------------------------------------------------------------
+
+
+def raw_deflate(data: bytes) -> bytes:
+    """Compress without zlib's frame, as some servers do."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+        ("identity", bytes),
+    ],
+)
+@in_loop
+async def test_known_encodings_are_undone(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Servers compress unasked; the adapter reads the text either way."""
+    text = b"the quick brown fox " * 500
+    packed = answer(pack(text), headers=f"Content-Encoding: {encoding}\r\n")
+    async with serving(answering(packed)) as server:
+        reply = await exchange().fetch(Request(method="GET", url=server.url + "/"))
+        assert reply.body == text
+
+
+BOMB = gzip.compress(b"\0" * (8 * 1024 * 1024))
+BAD_ANSWERS = {
+    "gzip bomb": answer(BOMB, headers="Content-Encoding: gzip\r\n"),
+    "cut gzip": answer(gzip.compress(b"x" * 99)[:-9], headers="Content-Encoding: gzip\r\n"),
+    "bad gzip": answer(b"no gzip at all", headers="Content-Encoding: gzip\r\n"),
+    "bad gzip sum": answer(
+        gzip.compress(b"x")[:-8] + b"12345678", headers="Content-Encoding: gzip\r\n"
+    ),
+    "brotli": answer(b"x", headers="Content-Encoding: br\r\n"),
+    "encoded twice": answer(b"x", headers="Content-Encoding: gzip, gzip\r\n"),
+    "cut body": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+    "cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nCANARY-842913\r\n",
+    "large body": answer(b"x" * (3 * 1024 * 1024)),
+    "endless body": b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (3 * 1024 * 1024),
+    "long header": answer(headers=f"X-A: {'x' * 20_000}\r\n"),
+    "many headers": answer(headers="X-A: x\r\n" * 200),
+    "large headers": answer(headers=f"X-A: {'x' * 9_000}\r\n" * 10),
+    "not http": b"CANARY-842913 hello\r\n\r\n",
+    "bad status": b"HTTP/1.1 CANARY-842913\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "switching": b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nCANARY-842913",
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+@in_loop
+async def test_unreadable_answers_are_the_providers_fault(name: str) -> None:
+    """Oversized, cut, mangled: 500 `provider_error`, and nothing of it is quoted."""
+    async with serving(answering(BAD_ANSWERS[name])) as server:
+        sender = exchange()
+        with pytest.raises(ProviderBrokenError) as caught:
+            await sender.send_code(code_request(server.url + "/"))
+        assert sender.code_sent
+        assert "CANARY" not in told(caught.value)
+        assert caught.value.__context__ is None
+
+
+def test_a_bomb_is_not_unpacked_beyond_the_limit() -> None:
+    """Memory stays small: the decoder stops one byte past the cap, not after unpacking 8 MiB."""
+    decoder = Decoder("gzip", 1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProviderBrokenError):
+            decoder.feed(BOMB)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1024 * 1024
+
+
+@in_loop
+async def test_the_body_is_capped_as_it_travels_too() -> None:
+    """Packing can make a body larger; what is read off the line has its own limit."""
+    for body, fits in ((b"x" * 10, True), (b"x" * 11, False)):
+        async with serving(answering(answer(body))) as server:
+            sender = exchange(limits=Limits(wire_bytes=10))
+            request = Request(method="GET", url=server.url + "/")
+            if fits:
+                assert (await sender.fetch(request)).body == body
+            else:
+                with pytest.raises(ProviderBrokenError):
+                    await sender.fetch(request)
+
+
+@in_loop
+async def test_set_cookie_arrives_raw_and_in_order() -> None:
+    """LinkedIn's session cookie needs its quotes; revocations are told as well."""
+    lines = (
+        'Set-Cookie: JSESSIONID="ajax:123"; Path=/; Domain=.Example.com; Secure\r\n'
+        "Set-Cookie: li_at=x=y; Max-Age=60\r\n"
+        "set-cookie: gone=; Max-Age=0\r\n"
+        "Set-Cookie: nonsense\r\n"
+    )
+    async with serving(answering(answer(headers=lines))) as server:
+        reply = await exchange().fetch(Request(method="GET", url=server.url + "/a/b?c=/d/"))
+    first, second, third = reply.cookies
+    assert (first.name, first.value, first.domain) == ("JSESSIONID", '"ajax:123"', ".example.com")
+    assert first.expires_at is None
+    assert (second.value, second.path) == ("x=y", "/a")
+    assert second.expires_at is not None
+    assert 0 < second.expires_at - time.time() <= 60
+    assert (third.name, third.expires_at) == ("gone", 0.0)
+
+
+# Time and cancelling -------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_drip_of_header_bytes_cannot_hold_the_callers_limit() -> None:
+    """A byte every 50 ms held a 0.5 s time-out for 205 s (FACTS 21): the caller's clock rules."""
+
+    async def drip(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            await peer.say(b"X")
+            await asyncio.sleep(0.05)
+
+    async with serving(drip) as server:
+        sender = exchange()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await sender.send_code(code_request(server.url + "/"))
+        assert time.monotonic() - began < WAIT_S
+        assert sender.code_sent
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("when", ["claiming", "waiting", "reading"])
+@in_loop
+async def test_cancelling_cuts_the_connection(
+    when: str, secure: bool, certificates: Certificates
+) -> None:
+    """A superseded exchange ends now: the peer sees it although it never says good-bye."""
+    reached = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        if when != "claiming":
+            await peer.request()
+            if when == "reading":
+                await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")
+            reached.set()
+        peer.body = await peer.end()
+
+    async def claim() -> ClaimTicket:
+        if when == "claiming":
+            reached.set()
+            await asyncio.Event().wait()
+        return await granting()()
+
+    async with serving(handler, certificates.server if secure else None) as server:
+        sender = exchange(claim=claim, tls=certificates.trusting)
+        url = server.url.replace("http:", "https:") if secure else server.url
+        task = asyncio.create_task(sender.send_code(code_request(url + "/")))
+        await asyncio.wait_for(reached.wait(), WAIT_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, WAIT_S)
+        peer = await arrived(server)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+        assert sender.code_sent == (when != "claiming")
+
+
+@pytest.mark.parametrize("kind", ["direct", "tls", "http proxy", "socks", "socks tls"])
+@in_loop
+async def test_cancelling_while_connecting_cuts_the_connection(
+    kind: str, certificates: Certificates
+) -> None:
+    """A peer that accepts and then stalls the set-up is left at once, through proxies too."""
+    log = ProxyLog()
+    async with serving(mute) as target, serving(socks_proxy(log)) as socks:
+        options: dict[str, Any] = {"tls": certificates.trusting}
+        if kind == "http proxy":
+            options["proxy"] = target.url
+        if kind == "socks":
+            options["proxy"] = target.url.replace("http:", "socks5h:")
+        if kind == "socks tls":
+            options["proxy"] = socks.url.replace("http:", "socks5h:")
+        url = target.url if kind == "direct" else target.url.replace("http:", "https:")
+        if kind == "direct":
+
+            async def stall() -> ClaimTicket:
+                return await asyncio.Future()
+
+            options["claim"] = stall
+        sender = exchange(**options)
+        task = asyncio.create_task(sender.send_code(code_request(url + "/")))
+        peer = await arrived(target)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, WAIT_S)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_a_peer_that_reads_nothing_cannot_hold_the_closing() -> None:
+    """A polite close would wait until the peer has read what is still to be written."""
+    reached = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with serving(handler) as server:
+        sender = exchange(limits=Limits(request_bytes=2**23))
+        request = Request(method="POST", url=server.url + "/", body=b"x" * (2**20 - 1))
+        task = asyncio.create_task(sender.fetch(request))
+        await asyncio.wait_for(reached.wait(), WAIT_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, WAIT_S)
+
+
+@in_loop
+async def test_connecting_has_its_own_limit(certificates: Certificates) -> None:
+    """Connect time-out: 408 without a proxy, 502 with one, never sent (CONTRACT §3)."""
+    async with serving(mute) as server:
+        url = server.url.replace("http:", "https:") + "/"
+        direct = exchange(connect_timeout_s=0.2, tls=certificates.trusting)
+        with pytest.raises(ProviderTimeoutError) as caught:
+            await direct.send_code(code_request(url))
+        assert not direct.code_sent
+        assert "not sent" in (caught.value.detail or "")
+        for scheme in ("http", "socks5h"):
+            proxy = server.url.replace("http:", scheme + ":")
+            through = exchange(connect_timeout_s=0.2, proxy=proxy)
+            with pytest.raises(ProxyFailedError):
+                await through.send_code(code_request(url))
+            assert not through.code_sent
+
+
+@in_loop
+async def test_the_connect_limit_does_not_count_claim_or_answer() -> None:
+    """A slow ledger or provider is somebody else's limit."""
+
+    async def slowly(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.4)
+        await peer.say(answer(b"late"))
+
+    async def claim() -> ClaimTicket:
+        await asyncio.sleep(0.4)
+        return await granting()()
+
+    async with serving(slowly) as server:
+        sender = exchange(connect_timeout_s=0.3, claim=claim)
+        reply = await sender.send_code(code_request(server.url + "/"))
+        assert reply.body == b"late"
+
+
+# TLS -----------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_certificates_are_verified(certificates: Certificates) -> None:
+    """An unknown authority or another name gets no code; a given context may know better."""
+    async with serving(answering(answer(b"ok")), certificates.server) as server:
+        url = f"https://localhost:{server.port}/"
+        stranger = exchange()
+        with pytest.raises(NetworkDownError):
+            await stranger.send_code(code_request(url))
+        assert not stranger.code_sent
+        book = Book(wrong_test=["127.0.0.1"])
+        misnamed = exchange(tls=certificates.trusting, resolver=book)
+        with pytest.raises(NetworkDownError):
+            await misnamed.send_code(code_request(f"https://wrong.test:{server.port}/"))
+        assert not misnamed.code_sent
+        knowing = exchange(tls=certificates.trusting)
+        assert (await knowing.send_code(code_request(url))).body == b"ok"
+
+
+def test_the_default_context_verifies_names_and_certificates() -> None:
+    """Shared by all exchanges, made once."""
+    context = transport._default_tls()
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert transport._default_tls() is context
+
+
+@in_loop
+async def test_a_tls_peer_that_never_says_goodbye_costs_no_time(
+    certificates: Certificates,
+) -> None:
+    """The library would wait up to 30 s for the peer's farewell."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(answer(b"ok"))
+        await peer.end()
+
+    async with serving(handler, certificates.server) as server:
+        sender = exchange(tls=certificates.trusting)
+        reply = await sender.send_code(code_request(f"https://localhost:{server.port}/"))
+        assert reply.body == b"ok"
+        peer = server.peers[0]
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+
+
+# Failures on the way -------------------------------------------------------------------
+
+
+@in_loop
+async def test_refused_and_unresolved_are_our_network() -> None:
+    """503 `network_down`, not sent."""
+    for url, resolver in (
+        (f"http://127.0.0.1:{closed_port()}/", None),
+        ("http://nowhere.test/", Book()),
+    ):
+        sender = exchange(resolver=resolver)
+        with pytest.raises(NetworkDownError) as caught:
+            await sender.send_code(code_request(url))
+        assert not sender.code_sent
+        assert "not sent" in (caught.value.detail or "")
+
+
+@pytest.mark.parametrize("how", ["eof", "reset", "half a header"])
+@in_loop
+async def test_a_connection_lost_after_sending_is_a_timeout(how: str) -> None:
+    """The provider may act on the code: 408, and the detail says so."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        if how == "half a header":
+            await peer.say(b"HTTP/1.1 200 OK\r\nX-Half")
+        if how == "reset":
+            linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
+            peer.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+
+    async with serving(handler) as server:
+        sender = exchange()
+        with pytest.raises(ProviderTimeoutError) as caught:
+            await sender.send_code(code_request(server.url + "/"))
+        assert sender.code_sent
+        assert "may have been used" in (caught.value.detail or "")
+
+
+# Proxies -------------------------------------------------------------------------------
+
+
+def with_credentials(server: Server, scheme: str) -> str:
+    """Return the proxy's URL with percent-encoded credentials."""
+    return f"{scheme}://us%65r:{PASSWORD_QUOTED}@127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secure"),
+    [
+        ("http", True),  # Plain requests are forwarded: the next test.
+        ("https", True),
+        ("socks5", True),
+        ("socks5", False),
+        ("socks5h", True),
+        ("socks5h", False),
+    ],
+)
+@in_loop
+async def test_every_proxy_carries_the_code_after_the_claim(
+    scheme: str, secure: bool, certificates: Certificates
+) -> None:
+    """Tunnel, TLS inside it, then the claim, then the first byte; credentials decoded right."""
+    log = ProxyLog()
+    handler = (
+        http_proxy(log) if scheme.startswith("http") else socks_proxy(log, auth=("user", PASSWORD))
+    )
+    order: list[str] = []
+
+    async def provider(peer: Peer) -> None:
+        await peer.request()
+        order.append("bytes")
+        await peer.say(answer(b"through"))
+
+    async def claim() -> ClaimTicket:
+        order.append("claim")
+        assert log.targets
+        await asyncio.sleep(0.05)
+        return await granting()()
+
+    book = Book(provider_test=["127.0.0.1"])
+    async with (
+        serving(provider, certificates.server if secure else None) as target,
+        serving(handler, certificates.server if scheme == "https" else None) as proxy,
+    ):
+        sender = exchange(
+            claim=claim,
+            proxy=with_credentials(proxy, scheme),
+            tls=certificates.trusting,
+            resolver=book,
+        )
+        name = "https" if secure else "http"
+        reply = await sender.send_code(code_request(f"{name}://provider.test:{target.port}/"))
+        assert reply.body == b"through"
+        assert order == ["claim", "bytes"]
+        assert target.peers[0].body == f"pin={CODE}".encode()
+        assert b"proxy-authorization" not in target.peers[0].head.lower()
+        if scheme.startswith("socks"):
+            assert log.credentials == [("user", PASSWORD)]
+        else:
+            expected = aiohttp.encode_basic_auth("user", PASSWORD).encode()
+            assert b"Proxy-Authorization: " + expected in log.heads[0]
+        asked = ["provider.test"] if scheme == "socks5" else []
+        assert book.asked == asked, "the provider's name is looked up where the scheme says"
+
+
+@in_loop
+async def test_a_plain_request_is_forwarded_after_the_claim() -> None:
+    """Without CONNECT the proxy is the first to get the bytes: it may not get them unclaimed."""
+    async with serving(answering(answer(b"forwarded"))) as proxy:
+        url = "http://provider.test/x?y=1"
+        refused = exchange(claim=refusing, proxy=with_credentials(proxy, "http"))
+        with pytest.raises(ExchangeRefusedError):
+            await refused.send_code(code_request(url))
+        sender = exchange(proxy=with_credentials(proxy, "http"))
+        reply = await sender.send_code(code_request(url))
+        assert reply.body == b"forwarded"
+        untold, peer = proxy.peers
+        assert (untold.head, untold.body) == (b"", b"")
+        assert peer.head.startswith(b"POST http://provider.test/x?y=1 HTTP/1.1\r\n")
+        expected = aiohttp.encode_basic_auth("user", PASSWORD).encode()
+        assert b"Proxy-Authorization: " + expected in peer.head
+
+
+REFUSALS = {
+    "407": (b"HTTP/1.1 407 CANARY-842913\r\nContent-Length: 0\r\n\r\n", ProxyAuthError),
+    "403": (b"HTTP/1.1 403 CANARY-842913\r\nContent-Length: 0\r\n\r\n", ProxyFailedError),
+    "502": (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", ProxyFailedError),
+    "garbage": (b"CANARY-842913\r\n\r\n", ProxyFailedError),
+    "long": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", ProxyFailedError),
+    "no tls": (b"HTTP/1.1 200 OK\r\n\r\nCANARY-842913 is not TLS", ProxyFailedError),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@in_loop
+async def test_a_proxy_that_refuses_the_tunnel(name: str) -> None:
+    """407 is a matter of credentials, everything else a broken proxy; nothing was sent."""
+    said, error = REFUSALS[name]
+    async with serving(http_proxy(ProxyLog(), refuse=said)) as proxy:
+        # What comes with the proxy's answer is lost before TLS starts, so only time helps there.
+        connect_timeout_s = 0.5 if name == "no tls" else CONNECT_TIMEOUT_S
+        sender = exchange(
+            proxy=with_credentials(proxy, "http"), connect_timeout_s=connect_timeout_s
+        )
+        with pytest.raises(error) as caught:
+            await sender.send_code(code_request("https://provider.test/"))
+        assert not sender.code_sent
+        assert "CANARY" not in told(caught.value)
+
+
+@in_loop
+async def test_a_proxy_that_refuses_a_forwarded_request() -> None:
+    """407 to the request itself, which the proxy has read."""
+    refusal = answer(b"", "407 No", "Proxy-Authenticate: Basic\r\n")
+    async with serving(answering(refusal)) as proxy:
+        sender = exchange(proxy=proxy.url)
+        with pytest.raises(ProxyAuthError):
+            await sender.send_code(code_request("http://provider.test/"))
+    async with serving(answering(refusal)) as server:
+        reply = await exchange().send_code(code_request(server.url + "/"))
+        assert reply.status == 407, "without a proxy it is the provider's own"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+@in_loop
+async def test_a_proxy_that_cannot_be_reached(scheme: str) -> None:
+    """Refused, or its name unknown: 502, never a direct connection."""
+    async with serving(answering(answer())) as target:
+        for proxy in (f"{scheme}://127.0.0.1:{closed_port()}", f"{scheme}://nowhere.test:1"):
+            sender = exchange(proxy=proxy, resolver=Book())
+            with pytest.raises(ProxyFailedError):
+                await sender.send_code(code_request(target.url + "/"))
+            assert not sender.code_sent
+        assert target.peers == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"auth": ("user", "other")}, ProxyAuthError),
+        ({"reply": 2}, ProxyFailedError),
+        ({"reply": 5}, ProxyFailedError),
+        ({"reply": 99}, ProxyFailedError),
+    ],
+)
+@in_loop
+async def test_a_socks_proxy_that_refuses(
+    options: dict[str, Any], error: type[ProviderFailure]
+) -> None:
+    """Credentials are told apart from everything else, though the library has no code for it."""
+    async with serving(socks_proxy(ProxyLog(), **options)) as proxy:
+        sender = exchange(proxy=with_credentials(proxy, "socks5h"))
+        with pytest.raises(error) as caught:
+            await sender.send_code(code_request("https://provider.test/"))
+        assert not sender.code_sent
+        assert "CANARY" not in told(caught.value)
+
+
+@in_loop
+async def test_a_socks_proxy_that_wants_credentials_nobody_gave() -> None:
+    """The same answer as for wrong ones: an operator has to act."""
+    async with serving(socks_proxy(ProxyLog(), auth=("a", "b"))) as proxy:
+        with pytest.raises(ProxyAuthError):
+            await exchange(proxy=proxy.url.replace("http:", "socks5h:")).fetch(
+                Request(method="GET", url="https://provider.test/")
+            )
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+@in_loop
+async def test_a_proxy_that_hangs_up(scheme: str) -> None:
+    """A reset while setting up is the proxy's fault."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.reader.read(1)
+
+    async with serving(handler) as proxy:
+        sender = exchange(proxy=proxy.url.replace("http:", scheme + ":"))
+        with pytest.raises(ProxyFailedError):
+            await sender.send_code(code_request("https://provider.test/"))
+        assert not sender.code_sent
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+@in_loop
+async def test_an_untrusted_provider_behind_a_proxy(
+    scheme: str, certificates: Certificates
+) -> None:
+    """The tunnel stood: not the proxy's fault."""
+    log = ProxyLog()
+    handler = http_proxy(log) if scheme == "http" else socks_proxy(log)
+    async with (
+        serving(answering(answer()), certificates.server) as target,
+        serving(handler) as proxy,
+    ):
+        sender = exchange(proxy=proxy.url.replace("http:", scheme + ":"))
+        with pytest.raises(NetworkDownError):
+            await sender.send_code(code_request(f"https://provider.test:{target.port}/"))
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_an_untrusted_https_proxy_gets_no_credentials(certificates: Certificates) -> None:
+    """Its own certificate is its own fault."""
+    async with serving(mute, certificates.server) as proxy:
+        sender = exchange(proxy=with_credentials(proxy, "https"))
+        with pytest.raises(ProxyFailedError):
+            await sender.send_code(code_request("https://provider.test/"))
+
+
+@in_loop
+async def test_a_proxy_name_is_resolved_once_per_exchange() -> None:
+    """The connection goes to the address that was checked: a second answer may differ."""
+    async with serving(answering(answer(b"ok"))) as proxy:
+        book = Book(proxy_test=["127.0.0.1"])
+        sender = exchange(proxy=f"http://proxy.test:{proxy.port}", resolver=book)
+        await sender.fetch(Request(method="GET", url="http://provider.test/"))
+        book.addresses["proxy.test"] = ["169.254.169.254"]
+        await sender.send_code(code_request("http://provider.test/"))
+        assert book.asked == ["proxy.test"]
+
+
+# Every error of the libraries ----------------------------------------------------------
+
+CANARY = f"{CODE} http://u:{PASSWORD}@proxy"
+KEY = ConnectionKey(
+    "provider.test", 443, True, True, yarl.URL(f"http://u:{PASSWORD_QUOTED}@p"), None, None, None
+)
+INFO = aiohttp.RequestInfo(yarl.URL(f"http://h/?c={CODE}"), "POST", {}, yarl.URL("http://h/"))  # type: ignore[arg-type]
+
+
+def library_errors() -> list[Exception]:
+    """Make one of every exception the libraries define, each quoting what it should not."""
+    made: list[Exception] = [
+        OSError(5, "input/output"),
+        ConnectionResetError(104, "reset"),
+        ConnectionResetError(CANARY),
+        socket.gaierror(-2, "unknown"),
+        ssl.SSLError(1, "handshake"),
+        ssl.SSLCertVerificationError(1, "certificate"),
+        TimeoutError(),
+        TimeoutError(CANARY),
+        EOFError(CANARY),
+        asyncio.IncompleteReadError(CANARY.encode(), 9),
+        ValueError(CANARY),
+        UnicodeEncodeError("ascii", CANARY, 0, 1, CANARY),
+        UnicodeDecodeError("ascii", CANARY.encode(), 0, 1, CANARY),
+        zlib.error(CANARY),
+    ]
+    modules = (
+        aiohttp.client_exceptions,
+        aiohttp.http_exceptions,
+        aiohttp_socks,
+        python_socks,
+        python_socks._errors,
+    )
+    for module in modules:
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            ours = kind.__module__.startswith(("aiohttp", "python_socks"))
+            if issubclass(kind, Exception) and ours and kind not in {type(e) for e in made}:
+                made.append(instance(kind))
+    return made
+
+
+def instance(kind: type[Exception]) -> Exception:
+    """Make one; constructors differ, so several shapes are tried."""
+    certificate = ssl.SSLCertVerificationError(1, "certificate")
+    shapes: tuple[tuple[object, ...], ...] = (
+        (KEY, certificate),
+        ("/path", KEY, certificate),
+        (INFO, ()),
+        (b"expected", b"got", CANARY, 1),
+        (CANARY.encode(), 5),
+        (CANARY,),
+        (),
+    )
+    connector = issubclass(
+        kind, (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError)
+    )
+    for shape in shapes:
+        if (shape[:1] == (KEY,) or shape[:1] == ("/path",)) and not connector:
+            continue
+        try:
+            error = kind(*shape)
+            str(error)
+        except (TypeError, AttributeError):
+            continue
+        return error
+    pytest.fail(f"no way to make a {kind.__name__}")
+
+
+@pytest.mark.parametrize("error", library_errors(), ids=lambda error: type(error).__name__)
+def test_every_library_error_becomes_a_failure_in_our_words(error: Exception) -> None:
+    """`str(exc)` of a library in a record is how a proxy password gets out."""
+    assert isinstance(error, transport._LIBRARY_ERRORS)
+    for stage in transport._Stage:
+        for is_proxied in (False, True):
+            talk = transport._Talk(is_proxied=is_proxied, host="provider.test", stage=stage)
+            failure = transport._failure_of(error, talk, code_sent=True)
+            failure.__cause__ = transport._cause(error)
+            assert isinstance(failure, ProviderFailure)
+            assert failure.detail
+            assert "CANARY" not in told(failure)
+            assert str(error) == "" or str(error) not in failure.detail
+
+
+@in_loop
+async def test_a_claim_ticket_and_a_request_hide_the_code() -> None:
+    """Representations end up in logs."""
+    ticket = await granting()()
+    assert CODE not in repr(ticket)
+    assert "CANARY" not in repr(Reply(status=200, headers={"a": CODE}, body=CODE.encode()))
+
+
+@in_loop
+async def test_exchanges_share_nothing_and_run_side_by_side() -> None:
+    """A hundred at once, each with its own code and its own answer."""
+
+    async def echo(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(answer(peer.body))
+
+    async with serving(echo) as server:
+
+        async def one(number: int) -> None:
+            sender = exchange(claim=granting(f"code-{number}"))
+            reply = await sender.send_code(code_request(server.url + "/"))
+            assert reply.body == f"pin=code-{number}".encode()
+
+        await asyncio.gather(*(one(number) for number in range(100)))
+        assert len(server.peers) == 100
+
+
+@in_loop
+async def test_a_silent_provider_is_bounded_by_the_caller_alone() -> None:
+    """There is no limit in here that would turn waiting into a retry."""
+    async with serving(silent) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await exchange().send_code(code_request(server.url + "/"))
+        peer = await arrived(server)
+        await asyncio.wait_for(peer.ended.wait(), WAIT_S)

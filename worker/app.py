@@ -1,0 +1,62 @@
+"""From settings to the Celery app of the worker."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from tasks.client import make_vault
+from tasks.messages import celery_config
+from tasks.settings import Settings, unknown_variables
+from worker.logs import configure
+from worker.service import STEPS
+
+SOFT_LIMIT_BEYOND_S: Final = 10.0
+HARD_LIMIT_BEYOND_S: Final = 20.0
+"""Celery's limits are a net under our own: this far above ``deadline_s + drain_s``."""
+
+
+def worker_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of a worker: what producers have, and how it runs."""
+    net_s = settings.deadline_s + settings.drain_s
+    return celery_config(settings) | {
+        "checkpoint_settings": settings,
+        "imports": ("tasks.solve",),
+        "worker_pool": "worker.pool:AsyncioPool",
+        "worker_concurrency": settings.concurrency,
+        # Late acknowledgement and this bound the number in flight by the concurrency (D-7).
+        "task_acks_late": True,
+        "worker_prefetch_multiplier": 1,
+        "task_track_started": True,
+        "task_soft_time_limit": net_s + SOFT_LIMIT_BEYOND_S,
+        "task_time_limit": net_s + HARD_LIMIT_BEYOND_S,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_max_retries": None,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def make_app(settings: Settings | None = None) -> Celery:
+    """Return the worker's Celery app.
+
+    Raises:
+        ValidationError: A setting does not fit.
+        BadKeyError: There is no usable secret key.
+    """
+    for sentence in unknown_variables() if settings is None else ():
+        sys.stderr.write(f"checkpoint: {sentence}\n")
+    settings = settings or Settings()
+    make_vault(settings)  # Refuse to start rather than fail at the first code.
+    app = Celery("checkpoint")
+    app.conf.update(worker_config(settings))
+    app.steps["worker"].update(STEPS)
+
+    @setup_logging.connect(weak=False)
+    def _logs(loglevel: int | str | None = None, **_: object) -> None:
+        configure(settings, level=loglevel)
+
+    return app

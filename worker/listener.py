@@ -1,0 +1,54 @@
+"""Hears the signals of commits (superseded, killed, wire free) and hands them to attempts.
+
+A signal is a hint: what it says is in the ledger as well. A lost one costs a waiting attempt a
+second and a draining exchange a heartbeat; the claim needs none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from tasks.attempt import Attempts
+from tasks.store import parse_signal
+
+RECONNECT_S: Final = 0.5
+QUIET_S: Final = 5.0
+"""A connection that brought nothing for this long is asked whether it still lives."""
+
+log = structlog.get_logger("checkpoint.listener")
+
+
+async def listen(attempts: Attempts) -> None:
+    """Listen until cancelled, over every connection there is."""
+    while True:
+        try:
+            await _subscribed(attempts)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("listener.disconnected", error=type(error).__name__)
+        await asyncio.sleep(RECONNECT_S)
+
+
+async def _subscribed(attempts: Attempts) -> None:
+    async with attempts.door.client.pubsub() as channel:
+        await channel.subscribe(attempts.store.keys.signals)
+        while True:
+            message = await channel.get_message(timeout=QUIET_S)
+            if message is None:
+                await channel.ping()
+            elif message["type"] == "subscribe":
+                attempts.look_all()  # What was said while nobody listened.
+            elif message["type"] == "message":
+                _hear(attempts, message["data"])
+
+
+def _hear(attempts: Attempts, text: str) -> None:
+    try:
+        signal = parse_signal(text)
+    except ValueError:
+        log.warning("listener.foreign_message")
+        return
+    attempts.hear(signal)
