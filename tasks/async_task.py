@@ -78,9 +78,9 @@ class Tracer(greenlet):  # type: ignore[misc]  # The same.
     """The greenlet Celery's tracer runs in; its parent drives the loop and accepts a `Call`."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Call:
-    """One run of one task: what a tracer hands to its driver."""
+    """One run of one task: what a tracer hands to its driver. No repr: it would show arguments."""
 
     task: "AsyncTask"
     request: Context  # Celery's view of the message: id, retries, delivery_info and so on.

@@ -336,30 +336,14 @@ class Attempt:
         return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
 
     async def _exchange(self, adapter: Adapter, challenge: Challenge, exchange: Exchange) -> bool:
-        """Talk to the provider under the limits; settle whatever comes of it."""
-        loop = asyncio.get_running_loop()
-        ended: Verdict | Failed
+        """Talk to the provider and settle what comes of it; true to look again."""
         self._stage = _Stage.CONNECTING
         renewing = asyncio.create_task(self._renew()) if adapter.prepares else None
         try:
-            async with asyncio.timeout_at(loop.time() + self._before_claim_s(adapter)) as limit:
-                self._limit = limit
-                if self._stopped:
-                    return False
-                ended = await adapter.verify(challenge, exchange)
+            ended = await self._verify(adapter, challenge, exchange)
         except _Refused as refused:
             # Busy again, or the context changed: look anew. Else somebody else has settled it.
             return refused.reply in (Reply.WAIT, Reply.GO)
-        except _SealedError:
-            ended = Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
-        except ExchangeRefusedError:
-            ended = Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
-        except ProviderFailure as failure:
-            ended = _failed(failure, sent=exchange.code_sent)
-        except TimeoutError:
-            if self._stage < _Stage.CLAIMED and self._stopped:
-                return False
-            ended = _timed_out(sent=exchange.code_sent)
         except LedgerError:
             # The claim got no answer, so nothing was sent. If it took effect all the same,
             # this settles it; if not, the submission is still queued and looked at again.
@@ -369,10 +353,6 @@ class Attempt:
         except asyncio.CancelledError:
             await self._leave(sent=exchange.code_sent)
             raise
-        except Exception as error:
-            # Only the kind: the text of a foreign exception may quote anything.
-            self.log.error("attempt.crashed", error=type(error).__name__, where=_where(error))  # noqa: TRY400
-            ended = Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
         finally:
             self._limit = None
             if renewing is not None:
@@ -384,6 +364,40 @@ class Attempt:
         else:
             await self._unclaimed_verdict()
         return False
+
+    async def _verify(
+        self, adapter: Adapter, challenge: Challenge, exchange: Exchange
+    ) -> Verdict | Failed:
+        """Have the adapter verify under the limits; whatever it ends with becomes a value.
+
+        Raises:
+            _Refused: The ledger did not grant the claim.
+            LedgerError: The claim got no answer.
+        """
+        before_claim_s = self._before_claim_s(adapter)
+        try:
+            async with asyncio.timeout(before_claim_s) as self._limit:
+                if self._stopped:
+                    self._close_in(0)
+                return await adapter.verify(challenge, exchange)
+        except (_Refused, LedgerError):
+            raise
+        except _SealedError:
+            return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
+        except ExchangeRefusedError:
+            return Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
+        except ProviderFailure as failure:
+            return _failed(failure, sent=exchange.code_sent)
+        except TimeoutError:
+            if self._stage < _Stage.CLAIMED and self._stopped:
+                raise _Refused(Reply.STOP) from None
+            return _timed_out(sent=exchange.code_sent)
+        except Exception as error:  # noqa: BLE001  an adapter's bug must not lose the outcome
+            # Only the kind and the place: the text of a foreign exception may quote anything.
+            self.log.error(  # noqa: TRY400  a traceback shows values
+                "attempt.crashed", error=type(error).__name__, where=_where(error)
+            )
+            return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
 
     async def _unclaimed_verdict(self) -> None:
         """An adapter that answers without having sent the code: a bug of the adapter."""

@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Self
@@ -106,7 +106,7 @@ class _Core:
         self.vault = make_vault(settings)
         self.token = secrets.token_hex(16)
 
-    def open_intent(  # noqa: PLR0913  the fields of the request
+    def open_intent(
         self,
         *,
         account_id: object,
@@ -272,7 +272,7 @@ def _unavailable(error: LedgerError, submission_id: str) -> CheckpointError:
     return refused
 
 
-def _matching(rows: Any, account_id: str | None) -> list[Outcome]:
+def _matching(rows: Iterable[Any] | None, account_id: str | None) -> list[Outcome]:
     records = (Outcome.model_validate_json(fields["record"]) for _, fields in rows or ())
     return [record for record in records if account_id in (None, record.account_id)]
 
@@ -302,19 +302,42 @@ class CheckpointClient:
         self._redis.close()
         self._producer.close()
 
-    def open_intent(self, **fields: Any) -> IntentInfo:
+    def open_intent(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        checkpoint: Mapping[str, str | None],
+        context: Mapping[str, object],
+        proxy: str | None = None,
+        purpose: str = "connect",
+        user_id: str | None = None,
+    ) -> IntentInfo:
         """Open an intent: a login that stopped at a checkpoint (CONTRACT §6).
 
         Args:
-            **fields: ``account_id``, ``provider``, ``checkpoint`` (``{"type", "source"}``),
-                ``context`` (what the adapter needs to continue the login), and optionally
-                ``proxy``, ``purpose`` (``connect``, ``reconnect``) and the ``user_id`` the
-                account must turn out to have.
+            account_id: Whose account; opaque, 1-256 characters.
+            provider: ``LINKEDIN``, ``INSTAGRAM``, ``TWITTER`` or ``MESSENGER``.
+            checkpoint: What the provider asks for: ``{"type": …, "source": …}``.
+            context: What the adapter needs to continue the login; sealed at once.
+            proxy: ``http``, ``https``, ``socks5`` or ``socks5h`` URL; sealed at once.
+            purpose: ``connect`` or ``reconnect``.
+            user_id: The provider's id the account must turn out to have.
 
         Raises:
             CheckpointError: Something does not fit; nothing was stored.
         """
-        return self._door.run(self._core.open_intent(**fields))
+        return self._door.run(
+            self._core.open_intent(
+                account_id=account_id,
+                provider=provider,
+                checkpoint=checkpoint,
+                context=context,
+                proxy=proxy,
+                purpose=purpose,
+                user_id=user_id,
+            )
+        )
 
     def submit(
         self,
@@ -438,9 +461,29 @@ class AsyncCheckpointClient:
         await self._redis.aclose()
         await asyncio.to_thread(self._producer.close)
 
-    async def open_intent(self, **fields: Any) -> IntentInfo:
+    async def open_intent(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        checkpoint: Mapping[str, str | None],
+        context: Mapping[str, object],
+        proxy: str | None = None,
+        purpose: str = "connect",
+        user_id: str | None = None,
+    ) -> IntentInfo:
         """See `CheckpointClient.open_intent`."""
-        return await self._door.run(self._core.open_intent(**fields))
+        return await self._door.run(
+            self._core.open_intent(
+                account_id=account_id,
+                provider=provider,
+                checkpoint=checkpoint,
+                context=context,
+                proxy=proxy,
+                purpose=purpose,
+                user_id=user_id,
+            )
+        )
 
     async def submit(
         self,

@@ -11,9 +11,10 @@ import json
 import re
 import secrets
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 from pydantic import ValidationError
 
@@ -95,7 +96,7 @@ def read_request(settings: Settings, account_id: object, provider: object, code:
     account, name = read_account(settings, account_id, provider)
     text = _text("code", code).strip()
     if not text:
-        raise _invalid("`code` is empty.")
+        _refuse_form("`code` is empty.")
     if len(text) > CODE_MAX:
         msg = f"`code` has more than {CODE_MAX} characters."
         raise CheckpointError(catalogue.TOO_MANY_CHARACTERS, msg)
@@ -111,10 +112,10 @@ def read_account(settings: Settings, account_id: object, provider: object) -> tu
     """
     account, name = _text("account_id", account_id), _text("provider", provider)
     if not 0 < len(account) <= ACCOUNT_ID_MAX:
-        raise _invalid(f"`account_id` must have 1 to {ACCOUNT_ID_MAX} characters.")
+        _refuse_form(f"`account_id` must have 1 to {ACCOUNT_ID_MAX} characters.")
     _no_controls("account_id", account)
     if adapter_for(name) is None:
-        raise _invalid("`provider` is none that is known here; see `checkpoint config`.")
+        _refuse_form("`provider` is none that is known here; see `checkpoint config`.")
     if name not in settings.providers:
         raise CheckpointError(catalogue.FEATURE_NOT_SUBSCRIBED)
     return account, name
@@ -128,16 +129,16 @@ def read_submission_id(submission_id: object) -> str:
     """
     if submission_id is None:
         return new_id()
-    if isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id):
-        return submission_id
-    raise _invalid("A submission id has 1 to 128 of the characters A-Z a-z 0-9 _ -.")
+    if not (isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id)):
+        _refuse_form("A submission id has 1 to 128 of the characters A-Z a-z 0-9 _ -.")
+    return submission_id
 
 
 def _text(name: str, value: object) -> str:
     if value is None:
         raise CheckpointError(catalogue.MISSING_PARAMETERS, f"`{name}` is missing.")
     if not isinstance(value, str):
-        raise _invalid(f"`{name}` must be a string.")
+        _refuse_form(f"`{name}` must be a string.")
     return value
 
 
@@ -145,13 +146,13 @@ def _no_controls(name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _invalid(f"`{name}` is not valid Unicode text.") from None
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in value):  # noqa: PLR2004  C0, DEL, C1
-        raise _invalid(f"`{name}` holds control characters.")
+        _refuse_form(f"`{name}` is not valid Unicode text.")
+    if any(unicodedata.category(char) == "Cc" for char in value):
+        _refuse_form(f"`{name}` holds control characters.")
 
 
-def _invalid(detail: str) -> CheckpointError:
-    return CheckpointError(catalogue.INVALID_PARAMETERS, detail)
+def _refuse_form(detail: str) -> NoReturn:
+    raise CheckpointError(catalogue.INVALID_PARAMETERS, detail) from None
 
 
 # Opening -------------------------------------------------------------------------------
@@ -181,17 +182,17 @@ def read_context(adapter: Adapter, context: object) -> Context:
         CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value.
     """
     if not isinstance(context, Mapping):
-        raise _invalid("`context` must be an object.")
+        _refuse_form("`context` must be an object.")
     model = adapter.contexts.get(str(context.get("route", "http")))
     if model is None:
-        raise _invalid("`context.route` is none that this provider has.")
+        _refuse_form("`context.route` is none that this provider has.")
     try:
         return model.model_validate(context)
     except ValidationError as error:
         fields = ", ".join(
             sorted({".".join(map(str, ("context", *item["loc"]))) for item in error.errors()})
         )
-        raise _invalid(f"These fields of the challenge context do not fit: {fields}.") from None
+        _refuse_form(f"These fields of the challenge context do not fit: {fields}.")
 
 
 def read_checkpoint(checkpoint: object) -> Checkpoint:
@@ -201,17 +202,17 @@ def read_checkpoint(checkpoint: object) -> Checkpoint:
         CheckpointError: 400 of the kind that fits.
     """
     if not isinstance(checkpoint, Mapping):
-        raise _invalid("`checkpoint` must be an object with `type` and `source`.")
+        _refuse_form("`checkpoint` must be an object with `type` and `source`.")
     type_, source = checkpoint.get("type"), checkpoint.get("source")
     if type_ is None:
         raise CheckpointError(catalogue.MISSING_PARAMETERS, "`checkpoint.type` is missing.")
     for name, word in (("type", type_), ("source", source)):
         if word is not None and not (isinstance(word, str) and 0 < len(word) <= WORD_MAX):
-            raise _invalid(f"`checkpoint.{name}` must be a short string.")
+            _refuse_form(f"`checkpoint.{name}` must be a short string.")
     return Checkpoint(type=type_, source=source)
 
 
-def open_steps(  # noqa: PLR0913  the fields of the request
+def open_steps(
     store: Store,
     vault: Vault,
     *,
@@ -272,7 +273,7 @@ class Submitted:
         return self.accepted and not self.outcome.is_final
 
 
-def submit_steps(  # noqa: PLR0913  the fields of the request
+def submit_steps(
     store: Store,
     vault: Vault,
     request: Request,

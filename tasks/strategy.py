@@ -28,9 +28,9 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
     vault = make_vault(settings)
     proceed: Callable[..., Any] = default(task, app, consumer, **options)
 
-    def receive(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:  # noqa: ANN401, PLR0913
+    def receive(message: Any, _body: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401  Celery's
         cleanse(message, vault)
-        return proceed(message, None, ack, reject, callbacks, **more)
+        return proceed(message, None, *rest, **more)
 
     return receive
 

@@ -87,7 +87,7 @@ class CoroutineEndedError(Exception):
     """
 
 
-@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False, weakref_slot=True)
 class _Job:
     """One accepted or waiting message. Celery keeps a weak reference to it."""
 
@@ -626,9 +626,10 @@ def _result_report(job: _Job, result: object) -> _Report:
 
 def _error_report(job: _Job, exc: BaseException) -> _Report:
     """Report a tracer that raised. It never does for what the task raised, except a late Reject."""
-    if not isinstance(exc, Reject):
-        exc = WorkerLostError(f"the task's tracer ended by {_name(exc)}")
-    info = ExceptionInfo((type(exc), exc, exc.__traceback__))
+    told = exc
+    if not isinstance(exc, Reject):  # Its class only: values could be secrets.
+        told = WorkerLostError(f"the task's tracer ended by {_name(exc)}")
+    info = ExceptionInfo((type(told), told, exc.__traceback__))
     if job.on_error is not None:
         return partial(job.on_error, info)
     return _result_report(job, (1, info, 0.0))
@@ -660,9 +661,10 @@ async def _cancel_all(tasks: set[asyncio.Task[Any]], bound_s: float) -> None:
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what the loop could tell nobody else; asyncio's own message shows arguments."""
     exc = context.get("exception")
-    where = "" if exc is None else _trace(exc)
-    log.error("loop.error message=%r %s", context.get("message", ""), where)
+    about = ",".join(sorted(context))
+    log.error("loop.error about=%s %s", about, "" if exc is None else _trace(exc))
 
 
 def _ended_by(exc: BaseException) -> CoroutineEndedError:
