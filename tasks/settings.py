@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         default=True, description="Accept the code in a plain Celery producer's message."
     )
     allow_private_proxies: bool = Field(
-        default=False, description="Let an intent's proxy be a loopback or link-local address."
+        default=False, description="Let an intent's proxy have a private or loopback address."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: str = Field(
