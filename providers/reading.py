@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser
 
-from providers.contract import UnescapedCharactersError
+from providers.contract import ProviderBrokenError, UnescapedCharactersError
 from providers.cookies import is_expired
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
     from providers.contract import Cookie
+
+TAGS_MAX = 10_000
+"""Login pages have hundreds. Parsing is quadratic in depth: 100,000 nested blocks took 18 s."""
 
 _PATH = re.compile(r"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
 _REVOKED = frozenset({"", "delete me", "deleted"})  # What providers write over a dead cookie.
@@ -55,9 +58,15 @@ class Page:
 
     Args:
         html: The page. Anything is a page to an HTML parser, so ask before believing.
+
+    Raises:
+        ProviderBrokenError: It has more than `TAGS_MAX` tags.
     """
 
     def __init__(self, html: str) -> None:
+        if html.count("<") > TAGS_MAX:
+            msg = "The provider's page is too large to be read."
+            raise ProviderBrokenError(msg)
         self._tree = LexborHTMLParser(html)
         self._speaking: set[int] = set()
         self._text = " ".join(" ".join(self._visible_text()).split())

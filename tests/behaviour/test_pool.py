@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from billiard.einfo import ExceptionInfo
 from celery import Celery
 from celery.events.state import State
 
@@ -398,6 +399,8 @@ def test_a_warm_shutdown_lets_a_running_job_finish(start: Callable[..., Worker])
     worker.hear("held")
     worker.process.send_signal(signal.SIGTERM)
     worker.hear("stopping")
+    for _ in range(20):  # The loop goes on; a pool that did not wait would be gone by the end.
+        worker.gate("close")
     worker.redis.rpush("gate", "open")
     worker.monitor.wait_state(task_id, "SUCCESS")
     assert worker.process.wait(BOUND_S) == 0
@@ -678,6 +681,44 @@ def test_a_warm_stop_has_an_end(swallows: bool) -> None:
         assert pool.info["running"] == 0
     assert endless.reasons == ["shutdown"]
     assert message.results == []
+
+
+def test_what_ends_a_tracer_is_reported_by_its_class_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever happens, a job ends, gives its place back, and its request hears of it."""
+    heard: list[ExceptionInfo] = []
+
+    def fail(*_: object) -> None:
+        raise SystemExit(NEVER_SHOWN)
+
+    with Lone() as pool:
+        pool.app.task(fail, base=AsyncTask, shared=False, name="lone.fail")
+        pool.apply_async(fail, error_callback=heard.append)  # In a thread,
+        pool.apply_async(fail, ("lone.fail",), error_callback=heard.append)  # and on the loop.
+        pool.stop()
+        assert pool.info["running"] == 0
+    assert [type(info.exception.exc).__name__ for info in heard] == ["WorkerLostError"] * 2
+    assert NEVER_SHOWN not in caplog.text + "".join(repr(info) + info.traceback for info in heard)
+
+
+def test_what_the_loop_complains_of_is_logged_without_its_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The message asyncio makes shows the arguments of a callback that failed."""
+
+    def fail(word: str) -> None:
+        raise ValueError(word)
+
+    async def leave_behind() -> None:
+        asyncio.get_running_loop().call_soon(fail, NEVER_SHOWN)
+        await asyncio.sleep(0)
+
+    with Lone() as pool:
+        pool.call(leave_behind(), BOUND_S)
+        pool.call(name_thread(), BOUND_S)  # After it.
+    assert "loop.error about=exception,handle,message error=ValueError" in caplog.text
+    assert NEVER_SHOWN not in caplog.text
 
 
 def test_a_callback_that_fails_is_logged_without_its_values(

@@ -38,6 +38,7 @@ from providers.contract import (
     Verdict,
 )
 from providers.linkedin import HOPS_MAX, ME_TRIES_MAX, LinkedIn, LinkedInContext
+from providers.reading import TAGS_MAX
 from providers.sandbox import Sandbox
 from tests.providers.wire import Canned, answer, attempt
 
@@ -664,9 +665,10 @@ def test_redirects_in_a_circle_end() -> None:
 
 
 def test_hostile_pages_end_quickly() -> None:
-    """A page nested a hundred thousand deep is still one page."""
-    deep = "<span role=alert>x" * 30_000 + "<form><input name=q></form>"
-    fail(UnknownContextError, answer(200, page(deep)))
+    """A page is parsed on the loop that serves everybody; depth costs quadratic time."""
+    end = "<form><input name=q></form>"
+    fail(UnknownContextError, answer(200, page("<span role=alert>x" * 9_000 + end)))
+    fail(ProviderBrokenError, answer(200, page("<div>" * TAGS_MAX + end)))
 
 
 def test_a_form_beyond_the_bounds_of_a_context_is_not_kept() -> None:
