@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from providers.contract import Adapter
 
-__all__ = ["GROUP", "adapter_for", "adapters"]
+__all__ = ["GROUP", "LIVE_SESSION", "adapter_for", "adapters"]
 
 GROUP = "checkpoint.providers"
+LIVE_SESSION = "live_session"
+"""The route on which a running client session holds the login."""
 
 _BUILT_IN = {
     "LINKEDIN": "providers.linkedin:LinkedIn",
@@ -39,9 +41,21 @@ def adapters() -> Mapping[str, Adapter]:
     return MappingProxyType({name: _load(name) for name in _found()})
 
 
-def adapter_for(provider: str) -> Adapter | None:
-    """Return the adapter of a provider (``LINKEDIN`` …, or a plug-in's name), if there is one."""
-    return _load(provider) if provider in _found() else None
+def adapter_for(provider: str, route: str | None = None) -> Adapter | None:
+    """Return the adapter of a provider, if there is one.
+
+    Args:
+        provider: ``LINKEDIN`` …, or a plug-in's name.
+        route: As in the challenge context. `LIVE_SESSION` is served for every provider; of the
+            other routes the provider's own adapter knows which it has.
+    """
+    if provider not in _found():
+        return None
+    if route == LIVE_SESSION:
+        from providers.live_session import LiveSession  # noqa: PLC0415  only where it is used
+
+        return LiveSession(provider)
+    return _load(provider)
 
 
 @functools.cache

@@ -176,6 +176,20 @@ class Reply:
         return self.body.decode("utf-8", "replace")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTicket:
+    """What a granted claim hands over.
+
+    Attributes:
+        code: The code in clear.
+        send_before: Instant on ``time.monotonic()``, in seconds, after which not one byte of
+            the code request may leave.
+    """
+
+    code: str = field(repr=False)
+    send_before: float
+
+
 @runtime_checkable
 class Exchange(Protocol):
     """One attempt's way to the provider: one code request, any number of others.

@@ -38,6 +38,7 @@ from providers.addresses import CheckedProxy, PinnedResolver, check_proxy
 from providers.answers import read_json, refuse_common
 from providers.connectors import CuttableConnector, SocksConnector
 from providers.contract import (
+    ClaimTicket,
     CodeRequest,
     ContentTooLargeError,
     ExchangeRefusedError,
@@ -114,20 +115,6 @@ _TELLING = (aiohttp.ClientConnectorError, ssl.SSLError)
 header or what the peer wrote, and are not chained."""
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimTicket:
-    """What a granted claim hands over.
-
-    Attributes:
-        code: The code in clear.
-        send_before: Instant on ``time.monotonic()``, in seconds, after which not one byte of
-            the code request may leave.
-    """
-
-    code: str = field(repr=False)
-    send_before: float
 
 
 class _Stage(enum.IntEnum):

@@ -26,10 +26,11 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from providers import adapter_for
+from providers import LIVE_SESSION, adapter_for
 from providers.contract import (
     Adapter,
     Challenge,
+    ClaimTicket,
     Cleared,
     Exchange,
     ExchangeRefusedError,
@@ -37,7 +38,8 @@ from providers.contract import (
     SolutionKind,
     Verdict,
 )
-from providers.transport import ClaimTicket, HttpExchange
+from providers.live_session import LiveExchange
+from providers.transport import HttpExchange
 from tasks import catalogue
 from tasks.catalogue import Pair
 from tasks.events import (
@@ -55,6 +57,7 @@ from tasks.events import (
 )
 from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
+from tasks.live_channel import RedisSessionChannel
 from tasks.model import Generation, Submission
 from tasks.records import Outcome
 from tasks.rules import next_due_ms
@@ -302,11 +305,6 @@ class Attempt:
         """Put together what the adapter needs, or say why there is nothing to try."""
         assert self._submission is not None
         assert snapshot.intent is not None
-        adapter = adapter_for(self.provider)
-        if adapter is None:
-            return Failed(failure=catalogue.NO_HANDLER, sent=False)
-        if self._submission.kind is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
-            return Failed(failure=catalogue.ACTION_REQUIRED, sent=False, detail=DETAIL_NO_WAY)
         keys = self.home.store.keys
         context_text = snapshot.values[keys.context(self.provider, self.account_id)]
         solution_text = snapshot.values[keys.solution(self.submission_id)]
@@ -317,11 +315,16 @@ class Attempt:
             sealed = Sealed.from_bytes(
                 self.home.vault.open(context_name(self.provider, self.account_id), context_text)
             )
-            model = adapter.contexts[str(sealed.context.get("route", "http"))]
-            context = model.model_validate(sealed.context)
+            route = str(sealed.context.get("route", "http"))
+            adapter = adapter_for(self.provider, route)
+            if adapter is None:
+                return Failed(failure=catalogue.NO_HANDLER, sent=False)
+            context = adapter.contexts[route].model_validate(sealed.context)
         except (AssertionError, KeyError, CannotOpenError, ValidationError):
             row = catalogue.pair(400, "malformed_request")
             return Failed(failure=row, sent=False, detail=DETAIL_CONTEXT)
+        if self._submission.kind is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
+            return Failed(failure=catalogue.ACTION_REQUIRED, sent=False, detail=DETAIL_NO_WAY)
         self._proxy = sealed.proxy
         challenge = Challenge(
             checkpoint=snapshot.intent.checkpoint,
@@ -333,7 +336,21 @@ class Attempt:
         async def claim() -> ClaimTicket:
             return await self._claim(snapshot, context_text, solution_text)
 
+        if route == LIVE_SESSION:
+            return adapter, challenge, self._live_exchange(claim, self._submission.deadline_ms)
         return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
+
+    def _live_exchange(
+        self, claim: Callable[[], Awaitable[ClaimTicket]], deadline_ms: int
+    ) -> Exchange:
+        client, keys = self.home.door.client, self.home.store.keys
+        return LiveExchange(
+            claim=claim,
+            channel=RedisSessionChannel(client, keys, self.provider, self.account_id),
+            submission_id=self.submission_id,
+            deadline_ms=deadline_ms,
+            clock=time.monotonic,
+        )
 
     async def _exchange(self, adapter: Adapter, challenge: Challenge, exchange: Exchange) -> bool:
         """Talk to the provider and settle what comes of it; true to look again."""
@@ -354,7 +371,6 @@ class Attempt:
             await self._leave(sent=exchange.code_sent)
             raise
         finally:
-            self._limit = None
             if renewing is not None:
                 renewing.cancel()
         if self._stage is _Stage.CLAIMED:
@@ -398,6 +414,10 @@ class Attempt:
                 "attempt.crashed", error=type(error).__name__, where=_where(error)
             )
             return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
+        finally:
+            # Settling takes a while, and a limit that is over must not be moved: the error
+            # would end the heartbeat or the listener that brings the signal.
+            self._limit = None
 
     async def _unclaimed_verdict(self) -> None:
         """An adapter that answers without having sent the code: a bug of the adapter."""
@@ -435,7 +455,11 @@ class Attempt:
             steps = store.transact(
                 self.provider, self.account_id, lambda _: Renew(claim=self._claim_name)
             )
-            await self._transact(steps)
+            try:
+                await self._transact(steps)
+            except LedgerError as error:
+                # Should the wire be gone when Redis is back, the claim is refused.
+                self.log.warning("attempt.renew_unanswered", error=type(error).__name__)
 
     async def _claim(self, seen: Snapshot, context_text: str, solution_text: str) -> ClaimTicket:
         """Take the code out of the ledger for ever, then open it.
@@ -549,7 +573,8 @@ class Attempt:
         """Cancelled from outside: what was claimed is settled in the little time there is."""
         if self._stage is not _Stage.CLAIMED:
             return  # Still sealed in Redis: another worker takes it up.
-        ended = Failed(failure=catalogue.TIMED_OUT, sent=sent, detail=DETAIL_STOPPED)
+        detail = DETAIL_STOPPED if sent else DETAIL_LATE
+        ended = Failed(failure=catalogue.TIMED_OUT, sent=sent, detail=detail)
         try:
             async with asyncio.timeout(LEAVE_S):
                 await self._settle(ended)

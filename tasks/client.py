@@ -19,7 +19,6 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
-from providers import adapter_for
 from providers.contract import Checkpoint, ProviderFailure
 from tasks import catalogue
 from tasks.events import Cancel, Kill, Reply
@@ -118,8 +117,6 @@ class _Core:
         user_id: object = None,
     ) -> Steps[IntentInfo]:
         account, name = read_account(self.settings, account_id, provider)
-        adapter = adapter_for(name)
-        assert adapter is not None
         for field, value in (("proxy", proxy), ("user_id", user_id)):
             if not (value is None or isinstance(value, str)):
                 raise CheckpointError(catalogue.INVALID_PARAMETERS, f"`{field}` must be a string.")
@@ -130,7 +127,7 @@ class _Core:
             raise CheckpointError(catalogue.MISSING_PARAMETERS, "`context` is missing.")
         asked = read_checkpoint(checkpoint)
         sealed = Sealed(
-            context=read_context(adapter, context).model_dump(mode="json"),
+            context=read_context(name, context).model_dump(mode="json"),
             proxy=_read_proxy(self.settings, proxy),
         )
         intent = yield from open_steps(

@@ -21,7 +21,6 @@ from pydantic import ValidationError
 from providers import adapter_for
 from providers.contract import (
     TRY_ANOTHER_WAY,
-    Adapter,
     Checkpoint,
     Context,
     ProviderFailure,
@@ -175,7 +174,7 @@ class Sealed:
         return cls(**json.loads(raw))
 
 
-def read_context(adapter: Adapter, context: object) -> Context:
+def read_context(provider: str, context: object) -> Context:
     """Check a challenge context against its adapter's model (CONTRACT §1b).
 
     Raises:
@@ -183,7 +182,9 @@ def read_context(adapter: Adapter, context: object) -> Context:
     """
     if not isinstance(context, Mapping):
         _refuse_form("`context` must be an object.")
-    model = adapter.contexts.get(str(context.get("route", "http")))
+    route = str(context.get("route", "http"))
+    adapter = adapter_for(provider, route)
+    model = adapter.contexts.get(route) if adapter is not None else None
     if model is None:
         _refuse_form("`context.route` is none that this provider has.")
     try:

@@ -6,6 +6,9 @@
 | ``results``, ``results:{account_id}`` | channel | - | anyone: final records as written |
 | ``outcomes`` | stream | capped | readers who may not miss one |
 | (the prefix itself) | list | - | Celery: the queue of wakes |
+| ``session:{provider}:{account_id}`` | string | 10 s, renewed | attempt: a live session |
+| ``session:{provider}:{account_id}:requests`` | channel | - | the live session |
+| ``session:{provider}:{account_id}:replies:{request_id}`` | channel | - | attempt |
 | ``intent:{provider}:{account_id}`` | string | ``expires_at + deadline_s + result_ttl_s`` | store |
 | ``sealed:context:{provider}:{account_id}`` | string | as the intent | attempt |
 | ``sealed:solution:{submission_id}`` | string | until claimed or final | attempt |
@@ -83,6 +86,10 @@ class Keys:
     def session(self, provider: str, account_id: str) -> str:
         """Sealed session, until the backend takes it."""
         return f"{self.prefix}:sealed:session:{provider}:{account_id}"
+
+    def live_session(self, provider: str, account_id: str) -> str:
+        """A client session's registration; ``:requests`` and ``:replies:{id}`` go with it."""
+        return f"{self.prefix}:session:{provider}:{account_id}"
 
     def taken(self, provider: str, account_id: str) -> str:
         """Who took the session."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -32,6 +33,9 @@ PAUSES_S: Final = (0.05, 0.5)
 """Between the tries: a blip first, then time for a failover to be noticed."""
 SOCKET_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
+"""Of one client; who needs one more waits `SOCKET_TIMEOUT_S` for it."""
+SENTINEL_CONNECTIONS_MAX: Final = 1_024
+"""The library's pool for Sentinel refuses rather than waits, so it must never be full."""
 SIGNAL_CHECK_S: Final = 5.0
 """How often an idle connection is checked, so that a half-open one is found."""
 
@@ -82,13 +86,26 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """Return a script of ``tasks/lua`` with its digest."""
-    text = resources.files("tasks").joinpath("lua", f"{name}.lua").read_text()
+    text = resources.files("tasks").joinpath("lua", f"{name}.lua").read_text("utf-8")
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:
     # Only the kind: a message of the library may quote arguments.
     return LedgerUnavailableError(f"the ledger did not answer ({type(error).__name__})")
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Tell failures of a command sent past the door as the door would.
+
+    Raises:
+        LedgerUnavailableError: Redis did not answer, or refused.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise _unavailable(error) from None
 
 
 class SyncDoor:
@@ -171,28 +188,41 @@ class AsyncDoor:
 
 # Connecting ----------------------------------------------------------------------------
 
-_OPTIONS: Final[dict[str, Any]] = {
-    "decode_responses": True,
+_TIMEOUTS: Final[dict[str, Any]] = {
     "socket_timeout": SOCKET_TIMEOUT_S,
     "socket_connect_timeout": SOCKET_TIMEOUT_S,
-    "socket_keepalive": True,
-    "health_check_interval": SIGNAL_CHECK_S,
-    "max_connections": CONNECTIONS_MAX,
 }
-"""The library's own retries are off: a door repeats, and only what may be repeated."""
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a blocking client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://``."""
-    options = {**_OPTIONS, "retry": Retry(NoBackoff(), 0)}
+def _options(url: str, connections_max: int) -> dict[str, Any]:
+    """Return what every client has, as far as the kind of socket knows it.
+
+    The library's own retries are off: a door repeats, and only what may be repeated.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "health_check_interval": SIGNAL_CHECK_S,
+        "max_connections": connections_max,
+    }
+    if url.startswith("unix://"):
+        return options
     if url.startswith("sentinel://"):
-        hosts, service, rest = _sentinel(url)
-        master: redis.Redis = Sentinel(hosts, sentinel_kwargs=rest, **rest).master_for(
-            service, **options, **rest
+        options["max_connections"] = max(connections_max, SENTINEL_CONNECTIONS_MAX)
+    return {**options, **_TIMEOUTS, "socket_keepalive": True}
+
+
+def connect(url: str, connections_max: int = CONNECTIONS_MAX) -> redis.Redis:
+    """Return a blocking client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://``."""
+    options = {**_options(url, connections_max), "retry": Retry(NoBackoff(), 0)}
+    if url.startswith("sentinel://"):
+        hosts, service, login, place = _sentinel(url)
+        master: redis.Redis = Sentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login}).master_for(
+            service, **options, **login, **place
         )
         return master
     pool = redis.BlockingConnectionPool.from_url(url, timeout=SOCKET_TIMEOUT_S, **options)
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
@@ -200,19 +230,23 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
     from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415
 
-    options = {**_OPTIONS, "retry": AsyncRetry(NoBackoff(), 0)}
+    options = {**_options(url, CONNECTIONS_MAX), "retry": AsyncRetry(NoBackoff(), 0)}
     if url.startswith("sentinel://"):
-        hosts, service, rest = _sentinel(url)
-        master: redis.asyncio.Redis = AsyncSentinel(hosts, sentinel_kwargs=rest, **rest).master_for(
-            service, **options, **rest
-        )
+        hosts, service, login, place = _sentinel(url)
+        sentinel = AsyncSentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login})
+        master: redis.asyncio.Redis = sentinel.master_for(service, **options, **login, **place)
         return master
     pool = redis.asyncio.BlockingConnectionPool.from_url(url, timeout=SOCKET_TIMEOUT_S, **options)
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
-    """Return hosts, service and credentials of ``sentinel://[user:pw@]h:p,h:p/service[/db]``."""
+def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, str], dict[str, int]]:
+    """Take ``sentinel://[user:pw@]h:p,h:p/service[/db]`` apart.
+
+    Returns:
+        The sentinels, the service, the credentials of both sentinels and Redis, and the
+        database, which sentinels do not have.
+    """
     from urllib.parse import unquote, urlsplit  # noqa: PLC0415
 
     parts = urlsplit(url)
@@ -222,8 +256,10 @@ def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
         for host, _, port in (place.partition(":") for place in places.split(","))
     ]
     service, _, db = parts.path.strip("/").partition("/")
-    rest: dict[str, Any] = {"db": int(db or 0)} if db else {}
+    credentials: dict[str, str] = {}
     if login:
         user, _, password = login.partition(":")
-        rest |= {"password": unquote(password)} | ({"username": unquote(user)} if user else {})
-    return hosts, service, rest
+        credentials["password"] = unquote(password)
+        if user:
+            credentials["username"] = unquote(user)
+    return hosts, service, credentials, {"db": int(db)} if db else {}

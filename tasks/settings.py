@@ -27,7 +27,11 @@ class Settings(BaseSettings):
     """What an operator can turn, read once at start-up from ``CHECKPOINT_*``."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     redis_url: SecretStr = Field(

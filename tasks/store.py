@@ -39,6 +39,7 @@ SOLUTION_GRACE_MS: Final = 1_000
 TAKE_AGAIN_MS: Final = 60_000
 SCHEMA: Final = 1
 EMBEDDED_RUN_ID: Final = "embedded"
+BUSY: Final = "the intent is being changed by too many others; try again"
 
 _INTENT: Final = TypeAdapter(Intent)
 
@@ -81,7 +82,10 @@ class Extra:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of an event: the decision, what it was made on, and Redis time after it."""
+    """What became of an event: the decision, what it was made on, and Redis time after it.
+
+    ``records`` are the final records this commit wrote; one that was final before stays.
+    """
 
     decision: Decision
     snapshot: Snapshot
@@ -244,8 +248,7 @@ class Store:
             if result is not None:
                 return result
             snapshot = None
-        msg = "the intent is being changed by too many others; try again"
-        raise LedgerBusyError(msg)
+        raise LedgerBusyError(BUSY)
 
     def tick(
         self, provider: str, account_id: str, acked: Mapping[str, int] | None = None
@@ -335,14 +338,21 @@ class Store:
 
         Returns:
             Whether it was written; a record that is final already stays.
+
+        Raises:
+            LedgerBusyError: `COMMIT_ROUNDS` others were faster.
         """
-        snapshot = yield from self.read(provider, account_id)
-        known = snapshot.intent.current if snapshot.intent else None
-        if known is not None and known.id == settlement.submission.id:
-            return False
         decision = Decision(reply=Reply.DONE, settled=(settlement,))
-        plan = _Plan(self, provider, account_id, snapshot, decision, generation)
-        return (yield from self._commit(plan, Extra(), None)) is not None
+        for _ in range(COMMIT_ROUNDS):
+            snapshot = yield from self.read(provider, account_id)
+            known = snapshot.intent.current if snapshot.intent else None
+            if known is not None and known.id == settlement.submission.id:
+                return False
+            plan = _Plan(self, provider, account_id, snapshot, decision, generation)
+            result = yield from self._commit(plan, Extra(), None)
+            if result is not None:
+                return bool(result.records)
+        raise LedgerBusyError(BUSY)
 
     def _commit(self, plan: _Plan, extra: Extra, run_id: str | None) -> Steps[Result | None]:
         """Write a decision; ``None`` if it has to be made anew."""
@@ -352,14 +362,15 @@ class Store:
             self.keys.queued,
             self.keys.outcomes,
         )
-        code, now_ms, _written = yield Call("commit", keys, (plan.build(extra, run_id),))
+        code, now_ms, written = yield Call("commit", keys, (plan.build(extra, run_id),))
         if code not in ("done", "again"):
             return None
+        wrote = code == "again" or int(written) == len(plan.finals)
         return Result(
             decision=replace(plan.decision, intent=plan.after),
             snapshot=plan.snapshot,
             now_ms=int(now_ms),
-            records=tuple(plan.finals),
+            records=tuple(plan.finals) if wrote else (),
         )
 
 

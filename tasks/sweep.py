@@ -24,6 +24,8 @@ BATCH: Final = 500
 """Intents of each kind in one sweep; a full batch is followed by the next at once."""
 AT_ONCE: Final = 32
 """Commits of one sweep in flight, so that attempts still find a connection."""
+BATCHES_MAX: Final = 40
+"""Batches in one go, twice the default ``queue_max``; the lock is renewed before each."""
 GAP_BEATS: Final = 2
 """Heartbeats missing between two answered ones that make a gap."""
 JUDGE_AFTER_S: Final = 1.0
@@ -101,8 +103,9 @@ class Sweeper:
             await asyncio.sleep(settings.sweep_s)
             await self.attempts.ready.wait()
             try:
-                if await self.lead():
-                    await self.once()
+                for _ in range(BATCHES_MAX):
+                    if not (await self.lead() and await self.once()):
+                        break
             except LedgerError as error:
                 log.warning("sweep.ledger_away", error=str(error))
 
@@ -112,8 +115,12 @@ class Sweeper:
         life_ms = round(home.settings.leader_s * 1000)
         return await home.door.run(home.store.lead(home.worker, life_ms))
 
-    async def once(self) -> Survey:
-        """Look once at everything that is due; return what was found."""
+    async def once(self) -> bool:
+        """Look once at what is due.
+
+        Returns:
+            Whether more may be due: the batch was full, and some of it is dealt with now.
+        """
         home = self.attempts
         settings = home.settings
         survey = await home.door.run(
@@ -123,41 +130,49 @@ class Sweeper:
                 lost_after_ms=round(settings.lost_after_s * 1000),
             )
         )
-        await self._each(self._tick(intent, survey) for intent in survey.due)
+        ticked = await self._each(self._tick(intent, survey) for intent in survey.due)
         if self.heart.may_judge:
             for worker in survey.lost:
                 await self._bury(worker)
         if survey.stale:
             await self._wake_again(survey)
-        return survey
+        return len(survey.due) == BATCH and any(done is True for done in ticked)
 
-    async def _each(self, work: Iterable[Awaitable[None]]) -> None:
-        await asyncio.gather(*(self._slotted(item) for item in work))
+    async def _each(self, work: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
+        """Do the work; one intent that cannot be dealt with does not keep back the others."""
+        done = await asyncio.gather(*map(self._slotted, work), return_exceptions=True)
+        if failed := [each for each in done if isinstance(each, BaseException)]:
+            # Only the kind: a message may quote what an intent holds.
+            log.error("sweep.failed", intents=len(failed), error=type(failed[0]).__name__)
+        return done
 
-    async def _slotted(self, work: Awaitable[None]) -> None:
+    async def _slotted(self, work: Awaitable[bool]) -> bool:
         async with self._slots:
-            await work
+            return await work
 
-    async def _tick(self, intent: tuple[str, str], survey: Survey) -> None:
+    async def _tick(self, intent: tuple[str, str], survey: Survey) -> bool:
         home = self.attempts
         result = await home.door.run(home.store.tick(*intent, acked=survey.acked))
-        if result is None or result.intent is None:
-            await home.door.run(home.store.forget_intent(*intent))
-            return
+        assert result is not None
+        if result.intent is None:
+            return await home.door.run(home.store.forget_intent(*intent))
         await self._after(intent, result)
+        return result.decision.writes
 
     async def _bury(self, worker: LostWorker) -> None:
         """Apply to each wire of a lost worker what the table says, then forget the worker."""
         log.warning("worker.lost", worker=worker.name, wires=len(worker.holds))
-        await self._each(self._worker_lost(intent, worker) for intent in worker.holds)
-        await self.attempts.door.run(self.attempts.store.forget_worker(worker))
+        done = await self._each(self._worker_lost(intent, worker) for intent in worker.holds)
+        if all(each is True for each in done):
+            await self.attempts.door.run(self.attempts.store.forget_worker(worker))
 
-    async def _worker_lost(self, intent: tuple[str, str], worker: LostWorker) -> None:
+    async def _worker_lost(self, intent: tuple[str, str], worker: LostWorker) -> bool:
         home = self.attempts
         event = WorkerLost(worker=worker.name)
         result = await home.door.run(home.store.transact(*intent, lambda _: event))
-        if result is not None:
-            await self._after(intent, result)
+        assert result is not None
+        await self._after(intent, result)
+        return True
 
     async def _after(self, intent: tuple[str, str], result: Result) -> None:
         provider, account_id = intent
@@ -182,7 +197,7 @@ class Sweeper:
         await home.door.run(home.store.woken(chosen))
         await self._each(self._wake(intent) for intent in chosen)
 
-    async def _wake(self, intent: tuple[str, str]) -> None:
+    async def _wake(self, intent: tuple[str, str]) -> bool:
         provider, account_id = intent
         home = self.attempts
         snapshot = await home.door.run(home.store.read(provider, account_id))
@@ -191,3 +206,4 @@ class Sweeper:
         elif (current := snapshot.intent.current) is not None:
             log.info("wake.again", submission_id=current.id, account_id=account_id)
             await home.send_wake(current.id, account_id, provider)
+        return True

@@ -14,7 +14,8 @@ if taker and taker ~= token then
   return false
 end
 if not taker then
-  redis.call('SET', taken_key, token, 'PX', again_ms)
+  -- In this order: the session must not outlive the note of who took it.
   redis.call('PEXPIRE', session_key, again_ms)
+  redis.call('SET', taken_key, token, 'PX', again_ms)
 end
 return sealed

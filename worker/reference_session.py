@@ -1,0 +1,121 @@
+"""A small client session: holds one login and answers the codes it is asked for.
+
+For someone with a browser-driven or native session this is the thing to copy: replace `Held`
+by what drives yours. This one continues the login over HTTP with the provider's own adapter.
+
+    python -m worker.reference_session --provider LINKEDIN --account acc_1 < context.json
+
+It reads the challenge context from stdin, registers, answers until it is ended, and needs
+``CHECKPOINT_REDIS_URL`` and ``CHECKPOINT_PREFIX`` alone: no secret key, no Celery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from providers import adapter_for
+from providers.contract import (
+    Adapter,
+    Challenge,
+    Checkpoint,
+    ClaimTicket,
+    Cleared,
+    Context,
+    NextCheckpoint,
+    ProviderFailure,
+    Rejected,
+)
+from providers.transport import HttpExchange
+from tasks.keys import Keys
+from tasks.ledger import connect_async
+from tasks.live_channel import Question, SessionHost
+from tasks.settings import Settings
+
+TYPES = ("OTP", "2FA")
+
+
+class Held:
+    """A login held by this process: its context changes with every answer."""
+
+    def __init__(
+        self, adapter: Adapter, base_url: str, context: Context, settings: Settings
+    ) -> None:
+        self.adapter, self.base_url, self.context = adapter, base_url, context
+        self.settings = settings
+
+    async def answer(self, question: Question) -> Mapping[str, object]:
+        """Clear the checkpoint, or say what stands against it. Never raises a failure."""
+
+        async def claim() -> ClaimTicket:
+            # The worker has claimed already: this code is ours to send, once.
+            return ClaimTicket(code=question.code, send_before=time.monotonic() + 1)
+
+        exchange = HttpExchange(claim=claim, connect_timeout_s=self.settings.connect_timeout_s)
+        source = question.checkpoint.get("source") or None
+        challenge = Challenge(
+            checkpoint=Checkpoint(type=question.checkpoint["type"], source=source),
+            context=self.context,
+            base_url=self.base_url,
+        )
+        try:
+            async with asyncio.timeout(max(0.0, question.deadline_ms / 1000 - time.time())):
+                verdict = await self.adapter.verify(challenge, exchange)
+        except ProviderFailure as failure:
+            return {"status": failure.status, "type": failure.type}
+        except TimeoutError:
+            return {"status": 408, "type": "request_timeout"}
+        match verdict:
+            case Cleared(user_id=user_id, session=session):
+                return {"verdict": "cleared", "user_id": user_id, "session": session}
+            case Rejected(context=context):
+                self.context = context or self.context
+                return {"verdict": "rejected"}
+            case NextCheckpoint(checkpoint=checkpoint, context=context):
+                self.context = context
+                return {"verdict": "next_checkpoint", "checkpoint": checkpoint.as_wire()}
+
+
+async def serve(provider: str, account_id: str, context: Mapping[str, Any]) -> None:
+    """Hold one login and answer until cancelled."""
+    settings = Settings()
+    adapter = adapter_for(provider)
+    if adapter is None:
+        msg = f"no adapter for {provider}"
+        raise SystemExit(msg)
+    model = adapter.contexts[str(context.get("route", "http"))].model_validate(context)
+    held = Held(adapter, settings.provider_url(provider) or adapter.default_url, model, settings)
+    client = connect_async(settings.redis_url.get_secret_value())
+    host = SessionHost(
+        client=client,
+        keys=Keys(settings.prefix),
+        provider=provider,
+        account_id=account_id,
+        types=TYPES,
+        handle=held.answer,
+    )
+    try:
+        await host.run()
+    finally:
+        await client.aclose()
+
+
+def main() -> None:
+    """Read arguments and the context, then serve."""
+    parser = argparse.ArgumentParser(description="Hold one login as a live client session.")
+    parser.add_argument("--provider", required=True)
+    parser.add_argument("--account", required=True, dest="account_id")
+    options = parser.parse_args()
+    context = json.load(sys.stdin)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(options.provider, options.account_id, context))
+
+
+if __name__ == "__main__":
+    main()
