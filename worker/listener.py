@@ -17,7 +17,8 @@ from tasks.store import parse_signal
 
 RECONNECT_S: Final = 0.5
 QUIET_S: Final = 5.0
-"""A connection that brought nothing for this long is asked whether it still lives."""
+"""A connection that brought nothing for this long is asked whether it still lives, and one
+that brings no answer for as long again is given up: TCP alone takes a quarter of an hour."""
 
 log = structlog.get_logger("checkpoint.listener")
 
@@ -33,13 +34,19 @@ async def listen(attempts: Attempts) -> None:
 
 
 async def _subscribed(attempts: Attempts) -> None:
+    clock = asyncio.get_running_loop().time
     async with attempts.door.client.pubsub() as channel:
         await channel.subscribe(attempts.store.keys.signals)
+        heard_s = clock()
         while True:
             message = await channel.get_message(timeout=QUIET_S)
             if message is None:
+                if clock() - heard_s >= 2 * QUIET_S:
+                    raise TimeoutError
                 await channel.ping()
-            elif message["type"] == "subscribe":
+                continue
+            heard_s = clock()
+            if message["type"] == "subscribe":
                 attempts.look_all()  # What was said while nobody listened.
             elif message["type"] == "message":
                 _hear(attempts, message["data"])

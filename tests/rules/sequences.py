@@ -226,6 +226,7 @@ def success_after_everybody_left_is_told(world: World) -> None:
     a = world.submit("111")
     attempt = world.attempt(a)
     world.cancel(a)
+    world.check()
     world.answer(attempt, CLEARED)
     assert world.outcome(a) == (409, True)
     assert world.intent.state is IntentState.COMPLETED
@@ -421,6 +422,38 @@ def repeated_claim_of_its_owner(world: World) -> None:
     assert world.claim(attempt) is Reply.DONE
     assert world.send(attempt)
     assert world.claim(world.start(a, "w2")) is Reply.STOP
+    world.check()
+
+
+def repeated_claim_on_another_redis(world: World) -> None:
+    """A's claim is granted, the reply is lost in a failover: not sent, 504 by the sweep."""
+    world.open()
+    a = world.submit("111")
+    attempt = world.start(a)
+    assert world.claim(attempt, reply_lost=True) is Reply.DONE
+    world.fail_over(0)
+    assert world.claim(attempt) is Reply.STOP
+    assert not world.send(attempt)
+    world.sweep()
+    assert world.outcome(a) == (504, True)
+    world.check()
+
+
+def expiry_waits_for_the_wire(world: World) -> None:
+    """t=-10 A sends · t=-4 its worker is lost · t=0 the life ends · t=11 the wire: expired."""
+    world.open()
+    world.pass_ms(LIMITS.intent_ttl_ms - 10_000)
+    attempt = world.attempt(world.submit("111"))
+    attempt.worker.running = False
+    world.pass_ms(6_000)
+    world.lose("w1")
+    world.pass_ms(4_000)
+    world.sweep()
+    assert world.is_in(IntentState.OPEN)
+    assert world.outcome(world.submit("222")) == (500, False)
+    world.pass_ms(11_000)
+    world.sweep()
+    assert world.is_in(IntentState.EXPIRED)
     world.check()
 
 

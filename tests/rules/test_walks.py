@@ -6,8 +6,8 @@ from tests.rules.walks import Walk
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(
-    max_examples=120,
-    stateful_step_count=40,
+    max_examples=300,
+    stateful_step_count=50,
     derandomize=True,
     database=None,
     deadline=None,

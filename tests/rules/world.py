@@ -100,6 +100,7 @@ class Attempt:
     drain_until_ms: int | None = None
     sent: bool = False
     verdict: Verdict | Failed | None = None
+    gave_up: bool = False
     forgotten: bool = False  # A failover lost its claim.
 
     def open_at(self, now_ms: int) -> bool:
@@ -127,6 +128,16 @@ class World:
     def __post_init__(self) -> None:
         """Start two workers."""
         self.workers = {name: Worker(name=name) for name in ("w1", "w2")}
+
+    def replace_worker(self, slot: str) -> None:
+        """Start a process in the place of a dead one, under a name of its own.
+
+        With the old name its heartbeats would vouch for a drain its predecessor never heard of.
+        """
+        gone = self.workers[slot]
+        self.workers[gone.name + "'"] = gone
+        fresh = Worker(name=f"{slot}-{len(self.workers)}", acked_ms=self.now_ms)
+        self.workers[slot] = fresh
 
     # The ledger
 
@@ -220,8 +231,9 @@ class World:
         if self.ledger.intent is None:
             return None
         wire = self.ledger.intent.wire
-        acked = self.workers[wire.worker].acked_ms if wire else None
-        decision = self.bring(Tick(run_id=self.run_id, acked_ms=acked))
+        acked = {one.name: one.acked_ms for one in self.workers.values()}
+        acked_ms = acked[wire.worker] if wire else None
+        decision = self.bring(Tick(run_id=self.run_id, acked_ms=acked_ms))
         self.swept_ms = self.now_ms
         return decision
 
@@ -231,13 +243,13 @@ class World:
         assert worker.running
         worker.acked_ms = self.now_ms
         wire = self.ledger.intent.wire if self.ledger.intent else None
-        if wire is not None and wire.worker == name and wire.drain_until_ms is not None:
+        if wire is not None and wire.worker == worker.name and wire.drain_until_ms is not None:
             self._tell_drain(wire.submission_id, wire.drain_until_ms)
 
     def lose(self, name: str) -> Decision:
         """The sweeper judges a silent worker."""
         assert self.now_ms - self.workers[name].acked_ms >= LOST_AFTER_MS
-        return self.bring(WorkerLost(worker=name))
+        return self.bring(WorkerLost(worker=self.workers[name].name))
 
     # Callers and operators
 
@@ -274,6 +286,7 @@ class World:
     def fail_over(self, lost: int) -> None:
         """Another Redis takes over, which has not seen the last ``lost`` commits."""
         self.run_id = f"redis-{int(self.run_id.removeprefix('redis-')) + 1}"
+        self.swept_ms = 0  # What was swept may be back.
         for _ in range(min(lost, len(self.history))):
             self.ledger = self.history.pop()
         wire = self.ledger.intent.wire if self.ledger.intent else None
@@ -341,7 +354,9 @@ class World:
 
     def send(self, attempt: Attempt) -> bool:
         """Send the code, if the claim was acknowledged a moment ago."""
-        if attempt.granted_ms is None or attempt.sent or not attempt.worker.running:
+        if attempt.granted_ms is None or attempt.sent or attempt.gave_up:
+            return False
+        if not attempt.worker.running:
             return False
         if self.now_ms - attempt.granted_ms > SEND_WITHIN_MS:
             self.answer(attempt, Failed(failure=catalogue.TIMED_OUT, sent=False))
@@ -478,8 +493,9 @@ def closed_is_empty(world: World) -> None:
 def preparing_is_own(world: World) -> None:
     """A wire nothing was sent on belongs to the current submission."""
     intent = world.ledger.intent
-    if intent is not None and intent.wire is not None and intent.wire.phase is Phase.PREPARING:
+    if intent is not None and intent.wire is not None and intent.wire.digest is None:
         assert intent.own_wire is not None
+        assert intent.wire.phase is Phase.PREPARING
 
 
 def counted_once(world: World) -> None:
