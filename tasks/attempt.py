@@ -196,6 +196,7 @@ class Attempt:
         self._stopped = False
         self._limit: asyncio.Timeout | None = None
         self._claim_name = ""
+        self._begun = False
         self._submission: Submission | None = None
         self._generation = Generation(0)
         self._proxy: str | None = None
@@ -285,7 +286,7 @@ class Attempt:
         self._submission = snapshot.intent.current
         self._generation = snapshot.intent.generation
         self._claim_name = secrets.token_hex(8)
-        self._stage = _Stage.LOOKING
+        self._stage, self._begun = _Stage.LOOKING, False
         self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
         prepared = self._prepare(snapshot)
         if isinstance(prepared, Failed):
@@ -445,7 +446,8 @@ class Attempt:
         store = self.home.store
         result = await self._transact(store.transact(self.provider, self.account_id, begin))
         assert result is not None
-        return result.decision.reply is Reply.DONE
+        self._begun = result.decision.reply is Reply.DONE
+        return self._begun
 
     async def _renew(self) -> None:
         """Keep a wire that is still being prepared."""
@@ -479,6 +481,7 @@ class Attempt:
                 claim=self._claim_name,
                 worker=self.home.worker,
                 run_id=snapshot.run_id,
+                begun=self._begun,
             )
 
         self._stage = _Stage.CLAIMING

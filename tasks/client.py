@@ -11,11 +11,13 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Self
 
+import redis.asyncio
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
@@ -23,6 +25,7 @@ from providers.contract import Checkpoint, ProviderFailure
 from tasks import catalogue
 from tasks.events import Cancel, Kill, Reply
 from tasks.intake import (
+    SUBMISSION_ID,
     CheckpointError,
     Request,
     Sealed,
@@ -32,14 +35,24 @@ from tasks.intake import (
     read_checkpoint,
     read_context,
     read_request,
+    read_step,
     read_submission_id,
+    read_user_id,
     submit_steps,
     unknown_submission,
 )
 from tasks.keys import Keys
-from tasks.ledger import AsyncDoor, LedgerError, Steps, SyncDoor, connect, connect_async
+from tasks.ledger import (
+    AsyncDoor,
+    LedgerError,
+    Steps,
+    SyncDoor,
+    answered,
+    connect,
+    connect_async,
+)
 from tasks.messages import make_producer, send_wake
-from tasks.model import Intent, IntentState, Purpose, Settlement
+from tasks.model import Intent, IntentState, Purpose, Settlement, Submission
 from tasks.records import Outcome, timestamp
 from tasks.rules import DETAIL_MAYBE_USED
 from tasks.settings import Settings
@@ -51,6 +64,12 @@ POLL_S: Final = 1.0
 """Between two reads of a record while waiting, should a publication be missed."""
 OVERDUE_MS: Final = 1_000
 """A non-final record this long after its deadline is settled by its reader."""
+WAITS_MAX: Final = 1_000
+"""Threads of one blocking client that may wait at once; each has a connection of its own."""
+REHEAR_S: Final = 0.5
+"""Before a lost subscription is made anew."""
+ABANDONED_MS: Final = 60_000
+"""A record that a reader of a group has held for so long is given to the next who asks."""
 
 log = logging.getLogger("checkpoint.client")
 
@@ -117,9 +136,7 @@ class _Core:
         user_id: object = None,
     ) -> Steps[IntentInfo]:
         account, name = read_account(self.settings, account_id, provider)
-        for field, value in (("proxy", proxy), ("user_id", user_id)):
-            if not (value is None or isinstance(value, str)):
-                raise CheckpointError(catalogue.INVALID_PARAMETERS, f"`{field}` must be a string.")
+        expected = read_user_id(user_id)
         if purpose not in list(Purpose):
             msg = "`purpose` is `connect` or `reconnect`."
             raise CheckpointError(catalogue.INVALID_PARAMETERS, msg)
@@ -138,7 +155,7 @@ class _Core:
             checkpoint=asked,
             sealed=sealed,
             purpose=Purpose(str(purpose)),
-            user_id=str(user_id) if user_id is not None else None,
+            user_id=expected,
         )
         return _info(intent)
 
@@ -155,11 +172,13 @@ class _Core:
             request,
             submission_id,
             queue_max=self.settings.queue_max,
-            step=step,
+            step=read_step(step),
         )
 
     def result(self, submission_id: str) -> Steps[Outcome | None]:
         """Read a record; settle it first if it is overdue."""
+        if not _is_id(submission_id):
+            return None
         now_ms, record = yield from self.store.record(submission_id)
         if record is None or record.is_final or not self._overdue(record, now_ms):
             return record
@@ -168,11 +187,8 @@ class _Core:
         if record is None or record.is_final:
             return record
         # Its intent does not know it any more: a Redis that lost its last writes.
-        assert record.queued_at is not None
         settlement = Settlement(
-            submission=unknown_submission(
-                submission_id, round(record.queued_at.timestamp() * 1000), record.seq
-            ),
+            submission=_as_told(submission_id, record),
             answer=catalogue.TIMED_OUT,
             code_sent=True,
             detail=DETAIL_MAYBE_USED,
@@ -185,10 +201,12 @@ class _Core:
     def _overdue(self, record: Outcome, now_ms: int) -> bool:
         if record.queued_at is None:
             return False
-        deadline_ms = record.queued_at.timestamp() * 1000 + self.store.limits.deadline_ms
+        deadline_ms = _at_ms(record.queued_at) + self.store.limits.deadline_ms
         return now_ms > deadline_ms + OVERDUE_MS
 
     def cancel(self, submission_id: str) -> Steps[Outcome | None]:
+        if not _is_id(submission_id):
+            return None
         _, record = yield from self.store.record(submission_id)
         if record is None or record.is_final:
             return record
@@ -220,8 +238,13 @@ class _Core:
         session: dict[str, Any] = json.loads(self.vault.open(session_name(name, account), sealed))
         return session
 
+    def unfinished(self, group: str, limit: int) -> Steps[list[tuple[str, Outcome]]]:
+        return self.store.unfinished(group, self.token, most=limit, left_ms=ABANDONED_MS)
+
     @staticmethod
-    def check_limit(limit: int) -> None:
+    def check_limit(limit: object) -> None:
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise CheckpointError(catalogue.INVALID_PARAMETERS, "`limit` must be an integer.")
         if limit > LIMIT_MAX:
             msg = f"`limit` is at most {LIMIT_MAX}."
             raise CheckpointError(catalogue.LIMIT_TOO_HIGH, msg)
@@ -249,17 +272,39 @@ def _info(intent: Intent) -> IntentInfo:
     )
 
 
+def _is_id(submission_id: object) -> bool:
+    """Whether it can be a submission's id at all; what cannot be one is unknown."""
+    return isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id) is not None
+
+
+def _as_told(submission_id: str, record: Outcome) -> Submission:
+    """Return the noun for a submission that only its record knows."""
+    assert record.queued_at is not None
+    queued_ms = _at_ms(record.queued_at)
+    return replace(
+        unknown_submission(submission_id, queued_ms, record.seq),
+        started_at_ms=_at_ms(record.started_at) if record.started_at else None,
+        supersedes=record.supersedes,
+    )
+
+
+def _at_ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
 def _read_proxy(settings: Settings, proxy: object) -> str | None:
     if proxy is None:
         return None
+    if not isinstance(proxy, str):
+        raise CheckpointError(catalogue.INVALID_PARAMETERS, "`proxy` must be a string.")
     from providers.addresses import parse_proxy  # noqa: PLC0415  only where a proxy is given
 
     try:
-        parse_proxy(str(proxy), allow_private=settings.allow_private_proxies)
+        parse_proxy(proxy, allow_private=settings.allow_private_proxies)
     except ProviderFailure as failure:
         msg = f"`proxy` cannot be used. {failure.detail}"
         raise CheckpointError(catalogue.INVALID_PARAMETERS, msg) from None
-    return str(proxy)
+    return proxy
 
 
 def _unavailable(error: LedgerError, submission_id: str) -> CheckpointError:
@@ -267,11 +312,6 @@ def _unavailable(error: LedgerError, submission_id: str) -> CheckpointError:
     refused = CheckpointError(catalogue.UNAVAILABLE, msg, submission_id)
     refused.__cause__ = error
     return refused
-
-
-def _matching(rows: Iterable[Any] | None, account_id: str | None) -> list[Outcome]:
-    records = (Outcome.model_validate_json(fields["record"]) for _, fields in rows or ())
-    return [record for record in records if account_id in (None, record.account_id)]
 
 
 class CheckpointClient:
@@ -284,7 +324,8 @@ class CheckpointClient:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._core = _Core(self.settings)
-        self._redis = connect(self.settings.redis_url.get_secret_value())
+        url = self.settings.redis_url.get_secret_value()
+        self._redis, self._ears = connect(url), connect(url, WAITS_MAX)
         self._door = SyncDoor(self._redis)
         self._producer = make_producer(self.settings)
 
@@ -297,6 +338,7 @@ class CheckpointClient:
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
+        self._ears.close()
         self._producer.close()
 
     def open_intent(
@@ -379,16 +421,21 @@ class CheckpointClient:
         record = self.result(submission_id)
         if record is None or record.is_final:
             return record
-        with self._redis.pubsub(ignore_subscribe_messages=False) as channel:
-            channel.subscribe(self._core.store.keys.account_results(record.account_id))
+        name = self._core.store.keys.account_results(record.account_id)
+        with self._ears.pubsub() as channel:
             while record is not None and not record.is_final:
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     return record
-                # The first message is the confirmation of the subscription.
-                with suppress(RedisError):
+                try:
+                    if not channel.subscribed:
+                        channel.subscribe(name)
+                    # The first message is the confirmation of the subscription.
                     channel.get_message(timeout=min(POLL_S, left_s))
-                record = self.result(submission_id)
+                except (RedisError, OSError):
+                    time.sleep(min(REHEAR_S, left_s))
+                with suppress(LedgerError):  # A ledger away for a moment is not an answer.
+                    record = self.result(submission_id)
         return record
 
     def outcomes(
@@ -397,22 +444,20 @@ class CheckpointClient:
         """Read final records from the stream.
 
         Without a group: the newest ``limit``, newest first. With one: what this group has
-        not finished, oldest first; a record counts as finished when the next is asked for,
-        so after a crash it comes again (at least once).
+        not finished, at most ``limit`` and oldest first; a record counts as finished when the
+        next is asked for. What a reader held when it crashed comes again, to itself at once
+        and to another one after a minute (at least once).
         """
         self._core.check_limit(limit)
-        stream = self._core.store.keys.outcomes
+        store = self._core.store
         if group is None:
-            yield from _matching(self._redis.xrevrange(stream, count=limit), account_id)
+            yield from self._door.run(store.recent(account_id, limit))
             return
-        with suppress(RedisError):
-            self._redis.xgroup_create(stream, group, id="0", mkstream=True)
-        for start in ("0", ">"):
-            reply: Any = self._redis.xreadgroup(group, self._core.token, {stream: start}, limit)
-            for _, rows in reply or ():
-                for row in rows:
-                    yield from _matching([row], account_id)
-                    self._redis.xack(stream, group, row[0])
+        for entry, record in self._door.run(self._core.unfinished(group, limit)):
+            if account_id in (None, record.account_id):
+                yield record
+            with answered():
+                self._redis.xack(store.keys.outcomes, group, entry)
 
     def cancel(self, submission_id: str) -> Outcome | None:
         """Take a submission back; return its record, which is final then or was before."""
@@ -437,6 +482,69 @@ class CheckpointClient:
         return self._door.run(self._core.take_session(account_id, provider, token))
 
 
+class _Ears:
+    """One subscription for all who wait: with a connection each they would use the pool up.
+
+    Lives only while somebody waits, so nothing is left behind by a client nobody closed. What
+    it brings is a hint: where it fails, those who wait still look every `POLL_S`.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._changing = asyncio.Lock()
+        self._channel = client.pubsub()
+        self._listening: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def hear(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """Yield an event that is set by every message of a channel, its confirmation too."""
+        heard = asyncio.Event()
+        try:
+            async with self._changing:
+                self._waiting.setdefault(name, set()).add(heard)
+                with suppress(RedisError, OSError):
+                    await self._follow(name)
+            yield heard
+        finally:
+            async with self._changing:
+                with suppress(RedisError, OSError):
+                    await self._leave(name, heard)
+
+    async def _follow(self, name: str) -> None:
+        # For each of them: the confirmation makes everybody look who may have missed something.
+        await self._channel.subscribe(name)
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(self._channel))
+
+    async def _leave(self, name: str, heard: asyncio.Event) -> None:
+        waiting = self._waiting.get(name, set())
+        waiting.discard(heard)
+        if waiting:
+            return
+        self._waiting.pop(name, None)
+        if self._waiting:
+            await self._channel.unsubscribe(name)
+            return
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait([listening])
+        channel, self._channel = self._channel, self._client.pubsub()
+        await channel.aclose()
+
+    async def _listen(self, channel: redis.asyncio.client.PubSub) -> None:
+        while True:
+            try:
+                message = await channel.get_message(timeout=POLL_S)
+            except (RedisError, OSError):
+                await asyncio.sleep(REHEAR_S)
+                continue
+            if message is not None:
+                for heard in self._waiting.get(message["channel"], ()):
+                    heard.set()
+
+
 class AsyncCheckpointClient:
     """`CheckpointClient`, awaited. Every method is described there."""
 
@@ -444,6 +552,7 @@ class AsyncCheckpointClient:
         self.settings = settings or Settings()
         self._core = _Core(self.settings)
         self._redis = connect_async(self.settings.redis_url.get_secret_value())
+        self._ears = _Ears(self._redis)
         self._door = AsyncDoor(self._redis)
         self._producer = make_producer(self.settings)
 
@@ -520,16 +629,19 @@ class AsyncCheckpointClient:
         record = await self.result(submission_id)
         if record is None or record.is_final:
             return record
-        async with self._redis.pubsub() as channel:
-            await channel.subscribe(self._core.store.keys.account_results(record.account_id))
+        name = self._core.store.keys.account_results(record.account_id)
+        async with self._ears.hear(name) as heard:
             while record is not None and not record.is_final:
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     return record
-                # The first message is the confirmation of the subscription.
-                with suppress(RedisError):
-                    await channel.get_message(timeout=min(POLL_S, left_s))
-                record = await self.result(submission_id)
+                # Heard first is the confirmation of the subscription.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(POLL_S, left_s)):
+                        await heard.wait()
+                heard.clear()
+                with suppress(LedgerError):  # A ledger away for a moment is not an answer.
+                    record = await self.result(submission_id)
         return record
 
     async def outcomes(
@@ -537,22 +649,16 @@ class AsyncCheckpointClient:
     ) -> AsyncIterator[Outcome]:
         """See `CheckpointClient.outcomes`."""
         self._core.check_limit(limit)
-        stream = self._core.store.keys.outcomes
+        store = self._core.store
         if group is None:
-            for record in _matching(await self._redis.xrevrange(stream, count=limit), account_id):
+            for record in await self._door.run(store.recent(account_id, limit)):
                 yield record
             return
-        with suppress(RedisError):
-            await self._redis.xgroup_create(stream, group, id="0", mkstream=True)
-        for start in ("0", ">"):
-            reply: Any = await self._redis.xreadgroup(
-                group, self._core.token, {stream: start}, limit
-            )
-            for _, rows in reply or ():
-                for row in rows:
-                    for record in _matching([row], account_id):
-                        yield record
-                    await self._redis.xack(stream, group, row[0])
+        for entry, record in await self._door.run(self._core.unfinished(group, limit)):
+            if account_id in (None, record.account_id):
+                yield record
+            with answered():
+                await self._redis.xack(store.keys.outcomes, group, entry)
 
     async def cancel(self, submission_id: str) -> Outcome | None:
         """See `CheckpointClient.cancel`."""

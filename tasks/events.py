@@ -83,12 +83,17 @@ class Renew:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The last step before the first byte. On a free wire it begins as well."""
+    """The last step before the first byte. On a free wire it begins as well.
+
+    ``begun`` says that this attempt took the wire before, to prepare: then only that wire
+    will do, for what was prepared is stale without it.
+    """
 
     submission_id: str
     claim: str
     worker: str
     run_id: str
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

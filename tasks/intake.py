@@ -31,7 +31,7 @@ from tasks import catalogue
 from tasks.catalogue import Pair
 from tasks.events import Decision, Open, Reply, Submit
 from tasks.ledger import Steps
-from tasks.model import Intent, Purpose, Seq, Settlement, Submission
+from tasks.model import Intent, IntentState, Purpose, Seq, Settlement, Submission
 from tasks.records import Outcome, RecordState, waiting_record
 from tasks.settings import Settings
 from tasks.store import SEEN_TTL_MS, SOLUTION_GRACE_MS, Extra, Result, Snapshot, Store
@@ -39,8 +39,13 @@ from tasks.vault import Vault, context_name, solution_name
 
 ACCOUNT_ID_MAX: Final = 256
 CODE_MAX: Final = 256
+USER_ID_MAX: Final = 256
 WORD_MAX: Final = 64
 """Longest ``type`` or ``source`` of a checkpoint."""
+FIELDS_NAMED: Final = 8
+"""How many unfit fields a refusal names."""
+FIELD_NAME_MAX: Final = 80
+"""How much of each name it tells: the caller made them up."""
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -190,9 +195,8 @@ def read_context(provider: str, context: object) -> Context:
     try:
         return model.model_validate(context)
     except ValidationError as error:
-        fields = ", ".join(
-            sorted({".".join(map(str, ("context", *item["loc"]))) for item in error.errors()})
-        )
+        places = {".".join(map(str, ("context", *item["loc"]))) for item in error.errors()}
+        fields = ", ".join(place[:FIELD_NAME_MAX] for place in sorted(places)[:FIELDS_NAMED])
         _refuse_form(f"These fields of the challenge context do not fit: {fields}.")
 
 
@@ -210,7 +214,34 @@ def read_checkpoint(checkpoint: object) -> Checkpoint:
     for name, word in (("type", type_), ("source", source)):
         if word is not None and not (isinstance(word, str) and 0 < len(word) <= WORD_MAX):
             _refuse_form(f"`checkpoint.{name}` must be a short string.")
+        _no_controls(f"checkpoint.{name}", word or "")
     return Checkpoint(type=type_, source=source)
+
+
+def read_user_id(user_id: object) -> str | None:
+    """Check the provider's id the account must turn out to have, if one is given.
+
+    Raises:
+        CheckpointError: 400 ``invalid_parameters``.
+    """
+    if user_id is None:
+        return None
+    text = _text("user_id", user_id)
+    if not 0 < len(text) <= USER_ID_MAX:
+        _refuse_form(f"`user_id` must have 1 to {USER_ID_MAX} characters.")
+    _no_controls("user_id", text)
+    return text
+
+
+def read_step(step: object) -> int | None:
+    """Check the number of the checkpoint step that a code answers, if one is given.
+
+    Raises:
+        CheckpointError: 400 ``invalid_parameters``.
+    """
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+        _refuse_form("`checkpoint_step` must be an integer.")
+    return step
 
 
 def open_steps(
@@ -351,9 +382,12 @@ def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
 
 
 def _check_fit(intent: Intent | None, request: Request, submission_id: str) -> None:
-    """Refuse a code that cannot be right for this checkpoint; a refused one costs a try."""
+    """Refuse a code that cannot be right for this checkpoint; a refused one costs a try.
+
+    An intent that takes no code any more answers for itself.
+    """
     adapter = adapter_for(request.provider)
-    if intent is None or adapter is None:
+    if intent is None or intent.state is not IntentState.OPEN or adapter is None:
         return
     try:
         check_code(request.code, adapter.code_formats.get(intent.checkpoint.source or ""))
@@ -386,8 +420,12 @@ def refuse_steps(
 ) -> Steps[bool]:
     """Write the final record of a raw producer's submission that was refused.
 
-    Such a producer has no other way to hear of it.
+    Such a producer has no other way to hear of it. Names that are no Unicode text, which may
+    be why it was refused, are told as well as they can be.
     """
+    account_id, provider = (
+        name.encode(errors="replace").decode() for name in (account_id, provider)
+    )
     snapshot_ms, record = yield from store.record(submission_id)
     if record is not None:
         return False

@@ -22,6 +22,7 @@
 | ``drains:{worker}`` | hash | a day | heartbeat: exchanges to close |
 | ``leader`` | string | ``leader_s`` | sweep |
 | ``signals`` | channel | - | listeners in workers |
+| ``dead`` | list | capped | operators: descriptions of messages set aside |
 
 The names of CONTRACT §4 are public; the rest is private and may change in any release.
 """
@@ -140,3 +141,8 @@ class Keys:
     def signals(self) -> str:
         """Channel of words to running attempts."""
         return f"{self.prefix}:signals"
+
+    @property
+    def dead_letters(self) -> str:
+        """Descriptions of messages that were set aside."""
+        return f"{self.prefix}:dead"

@@ -240,7 +240,7 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, str], dict[str, int]]:
+def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
     """Take ``sentinel://[user:pw@]h:p,h:p/service[/db]`` apart.
 
     Returns:
@@ -256,7 +256,7 @@ def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, str], dic
         for host, _, port in (place.partition(":") for place in places.split(","))
     ]
     service, _, db = parts.path.strip("/").partition("/")
-    credentials: dict[str, str] = {}
+    credentials: dict[str, Any] = {}
     if login:
         user, _, password = login.partition(":")
         credentials["password"] = unquote(password)

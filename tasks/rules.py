@@ -238,6 +238,8 @@ def _claim(intent: Intent, event: Claim, now_ms: int, limits: Limits) -> Decisio
     if repeated and _same_redis(intent, event.run_id):
         return Decision(reply=Reply.DONE)  # its own repeat, after a lost reply
     preparing = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
+    if event.begun and not preparing:
+        return Decision(reply=Reply.STOP)  # the wire was taken away
     free = replace(intent, wire=None) if preparing else intent
     refused = _may_start(free, event.submission_id, event.run_id, now_ms, limits)
     if refused is not None:

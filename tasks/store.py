@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
-from tasks.events import Decision, Do, Event, Limits, Reply, Signal, Tick
+from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
 from tasks.model import Intent, Phase, Settlement, Version, Wire
@@ -37,6 +37,8 @@ SEEN_TTL_MS: Final = 24 * 3600 * 1000
 SOLUTION_GRACE_MS: Final = 1_000
 """A sealed solution outlives its deadline by no more than this, whatever else fails."""
 TAKE_AGAIN_MS: Final = 60_000
+PAGE: Final = 1_000
+"""Records read at once where one account's lie among those of others."""
 SCHEMA: Final = 1
 EMBEDDED_RUN_ID: Final = "embedded"
 BUSY: Final = "the intent is being changed by too many others; try again"
@@ -239,6 +241,10 @@ class Store:
             event = make_event(snapshot)
             if event is None:
                 return None
+            if _of_another_redis(snapshot, event):
+                yield from self._settle_foreign(provider, account_id, snapshot)
+                snapshot = None
+                continue
             decision = decide(snapshot.intent, event, snapshot.now_ms, self.limits)
             if not decision.writes:
                 return Result(decision=decision, snapshot=snapshot, now_ms=snapshot.now_ms)
@@ -249,6 +255,13 @@ class Store:
                 return result
             snapshot = None
         raise LedgerBusyError(BUSY)
+
+    def _settle_foreign(self, provider: str, account_id: str, snapshot: Snapshot) -> Steps[None]:
+        """Settle what another Redis accepted, before anything else is decided about it."""
+        tick = Tick(run_id=snapshot.run_id)
+        decision = decide(snapshot.intent, tick, snapshot.now_ms, self.limits)
+        plan = _Plan(self, provider, account_id, snapshot, decision)
+        yield from self._commit(plan, Extra(), snapshot.run_id)
 
     def tick(
         self, provider: str, account_id: str, acked: Mapping[str, int] | None = None
@@ -324,6 +337,32 @@ class Store:
         keys = (self.keys.session(provider, account_id), self.keys.taken(provider, account_id))
         sealed: Any = yield Call("take", keys, (token, TAKE_AGAIN_MS))
         return cast("str | None", sealed)
+
+    def recent(self, account_id: str | None, limit: int) -> Steps[list[Outcome]]:
+        """Read the newest ``limit`` final records of one account or of all, newest first."""
+        found: list[Outcome] = []
+        most, start = limit if account_id is None else PAGE, "+"
+        while True:  # Backwards through a stream that is capped at `outcomes_max`.
+            rows = yield Call("recent", (self.keys.outcomes,), (start, most))
+            records = (Outcome.model_validate_json(text) for _, text in rows)
+            found += [record for record in records if account_id in (None, record.account_id)]
+            if len(found) >= limit or len(rows) < most:
+                return found[:limit]
+            start = f"({rows[-1][0]}"
+
+    def unfinished(
+        self, group: str, reader: str, *, most: int, left_ms: int
+    ) -> Steps[list[tuple[str, Outcome]]]:
+        """Read what a reader of a consumer group has to do next, with the ids to finish it by.
+
+        Args:
+            group: Made if there is none; it begins with the oldest record there is.
+            reader: Who asks.
+            most: How many records at most.
+            left_ms: For how long another reader may hold a record before it counts as left.
+        """
+        rows = yield Call("group", (self.keys.outcomes,), (group, reader, most, left_ms))
+        return [(entry, Outcome.model_validate_json(text)) for entry, text in rows]
 
     def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
         """Read one record, with Redis time in ms."""
@@ -483,6 +522,18 @@ class _Plan:
             self.keys.results,
             self.keys.account_results(self.account_id),
         ]
+
+
+def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
+    """Whether the current submission was accepted by another Redis, and the event is blind to it.
+
+    Its claim may have been lost with that Redis, so nobody may call it unsent. Events that
+    carry an identity look for themselves, and an answer of its own attempt knows best.
+    """
+    current = snapshot.intent.current if snapshot.intent else None
+    if current is None or current.run_id == snapshot.run_id or hasattr(event, "run_id"):
+        return False
+    return not (isinstance(event, Answer | Abort) and event.submission_id == current.id)
 
 
 def _wire_moves(keys: Keys, old: Wire | None, new: Wire | None) -> dict[str, object]:

@@ -2,24 +2,31 @@
 
 A plain Celery producer may put the code into the task's arguments, and Celery would copy it
 into events, ``inspect`` and its own DEBUG log. So the code is taken out and sealed here, in
-the consumer's thread, before anything of Celery has seen the arguments.
+the consumer's thread, before anything of Celery has seen the arguments. A message that is no
+task of ours is rejected here as well: most of what Celery raises over one ends the worker, and
+what it logs quotes the body.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
 from celery import Celery
 from celery.worker.strategy import default
 
 from tasks.client import make_vault
+from tasks.intake import SUBMISSION_ID
 from tasks.settings import Settings
 from tasks.vault import Vault, solution_name
 
 ARGUMENTS: Final = ("account_id", "provider", "code")
 """What a producer may send, in the order of a positional call."""
+
+log = structlog.get_logger("checkpoint.strategy")
 
 
 def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:  # noqa: ANN401  Celery's
@@ -29,7 +36,13 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
     proceed: Callable[..., Any] = default(task, app, consumer, **options)
 
     def receive(message: Any, _body: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401  Celery's
-        cleanse(message, vault)
+        try:
+            cleanse(message, vault)
+        except Exception as error:  # noqa: BLE001  a stranger's message; its text stays out
+            log.warning("wake.malformed", error=type(error).__name__)
+            # With RabbitMQ as broker this is the way to the dead letters.
+            message.reject_log_error(logging.getLogger(__name__), consumer.connection_errors)
+            return None
         return proceed(message, None, *rest, **more)
 
     return receive
@@ -43,26 +56,29 @@ def cleanse(message: Any, vault: Vault) -> None:  # noqa: ANN401  kombu's
         vault: Seals the code for the submission the message names.
 
     Raises:
-        ValueError: The body is not ``[args, kwargs, embed]`` of protocol 2.
+        Exception: The body is not ``[args, kwargs, embed]`` of protocol 2, the id is none that
+            a submission can have, or the body does not decode; of any kind.
     """
-    payload = message.payload
-    if not (isinstance(payload, (list, tuple)) and len(payload) == 3):  # noqa: PLR2004  protocol 2
-        msg = "not a task of protocol 2"
+    submission_id = message.headers["id"]
+    args, kwargs, embed = message.payload
+    if not SUBMISSION_ID.fullmatch(submission_id):
+        msg = "not the id of a submission"
         raise ValueError(msg)
-    args, kwargs, embed = payload
     given = dict(zip(ARGUMENTS, args or (), strict=False)) | dict(kwargs or {})
-    kept = {name: given.get(name) for name in ("account_id", "provider")}
+    kept = {name: _encodable(given.get(name)) for name in ("account_id", "provider")}
     shown = repr({name: str(value)[:128] for name, value in kept.items()})
     if "code" in given:
-        name = solution_name(str(kept["provider"]), str(kept["account_id"]), _id(message))
+        name = solution_name(str(kept["provider"]), str(kept["account_id"]), submission_id)
         # As JSON: a number is not a string, and the difference is the producer's error.
         kept["sealed"] = vault.seal(name, json.dumps(given["code"]).encode())
-    text = json.dumps([[], kept, embed])
+    text = json.dumps([[], kept, embed if isinstance(embed, dict) else {}])
     message.body = text.encode() if isinstance(message.body, bytes) else text
     message._decoded_cache = json.loads(text)  # noqa: SLF001  kombu keeps what it decoded
     message.content_encoding = "utf-8"
-    message.headers.update(argsrepr="()", kwargsrepr=shown)
+    # A producer's time limits would cut our own net short, or, malformed, end the worker.
+    message.headers.update(argsrepr="()", kwargsrepr=shown, timelimit=[None, None])
 
 
-def _id(message: Any) -> str:  # noqa: ANN401  kombu's
-    return str(message.headers.get("id"))
+def _encodable(value: object) -> object:
+    """Return text without half surrogate pairs: JSON can carry them, Redis cannot."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value

@@ -9,8 +9,10 @@ from celery import Celery
 from celery.signals import setup_logging
 
 from tasks.client import make_vault
-from tasks.messages import celery_config
+from tasks.keys import Keys
+from tasks.messages import broker_url, celery_config
 from tasks.settings import Settings, unknown_variables
+from worker.broker import transport_for
 from worker.logs import configure
 from worker.service import STEPS
 
@@ -22,7 +24,12 @@ HARD_LIMIT_BEYOND_S: Final = 20.0
 def worker_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of a worker: what producers have, and how it runs."""
     net_s = settings.deadline_s + settings.drain_s
-    return celery_config(settings) | {
+    common = celery_config(settings)
+    keys = Keys(settings.prefix)
+    return common | {
+        "broker_transport": transport_for(broker_url(settings)),
+        "broker_transport_options": common["broker_transport_options"]
+        | {"task_queue": keys.queue, "dead_letters": keys.dead_letters},
         "checkpoint_settings": settings,
         "imports": ("tasks.solve",),
         "worker_pool": "worker.pool:AsyncioPool",

@@ -1,7 +1,12 @@
 """The directed sequences, each as a timeline with the promises checked on the way."""
 
+from dataclasses import replace
+
 import pytest
 
+from tasks.events import Claim, Decision, Reply
+from tasks.rules import decide
+from tests.rules.nouns import BEGUN, LIMITS, NOW, QUEUED, RUN, SUB, WORKER
 from tests.rules.sequences import SEQUENCES, Sequence
 from tests.rules.world import World
 
@@ -10,3 +15,14 @@ from tests.rules.world import World
 def test_sequence_ends_as_told(sequence: Sequence) -> None:
     """Wire faults need several rare things in one order; random walks meet them too seldom."""
     sequence(World())
+
+
+def test_a_wire_that_was_taken_away_is_not_begun_anew_by_its_claim() -> None:
+    """What was prepared is stale without its wire: the claim of a begun attempt is refused.
+
+    Only that attempt's own preparing wire will do; one that prepared nothing takes a free wire.
+    """
+    claim = Claim(submission_id=SUB.id, claim="c1", worker=WORKER, run_id=RUN, begun=True)
+    assert decide(QUEUED, claim, NOW, LIMITS) == Decision(reply=Reply.STOP)
+    assert decide(BEGUN, claim, NOW, LIMITS).reply is Reply.DONE
+    assert decide(QUEUED, replace(claim, begun=False), NOW, LIMITS).reply is Reply.DONE
