@@ -1,0 +1,905 @@
+"""MESSENGER: what is sent, to the letter, and what each answer means.
+
+Requests are compared as bytes caught on a socket, answers are canned or the sandbox's; both
+travel over the real transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+import pytest
+from pydantic import ValidationError
+
+from providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    Adapter,
+    Cleared,
+    ContentTooLargeError,
+    DeadIntentError,
+    InvalidRequestError,
+    MalformedRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ProviderTimeoutError,
+    Rejected,
+    ServiceUnavailableError,
+    SessionMismatchError,
+    SolutionKind,
+    UnknownContextError,
+    Verdict,
+)
+from providers.messenger import TRIES_MAX, Messenger, MessengerContext
+from providers.sandbox import Sandbox
+from providers.sandbox.messenger import MessengerSimulator
+from tests.providers.wire import Canned, answer, attempt
+
+if TYPE_CHECKING:
+    from providers.sandbox.simulator import Login
+    from providers.sandbox.world import Account
+
+CODE = "048213"
+SECRET = "canary-app-secret"
+CONTEXT: dict[str, object] = {
+    "route": "http",
+    "user_agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
+    "uid": 100047110815,
+    "login_first_factor": "canary-factor/+==",
+    "machine_id": "canary-machine",
+    "auth_token": "canary-transient",
+    "email": "some.person+x@example.test",
+    "device": {
+        "device_id": "3f2a-b",
+        "adid": "canary-adid",
+        "locale": "fr_FR",
+        "country": "FR",
+        "connection_type": "WIFI",
+        "sim_hni": "20801",
+        "net_hni": "20810",
+        "device_group": "5120",
+    },
+    "app": {
+        "app_id": "4711",
+        "client_token": "canary-app-token",
+        "client_secret": SECRET,
+        "api_key": "canary-api-key",
+    },
+}
+CANARIES = (
+    CODE, SECRET, "canary", "100047110815", "some.person", "FBAN", "3f2a-b",
+)  # fmt: skip
+
+COOKIES: list[dict[str, object]] = [
+    {"name": "c_user", "value": "100047110815", "domain": ".facebook.com", "path": "/"},
+    {
+        "name": "xs",
+        "value": "7:abc:2:1:-1:1",
+        "domain": ".facebook.com",
+        "path": "/",
+        "expires": "Tue, 31 Dec 2097 23:59:59 GMT",
+        "secure": True,
+        "httponly": True,
+    },
+    {"name": "datr", "value": "d-1", "domain": ".facebook.com", "path": "/", "expires": 4e9},
+    {"name": "fr", "value": "f-1", "domain": ".facebook.com", "path": "/"},
+]
+SESSION: dict[str, object] = {
+    "access_token": "EAAGcanary",
+    "uid": 100047110815,
+    "session_key": "5.key",
+    "secret": "s3",
+    "machine_id": "m-new",
+    "session_cookies": COOKIES,
+    "analytics_claim": "hmac.x",
+    "user_storage_key": "usk",
+    "identifier": "some.person@example.test",
+}
+
+
+def context(**changes: object) -> MessengerContext:
+    """Build the context of a first step, changed here and there."""
+    return MessengerContext.model_validate({**CONTEXT, **changes})
+
+
+def said(body: object, status: int = 200, *headers: str) -> bytes:
+    """Write an answer in JSON."""
+    return answer(status, json.dumps(body), "Content-Type: application/json", *headers)
+
+
+def graph(code: int, *headers: str, status: int = 400, **more: object) -> bytes:
+    """Write an error as the Graph host does."""
+    error = {"message": "x", "type": "OAuthException", "code": code, "fbtrace_id": "A", **more}
+    return said({"error": error}, status, *headers)
+
+
+def legacy(code: int, **more: object) -> bytes:
+    """Write an error as the legacy host does."""
+    return said({"error_code": code, "error_msg": "x", **more})
+
+
+PASSED = said(SESSION)
+
+
+async def say(*answers: bytes, code: str = CODE, **changes: object) -> tuple[Verdict, Canned]:
+    """Verify against canned answers and return the verdict and what was heard."""
+    async with Canned(*answers) as provider:
+        verdict = await attempt(
+            Messenger(),
+            provider.url,
+            context(**changes),
+            code,
+            checkpoint={"type": "2FA", "source": "APP"},
+        )
+        return verdict, provider
+
+
+def judged(said_: bytes) -> Verdict:
+    """Return the verdict on one canned answer; the code must have been sent exactly once."""
+    verdict, provider = asyncio.run(say(said_))
+    assert len(provider.carrying(CODE)) == len(provider.heard) == 1
+    return verdict
+
+
+def fail(kind: type[ProviderFailure], said_: bytes) -> ProviderFailure:
+    """Verify against a canned answer; expect that failure, and the code sent exactly once."""
+
+    async def scenario() -> ProviderFailure:
+        async with Canned(said_) as provider:
+            with pytest.raises(ProviderFailure) as caught:
+                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+            assert type(caught.value) is kind
+            assert len(provider.carrying(CODE)) == len(provider.heard) == 1
+            return caught.value
+
+    return asyncio.run(scenario())
+
+
+APP_STEP = {"type": "2FA", "source": "APP"}
+
+
+# What is sent --------------------------------------------------------------------------
+
+
+def test_the_adapter_keeps_the_contract() -> None:
+    """The registry and the task rely on these names and nothing else."""
+    adapter = Messenger()
+    assert isinstance(adapter, Adapter)
+    assert adapter.provider == "MESSENGER"
+    assert adapter.default_url == "https://b-graph.facebook.com"
+    assert dict(adapter.contexts) == {"http": MessengerContext, "auth_login": MessengerContext}
+    assert {name: (f.max_length, f.alphabet) for name, f in adapter.code_formats.items()} == {
+        "SMS": (6, "digits"),
+        "EMAIL": (8, "digits"),
+        "APP": (6, "digits"),
+        "BACKUP": (8, "digits"),
+    }
+    assert not adapter.prepares
+    assert not adapter.knows_another_way
+
+
+FORM = {
+    # providers.md §4.2, in its order.
+    "credentials_type": "two_factor",
+    "twofactor_code": "048213",
+    "password": "048213",
+    "email": "some.person+x@example.test",
+    "userid": "100047110815",
+    "first_factor": "canary-factor/+==",
+    "machine_id": "canary-machine",
+    "device_id": "3f2a-b",
+    "adid": "canary-adid",
+    "jazoest": "2443",  # 2, then 51+102+50+97+45+98.
+    "api_key": "canary-api-key",
+    "access_token": "4711|canary-app-token",
+    "generate_session_cookies": "1",
+    "generate_machine_id": "1",
+    "generate_analytics_claim": "1",
+    "currently_logged_in_userid": "0",
+    "encrypted_msisdn": "",
+    "community_id": "",
+    "secure_family_device_id": "",
+    "cpl": "true",
+    "try_num": "2",
+    "source": "login",
+    "format": "json",
+    "locale": "fr_FR",
+    "client_country_code": "FR",
+    "enroll_misauth": "false",
+    "meta_inf_fbmeta": "NO_FILE",
+    "fb_api_caller_class": "AuthOperations$PasswordAuthOperation",
+    "fb_api_req_friendly_name": "authenticate",
+}
+
+
+def signature(form: dict[str, str], secret: str) -> str:
+    """Sign as §4.2 says it, apart from the adapter's own code."""
+    text = ""
+    for key, value in sorted(form.items()):
+        if key not in {"sig", "access_token"}:
+            text += key + "=" + value
+    return hashlib.md5((text + secret).encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
+@pytest.mark.parametrize("route", ["http", "auth_login"])
+def test_the_code_request_is_the_signed_form_to_the_letter(source: str, route: str) -> None:
+    """Same body for text messages, apps and recovery codes (§4.2), under either route's name."""
+
+    async def scenario() -> None:
+        async with Canned(PASSED) as provider:
+            step = {"type": "2FA", "source": source}
+            held = context(route=route)
+            await attempt(Messenger(), provider.url, held, CODE, checkpoint=step)
+        (sent,) = provider.heard
+        assert sent.request_line == "POST /auth/login HTTP/1.1"
+        pairs = parse_qsl(sent.body.decode(), keep_blank_values=True, strict_parsing=True)
+        assert [key for key, _ in pairs] == sorted(dict(pairs))
+        form = dict(pairs)
+        assert form.pop("sig") == signature(FORM, SECRET)
+        assert form == FORM
+        headers = sent.headers
+        assert headers.pop("content-length") == str(len(sent.body))
+        headers.pop("connection", None)  # The transport's own.
+        assert headers == {
+            "host": provider.url.removeprefix("http://"),
+            "user-agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
+            "authorization": "OAuth null",
+            "content-type": "application/x-www-form-urlencoded",
+            "x-fb-friendly-name": "authenticate",
+            "x-fb-http-engine": "Liger",
+            "x-fb-client-ip": "True",
+            "x-fb-server-cluster": "True",
+            "x-fb-connection-type": "WIFI",
+            "x-fb-sim-hni": "20801",
+            "x-fb-net-hni": "20810",
+            "x-fb-device-group": "5120",
+            "x-tigon-is-retry": "False",
+        }
+
+    asyncio.run(scenario())
+
+
+def test_the_body_is_percent_encoded_without_pluses() -> None:
+    """The app's encoding, not a browser's: a space is ``%20``, a plus ``%2B``."""
+    _, provider = asyncio.run(say(PASSED, email="a b+c@example.test"))
+    body = provider.heard[0].body.decode()
+    assert "&email=a%20b%2Bc%40example.test&" in body
+    assert "access_token=4711%7Ccanary-app-token&" in body
+    assert "fb_api_caller_class=AuthOperations%24PasswordAuthOperation&" in body
+    assert "+" not in body
+    assert "email=a b+c@example.test" in unquote(body)
+
+
+def test_what_a_context_leaves_out_has_its_usual_value() -> None:
+    """An app of one key signs with its token; a device without radio sends no radio headers."""
+    _, provider = asyncio.run(
+        say(
+            PASSED,
+            user_agent="",
+            device={"device_id": "é", "family_device_id": "fam"},
+            app={"app_id": "4711", "client_token": "tok", "caller_class": "Fb4aAuthHandler"},
+            try_num=5,
+        )
+    )
+    sent = provider.heard[0]
+    form = dict(parse_qsl(sent.body.decode(), keep_blank_values=True))
+    assert form["sig"] == signature(form, "tok")
+    assert form["api_key"] == "4711"
+    assert form["jazoest"] == "2233"
+    assert form["family_device_id"] == "fam"
+    assert form["fb_api_caller_class"] == "Fb4aAuthHandler"
+    assert (form["locale"], form["client_country_code"], form["adid"]) == ("en_US", "US", "")
+    assert form["try_num"] == "5"
+    assert "user-agent" not in sent.headers
+    assert not any(name.startswith(("x-fb-sim", "x-fb-net")) for name in sent.headers)
+
+
+def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+    """The signature covers the code as it is sent, not as it was typed."""
+    _, provider = asyncio.run(say(PASSED, code=" 048-2 13 "))
+    form = dict(parse_qsl(provider.heard[0].body.decode(), keep_blank_values=True))
+    assert form["twofactor_code"] == form["password"] == "048213"
+    assert form["sig"] == signature(form, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("step", "solution", "expected"),
+    [
+        ({"type": "2FA", "source": "EMAIL"}, SolutionKind.CODE, InvalidRequestError),
+        ({"type": "2FA", "source": "SMS"}, SolutionKind.ANOTHER_WAY, ActionRequiredError),
+    ],
+)
+def test_what_this_route_cannot_carry_is_refused_before_anything_is_sent(
+    step: dict[str, str], solution: SolutionKind, expected: type[ProviderFailure]
+) -> None:
+    """No code by email here, and no request for another way is known; a sentence says so."""
+
+    async def scenario() -> None:
+        async with Canned() as provider:
+            with pytest.raises(expected) as caught:
+                await attempt(
+                    Messenger(), provider.url, context(), CODE, checkpoint=step, solution=solution
+                )
+            assert provider.heard == []
+            assert caught.value.detail
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": ""},
+        {"uid": "12a"},
+        {"uid": True},
+        {"uid": "9" * 21},
+        {"login_first_factor": ""},
+        {"machine_id": ""},
+        {"email": ""},
+        {"device": {}},
+        {"device": {"adid": "x"}},
+        {"device": {"device_id": 7}},
+        {"app": {}},
+        {"app": {"app_id": "4711"}},
+        {"app": {"client_token": "canary-app-token"}},
+        {"try_num": 0},
+        {"try_num": TRIES_MAX + 1},
+        {"surprise": "canary"},
+    ],
+)
+def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> None:
+    """And the refusal shows none of its values."""
+    with pytest.raises(ValidationError) as caught:
+        context(**changes)
+    assert "canary" not in str(caught.value)
+    assert "12a" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["connection_type", "device_group", "sim_hni", "net_hni"])
+def test_a_header_that_would_break_its_line_is_refused_before_anything_is_sent(name: str) -> None:
+    """A context comes from outside; it must not cut one request into two."""
+
+    async def scenario() -> None:
+        async with Canned() as provider:
+            held = context(device={"device_id": "d", name: "x\r\nHost: evil.example"})
+            with pytest.raises(MalformedRequestError):
+                await attempt(Messenger(), provider.url, held, CODE, checkpoint=APP_STEP)
+            assert provider.heard == []
+
+    asyncio.run(scenario())
+
+
+def test_a_context_shows_none_of_its_secrets_and_survives_storage() -> None:
+    """It is secret from end to end, and rests as JSON between two tries."""
+    held = context()
+    for canary in CANARIES:
+        assert canary not in repr(held)
+    assert MessengerContext.model_validate_json(held.model_dump_json()) == held
+
+
+# Success -------------------------------------------------------------------------------
+
+
+def test_a_token_and_cookies_are_success() -> None:
+    """The session is all a backend needs to go on: cookies and tokens, as JSON."""
+    verdict = judged(PASSED)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+    session = json.loads(json.dumps(verdict.session))
+    cookies = {cookie["name"]: cookie for cookie in session.pop("cookies")}
+    assert {name: cookie["value"] for name, cookie in cookies.items()} == {
+        "c_user": "100047110815",
+        "xs": "7:abc:2:1:-1:1",
+        "datr": "d-1",
+        "fr": "f-1",
+    }
+    assert {cookie["domain"] for cookie in cookies.values()} == {".facebook.com"}
+    assert cookies["datr"]["expires_at"] == 4e9
+    assert cookies["xs"]["expires_at"] == 4039372799
+    assert cookies["fr"]["expires_at"] is None
+    assert session == {
+        name: SESSION[name]
+        for name in (
+            "access_token",
+            "session_key",
+            "secret",
+            "machine_id",
+            "analytics_claim",
+            "user_storage_key",
+            "identifier",
+        )
+    }
+    assert "EAAGcanary" not in repr(verdict)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": "100047110815"},
+        {"uid": ...},
+        {"identifier": ..., "analytics_claim": ...},
+        {"session_cookies": [*COOKIES, {"odd": 1}, 7, {"name": "", "value": "x"}]},
+        {"session_cookies": [{**COOKIES[0], "value": 100047110815}, *COOKIES[1:]]},
+    ],
+)
+def test_a_success_may_say_it_in_other_words(changes: dict[str, object]) -> None:
+    """Numbers as text, optional parts missing, cookies nobody understands."""
+    body = {key: value for key, value in {**SESSION, **changes}.items() if value is not ...}
+    verdict = judged(said(body))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+    assert len(verdict.session["cookies"]) == 4  # type: ignore[arg-type]
+
+
+def without(name: str) -> list[dict[str, object]]:
+    """Return the session's cookies but one."""
+    return [cookie for cookie in COOKIES if cookie["name"] != name]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"session_cookies": []},
+        {"session_cookies": None},
+        {"session_cookies": without("c_user")},
+        {"session_cookies": without("xs")},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "7", "max-age": -1}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "7", "expires": 0}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "deleted"}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": None}]},
+        {"uid": 1},
+        {"uid": None},
+        {"uid": True},
+        {
+            "uid": "some-one",
+            "session_cookies": [*without("c_user"), {"name": "c_user", "value": "some-one"}],
+        },
+        {"error": {"code": 401, "message": "x"}},
+        {"error_code": 401},
+    ],
+)
+def test_a_success_without_a_session_or_an_account_is_the_providers_fault(
+    changes: dict[str, object],
+) -> None:
+    """Nobody may be connected to an account whose owner is not known."""
+    fail(ProviderBrokenError, said({**SESSION, **changes}))
+
+
+def test_a_session_under_a_bad_status_is_a_contradiction() -> None:
+    """Believing either half could be wrong, so neither is believed."""
+    fail(ProviderBrokenError, said(SESSION, 400))
+
+
+def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
+    """Whether it is the right account is the intent's to judge (403 ``account_mismatch``)."""
+    cookies = [*without("c_user"), {"name": "c_user", "value": "42"}]
+    verdict = judged(said({**SESSION, "uid": 42, "session_cookies": cookies}))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "42"
+
+
+# Refusals ------------------------------------------------------------------------------
+
+AGAIN = {"uid": 1, "login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
+AGAIN_TEXT = json.dumps(AGAIN)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        graph(401),
+        graph(401, status=401),
+        graph(401, status=500),
+        graph(401, error_user_title="Your session expired or a checkpoint is disabled"),
+        legacy(401),
+        said({"error": {"code": "401"}}, 400),
+        said({"errors": [{"code": 401, "message": "x"}, {"code": 1}]}, 400),
+        answer(400, b'for (;;);{"error":{"code":401}}'),
+    ],
+)
+def test_code_401_is_a_refused_code_in_every_form(refusal: bytes) -> None:
+    """At this step the number of a wrong password means the code; its words do not matter."""
+    verdict = judged(refusal)
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=3)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        graph(406, error_subcode=1348162, error_data=AGAIN),
+        graph(406, error_subcode=1348162, error_data=AGAIN_TEXT),
+        legacy(406, error_data=AGAIN),
+        legacy(406, error_subcode=1348162, error_data=AGAIN_TEXT),
+        said({"errors": [{"code": 406, "error_data": AGAIN_TEXT}]}, 400),
+    ],
+)
+def test_still_two_factor_hands_back_the_new_first_factor(refusal: bytes) -> None:
+    """With the old one the next try must fail; whose login it is stays as it was."""
+    verdict = judged(refusal)
+    assert isinstance(verdict, Rejected)
+    fresh = {"login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
+    assert verdict.context == context(**fresh, try_num=3)
+
+
+def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
+    """§4.1: if absent keep step one's."""
+    verdict = judged(graph(406, error_data={"login_first_factor": "f-2", "machine_id": None}))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(login_first_factor="f-2", try_num=3)
+
+
+def test_the_count_of_tries_ends_somewhere() -> None:
+    """A context beyond its own bounds could not be used again."""
+    verdict, _ = asyncio.run(say(graph(401), try_num=TRIES_MAX))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=TRIES_MAX)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"login_first_factor": "x" * 5000},
+        {"login_first_factor": 7},
+        {"login_first_factor": "f", "machine_id": ["m"]},
+    ],
+)
+def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
+    data: dict[str, object],
+) -> None:
+    """Else the next submission would find a context that it may not use."""
+    fail(ProviderBrokenError, graph(406, error_data=data))
+
+
+# Failures ------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
+    # The rows of §4.5 in their order.
+    "406 without a factor": (ActionRequiredError, graph(406, error_data={"auth_token": "t"})),
+    "406 without data": (ActionRequiredError, graph(406)),
+    "406 with garbage": (ActionRequiredError, graph(406, error_data="{")),
+    "406 with a list": (ActionRequiredError, legacy(406, error_data="[1]")),
+    "406 in an empty form": (ActionRequiredError, legacy(406, error_data="")),
+    "verify on site": (
+        ActionRequiredError,
+        graph(405, message="User must verify their account on www.facebook.com"),
+    ),
+    "verify on site, legacy": (ActionRequiredError, legacy(405)),
+    "checkpoint, 459": (ActionRequiredError, graph(190, error_subcode=459)),
+    "checkpoint, 490": (ActionRequiredError, graph(401, error_subcode=490)),
+    "checkpoint, 459 legacy": (ActionRequiredError, legacy(1, error_subcode=459)),
+    "checkpoint, title": (ActionRequiredError, graph(7, error_user_title="Checkpoint\nneeded")),
+    "checkpoint, message": (ActionRequiredError, graph(7, message="please clear the checkpoint")),
+    "checkpoint, header": (ActionRequiredError, graph(1, "x-fb-integrity-required: checkpoint")),
+    "checkpoint, header alone": (
+        ActionRequiredError,
+        answer(200, "<html>", "X-FB-Integrity-Required: Checkpoint"),
+    ),
+    "checkpoint, address": (
+        ActionRequiredError,
+        answer(302, "", "Location: https://m.facebook.com/login/checkpoint/?x=1"),
+    ),
+    "disabled, legacy": (AccountRestrictedError, legacy(1)),
+    "disabled, title": (AccountRestrictedError, graph(7, error_user_title="Account Disabled")),
+    "disabled, message": (AccountRestrictedError, graph(1, error_user_msg="It was disabled.")),
+    "disabled, address": (
+        AccountRestrictedError,
+        answer(302, "", "Location: https://www.facebook.com/accounts/suspended/"),
+    ),
+    "locked": (AccountRestrictedError, graph(7, message="Your account is locked")),
+    "throttled, 4": (ProviderBrokenError, graph(4)),
+    "throttled, 17": (ProviderBrokenError, graph(17)),
+    "throttled, 32": (ProviderBrokenError, graph(32, error_user_msg="Wait a little")),
+    "throttled, 613": (ProviderBrokenError, legacy(613)),
+    "throttled, 3252001": (ProviderBrokenError, graph(3252001)),
+    "throttled, status": (ProviderBrokenError, answer(429, "slow down")),
+    "abuse": (ProviderBrokenError, graph(368, error_user_msg="You can't do this")),
+    "abuse, not locked": (ProviderBrokenError, graph(368, message="blocked, not unlocked")),
+    "abuse, blocked": (AccountRestrictedError, graph(368, message="You're Temporarily  Blocked")),
+    "unknown identifier": (DeadIntentError, graph(400)),
+    "app token": (SessionMismatchError, graph(190, status=401)),
+    "app token, legacy": (SessionMismatchError, legacy(190)),
+    "bad signature": (MalformedRequestError, graph(104)),
+    "bad parameter": (MalformedRequestError, graph(100)),
+    "bad api key": (MalformedRequestError, legacy(101)),
+    "first factor expired": (DeadIntentError, graph(190, error_subcode=463)),
+    "session expired": (DeadIntentError, graph(102, message="Your session has expired")),
+    "session expired, short": (DeadIntentError, graph(190, error_user_msg="Session expired")),
+    "password changed": (DeadIntentError, graph(190, error_subcode="460")),
+    "user message": (UnknownContextError, graph(9001, error_user_msg="Tell us your birthday")),
+    "user message, list": (
+        UnknownContextError,
+        said({"errors": [{"code": 9001, "error_user_msg": "More"}]}, 400),
+    ),
+    "transient, 1": (ProviderBrokenError, graph(1, error_user_msg="Try again")),
+    "transient, 2": (ProviderBrokenError, graph(2, status=500)),
+    "transient, 503": (ServiceUnavailableError, graph(2, status=503)),
+    "unknown number": (ProviderBrokenError, graph(9001)),
+    # What is no error of the provider's form.
+    "5xx": (ProviderBrokenError, answer(500, "<h1>Sorry</h1>")),
+    "503": (ServiceUnavailableError, answer(503, "<h1>Sorry</h1>")),
+    "maintenance": (ServiceUnavailableError, answer(502, "<h1>Maintenance</h1>")),
+    "timeout there": (ProviderTimeoutError, answer(408)),
+    "gateway timeout": (ProviderTimeoutError, answer(504)),
+    "too large": (ContentTooLargeError, answer(413)),
+    "status in JSON": (ServiceUnavailableError, said({}, 503)),
+    "empty": (ProviderBrokenError, answer(200)),
+    "page": (ProviderBrokenError, answer(200, "<html>checkpoint</html>")),
+    "forbidden page": (ProviderBrokenError, answer(403, "<html></html>")),
+    "garbage": (ProviderBrokenError, answer(200, bytes(range(256)))),
+    "list": (ProviderBrokenError, said([SESSION])),
+    "nothing said": (ProviderBrokenError, said({"uid": 1})),
+    "error without form": (ProviderBrokenError, said({"error": "no"}, 400)),
+    "error of odd types": (
+        ProviderBrokenError,
+        said({"error": {"code": [], "error_subcode": {}, "message": 7, "error_data": 1}}, 400),
+    ),
+    "endless number": (ProviderBrokenError, said({"error": {"code": "4" * 9000}}, 400)),
+    "empty errors": (ProviderBrokenError, said({"errors": [], "error": None}, 400)),
+    "deep": (ProviderBrokenError, answer(400, "[" * 5000)),
+    "deep data": (ActionRequiredError, graph(406, error_data="[" * 5000)),
+    "home": (ProviderBrokenError, answer(302, "", "Location: /home.php")),
+    "redirect without address": (ProviderBrokenError, answer(303)),
+    "resend, 307": (ProviderBrokenError, answer(307, "", "Location: /auth/login")),
+    "resend, 308": (ProviderBrokenError, answer(308, "", "Location: https://x.example/")),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_answer_has_its_meaning(name: str) -> None:
+    """The table of providers.md §4.5, row by row, in the forms that clients have seen."""
+    kind, reply = FAILURES[name]
+    failure = fail(kind, reply)
+    assert failure.detail
+
+
+@pytest.mark.parametrize(
+    "reply", [graph(613, "Retry-After: 90"), answer(429, "{}", "Retry-After: 90")]
+)
+def test_throttling_says_how_long_to_wait(reply: bytes) -> None:
+    """The operator's only clue; a number in the body and a status mean the same."""
+    assert "90 s" in str(fail(ProviderBrokenError, reply).detail)
+
+
+def test_an_approval_tells_the_person_what_to_do() -> None:
+    """No code helps there; the sentence is ours and says what does."""
+    failure = fail(ActionRequiredError, graph(406, error_data={"auth_token": "t", "uid": 1}))
+    assert "approve" in str(failure.detail)
+    assert "device" in str(failure.detail)
+
+
+@pytest.mark.parametrize("name", [*FAILURES, "cut"])
+def test_no_failure_repeats_a_secret_or_the_providers_words(name: str) -> None:
+    """A failure ends in logs and answers, with everything that hangs on it."""
+    reply = FAILURES[name][1] if name in FAILURES else b"HTTP/1.1 200 -\r\nContent-Le"
+
+    async def scenario() -> None:
+        async with Canned(reply.replace(b'"x"', b'"canary words"')) as provider:
+            with pytest.raises(ProviderFailure) as caught:
+                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        shown = "\n".join(line for line in shown.splitlines() if not line.startswith("    "))
+        for canary in (*CANARIES, "birthday", "facebook.com"):
+            assert canary not in shown
+
+    asyncio.run(scenario())
+
+
+# With the simulated provider -----------------------------------------------------------
+
+
+def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
+    """Run a scenario with a fresh sandbox."""
+
+    async def run() -> None:
+        async with Sandbox() as sandbox:
+            await scenario(sandbox)
+
+    asyncio.run(run())
+
+
+async def solve(sandbox: Sandbox, login: Login, code: str, after: object = None) -> Verdict:
+    """Verify a code in the login's context, or in the one a verdict handed back."""
+    held = after if after is not None else MessengerContext.model_validate(login.context)
+    assert isinstance(held, MessengerContext)
+    return await attempt(
+        Messenger(), sandbox.urls["MESSENGER"], held, code, checkpoint=login.checkpoint
+    )
+
+
+def begin(sandbox: Sandbox, **options: object) -> tuple[Account, Login]:
+    """Make up an account and do the first step."""
+    account = sandbox.add_account("MESSENGER", **{"source": "APP", **options})  # type: ignore[arg-type]
+    return account, sandbox.begin_login(account)
+
+
+def switch(sandbox: Sandbox, **switches: bool) -> None:
+    """Set switches of the simulator."""
+    simulator = sandbox.simulators["MESSENGER"]
+    assert isinstance(simulator, MessengerSimulator)
+    for name, value in switches.items():
+        assert isinstance(getattr(simulator, name), bool)
+        setattr(simulator, name, value)
+
+
+FORMS: list[dict[str, bool]] = [
+    {},
+    {"is_strict": True},
+    {"is_legacy": True},
+    {"writes_data_as_text": True},
+    {"is_legacy": True, "writes_data_as_text": True, "is_strict": True},
+]
+
+
+@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
+@pytest.mark.parametrize("form", FORMS)
+def test_after_a_wrong_code_the_right_one_clears(source: str, form: dict[str, bool]) -> None:
+    """One request each, in every form the provider may answer in."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        switch(sandbox, **form)
+        account, login = begin(sandbox, source=source)
+        wrong, right = account.wrong_code(), account.current_code()
+        first = await solve(sandbox, login, wrong)
+        assert isinstance(first, Rejected)
+        verdict = await solve(sandbox, login, right, first.context)
+        assert isinstance(verdict, Cleared)
+        assert verdict.user_id == login.user_id
+        assert [send.code for send in account.sends] == [wrong, right]
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_rotated_first_factor_is_used_for_the_next_try(form: dict[str, bool]) -> None:
+    """After "still 2FA" the simulator takes the new one only."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        switch(sandbox, **form)
+        account, login = begin(sandbox, source="SMS", kind="rotating")
+        first = await solve(sandbox, login, account.wrong_code())
+        assert isinstance(first, Rejected)
+        with pytest.raises(DeadIntentError):
+            await solve(sandbox, login, account.current_code())
+        second = await solve(sandbox, login, account.wrong_code(), first.context)
+        assert isinstance(second, Rejected)
+        verdict = await solve(sandbox, login, account.current_code(), second.context)
+        assert isinstance(verdict, Cleared)
+        assert len(account.sends) == 4
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
+def test_used_and_expired_codes_are_rejected(source: str) -> None:
+    """To the person they are the same as a wrong one."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source=source)
+        code = account.current_code()
+        assert isinstance(await solve(sandbox, login, code), Cleared)
+        assert isinstance(await solve(sandbox, sandbox.begin_login(account), code), Rejected)
+        again = sandbox.begin_login(account)
+        code = account.current_code()
+        account.expire_codes()
+        if source != "APP":  # The app's clock is not the inbox's.
+            assert isinstance(await solve(sandbox, again, code), Rejected)
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("disabled", AccountRestrictedError),
+        ("locked", AccountRestrictedError),
+        ("suspended", AccountRestrictedError),
+        ("blocked", AccountRestrictedError),
+        ("checkpoint", ActionRequiredError),
+        ("checkpoint_words", ActionRequiredError),
+        ("unconfirmed", ActionRequiredError),
+        ("integrity", ActionRequiredError),
+        ("verify", ActionRequiredError),
+        ("approval", ActionRequiredError),
+        ("throttled", ProviderBrokenError),
+        ("busy", ProviderBrokenError),
+        ("abuse", ProviderBrokenError),
+        ("failing", ProviderBrokenError),
+        ("unavailable", ServiceUnavailableError),
+        ("unknown_identifier", DeadIntentError),
+        ("expired_factor", DeadIntentError),
+        ("password_changed", DeadIntentError),
+        ("bad_token", SessionMismatchError),
+        ("unknown", UnknownContextError),
+        ("contradiction", ProviderBrokenError),
+        ("no_session", ProviderBrokenError),
+        ("revoked", ProviderBrokenError),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_each_kind_of_account_is_told_apart(
+    kind: str, expected: type[ProviderFailure], form: dict[str, bool]
+) -> None:
+    """What the provider may say after the right code, over real HTTP, in each of its forms."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        switch(sandbox, **form)
+        account, login = begin(sandbox, kind=kind)
+        code = account.current_code()
+        with pytest.raises(ProviderFailure) as caught:
+            await solve(sandbox, login, code)
+        # The legacy form has no place for a message to the person.
+        no_place = kind == "unknown" and form.get("is_legacy")
+        assert type(caught.value) is (ProviderBrokenError if no_place else expected)
+        assert sandbox.count(code) == 1
+        assert len(sandbox.sends) == 1
+
+    simulated(scenario)
+
+
+def test_somebody_elses_login_is_reported_as_theirs() -> None:
+    """The caller compares the id with the one it expects."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, kind="somebody_else")
+        verdict = await solve(sandbox, login, account.current_code())
+        assert isinstance(verdict, Cleared)
+        assert verdict.user_id == str(int(login.user_id) + 1)
+
+    simulated(scenario)
+
+
+def test_the_fourth_wrong_code_ends_the_challenge() -> None:
+    """From then on its first factor is dead, also for the right code."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox)
+        after: object = None
+        for _ in range(4):
+            verdict = await solve(sandbox, login, account.wrong_code(), after)
+            assert isinstance(verdict, Rejected)
+            after = verdict.context
+        with pytest.raises(DeadIntentError):
+            await solve(sandbox, login, account.current_code(), after)
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"uid": "1"}, MalformedRequestError),
+        ({"machine_id": "other"}, MalformedRequestError),
+        ({"login_first_factor": "other"}, DeadIntentError),
+        ({"email": "other@example.test"}, DeadIntentError),
+        ({"device": {"device_id": "other"}}, MalformedRequestError),
+        ({"app": {"client_secret": "other"}}, MalformedRequestError),
+        ({"app": {"api_key": "other"}}, MalformedRequestError),
+        ({"app": {"client_token": "other"}}, SessionMismatchError),
+    ],
+)
+def test_a_context_that_does_not_fit_is_noticed(
+    change: dict[str, object], expected: type[ProviderFailure]
+) -> None:
+    """The simulator is as strict as the notes; the code counts as sent."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox)
+        merged = dict(login.context)
+        for name, value in change.items():
+            held = merged[name]
+            both = isinstance(held, dict) and isinstance(value, dict)
+            merged[name] = {**held, **value} if both else value  # type: ignore[dict-item]
+        code = account.current_code()
+        with pytest.raises(expected):
+            await solve(sandbox, login, code, MessengerContext.model_validate(merged))
+        assert sandbox.count(code) == 1
+
+    simulated(scenario)
