@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from providers.contract import (
@@ -23,6 +24,7 @@ JSON_DEPTH_MAX = 64
 JSON_DIGITS_MAX = 64
 """Ids have up to 20 digits. Turning thousands of digits into an int is quadratic."""
 RETRY_AFTER_DIGITS_MAX = 6
+EPOCH_DIGITS_MAX = 10
 
 # Strings are swallowed whole, so brackets inside them do not count. Possessive, and an
 # unfinished string runs to the end: a hostile body cannot make it go back and try again.
@@ -115,10 +117,10 @@ def refuse_common(reply: Reply) -> None:
         raise ContentTooLargeError(msg)
     if status == 503 or (status == 502 and b"maintenance" in reply.body.lower()):  # noqa: PLR2004
         msg = "The provider is temporarily unavailable; it may have used the code."
-        raise ServiceUnavailableError(msg + _wait(reply))
+        raise ServiceUnavailableError(msg + wait_asked(reply))
     if status == 429:  # noqa: PLR2004
         msg = "The provider is throttling requests."
-        raise ProviderBrokenError(msg + _wait(reply))
+        raise ProviderBrokenError(msg + wait_asked(reply))
     if status >= 500:  # noqa: PLR2004
         msg = "The provider answered with an error of its own."
         raise ProviderBrokenError(msg)
@@ -127,8 +129,20 @@ def refuse_common(reply: Reply) -> None:
         raise ProviderBrokenError(msg)
 
 
-def _wait(reply: Reply) -> str:
-    """Return how long the provider asks to wait: a number, never its words."""
-    asked = reply.headers.get("retry-after", "").strip()
-    plain = asked.isascii() and asked.isdigit() and len(asked) <= RETRY_AFTER_DIGITS_MAX
-    return f" It asks to wait {int(asked)} s." if plain else ""
+def wait_asked(reply: Reply) -> str:
+    """Return how long the provider asks to wait, as a sentence: a number, never its words.
+
+    ``Retry-After`` is a number of seconds, ``x-rate-limit-reset`` an instant of the epoch.
+    """
+    asked = _seconds(reply.headers.get("retry-after", ""))
+    if asked is None:
+        reset = _seconds(reply.headers.get("x-rate-limit-reset", ""))
+        asked = None if reset is None else max(0, reset - int(time.time()))
+    plain = asked is not None and len(str(asked)) <= RETRY_AFTER_DIGITS_MAX
+    return f" It asks to wait {asked} s." if plain else ""
+
+
+def _seconds(text: str) -> int | None:
+    text = text.strip()
+    plain = text.isascii() and text.isdigit() and len(text) <= EPOCH_DIGITS_MAX
+    return int(text) if plain else None

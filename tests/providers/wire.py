@@ -50,6 +50,7 @@ class Canned:
         self.heard: list[Heard] = []
         self.url = ""
         self._answers = list(answers)
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -59,12 +60,15 @@ class Canned:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._server.wait_closed()
+        # Who connected and said nothing has hung up by now; its handler must not outlive us.
+        await asyncio.gather(*filter(None, self._serving))
 
     def carrying(self, text: str) -> list[Heard]:
         """What was heard with that text anywhere in it."""
         return [heard for heard in self.heard if text.encode() in heard.raw]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(Heard(head).headers.get("content-length", "0"))

@@ -1,0 +1,677 @@
+"""TWITTER as it answers: a flow of subtasks in JSON, and the newer binary screens.
+
+Strict where a real client must be right: only the last flow token is good, the answer fits the
+subtask that is shown, a token of the session fits its cookie, a castle token works once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from providers.sandbox.simulator import Login, Seen, Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from providers.sandbox.world import Account, Source, World
+
+TRIES_MAX = 5  # Wrong codes until the flow ends.
+FLOW_TTL_S = 900.0
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+BEARER = "sandbox-web-app-token"
+"""Any bearer token is taken; logins begun here carry this one."""
+
+TWO_FACTOR, ACID = "LoginTwoFactorAuthChallenge", "LoginAcid"
+ADDRESS = "ADDRESS"
+"""Source of a checkpoint that asks for the account's address instead of a code."""
+CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
+FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
+
+JETFUEL = "/i/jfapi/onboarding/web/actions/"
+FINISH_ACTIONS = ("finish_two_factor_auth", "two_factor_code", "finish_login_email_verification")
+CODE_FIELDS = (
+    "backup_code", "challenge_response", "verification_code", "two_factor_code", "code", "token",
+)  # fmt: skip
+
+_LEADS = {
+    "APP": "Use your authenticator app to get your login code",
+    "SMS": "We sent a text message with a code to the phone ending in 01",
+    "BACKUP": "Enter your backup code",
+    "EMAIL": "Check your email: we sent your confirmation code to p*****@e***.***",
+    ADDRESS: "Confirm it is you with the phone number or email of this account",
+}
+_WRONG = (400, 399, "Incorrect. Please try again.")
+_EXPIRED = (400, 235, "Login verification request expired.")
+_STALE = (400, 366, "Invalid flow token.")
+_NOT_PROVIDED = "Required input '{}' not provided."
+
+# What the provider says after the right code, instead of a login: (status, code, message),
+_ERRORS: Mapping[str, tuple[int, int, str]] = {
+    "suspended": (403, 64, "Your account is suspended and is not permitted to access this."),
+    "locked": (403, 326, "To protect our users, this account has been temporarily locked."),
+    "throttled": (429, 88, "Rate limit exceeded."),
+    "limited": (400, 399, "We've temporarily limited your login. Please try again later."),
+    "refused": (400, 399, "Could not log you in now. Please try again later."),
+    "client_refused": (400, 399, "Please use X.com or official X apps to log in."),
+    "premium": (400, 399, "Text message codes are for Premium subscribers only."),
+    "flow_dead": (400, 366, "flow name LoginFlow is currently not accessible"),
+    "reset": (400, 244, "A password reset is required."),
+    "csrf": (403, 353, "This request requires a matching csrf cookie and header."),
+    "guest_expired": (403, 239, "Bad guest token."),
+    "over_capacity": (503, 130, "Over capacity"),
+    "failing": (500, 131, "Internal error"),
+}
+# or a subtask,
+_SUBTASKS: Mapping[str, dict[str, object]] = {
+    "denied": {
+        "subtask_id": "DenyLoginSubtask",
+        "cta": {
+            "primary_text": {"text": "We blocked an attempt to log in"},
+            "secondary_text": {"text": "Check your inbox before you try again."},
+        },
+    },
+    "denied_suspended": {
+        "subtask_id": "DenyLoginSubtask",
+        "cta": {
+            "primary_text": {"text": "Your account is suspended"},
+            "secondary_text": {"text": "You can appeal."},
+        },
+    },
+    "captcha": {
+        "subtask_id": "ArkoseLogin",
+        "web_modal": {"url": "https://captcha.example.test/", "complete_link": {"link_id": "x"}},
+    },
+    "choose_method": {
+        "subtask_id": "LoginTwoFactorAuthChooseMethod",
+        "choice_selection": {"choices": [{"id": "0", "text": {"text": "Authenticator app"}}]},
+    },
+    "password": {"subtask_id": "RedirectToPasswordReset", "open_link": {"link": {}}},
+    "unknown": {"subtask_id": "LoginTellUsMore", "enter_date": {}},
+}
+# or a page of the gate before it.
+_GATE = "<!DOCTYPE html><html><title>Attention Required! | Cloudflare</title></html>"
+
+# The same on the newer screens: strings of the blob.
+_SCREENS: Mapping[str, tuple[str, ...]] = {
+    "limited": ("Too many attempts. Try again later.",),
+    "refused": ("Could not log you in now.",),
+    "client_refused": ("Please use official X apps to log in.",),
+    "suspended": ("Your account is suspended.",),
+    "premium": ("Text message codes are for Premium subscribers only.",),
+    "choose_method": ("Select a method", "/onboarding/web/actions/begin_two_factor_auth"),
+    "password": ("/onboarding/web/actions/enter_password", "password"),
+    "captcha": ("/onboarding/web/actions/solve_captcha", "arkose_token"),
+    "unknown": ("/onboarding/web/actions/tell_us_more", "birth_date"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Flow:
+    """One login: which subtask is shown, and the only token that is good for it."""
+
+    born: float
+    account: Account | None = None
+    step: str = FIRST_STEPS[0]
+    source: Source | None = None
+    asks_address: bool = False
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(18).replace(":", "-"))
+    number: int = 0
+    tries: int = 0
+    passed: int = 0
+    """Checkpoints passed so far."""
+
+    @property
+    def token(self) -> str:
+        ms = int(self.born * 1000)
+        return f"g;{ms % 10**9}{ms}:-{ms}:{self.id}:{self.number}"
+
+    @property
+    def account_there(self) -> Account:
+        assert self.account is not None, "past the first steps"
+        return self.account
+
+    def turn(self) -> None:
+        """Issue the next token: the last one is stale."""
+        self.number += 1
+
+
+@dataclass(slots=True, kw_only=True)
+class _Screen:
+    """One login of the newer kind."""
+
+    account: Account
+    source: Source
+    action: str
+    castle_tokens: set[str]
+    dispatch: str = field(default_factory=lambda: str(uuid.uuid4()))
+    token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    passed: int = 0
+
+
+class TwitterSimulator(Simulator):
+    """The provider TWITTER."""
+
+    provider: ClassVar[str] = "TWITTER"
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {
+            "plain", "at_once", "chained", "then_address", "address", "jetfuel", "jetfuel_chained",
+            "reprompts", "errors_in_200", "mobile", "stranger", "contradiction", "nobody",
+            "asked_only", "sessionless", "blocked", *_ERRORS, *_SUBTASKS,
+        },
+    )  # fmt: skip
+    sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._flows: dict[str, _Flow] = {}  # By the random part of the token.
+        self._screens: dict[str, _Screen] = {}  # By session_token.
+        self._guests: set[str] = set()
+        self._sessions: dict[str, Account] = {}  # By auth_token.
+
+    def begin_login(self, account: Account) -> Login:
+        """See `Simulator.begin_login`; the kind of account decides the route."""
+        if account.kind.startswith("jetfuel"):
+            return self._begin_jetfuel(account)
+        flow = self._new_flow()
+        self._begin_checkpoint(flow, account)
+        enter_text = self._enter_text(flow)
+        kind = "OTP" if flow.step == ACID else "2FA"
+        return self._login(
+            account,
+            checkpoint={
+                "type": kind,
+                "source": ADDRESS if flow.asks_address else account.source,
+            },
+            context={
+                "route": "ocf",
+                "flow_token": flow.token,
+                "subtask_id": flow.step,
+                "hint_text": enter_text["hint_text"],
+                "link_id": "next_link",
+            },
+        )
+
+    def _begin_jetfuel(self, account: Account) -> Login:
+        castle_tokens = [secrets.token_urlsafe(48) for _ in range(4)]
+        screen = _Screen(
+            account=account,
+            source=account.source,
+            action=_action_of(account.source),
+            castle_tokens=set(castle_tokens),
+        )
+        self._screens[screen.token] = screen
+        account.deliver()
+        return self._login(
+            account,
+            checkpoint={
+                "type": "OTP" if account.source == "EMAIL" else "2FA",
+                "source": account.source,
+            },
+            context={
+                "route": "jetfuel",
+                "session_token": screen.token,
+                "prelude_dispatch_id": screen.dispatch,
+                "action": f"/onboarding/web/actions/{screen.action}",
+                "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
+                "castle_token": castle_tokens[0],
+                "castle_tokens": castle_tokens[1:],
+            },
+        )
+
+    def _login(
+        self, account: Account, *, checkpoint: dict[str, str], context: dict[str, object]
+    ) -> Login:
+        guest = self._new_guest()
+        cookies = {**_guest_cookies(), "gt": guest}
+        return Login(
+            account=account.id,
+            provider=self.provider,
+            checkpoint=checkpoint,
+            context={
+                **context,
+                "user_agent": USER_AGENT,
+                "guest_token": guest,
+                "user_id": account.user_id,
+                "app": {"bearer_token": BEARER},
+                "cookies": [
+                    {"name": name, "value": value, "domain": ".x.com", "path": "/"}
+                    for name, value in cookies.items()
+                ],
+            },
+            user_id=account.user_id,
+        )
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """See `Simulator.routes`."""
+        return (
+            web.post("/1.1/guest/activate.json", self._activate),
+            web.post("/1.1/onboarding/task.json", self._task),
+            web.post("/1.1/onboarding/sso_init.json", self._sso_init),
+            web.get("/i/js_inst", self._js_instrumentation),
+            web.get("/1.1/account/verify_credentials.json", self._verify_credentials),
+            web.post(JETFUEL + "{action}", self._jetfuel),
+        )
+
+    def look(self, request: web.Request, body: bytes) -> Seen | None:
+        """See `Simulator.look`."""
+        if request.path.startswith(JETFUEL):
+            form = _form(body)
+            screen = self._screens.get(form.get("session_token", ""))
+            code = next((form[name] for name in CODE_FIELDS if name in form), None)
+            account = screen.account if screen else None
+            return Seen(account=account, code=code) if account or code else None
+        if request.path == "/1.1/onboarding/task.json":
+            said = _json(body)
+            flow = self._flow_of(said)
+            code = _typed(said)
+            if code is not None:
+                return Seen(account=flow.account if flow else None, code=code)
+            past = flow is not None and flow.step not in FIRST_STEPS
+            return Seen(account=flow.account) if flow and past else None
+        held = self._sessions.get(request.cookies.get("auth_token", ""))
+        return Seen(account=held) if held is not None else None
+
+    # The first step --------------------------------------------------------------------
+
+    def _new_guest(self) -> str:
+        guest = str(10**18 + secrets.randbelow(10**18))
+        self._guests.add(guest)
+        return guest
+
+    async def _activate(self, request: web.Request) -> web.Response:
+        if not request.headers.get("Authorization", "").startswith("Bearer "):
+            return _errors((401, 215, "Bad Authentication data."))
+        response = web.json_response({"guest_token": self._new_guest()})
+        for name, value in _guest_cookies().items():
+            _set_cookie(request, response, name, value)
+        return response
+
+    async def _sso_init(self, _request: web.Request) -> web.Response:
+        return web.json_response({"state": secrets.token_hex(16)})
+
+    async def _js_instrumentation(self, _request: web.Request) -> web.Response:
+        script = 'function(){return {"rf":{"a":1},"s":"x"};};'
+        return web.Response(text=script, content_type="application/javascript")
+
+    def _new_flow(self) -> _Flow:
+        flow = _Flow(born=self.world.now())
+        self._flows[flow.id] = flow
+        return flow
+
+    def _flow_of(self, said: Mapping[str, Any]) -> _Flow | None:
+        parts = str(said.get("flow_token", "")).split(":")
+        return self._flows.get(parts[2]) if len(parts) == 4 else None  # noqa: PLR2004  g;a:b:id:n
+
+    async def _task(self, request: web.Request) -> web.Response:
+        refusal = self._check_headers(request)
+        if refusal is not None:
+            return _errors(refusal)
+        said = _json(await request.read())
+        if "flow_token" not in said:
+            if request.query.get("flow_name") != "login":
+                return _errors((400, 366, "flow name is not known"))
+            return self._show(self._new_flow())
+        flow = self._flow_of(said)
+        if flow is None or said["flow_token"] != flow.token or self._is_over(flow):
+            return _errors(_STALE)
+        inputs = said.get("subtask_inputs")
+        given = inputs[0] if isinstance(inputs, list) and inputs else {}
+        return self._take(request, flow, given if isinstance(given, dict) else {})
+
+    def _check_headers(self, request: web.Request) -> tuple[int, int, str] | None:
+        if not request.headers.get("Authorization", "").startswith("Bearer "):
+            return (401, 215, "Bad Authentication data.")
+        if request.headers.get("x-guest-token") not in self._guests:
+            return (403, 239, "Bad guest token.")
+        token = request.headers.get("x-csrf-token")
+        if token is not None and token != request.cookies.get("ct0"):
+            return _ERRORS["csrf"]
+        return None
+
+    def _is_over(self, flow: _Flow) -> bool:
+        return flow.step == "over" or self.world.now() > flow.born + FLOW_TTL_S
+
+    # The flow --------------------------------------------------------------------------
+
+    def _take(self, request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+        """Take one subtask's answer and show what comes next."""
+        name = given.get("subtask_id")
+        past = flow.step not in FIRST_STEPS
+        if name == "AccountDuplicationCheck" and past and flow.step != name:
+            return self._show(flow)  # Some clients say it at any later point.
+        if flow.step == "LoginSuccessSubtask":
+            return self._close(request, flow)
+        if name != flow.step:
+            return self._refuse(flow, (400, 366, _NOT_PROVIDED.format(flow.step)))
+        takes: dict[str, Callable[[web.Request, _Flow, dict[str, Any]], web.Response]] = {
+            "LoginJsInstrumentationSubtask": self._instrumented,
+            "LoginEnterUserIdentifierSSO": self._identified,
+            "LoginEnterPassword": self._password,
+            TWO_FACTOR: self._code,
+            ACID: self._code,
+            "AccountDuplicationCheck": self._checked,
+        }
+        return takes[flow.step](request, flow, given)
+
+    def _instrumented(
+        self, _request: web.Request, flow: _Flow, _given: dict[str, Any]
+    ) -> web.Response:
+        flow.step = "LoginEnterUserIdentifierSSO"
+        return self._show(flow)
+
+    def _identified(
+        self, _request: web.Request, flow: _Flow, given: dict[str, Any]
+    ) -> web.Response:
+        typed = _find(given, "result")
+        flow.account = self.world.find(self.provider, typed)
+        if flow.account is None:
+            return self._refuse(flow, (400, 399, "Sorry, we could not find your account."))
+        flow.step = "LoginEnterPassword"
+        return self._show(flow)
+
+    def _password(self, _request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+        account = flow.account_there
+        typed = _find(given, "password")
+        if not secrets.compare_digest(account.password.encode(), typed.encode()):
+            return self._refuse(flow, (400, 399, "Wrong password!"))
+        self._begin_checkpoint(flow, account)
+        return self._show(flow)
+
+    def _begin_checkpoint(self, flow: _Flow, account: Account) -> None:
+        flow.account = account
+        if account.kind == "address":
+            flow.step, flow.asks_address = ACID, True
+        else:
+            self._ask_for_code(flow, account.source)
+
+    def _ask_for_code(self, flow: _Flow, source: Source) -> None:
+        flow.step, flow.source = (ACID if source == "EMAIL" else TWO_FACTOR), source
+        flow.account_there.deliver(source)
+
+    def _code(self, request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+        account = flow.account_there
+        typed = _find(given, "text")
+        if not typed:
+            return self._refuse(flow, (400, 366, _NOT_PROVIDED.format(flow.step)))
+        kind = account.disposition
+        if flow.asks_address:
+            judgement = "right" if typed == account.username else "wrong"
+        else:
+            judgement = account.judge(typed, flow.source)
+        if judgement != "right":
+            return self._wrong(flow, kind, _EXPIRED if judgement == "expired" else _WRONG)
+        flow.passed += 1
+        if kind in _ERRORS:
+            return self._refuse(flow, _ERRORS[kind], ends=True)
+        if kind == "blocked":
+            return web.Response(status=403, text=_GATE, content_type="text/html")
+        return self._pass(request, flow, kind)
+
+    def _wrong(self, flow: _Flow, kind: str, error: tuple[int, int, str]) -> web.Response:
+        flow.tries += 1
+        if flow.tries >= TRIES_MAX:
+            return self._refuse(
+                flow, (400, 246, "Too many login verification attempts."), ends=True
+            )
+        if kind == "reprompts":
+            return self._show(flow)
+        status, code, message = error
+        return self._refuse(flow, (200 if kind == "errors_in_200" else status, code, message))
+
+    def _pass(self, request: web.Request, flow: _Flow, kind: str) -> web.Response:
+        if kind in _SUBTASKS:
+            return self._reply(flow, [_SUBTASKS[kind]])
+        if kind == "then_address":
+            flow.step, flow.asks_address = ACID, True
+            return self._show(flow)
+        if kind == "chained" and flow.passed == 1:
+            self._ask_for_code(flow, "SMS" if flow.source == "EMAIL" else "EMAIL")
+            return self._show(flow)
+        if flow.step == TWO_FACTOR and kind != "at_once":
+            flow.step = "AccountDuplicationCheck"
+            return self._show(flow)
+        return self._sign_in(request, flow)
+
+    def _checked(self, request: web.Request, flow: _Flow, _given: dict[str, Any]) -> web.Response:
+        return self._sign_in(request, flow)
+
+    def _sign_in(self, request: web.Request, flow: _Flow) -> web.Response:
+        account = flow.account_there
+        flow.step = "LoginSuccessSubtask"
+        response = self._show(flow)
+        if account.disposition not in {"mobile", "sessionless"}:
+            self._set_session(request, response, account)
+        return response
+
+    def _set_session(self, request: web.Request, response: web.Response, account: Account) -> None:
+        session = secrets.token_hex(20)
+        self._sessions[session] = account
+        _set_cookie(request, response, "auth_token", session, httponly=True)
+        _set_cookie(request, response, "kdt", secrets.token_urlsafe(30), httponly=True)
+        _set_cookie(request, response, "ct0", secrets.token_hex(16))
+        if account.disposition not in {"nobody", "asked_only"}:
+            _set_cookie(request, response, "twid", f"u%3D{_id_of(account)}")
+
+    def _close(self, request: web.Request, flow: _Flow) -> web.Response:
+        response = self._reply(flow, [])
+        flow.step = "over"
+        if request.cookies.get("auth_token") in self._sessions:
+            _set_cookie(request, response, "ct0", secrets.token_hex(80))
+        return response
+
+    # Answers ---------------------------------------------------------------------------
+
+    def _show(self, flow: _Flow) -> web.Response:
+        """Show the subtask of the flow, with its next token."""
+        part: dict[str, object] = {}
+        if flow.step in {TWO_FACTOR, ACID}:
+            part = {"enter_text": self._enter_text(flow)}
+        elif flow.step == "LoginSuccessSubtask":
+            part = self._open_account(flow.account_there)
+        elif flow.step == "AccountDuplicationCheck":
+            links = {
+                f"{which}_link": {"link_id": f"AccountDuplicationCheck_{which}"}
+                for which in ("true", "false")
+            }
+            part = {"check_logged_in_account": links}
+        return self._reply(flow, [{"subtask_id": flow.step, **part}])
+
+    def _enter_text(self, flow: _Flow) -> dict[str, object]:
+        account = flow.account_there
+        lead = _LEADS[ADDRESS if flow.asks_address else str(flow.source)]
+        return {
+            "primary_text": {"text": "Enter your code", "entities": []},
+            "secondary_text": {"text": lead, "entities": []},
+            "hint_text": ADDRESS_HINT if flow.asks_address else CODE_HINT,
+            "keyboard_type": "text" if flow.step == ACID else "number",
+            "header": {
+                "primary_text": {"text": lead},
+                "user": {"id_str": account.user_id, "screen_name": account.handle},
+            },
+            "next_link": {"link_id": "next_link", "link_type": "task"},
+        }
+
+    def _open_account(self, account: Account) -> dict[str, object]:
+        if account.disposition in {"nobody", "asked_only"}:
+            return {"open_home_timeline": {"next_link": {"link_id": "next_link"}}}
+        user_id = _id_of(account)
+        if account.disposition == "contradiction":
+            user_id += "1"
+        tokens = {
+            "oauth_token": f"{user_id}-{secrets.token_urlsafe(24)}",
+            "oauth_token_secret": secrets.token_urlsafe(32),
+            "known_device_token": secrets.token_urlsafe(24),
+        }
+        user = {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
+        is_app = account.disposition == "mobile"
+        return {"open_account": {"user": user, **(tokens if is_app else {})}}
+
+    def _reply(self, flow: _Flow, subtasks: list[dict[str, object]]) -> web.Response:
+        flow.turn()
+        return web.json_response(
+            {"flow_token": flow.token, "status": "success", "subtasks": subtasks},
+        )
+
+    def _refuse(
+        self, flow: _Flow, error: tuple[int, int, str], *, ends: bool = False
+    ) -> web.Response:
+        """Answer with an error; its message ends with the flow's next token."""
+        flow.turn()
+        if ends:
+            flow.step = "over"
+        status, code, message = error
+        return _errors((status, code, f"{message} {flow.token}"))
+
+    async def _verify_credentials(self, request: web.Request) -> web.Response:
+        account = self._sessions.get(request.cookies.get("auth_token", ""))
+        if account is None:
+            return _errors((401, 32, "Could not authenticate you."))
+        if request.headers.get("x-csrf-token") != request.cookies.get("ct0"):
+            return _errors(_ERRORS["csrf"])
+        if account.disposition == "nobody":
+            return web.json_response({"screen_name": account.handle})
+        user_id = _id_of(account)
+        return web.json_response(
+            {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
+        )
+
+    # The newer screens -----------------------------------------------------------------
+
+    async def _jetfuel(self, request: web.Request) -> web.Response:
+        refusal = self._check_headers(request)
+        if refusal is not None:
+            return _errors(refusal)
+        form = _form(await request.read())
+        screen = self._screens.get(form.get("session_token", ""))
+        if screen is None or form.get("prelude_dispatch_id") != screen.dispatch:
+            return _errors((404, 34, "Sorry, that page does not exist."))
+        castle_token = form.get("$castle_token", "")
+        if castle_token not in screen.castle_tokens:
+            return _blob("Could not log you in now. Please try again later.")
+        screen.castle_tokens.remove(castle_token)
+        code = next((form[name] for name in CODE_FIELDS if name in form), "")
+        action = request.match_info["action"]
+        if action not in FINISH_ACTIONS or action != screen.action or not code:
+            return _errors((400, 214, "Bad request."))
+        if screen.account.judge(code, screen.source) != "right":
+            return _blob("challenge_response", "Incorrect. Please try again.", "session_token")
+        return self._jetfuel_passed(request, screen)
+
+    def _jetfuel_passed(self, request: web.Request, screen: _Screen) -> web.Response:
+        account = screen.account
+        kind = account.disposition
+        screen.passed += 1
+        if kind in _SCREENS:
+            return _blob(*_SCREENS[kind])
+        if kind == "blocked":
+            return web.Response(status=403, text=_GATE, content_type="text/html")
+        if kind in _ERRORS:
+            return _errors(_ERRORS[kind])
+        if kind == "jetfuel_chained" and screen.passed == 1:
+            screen.source = "SMS" if screen.source == "EMAIL" else "EMAIL"
+            screen.action = _action_of(screen.source)
+            account.deliver(screen.source)
+            path = f"/onboarding/web/actions/{screen.action}"
+            return _blob(_LEADS[screen.source], path, "verification_code")
+        del self._screens[screen.token]
+        response = _blob("/home", "open_account")
+        if kind != "sessionless":
+            self._set_session(request, response, account)
+        return response
+
+
+SIMULATOR = TwitterSimulator
+
+
+# The wire's small change ---------------------------------------------------------------
+
+
+def _id_of(account: Account) -> str:
+    """Return the id the login ends with: another one if a stranger's account was opened."""
+    return f"9{account.user_id}" if account.disposition == "stranger" else account.user_id
+
+
+def _action_of(source: Source) -> str:
+    return "finish_login_email_verification" if source == "EMAIL" else "finish_two_factor_auth"
+
+
+def _guest_cookies() -> dict[str, str]:
+    return {
+        "guest_id": f"v1%3A{secrets.randbelow(10**18):018}",
+        "att": f"1-{secrets.token_urlsafe(30)}",
+        "_twitter_sess": secrets.token_urlsafe(40),
+        "__cf_bm": secrets.token_urlsafe(40),
+    }
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _typed(said: Mapping[str, Any]) -> str | None:
+    """Return the text of the subtasks that take a code, whatever the flow is waiting for."""
+    inputs = said.get("subtask_inputs")
+    for given in inputs if isinstance(inputs, list) else []:
+        if isinstance(given, dict) and given.get("subtask_id") in {TWO_FACTOR, ACID}:
+            return _find(given, "text")
+    return None
+
+
+def _find(value: object, name: str) -> str:
+    """Return the first text of that name, however deep, or an empty one."""
+    if isinstance(value, dict):
+        if isinstance(value.get(name), str):
+            return str(value[name])
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for each in value if (found := _find(each, name))), "")
+    return ""
+
+
+def _form(body: bytes) -> dict[str, str]:
+    form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: values[-1] for name, values in form.items()}
+
+
+def _set_cookie(
+    request: web.Request,
+    response: web.Response,
+    name: str,
+    value: str,
+    *,
+    httponly: bool = False,
+) -> None:
+    """Set a cookie; the real domain only where a client would accept it."""
+    host = request.host.partition(":")[0]
+    domain = ".x.com" if re.fullmatch(r"(?:.*\.)?x\.com", host) else None
+    response.set_cookie(
+        name, value, domain=domain, secure=request.secure, httponly=httponly, max_age=10**7
+    )
+
+
+def _errors(error: tuple[int, int, str]) -> web.Response:
+    status, code, message = error
+    headers = {"x-rate-limit-reset": "4102444800"} if code == 88 else {}  # noqa: PLR2004
+    body = {"errors": [{"code": code, "message": message}]}
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _blob(*strings: str) -> web.Response:
+    """Write a screen: strings between bytes that mean something to nobody outside."""
+    body = b"\x00\x12\x08\x01"
+    for each in strings:
+        body += b"\x1a" + bytes([len(each) & 0x1F]) + each.encode() + b"\x00\xff"
+    return web.Response(body=body, content_type="application/octet-stream")

@@ -1,0 +1,1348 @@
+"""TWITTER: what is sent, to the letter, and what each answer means.
+
+Requests are compared as bytes caught on a socket, answers are canned or the sandbox's; both
+travel over the real transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import pytest
+from pydantic import ValidationError
+
+from providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    Adapter,
+    Challenge,
+    Checkpoint,
+    Cleared,
+    CodeRequest,
+    ContentTooLargeError,
+    Context,
+    DeadIntentError,
+    InvalidRequestError,
+    MalformedRequestError,
+    NextCheckpoint,
+    ProviderBrokenError,
+    ProviderFailure,
+    ProviderTimeoutError,
+    Rejected,
+    Reply,
+    ResourceRestrictedError,
+    ServiceUnavailableError,
+    SessionMismatchError,
+    SolutionKind,
+    SubscriptionRequiredError,
+    UnknownContextError,
+    Verdict,
+)
+from providers.sandbox import Sandbox
+from providers.twitter import FOLLOW_UPS_MAX, OcfContext, Twitter
+from providers.twitter_jetfuel import JetfuelContext
+from providers.twitter_wire import ASKED_MAX
+from tests.providers.wire import Canned, answer, attempt
+
+if TYPE_CHECKING:
+    from providers.sandbox.simulator import Login
+    from providers.sandbox.world import Account
+
+CODE = "048213"
+TOKEN = "g;17612:-1755527345321:NxTWvWL3tKwZ1X1:7"
+NEXT = "g;17612:-1755527345321:NxTWvWL3tKwZ1X1:8"
+LATER = "g;17612:-1755527345321:NxTWvWL3tKwZ1X1:9"
+COMMON: dict[str, object] = {
+    "user_agent": "StepOne/1.0",
+    "app": {"bearer_token": "public-web-token"},
+    "guest_token": "1790000000000000001",
+    "transaction_id": "txn+/=",
+    "cookies": [
+        {"name": "guest_id", "value": "v1%3A179", "domain": ".x.com"},
+        {"name": "att", "value": "1-att", "domain": ".x.com", "path": "/"},
+    ],
+}
+OCF = {**COMMON, "route": "ocf", "flow_token": TOKEN, "subtask_id": "LoginTwoFactorAuthChallenge"}
+ACID = {**OCF, "subtask_id": "LoginAcid", "hint_text": "Confirmation code"}
+JETFUEL = {
+    **COMMON,
+    "route": "jetfuel",
+    "session_token": "5f0c0f9e-0001",
+    "prelude_dispatch_id": "5f0c0f9e-0002",
+    "castle_token": "castle-one",
+}
+CT0 = {"name": "ct0", "value": "csrf-guest", "domain": ".x.com"}
+
+SESSION = (
+    "Set-Cookie: auth_token=secretsession; Domain=.x.com; Path=/; Secure; HttpOnly",
+    "Set-Cookie: ct0=csrf-new; Domain=.x.com; Path=/",
+    "Set-Cookie: twid=u%3D4711; Domain=.x.com; Path=/",
+)
+JSON = "Content-Type: application/json"
+
+
+def said(body: object, *headers: str, status: int = 200) -> bytes:
+    """Write a JSON answer."""
+    return answer(status, json.dumps(body), JSON, *headers)
+
+
+def flow(*subtasks: object, token: str = NEXT, **more: object) -> dict[str, object]:
+    """Build the flow's next state."""
+    return {"flow_token": token, "status": "success", "subtasks": list(subtasks), **more}
+
+
+def error(code: int, message: str = "Oops.", status: int = 400, *headers: str) -> bytes:
+    """Write an error as the provider does, the flow's token behind its message."""
+    body = {"errors": [{"code": code, "message": f"{message} {NEXT}"}]}
+    return said(body, *headers, status=status)
+
+
+def enter_text(hint: str = "Confirmation code", lead: str = "", **more: object) -> dict[str, Any]:
+    """Build the part of a subtask that asks for a text."""
+    return {
+        "enter_text": {
+            "hint_text": hint,
+            "header": {"primary_text": {"text": lead}, "user": {"id_str": "4711"}},
+            "next_link": {"link_id": "next_link"},
+            **more,
+        }
+    }
+
+
+OPEN = {"subtask_id": "LoginSuccessSubtask", "open_account": {"user": {"id_str": "4711"}}}
+CHECK = {"subtask_id": "AccountDuplicationCheck", "check_logged_in_account": {}}
+PASSED = (said(flow(OPEN), *SESSION), said(flow(token=LATER)))
+
+
+def blob(*strings: str) -> bytes:
+    """Build a screen of the newer login."""
+    return b"\x00\x08\x01" + b"".join(b"\x1a\x07" + each.encode() + b"\x00" for each in strings)
+
+
+def screen(*strings: str, headers: tuple[str, ...] = ()) -> bytes:
+    """Write such a screen as an answer."""
+    return answer(200, blob(*strings), "Content-Type: application/octet-stream", *headers)
+
+
+def context(base: dict[str, Any] = OCF, **changes: object) -> Context:
+    """Build the context of a first step, changed here and there."""
+    model = Twitter.contexts[str(base["route"])]
+    return model.model_validate({**base, **changes})
+
+
+async def say(
+    *answers: bytes,
+    base: dict[str, Any] = OCF,
+    code: str = CODE,
+    source: str = "APP",
+    **changes: object,
+) -> tuple[Verdict, Canned]:
+    """Verify against canned answers and return the verdict and what was heard."""
+    async with Canned(*answers) as provider:
+        held = context(base, **changes)
+        checkpoint = {"type": "2FA", "source": source}
+        verdict = await attempt(Twitter(), provider.url, held, code, checkpoint=checkpoint)
+        return verdict, provider
+
+
+def fail(
+    kind: type[ProviderFailure],
+    *answers: bytes,
+    base: dict[str, Any] = OCF,
+    source: str = "APP",
+    sent: int = 1,
+    code: str = CODE,
+) -> ProviderFailure:
+    """Verify against canned answers; expect that failure, and the code sent exactly once."""
+
+    async def scenario() -> ProviderFailure:
+        async with Canned(*answers) as provider:
+            checkpoint = {"type": "2FA", "source": source}
+            with pytest.raises(ProviderFailure) as caught:
+                await attempt(Twitter(), provider.url, context(base), code, checkpoint=checkpoint)
+            assert type(caught.value) is kind
+            assert len(provider.heard) >= len(answers) * sent
+            assert len([heard for heard in provider.heard if code.encode() in heard.body]) == sent
+            return caught.value
+
+    return asyncio.run(scenario())
+
+
+# What is sent --------------------------------------------------------------------------
+
+
+def test_the_adapter_keeps_the_contract() -> None:
+    """The registry and the task rely on these names and nothing else."""
+    adapter = Twitter()
+    assert isinstance(adapter, Adapter)
+    assert adapter.provider == "TWITTER"
+    assert adapter.default_url == "https://api.x.com"
+    assert dict(adapter.contexts) == {
+        "http": OcfContext,
+        "ocf": OcfContext,
+        "jetfuel": JetfuelContext,
+    }
+    assert {name: (f.max_length, f.alphabet) for name, f in adapter.code_formats.items()} == {
+        "SMS": (6, "digits"),
+        "EMAIL": (12, "alphanumeric"),
+        "APP": (6, "digits"),
+        "BACKUP": (12, "alphanumeric"),
+    }
+    assert not adapter.prepares
+    assert not adapter.knows_another_way
+
+
+@pytest.mark.parametrize(
+    ("source", "subtask", "code"),
+    [
+        ("APP", "LoginTwoFactorAuthChallenge", "048213"),
+        ("SMS", "LoginTwoFactorAuthChallenge", "048213"),
+        ("BACKUP", "LoginTwoFactorAuthChallenge", "abc123def456"),
+        ("EMAIL", "LoginAcid", "x1y2z3"),
+    ],
+)
+def test_the_code_request_is_the_flows_next_step(source: str, subtask: str, code: str) -> None:
+    """providers.md §3.2: method, path, headers and the JSON fields in their order."""
+    base = {**OCF, "subtask_id": subtask, "hint_text": "Confirmation code"}
+    _, provider = asyncio.run(say(*PASSED, base=base, source=source, code=code))
+    sent = provider.heard[0]
+    assert sent.request_line == "POST /1.1/onboarding/task.json HTTP/1.1"
+    assert sent.body.decode() == (
+        f'{{"flow_token":"{TOKEN}","subtask_inputs":[{{"subtask_id":"{subtask}",'
+        f'"enter_text":{{"text":"{code}","link":"next_link"}}}}]}}'
+    )
+    headers = sent.headers
+    assert headers.pop("content-length") == str(len(sent.body))
+    headers.pop("connection", None)  # The transport's own.
+    assert headers == {
+        "host": provider.url.removeprefix("http://"),
+        "authorization": "Bearer public-web-token",
+        "user-agent": "StepOne/1.0",
+        "accept-language": "en-US",
+        "x-guest-token": "1790000000000000001",
+        "x-client-transaction-id": "txn+/=",
+        "x-twitter-active-user": "yes",
+        "x-twitter-client-language": "en",
+        "cookie": "guest_id=v1%3A179; att=1-att",
+        "content-type": "application/json",
+        "origin": "https://x.com",
+        "referer": "https://x.com/",
+    }
+
+
+def test_the_token_of_a_session_is_sent_only_if_there_is_one() -> None:
+    """Inventing a ``ct0`` is answered with error 399; leaving out a real one with 353."""
+    _, provider = asyncio.run(say(*PASSED, cookies=[CT0]))
+    assert provider.heard[0].headers["x-csrf-token"] == "csrf-guest"
+    assert provider.heard[0].headers["x-twitter-auth-type"] == "OAuth2Session"
+    assert provider.heard[0].headers["cookie"] == "ct0=csrf-guest"
+    assert provider.heard[1].headers["x-csrf-token"] == "csrf-new"
+
+
+def test_the_guest_token_may_come_from_its_cookie() -> None:
+    """A browser never asks for it; the page sets ``gt``."""
+    cookies = [{"name": "gt", "value": "179"}]
+    _, provider = asyncio.run(say(*PASSED, guest_token="", transaction_id="", cookies=cookies))
+    assert provider.heard[0].headers["x-guest-token"] == "179"
+    assert "x-client-transaction-id" not in provider.heard[0].headers
+
+
+def test_the_link_is_the_one_the_challenge_gave() -> None:
+    """Echoed, whatever it is; a browser's castle token goes along if there is one."""
+    _, provider = asyncio.run(say(*PASSED, link_id="other_link", castle_token="castle"))
+    sent = json.loads(provider.heard[0].body)["subtask_inputs"][0]["enter_text"]
+    assert sent == {"text": CODE, "link": "other_link", "castle_token": "castle"}
+
+
+def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+    """An inner space makes a good code fail; so would a number without its zero."""
+    _, provider = asyncio.run(say(*PASSED, code=" 048-2 13 "))
+    assert b'"text":"048213"' in provider.heard[0].body
+
+
+def test_without_a_deployments_address_each_route_goes_to_its_own_host() -> None:
+    """The flow lives at api.x.com, the newer screens at x.com; one setting replaces both."""
+
+    class Silent:
+        """Catches the address and answers nothing useful."""
+
+        code_sent = False
+        url = ""
+
+        async def send_code(self, request: CodeRequest) -> Reply:
+            self.url = request.url
+            return Reply(status=500, headers={})
+
+        async def fetch(self, request: Any) -> Reply:
+            raise NotImplementedError
+
+    async def address(base: dict[str, Any], base_url: str) -> str:
+        silent = Silent()
+        checkpoint = Checkpoint(type="2FA", source="APP")
+        challenge = Challenge(checkpoint=checkpoint, context=context(base), base_url=base_url)
+        with pytest.raises(ProviderBrokenError):
+            await Twitter().verify(challenge, silent)
+        return silent.url
+
+    own, other = Twitter.default_url, "http://127.0.0.1:1"
+    task, finish = "/1.1/onboarding/task.json", "/i/jfapi/onboarding/web/actions/"
+    finish += "finish_two_factor_auth"
+    assert asyncio.run(address(OCF, own)) == "https://api.x.com" + task
+    assert asyncio.run(address(OCF, other)) == other + task
+    assert asyncio.run(address(JETFUEL, own)) == "https://x.com" + finish
+    assert asyncio.run(address(JETFUEL, other)) == other + finish
+
+
+def test_a_request_for_another_way_sends_nothing() -> None:
+    """No request for it is known, so none may be invented."""
+
+    async def scenario(base: dict[str, Any]) -> None:
+        async with Canned() as provider:
+            with pytest.raises(ActionRequiredError):
+                await attempt(
+                    Twitter(),
+                    provider.url,
+                    context(base),
+                    "TRY_ANOTHER_WAY",
+                    solution=SolutionKind.ANOTHER_WAY,
+                )
+            assert provider.heard == []
+
+    asyncio.run(scenario(OCF))
+    asyncio.run(scenario(JETFUEL))
+
+
+# An address instead of a code ----------------------------------------------------------
+
+ASKS_ADDRESS = {**ACID, "hint_text": "Phone or email"}
+
+
+@pytest.mark.parametrize("source", ["EMAIL", "SMS", "APP", "BACKUP"])
+def test_a_code_is_never_sent_to_a_step_that_asks_for_an_address(source: str) -> None:
+    """Only the hint "Confirmation code" asks for one; the try would be lost."""
+    fail(ActionRequiredError, base=ASKS_ADDRESS, source=source, sent=0)
+
+
+@pytest.mark.parametrize("typed", ["048213", "abc123def456", "person", "048-213"])
+def test_what_is_no_address_is_not_sent_as_one(typed: str) -> None:
+    """Looked at when the solution is in the clear, which is before the first byte."""
+    fail(InvalidRequestError, base=ASKS_ADDRESS, source="ADDRESS", sent=0, code=typed)
+
+
+@pytest.mark.parametrize("typed", ["someone@example.test", "(+33)0612345678", "+1 555-0100-99"])
+def test_an_address_is_sent_where_the_checkpoint_asks_for_one(typed: str) -> None:
+    """As it was typed: taking its dashes out could make it another one."""
+    verdict, provider = asyncio.run(say(*PASSED, base=ASKS_ADDRESS, source="PHONE", code=typed))
+    assert isinstance(verdict, Cleared)
+    inputs = json.loads(provider.heard[0].body)["subtask_inputs"]
+    assert inputs == [
+        {"subtask_id": "LoginAcid", "enter_text": {"text": typed, "link": "next_link"}}
+    ]
+
+
+@pytest.mark.parametrize("base", [OCF, ACID, JETFUEL])
+def test_an_address_is_never_sent_as_a_code(base: dict[str, Any]) -> None:
+    """Where the source is unknown nobody has looked at the solution before."""
+    fail(InvalidRequestError, base=base, source="NEWKIND", sent=0, code="someone@example.test")
+
+
+def test_a_code_after_an_address_is_a_further_checkpoint() -> None:
+    """The same subtask, but it asks for another thing."""
+    answers = [said(flow({"subtask_id": "LoginAcid", **enter_text(lead="Check your email")}))]
+    verdict, _ = asyncio.run(
+        say(*answers, base=ASKS_ADDRESS, source="ADDRESS", code="someone@example.test")
+    )
+    assert isinstance(verdict, NextCheckpoint)
+    assert verdict.checkpoint == Checkpoint(type="OTP", source="EMAIL")
+
+
+# The context ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        (OCF, {"flow_token": ""}),
+        (OCF, {"app": {}}),
+        (OCF, {"app": {"bearer_token": ""}}),
+        (OCF, {"guest_token": ""}),
+        (OCF, {"subtask_id": "LoginEnterPassword"}),
+        (OCF, {"surprise": "x"}),
+        (JETFUEL, {"action": "https://evil.example/collect"}),
+        (JETFUEL, {"action": "//evil.example/collect"}),
+        (JETFUEL, {"action": "/onboarding/web/actions/../../x"}),
+        (JETFUEL, {"action": "/onboarding/web/actions/a b"}),
+        (JETFUEL, {"fields": ["$castle_token"]}),
+        (JETFUEL, {"session_token": ""}),
+    ],
+)
+def test_an_unfit_context_is_refused_at_the_door(
+    base: dict[str, Any], changes: dict[str, object]
+) -> None:
+    """A context gives paths only: a host of its own would be handed the code."""
+    with pytest.raises(ValidationError) as caught:
+        context(base, **changes)
+    assert "public-web-token" not in str(caught.value)
+    assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base", [OCF, JETFUEL])
+def test_a_context_shows_none_of_its_secrets(base: dict[str, Any]) -> None:
+    """A context is secret from end to end, also in logs of its repr."""
+    shown = repr(context(base))
+    for secret in ("public-web", "NxTWv", "1-att", "179000", "txn", "castle-one", "5f0c", "StepO"):
+        assert secret not in shown
+
+
+# Success -------------------------------------------------------------------------------
+
+
+def test_a_session_cookie_is_success_and_the_flow_is_closed() -> None:
+    """``auth_token`` decides; closing makes the provider set the final ``ct0``."""
+    closed = said(flow(token=LATER), "Set-Cookie: ct0=csrf-final; Path=/")
+    verdict, provider = asyncio.run(say(PASSED[0], closed))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+    session = json.loads(json.dumps(verdict.session))
+    cookies = {cookie["name"]: cookie["value"] for cookie in session["cookies"]}
+    assert cookies["auth_token"] == "secretsession"
+    assert cookies["guest_id"] == "v1%3A179"
+    assert session["csrf_token"] == cookies["ct0"] == "csrf-final"
+    assert "secretsession" not in repr(verdict)
+    assert len(provider.heard) == 2
+    closing = provider.heard[1]
+    assert closing.request_line == "POST /1.1/onboarding/task.json HTTP/1.1"
+    assert json.loads(closing.body) == {"flow_token": NEXT, "subtask_inputs": []}
+    assert closing.headers["x-csrf-token"] == "csrf-new"
+    assert "auth_token=secretsession" in closing.headers["cookie"]
+
+
+def test_the_question_for_other_accounts_is_answered_when_it_is_asked() -> None:
+    """Server-driven, without the code; the session comes with its answer."""
+    verdict, provider = asyncio.run(say(said(flow(CHECK)), said(flow(OPEN), *SESSION), PASSED[1]))
+    assert isinstance(verdict, Cleared)
+    assert len(provider.heard) == 3
+    assert json.loads(provider.heard[1].body) == {
+        "flow_token": NEXT,
+        "subtask_inputs": [
+            {
+                "subtask_id": "AccountDuplicationCheck",
+                "check_logged_in_account": {"link": "AccountDuplicationCheck_false"},
+            }
+        ],
+    }
+    assert len(provider.carrying(CODE)) == 1
+
+
+@pytest.mark.parametrize(
+    "subtasks", [[], [{"subtask_id": "X", "open_home_timeline": {}}], [{"end_flow": {}}]]
+)
+def test_other_endings_of_the_flow_are_not_answered(subtasks: list[object]) -> None:
+    """Nothing is asked there; the cookie says all."""
+    verdict, provider = asyncio.run(say(said(flow(*subtasks), *SESSION)))
+    assert isinstance(verdict, Cleared)
+    assert len(provider.heard) == 1
+
+
+def test_apps_get_tokens_instead_of_cookies() -> None:
+    """The mobile flavour of ``open_account`` is a session of its own."""
+    tokens = {"oauth_token": "4711-a", "oauth_token_secret": "b", "known_device_token": "k"}
+    account = {"user": {"id_str": "4711", "screen_name": "someone"}, **tokens}
+    opened = {"subtask_id": "LoginSuccessSubtask", "open_account": account}
+    verdict, _ = asyncio.run(say(said(flow(opened)), PASSED[1]))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+    assert {name: verdict.session[name] for name in tokens} == tokens
+    assert verdict.session["screen_name"] == "someone"
+
+
+TWID = "Set-Cookie: twid={}; Path=/"
+
+
+@pytest.mark.parametrize(
+    ("subtask", "cookies"),
+    [
+        (OPEN, SESSION[:2]),
+        ({"subtask_id": "Done"}, [*SESSION[:2], TWID.format("u%3D4711")]),
+        ({"subtask_id": "Done"}, [*SESSION[:2], TWID.format('"u=4711"')]),
+        ({"subtask_id": "Done", "deep": [{"user": {"id_str": "4711"}}]}, SESSION[:2]),
+        ({"subtask_id": "Done", "deep": {"id_str": "12"}}, SESSION),
+    ],
+)
+def test_the_account_is_found_where_it_stands(subtask: object, cookies: list[str]) -> None:
+    """``open_account``, then ``twid``, then the first id of the answer (§3.3)."""
+    verdict, _ = asyncio.run(say(said(flow(subtask), *cookies), PASSED[1]))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+
+
+def test_if_nothing_names_the_account_the_provider_is_asked() -> None:
+    """With the new session, and more than once if it does not answer: no code is in it."""
+    me = said({"id_str": "4711"})
+    answers = [said(flow(), *SESSION[:2]), answer(503), answer(502), me]
+    verdict, provider = asyncio.run(say(*answers))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+    asked = provider.heard[1]
+    assert asked.request_line == "GET /1.1/account/verify_credentials.json HTTP/1.1"
+    assert asked.headers["x-csrf-token"] == "csrf-new"
+    assert asked.headers["x-twitter-auth-type"] == "OAuth2Session"
+    assert "x-guest-token" not in asked.headers
+    assert "auth_token=secretsession" in asked.headers["cookie"]
+    assert len(provider.carrying(CODE)) == 1
+
+
+@pytest.mark.parametrize(
+    "me",
+    [
+        said({}),
+        said([]),
+        said({"id_str": ""}),
+        said({"id_str": "x"}),
+        answer(200, "<html>"),
+        error(32, status=401),
+        said({"id_str": "4711"}, "Set-Cookie: auth_token=; Max-Age=0"),
+    ],
+)
+def test_a_success_without_an_account_is_the_providers_fault(me: bytes) -> None:
+    """Nobody may be connected to an account whose owner is not known."""
+    fail(ProviderBrokenError, said(flow(), *SESSION[:2]), me)
+
+
+def test_asking_whose_account_it_is_has_a_bound() -> None:
+    """Every loop has one."""
+    failure = fail(ProviderBrokenError, said(flow(), *SESSION[:2]), *[answer(503)] * ASKED_MAX)
+    assert isinstance(failure.__cause__, ServiceUnavailableError)
+
+
+def test_two_accounts_in_one_success_are_a_contradiction() -> None:
+    """Either could be the wrong one."""
+    cookies = (*SESSION[:2], TWID.format("u%3D4712"))
+    fail(ProviderBrokenError, said(flow(OPEN), *cookies), PASSED[1])
+
+
+def test_another_account_than_the_challenge_named_is_told_as_it_is() -> None:
+    """Who is expected is the intent's to know; the adapter says who came."""
+    verdict, _ = asyncio.run(say(*PASSED, user_id="1"))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        said(flow(), *SESSION, status=400),
+        said({"errors": [{"code": 326, "message": "locked"}]}, *SESSION),
+    ],
+)
+def test_a_session_and_a_refusal_in_one_answer_is_a_contradiction(contradiction: bytes) -> None:
+    """Believing either half could be wrong, so neither is believed."""
+    fail(ProviderBrokenError, contradiction)
+    fail(ProviderBrokenError, said(flow(CHECK)), contradiction)
+    fail(ProviderBrokenError, answer(500, "", *SESSION))
+
+
+def test_a_session_outlives_what_goes_wrong_when_the_flow_is_closed() -> None:
+    """The login was complete before; the closing is a courtesy."""
+    for last in (answer(500), answer(200, "<html>"), error(131, status=500), error(399)):
+        verdict, provider = asyncio.run(say(PASSED[0], *[last] * ASKED_MAX))
+        assert isinstance(verdict, Cleared)
+        assert len(provider.carrying(CODE)) == 1
+
+
+def test_a_session_that_is_taken_back_is_none() -> None:
+    """Also when it is the last thing the provider says."""
+    closed = said(flow(token=LATER), "Set-Cookie: auth_token=x; Path=/; Max-Age=0")
+    fail(ProviderBrokenError, PASSED[0], closed)
+
+
+def test_a_hiccup_after_the_code_is_ridden_out_a_bounded_number_of_times() -> None:
+    """The code is spent by then; what follows carries none and may be repeated."""
+    check = said(flow(CHECK))
+    verdict, provider = asyncio.run(say(check, answer(503), answer(500), *PASSED))
+    assert isinstance(verdict, Cleared)
+    assert len(provider.carrying(CODE)) == 1
+    fail(ServiceUnavailableError, check, *[answer(503)] * ASKED_MAX)
+
+
+def test_a_silence_after_the_code_is_not_asked_again() -> None:
+    """The flow may have moved on: its old token would be answered as a dead one."""
+
+    async def scenario() -> None:
+        async with Canned(said(flow(CHECK))) as provider:
+            with pytest.raises(ProviderTimeoutError):
+                await attempt(Twitter(), provider.url, context(), CODE)
+            assert len(provider.heard) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_flow_that_goes_round_in_circles_ends() -> None:
+    """Every loop has a bound."""
+
+    async def scenario() -> None:
+        circle = [said(flow(CHECK))] * (FOLLOW_UPS_MAX + 5)
+        async with Canned(*circle) as provider:
+            with pytest.raises(ProviderBrokenError):
+                await attempt(Twitter(), provider.url, context(), CODE)
+            assert len(provider.heard) == FOLLOW_UPS_MAX + 1
+            assert len(provider.carrying(CODE)) == 1
+
+    asyncio.run(scenario())
+
+
+# Failures ------------------------------------------------------------------------------
+
+CLOUDFLARE = "<!DOCTYPE html><html><title>Attention Required! | Cloudflare</title>"
+
+
+def deny(first: str, second: str = "") -> bytes:
+    """Write the subtask that denies a login."""
+    cta = {"primary_text": {"text": first}, "secondary_text": {"text": second}}
+    return said(flow({"subtask_id": "DenyLoginSubtask", "cta": cta}))
+
+
+def step(name: str, **part: object) -> bytes:
+    """Write a flow that shows some subtask."""
+    return said(flow({"subtask_id": name, **part}))
+
+
+FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
+    # Errors
+    "verification unknown": (DeadIntentError, error(237)),
+    "verification rejected": (DeadIntentError, error(241)),
+    "flow dead": (
+        DeadIntentError,
+        error(366, "flow name LoginFlow is currently not accessible"),
+    ),
+    "stale token": (DeadIntentError, error(366, "Invalid flow token")),
+    "not found": (DeadIntentError, answer(404)),
+    "not found, error": (DeadIntentError, error(34, "Not there.", 404)),
+    "input missing": (
+        MalformedRequestError,
+        error(366, "Required input 'LoginAcid' not provided."),
+    ),
+    "rate limit": (ProviderBrokenError, error(88, "Rate limit exceeded", 429)),
+    "rate limit, 429": (ProviderBrokenError, answer(429)),
+    "over limit 243": (ProviderBrokenError, error(243)),
+    "over limit 245": (ProviderBrokenError, error(245)),
+    "over limit 295": (ProviderBrokenError, error(295)),
+    "over limit for good": (DeadIntentError, error(246)),
+    "too many attempts": (ProviderBrokenError, error(399, "Too many attempts.")),
+    "a few minutes": (ProviderBrokenError, error(399, "Please try again in a few minutes.")),
+    "limited": (ProviderBrokenError, error(399, "We've temporarily limited your login.")),
+    "refused": (
+        ProviderBrokenError,
+        error(399, "Could not log you in now. Please try again later."),
+    ),
+    "399, new words": (ProviderBrokenError, error(399, "Hm.")),
+    "client refused": (
+        ResourceRestrictedError,
+        error(399, "Please use X.com or official X apps to log in."),
+    ),
+    "suspended 64": (AccountRestrictedError, error(64, status=403)),
+    "suspended 63": (AccountRestrictedError, error(63)),
+    "suspended 37": (AccountRestrictedError, error(37)),
+    "inactive": (AccountRestrictedError, error(141)),
+    "deactivated": (AccountRestrictedError, error(242)),
+    "locked": (AccountRestrictedError, error(326, "temporarily locked", 403)),
+    "password reset 244": (ActionRequiredError, error(244)),
+    "password reset 255": (ActionRequiredError, error(255)),
+    "csrf": (SessionMismatchError, error(353, status=403)),
+    "csrf, 403": (SessionMismatchError, answer(403)),
+    "forbidden, new error": (SessionMismatchError, error(9999, status=403)),
+    "guest token": (DeadIntentError, error(239, status=403)),
+    "unauthorised 32": (DeadIntentError, error(32, status=401)),
+    "unauthorised 89": (DeadIntentError, error(89, status=401)),
+    "unauthorised 99": (DeadIntentError, error(99, status=401)),
+    "unauthorised": (DeadIntentError, answer(401)),
+    "32 alone": (SessionMismatchError, error(32)),
+    "gate 403": (ResourceRestrictedError, answer(403, CLOUDFLARE)),
+    "gate 429": (ResourceRestrictedError, answer(429, CLOUDFLARE)),
+    "address blocked": (ResourceRestrictedError, error(249)),
+    "over capacity": (ProviderBrokenError, error(130)),
+    "over capacity, 503": (ServiceUnavailableError, error(130, status=503)),
+    "internal": (ProviderBrokenError, error(131, status=500)),
+    "backend": (ProviderBrokenError, error(67)),
+    "new error": (ProviderBrokenError, error(9999)),
+    "new error in 200": (ProviderBrokenError, error(9999, status=200)),
+    "locked in 200": (AccountRestrictedError, error(326, status=200)),
+    "flow dead in 200": (DeadIntentError, error(366, status=200)),
+    # Subtasks
+    "denied": (ActionRequiredError, deny("We blocked an attempt to log in", "Check your inbox")),
+    "denied, limited": (ActionRequiredError, deny("We've temporarily limited your login")),
+    "denied, suspended": (AccountRestrictedError, deny("Your account is suspended")),
+    "denied, locked": (AccountRestrictedError, deny("Oops", "Your account has been locked.")),
+    "captcha": (ActionRequiredError, step("ArkoseLogin", web_modal={})),
+    "captcha, modal": (ActionRequiredError, step("New", web_modal={"url": "x"})),
+    "captcha, other": (ActionRequiredError, step("New", enter_recaptcha={})),
+    "identifier": (
+        ActionRequiredError,
+        step("LoginEnterAlternateIdentifierSubtask", **enter_text("Phone or username")),
+    ),
+    "password": (ActionRequiredError, step("LoginEnterPassword", enter_password={})),
+    "choose method": (
+        ActionRequiredError,
+        step("LoginTwoFactorAuthChooseMethod", choice_selection={}),
+    ),
+    "reset": (ActionRequiredError, step("RedirectToPasswordReset")),
+    "security key": (ActionRequiredError, step("login_security_key_not_supported_cta", cta={})),
+    "address asked": (ActionRequiredError, step("LoginAcid", **enter_text("Phone or email"))),
+    "unknown subtask": (UnknownContextError, step("LoginTellUsMore", enter_date={})),
+    "subtask without a name": (UnknownContextError, said(flow({"x": 1}))),
+    "nothing and no session": (ProviderBrokenError, said(flow())),
+    "home and no session": (ProviderBrokenError, step("X", open_home_timeline={})),
+    # Statuses and bodies
+    "empty": (ProviderBrokenError, answer(200)),
+    "page": (ProviderBrokenError, answer(200, "<html>")),
+    "list": (ProviderBrokenError, said([])),
+    "garbage": (ProviderBrokenError, answer(200, bytes(range(256)))),
+    "odd subtasks": (ProviderBrokenError, said({"subtasks": {"a": 1}})),
+    "malformed": (MalformedRequestError, answer(400, "Bad Request")),
+    "too large": (ContentTooLargeError, answer(413)),
+    "redirect": (ProviderBrokenError, answer(307, "", "Location: /1.1/onboarding/task.json")),
+    "timeout there": (ProviderTimeoutError, answer(408)),
+    "gateway": (ProviderBrokenError, answer(502)),
+    "gateway timeout": (ProviderTimeoutError, answer(504)),
+    "unavailable": (ServiceUnavailableError, answer(503)),
+}
+
+
+@pytest.mark.parametrize(("kind", "told"), FAILURES.values(), ids=FAILURES)
+def test_each_failure_is_told_apart(kind: type[ProviderFailure], told: bytes) -> None:
+    """providers.md §3.4, row by row; the code leaves exactly once in each."""
+    failure = fail(kind, told)
+    assert failure.detail
+    shown = "".join(traceback.format_exception(failure)) + repr(failure)
+    for secret in (CODE, "NxTWv", "public-web", "1-att", "temporarily locked"):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        error(399, "SMS codes are for X Premium."),
+        error(1, "Text messages need Twitter Blue."),
+        error(399, "Subscribe to use text messages.", 200),
+        deny("Get Premium", "Only subscribers can use text messages."),
+    ],
+)
+def test_text_messages_may_need_a_subscription(told: bytes) -> None:
+    """Only for them: at another source the words are advertising."""
+    fail(SubscriptionRequiredError, told, source="SMS")
+
+    async def elsewhere() -> None:
+        with pytest.raises(ProviderFailure) as caught:
+            await say(told, source="APP")
+        assert not isinstance(caught.value, SubscriptionRequiredError)
+
+    asyncio.run(elsewhere())
+
+
+def test_how_long_to_wait_is_told_to_the_caller() -> None:
+    """A number of seconds, from either header; nothing else of them is passed on."""
+    failure = fail(ProviderBrokenError, error(88, "", 429, "Retry-After: 60"))
+    assert "60 s" in str(failure.detail)
+    reset = int(time.time()) + 90
+    failure = fail(ProviderBrokenError, error(88, "", 400, f"x-rate-limit-reset: {reset}"))
+    assert any(f"wait {left} s" in str(failure.detail) for left in range(60, 91))
+
+
+def test_a_failure_hands_back_what_came_with_it() -> None:
+    """Whoever solves the captcha and comes back needs token and jar as they were left."""
+    subtask = {"subtask_id": "ArkoseLogin", "web_modal": {}}
+    failure = fail(ActionRequiredError, said(flow(subtask), "Set-Cookie: att=2-new; Path=/"))
+    assert isinstance(failure.context, OcfContext)
+    assert failure.context.flow_token == NEXT
+    assert failure.context.cookies[-1].value == "2-new"
+
+
+# A refused code ------------------------------------------------------------------------
+
+REFUSALS: dict[str, bytes] = {
+    "399": error(399, "Incorrect. Please try again."),
+    "399 in 200": error(399, "Incorrect. Please try again.", 200),
+    "wrong code": error(399, "That's the wrong code."),
+    "incorrect code": error(1, "Incorrect verification code"),
+    "invalid code": error(1, "You entered an invalid code."),
+    "236": error(236),
+    "294": error(294),
+    "174": error(174),
+    "235, expired": error(235),
+    "173, expired": error(173),
+    "same step": step("LoginTwoFactorAuthChallenge", **enter_text()),
+}
+
+
+@pytest.mark.parametrize("told", REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_code_hands_back_the_flows_next_token(told: bytes) -> None:
+    """Every answer issues one and the old one is stale; errors hide it behind their message."""
+    verdict, provider = asyncio.run(say(told))
+    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict.context, OcfContext)
+    assert verdict.context.flow_token == NEXT
+    assert len(provider.heard) == 1
+    Twitter.contexts["ocf"].model_validate(verdict.context.model_dump())
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["", " g;1:-2:Other:9", " g;17612:-1755527345321:NxTWvWL3tKwZ1X1:6", " g;nonsense"],
+)
+def test_a_token_that_is_not_the_flows_next_one_is_not_kept(tail: str) -> None:
+    """An error may say another flow's, an elder one or none at all."""
+    body = {"errors": [{"code": 399, "message": f"Incorrect. Please try again.{tail}"}]}
+    verdict, _ = asyncio.run(say(said(body, status=400)))
+    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict.context, OcfContext)
+    assert verdict.context.flow_token == TOKEN
+
+
+def test_the_token_behind_a_message_is_no_part_of_it() -> None:
+    """It is random, so any word may stand in it."""
+    body = {"errors": [{"code": 399, "message": "Incorrect. g;17612:-17:suspended:8"}]}
+    verdict, _ = asyncio.run(say(said(body, status=400)))
+    assert isinstance(verdict, Rejected)
+
+
+def test_a_castle_token_is_not_used_twice() -> None:
+    """It works once; the next try goes without one."""
+    verdict, _ = asyncio.run(say(REFUSALS["399"], castle_token="castle"))
+    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict.context, OcfContext)
+    assert verdict.context.castle_token == ""
+
+
+def test_a_code_that_was_taken_cannot_be_refused_later() -> None:
+    """401 means that this code was judged; a later error says nothing of it."""
+    fail(ProviderBrokenError, said(flow(CHECK)), REFUSALS["399"])
+
+
+# A further step ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "subtask", "lead", "expected"),
+    [
+        (OCF, "LoginAcid", "Check your email", Checkpoint(type="OTP", source="EMAIL")),
+        (OCF, "LoginAcid", "We texted your phone", Checkpoint(type="OTP", source="SMS")),
+        (OCF, "LoginAcid", "", Checkpoint(type="OTP", source=None)),
+        (
+            ACID,
+            "LoginTwoFactorAuthChallenge",
+            "Use your authenticator app",
+            Checkpoint(type="2FA", source="APP"),
+        ),
+        (
+            ACID,
+            "LoginTwoFactorAuthChallenge",
+            "Enter your backup code",
+            Checkpoint(type="2FA", source="BACKUP"),
+        ),
+        (
+            ACID,
+            "LoginTwoFactorAuthChallenge",
+            "We sent a text message",
+            Checkpoint(type="2FA", source="SMS"),
+        ),
+    ],
+)
+def test_another_step_that_takes_a_code_is_a_further_checkpoint(
+    base: dict[str, Any], subtask: str, lead: str, expected: Checkpoint
+) -> None:
+    """Its token, hint and link are the next context, which is fit to be sent."""
+    part = enter_text("confirmation CODE", lead, next_link={"link_id": "other"})
+    verdict, _ = asyncio.run(say(step(subtask, **part), base=base, source="EMAIL"))
+    assert isinstance(verdict, NextCheckpoint)
+    assert verdict.checkpoint == expected
+    held = verdict.context
+    assert isinstance(held, OcfContext)
+    assert (held.flow_token, held.subtask_id, held.link_id) == (NEXT, subtask, "other")
+    assert not held.asks_for_address
+
+
+def test_a_further_step_after_the_question_for_other_accounts_is_one_too() -> None:
+    """The flow decides the order."""
+    acid = said(flow({"subtask_id": "LoginAcid", **enter_text()}, token=LATER))
+    verdict, _ = asyncio.run(say(said(flow(CHECK)), acid))
+    assert isinstance(verdict, NextCheckpoint)
+    assert isinstance(verdict.context, OcfContext)
+    assert verdict.context.flow_token == LATER
+
+
+# The newer screens ---------------------------------------------------------------------
+
+FINISH = "/onboarding/web/actions/finish_two_factor_auth"
+
+
+def test_the_form_of_the_newer_login_is_sent_to_the_letter() -> None:
+    """providers.md §3.5: path, headers, and the code under the field that was announced."""
+    passed = screen("/home", headers=SESSION)
+    _, provider = asyncio.run(say(passed, base=JETFUEL, fields=["challenge_response"]))
+    sent = provider.heard[0]
+    assert sent.request_line == f"POST /i/jfapi{FINISH} HTTP/1.1"
+    assert sent.body == (
+        b"challenge_response=048213&session_token=5f0c0f9e-0001"
+        b"&prelude_dispatch_id=5f0c0f9e-0002&%24castle_token=castle-one"
+    )
+    headers = sent.headers
+    assert headers.pop("content-length") == str(len(sent.body))
+    headers.pop("connection", None)
+    assert headers == {
+        "host": provider.url.removeprefix("http://"),
+        "authorization": "Bearer public-web-token",
+        "user-agent": "StepOne/1.0",
+        "accept-language": "en-US",
+        "x-guest-token": "1790000000000000001",
+        "x-client-transaction-id": "txn+/=",
+        "x-twitter-active-user": "yes",
+        "cookie": "guest_id=v1%3A179; att=1-att",
+        "x-jf-v": "JP-5",
+        "x-jf-client-theme": "dark",
+        "timezone": "UTC",
+        "content-type": "application/x-www-form-urlencoded",
+        "referer": "https://x.com/i/jf/onboarding/web?mode=login",
+    }
+    _, provider = asyncio.run(say(passed, base=JETFUEL, cookies=[CT0]))
+    assert provider.heard[0].headers["x-csrf-token"] == "csrf-guest"
+
+
+@pytest.mark.parametrize(
+    ("source", "fields", "expected"),
+    [
+        (
+            "APP",
+            [],
+            ["challenge_response", "verification_code", "two_factor_code", "code", "token"],
+        ),
+        (
+            "BACKUP",
+            [],
+            [
+                "backup_code",
+                "challenge_response",
+                "verification_code",
+                "two_factor_code",
+                "code",
+                "token",
+            ],
+        ),
+        ("APP", ["token", "verification_code"], ["verification_code", "token"]),
+        ("BACKUP", ["code", "backup_code"], ["backup_code", "code"]),
+        ("APP", ["session_token", "otp_of_tomorrow", "code"], ["code", "otp_of_tomorrow"]),
+    ],
+)
+def test_the_code_goes_under_each_announced_field(
+    source: str, fields: list[str], expected: list[str]
+) -> None:
+    """In order of preference; under all known ones if the screen announced none."""
+    _, provider = asyncio.run(
+        say(screen("/home", headers=SESSION), base=JETFUEL, source=source, fields=fields)
+    )
+    form = parse_qsl(provider.heard[0].body.decode())
+    assert [name for name, value in form if value == CODE] == expected
+
+
+def test_without_an_unused_castle_token_nothing_is_sent() -> None:
+    """A browser makes it and nobody here does."""
+    fail(MalformedRequestError, base={**JETFUEL, "castle_token": ""}, sent=0)
+
+
+def test_the_newer_login_is_complete_with_its_cookie() -> None:
+    """The screen says nothing more that is needed."""
+    verdict, provider = asyncio.run(say(screen("x", headers=SESSION), base=JETFUEL))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "4711"
+    assert len(provider.heard) == 1
+
+
+def test_the_newer_login_asks_whose_it_is_if_no_cookie_tells() -> None:
+    """The same follow-up as in the older one."""
+    answers = [screen("/home", headers=SESSION[:2]), said({"id_str": "4711"})]
+    verdict, provider = asyncio.run(say(*answers, base=JETFUEL))
+    assert isinstance(verdict, Cleared)
+    assert provider.heard[1].request_line.startswith("GET /1.1/account/verify_credentials.json ")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        screen("challenge_response", "Incorrect code"),
+        screen("session_token", "verification_code"),
+        screen("verification_code", FINISH),
+        error(399, "Incorrect. Please try again."),
+    ],
+)
+def test_a_screen_without_a_further_action_is_a_refused_code(told: bytes) -> None:
+    """The next try needs the next castle token; after the last one nothing is sent."""
+    verdict, _ = asyncio.run(say(told, base=JETFUEL, castle_tokens=["castle-two"]))
+    assert isinstance(verdict, Rejected)
+    held = verdict.context
+    assert isinstance(held, JetfuelContext)
+    assert (held.castle_token, held.castle_tokens) == ("castle-two", ())
+    again, provider = asyncio.run(
+        say(screen("/home", headers=SESSION), base={**held.model_dump(), "route": "jetfuel"})
+    )
+    assert isinstance(again, Cleared)
+    assert b"castle-two" in provider.heard[0].body
+    assert b"castle-one" not in provider.heard[0].body
+
+
+ACTIONS = "/onboarding/web/actions/"
+SCREENS: dict[str, tuple[type[ProviderFailure], bytes]] = {
+    "password": (ActionRequiredError, screen(ACTIONS + "enter_password", "password")),
+    "method": (ActionRequiredError, screen(ACTIONS + "begin_two_factor_auth")),
+    "method, words": (ActionRequiredError, screen("Select a method", ACTIONS + "two_factor_code")),
+    "captcha": (ActionRequiredError, screen(ACTIONS + "solve_captcha", "arkose_token")),
+    "code without a token": (
+        ActionRequiredError,
+        screen(ACTIONS + "finish_login_email_verification", "verification_code"),
+    ),
+    "unknown": (UnknownContextError, screen(ACTIONS + "tell_us_more", "birth_date")),
+    "too many": (ProviderBrokenError, screen("Too many attempts.", "challenge_response")),
+    "limited": (ProviderBrokenError, screen("We temporarily limited your login")),
+    "client": (ResourceRestrictedError, screen("Please use official X apps")),
+    "refused": (ProviderBrokenError, screen("Could not log you in now.", "challenge_response")),
+    "not registered": (DeadIntentError, screen("This account is not registered")),
+    "suspended": (AccountRestrictedError, screen("Your account is suspended.", ACTIONS + "x")),
+    "home, no session": (ProviderBrokenError, screen("/home")),
+    "account, no session": (ProviderBrokenError, screen("open_account")),
+    "empty": (ProviderBrokenError, answer(200)),
+    "garbage": (ProviderBrokenError, answer(200, bytes(range(32)) * 9)),
+    "gate": (ResourceRestrictedError, answer(403, CLOUDFLARE)),
+    "csrf": (SessionMismatchError, error(353, status=403)),
+    "gone": (DeadIntentError, answer(404)),
+    "broken error": (MalformedRequestError, answer(400, '{"errors": [')),
+    "unavailable": (ServiceUnavailableError, answer(503)),
+    "contradiction": (ProviderBrokenError, answer(400, blob("x"), *SESSION)),
+}
+
+
+@pytest.mark.parametrize(("kind", "told"), SCREENS.values(), ids=SCREENS)
+def test_each_screen_is_told_apart(kind: type[ProviderFailure], told: bytes) -> None:
+    """As in the older login, as far as strings between bytes can say it (§3.5)."""
+    failure = fail(kind, told, base=JETFUEL)
+    assert failure.detail
+    assert CODE not in "".join(traceback.format_exception(failure))
+
+
+def test_a_screen_that_takes_another_code_is_a_further_checkpoint() -> None:
+    """If there is a castle token left for it; its action and fields are the next context."""
+    told = screen(
+        ACTIONS + "finish_login_email_verification", "verification_code", "We sent an email"
+    )
+    verdict, _ = asyncio.run(say(told, base=JETFUEL, castle_tokens=["castle-two"]))
+    assert isinstance(verdict, NextCheckpoint)
+    assert verdict.checkpoint == Checkpoint(type="OTP", source="EMAIL")
+    held = verdict.context
+    assert isinstance(held, JetfuelContext)
+    assert held.action == ACTIONS + "finish_login_email_verification"
+    assert held.fields == ("verification_code",)
+
+
+def test_what_is_beyond_the_bounds_of_a_context_is_not_kept() -> None:
+    """Else the next submission would find a context that it may not use."""
+    fail(ProviderBrokenError, said(flow({"subtask_id": "X"}, token="g" * 2000)))
+    part = enter_text("h" * 2000)
+    fail(ProviderBrokenError, said(flow({"subtask_id": "LoginAcid", **part})))
+
+
+def test_hostile_answers_end_quickly() -> None:
+    """They are read on the loop that serves everybody."""
+    spaces = " " * 500_000
+    body = {"errors": [{"code": 5, "message": spaces + "g;"}] * 4}
+    started = time.monotonic()
+    fail(ProviderBrokenError, said(body, status=400))
+    fail(ProviderBrokenError, screen("required input " * 50_000), base=JETFUEL)
+    assert time.monotonic() - started < 30  # Seconds; without bounds it is hours.
+
+
+# With the simulated provider -----------------------------------------------------------
+
+
+def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
+    """Run a scenario with a fresh sandbox."""
+
+    async def run() -> None:
+        async with Sandbox() as sandbox:
+            await scenario(sandbox)
+
+    asyncio.run(run())
+
+
+async def solve(
+    sandbox: Sandbox,
+    login: Login,
+    code: str,
+    after: Context | None = None,
+    checkpoint: dict[str, str] | None = None,
+) -> Verdict:
+    """Verify a code in the login's context, or in the one a verdict handed back."""
+    held = after or context(login.context)
+    checkpoint = checkpoint or login.checkpoint
+    url = sandbox.urls["TWITTER"]
+    return await attempt(Twitter(), url, held, code, checkpoint=checkpoint)
+
+
+def begin(sandbox: Sandbox, **options: object) -> tuple[Account, Login]:
+    """Make up an account and do the first step."""
+    account = sandbox.add_account("TWITTER", **options)  # type: ignore[arg-type]
+    return account, sandbox.begin_login(account)
+
+
+SOURCES = ["EMAIL", "SMS", "APP", "BACKUP"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "at_once", "asked_only", "jetfuel"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_right_code_clears_the_checkpoint(source: str, kind: str) -> None:
+    """However the flow goes on after it; one request carries the code."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source=source, kind=kind)
+        code = account.current_code()
+        verdict = await solve(sandbox, login, code)
+        assert isinstance(verdict, Cleared)
+        assert verdict.user_id == login.user_id == account.user_id
+        assert sandbox.count(code) == 1
+        assert len(sandbox.sends) == 1
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize("kind", ["plain", "reprompts", "errors_in_200", "jetfuel"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_after_a_wrong_code_the_right_one_works_with_the_new_context(
+    source: str, kind: str
+) -> None:
+    """The simulator takes nothing but the token of its last answer."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source=source, kind=kind)
+        wrong = account.wrong_code()
+        first = await solve(sandbox, login, wrong)
+        assert isinstance(first, Rejected)
+        assert sandbox.count(wrong) == 1
+        verdict = await solve(sandbox, login, account.current_code(), first.context)
+        assert isinstance(verdict, Cleared)
+        assert len(account.sends) == 2
+
+    simulated(scenario)
+
+
+def test_the_old_context_no_longer_works_after_a_wrong_code() -> None:
+    """Which is why a rejection hands back a new one."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox)
+        await solve(sandbox, login, account.wrong_code())
+        with pytest.raises(DeadIntentError):
+            await solve(sandbox, login, account.current_code())
+
+    simulated(scenario)
+
+
+def test_an_expired_code_is_rejected() -> None:
+    """To the person it is the same as a wrong one."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox)
+        code = account.current_code()
+        account.expire_codes()
+        assert isinstance(await solve(sandbox, login, code), Rejected)
+
+    simulated(scenario)
+
+
+def test_the_fifth_wrong_code_ends_the_flow() -> None:
+    """The provider kills it; the login must start again."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox)
+        after: Context | None = None
+        for _ in range(4):
+            verdict = await solve(sandbox, login, account.wrong_code(), after)
+            assert isinstance(verdict, Rejected)
+            after = verdict.context
+        with pytest.raises(DeadIntentError):
+            await solve(sandbox, login, account.wrong_code(), after)
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "expected"),
+    [
+        ("APP", "chained", Checkpoint(type="OTP", source="EMAIL")),
+        ("EMAIL", "chained", Checkpoint(type="2FA", source="SMS")),
+        ("APP", "jetfuel_chained", Checkpoint(type="OTP", source="EMAIL")),
+        ("EMAIL", "jetfuel_chained", Checkpoint(type="2FA", source="SMS")),
+    ],
+)
+def test_a_chain_of_two_checkpoints_is_walked_to_its_end(
+    source: str, kind: str, expected: Checkpoint
+) -> None:
+    """The second code goes with the second step's context, after a wrong one too."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source=source, kind=kind)
+        step = await solve(sandbox, login, account.current_code())
+        assert isinstance(step, NextCheckpoint)
+        assert step.checkpoint == expected
+        checkpoint = {"type": expected.type, "source": str(expected.source)}
+        refused = await solve(sandbox, login, account.wrong_code(), step.context, checkpoint)
+        assert isinstance(refused, Rejected)
+        code = account.current_code()
+        verdict = await solve(sandbox, login, code, refused.context, checkpoint)
+        assert isinstance(verdict, Cleared)
+        assert len(account.sends) == 3
+
+    simulated(scenario)
+
+
+def test_an_address_clears_a_checkpoint_that_asks_for_one() -> None:
+    """And a code for it is not sent."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, kind="address")
+        assert login.checkpoint == {"type": "OTP", "source": "ADDRESS"}
+        with pytest.raises(InvalidRequestError):
+            await solve(sandbox, login, "123456")
+        assert sandbox.sends == []
+        refused = await solve(sandbox, login, "somebody@else.test")
+        assert isinstance(refused, Rejected)
+        verdict = await solve(sandbox, login, account.username, refused.context)
+        assert isinstance(verdict, Cleared)
+
+    simulated(scenario)
+
+
+def test_a_strangers_account_is_told_by_its_own_id() -> None:
+    """The intent knows who was expected and says 403 ``account_mismatch``."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, kind="stranger")
+        verdict = await solve(sandbox, login, account.current_code())
+        assert isinstance(verdict, Cleared)
+        assert verdict.user_id != login.user_id
+
+    simulated(scenario)
+
+
+def test_an_app_login_ends_with_its_tokens() -> None:
+    """No cookie is set in that flavour."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, kind="mobile")
+        verdict = await solve(sandbox, login, account.current_code())
+        assert isinstance(verdict, Cleared)
+        assert verdict.session["oauth_token_secret"]
+
+    simulated(scenario)
+
+
+KINDS: list[tuple[str, type[ProviderFailure]]] = [
+    ("suspended", AccountRestrictedError),
+    ("locked", AccountRestrictedError),
+    ("throttled", ProviderBrokenError),
+    ("limited", ProviderBrokenError),
+    ("refused", ProviderBrokenError),
+    ("client_refused", ResourceRestrictedError),
+    ("premium", SubscriptionRequiredError),
+    ("flow_dead", DeadIntentError),
+    ("reset", ActionRequiredError),
+    ("csrf", SessionMismatchError),
+    ("guest_expired", DeadIntentError),
+    ("over_capacity", ServiceUnavailableError),
+    ("failing", ProviderBrokenError),
+    ("denied", ActionRequiredError),
+    ("denied_suspended", AccountRestrictedError),
+    ("captcha", ActionRequiredError),
+    ("choose_method", ActionRequiredError),
+    ("password", ActionRequiredError),
+    ("unknown", UnknownContextError),
+    ("then_address", ActionRequiredError),
+    ("blocked", ResourceRestrictedError),
+    ("contradiction", ProviderBrokenError),
+    ("nobody", ProviderBrokenError),
+    ("sessionless", ProviderBrokenError),
+]
+
+
+@pytest.mark.parametrize(("kind", "expected"), KINDS)
+def test_each_kind_of_account_is_told_apart(kind: str, expected: type[ProviderFailure]) -> None:
+    """What the provider may say after the right code, over real HTTP."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source="SMS", kind=kind)
+        code = account.current_code()
+        with pytest.raises(ProviderFailure) as caught:
+            await solve(sandbox, login, code)
+        assert type(caught.value) is expected
+        assert sandbox.count(code) == 1
+
+    simulated(scenario)
+
+
+OLDER_ONLY = {"denied", "denied_suspended", "then_address", "contradiction"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [each for each in KINDS if each[0] not in OLDER_ONLY]
+)
+def test_each_kind_is_told_apart_on_the_newer_screens_too(
+    kind: str, expected: type[ProviderFailure]
+) -> None:
+    """The same table serves both."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source="SMS", kind="jetfuel")
+        sandbox.set_faults(account, kind=kind)
+        code = account.current_code()
+        with pytest.raises(ProviderFailure) as caught:
+            await solve(sandbox, login, code)
+        assert type(caught.value) is expected
+        assert sandbox.count(code) == 1
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"flow_token": "g;1:-2:nobody:1"}, DeadIntentError),
+        ({"guest_token": "1"}, DeadIntentError),
+        ({"subtask_id": "LoginAcid", "hint_text": "Confirmation code"}, MalformedRequestError),
+    ],
+)
+def test_a_context_that_does_not_fit_the_flow_is_noticed(
+    changes: dict[str, object], expected: type[ProviderFailure]
+) -> None:
+    """The simulator is as strict as the notes; the code counts as sent."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source="APP")
+        code = account.current_code()
+        with pytest.raises(expected):
+            await solve(sandbox, login, code, context({**login.context, **changes}))
+        assert sandbox.count(code) == 1
+
+    simulated(scenario)
+
+
+def test_a_hiccup_of_the_provider_after_the_code_is_ridden_out() -> None:
+    """The code is spent by then; the rest may be repeated."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, source="APP")
+        sandbox.set_faults(account, fail_followups=2)
+        assert isinstance(await solve(sandbox, login, account.current_code()), Cleared)
+        assert len(account.sends) == 1
+
+    simulated(scenario)
