@@ -1,0 +1,387 @@
+"""Everything on one machine: Redis, sandbox and worker as children that end with us.
+
+``checkpoint demo`` and ``checkpoint up`` share it. It makes its own secret key, hands settings
+to its children through their environment (an argument list shows in ``ps``), waits for each to
+say that it is ready, and stops them in order. It refuses to be a deployment: everything listens
+on 127.0.0.1, and the data dies with the box.
+
+No child can be left over. Each holds the read end of a pipe from us as its stdin; when this
+process ends, however it ends (kill -9 too), the pipe closes and the child ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Self
+
+import redis
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tasks.keys import Keys
+from tasks.settings import ENV_PREFIX, Settings
+from tasks.vault import make_key
+from worker.embedded import EmbeddedRedis, EmbeddedRedisError
+
+START_TIMEOUT_S: Final = 60.0
+"""A child is ready in two or three seconds; this is for the most loaded machine."""
+LEAVE_S: Final = 5.0
+"""How long a child may take to end once our pipe is closed; then it ends without manners."""
+STOP_TIMEOUT_S: Final = LEAVE_S + 3.0
+PAUSE_S: Final = 0.05
+STDERR: Final = 2
+TAIL_LINES: Final = 12
+ENV_NAME: Final = "env"
+LOCK_NAME: Final = "lock"
+
+
+class OneBoxError(RuntimeError):
+    """The box cannot start or go on; the message says why and what helps."""
+
+
+class _OwnSettings(Settings):
+    """`Settings` from the values given alone: the caller's environment is not asked."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def settings_of(environ: Mapping[str, str]) -> Settings:
+    """Return the settings that a process with exactly these ``CHECKPOINT_*`` would read."""
+    values: dict[str, Any] = {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(ENV_PREFIX)
+    }
+    return _OwnSettings(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process of ours.
+
+    Attributes:
+        name: For people.
+        log_path: What it wrote, mode 0600; ``None`` where that goes to our stderr.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log_path: Path | None
+
+    def obituary(self) -> str:
+        """Say that it ended, with the end of its log."""
+        status = self.process.returncode
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        said = f"the {self.name} ended by itself ({how})"
+        if self.log_path is None:
+            return f"{said}; its log is above"
+        lines = self.log_path.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:]
+        return "\n".join([f"{said}; its log ends:", *(f"  {line}" for line in lines)])
+
+
+class OneBox:
+    """Redis, sandbox and worker on this machine, for as long as the ``with`` block lasts.
+
+    Args:
+        directory: Private directory for logs and the environment file; exists.
+        values: Settings other than the defaults, by field name.
+        sandbox_port: Of the page; the providers follow on the next ones. 0 takes free ones.
+        show_log: Whether the worker's log goes to our stderr instead of a file.
+
+    Attributes:
+        redis: The embedded Redis.
+        addresses: Name to address of the sandbox: ``page`` and the providers.
+        env: The ``CHECKPOINT_*`` variables of the children. Secret.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        values: Mapping[str, object] | None = None,
+        sandbox_port: int = 0,
+        show_log: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.redis = EmbeddedRedis(directory)
+        self.addresses: dict[str, str] = {}
+        self.env = {
+            f"{ENV_PREFIX}SECRET_KEYS": make_key(),
+            f"{ENV_PREFIX}EMBEDDED": "true",
+            **{f"{ENV_PREFIX}{name.upper()}": str(each) for name, each in (values or {}).items()},
+        }
+        self._sandbox_port = sandbox_port
+        self._show_log = show_log
+        self._children: list[Child] = []
+        self._probe: redis.Redis | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the box, as its worker reads them."""
+        return settings_of(self.env)
+
+    def start(self) -> None:
+        """Start everything.
+
+        Raises:
+            OneBoxError: Something is missing or did not become ready.
+        """
+        self.start_redis()
+        self.start_sandbox()
+        self.start_worker()
+
+    def start_redis(self) -> None:
+        """Start the Redis.
+
+        Raises:
+            OneBoxError: There is none to be had here.
+        """
+        try:
+            self.redis.start()
+        except EmbeddedRedisError as error:
+            raise OneBoxError(str(error)) from error
+        self.env[f"{ENV_PREFIX}REDIS_URL"] = self.redis.url
+        self._probe = redis.Redis.from_url(
+            self.redis.url, decode_responses=True, socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
+        )
+        # Elsewhere a door loads what is missing when Redis says so; an error reply of fakeredis
+        # ends the connection instead.
+        for script in resources.files("tasks").joinpath("lua").iterdir():
+            self._probe.script_load(script.read_text())
+
+    def start_sandbox(self) -> None:
+        """Start the simulated providers and learn their addresses.
+
+        Raises:
+            OneBoxError: A package is missing, a port is taken, or it did not become ready.
+        """
+        if importlib.util.find_spec("pyotp") is None:
+            msg = "the sandbox needs a package: pip install 'checkpoint-worker[sandbox]'"
+            raise OneBoxError(msg)
+        port = str(self._sandbox_port)
+        child = self._spawn("sandbox", "--json", "--port", port, reads=True)
+        self.addresses = json.loads(_first_line(child))
+        for name, address in self.addresses.items():
+            if name != "page":
+                self.env[f"{ENV_PREFIX}{name}_URL"] = address
+
+    def start_worker(self) -> None:
+        """Start a worker and wait for its first heartbeat in the ledger.
+
+        Raises:
+            OneBoxError: It ended or did not become ready.
+        """
+        assert self._probe is not None
+        # A lone worker has nobody to mingle with, and would wait a second for an answer.
+        child = self._spawn("worker", "--", "--without-gossip", "--without-mingle")
+        mark, beats = f":{child.process.pid}:", Keys(self.settings.prefix).beats
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while not any(mark in str(name) for name in _members(self._probe, beats)):
+            if child.process.poll() is not None:
+                raise OneBoxError(child.obituary())
+            if time.monotonic() > end_s:
+                raise OneBoxError(_too_slow(child))
+            time.sleep(PAUSE_S)
+
+    def check(self) -> None:
+        """Look whether all are alive.
+
+        Raises:
+            OneBoxError: One is not; the message ends with the end of its log.
+        """
+        for child in self._children:
+            if child.process.poll() is not None:
+                raise OneBoxError(child.obituary())
+        try:
+            if self._probe is not None:
+                self._probe.ping()
+        except redis.RedisError as error:
+            msg = f"the Redis of the box does not answer ({type(error).__name__})"
+            raise OneBoxError(msg) from error
+
+    def stop(self) -> None:
+        """End everything, the youngest first; a second call does nothing."""
+        while self._children:
+            _end(self._children[-1])
+            self._children.pop()
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+        self.redis.stop()
+
+    def _spawn(self, name: str, *options: str, reads: bool = False) -> Child:
+        """Start ``checkpoint NAME`` as a child.
+
+        Args:
+            name: The command; also for people and for the log's name.
+            options: What follows it.
+            reads: Whether its stdout is ours to read.
+        """
+        outer = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+        path = None if self._show_log and name == "worker" else self.directory / f"{name}.log"
+        with contextlib.ExitStack() as stack:
+            log = None if path is None else stack.enter_context(_private_file(path))
+            process = subprocess.Popen(  # noqa: S603  our own program
+                # -P: a folder named `worker` in the current directory is not ours.
+                [sys.executable, "-P", "-m", "worker.cli", name, "--until-stdin-closes", *options],
+                env={**outer, **self.env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if reads else log or STDERR,
+                stderr=log or STDERR,
+                start_new_session=True,  # Ctrl-C is for us; we stop them in order.
+            )
+        child = Child(name=name, process=process, log_path=path)
+        self._children.append(child)
+        return child
+
+    def write_env(self) -> Path:
+        """Write the environment file for other programs of this user; return its path."""
+        path = self.directory / ENV_NAME
+        lines = (f"{name}={shlex.quote(value)}\n" for name, value in sorted(self.env.items()))
+        with _private_file(path) as file:
+            os.write(file, "".join(lines).encode())
+        return path
+
+
+# The parent's side ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _private_file(path: Path) -> Iterator[int]:
+    """Make a file anew for this user alone."""
+    path.unlink(missing_ok=True)  # An old one may have other rights.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _first_line(child: Child) -> bytes:
+    """Return the line by which a child says that it is ready."""
+    assert child.process.stdout is not None
+    readable, _, _ = select.select([child.process.stdout], [], [], START_TIMEOUT_S)
+    if not readable:
+        raise OneBoxError(_too_slow(child))
+    line: bytes = child.process.stdout.readline()
+    if not line:
+        child.process.wait(STOP_TIMEOUT_S)
+        raise OneBoxError(child.obituary())
+    return line
+
+
+def _too_slow(child: Child) -> str:
+    return f"the {child.name} was not ready within {START_TIMEOUT_S:g} s; is the machine busy?"
+
+
+def _members(client: redis.Redis, key: str) -> list[str]:
+    names: Any = client.zrange(key, 0, -1)
+    return list(names)
+
+
+def _end(child: Child) -> None:
+    """Close our end of the pipe and wait; kill what does not go."""
+    process = child.process
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def only_one(directory: Path) -> Iterator[None]:
+    """Make a private runtime directory and hold it alone.
+
+    Raises:
+        OneBoxError: Somebody holds it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(directory / LOCK_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        _lock(file, directory)
+        (directory / ".gitignore").write_text("*\n")  # Wherever it lies, its secrets stay out.
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, directory: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        msg = f"another `checkpoint up` runs in {directory}: stop it, or use another --directory"
+        raise OneBoxError(msg) from None
+
+
+@contextlib.contextmanager
+def ends_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a program as Ctrl-C does, with its clean-up."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As a script's `… &` leaves it.
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in ends]
+    try:
+        yield
+    finally:
+        for number, handler in zip(ends, before, strict=True):
+            signal.signal(number, handler)
+
+
+# The child's side ----------------------------------------------------------------------
+
+
+def end_with_stdin() -> None:
+    """End this process when its stdin closes: whoever started it is done or gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(LEAVE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -1,0 +1,86 @@
+"""``checkpoint up``: Redis, sandbox and worker on this machine until Ctrl-C.
+
+Secrets go into a file that only this user can read; what is printed names the file, so that
+nothing of it ends in a terminal's scrollback or a shell's history.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from worker.console import put, put_json, say
+from worker.onebox import ENV_NAME, OneBox, ends_as_interrupted, only_one
+
+LOOK_S: Final = 0.5
+"""Between two looks at the children."""
+
+
+def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> None:
+    """Run everything until interrupted.
+
+    Args:
+        directory: For logs and the environment file; made if absent.
+        sandbox_port: Of the sandbox's page; the providers follow on the next ones.
+        as_json: Print addresses as one JSON object instead of a text.
+        verbose: The worker's log goes to stderr.
+
+    Raises:
+        OneBoxError: Something is missing, or a child ended by itself.
+    """
+    with ends_as_interrupted(), only_one(directory):
+        box = OneBox(directory, sandbox_port=sandbox_port, show_log=verbose)
+        env_path = directory / ENV_NAME
+        try:
+            with box:
+                say("Starting a Redis, the simulated providers and a worker …")
+                box.start()
+                _announce(box, box.write_env(), as_json=as_json)
+                while True:
+                    time.sleep(LOOK_S)
+                    box.check()
+        except KeyboardInterrupt:
+            say("\nStopped.")
+        finally:
+            env_path.unlink(missing_ok=True)
+
+
+def _announce(box: OneBox, env_path: Path, *, as_json: bool) -> None:
+    addresses = {"redis": f"127.0.0.1:{box.redis.port}", **box.addresses}
+    if as_json:
+        put_json({"env": str(env_path), "logs": str(box.directory), "addresses": addresses})
+    else:
+        put(_text(box, env_path, addresses))
+
+
+def _text(box: OneBox, env_path: Path, addresses: Mapping[str, str]) -> str:
+    program, page = shlex.quote(_program()), box.addresses["page"]
+    env = str(env_path) if "/" in str(env_path) else f"./{env_path}"  # Else `.` asks the PATH.
+    width = max(map(len, addresses))
+    lines = "\n".join(f"  {name:{width}}  {address}" for name, address in addresses.items())
+    title = click.style("Running.", fg="green", bold=True)
+    return f"""\
+{title} Ctrl-C stops all of it; its data goes with it. Logs: {box.directory}/*.log
+
+{lines}
+
+In a second terminal, in this directory:
+
+  set -a; . {shlex.quote(env)}; set +a
+  {program} open --sandbox {page} --provider LINKEDIN --source EMAIL
+  {program} submit acc_linkedin_1 --provider LINKEDIN
+
+The code is on the sandbox's page: {page}
+To see outcomes as they arrive: {program} watch"""
+
+
+def _program() -> str:
+    """Return how to call us again: as we were called, if that was by path."""
+    called = sys.argv[0]
+    return called if "/" in called and called.endswith("checkpoint") else "checkpoint"
