@@ -24,6 +24,10 @@ the code, and only the session that read it can answer. The answer inside is one
     {"verdict": "rejected"}
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
     {"status": 403, "type": "action_required"}        any pair a provider's answer may have
+
+No message has more than `MESSAGE_MAX` characters. Whoever may write to the channels can send
+anything; what is not in these words, or not sealed by the other side, is passed over. An answer
+that is the session's own but cannot be read is ``provider_error``.
 """
 
 from __future__ import annotations
@@ -33,9 +37,11 @@ import base64
 import binascii
 import json
 import secrets
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
@@ -44,7 +50,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from providers import LIVE_SESSION
 from providers.contract import (
@@ -63,6 +69,7 @@ from providers.contract import (
     NoHandlerError,
     ProviderBrokenError,
     ProviderFailure,
+    ProviderTimeoutError,
     Rejected,
     Reply,
     Request,
@@ -72,6 +79,8 @@ from providers.contract import (
 INFO: Final = b"checkpoint live session 1"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+MESSAGE_MAX: Final = 262_144
+"""Characters of one message. A finished login's cookies and tokens are some thousands."""
 CANCEL_S: Final = 0.3
 """How long telling the session that nobody waits any more may take."""
 
@@ -82,10 +91,15 @@ class LiveSessionContext(Context):
     route: Literal["live_session"] = "live_session"
 
 
-class Registration(BaseModel):
-    """What a client session says of itself while it is there."""
+# Messages ------------------------------------------------------------------------------
 
+
+class _Words(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Registration(_Words):
+    """What a client session says of itself while it is there."""
 
     v: Literal[1] = 1
     session_id: str = Field(min_length=1, max_length=128)
@@ -93,15 +107,69 @@ class Registration(BaseModel):
     types: tuple[str, ...] = Field(description="Checkpoint types it handles.")
 
 
-class _Answer(BaseModel):
+class AskMessage(_Words):
+    """A request: the code, sealed for the session. ``deadline_ms`` is Redis time."""
+
+    v: Literal[1] = 1
+    request_id: str = Field(min_length=1, max_length=128)
+    submission_id: str = Field(max_length=128)
+    checkpoint: Mapping[str, str | None]
+    solution: str = Field(repr=False)
+    deadline_ms: int
+    reply_to: str = Field(min_length=1, max_length=512)
+
+
+class CancelMessage(_Words):
+    """Nobody waits for the answer to a request any more."""
+
+    v: Literal[1] = 1
+    request_id: str = Field(min_length=1, max_length=128)
+    cancel: Literal[True] = True
+
+
+class ReplyMessage(_Words):
+    """An answer, sealed for the worker that asked."""
+
+    v: Literal[1] = 1
+    request_id: str = Field(min_length=1, max_length=128)
+    sealed: str = Field(repr=False)
+
+
+class _Cancel(CancelMessage):
+    cancel: Literal[True]  # Absent is not cancelled.
+
+
+_TO_SESSION: Final[TypeAdapter[_Cancel | AskMessage]] = TypeAdapter(_Cancel | AskMessage)
+
+
+def read_message(text: str) -> CancelMessage | AskMessage | None:
+    """Read what was published to a session, ``None`` for anything but our words."""
+    try:
+        return _TO_SESSION.validate_json(text) if len(text) <= MESSAGE_MAX else None
+    except ValidationError:
+        return None
+
+
+def read_reply(text: str) -> ReplyMessage | None:
+    """Read what was published as a reply, ``None`` for anything but our words."""
+    try:
+        return ReplyMessage.model_validate_json(text) if len(text) <= MESSAGE_MAX else None
+    except ValidationError:
+        return None
+
+
+class _Step(_Words):
+    type: str = Field(pattern=r"^[\x20-\x7e]{1,64}$")
+    source: str | None = Field(None, pattern=r"^[\x20-\x7e]{0,64}$")
+
+
+class _Answer(_Words):
     """What a session answers, once opened."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
     verdict: Literal["cleared", "rejected", "next_checkpoint"] | None = None
-    user_id: str | None = None
+    user_id: str | None = Field(None, pattern=r"^[\x21-\x7e]{1,256}$")
     session: Mapping[str, JsonValue] = Field(default_factory=dict, repr=False)
-    checkpoint: Mapping[str, str | None] | None = None
+    checkpoint: _Step | None = None
     status: int | None = None
     type: str | None = None
 
@@ -109,20 +177,33 @@ class _Answer(BaseModel):
 class SessionChannel(Protocol):
     """The way to one account's client session."""
 
+    @property
+    def reply_to(self) -> str:
+        """The name under which replies are heard."""
+        ...
+
     async def registration(self) -> str | None:
         """Return the session's registration, ``None`` where none is running."""
         ...
 
-    def replies(self, request_id: str) -> AbstractAsyncContextManager[Callable[[], Awaitable[str]]]:
-        """Listen for a request's replies; gives a function that awaits the next one."""
-        ...
+    def reply(
+        self, request_id: str, read: Callable[[str], bytes | None]
+    ) -> AbstractAsyncContextManager[Future[bytes]]:
+        """Listen for a request's reply, from before the request is sent.
 
-    def reply_to(self, request_id: str) -> str:
-        """Return the name under which a reply is heard."""
+        Args:
+            request_id: Which request.
+            read: Is given the ``sealed`` of each reply to it; the first answer it returns is
+                the future's result, ``None`` passes a reply over.
+        """
         ...
 
     async def publish(self, text: str) -> int:
-        """Send to the session; return how many heard it."""
+        """Send to the session; return how many heard it.
+
+        Raises:
+            ProviderTimeoutError: Nobody knows whether it was heard.
+        """
         ...
 
 
@@ -167,16 +248,22 @@ class Seal:
             raise ValueError(msg) from None
 
 
-def seal_solution(registration: Registration, request_id: str, code: bytes) -> tuple[str, Seal]:
-    """Return a code sealed for a session, and the keys its answer will come under.
+def agree_with(registration: Registration, request_id: str) -> tuple[bytes, Seal]:
+    """Return a public key made for one request, and the keys shared with its session.
+
+    Everything about the registered key that can be wrong is wrong here, before the claim.
 
     Raises:
         ValueError: The registered key is none.
     """
     own = X25519PrivateKey.generate()
     seal = Seal.agree(own, _from_base64(registration.public_key), request_id)
-    sealed = own.public_key().public_bytes_raw() + seal.close(seal.request_key, code)
-    return base64.b64encode(sealed).decode(), seal
+    return own.public_key().public_bytes_raw(), seal
+
+
+def seal_solution(public: bytes, seal: Seal, code: bytes) -> str:
+    """Return a code sealed for the session that `agree_with` met."""
+    return base64.b64encode(public + seal.close(seal.request_key, code)).decode()
 
 
 def open_solution(own: X25519PrivateKey, request_id: str, solution: str) -> tuple[str, Seal]:
@@ -191,24 +278,30 @@ def open_solution(own: X25519PrivateKey, request_id: str, solution: str) -> tupl
 
 
 def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
-    """Return the reply message that carries a session's answer."""
-    sealed = seal.close(seal.reply_key, json.dumps(answer).encode())
+    """Return the reply message that carries a session's answer.
+
+    Raises:
+        TypeError: The answer has what JSON cannot carry.
+        ValueError: The same, or the message would be longer than `MESSAGE_MAX`.
+    """
+    sealed = seal.close(seal.reply_key, json.dumps(answer, allow_nan=False).encode())
     text = base64.b64encode(sealed).decode()
-    return json.dumps({"v": 1, "request_id": seal.request_id, "sealed": text})
+    message = ReplyMessage(request_id=seal.request_id, sealed=text).model_dump_json()
+    if len(message) > MESSAGE_MAX:
+        msg = "the answer is too large"
+        raise ValueError(msg)
+    return message
 
 
-def open_reply(seal: Seal, reply: str) -> bytes | None:
+def open_answer(seal: Seal, sealed: str) -> bytes | None:
     """Return the answer in a reply, ``None`` for one that is not the session's own.
 
     Anybody who may publish can write to the channel; only the session that holds the key can
     answer, so everything else is passed over.
     """
     try:
-        message = json.loads(reply)
-        if message["request_id"] != seal.request_id:
-            return None
-        return seal.open(seal.reply_key, _from_base64(message["sealed"]))
-    except (KeyError, TypeError, ValueError):
+        return seal.open(seal.reply_key, _from_base64(sealed))
+    except ValueError:
         return None
 
 
@@ -258,57 +351,67 @@ class LiveExchange:
             NoClientSessionError: None is registered.
             NoHandlerError: It does not handle this type of checkpoint.
             NoChannelError: Nobody heard the request; the code was not sent.
+            ProviderTimeoutError: Nobody knows whether the request was heard.
             ExchangeRefusedError: The claim was refused, or its time had run out.
         """
-        registration = await self._registered(request.headers["type"])
         request_id = secrets.token_hex(16)
-        async with self._channel.replies(request_id) as next_reply:
+        public, seal = await self._meet(request.headers["type"], request_id)
+        async with self._channel.reply(request_id, partial(open_answer, seal)) as answer:
             ticket = await self._claim()
-            solution, seal = seal_solution(registration, request_id, request.body(ticket.code))
-            message = {
-                "v": 1,
-                "request_id": request_id,
-                "submission_id": self._submission_id,
-                "checkpoint": dict(request.headers),
-                "solution": solution,
-                "deadline_ms": self._deadline_ms,
-                "reply_to": self._channel.reply_to(request_id),
-            }
-            if self._clock() > ticket.send_before:
-                raise ExchangeRefusedError
-            self._code_sent = True
-            if await self._channel.publish(json.dumps(message)) == 0:
-                self._code_sent = False
-                raise NoChannelError
+            ask = AskMessage(
+                request_id=request_id,
+                submission_id=self._submission_id,
+                checkpoint={name: word or None for name, word in request.headers.items()},
+                solution=seal_solution(public, seal, request.body(ticket.code)),
+                deadline_ms=self._deadline_ms,
+                reply_to=self._channel.reply_to,
+            )
             try:
-                while (answer := open_reply(seal, await next_reply())) is None:
-                    pass
-            except asyncio.CancelledError:
+                await self._ask(ask.model_dump_json(), ticket.send_before)
+                return Reply(status=200, headers={}, body=await answer)
+            except (asyncio.CancelledError, ProviderTimeoutError):
                 await self._cancel(request_id)
                 raise
-        return Reply(status=200, headers={}, body=answer)
 
     async def fetch(self, request: Request) -> Reply:
         """Not on this route: the session does everything itself."""
         raise NotImplementedError(request.method)
 
-    async def _registered(self, checkpoint_type: str) -> Registration:
+    async def _meet(self, checkpoint_type: str, request_id: str) -> tuple[bytes, Seal]:
+        """Look up the session and agree on keys with it: all that can fail before the claim."""
         text = await self._channel.registration()
         if text is None:
             raise NoClientSessionError
         try:
+            if len(text) > MESSAGE_MAX:
+                raise ValueError  # noqa: TRY301  the same answer as for every other nonsense
             registration = Registration.model_validate_json(text)
-            X25519PublicKey.from_public_bytes(_from_base64(registration.public_key))
+            met = agree_with(registration, request_id)
         except ValueError:  # pydantic's among them
             msg = "The client session's registration cannot be read; the code was not sent."
             raise NoHandlerError(msg) from None
         if checkpoint_type not in registration.types:
             raise NoHandlerError
-        return registration
+        return met
+
+    async def _ask(self, text: str, send_before: float) -> None:
+        """Publish the request; what has not left by ``send_before`` never leaves."""
+        left_s = send_before - self._clock()
+        if left_s <= 0:
+            raise ExchangeRefusedError
+        self._code_sent = True
+        try:
+            async with asyncio.timeout(left_s):
+                heard = await self._channel.publish(text)
+        except TimeoutError:
+            raise ProviderTimeoutError from None
+        if heard == 0:
+            self._code_sent = False
+            raise NoChannelError
 
     async def _cancel(self, request_id: str) -> None:
         """Tell the session that nobody waits any more; it costs at most `CANCEL_S`."""
-        text = json.dumps({"v": 1, "request_id": request_id, "cancel": True})
+        text = CancelMessage(request_id=request_id).model_dump_json()
         try:
             async with asyncio.timeout(CANCEL_S):
                 await self._channel.publish(text)
@@ -319,7 +422,11 @@ class LiveExchange:
 # The adapter ---------------------------------------------------------------------------
 
 
-def _failure(status: int | None, type_: str | None) -> ProviderFailure | None:
+REJECTED: Final = (401, "invalid_checkpoint_solution")
+"""The one pair of the catalogue that is a verdict."""
+
+
+def _failure(status: int | None, type_: str) -> ProviderFailure | None:
     """Return the failure with this wire pair, if a provider's answer may have it."""
     for kind in ProviderFailure.__subclasses__():
         if (kind.status, kind.type) == (status, type_):
@@ -356,20 +463,26 @@ class LiveSession:
 
 
 def _verdict(answer: _Answer, context: Context) -> Verdict:
-    match answer.verdict:
-        case "cleared" if answer.user_id:
-            return Cleared(user_id=answer.user_id, session=dict(answer.session))
-        case "rejected":
+    if answer.verdict is None:
+        return _pair(answer.status, (answer.type or "").removeprefix("errors/"))
+    match answer:
+        case _Answer(status=int()):
+            raise _unreadable()  # It says two things.
+        case _Answer(verdict="cleared", user_id=str() as user_id):
+            return Cleared(user_id=user_id, session=dict(answer.session))
+        case _Answer(verdict="rejected"):
             return Rejected()
-        case "next_checkpoint" if answer.checkpoint and answer.checkpoint.get("type"):
-            type_, source = answer.checkpoint["type"], answer.checkpoint.get("source")
-            return NextCheckpoint(
-                checkpoint=Checkpoint(type=str(type_), source=source), context=context
-            )
-        case None:
-            raise _failure(answer.status, answer.type) or _unreadable()
+        case _Answer(verdict="next_checkpoint", checkpoint=_Step(type=type_, source=source)):
+            step = Checkpoint(type=type_, source=source or None)
+            return NextCheckpoint(checkpoint=step, context=context)
         case _:
             raise _unreadable()
+
+
+def _pair(status: int | None, type_: str) -> Verdict:
+    if (status, type_) == REJECTED:
+        return Rejected()
+    raise _failure(status, type_) or _unreadable()
 
 
 def _unreadable() -> ProviderBrokenError:

@@ -57,7 +57,7 @@ from tasks.events import (
 )
 from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
-from tasks.live_channel import RedisSessionChannel
+from tasks.live_channel import LiveReplies, RedisSessionChannel
 from tasks.model import Generation, Submission
 from tasks.records import Outcome
 from tasks.rules import next_due_ms
@@ -118,6 +118,7 @@ class Attempts:
         make_exchange: The transport.
         ready: Set by the first acknowledged heartbeat; nothing begins before it.
         running: Attempts by submission id.
+        live_replies: What client sessions answer to this process.
     """
 
     settings: Settings
@@ -129,6 +130,11 @@ class Attempts:
     make_exchange: MakeExchange
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     running: dict[str, Attempt] = field(default_factory=dict)
+    live_replies: LiveReplies = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = self.store.keys.live_replies(self.worker)
+        self.live_replies = LiveReplies(self.door.client, name)
 
     async def run(self, submission_id: str, account_id: str, provider: str) -> Outcome | None:
         """Run one submission's attempt to its end; return its record as it is then.
@@ -344,10 +350,16 @@ class Attempt:
     def _live_exchange(
         self, claim: Callable[[], Awaitable[ClaimTicket]], deadline_ms: int
     ) -> Exchange:
-        client, keys = self.home.door.client, self.home.store.keys
+        channel = RedisSessionChannel(
+            self.home.door.client,
+            self.home.store.keys,
+            self.provider,
+            self.account_id,
+            self.home.live_replies,
+        )
         return LiveExchange(
             claim=claim,
-            channel=RedisSessionChannel(client, keys, self.provider, self.account_id),
+            channel=channel,
             submission_id=self.submission_id,
             deadline_ms=deadline_ms,
             clock=time.monotonic,
@@ -488,8 +500,10 @@ class Attempt:
         # While the answer is awaited the exchange must not be cut off: it may be granted.
         self._limit.reschedule(loop.time() + self.home.settings.deadline_s)
         asked_s, asked_loop_s = time.monotonic(), loop.time()
+        # What was seen before an own begin shows a free wire, as if it had been taken away.
+        start = None if self._begun else seen
         result = await self._transact(
-            store.transact(self.provider, self.account_id, claim, also=(context_key,), start=seen)
+            store.transact(self.provider, self.account_id, claim, also=(context_key,), start=start)
         )
         granted = result is not None and result.decision.reply is Reply.DONE
         if result is None or not granted:

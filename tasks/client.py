@@ -66,6 +66,8 @@ OVERDUE_MS: Final = 1_000
 """A non-final record this long after its deadline is settled by its reader."""
 WAITS_MAX: Final = 1_000
 """Threads of one blocking client that may wait at once; each has a connection of its own."""
+LISTEN_S: Final = 1.0
+"""How long an ear listens at a time."""
 REHEAR_S: Final = 0.5
 """Before a lost subscription is made anew."""
 ABANDONED_MS: Final = 60_000
@@ -534,9 +536,10 @@ class _Ears:
         await channel.aclose()
 
     async def _listen(self, channel: redis.asyncio.client.PubSub) -> None:
-        while True:
+        # By name too: the library may swallow a cancellation while it connects anew.
+        while self._listening is asyncio.current_task():
             try:
-                message = await channel.get_message(timeout=POLL_S)
+                message = await channel.get_message(timeout=LISTEN_S)
             except (RedisError, OSError):
                 await asyncio.sleep(REHEAR_S)
                 continue

@@ -8,7 +8,7 @@
 | (the prefix itself) | list | - | Celery: the queue of wakes |
 | ``session:{provider}:{account_id}`` | string | 10 s, renewed | attempt: a live session |
 | ``session:{provider}:{account_id}:requests`` | channel | - | the live session |
-| ``session:{provider}:{account_id}:replies:{request_id}`` | channel | - | attempt |
+| ``session:replies:{worker}`` | channel | - | attempts of one worker |
 | ``intent:{provider}:{account_id}`` | string | ``expires_at + deadline_s + result_ttl_s`` | store |
 | ``sealed:context:{provider}:{account_id}`` | string | as the intent | attempt |
 | ``sealed:solution:{submission_id}`` | string | until claimed or final | attempt |
@@ -89,8 +89,16 @@ class Keys:
         return f"{self.prefix}:sealed:session:{provider}:{account_id}"
 
     def live_session(self, provider: str, account_id: str) -> str:
-        """A client session's registration; ``:requests`` and ``:replies:{id}`` go with it."""
+        """A client session's registration."""
         return f"{self.prefix}:session:{provider}:{account_id}"
+
+    def live_requests(self, provider: str, account_id: str) -> str:
+        """Channel on which a client session is asked."""
+        return f"{self.live_session(provider, account_id)}:requests"
+
+    def live_replies(self, worker: str) -> str:
+        """Channel on which client sessions answer a worker; each request names it."""
+        return f"{self.prefix}:session:replies:{worker}"
 
     def taken(self, provider: str, account_id: str) -> str:
         """Who took the session."""

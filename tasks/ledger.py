@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -114,6 +114,7 @@ class SyncDoor:
     def __init__(self, client: redis.Redis) -> None:
         """Take a client made by `connect`."""
         self.client = client
+        self._known: set[str] = set()
 
     def run(self, steps: Steps[T]) -> T:
         """Run steps to their end.
@@ -140,10 +141,14 @@ class SyncDoor:
 
     def _eval(self, call: Call) -> list[Any]:
         code, size = script(call.script), len(call.keys)
-        try:
-            reply: Any = self.client.evalsha(code.sha, size, *call.keys, *call.args)
-        except NoScriptError:
-            reply = self.client.eval(code.text, size, *call.keys, *call.args)
+        reply: Any
+        if code.sha in self._known:
+            with suppress(NoScriptError):  # It was restarted, or is another one now.
+                reply = self.client.evalsha(code.sha, size, *call.keys, *call.args)
+                return reply  # type: ignore[no-any-return]
+        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        reply = self.client.eval(code.text, size, *call.keys, *call.args)
+        self._known.add(code.sha)
         return reply  # type: ignore[no-any-return]
 
 
@@ -153,6 +158,7 @@ class AsyncDoor:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         """Take a client made by `connect_async`."""
         self.client = client
+        self._known: set[str] = set()
 
     async def run(self, steps: Steps[T]) -> T:
         """Run steps to their end.
@@ -179,10 +185,14 @@ class AsyncDoor:
 
     async def _eval(self, call: Call) -> list[Any]:
         code, size = script(call.script), len(call.keys)
-        try:
-            reply: Any = await self.client.evalsha(code.sha, size, *call.keys, *call.args)
-        except NoScriptError:
-            reply = await self.client.eval(code.text, size, *call.keys, *call.args)
+        reply: Any
+        if code.sha in self._known:
+            with suppress(NoScriptError):  # It was restarted, or is another one now.
+                reply = await self.client.evalsha(code.sha, size, *call.keys, *call.args)
+                return reply  # type: ignore[no-any-return]
+        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        reply = await self.client.eval(code.text, size, *call.keys, *call.args)
+        self._known.add(code.sha)
         return reply  # type: ignore[no-any-return]
 
 

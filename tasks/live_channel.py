@@ -1,80 +1,222 @@
 """The live session route over Redis: both ends of the channel of CONTRACT §4b.
 
-`RedisSessionChannel` is the worker's end. `SessionHost` is the other one: what a program that
-holds a login (a browser it drives, a native client) runs beside it to be asked for codes. Its
-handler gets a `Question` and returns what `providers.live_session` calls an answer.
+`RedisSessionChannel` is the worker's end; the replies of all its questions come over one
+subscription, `LiveReplies`. `SessionHost` is the other end: what a program that holds a login
+(a browser it drives, a native client) runs beside it to be asked for codes. Its handler gets a
+`Question` and returns what `providers.live_session` calls an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
 import secrets
+from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from redis.exceptions import RedisError
 
 from providers.contract import ProviderTimeoutError, ServiceUnavailableError
-from providers.live_session import Registration, open_solution, seal_answer
+from providers.live_session import (
+    AskMessage,
+    CancelMessage,
+    Registration,
+    Seal,
+    open_solution,
+    read_message,
+    read_reply,
+    seal_answer,
+)
 from tasks.keys import Keys
+from tasks.ledger import AsyncDoor, Call, LedgerError, Steps
 
-REGISTRATION_TTL_S: Final = 10
+REGISTRATION_TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
-QUIET_S: Final = 1.0
-"""Longest silence before a listening end looks around again."""
+QUIET_S: Final = 3.0
+"""A subscription that brought nothing for this long is asked whether it still lives; one that
+brings no answer for as long again is given up."""
+RECONNECT_S: Final = 0.1
+"""Before the first try to connect again; each further one waits twice as long,"""
+RECONNECT_MAX_S: Final = 3.0
+"""up to this: a session must be back soon after its Redis is."""
 QUESTIONS_MAX: Final = 16
-"""Questions one session answers at once; more wait their turn, which their deadline ends."""
+"""Questions one session answers at once. An account has one at a time; beyond this many the
+answer is 503 ``service_unavailable``."""
+KNOWN_MAX: Final = 4_096
+"""Request ids a session remembers, so that a copy of a request sends its code no second time."""
+LATE_S: Final = 10.0
+"""A handler may run on for this long after the deadline, should the worker's cancel be lost."""
+REPLY_PAUSES_S: Final = (0.1, 0.5, 1.0)
+"""Between the tries to be heard with a reply; a worker takes the first it gets."""
+LEAVE_S: Final = 1.0
+"""How long taking back the registration may take."""
 
 log = logging.getLogger("checkpoint.session")
+
+
+class _Subscription:
+    """One channel over one connection, which notices when that is dead."""
+
+    def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float) -> None:
+        self._channel = client.pubsub()
+        self._name, self._quiet_s = name, quiet_s
+        self._clock = asyncio.get_running_loop().time
+        self._heard_s = self._pinged_s = self._clock()
+
+    async def __aenter__(self) -> Self:
+        """Subscribe, and wait until Redis has said so: only then one is heard of."""
+        try:
+            async with asyncio.timeout(self._quiet_s):
+                await self._channel.subscribe(self._name)
+                while (message := await self._channel.get_message(timeout=self._quiet_s)) is None:
+                    pass
+        except BaseException:
+            await self._channel.aclose()
+            raise
+        assert message["type"] == "subscribe"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.aclose()
+
+    async def next(self, timeout_s: float) -> str | None:
+        """Return the next message, ``None`` if there is none in this time.
+
+        Raises:
+            OSError: The connection is dead.
+            RedisError: The same.
+        """
+        message: dict[str, Any] | None
+        try:
+            message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
+        except UnicodeDecodeError:  # Somebody published what is no text.
+            message = {"type": "foreign"}
+        now_s = self._clock()
+        if message is not None:
+            self._heard_s = now_s
+            return str(message["data"]) if message["type"] == "message" else None
+        if now_s - self._heard_s >= 2 * self._quiet_s:
+            raise TimeoutError
+        if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
+            self._pinged_s = now_s
+            await self._channel.ping()
+        return None
+
+
+# The worker's end ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    read: Callable[[str], bytes | None]
+    answer: Future[bytes]
+
+
+class LiveReplies:
+    """The replies to one worker's questions, however many, over one subscription.
+
+    It listens while anybody waits. Replies that come while the connection is away are lost; who
+    waits for them waits to the end of its time.
+
+    Args:
+        client: Of the worker.
+        name: The channel, which no other worker has.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float = QUIET_S) -> None:
+        self.name = name
+        self._client, self._quiet_s = client, quiet_s
+        self._waiting: dict[str, _Waiting] = {}
+        self._subscribed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def to(
+        self, request_id: str, read: Callable[[str], bytes | None]
+    ) -> AsyncIterator[Future[bytes]]:
+        """Listen for the reply to one request; entered once it would be heard."""
+        answer: Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = _Waiting(read, answer)
+        if self._listening is None or self._listening.done():
+            self._subscribed.clear()
+            self._listening = asyncio.create_task(self._listen(), name="live-replies")
+        try:
+            await self._subscribed.wait()
+            yield answer
+        finally:
+            answer.cancel()
+            del self._waiting[request_id]
+            if not self._waiting and self._listening is not None:
+                self._listening.cancel()
+                self._listening = None
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with _Subscription(self._client, self.name, self._quiet_s) as channel:
+                    self._subscribed.set()
+                    while True:
+                        if (text := await channel.next(self._quiet_s)) is not None:
+                            self._hear(text)
+            except (RedisError, OSError) as error:
+                log.warning("replies.disconnected error=%s", type(error).__name__)
+            self._subscribed.clear()
+            await asyncio.sleep(RECONNECT_S)
+
+    def _hear(self, text: str) -> None:
+        reply = read_reply(text)
+        waiting = self._waiting.get(reply.request_id) if reply is not None else None
+        if reply is None or waiting is None or waiting.answer.done():
+            return
+        if (answer := waiting.read(reply.sealed)) is not None:
+            waiting.answer.set_result(answer)
 
 
 class RedisSessionChannel:
     """The worker's end. See `providers.live_session.SessionChannel`."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, provider: str, account_id: str
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        provider: str,
+        account_id: str,
+        replies: LiveReplies,
     ) -> None:
-        self._client = client
+        self._client, self._replies = client, replies
         self._key = keys.live_session(provider, account_id)
+        self._requests = keys.live_requests(provider, account_id)
+
+    @property
+    def reply_to(self) -> str:
+        """The channel of this worker's replies."""
+        return self._replies.name
 
     async def registration(self) -> str | None:
-        """Return the session's registration.
+        """Return the session's registration; what is no text is an empty one.
 
         Raises:
             ServiceUnavailableError: Redis did not answer.
         """
         try:
             text = await self._client.get(self._key)
+        except UnicodeDecodeError:
+            return ""
         except (RedisError, OSError):
             raise ServiceUnavailableError from None
         return None if text is None else str(text)
 
-    def reply_to(self, request_id: str) -> str:
-        """Return the channel of a request's replies."""
-        return f"{self._key}:replies:{request_id}"
-
-    @asynccontextmanager
-    async def replies(self, request_id: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-        """Listen for replies, from before the request is sent."""
-        async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
-            await channel.subscribe(self.reply_to(request_id))
-            # The confirmation must be there before anyone can answer.
-            await channel.get_message(ignore_subscribe_messages=False, timeout=QUIET_S)
-
-            async def next_reply() -> str:
-                while True:
-                    message = await channel.get_message(timeout=QUIET_S)
-                    if message is not None and message["type"] == "message":
-                        return str(message["data"])
-
-            yield next_reply
+    def reply(
+        self, request_id: str, read: Callable[[str], bytes | None]
+    ) -> AbstractAsyncContextManager[Future[bytes]]:
+        """Listen for a request's reply, from before the request is sent."""
+        return self._replies.to(request_id, read)
 
     async def publish(self, text: str) -> int:
         """Send to the session; return how many heard it.
@@ -83,7 +225,7 @@ class RedisSessionChannel:
             ProviderTimeoutError: Redis did not answer; the session may have heard it.
         """
         try:
-            heard: int = await self._client.publish(f"{self._key}:requests", text)
+            heard: int = await self._client.publish(self._requests, text)
         except (RedisError, OSError):
             raise ProviderTimeoutError from None
         return heard
@@ -92,12 +234,20 @@ class RedisSessionChannel:
 # The session's end ---------------------------------------------------------------------
 
 
+class SessionReplacedError(Exception):
+    """A later session of the same account has registered; this one is not asked any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a session is asked: clear this checkpoint with this code, by then."""
+    """What a session is asked: clear this checkpoint with this code, by then.
+
+    ``deadline_ms`` is Redis time, milliseconds since the epoch. A handler need not look at it:
+    it is cancelled in time.
+    """
 
     submission_id: str
-    checkpoint: Mapping[str, str]
+    checkpoint: Mapping[str, str | None]
     deadline_ms: int
     code: str = field(repr=False)
 
@@ -106,17 +256,32 @@ Handler = Callable[[Question], Awaitable[Mapping[str, object]]]
 """Answers a question; it is cancelled when nobody waits for the answer any more."""
 
 
-@dataclass(slots=True)
+def _hold(
+    name: str, registration: str, life_ms: int, how: Literal["take", "keep", "leave"]
+) -> Steps[tuple[bool, int]]:
+    """Take, keep or let go a registration: whether that holds, and Redis' time in ms."""
+    held, now_ms = yield Call("hold", (name,), (registration, life_ms, how))
+    return bool(held), int(now_ms)
+
+
+@dataclass(slots=True, kw_only=True)
 class SessionHost:
     """Registers a client session and answers what it is asked, until cancelled.
 
+    Of two sessions of one account the later one is asked. A Redis that goes away is waited for.
+
     Args:
-        client: To the Redis of the deployment.
+        client: To the Redis of the deployment, made by `tasks.ledger.connect_async`.
         keys: Its names.
         provider: Whose login it holds.
         account_id: The same.
         types: Checkpoint types it handles.
         handle: Answers. What it raises is answered 500 ``provider_error``.
+        ttl_s: Life of the registration.
+        renew_s: Between its renewals.
+
+    Attributes:
+        listening: Set while it is registered and heard.
     """
 
     client: redis.asyncio.Redis
@@ -126,72 +291,158 @@ class SessionHost:
     types: tuple[str, ...]
     handle: Handler
     session_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    ttl_s: float = REGISTRATION_TTL_S
+    renew_s: float = RENEW_S
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _own: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
-    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict, repr=False)
+    _known: dict[str, None] = field(default_factory=dict, repr=False)
+    _taken: bool = False
+    _replaced: bool = False
+    _ahead_ms: float = 0.0
+    _pause_s: float = RECONNECT_S
 
     async def run(self) -> None:
-        """Listen, then register: who is registered can be heard."""
-        name = self.keys.live_session(self.provider, self.account_id)
-        renewing: asyncio.Task[None] | None = None
-        try:
-            async with self.client.pubsub(ignore_subscribe_messages=True) as channel:
-                await channel.subscribe(f"{name}:requests")
-                await channel.get_message(ignore_subscribe_messages=False, timeout=QUIET_S)
-                renewing = asyncio.create_task(self._renew(name))
-                while not renewing.done():
-                    message = await channel.get_message(timeout=QUIET_S)
-                    if message is not None and message["type"] == "message":
-                        self._hear(message["data"])
-        finally:
-            for task in [*self._running.values(), *([] if renewing is None else [renewing])]:
-                task.cancel()
-            with suppress(RedisError, OSError):
-                await self.client.delete(name)
+        """Listen, register, answer.
 
-    async def _renew(self, name: str) -> None:
-        registration = Registration(
+        Raises:
+            SessionReplacedError: A later session has registered, and what was asked before is
+                answered.
+        """
+        try:
+            while not self._is_over():
+                try:
+                    await self._serve()
+                except (RedisError, OSError, LedgerError) as error:
+                    self.listening.clear()
+                    log.warning("session.disconnected error=%s", type(error).__name__)
+                    await asyncio.sleep(self._pause_s)
+                    self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
+            raise SessionReplacedError
+        finally:
+            await self._leave()
+
+    def _is_over(self) -> bool:
+        return self._replaced and not self._running
+
+    async def _serve(self) -> None:
+        """Serve over one connection: who is registered is heard, so it listens first."""
+        clock = asyncio.get_running_loop().time
+        name = self.keys.live_requests(self.provider, self.account_id)
+        async with _Subscription(self.client, name, min(QUIET_S, self.renew_s)) as channel:
+            renew_at_s = clock()
+            while not self._is_over():
+                if clock() >= renew_at_s:
+                    await self._register()
+                    renew_at_s = clock() + self.renew_s
+                text = await channel.next(max(0.0, renew_at_s - clock()))
+                if text is not None:
+                    await self._hear(text)
+
+    # Registering
+
+    @property
+    def _registration(self) -> str:
+        return Registration(
             session_id=self.session_id,
             public_key=base64.b64encode(self._own.public_key().public_bytes_raw()).decode(),
             types=self.types,
         ).model_dump_json()
-        while True:
-            await self.client.set(name, registration, ex=REGISTRATION_TTL_S)
+
+    async def _register(self) -> None:
+        if self._replaced:
+            return
+        held, now_ms = await self._hold("keep" if self._taken else "take")
+        self._ahead_ms = now_ms - asyncio.get_running_loop().time() * 1000
+        self._taken, self._pause_s = True, RECONNECT_S
+        if held:
             self.listening.set()
-            await asyncio.sleep(RENEW_S)
+        else:
+            log.warning("session.replaced")
+            self._replaced = True
+            self.listening.clear()
 
-    def _hear(self, text: str) -> None:
-        try:
-            message: dict[str, Any] = json.loads(text)
-            request_id = str(message["request_id"])
-        except (KeyError, TypeError, ValueError):
-            log.warning("session.foreign_message")
-            return
-        if message.get("cancel"):
-            if (running := self._running.get(request_id)) is not None:
-                running.cancel()
-        elif request_id not in self._running and len(self._running) < QUESTIONS_MAX:
-            task = asyncio.create_task(self._answer(request_id, message))
-            self._running[request_id] = task
-            task.add_done_callback(lambda _: self._running.pop(request_id, None))
+    async def _hold(self, how: Literal["take", "keep", "leave"]) -> tuple[bool, int]:
+        name = self.keys.live_session(self.provider, self.account_id)
+        life_ms = round(self.ttl_s * 1000)
+        return await AsyncDoor(self.client).run(_hold(name, self._registration, life_ms, how))
 
-    async def _answer(self, request_id: str, message: Mapping[str, Any]) -> None:
+    async def _leave(self) -> None:
+        self.listening.clear()
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        with suppress(LedgerError, TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._hold("leave")
+
+    # Answering
+
+    async def _hear(self, text: str) -> None:
+        match read_message(text):
+            case None:
+                log.warning("session.foreign_message")
+            case CancelMessage(request_id=request_id):
+                self._remember(request_id)  # It may have overtaken its request.
+                if (running := self._running.get(request_id)) is not None:
+                    running.cancel()
+            case AskMessage() as ask if ask.request_id not in self._known:
+                await self._take(ask)
+
+    def _remember(self, request_id: str) -> None:
+        self._known[request_id] = None
+        if len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+
+    async def _take(self, ask: AskMessage) -> None:
+        """Start to answer a request that is for this session, not too late and no copy."""
         try:
-            code, seal = open_solution(self._own, request_id, str(message["solution"]))
-            question = Question(
-                submission_id=str(message["submission_id"]),
-                checkpoint=dict(message["checkpoint"]),
-                deadline_ms=int(message["deadline_ms"]),
-                code=code,
-            )
-            reply_to = str(message["reply_to"])
-        except (KeyError, TypeError, ValueError):
-            log.warning("session.unreadable_request")  # Not for this session, or not for us.
+            code, seal = open_solution(self._own, ask.request_id, ask.solution)
+        except ValueError:
+            log.warning("session.unreadable_request")  # Sealed for another session, or nobody.
             return
+        self._remember(ask.request_id)
+        left_s = (ask.deadline_ms - self._ahead_ms) / 1000 - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            log.warning("session.late_request submission_id=%s", ask.submission_id)
+            return
+        if len(self._running) >= QUESTIONS_MAX:
+            log.warning("session.busy submission_id=%s", ask.submission_id)
+            busy = seal_answer(seal, {"status": 503, "type": "service_unavailable"})
+            with suppress(RedisError, OSError):
+                await self.client.publish(ask.reply_to, busy)
+            return
+        question = Question(
+            submission_id=ask.submission_id,
+            checkpoint=ask.checkpoint,
+            deadline_ms=ask.deadline_ms,
+            code=code,
+        )
+        task = asyncio.create_task(self._answer(question, seal, ask.reply_to, left_s))
+        self._running[ask.request_id] = task
+        task.add_done_callback(lambda _: self._running.pop(ask.request_id, None))
+
+    async def _answer(self, question: Question, seal: Seal, reply_to: str, left_s: float) -> None:
+        limit = asyncio.timeout(left_s + LATE_S)
         try:
-            answer = await self.handle(question)
+            async with limit:
+                reply = seal_answer(seal, await self.handle(question))
         except Exception as error:  # noqa: BLE001  a handler's bug must not end the session
+            if limit.expired():
+                log.warning("session.late_answer submission_id=%s", question.submission_id)
+                return
+            # Only the kind: the text may quote the code.
             log.error("session.handler_failed error=%s", type(error).__name__)  # noqa: TRY400
-            answer = {"status": 500, "type": "provider_error"}
-        with suppress(RedisError, OSError):
-            await self.client.publish(reply_to, seal_answer(seal, answer))
+            reply = seal_answer(seal, {"status": 500, "type": "provider_error"})
+        await self._reply(reply_to, reply)
+
+    async def _reply(self, reply_to: str, reply: str) -> None:
+        """Be heard with a reply: nobody hears a worker's channel while it connects again."""
+        for pause_s in (*REPLY_PAUSES_S, None):
+            with suppress(RedisError, OSError):
+                if await self.client.publish(reply_to, reply):
+                    return
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+        log.warning("session.reply_unheard")

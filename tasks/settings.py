@@ -11,7 +11,15 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.events import Limits
@@ -100,6 +108,8 @@ class Settings(BaseSettings):
         "auto", pattern="^(auto|json|console)$", description="auto: console on a terminal."
     )
 
+    _plug_in_urls: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @field_validator("secret_keys", "providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -138,8 +148,22 @@ class Settings(BaseSettings):
 
     def provider_url(self, provider: str) -> str | None:
         """Return the deployment's address for a provider, ``None`` for its own."""
-        url: str | None = getattr(self, f"{provider.lower()}_url", None)
+        if provider in PROVIDERS:
+            url: str | None = getattr(self, f"{provider.lower()}_url")
+        else:
+            url = self._plug_in_urls.get(provider)
         return url.rstrip("/") if url else None
+
+    def model_post_init(self, _context: object) -> None:
+        """Read ``CHECKPOINT_<PROVIDER>_URL`` of the plug-ins in service, once like all others."""
+        for name in self.providers:
+            # A plug-in called REDIS must not be handed the ledger's address.
+            if f"{name.lower()}_url" not in type(self).model_fields:
+                self._plug_in_urls[name] = os.environ.get(_url_variable(name), "")
+
+
+def _url_variable(provider: str) -> str:
+    return f"{ENV_PREFIX}{provider.upper()}_URL"
 
 
 def _ms(seconds: float) -> int:
@@ -151,15 +175,16 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ..
 
     A misspelt name would otherwise leave its default in force without a word.
     """
+    environ = os.environ if environ is None else environ
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
-    unknown = (
-        name
-        for name in (os.environ if environ is None else environ)
-        if name.startswith(ENV_PREFIX) and name not in known
-    )
+    listed = environ.get(f"{ENV_PREFIX}PROVIDERS", "").split(",")
+    known += [_url_variable(name.strip()) for name in listed if name.strip()]
+    unknown = (name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
     return tuple(_did_you_mean(name, known) for name in sorted(unknown))
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+    # Without the prefix, which would make every two names alike.
+    words = [other.removeprefix(ENV_PREFIX) for other in known]
+    near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), words, n=1)
+    return f"{name} is not a setting" + (f"; did you mean {ENV_PREFIX}{near[0]}?" if near else "")

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from typing import Any
 
 from providers import adapter_for
 from providers.contract import (
+    TRY_ANOTHER_WAY,
     Adapter,
     Challenge,
     Checkpoint,
@@ -31,11 +32,13 @@ from providers.contract import (
     NextCheckpoint,
     ProviderFailure,
     Rejected,
+    SolutionKind,
+    Verdict,
 )
 from providers.transport import HttpExchange
 from tasks.keys import Keys
 from tasks.ledger import connect_async
-from tasks.live_channel import Question, SessionHost
+from tasks.live_channel import Question, SessionHost, SessionReplacedError
 from tasks.settings import Settings
 
 TYPES = ("OTP", "2FA")
@@ -52,25 +55,31 @@ class Held:
 
     async def answer(self, question: Question) -> Mapping[str, object]:
         """Clear the checkpoint, or say what stands against it. Never raises a failure."""
+        another_way = question.code == TRY_ANOTHER_WAY
+        if another_way and not self.adapter.knows_another_way:
+            return {"status": 403, "type": "action_required"}
 
         async def claim() -> ClaimTicket:
             # The worker has claimed already: this code is ours to send, once.
             return ClaimTicket(code=question.code, send_before=time.monotonic() + 1)
 
         exchange = HttpExchange(claim=claim, connect_timeout_s=self.settings.connect_timeout_s)
-        source = question.checkpoint.get("source") or None
         challenge = Challenge(
-            checkpoint=Checkpoint(type=question.checkpoint["type"], source=source),
+            checkpoint=Checkpoint(
+                type=question.checkpoint["type"] or "", source=question.checkpoint.get("source")
+            ),
             context=self.context,
             base_url=self.base_url,
+            solution=SolutionKind.ANOTHER_WAY if another_way else SolutionKind.CODE,
         )
         try:
-            async with asyncio.timeout(max(0.0, question.deadline_ms / 1000 - time.time())):
-                verdict = await self.adapter.verify(challenge, exchange)
+            return self._told(await self.adapter.verify(challenge, exchange))
         except ProviderFailure as failure:
+            self.context = failure.context or self.context
             return {"status": failure.status, "type": failure.type}
-        except TimeoutError:
-            return {"status": 408, "type": "request_timeout"}
+
+    def _told(self, verdict: Verdict) -> Mapping[str, object]:
+        """Keep the context after an answer; return the answer in the words of the route."""
         match verdict:
             case Cleared(user_id=user_id, session=session):
                 return {"verdict": "cleared", "user_id": user_id, "session": session}
@@ -83,7 +92,14 @@ class Held:
 
 
 async def serve(provider: str, account_id: str, context: Mapping[str, Any]) -> None:
-    """Hold one login and answer until cancelled."""
+    """Hold one login and answer until cancelled or told to end (SIGTERM).
+
+    Raises:
+        SessionReplacedError: A later session of the account has registered.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     settings = Settings()
     adapter = adapter_for(provider)
     if adapter is None:
@@ -111,10 +127,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Hold one login as a live client session.")
     parser.add_argument("--provider", required=True)
     parser.add_argument("--account", required=True, dest="account_id")
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        help="the context is the first line of stdin; end when stdin does",
+    )
     options = parser.parse_args()
-    context = json.load(sys.stdin)
-    with contextlib.suppress(KeyboardInterrupt):
+    context = json.loads(sys.stdin.readline() if options.until_stdin_closes else sys.stdin.read())
+    if options.until_stdin_closes:
+        from worker.onebox import end_with_stdin  # noqa: PLC0415  a copy of this needs it not
+
+        end_with_stdin()
+    try:
         asyncio.run(serve(options.provider, options.account_id, context))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return
+    except SessionReplacedError:
+        sys.exit("a later session of this account has registered")
 
 
 if __name__ == "__main__":

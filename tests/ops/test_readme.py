@@ -17,7 +17,7 @@ def _shown(default: object) -> str:
         default = str(default).lower()
     if isinstance(default, tuple):
         default = ",".join(default)
-    return "–" if default in (None, "") else f"`{default}`"
+    return "\N{EN DASH}" if default in (None, "") else f"`{default}`"
 
 
 def test_the_settings_table_is_the_settings() -> None:

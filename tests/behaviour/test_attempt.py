@@ -1,0 +1,1305 @@
+"""Attempts in this process over a real Redis: the paths that whole workers rarely take.
+
+The provider is a script (`Actor`); the claim, the ledger and the time are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from providers.contract import (
+    Challenge,
+    Checkpoint,
+    Cleared,
+    CodeFormat,
+    CodeRequest,
+    Context,
+    Exchange,
+    ExchangeRefusedError,
+    NextCheckpoint,
+    ProviderTimeoutError,
+    Rejected,
+    Reply,
+    Request,
+    Verdict,
+)
+from providers.transport import ClaimTicket
+from tasks import attempt as module
+from tasks import events, intake
+from tasks.attempt import Attempt, Attempts
+from tasks.client import make_store, make_vault
+from tasks.events import Cancel, Claim, Do, Kill, Tick, WorkerLost
+from tasks.intake import Request as Submission
+from tasks.intake import Sealed, open_steps, submit_steps
+from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, Steps, connect_async
+from tasks.model import Intent, IntentState, Phase, Purpose
+from tasks.records import Outcome
+from tasks.settings import Settings
+from tasks.store import HeardSignal, LostWorker
+from tasks.sweep import Heart, Sweeper
+from tasks.vault import context_name, make_key
+from tests.behaviour.stage import BOUND_S, SHORT
+from worker.embedded import EmbeddedRedis
+from worker.listener import listen
+
+PROVIDER, ACCOUNT = "LINKEDIN", "acc_attempt"
+CODE, OTHER = "482913", "771204"
+CLEARED = Cleared(user_id="77", session={"cookies": []})
+
+
+class FakeExchange:
+    """The way to a provider that is not there: claims, and counts what would leave."""
+
+    def __init__(self, claim: Callable[[], Awaitable[ClaimTicket]], sent: list[str]) -> None:
+        self._claim, self._sent = claim, sent
+        self.code_sent = False
+
+    async def send(self) -> None:
+        """Claim and send, as the transport does."""
+        ticket = await self._claim()
+        if time.monotonic() > ticket.send_before:
+            raise ExchangeRefusedError
+        self.code_sent = True
+        self._sent.append(ticket.code)
+
+    async def send_code(self, request: CodeRequest) -> Reply:
+        raise NotImplementedError
+
+    async def fetch(self, request: Request) -> Reply:
+        raise NotImplementedError
+
+
+Scene = Callable[[FakeExchange, Challenge], Coroutine[Any, Any, Verdict]]
+
+
+class Actor:
+    """An adapter that does what a scene says."""
+
+    provider = PROVIDER
+    default_url = "https://provider.test"
+    contexts = MappingProxyType({"http": Context})
+    code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType({})
+
+    def __init__(self, scene: Scene, *, prepares: bool, another_way: bool) -> None:
+        self._scene = scene
+        self.prepares, self.knows_another_way = prepares, another_way
+        self.challenges: list[Challenge] = []
+
+    async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
+        self.challenges.append(challenge)
+        assert isinstance(exchange, FakeExchange)
+        return await self._scene(exchange, challenge)
+
+
+class Door(AsyncDoor):
+    """A door that can lose replies, refuse, or let something happen before a command."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connect_async(url))
+        self.before: dict[str, list[Callable[[], Awaitable[None]]]] = {}
+        self.after: dict[str, list[Callable[[], Awaitable[None]]]] = {}
+
+    async def _call(self, call: Call) -> list[Any]:
+        if waiting := self.before.get(call.script):
+            await waiting.pop(0)()
+        reply = await super()._call(call)
+        if waiting := self.after.get(call.script):
+            await waiting.pop(0)()
+        return reply
+
+
+async def no_answer() -> None:
+    """Stand for a Redis that does not answer."""
+    msg = "away"
+    raise LedgerUnavailableError(msg)
+
+
+@dataclass
+class Desk:
+    """Everything one test needs: the attempts of one worker, and the backend beside it."""
+
+    settings: Settings
+    attempts: Attempts
+    door: Door
+    side: AsyncDoor
+    patch: pytest.MonkeyPatch
+    sent: list[str] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
+
+    def play(self, scene: Scene, *, prepares: bool = False, another_way: bool = False) -> Actor:
+        """Let the provider play a scene."""
+        actor = Actor(scene, prepares=prepares, another_way=another_way)
+        for place in (module, intake):
+            self.patch.setattr(place, "adapter_for", lambda *_: actor)
+        return actor
+
+    async def do(self, steps: Steps[Any]) -> Any:
+        """Run steps beside the attempt's own door."""
+        return await self.side.run(steps)
+
+    async def open(self) -> None:
+        """Open the intent."""
+        store, vault = self.attempts.store, self.attempts.vault
+        steps = open_steps(
+            store,
+            vault,
+            account_id=ACCOUNT,
+            provider=PROVIDER,
+            checkpoint=Checkpoint(type="OTP", source="EMAIL"),
+            sealed=Sealed(context=Context().model_dump(mode="json")),
+            purpose=Purpose.CONNECT,
+            user_id=None,
+        )
+        await self.do(steps)
+
+    async def submit(self, code: str = CODE, submission_id: str = "sub_a") -> str:
+        """Submit a code."""
+        request = Submission(account_id=ACCOUNT, provider=PROVIDER, code=code)
+        steps = submit_steps(
+            self.attempts.store, self.attempts.vault, request, submission_id, queue_max=100
+        )
+        await self.do(steps)
+        return submission_id
+
+    async def opened(self) -> str:
+        """Open the intent and submit the code."""
+        await self.open()
+        return await self.submit()
+
+    async def run(self, submission_id: str = "sub_a") -> Outcome:
+        """Run the attempt to its end; return the record."""
+        async with asyncio.timeout(BOUND_S):
+            record = await self.attempts.run(submission_id, ACCOUNT, PROVIDER)
+        assert record is not None
+        return record
+
+    def start(self, submission_id: str = "sub_a") -> asyncio.Task[Outcome]:
+        """Start the attempt."""
+        return asyncio.create_task(self.run(submission_id))
+
+    async def transact(self, event: Any) -> Any:
+        """Bring an event to the intent."""
+        return await self.do(self.attempts.store.transact(PROVIDER, ACCOUNT, lambda _: event))
+
+    async def intent(self) -> Intent:
+        """Return the intent as it stands."""
+        snapshot = await self.do(self.attempts.store.read(PROVIDER, ACCOUNT))
+        assert snapshot.intent is not None
+        intent: Intent = snapshot.intent
+        return intent
+
+    async def record(self, submission_id: str = "sub_a") -> Outcome:
+        """Return a record."""
+        _, record = await self.do(self.attempts.store.record(submission_id))
+        assert record is not None
+        found: Outcome = record
+        return found
+
+    def tell(self, do: Do, left_s: float | None = None, submission_id: str = "sub_a") -> None:
+        """Hand a signal to the attempt."""
+        self.attempts.hear(HeardSignal(submission_id=submission_id, do=do, left_s=left_s))
+
+
+async def sees(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(BOUND_S):
+        while not condition():  # noqa: ASYNC110  facts of others, who set no event
+            await asyncio.sleep(0)
+
+
+Play = Callable[[Desk], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def on_desk(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[Play], None]:
+    """Run a coroutine with a desk of its own."""
+
+    def run(play: Play, **more: Any) -> None:
+        given = {**SHORT, "redis_url": redis_server.url, "secret_keys": make_key()}
+        settings = Settings(**{**given, "prefix": f"a{abs(hash(request.node.name))}", **more})
+
+        async def with_desk() -> None:
+            async with desk(settings, redis_server.url, monkeypatch) as made:
+                await play(made)
+
+        asyncio.run(with_desk())
+
+    return run
+
+
+@contextlib.asynccontextmanager
+async def desk(
+    settings: Settings, url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
+    """Set up a worker's attempts and a backend beside it."""
+    door, side = Door(url), AsyncDoor(connect_async(url))
+    sent: list[str] = []
+    woken: list[str] = []
+
+    async def wake(submission_id: str, _account: str, _provider: str) -> None:
+        woken.append(submission_id)
+
+    attempts = Attempts(
+        settings=settings,
+        store=make_store(settings),
+        vault=make_vault(settings),
+        door=door,
+        worker="worker-1",
+        send_wake=wake,
+        make_exchange=lambda claim, _proxy: FakeExchange(claim, sent),
+    )
+    attempts.ready.set()
+    monkeypatch.setattr(module, "SETTLE_PAUSES_S", (0.01,))
+    try:
+        yield Desk(settings, attempts, door, side, monkeypatch, sent, woken)
+    finally:
+        await door.client.aclose()
+        await side.client.aclose()
+
+
+async def clears(exchange: FakeExchange, _challenge: Challenge) -> Verdict:
+    """Send and be cleared."""
+    await exchange.send()
+    return CLEARED
+
+
+OnDesk = Callable[..., None]
+
+
+# What is not tried at all --------------------------------------------------------------
+
+
+def test_another_way_that_the_adapter_does_not_know_is_not_sent(on_desk: OnDesk) -> None:
+    """403 ``action_required``, unsent, and nobody's fault."""
+
+    async def play(desk: Desk) -> None:
+        actor = desk.play(clears)
+        await desk.open()
+        await desk.submit("TRY_ANOTHER_WAY")
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (403, False)
+        assert record.body is not None
+        assert record.body["type"] == "errors/action_required"
+        intent = await desk.intent()
+        assert (intent.failures, intent.faults, intent.state) == (0, 0, IntentState.OPEN)
+        assert not actor.challenges
+
+    on_desk(play)
+
+
+def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(on_desk: OnDesk) -> None:
+    """The provider's answer to it is 403 ``action_required``, the new context is kept."""
+
+    async def play(desk: Desk) -> None:
+        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            return Rejected(context=Context(user_agent="turned"))
+
+        actor = desk.play(refuses, another_way=True)
+        await desk.open()
+        await desk.submit("TRY_ANOTHER_WAY")
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (403, True)
+        assert (await desk.intent()).failures == 0
+        await desk.submit(CODE, "sub_b")
+        assert (await desk.run("sub_b")).status == 401
+        assert actor.challenges[1].context.user_agent == "turned"
+
+    on_desk(play)
+
+
+def test_an_adapter_that_is_not_there_is_503(on_desk: OnDesk) -> None:
+    """A worker without the plug-in answers; it does not leave the person waiting."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        desk.patch.setattr(module, "adapter_for", lambda *_: None)
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (503, False)
+        assert record.body is not None
+        assert record.body["type"] == "errors/no_handler"
+
+    on_desk(play)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [("solution gone", 500), ("context gone", 400), ("context sealed", 400), ("route gone", 400)],
+)
+def test_what_cannot_be_tried_is_answered_unsent(on_desk: OnDesk, spoil: str, status: int) -> None:
+    """A sealed value that is missing or cannot be read is an outcome, not a crash."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        keys, vault = desk.attempts.store.keys, desk.attempts.vault
+        context = keys.context(PROVIDER, ACCOUNT)
+        match spoil:
+            case "solution gone":
+                await desk.side.client.delete(keys.solution("sub_a"))
+            case "context gone":
+                await desk.side.client.delete(context)
+            case "context sealed":
+                await desk.side.client.set(context, "bm90IG91cnM=")
+            case "route gone":
+                sealed = Sealed(context={"route": "pigeon"}).to_bytes()
+                text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed)
+                await desk.side.client.set(context, text)
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (status, False)
+        assert not desk.sent
+
+    on_desk(play)
+
+
+def test_a_code_sealed_for_another_key_is_claimed_and_not_sent(on_desk: OnDesk) -> None:
+    """Opened only after the claim: the record says what to check, and that nothing left."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        await desk.side.client.set(desk.attempts.store.keys.solution("sub_a"), "bm90IG91cnM=")
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (500, False)
+        assert "CHECKPOINT_SECRET_KEYS" in str(record.body)
+        assert (await desk.intent()).wire is None
+
+    on_desk(play)
+
+
+# Crashes and silence -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_an_adapter_s_bug_is_500_and_tells_no_value(on_desk: OnDesk, sent: bool) -> None:
+    """The text of a foreign exception may quote the code: only kind and place are logged."""
+
+    async def play(desk: Desk) -> None:
+        async def crashes(exchange: FakeExchange, _: Challenge) -> Verdict:
+            if sent:
+                await exchange.send()
+            raise ValueError(CODE)
+
+        desk.play(crashes)
+        await desk.opened()
+        with capture_logs() as logs:
+            record = await desk.run()
+        assert (record.status, record.code_sent) == (500, sent)
+        assert CODE not in repr(logs) + record.to_json()
+        crash = next(line for line in logs if line["event"] == "attempt.crashed")
+        assert crash["where"].startswith("test_attempt.py:")
+        assert (await desk.intent()).faults == 1
+
+    on_desk(play)
+
+
+def test_a_verdict_without_a_send_is_a_bug(on_desk: OnDesk) -> None:
+    """An adapter that clears without having claimed is not believed."""
+
+    async def play(desk: Desk) -> None:
+        async def dreams(_: FakeExchange, __: Challenge) -> Verdict:
+            return CLEARED
+
+        desk.play(dreams)
+        await desk.opened()
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (500, False)
+        assert (await desk.intent()).state is IntentState.OPEN
+
+    on_desk(play)
+
+
+def test_an_adapter_that_never_connects_is_408_unsent(on_desk: OnDesk) -> None:
+    """Our own limit holds where the transport's does not; nothing was claimed."""
+
+    async def play(desk: Desk) -> None:
+        async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(hangs)
+        await desk.opened()
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (408, False)
+        assert "was not sent" in str(record.body)
+
+    on_desk(play, connect_timeout_s=0.1, wire_margin_s=0.1)
+
+
+def test_a_provider_s_own_timeout_says_whether_the_code_left(on_desk: OnDesk) -> None:
+    """The detail of a 408 tells the person whether to ask for a new code."""
+
+    async def play(desk: Desk) -> None:
+        async def breaks(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            msg = "It went silent."
+            raise ProviderTimeoutError(msg)
+
+        desk.play(breaks)
+        await desk.opened()
+        record = await desk.run()
+        assert record.body is not None
+        assert record.body["detail"] == "It went silent. The code may have been used."
+
+    on_desk(play)
+
+
+def test_a_first_byte_that_comes_too_late_is_not_sent(on_desk: OnDesk) -> None:
+    """t=0 claimed · the process stands still · t=2 it goes on: nobody counts on it any more."""
+
+    async def play(desk: Desk) -> None:
+        desk.patch.setattr(module, "FIRST_BYTE_S", -0.001)
+        desk.play(clears)
+        await desk.opened()
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (504, False)
+        assert not desk.sent
+        assert (await desk.intent()).wire is None
+
+    on_desk(play)
+
+
+# The claim -----------------------------------------------------------------------------
+
+
+def test_a_claim_whose_time_passed_on_the_way_is_refused(on_desk: OnDesk) -> None:
+    """Decided before ``deadline - min_send_s``, committed after it: Redis' clock decides."""
+
+    async def play(desk: Desk) -> None:
+        async def delayed() -> None:
+            deadline_ms = (await desk.intent()).current.deadline_ms  # type: ignore[union-attr]
+            now_s, micros = await desk.side.client.time()
+            now_ms = now_s * 1000 + micros // 1000
+            last_ms = deadline_ms - desk.attempts.store.limits.min_send_ms
+            await asyncio.sleep((last_ms - now_ms + 20) / 1000)
+
+        desk.play(clears)
+        await desk.opened()
+        desk.door.before["commit"] = [delayed]
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (504, False)
+        assert not desk.sent
+
+    on_desk(play, provider_timeout_s=0.2, min_send_s=0.2, drain_s=0.1, deadline_s=0.8)
+
+
+def test_a_claim_without_an_answer_sends_nothing(on_desk: OnDesk) -> None:
+    """It may have taken effect: then it is given up, unsent, and the wire is free."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        desk.door.after["commit"] = [no_answer]
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (504, False)
+        assert not desk.sent
+        assert (await desk.intent()).wire is None
+
+    on_desk(play)
+
+
+def test_a_claim_that_never_arrived_is_made_again(on_desk: OnDesk) -> None:
+    """Nothing had changed, so the code is still sealed: looked at again and sent once."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        desk.door.before["commit"] = [no_answer]
+        assert (await desk.run()).status == 201
+        assert desk.sent == [CODE]
+
+    on_desk(play)
+
+
+def test_a_context_that_changed_since_the_look_is_read_again(on_desk: OnDesk) -> None:
+    """Providers rotate tokens with every answer: a request built on old ones is not sent."""
+
+    async def play(desk: Desk) -> None:
+        async def turned() -> None:
+            keys, vault = desk.attempts.store.keys, desk.attempts.vault
+            sealed = Sealed(context=Context(user_agent="turned").model_dump(mode="json"))
+            text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed.to_bytes())
+            await desk.side.client.set(keys.context(PROVIDER, ACCOUNT), text)
+            intent = await desk.intent()
+            steps = desk.attempts.store.transact(
+                PROVIDER, ACCOUNT, lambda _: Cancel(submission_id="sub_x")
+            )
+            await desk.do(steps)
+            assert intent.current is not None
+            # Another commit, so that the claim's version is old: the index is touched by none.
+            await bump(desk)
+
+        actor = desk.play(clears)
+        await desk.opened()
+        desk.door.before["commit"] = [turned]
+        assert (await desk.run()).status == 201
+        assert [each.context.user_agent for each in actor.challenges] == ["", "turned"]
+        assert desk.sent == [CODE]
+
+    on_desk(play)
+
+
+async def bump(desk: Desk) -> None:
+    """Write the intent as it is under a new version."""
+    from tasks.events import Decision  # noqa: PLC0415  a forged decision, for this alone
+    from tasks.store import Extra, _Plan  # noqa: PLC0415
+
+    store = desk.attempts.store
+    snapshot = await desk.do(store.read(PROVIDER, ACCOUNT))
+    decision = Decision(reply=events.Reply.DONE, intent=snapshot.intent)
+    plan = _Plan(store, PROVIDER, ACCOUNT, snapshot, decision)
+    await desk.do(store._commit(plan, Extra(), None))
+
+
+@pytest.mark.parametrize("event", [Cancel(submission_id="sub_a"), Kill()])
+@pytest.mark.parametrize("told", [False, True])
+def test_what_ends_before_the_claim_is_never_sent(
+    on_desk: OnDesk, event: Cancel | Kill, told: bool
+) -> None:
+    """With the signal the connection is closed at once; without it the claim is refused."""
+
+    async def play(desk: Desk) -> None:
+        at_the_door, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def waits(exchange: FakeExchange, _: Challenge) -> Verdict:
+            at_the_door.set()
+            await goes_on.wait()
+            await exchange.send()
+            return CLEARED
+
+        desk.play(waits)
+        await desk.opened()
+        running = desk.start()
+        await at_the_door.wait()
+        await desk.transact(event)
+        if told:
+            desk.tell(Do.STOP)
+        else:
+            goes_on.set()
+        record = await running
+        assert (record.status, record.code_sent) == (
+            409 if isinstance(event, Cancel) else 500,
+            False,
+        )
+        assert not desk.sent
+
+    on_desk(play)
+
+
+def test_a_word_that_comes_during_the_claim_stops_it_unsent(on_desk: OnDesk) -> None:
+    """t=0 claim commits · t=1 superseded · t=2 the claim's answer arrives: nothing is sent."""
+
+    async def play(desk: Desk) -> None:
+        async def superseded() -> None:
+            await desk.submit(OTHER, "sub_b")
+            desk.tell(Do.STOP)
+            desk.tell(Do.DRAIN, 5.0)
+
+        desk.play(clears)
+        await desk.opened()
+        desk.door.after["commit"] = [superseded]
+        record = await desk.run()
+        assert (record.status, record.superseded_by) == (409, "sub_b")
+        assert not desk.sent
+        assert desk.woken == ["sub_b"]
+        assert (await desk.run("sub_b")).status == 201
+        assert desk.sent == [OTHER]
+
+    on_desk(play)
+
+
+def test_a_stop_before_the_attempt_connects_ends_it(on_desk: OnDesk) -> None:
+    """Told while it looked: the provider is not even asked."""
+
+    async def play(desk: Desk) -> None:
+        async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def canceled() -> None:
+            await desk.transact(Cancel(submission_id="sub_a"))
+            desk.tell(Do.STOP)
+
+        desk.play(hangs)
+        await desk.opened()
+        desk.door.after["read"] = [canceled]
+        assert (await desk.run()).status == 409
+
+    on_desk(play)
+
+
+def test_an_exchange_is_closed_when_its_drain_ends(on_desk: OnDesk) -> None:
+    """The earlier instant counts; one after the end, or a later one, changes nothing."""
+
+    async def play(desk: Desk) -> None:
+        sent = asyncio.Event()
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            sent.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await sent.wait()
+        began = time.monotonic()
+        desk.tell(Do.STOP)
+        desk.tell(Do.DRAIN, 60.0)
+        desk.tell(Do.DRAIN)
+        record = await running
+        assert time.monotonic() - began < desk.settings.provider_timeout_s / 2
+        assert (record.status, record.code_sent) == (408, True)
+        desk.tell(Do.DRAIN)
+
+    on_desk(play)
+
+
+def test_a_drain_that_is_heard_while_settling_harms_nobody(on_desk: OnDesk) -> None:
+    """The exchange is over: moving its limit would raise in whoever brings the signal."""
+
+    async def play(desk: Desk) -> None:
+        async def told() -> None:
+            desk.tell(Do.DRAIN, 0.0)
+
+        async def holds(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            desk.door.before["commit"] = [told]
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(holds)
+        await desk.opened()
+        running = desk.start()
+        await sees(lambda: desk.sent)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        record = await desk.record()
+        assert (record.status, record.code_sent) == (504, True)
+
+    on_desk(play)
+
+
+# Waiting for the wire ------------------------------------------------------------------
+
+
+async def busy(desk: Desk, *, phase: Phase = Phase.SENT) -> None:
+    """Let another worker hold the wire with an elder's code; the newer one waits."""
+    await desk.opened()
+    snapshot = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
+    await desk.transact(
+        Claim(submission_id="sub_a", claim="c-1", worker="worker-2", run_id=snapshot.run_id)
+    )
+    await desk.submit(OTHER, "sub_b")
+    wire = (await desk.intent()).wire
+    assert wire is not None
+    assert wire.phase is Phase.DRAINING
+    assert phase is Phase.SENT
+
+
+def test_a_waiting_attempt_looks_when_it_is_told(on_desk: OnDesk) -> None:
+    """The elder's verdict frees the wire; the signal saves the second until the next look."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await busy(desk)
+        running = desk.start("sub_b")
+        await sees(lambda: desk.attempts.running)
+        before = time.monotonic()
+        await free(desk)
+        while not running.done():
+            desk.attempts.look_all()
+            await asyncio.sleep(0.001)
+        assert (await running).status == 201
+        assert time.monotonic() - before < module.LOOK_AGAIN_S / 2
+        assert desk.sent == [OTHER]
+
+    on_desk(play)
+
+
+async def free(desk: Desk) -> None:
+    """Bring the elder's verdict: refused."""
+    from providers.contract import SolutionKind  # noqa: PLC0415
+    from tasks.events import Answer  # noqa: PLC0415
+
+    intent = await desk.intent()
+    await desk.transact(
+        Answer(
+            submission_id="sub_a",
+            generation=intent.generation,
+            claim="c-1",
+            kind=SolutionKind.CODE,
+            verdict=Rejected(),
+        )
+    )
+
+
+def test_a_waiting_attempt_needs_no_signal(on_desk: OnDesk) -> None:
+    """A lost one costs a second at most."""
+
+    async def play(desk: Desk) -> None:
+        desk.patch.setattr(module, "LOOK_AGAIN_S", 0.1)
+        desk.play(clears)
+        await busy(desk)
+        running = desk.start("sub_b")
+        await sees(lambda: desk.attempts.running)
+        await free(desk)
+        assert (await running).status == 201
+
+    on_desk(play)
+
+
+def test_a_waiting_attempt_applies_the_time_rows_itself(on_desk: OnDesk) -> None:
+    """No sweeper near, the holder dead: the wire is free by its own limit all the same."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await busy(desk)
+        record = await desk.run("sub_b")
+        assert (record.status, record.code_sent) == (201, True)
+        assert desk.sent == [OTHER]
+
+    on_desk(play, provider_timeout_s=0.6, drain_s=0.1, wire_margin_s=0.1)
+
+
+def test_a_waiting_attempt_that_is_stopped_ends(on_desk: OnDesk) -> None:
+    """Superseded itself: its record is final, it has nothing to wait for."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await busy(desk)
+        running = desk.start("sub_b")
+        await sees(lambda: desk.attempts.running)
+        await desk.transact(Cancel(submission_id="sub_b"))
+        desk.tell(Do.STOP, submission_id="sub_b")
+        record = await running
+        assert (record.status, record.code_sent) == (409, False)
+
+    on_desk(play)
+
+
+def test_a_second_wake_of_what_runs_here_ends_at_once(on_desk: OnDesk) -> None:
+    """One attempt per submission and process; signals for strangers are not ours."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await busy(desk)
+        running = desk.start("sub_b")
+        await sees(lambda: desk.attempts.running)
+        assert (await desk.run("sub_b")).state == "queued"
+        desk.tell(Do.STOP, submission_id="stranger")
+        await free(desk)
+        desk.tell(Do.LOOK, submission_id="sub_b")
+        assert (await running).status == 201
+
+    on_desk(play)
+
+
+# Settling ------------------------------------------------------------------------------
+
+
+def test_a_settle_whose_reply_is_lost_counts_once(on_desk: OnDesk) -> None:
+    """The failure is counted by the commit that wrote the record, not by its repeat."""
+
+    async def play(desk: Desk) -> None:
+        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            desk.door.after["commit"] = [no_answer]
+            return Rejected()
+
+        desk.play(refuses)
+        await desk.opened()
+        record = await desk.run()
+        assert record.status == 401
+        intent = await desk.intent()
+        assert (intent.failures, intent.wire) == (1, None)
+        stream = await desk.side.client.xlen(desk.attempts.store.keys.outcomes)
+        assert stream == 1
+
+    on_desk(play)
+
+
+def test_settling_goes_on_until_redis_is_back(on_desk: OnDesk) -> None:
+    """What the provider said is not thrown away over a moment without Redis."""
+
+    async def play(desk: Desk) -> None:
+        async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            desk.door.before["read"] = [no_answer] * 5
+            return CLEARED
+
+        desk.play(clears_away)
+        await desk.opened()
+        assert (await desk.run()).status == 201
+
+    on_desk(play)
+
+
+def test_settling_ends_with_the_intent_s_life(on_desk: OnDesk) -> None:
+    """Its bound: ``expires_at`` plus ``deadline_s``; then a line in the log is all."""
+
+    async def play(desk: Desk) -> None:
+        async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            attempt: Attempt = desk.attempts.running["sub_a"]
+            attempt._settle_until_s = time.monotonic()
+            desk.door.before["read"] = [no_answer]
+            return CLEARED
+
+        desk.play(clears_away)
+        await desk.opened()
+        with capture_logs() as logs:
+            record = await desk.run()
+        assert record.state == "running"
+        assert "attempt.unsettled" in [line["event"] for line in logs]
+
+    on_desk(play)
+
+
+def test_a_further_checkpoint_brings_its_own_context(on_desk: OnDesk) -> None:
+    """The next code is verified with what the last answer carried."""
+
+    async def play(desk: Desk) -> None:
+        async def further(exchange: FakeExchange, challenge: Challenge) -> Verdict:
+            await exchange.send()
+            if challenge.context.user_agent:
+                return CLEARED
+            step = Checkpoint(type="2FA", source="SMS")
+            return NextCheckpoint(checkpoint=step, context=Context(user_agent="second"))
+
+        actor = desk.play(further)
+        await desk.opened()
+        assert (await desk.run()).status == 202
+        await desk.submit(OTHER, "sub_b")
+        assert (await desk.run("sub_b")).status == 201
+        assert actor.challenges[1].checkpoint.source == "SMS"
+
+    on_desk(play)
+
+
+@pytest.mark.parametrize("stage", ["looking", "sent", "claimed"])
+def test_an_attempt_cancelled_from_outside_leaves_the_ledger_right(
+    on_desk: OnDesk, stage: str
+) -> None:
+    """Unclaimed: still sealed, another worker takes it. Claimed: settled in the time left."""
+
+    async def play(desk: Desk) -> None:
+        reached = asyncio.Event()
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            if stage == "sent":
+                await exchange.send()
+            elif stage == "claimed":
+                await exchange._claim()
+            reached.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await reached.wait()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        record = await desk.record()
+        if stage == "looking":
+            assert record.state == "queued"
+            desk.play(clears)
+            assert (await desk.run()).status == 201
+        else:
+            assert (record.status, record.code_sent) == (504, stage == "sent")
+            assert (await desk.intent()).wire is None
+
+    on_desk(play)
+
+
+def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(on_desk: OnDesk) -> None:
+    """It has a bound; the sweeper writes the record later."""
+
+    async def play(desk: Desk) -> None:
+        desk.patch.setattr(module, "LEAVE_S", 0.05)
+        sent = asyncio.Event()
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            desk.door.before["read"] = [no_answer] * 1000
+            sent.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await sent.wait()
+        running.cancel()
+        with capture_logs() as logs, contextlib.suppress(asyncio.CancelledError):
+            await running
+        assert "attempt.left_unsettled" in [line["event"] for line in logs]
+        assert (await desk.record()).state == "running"
+
+    on_desk(play)
+
+
+# Adapters that prepare -----------------------------------------------------------------
+
+
+def test_preparing_takes_the_wire_first_and_renews_it(on_desk: OnDesk) -> None:
+    """Requests before the code disturb a challenge as much: nobody else may talk meanwhile."""
+
+    async def play(desk: Desk) -> None:
+        phases: list[Phase] = []
+
+        async def prepares(exchange: FakeExchange, _: Challenge) -> Verdict:
+            wire = (await desk.intent()).wire
+            assert wire is not None
+            phases.append(wire.phase)
+            first_ms = wire.until_ms
+            desk.door.before["read"] = [no_answer]
+            while wire.until_ms == first_ms:
+                await asyncio.sleep(0.01)
+                wire = (await desk.intent()).wire
+                assert wire is not None
+            await exchange.send()
+            wire = (await desk.intent()).wire
+            assert wire is not None
+            phases.append(wire.phase)
+            return CLEARED
+
+        desk.play(prepares, prepares=True)
+        await desk.opened()
+        assert (await desk.run()).status == 201
+        assert phases == [Phase.PREPARING, Phase.SENT]
+
+    on_desk(play, connect_timeout_s=0.1)
+
+
+def test_preparing_that_fails_gives_the_wire_back(on_desk: OnDesk) -> None:
+    """Its own error, not sent, one fault; the next code goes on."""
+
+    async def play(desk: Desk) -> None:
+        async def fails(_: FakeExchange, __: Challenge) -> Verdict:
+            raise ProviderTimeoutError
+
+        desk.play(fails, prepares=True)
+        await desk.opened()
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (408, False)
+        intent = await desk.intent()
+        assert (intent.wire, intent.faults) == (None, 1)
+
+    on_desk(play)
+
+
+def test_preparing_begins_only_once(on_desk: OnDesk) -> None:
+    """Another worker was faster between look and begin: this one stops."""
+
+    async def play(desk: Desk) -> None:
+        async def taken() -> None:
+            snapshot = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
+            await desk.transact(
+                Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
+            )
+
+        actor = desk.play(clears, prepares=True)
+        await desk.opened()
+        desk.door.before["commit"] = [taken]
+        assert (await desk.run()).state == "running"
+        assert not actor.challenges
+
+    on_desk(play)
+
+
+def test_a_wire_lost_while_preparing_is_not_claimed(on_desk: OnDesk) -> None:
+    """t=0 begun · it stands still, taken for lost · it goes on: another one may have begun."""
+
+    async def play(desk: Desk) -> None:
+        async def stands_still(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await desk.transact(WorkerLost(worker="worker-1"))
+            snapshot = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
+            await desk.transact(
+                Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
+            )
+            await exchange.send()
+            return CLEARED
+
+        desk.play(stands_still, prepares=True)
+        await desk.opened()
+        assert (await desk.run()).state == "running"
+        assert not desk.sent
+
+    on_desk(play)
+
+
+# The sweep -----------------------------------------------------------------------------
+
+
+def sweeper_of(desk: Desk, *, waiting: int = 0) -> Sweeper:
+    """Return a sweeper that may judge."""
+
+    async def length() -> int:
+        return waiting
+
+    heart = Heart(desk.attempts)
+    now_s = time.monotonic()
+    heart.answered_s, heart.steady_since_s = now_s + BOUND_S, now_s - BOUND_S
+    return Sweeper(desk.attempts, heart, length)
+
+
+def test_one_intent_that_cannot_be_read_keeps_back_no_other(on_desk: OnDesk) -> None:
+    """A damaged one is a line in the log; deadlines, lost workers and wakes go on."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        keys, client = desk.attempts.store.keys, desk.side.client
+        await client.set(keys.intent(PROVIDER, "damaged"), '{"v": 1, "tokens": []}')
+        await client.zadd(keys.due, {keys.member(PROVIDER, "damaged"): 0})
+        await client.zadd(keys.queued, {keys.member(PROVIDER, "damaged"): 0})
+        await client.zadd(keys.queued, {keys.member(PROVIDER, "gone"): 0})
+        await client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
+        await client.zadd(keys.beats, {"worker-3": 1})
+        await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "damaged"))
+        with capture_logs() as logs:
+            assert await sweeper_of(desk).once() is False
+        assert desk.woken == ["sub_a"]
+        assert "sweep.failed" in [line["event"] for line in logs]
+        assert await client.zscore(keys.queued, keys.member(PROVIDER, "gone")) is None
+        assert await client.zscore(keys.beats, "worker-3") == 1, "not forgotten: not done with"
+
+    on_desk(play)
+
+
+def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(on_desk: OnDesk) -> None:
+    """Preparing: free, and the submission is woken again; then nobody waits for the worker."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        snapshot = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
+        from tasks.events import Begin  # noqa: PLC0415
+
+        await desk.transact(
+            Begin(submission_id="sub_a", claim="c", worker="worker-3", run_id=snapshot.run_id)
+        )
+        keys, client = desk.attempts.store.keys, desk.side.client
+        await client.zadd(keys.beats, {"worker-3": 1})
+        await sweeper_of(desk).once()
+        assert desk.woken == ["sub_a"]
+        assert (await desk.intent()).wire is None
+        assert not await client.exists(keys.beats, keys.holds("worker-3"))
+
+    on_desk(play)
+
+
+def test_a_backlog_is_not_a_loss(on_desk: OnDesk) -> None:
+    """As many messages wait in the broker as submissions in the ledger: no more are sent."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        keys = desk.attempts.store.keys
+        await desk.side.client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
+        await sweeper_of(desk, waiting=1).once()
+        assert not desk.woken
+        await sweeper_of(desk, waiting=0).once()
+        assert desk.woken == ["sub_a"]
+        await sweeper_of(desk, waiting=0).once()
+        assert desk.woken == ["sub_a"], "not again so soon"
+
+    on_desk(play)
+
+
+def test_an_intent_that_is_gone_leaves_the_index(on_desk: OnDesk) -> None:
+    """Its key has expired; nothing is due any more. An expired one is told from a missing one."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        keys, client = desk.attempts.store.keys, desk.side.client
+        await client.zadd(keys.due, {keys.member(PROVIDER, "gone"): 1})
+        await sweeper_of(desk).once()
+        assert not await client.exists(keys.due)
+
+    on_desk(play)
+
+
+def test_full_batches_follow_at_once(on_desk: OnDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst that ran out of time is answered at once, not a batch a second."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        await desk.opened()
+        keys, client = desk.attempts.store.keys, desk.side.client
+        for number in range(7):
+            await client.zadd(keys.due, {keys.member(PROVIDER, f"gone{number}"): 1})
+        sweeping = asyncio.create_task(sweeper_of(desk).run())
+        async with asyncio.timeout(desk.settings.sweep_s * 2):
+            while await client.zcount(keys.due, 1, 1):  # noqa: ASYNC110  Redis' word
+                await asyncio.sleep(0.001)
+        sweeping.cancel()
+
+    on_desk(play, sweep_s=0.5)
+
+
+def test_a_sweeper_survives_a_redis_that_is_away(on_desk: OnDesk) -> None:
+    """And it leads again afterwards; another leader is left to it."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        desk.door.before["lead"] = [no_answer]
+        sweeper = sweeper_of(desk)
+        keys, client = desk.attempts.store.keys, desk.side.client
+        with capture_logs() as logs:
+            sweeping = asyncio.create_task(sweeper.run())
+            async with asyncio.timeout(BOUND_S):
+                while await client.get(keys.leader) != "worker-1":  # noqa: ASYNC110  Redis' word
+                    await asyncio.sleep(0.001)
+            sweeping.cancel()
+        assert "sweep.ledger_away" in [line["event"] for line in logs]
+        await client.set(keys.leader, "worker-9")
+        assert not await sweeper.lead()
+
+    on_desk(play, sweep_s=0.01)
+
+
+def test_who_has_not_beaten_steadily_judges_nobody(on_desk: OnDesk) -> None:
+    """After a gap of Redis' everybody looks lost; that is nobody's fault."""
+
+    async def play(desk: Desk) -> None:
+        heart = Heart(desk.attempts)
+        assert not heart.may_judge
+        desk.attempts.ready.clear()
+        await heart.beat()
+        assert desk.attempts.ready.is_set()
+        assert not heart.may_judge, "not for long enough"
+        assert heart.steady_since_s is not None
+        heart.steady_since_s -= BOUND_S
+        assert heart.may_judge
+        await heart.beat()
+        assert heart.may_judge, "a steady beat keeps the right"
+        assert heart.answered_s is not None
+        heart.answered_s -= BOUND_S
+        assert heart.may_judge is False, "its own last answer is too old"
+        await heart.beat()
+        assert heart.may_judge is False, "a gap begins the wait anew"
+
+    on_desk(play)
+
+
+def test_a_heartbeat_s_answer_closes_what_must_be_closed(on_desk: OnDesk) -> None:
+    """A lost signal costs at most a beat."""
+
+    async def play(desk: Desk) -> None:
+        sent = asyncio.Event()
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            sent.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await sent.wait()
+        await desk.transact(Kill())
+        desk.door.before["beat"] = [no_answer]
+        with capture_logs() as logs:
+            beating = asyncio.create_task(Heart(desk.attempts).run())
+            record = await running
+            beating.cancel()
+        assert (record.status, record.code_sent) == (500, True)
+        assert "heartbeat.unanswered" in [line["event"] for line in logs]
+
+    on_desk(play, heartbeat_s=0.02)
+
+
+def test_the_sweep_settles_what_is_overdue(on_desk: OnDesk) -> None:
+    """By the deadline, whatever became of messages and workers."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        sweeper = sweeper_of(desk)
+        async with asyncio.timeout(BOUND_S):
+            while not (await desk.record()).is_final:
+                await sweeper.once()
+                await asyncio.sleep(0.01)
+        record = await desk.record()
+        assert (record.status, record.code_sent) == (504, False)
+        tick = await desk.transact(Tick(run_id="x"))
+        assert tick.decision.reply is events.Reply.STOP
+
+    on_desk(
+        play, provider_timeout_s=0.1, drain_s=0.1, wire_margin_s=0.1, min_send_s=0.1, deadline_s=0.4
+    )
+
+
+# The listener --------------------------------------------------------------------------
+
+
+def test_the_listener_gives_up_a_connection_that_says_nothing(
+    on_desk: OnDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half open: TCP alone would take a quarter of an hour to notice, and signals be lost."""
+
+    async def play(desk: Desk) -> None:
+        monkeypatch.setattr("worker.listener.QUIET_S", 0.05)
+        monkeypatch.setattr("worker.listener.RECONNECT_S", 0.01)
+        looks: list[float] = []
+        monkeypatch.setattr(Attempts, "look_all", lambda _: looks.append(time.monotonic()))
+        heard: list[HeardSignal] = []
+        monkeypatch.setattr(Attempts, "hear", lambda _, signal: heard.append(signal))
+        client = desk.side.client
+        channel = desk.attempts.store.keys.signals
+        pool = desk.door.client.connection_pool
+        with capture_logs() as logs:
+            listening = asyncio.create_task(listen(desk.attempts))
+            async with asyncio.timeout(BOUND_S):
+                await sees(lambda: looks)
+                await client.publish(channel, "no signal of ours")
+                text = '{"submission_id":"sub_a","do":"look","left_ms":null,"successor":null}'
+                await client.publish(channel, text)
+                await sees(lambda: heard)
+                await asyncio.sleep(0.3)  # Answered pings keep it.
+                assert len(looks) == 1
+                [connection] = pool._in_use_connections
+                mute(connection)
+                await sees(lambda: len(looks) == 2)
+            listening.cancel()
+        events = [line["event"] for line in logs]
+        assert events == ["listener.foreign_message", "listener.disconnected"]
+
+    on_desk(play)
+
+
+def mute(connection: Any) -> None:
+    """Let nothing that arrives on a connection be read any more."""
+    connection._writer.transport.pause_reading()
+
+
+def test_a_worker_that_is_back_is_not_forgotten(on_desk: OnDesk) -> None:
+    """It has beaten since it was judged."""
+
+    async def play(desk: Desk) -> None:
+        await Heart(desk.attempts).beat()
+        gone = LostWorker("worker-1", 1, ())
+        assert not await desk.do(desk.attempts.store.forget_worker(gone))
+        assert replace(gone, beat_ms=2) != gone
+
+    on_desk(play)

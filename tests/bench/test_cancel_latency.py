@@ -1,0 +1,107 @@
+"""How fast a worker hangs up when its code is superseded or its intent is killed.
+
+Figures depend on the machine and are printed; asserted are only generous bounds against a bare
+Redis pub/sub round trip of the same run. See them with ``pytest -s tests/bench``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+
+import redis
+
+from tests.behaviour.stage import BOUND_S, LINKEDIN, SHORT, Stage
+from worker.embedded import EmbeddedRedis
+
+ROUNDS = 100
+TIMES_A_ROUND_TRIP = 100
+"""Measured: 20 to 150 of them, on machines from idle to overloaded; a poll would be thousands."""
+SLACK_S = 0.05
+"""What another process on a busy machine may hold up one in a hundred."""
+
+
+def figures(name: str, seconds: list[float]) -> tuple[float, float]:
+    """Print and return median and 99th percentile, in seconds."""
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    p50_s, p99_s = cuts[49], cuts[98]
+    print(f"\n{name:44} p50 {p50_s * 1e3:7.2f} ms   p99 {p99_s * 1e3:7.2f} ms", end="")  # noqa: T201
+    return p50_s, p99_s
+
+
+def round_trips(url: str) -> list[float]:
+    """Measure publish to receipt over a bare connection."""
+    taken: list[float] = []
+    with redis.Redis.from_url(url) as client, client.pubsub() as channel:
+        channel.subscribe("bench")
+        assert channel.get_message(timeout=BOUND_S)
+        for _ in range(ROUNDS):
+            began = time.monotonic()
+            client.publish("bench", "x")
+            assert channel.get_message(timeout=BOUND_S)
+            taken.append(time.monotonic() - began)
+    return taken
+
+
+def superseded_before_the_send(stage: Stage) -> list[float]:
+    """Measure a newer submission until the elder's silent connection is closed."""
+    taken: list[float] = []
+    person = stage.person()
+    with stage.gate() as gate:
+        person.open(proxy=gate.url)
+        person.submit(person.wrong())
+        for number in range(1, ROUNDS + 1):
+            gate.wait_for(number)
+            request, new = stage.client._core.read_submission(
+                person.id, person.provider, person.wrong(), None
+            )
+            steps = stage.client._core.submit(request, new, None)
+            began = time.monotonic()
+            stage.client._door.run(steps)  # The wake comes later: it would compete with the clock.
+            taken.append(gate.wait_left(number) - began)
+            stage.client._wake(new, person.id, person.provider)
+        stage.client.kill_intent(person.id, person.provider)
+    return taken
+
+
+def killed_after_the_send(stage: Stage) -> list[float]:
+    """Measure a kill until the provider sees the exchange closed."""
+    taken: list[float] = []
+    for _ in range(ROUNDS):
+        person = stage.person().open()
+        person.hold()
+        person.submit(person.wrong())
+        person.received()
+        gone = asyncio.run_coroutine_threadsafe(deserted(stage), stage.loops.loop)
+        began = time.monotonic()
+        stage.client.kill_intent(person.id, person.provider)
+        taken.append(gone.result(BOUND_S) - began)
+        person.release()
+    return taken
+
+
+async def deserted(stage: Stage) -> float:
+    """Return when the last connection to the provider was closed."""
+    await stage.sandbox.doors[LINKEDIN].deserted()
+    return time.monotonic()
+
+
+def test_an_exchange_is_closed_within_milliseconds(
+    redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """The signal rides on the commit: submit, publish, hear and hang up, no poll in between."""
+    times = SHORT | {"connect_timeout_s": 20.0, "heartbeat_s": 2.0, "lost_after_s": 5.0}
+    times |= {"wake_again_s": 20.0, "deadline_s": 25.0}
+    with Stage(redis_server.url, "bench", tmp_path, **times) as stage:
+        stage.worker()
+        bare_s, _ = figures("bare pub/sub round trip", round_trips(redis_server.url))
+        for name, measure in (
+            ("superseded before the send, submit to closed", superseded_before_the_send),
+            ("killed after the send, kill to closed", killed_after_the_send),
+        ):
+            p50_s, p99_s = figures(name, measure(stage))
+            assert p50_s < TIMES_A_ROUND_TRIP * bare_s + SLACK_S
+            assert p99_s < 1.0, "a poll or a heartbeat, not the signal"
+        stage.check()
