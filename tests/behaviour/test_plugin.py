@@ -1,0 +1,137 @@
+"""A provider is added by a package alone: the README's adapter, installed, clears a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import providers
+from providers.contract import Adapter
+from tasks.settings import Settings, unknown_variables
+from tests.behaviour.conftest import Setting
+from tests.behaviour.plugins import installed
+from tests.behaviour.stage import ROOT
+from tests.providers.hostile import Peer, answer, serving
+
+LINES_MAX, ADAPTER_LINES_MAX, LINE_MAX = 55, 40, 100
+RIGHT, WRONG, TOKEN = "314159", "271828", "canary-session-token"
+OTP = {"type": "OTP", "source": "EMAIL"}
+
+
+def section() -> str:
+    """Return the README's section for who writes an adapter."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"^## Adding a provider\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[0].strip()
+
+
+def block(language: str) -> str:
+    """Return the section's one block in a language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", section(), re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+@pytest.fixture
+def acme(tmp_path: Path) -> Iterator[None]:
+    """The README's package, installed as pip would."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    groups = tomllib.loads(block("toml"))["project"]["entry-points"]
+    entry_points = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in groups.items()
+    )
+    with installed(folder, "acme", block("python"), entry_points):
+        yield
+
+
+class Server:
+    """ACME itself: one right code, and everything it was sent."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, str]] = []
+
+    async def handle(self, peer: Peer) -> None:
+        await peer.request()
+        assert peer.head.startswith(b"POST /login/code HTTP/1.1\r\n")
+        self.heard.append(json.loads(peer.body))
+        if self.heard[-1]["code"] == RIGHT:
+            await peer.say(answer(json.dumps({"user_id": "u-1", "token": TOKEN}).encode()))
+        else:
+            await peer.say(answer(b"{}", status="401 Unauthorized"))
+        await peer.end()
+
+
+def test_the_section_fits_on_a_screen() -> None:
+    """Nobody copies an example that has to be studied."""
+    assert len(section().splitlines()) <= LINES_MAX
+    assert len(block("python").splitlines()) <= ADAPTER_LINES_MAX
+    assert max(map(len, section().splitlines())) <= LINE_MAX
+
+
+def test_the_readmes_adapter_is_one(acme: None) -> None:
+    """Found by its entry point, beside the built-in ones, and forgotten with its package."""
+    adapter = providers.adapters()["ACME"]
+    assert isinstance(adapter, Adapter)
+    assert adapter.default_url.startswith("https://")
+    assert {"LINKEDIN", "ACME"} <= providers.adapters().keys()
+
+
+def test_a_package_adds_a_provider_and_a_worker_clears_its_checkpoint(
+    acme: None, new_stage: Setting
+) -> None:
+    """The whole way: an intent, a wrong code, the right one, the session; nothing here changed."""
+    stage = new_stage(providers="LINKEDIN,ACME")
+    server, stack = Server(), AsyncExitStack()
+    there = stage.loops.run(stack.enter_async_context(serving(server.handle)))
+    try:
+        worker = stage.worker(acme_url=there.url + "/")
+        who: dict[str, Any] = {"account_id": "acc_acme", "provider": "ACME"}
+        context = {"login_id": "login-7"}
+        stage.client.open_intent(**who, checkpoint=OTP, context=context, user_id="u-1")
+        refused = stage.outcome(stage.client.submit(**who, code=WRONG).id)
+        cleared = stage.outcome(stage.client.submit(**who, code="314 159").id)
+        session = stage.client.take_session(**who)
+        assert worker.terminate() == 0, worker.log[-4000:]
+    finally:
+        stage.loops.run(stack.aclose())
+    assert (refused.status, refused.code_sent) == (401, True)
+    assert (cleared.status, cleared.code_sent) == (201, True)
+    assert cleared.body == {"object": "AccountCreated", "account_id": "acc_acme"}
+    assert session == {"user_id": "u-1", "token": TOKEN}
+    assert server.heard == [{"id": "login-7", "code": WRONG}, {"id": "login-7", "code": RIGHT}]
+    assert "is not a setting" not in worker.log, "its address is a setting like the others"
+    assert not any(secret in worker.log for secret in (RIGHT, WRONG, TOKEN))
+
+
+def test_a_plug_ins_address_is_a_setting_while_it_is_in_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Read once like all settings; out of service, or misspelt, it is named as unknown."""
+    listed = {"CHECKPOINT_PROVIDERS": "LINKEDIN, ACME", "CHECKPOINT_ACME_URL": "http://127.0.0.1:1"}
+    assert unknown_variables(listed) == ()
+    assert len(unknown_variables({**listed, "CHECKPOINT_PROVIDERS": "LINKEDIN"})) == 1
+    assert len(unknown_variables({**listed, "CHECKPOINT_ACMEE_URL": "x"})) == 1
+    for name, value in listed.items():
+        monkeypatch.setenv(name, value + "/" if name.endswith("_URL") else value)
+    settings = Settings()
+    monkeypatch.delenv("CHECKPOINT_ACME_URL")
+    assert settings.provider_url("ACME") == "http://127.0.0.1:1"
+    assert Settings().provider_url("ACME") is None
+
+
+@pytest.mark.parametrize("name", ["REDIS", "BROKER"])
+def test_a_plug_in_cannot_be_handed_an_address_of_ours(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its codes would go to the ledger's host, and its log line would show the password."""
+    monkeypatch.setenv("CHECKPOINT_REDIS_URL", "redis://:canary@127.0.0.1:1")
+    assert Settings(providers=(name,)).provider_url(name) is None

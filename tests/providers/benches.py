@@ -1,0 +1,240 @@
+"""The benches of the conformance suite: each adapter's routes, and what its provider says there.
+
+A bench is one adapter over one route: how a login is begun in the sandbox that takes it, and
+a table from what happens to the pair of the catalogue that `providers.md` names for it. What
+happens on the wire is the same for everybody and stands in `test_conformance`; a bench says
+only where its provider's answer means something else there.
+
+A new adapter is tested by adding its benches to `BENCHES`; without them the suite fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.providers.wire import answer
+
+PASSED: Final = "201 AccountCreated"
+REFUSED: Final = "401 invalid_checkpoint_solution"
+FURTHER: Final = "202 Checkpoint"
+ACTION: Final = "403 action_required"
+BLOCKED: Final = "403 resource_access_restricted"
+BROKEN: Final = "500 provider_error"
+DEAD: Final = "500 authentication_intent_error"
+LOCKED: Final = "403 account_restricted"
+MALFORMED: Final = "400 malformed_request"
+MISMATCH: Final = "403 session_mismatch"
+PAID: Final = "403 subscription_required"
+UNKNOWN: Final = "403 unknown_authentication_context"
+AWAY: Final = "503 service_unavailable"
+
+JSON_TYPE: Final = "Content-Type: application/json"
+
+Said = tuple[str | bytes, str]
+"""What the provider says (a kind of the sandbox, or the bytes of an answer), and its pair."""
+
+CASES: Final = (
+    "success", "wrong", "expired", "used", "throttled", "restricted", "further step", "action",
+    "unknown step", "dead", "malformed", "mismatch", "no user id",
+)  # fmt: skip
+"""What every bench has an answer for; it may have more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One adapter over one route.
+
+    Attributes:
+        provider: ``LINKEDIN`` …
+        routes: The names of the route, all of one context model.
+        source: Where the code of its login comes from.
+        kind: The sandbox's kind of account whose login takes this route.
+        copies: How often the code stands in the one request that carries it.
+        said: Case to what is said and what it means. ``wrong``, ``expired`` and ``used`` are
+            about the code: the kind says what the account is.
+        differs: Cases of the wire that mean something else here than usually.
+    """
+
+    provider: str
+    routes: frozenset[str]
+    source: str
+    said: Mapping[str, Said] = field(repr=False)
+    kind: str = "plain"
+    copies: int = 1
+    differs: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.provider}-{max(self.routes, key=len)}"
+
+
+def _json(status: int, body: object) -> bytes:
+    return answer(status, json.dumps(body), JSON_TYPE)
+
+
+def _instagram(
+    routes: str, kind: str, source: str, said: Mapping[str, Said], **more: object
+) -> Bench:
+    """Lay out a bench of INSTAGRAM: its routes answer in one vocabulary."""
+    common: dict[str, Said] = {
+        "success": (kind, PASSED),
+        "wrong": (kind, REFUSED),
+        "expired": (kind, REFUSED),
+        "used": (kind, REFUSED),
+        "throttled": ("throttled", BROKEN),
+        "rate limited": ("rate_limited", BROKEN),
+        "restricted": ("restricted", LOCKED),
+        "suspended": ("suspended", LOCKED),
+        "further step": ("chained", FURTHER),
+        "action": ("captcha", ACTION),
+        "consent": ("consent", ACTION),
+        "unknown step": ("unknown", UNKNOWN),
+        "dead": ("challenge_expired", DEAD),
+        "logged out": ("logged_out", DEAD),
+        "spam": ("spam", BLOCKED),
+        "address refused": ("address", BLOCKED),
+        "malformed": (
+            _json(400, {"message": "Invalid Parameters", "error_type": "invalid_parameters"}),
+            MALFORMED,
+        ),
+        "mismatch": (answer(403, "<html>CSRF token missing or incorrect.</html>"), MISMATCH),
+        "no user id": ("nobody", BROKEN),
+        "no session": ("sessionless", BROKEN),
+    }
+    return Bench(
+        provider="INSTAGRAM",
+        routes=frozenset(routes.split()),
+        kind=kind,
+        source=source,
+        said={**common, **said},
+        differs={"302 elsewhere": UNKNOWN},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _twitter(routes: str, kind: str, source: str, said: Mapping[str, Said]) -> Bench:
+    """Lay out a bench of TWITTER: both protocols share errors and the finished login."""
+    common: dict[str, Said] = {
+        "success": (kind, PASSED),
+        "wrong": (kind, REFUSED),
+        "expired": (kind, REFUSED),
+        "used": (kind, REFUSED),
+        "throttled": ("throttled", BROKEN),
+        "limited": ("limited", BROKEN),
+        "refused": ("refused", BROKEN),
+        "restricted": ("suspended", LOCKED),
+        "locked": ("locked", LOCKED),
+        "action": ("captcha", ACTION),
+        "choice": ("choose_method", ACTION),
+        "unknown step": ("unknown", UNKNOWN),
+        "dead": ("flow_dead", DEAD),
+        "guest expired": ("guest_expired", DEAD),
+        "password reset": ("reset", ACTION),
+        "client refused": ("client_refused", BLOCKED),
+        "gate": ("blocked", BLOCKED),
+        "plan": ("premium", PAID),
+        "over capacity": ("over_capacity", AWAY),
+        "failing": ("failing", BROKEN),
+        "malformed": (
+            _json(400, {"errors": [{"code": 366, "message": "Required input 'X' not provided."}]}),
+            MALFORMED,
+        ),
+        "mismatch": ("csrf", MISMATCH),
+        "no user id": ("nobody", BROKEN),
+        "no session": ("sessionless", BROKEN),
+    }
+    return Bench(
+        provider="TWITTER",
+        routes=frozenset(routes.split()),
+        kind=kind,
+        source=source,
+        said={**common, **said},
+    )
+
+
+# A code that was used or has run out ends this login: its identifier is dead (§2.4).
+_NONCE: Mapping[str, Said] = {"expired": ("", DEAD), "used": ("", DEAD)}
+# A checkpoint that is over without a session: the login must be redone (§2.3).
+_OVER: Mapping[str, Said] = {"no session": ("sessionless", DEAD)}
+# The web's two-factor step takes no further checkpoint of the app; nobody can answer it here.
+_NO_FURTHER: Mapping[str, Said] = {"further step": ("chained", ACTION)}
+
+BENCHES: Final = (
+    Bench(
+        provider="LINKEDIN",
+        routes=frozenset({"http"}),
+        source="EMAIL",
+        said={
+            "success": ("plain", PASSED),
+            "wrong": ("plain", REFUSED),
+            "expired": ("plain", REFUSED),
+            "used": ("plain", REFUSED),
+            "throttled": ("throttled", BROKEN),
+            "restricted": ("restricted", LOCKED),
+            "further step": ("chained", FURTHER),
+            "action": ("captcha", ACTION),
+            "approval": ("approval", ACTION),
+            "approval elsewhere": ("approval_redirect", ACTION),
+            "password": ("password", ACTION),
+            "identity": ("identity", ACTION),
+            "unknown step": ("unknown", UNKNOWN),
+            "dead": ("challenge_expired", DEAD),
+            "blocked": ("blocked", BLOCKED),
+            "failing": ("failing", BROKEN),
+            "malformed": (answer(400, "<h1>Bad request</h1>"), MALFORMED),
+            "mismatch": (answer(403, "CSRF check failed."), MISMATCH),
+            "no user id": ("nobody", BROKEN),
+            "revoked": ("revoked", BROKEN),
+        },
+        differs={"302 elsewhere": UNKNOWN, "307 elsewhere": UNKNOWN},
+    ),
+    _instagram("http two_factor", "plain", "SMS", {**_NONCE}),
+    _instagram("challenge", "checkpoint", "EMAIL", {**_OVER}),
+    _instagram("challenge_web", "checkpoint_web", "EMAIL", {**_OVER}),
+    _instagram("bloks_two_factor", "bloks", "SMS", {}),
+    _instagram("bloks_auth_platform", "auth_platform", "EMAIL", {}),
+    _instagram("web", "web", "SMS", {"expired": ("", DEAD), **_NO_FURTHER}),
+    _twitter("http ocf", "plain", "SMS", {"further step": ("chained", FURTHER)}),
+    _twitter(
+        "jetfuel",
+        "jetfuel",
+        "SMS",
+        {"further step": ("jetfuel_chained", FURTHER)},
+    ),
+    Bench(
+        provider="MESSENGER",
+        routes=frozenset({"http", "auth_login"}),
+        source="SMS",
+        copies=2,  # The provider takes it in place of the password, too (§4.2).
+        said={
+            "success": ("plain", PASSED),
+            "wrong": ("plain", REFUSED),
+            "wrong, asked anew": ("rotating", REFUSED),
+            "expired": ("plain", REFUSED),
+            "used": ("plain", REFUSED),
+            "throttled": ("throttled", BROKEN),
+            "busy": ("busy", BROKEN),
+            "abuse": ("abuse", BROKEN),
+            "restricted": ("disabled", LOCKED),
+            "locked": ("locked", LOCKED),
+            "temporarily blocked": ("blocked", LOCKED),
+            "suspended": ("suspended", LOCKED),
+            "further step": ("approval", ACTION),  # No further step of this route takes a code.
+            "action": ("verify", ACTION),
+            "checkpoint": ("checkpoint", ACTION),
+            "unknown step": ("unknown", UNKNOWN),
+            "dead": ("expired_factor", DEAD),
+            "password changed": ("password_changed", DEAD),
+            "unknown identifier": ("unknown_identifier", DEAD),
+            "malformed": (_json(400, {"error": {"code": 104, "message": "x"}}), MALFORMED),
+            "mismatch": ("bad_token", MISMATCH),
+            "failing": ("failing", BROKEN),
+            "unavailable": ("unavailable", AWAY),
+            "no user id": (_json(200, {"access_token": "EAAG"}), BROKEN),
+            "no session": ("no_session", BROKEN),
+            "contradiction": ("contradiction", BROKEN),
+        },
+    ),
+)
