@@ -61,7 +61,7 @@ make_venv() {
 }
 
 with_uv() {
-    uv pip install --quiet --python "$VENV/bin/python" "$@" >>"$LOG" 2>&1
+    uv pip install --quiet --compile-bytecode --python "$VENV/bin/python" "$@" >>"$LOG" 2>&1
 }
 
 with_pip() {

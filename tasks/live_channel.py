@@ -97,6 +97,13 @@ class _Subscription:
             message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
         except UnicodeDecodeError:  # Somebody published what is no text.
             message = {"type": "foreign"}
+        except RedisError:
+            # The library tells a loss after it has connected and subscribed again. Leaving that
+            # connection would lose what it has heard since.
+            connection: Any = self._channel.connection
+            if connection is None or not connection.is_connected:
+                raise
+            message = {"type": "connected"}
         now_s = self._clock()
         if message is not None:
             self._heard_s = now_s
