@@ -71,6 +71,9 @@ def cleanse(message: Any, vault: Vault) -> None:  # noqa: ANN401  kombu's
         name = solution_name(str(kept["provider"]), str(kept["account_id"]), submission_id)
         # As JSON: a number is not a string, and the difference is the producer's error.
         kept["sealed"] = vault.seal(name, json.dumps(given["code"]).encode())
+    elif isinstance(given.get("sealed"), str):
+        # Put back by a worker that had sealed it; somebody else's does not open.
+        kept["sealed"] = given["sealed"]
     text = json.dumps([[], kept, embed if isinstance(embed, dict) else {}])
     message.body = text.encode() if isinstance(message.body, bytes) else text
     message._decoded_cache = json.loads(text)  # noqa: SLF001  kombu keeps what it decoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from worker.service import STEPS
 SOFT_LIMIT_BEYOND_S: Final = 10.0
 HARD_LIMIT_BEYOND_S: Final = 20.0
 """Celery's limits are a net under our own: this far above ``deadline_s + drain_s``."""
+CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
+"""What Celery hands over as the log level where nobody gave ``--loglevel``."""
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "checkpoint_settings": settings,
         "imports": ("tasks.solve",),
         "worker_pool": "worker.pool:AsyncioPool",
+        "worker_consumer": "worker.consumer:PromptConsumer",
         "worker_concurrency": settings.concurrency,
         # Late acknowledgement and this bound the number in flight by the concurrency (D-7).
         "task_acks_late": True,
@@ -64,6 +68,6 @@ def make_app(settings: Settings | None = None) -> Celery:
 
     @setup_logging.connect(weak=False)
     def _logs(loglevel: int | str | None = None, **_: object) -> None:
-        configure(settings, level=loglevel)
+        configure(settings, level=None if loglevel in CELERY_LEVELS else loglevel)
 
     return app

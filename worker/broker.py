@@ -12,14 +12,20 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
-from collections.abc import Mapping
+import zlib
 from typing import Any, Final, NoReturn
 
 import structlog
 from kombu.exceptions import InconsistencyError, VersionMismatch
 from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from kombu.utils.uuid import uuid
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from tasks.intake import SUBMISSION_ID
 from tasks.messages import TASK
@@ -27,8 +33,14 @@ from tasks.messages import TASK
 DEAD_LETTERS_MAX: Final = 1_000
 BODY_MAX: Final = 64 * 1024
 """Bytes of a decoded body; a code has at most 256 characters."""
-TELLING_MAX: Final = 64
-"""Characters of a foreign task name that are shown."""
+ELEMENT_MAX: Final = 4 * BODY_MAX
+"""Bytes of an element: the body in base64, headers, and room for a talkative producer."""
+NESTING_MAX: Final = 16
+"""Levels of arguments. Far above any of ours, far below where Python gives up on JSON."""
+GZIP: Final = "application/x-gzip"
+"""What kombu calls zlib; the one compression a producer may use."""
+TASK_NAME: Final = re.compile(r"[A-Za-z_.]{1,64}")
+"""A foreign task name that is shown: without digits it is no code."""
 
 log = structlog.get_logger("checkpoint.broker")
 
@@ -43,29 +55,42 @@ _PASSED_ON: Final = (
 
 
 class UnfitError(Exception):
-    """An element of the queue is no task of ours; the text says why and quotes nothing."""
+    """An element of the queue is no task of ours; the text says why and quotes nothing.
+
+    Attributes:
+        told: The name of a foreign task, if harmless: it helps to find who sent it.
+    """
+
+    def __init__(self, why: str, told: str | None = None) -> None:
+        super().__init__(why)
+        self.told = told
 
 
-def fit(element: object) -> dict[str, Any]:
+def fit(element: bytes, queue: str) -> dict[str, Any]:
     """Return a queue element as a message Celery can take, or refuse it.
 
     Callbacks, time limits, retries and a start time are a producer's wishes that a wake does
-    not have; odd ones end the worker, so none are passed on.
+    not have; odd ones end the worker, so none are passed on. The delivery tag is ours: a
+    producer's may be any, and Celery counts what is in flight by it.
+
+    Args:
+        element: As it lies in the list.
+        queue: Where to put it back, should the worker stop before it is begun.
 
     Raises:
         UnfitError: It is malformed or foreign.
     """
-    if not isinstance(element, dict):
-        _refuse("not an object")
-    headers, properties = element.get("headers"), element.get("properties")
+    message = _decoded(element)
+    headers, properties = message.get("headers"), message.get("properties")
     if not isinstance(headers, dict) or not isinstance(properties, dict):
         _refuse("no headers or properties")
     if headers.get("task") != TASK:
-        _refuse("another task")
+        _refuse("another task", headers.get("task"))
     submission_id = headers.get("id")
     if not (isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id)):
         _refuse("no usable id")
-    body = _body(element.get("body"), properties.get("body_encoding"))
+    raw = _raw_body(message.get("body"), properties.get("body_encoding"))
+    body = _body(_unpacked(raw, headers.get("compression")))
     return {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
@@ -83,49 +108,142 @@ def fit(element: object) -> dict[str, Any]:
             "timelimit": [None, None],
             "argsrepr": "()",
             "kwargsrepr": "{}",
-            "origin": str(headers.get("origin"))[:TELLING_MAX],
         },
         "properties": {
             "correlation_id": submission_id,
             "reply_to": None,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": TASK},
+            "delivery_info": {"exchange": "", "routing_key": queue},
             "priority": 0,
             "body_encoding": "base64",
-            "delivery_tag": str(properties.get("delivery_tag") or submission_id)[:TELLING_MAX],
+            "delivery_tag": uuid(),
         },
     }
 
 
-def _body(body: object, encoding: object) -> list[Any]:
-    if not isinstance(body, str) or len(body) > 2 * BODY_MAX:
-        _refuse("no body, or too large a one")
+def _decoded(element: bytes) -> dict[str, Any]:
+    if len(element) > ELEMENT_MAX:
+        _refuse("too large")
     try:
-        raw = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
+        message = json.loads(element.decode())
+    except (ValueError, RecursionError):
+        _refuse("not JSON")
+    if not isinstance(message, dict):
+        _refuse("not an object")
+    return message
+
+
+def _raw_body(body: object, encoding: object) -> bytes:
+    if not isinstance(body, str):
+        _refuse("no body")
+    try:
+        return base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
+    except ValueError:
+        _refuse("a body that does not decode")
+
+
+def _unpacked(raw: bytes, compression: object) -> bytes:
+    """Return the body in clear; a small one may unpack to gigabytes, so no further than allowed."""
+    if compression is None:
+        return raw
+    if compression != GZIP:
+        _refuse("compressed by anything but gzip")
+    unpacker = zlib.decompressobj()
+    try:
+        clear = unpacker.decompress(raw, BODY_MAX + 1)
+    except zlib.error:
+        _refuse("a body that does not decompress")
+    if len(clear) <= BODY_MAX and not unpacker.eof:
+        _refuse("a body that does not decompress")
+    return clear
+
+
+def _body(raw: bytes) -> list[Any]:
+    if len(raw) > BODY_MAX:
+        _refuse("too large a body")
+    try:
         decoded = json.loads(raw)
     except (ValueError, RecursionError):
         _refuse("a body that does not decode")
     match decoded:
         case [list() as args, dict() as kwargs, _]:
+            if _nests_deeper([args, kwargs], NESTING_MAX):
+                _refuse("nested too deep")
             return [args, kwargs, {}]
     return _refuse("a body that is no task of protocol 2")
 
 
-def _refuse(why: str) -> NoReturn:
-    raise UnfitError(why) from None
+def _nests_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, (list, dict)):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_nests_deeper(child, levels - 1) for child in children)
+
+
+def _refuse(why: str, task: object = None) -> NoReturn:
+    told = task if isinstance(task, str) and TASK_NAME.fullmatch(task) else None
+    raise UnfitError(why, told) from None
 
 
 class CarefulChannel(redis.Channel):
-    """A channel that survives what lies in the queue."""
+    """A channel that survives what lies in the queue.
 
-    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  kombu's
+    The ledger and the sweeper carry what restoring unacknowledged messages would. After a lost
+    connection it would be one write to a dead server for each attempt in flight.
+    """
+
+    do_restore = False
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
+        # By default redis-py repeats a command ten times, on the thread that serves everything;
+        # the consumer reconnects as a whole, and a wake that is not sent is sent by the sweeper.
+        params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+        return params | {"retry": Retry(NoBackoff(), 0)}
+
+    def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401  kombu's
+        """Read what BRPOP brought: kombu's method, with our look at the element in it."""
         try:
-            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+            reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
+        except self.connection_errors:
+            # The next round connects again.
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None  # type: ignore[assignment]  # As kombu does.
+            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+        if not reply:
+            raise virtual.Empty
+        name, element = reply
+        queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
+        self._queue_cycle.rotate(queue)
+        try:
+            message = self._look_at(element, queue)
+        except UnfitError as error:
+            self.set_aside(str(error), error.told)
+        else:
+            self.connection._deliver(message, queue)  # noqa: SLF001  kombu's
+        return True
+
+    def _look_at(self, element: bytes, queue: str) -> dict[str, Any]:
+        if queue == self.connection.client.transport_options["task_queue"]:
+            return fit(element, queue)
+        # Celery's own, such as answers to remote control, or a queue of the operator's choice.
+        try:
+            message: dict[str, Any] = loads(bytes_to_str(element))
+            message["properties"]["delivery_tag"], message["headers"]  # Both are needed.
+        except Exception:  # noqa: BLE001  its hooks raise anything
+            _refuse("not a message")
+        return message
+
+    def _receive_one(self, c: Any) -> Any:  # noqa: ANN401  kombu's
+        """Receive one broadcast, which is remote control; a malformed one is logged."""
+        try:
+            return super()._receive_one(c)  # type: ignore[no-untyped-call]
         except _PASSED_ON:
             raise
-        except Exception as error:  # noqa: BLE001  not even JSON; `_deliver` does the rest
-            self.set_aside("not JSON", type(error).__name__)
-            return True
+        except Exception as error:  # noqa: BLE001  whatever a stranger's broadcast causes
+            log.warning("broker.broadcast_refused", error=type(error).__name__)
+            raise virtual.Empty from None
 
     def set_aside(self, why: str, told: str | None = None) -> None:
         """Describe an element in the dead letters, which are capped.
@@ -136,11 +254,12 @@ class CarefulChannel(redis.Channel):
         """
         log.warning("broker.set_aside", why=why, told=told)
         letter = json.dumps({"at_ms": round(time.time() * 1000), "why": why, "told": told})
-        name = f"{self.connection.client.transport_options['dead_letters']}"
+        name = self.connection.client.transport_options["dead_letters"]
         try:
-            with self.conn_or_acquire() as client:
-                client.lpush(name, letter)
-                client.ltrim(name, 0, DEAD_LETTERS_MAX - 1)
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                pipe.lpush(name, letter)
+                pipe.ltrim(name, 0, DEAD_LETTERS_MAX - 1)
+                pipe.execute()
         except RedisError as error:
             log.warning("broker.dead_letter_lost", error=type(error).__name__)
 
@@ -149,50 +268,36 @@ class CarefulSentinelChannel(CarefulChannel, redis.SentinelChannel):
     """The same, found by Sentinel."""
 
 
-class _Careful:
-    """Looks at each element of the task queue before the consumer does."""
-
-    channels: list[CarefulChannel]
-    client: Any
-
-    def _deliver(self, message: object, queue: str) -> None:
-        options: Mapping[str, Any] = self.client.transport_options
-        if queue != options["task_queue"]:
-            super()._deliver(message, queue)  # type: ignore[misc]  # Celery's own: remote control.
-            return
-        try:
-            fitted = fit(message)
-        except UnfitError as error:
-            self.channels[0].set_aside(str(error), _told(message))
-            return
-        super()._deliver(fitted, queue)  # type: ignore[misc]  # kombu's.
-
-
-def _told(message: object) -> str | None:
-    """Return the name of a foreign task: it helps to find who sent it."""
-    headers = message.get("headers") if isinstance(message, dict) else None
-    task = headers.get("task") if isinstance(headers, dict) else None
-    return task[:TELLING_MAX] if isinstance(task, str) and task.isprintable() else None
-
-
-class RedisTransport(_Careful, redis.Transport):
-    """``redis://``, ``rediss://`` and ``unix://`` (as ``redis+socket://``)."""
+class RedisTransport(redis.Transport):
+    """``redis://`` and ``rediss://``."""
 
     Channel = CarefulChannel
 
 
-class SentinelTransport(_Careful, redis.SentinelTransport):
+class SentinelTransport(redis.SentinelTransport):
     """``sentinel://``."""
 
     Channel = CarefulSentinelChannel
 
 
 def transport_for(url: str) -> str | None:
-    """Return the transport for a broker's address, ``None`` to leave it to kombu."""
-    scheme = url.partition("://")[0]
-    if scheme == "sentinel":
-        return "worker.broker:SentinelTransport"
-    return "worker.broker:RedisTransport" if scheme in ("redis", "rediss") else None
+    """Return the transport for a broker's address, ``None`` to leave it to kombu.
+
+    Raises:
+        ValueError: A Redis on a Unix socket: kombu would take its own transport for it.
+    """
+    match url.partition("://")[0].lower():
+        case "redis" | "rediss":
+            return "worker.broker:RedisTransport"
+        case "sentinel":
+            return "worker.broker:SentinelTransport"
+        case "unix" | "socket" | "redis+socket" as scheme:
+            msg = (
+                f"{scheme}:// is no address for the broker: Celery's Redis is reached over TCP; "
+                "set CHECKPOINT_BROKER_URL to redis://, rediss:// or sentinel://"
+            )
+            raise ValueError(msg)
+    return None
 
 
 __all__ = ["RedisTransport", "SentinelTransport", "UnfitError", "fit", "transport_for"]

@@ -1,0 +1,39 @@
+"""What a message is made to say before Celery reads it."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.strategy import cleanse
+from tasks.vault import Vault, make_key, solution_name
+
+CODE = "602214"
+
+
+def message(kwargs: dict[str, Any]) -> Any:
+    """Return what kombu hands over, as far as it is looked at."""
+    body = [[], kwargs, {}]
+    return SimpleNamespace(headers={"id": "raw-1"}, payload=body, body=json.dumps(body))
+
+
+def test_a_message_put_back_keeps_its_sealed_code() -> None:
+    """A cold shutdown puts a cleansed message back; dropping the code then would lose it."""
+    vault = Vault([make_key()])
+    first = message({"account_id": "acc_1", "provider": "LINKEDIN", "code": CODE})
+    cleanse(first, vault)
+    again = message(json.loads(first.body)[1])
+    cleanse(again, vault)
+    kept = json.loads(again.body)[1]
+    name = solution_name("LINKEDIN", "acc_1", "raw-1")
+    assert json.loads(vault.open(name, kept["sealed"])) == CODE
+    assert CODE not in first.body + again.body + str(first.headers) + str(again.headers)
+
+
+@pytest.mark.parametrize("odd", [5, None, ["x"], {"a": 1}])
+def test_what_is_no_sealed_code_is_dropped(odd: object) -> None:
+    """Only text can be one; anything else would fail later and louder."""
+    strange = message({"account_id": "acc_1", "provider": "LINKEDIN", "sealed": odd})
+    cleanse(strange, Vault([make_key()]))
+    assert json.loads(strange.body)[1] == {"account_id": "acc_1", "provider": "LINKEDIN"}
