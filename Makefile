@@ -35,6 +35,10 @@ check: $(ENVIRONMENT) ## Format, lint, types, layers, scripts, tests: what CI ru
 bench: $(ENVIRONMENT) ## Measure throughput and latency on this machine (minutes; keep it idle)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: faults
+faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; ARGS="--seed 7")
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: lock
 lock: ## Rebuild requirements.lock from pyproject.toml (ARGS=--upgrade takes newer versions)
 	@deploy/python_env.sh lock $(ARGS)

@@ -45,6 +45,7 @@ class Heart:
     attempts: Attempts
     answered_ms: int = 0
     answered_s: float | None = None
+    answered_by: str | None = None
     steady_since_s: float | None = None
 
     async def run(self) -> None:
@@ -68,9 +69,11 @@ class Heart:
         answer = await home.door.run(home.store.beat(home.worker, self.answered_ms))
         now_s = time.monotonic()
         gap_s = GAP_BEATS * home.settings.heartbeat_s
-        if self.answered_s is None or now_s - self.answered_s > gap_s:
+        gap = self.answered_s is None or now_s - self.answered_s > gap_s
+        if gap or answer.run_id != self.answered_by:
             self.steady_since_s = now_s
         self.answered_ms, self.answered_s = answer.now_ms, now_s
+        self.answered_by = answer.run_id
         for submission_id, until_ms in answer.drains.items():
             left_s = max(0, until_ms - answer.now_ms) / 1000
             home.hear(HeardSignal(submission_id=submission_id, do=Do.DRAIN, left_s=left_s))
@@ -131,7 +134,9 @@ class Sweeper:
             )
         )
         ticked = await self._each(self._tick(intent, survey) for intent in survey.due)
-        if self.heart.may_judge:
+        # Another Redis than the one that answered the last beat knows old beats: a short
+        # failover lost the others, and that is nobody's fault either.
+        if self.heart.may_judge and self.heart.answered_by in (None, survey.run_id):
             for worker in survey.lost:
                 await self._bury(worker)
         if survey.stale:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import sys
 import time
@@ -100,8 +101,8 @@ def demo(
     """Watch every kind of outcome happen; needs nothing but this program.
 
     Starts a Redis, simulated providers and a worker for itself, submits right, wrong, newer,
-    hanging and doubled codes, and compares each outcome, and the number of codes that reached
-    the provider, with what is promised. Exit status 0: all as promised.
+    hanging and doubled codes at four providers, and compares each outcome, and the number of
+    codes that reached the provider, with what is promised. Exit status 0: all as promised.
 
     \b
     Examples:
@@ -131,9 +132,11 @@ def demo(
 
 def _list(scenarios: tuple[Any, ...], *, as_json: bool) -> None:
     if as_json:
-        put_json([{"name": each.name, "about": each.about} for each in scenarios])
+        names = ("name", "provider", "about")
+        put_json([{name: getattr(each, name) for name in names} for each in scenarios])
     else:
-        put(table(("scenario", "what"), ((each.name, each.about) for each in scenarios)))
+        rows = ((each.name, each.provider, each.about) for each in scenarios)
+        put(table(("scenario", "provider", "what"), rows))
 
 
 @cli.command()
@@ -156,7 +159,7 @@ def up(*, sandbox_port: int, directory: Path, verbose: bool, as_json: bool) -> N
     \b
     Example, in a second terminal:
       set -a; . .run/env; set +a
-      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN --source EMAIL
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
       checkpoint submit acc_linkedin_1 --provider LINKEDIN
     """  # noqa: D301
     with _sentences(as_json=as_json):
@@ -193,16 +196,16 @@ def worker(
       checkpoint worker -- --hostname east@%h --without-gossip
     """  # noqa: D301
     with _sentences():
-        settings = _read_settings(tell_unknown=False)  # The app tells them.
+        if log_level is not None:  # Celery's option could not say WARNING: that is its default.
+            os.environ["CHECKPOINT_LOG_LEVEL"] = log_level
+        _read_settings(tell_unknown=False)  # The app tells them.
         if until_stdin_closes:
             from worker.onebox import end_with_stdin  # noqa: PLC0415
 
             end_with_stdin()
         from worker import celery  # noqa: PLC0415
 
-        # Always given: Celery's own default would take the place of CHECKPOINT_LOG_LEVEL.
-        options = ["--loglevel", log_level or settings.log_level]
-        options += ["--concurrency", str(concurrency)] if concurrency else []
+        options = ["--concurrency", str(concurrency)] if concurrency else []
         celery.worker_main(["--quiet", "worker", "-E", *options, *celery_options])
 
 
@@ -265,10 +268,9 @@ def _put_addresses(addresses: Any) -> None:  # noqa: ANN401  name to address
 @click.option(
     "--source",
     type=click.Choice(SOURCES, case_sensitive=False),
-    default="EMAIL",
-    show_default=True,
     metavar="SOURCE",
-    help=f"With --sandbox, where the code comes from: {', '.join(SOURCES)}.",
+    help=f"With --sandbox, where the code comes from: the first of {', '.join(SOURCES)} that the"
+    " provider has, or this one.",
 )
 @click.option(
     "--account", metavar="ID", help="With --sandbox: one of its accounts, or an id for a new one."
@@ -279,7 +281,7 @@ def open_(
     file: IO[str] | None,
     page: str | None,
     provider: str | None,
-    source: str,
+    source: str | None,
     account: str | None,
     as_json: bool,
 ) -> None:
@@ -292,7 +294,8 @@ def open_(
     Examples:
       checkpoint open intent.json
       login-service export 42 | checkpoint open
-      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN --source SMS
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider TWITTER --source BACKUP
     """  # noqa: D301
     if page is not None and (file is not None or provider is None):
         msg = "--sandbox goes with --provider and without a file"
@@ -339,17 +342,19 @@ def _field_named(error: TypeError) -> str:
     return str(error).partition(") ")[2] or "see --help"
 
 
-def _login(page: str, provider: str, source: str, account: str | None) -> dict[str, Any]:
+def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
     """Let the sandbox do the first step of a login; return the fields of the intent."""
     from providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415
 
     client = SandboxClient(page)
     try:
-        known = {each["id"] for each in client.state()["accounts"]}
-        if account is not None and account in known:
+        state = client.state()
+        if account is not None and account in {each["id"] for each in state["accounts"]}:
             person = account
         else:
-            person = client.add_account(provider, source=source)["id"]
+            there = state["providers"].get(provider, {}).get("sources", ())
+            usual = next((each for each in SOURCES if each in there), SOURCES[0])
+            person = client.add_account(provider, source=source or usual)["id"]
         login = client.begin_login(person)
     except SandboxError as error:
         _fail(f"the sandbox refuses: {error}")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -28,7 +31,8 @@ from tasks.keys import Keys
 from tasks.settings import ENV_PREFIX
 from worker.console import coloured, put, put_json, say, table
 from worker.onebox import OneBox, settings_of
-from worker.scenarios import Check, Inbox, Scenario, Stage, Start, World
+from worker.scenarios import TWITTER, Check, Inbox, Scenario, Stage, Start, World
+from worker.toll import TlsFront, Toll
 
 TIMES: Final[Mapping[str, float]] = {
     "connect_timeout_s": 3,
@@ -51,6 +55,10 @@ LONELY: Final[Mapping[str, object]] = {
 }
 """A second deployment on the same Redis, whose queue nobody serves."""
 
+TUNNELLED: Final = TWITTER
+"""The provider that is played over TLS, for the sake of the proxy (`worker.toll`)."""
+THREADS: Final = 32
+"""Calls of the sandbox under way at once; some wait for a code to arrive."""
 LOOK_S: Final = 0.5
 NAME_WIDTH: Final = 18
 TIME_WIDTH: Final = 7
@@ -68,6 +76,7 @@ class Row:
     """
 
     name: str
+    provider: str
     about: str
     checks: tuple[Check, ...]
     sends_promised: int
@@ -119,7 +128,7 @@ def demo(scenarios: Sequence[Scenario], show: Show) -> bool:
     if show.as_json:
         put_json(_document(rows, missing, ok=ok, took_s=took_s))
     else:
-        _print(rows, missing, took_s=took_s)
+        show_rows(rows, missing, took_s=took_s)
     return ok
 
 
@@ -128,6 +137,7 @@ def demo(scenarios: Sequence[Scenario], show: Show) -> bool:
 
 async def _play(box: OneBox, scenarios: Sequence[Scenario], show: Show) -> list[Row]:
     rows: list[Row] = []
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "demo"))
     async with _world(box, _quiet if show.as_json else _tell) as world:
         playing = await _begin(box, scenarios, world)
         watching = asyncio.create_task(_watch(box))
@@ -166,10 +176,12 @@ async def _begin(
         for stage in begin(Start.BEFORE_WORKER):
             await stage.worker_may_start.wait()
         begin(Start.WITHOUT_WORKER)
-        await asyncio.to_thread(box.start_worker)
+        worker = await asyncio.to_thread(box.launch_worker)
+        await asyncio.to_thread(box.wait_for_worker, worker)
         begin(Start.WITH_WORKER)
     except BaseException:
         await _cancel(playing)
+        box.stop()  # Else the thread would wait until the worker is ready.
         raise
     return playing
 
@@ -198,6 +210,7 @@ async def _perform(scenario: Scenario, stage: Stage) -> Row:
     promised, sends = await stage.sends()
     return Row(
         name=scenario.name,
+        provider=scenario.provider,
         about=scenario.about,
         checks=tuple(stage.checks),
         sends_promised=promised,
@@ -223,12 +236,19 @@ async def _world(box: OneBox, tell: Callable[[str, Check], None]) -> AsyncIterat
     )
     inbox = Inbox()
     async with contextlib.AsyncExitStack() as stack:
+        toll = await stack.enter_async_context(Toll(secrets.token_urlsafe(12)))
+        front = TlsFront(box.addresses[TUNNELLED], box.directory)
+        await stack.enter_async_context(front)
+        box.env[f"{ENV_PREFIX}{TUNNELLED}_URL"] = front.url
+        box.env["SSL_CERT_FILE"] = str(front.authority)
         producer = Celery(broker=box.redis.url, set_as_current=False)
         stack.callback(producer.close)
         world = World(
             client=await stack.enter_async_context(AsyncCheckpointClient(settings)),
             lonely=await stack.enter_async_context(AsyncCheckpointClient(lonely)),
             sandbox=SandboxClient(box.addresses["page"]),
+            toll=toll,
+            host_session=box.start_session,
             producer=producer,
             queue=settings.prefix,
             inbox=inbox,
@@ -270,9 +290,16 @@ def _tell(scenario: str, check: Check) -> None:
     )
 
 
-def _print(rows: Sequence[Row], missing: Sequence[str], *, took_s: float) -> None:
+def show_rows(rows: Sequence[Row], missing: Sequence[str], *, took_s: float) -> None:
+    """Print the closing table.
+
+    Args:
+        rows: What was played, those of one provider together.
+        missing: Names of what was not.
+        took_s: The whole demo.
+    """
     put("")
-    put(table(("scenario", "expected", "got", "sent", "verdict"), map(_cells, rows)))
+    put(table(("scenario", "expected", "got", "sent", "verdict"), _grouped(rows)))
     put("")
     for row in rows:
         for fault in row.faults:
@@ -282,6 +309,15 @@ def _print(rows: Sequence[Row], missing: Sequence[str], *, took_s: float) -> Non
     good = sum(row.ok for row in rows)
     text = f"{good} of {len(rows) + len(missing)} scenarios as promised, {took_s:.0f} s"
     put(click.style(text, fg="green" if good == len(rows) + len(missing) else "red", bold=True))
+
+
+def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """Return the table's rows, those of one provider below its name."""
+    gap = ""
+    for provider, group in itertools.groupby(rows, key=lambda row: row.provider):
+        yield (gap + click.style(provider, bold=True), "", "", "", "")
+        yield from map(_cells, group)
+        gap = "\n"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -69,12 +69,23 @@ class Gate:
         port = int.from_bytes(await reader.readexactly(2), "big")
         far_reader, far_writer = await asyncio.open_connection(host, port)
         writer.write(GRANTED)
-        with contextlib.closing(far_writer):
-            there = asyncio.create_task(_copy(reader, far_writer))
-            try:
-                await _copy(far_reader, writer)
-            finally:
-                there.cancel()
+        await relay(reader, writer, far_reader, far_writer)
+
+
+async def relay(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    """Pass bytes on, both ways, until the far side ends; then close it."""
+    with contextlib.closing(far_writer):
+        there = asyncio.create_task(_copy(reader, far_writer))
+        try:
+            await _copy(far_reader, writer)
+        finally:
+            there.cancel()
+            await asyncio.gather(there, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -47,6 +47,7 @@ STOP_TIMEOUT_S: Final = LEAVE_S + 3.0
 PAUSE_S: Final = 0.05
 STDERR: Final = 2
 TAIL_LINES: Final = 12
+SECRET: Final = f"{ENV_PREFIX}SECRET_KEYS"
 ENV_NAME: Final = "env"
 LOCK_NAME: Final = "lock"
 
@@ -131,7 +132,7 @@ class OneBox:
         self.redis = EmbeddedRedis(directory)
         self.addresses: dict[str, str] = {}
         self.env = {
-            f"{ENV_PREFIX}SECRET_KEYS": make_key(),
+            SECRET: make_key(),
             f"{ENV_PREFIX}EMBEDDED": "true",
             **{f"{ENV_PREFIX}{name.upper()}": str(each) for name, each in (values or {}).items()},
         }
@@ -202,12 +203,41 @@ class OneBox:
         Raises:
             OneBoxError: It ended or did not become ready.
         """
-        assert self._probe is not None
+        self.wait_for_worker(self.launch_worker())
+
+    def launch_worker(self) -> Child:
+        """Start a worker without waiting for it."""
         # A lone worker has nobody to mingle with, and would wait a second for an answer.
-        child = self._spawn("worker", "--", "--without-gossip", "--without-mingle")
+        return self._spawn("worker", "--", "--without-gossip", "--without-mingle")
+
+    def wait_for_worker(self, child: Child) -> None:
+        """Wait for a worker's first heartbeat in the ledger; `stop` ends the wait.
+
+        Raises:
+            OneBoxError: It ended or did not become ready.
+        """
         mark, beats = f":{child.process.pid}:", Keys(self.settings.prefix).beats
+        self._wait(child, lambda probe: any(mark in name for name in _members(probe, beats)))
+
+    def start_session(self, provider: str, account_id: str, context: Mapping[str, object]) -> Child:
+        """Start a client session that holds one login, and wait until it has registered.
+
+        Raises:
+            OneBoxError: It ended or did not become ready.
+        """
+        options = ("--provider", provider, "--account", account_id)
+        child = self._spawn("session", *options, module="worker.reference_session")
+        assert child.process.stdin is not None
+        child.process.stdin.write(json.dumps(context).encode() + b"\n")
+        child.process.stdin.flush()
+        name = Keys(self.settings.prefix).live_session(provider, account_id)
+        self._wait(child, lambda probe: bool(probe.exists(name)))
+        return child
+
+    def _wait(self, child: Child, is_ready: Callable[[redis.Redis], bool]) -> None:
+        assert self._probe is not None
         end_s = time.monotonic() + START_TIMEOUT_S
-        while not any(mark in str(name) for name in _members(self._probe, beats)):
+        while not is_ready(self._probe):
             if child.process.poll() is not None:
                 raise OneBoxError(child.obituary())
             if time.monotonic() > end_s:
@@ -240,22 +270,27 @@ class OneBox:
             self._probe = None
         self.redis.stop()
 
-    def _spawn(self, name: str, *options: str, reads: bool = False) -> Child:
-        """Start ``checkpoint NAME`` as a child.
+    def _spawn(
+        self, name: str, *options: str, module: str | None = None, reads: bool = False
+    ) -> Child:
+        """Start ``checkpoint NAME`` as a child, or a module of its own.
 
         Args:
             name: The command; also for people and for the log's name.
             options: What follows it.
+            module: In place of the command: what to run. It gets no secret key.
             reads: Whether its stdout is ours to read.
         """
         outer = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+        own = self.env if module is None else {k: v for k, v in self.env.items() if k != SECRET}
+        words = ("worker.cli", name) if module is None else (module,)
         path = None if self._show_log and name == "worker" else self.directory / f"{name}.log"
         with contextlib.ExitStack() as stack:
             log = None if path is None else stack.enter_context(_private_file(path))
             process = subprocess.Popen(  # noqa: S603  our own program
                 # -P: a folder named `worker` in the current directory is not ours.
-                [sys.executable, "-P", "-m", "worker.cli", name, "--until-stdin-closes", *options],
-                env={**outer, **self.env},
+                [sys.executable, "-P", "-m", *words, "--until-stdin-closes", *options],
+                env={**outer, **own},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if reads else log or STDERR,
                 stderr=log or STDERR,

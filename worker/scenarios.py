@@ -2,7 +2,7 @@
 
 A story opens intents, submits codes and says what must come of them. Everything it sees is what
 any backend sees: the client, the results channel, and the sandbox's count of sends. To add a
-row, write a story and put it into `SCENARIOS`.
+row, write a story and put it into `SCENARIOS`, among those of its provider.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from celery import Celery
 
+from providers import LIVE_SESSION
+from providers.contract import TRY_ANOTHER_WAY
 from providers.sandbox import SandboxClient
 from tasks.catalogue import pair
 from tasks.client import AsyncCheckpointClient
@@ -24,10 +26,25 @@ from tasks.intake import CheckpointError, new_id
 from tasks.messages import TASK
 from worker.console import word
 from worker.gate import Gate
+from worker.toll import Toll
+
+LINKEDIN: Final = "LINKEDIN"
+INSTAGRAM: Final = "INSTAGRAM"
+TWITTER: Final = "TWITTER"
+MESSENGER: Final = "MESSENGER"
+SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
+    LINKEDIN: ("EMAIL", "SMS", "APP"),
+    INSTAGRAM: ("SMS", "APP", "BACKUP", "EMAIL"),
+    TWITTER: ("EMAIL", "SMS", "APP", "BACKUP"),
+    MESSENGER: ("SMS", "APP", "BACKUP"),
+}
+"""Where each provider's codes come from; a story that does not care takes the first."""
 
 OUTCOME_TIMEOUT_S: Final = 30.0
 """A net above every deadline of the demo: an outcome that has not come by then is missing."""
 CREATED: Final = "201 AccountCreated"
+RECONNECTED: Final = "201 AccountReconnected"
+NEXT: Final = "202 Checkpoint"
 
 
 def error(status: int, type_: str) -> str:
@@ -43,6 +60,11 @@ PROVIDER_SILENT: Final = error(408, "request_timeout")
 OUT_OF_TIME: Final = error(504, "request_timeout")
 INVALID: Final = error(400, "invalid_parameters")
 TOO_LONG: Final = error(400, "too_many_characters")
+MISMATCH: Final = error(403, "account_mismatch")
+ACTION: Final = error(403, "action_required")
+EXISTS: Final = error(409, "already_exists")
+PROXY_AUTH: Final = error(407, "proxy_auth_error")
+NO_SESSION: Final = error(503, "no_client_session")
 
 
 class MissingOutcomeError(Exception):
@@ -105,6 +127,9 @@ class World:
         client: Of the box.
         lonely: A client of a second deployment on the same Redis, which has no worker.
         sandbox: The simulated providers.
+        toll: A proxy that wants credentials.
+        host_session: Starts a client session as a process of its own: is given provider,
+            account id and context, and returns when it has registered.
         producer: A plain Celery app that knows the broker and nothing of us.
         queue: The name of its queue.
         inbox: What came over the results channels.
@@ -114,6 +139,8 @@ class World:
     client: AsyncCheckpointClient
     lonely: AsyncCheckpointClient
     sandbox: SandboxClient
+    toll: Toll
+    host_session: Callable[[str, str, Mapping[str, object]], object]
     producer: Celery
     queue: str
     inbox: Inbox
@@ -126,6 +153,7 @@ class Person:
 
     account_id: str
     provider: str
+    user_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,31 +199,70 @@ class Stage:
 
     # The person and the backend
 
-    async def person(self, source: str = "EMAIL", *, proxy: str | None = None) -> Person:
-        """Make up a person and open the intent after the first step of the login."""
-        sandbox = self.world.sandbox
-        account = await asyncio.to_thread(sandbox.add_account, self.provider, source=source)
-        person = Person(account_id=account["id"], provider=self.provider)
-        await self.open(person, proxy=proxy)
+    async def person(
+        self,
+        source: str | None = None,
+        *,
+        kind: str = "plain",
+        user_id: str | None = None,
+        proxy: str | None = None,
+        purpose: str = "connect",
+    ) -> Person:
+        """Make up a person and open the intent after the first step of the login.
+
+        Args:
+            source: Where the code comes from; the provider's usual one by default.
+            kind: What the provider says after the right code.
+            user_id: The provider's id of somebody who is there already.
+            proxy: Of the intent.
+            purpose: ``connect`` or ``reconnect``.
+        """
+        person = await self.stranger(source, kind=kind, user_id=user_id)
+        await self.open(person, proxy=proxy, purpose=purpose)
         return person
 
-    async def stranger(self) -> Person:
+    async def stranger(
+        self, source: str | None = None, *, kind: str = "plain", user_id: str | None = None
+    ) -> Person:
         """Make up a person for whom nobody opened an intent."""
-        account = await asyncio.to_thread(self.world.sandbox.add_account, self.provider)
-        return Person(account_id=account["id"], provider=self.provider)
+        options = {"source": source or SOURCES[self.provider][0], "kind": kind}
+        if user_id is not None:
+            options["user_id"] = user_id
+        sandbox = self.world.sandbox
+        account = await asyncio.to_thread(sandbox.add_account, self.provider, **options)
+        return Person(account_id=account["id"], provider=self.provider, user_id=account["user_id"])
 
-    async def open(self, person: Person, *, proxy: str | None = None, lonely: bool = False) -> None:
-        """Let the sandbox do the first step and open the intent with what it returns."""
+    async def open(
+        self,
+        person: Person,
+        *,
+        proxy: str | None = None,
+        purpose: str = "connect",
+        lonely: bool = False,
+        live: bool = False,
+    ) -> dict[str, Any]:
+        """Let the sandbox do the first step, open the intent, and return the login's context.
+
+        Args:
+            person: Whose login.
+            proxy: Of the intent.
+            purpose: ``connect`` or ``reconnect``.
+            lonely: At the deployment that has no worker.
+            live: A client session holds the login: the intent does not get the context.
+        """
         login = await asyncio.to_thread(self.world.sandbox.begin_login, person.account_id)
+        context: dict[str, Any] = login["context"]
         client = self.world.lonely if lonely else self.world.client
         await client.open_intent(
             account_id=person.account_id,
             provider=person.provider,
             checkpoint=login["checkpoint"],
-            context=login["context"],
+            context={"route": LIVE_SESSION} if live else context,
             user_id=login["user_id"],
             proxy=proxy,
+            purpose=purpose,
         )
+        return context
 
     async def right(self, person: Person) -> str:
         """Return the code in the person's inbox or authenticator app."""
@@ -364,14 +431,14 @@ class Scenario:
     name: str
     about: str
     story: Story
-    provider: str = "LINKEDIN"
+    provider: str = LINKEDIN
     start: Start = Start.WITH_WORKER
 
 
 # The stories ---------------------------------------------------------------------------
 
 
-async def _accepted(stage: Stage) -> None:
+async def _session_taken(stage: Stage) -> None:
     client, person = stage.world.client, await stage.person()
     ticket = await stage.submit(person, await stage.right(person))
     await stage.outcome("right code", ticket, CREATED, sent=True)
@@ -505,11 +572,118 @@ async def _celery_producer(stage: Stage) -> None:
     await stage.outcome("send_task", ticket, CREATED, sent=True)
 
 
+async def _chained(stage: Stage) -> None:
+    person = await stage.person(kind="chained")
+    first = await stage.submit(person, await stage.right(person))
+    await stage.outcome("first code", first, NEXT, sent=True, failures_left=3)
+    second = await stage.submit(person, await stage.right(person))
+    await stage.outcome("second code", second, CREATED, sent=True)
+
+
+async def _reconnect(stage: Stage) -> None:
+    person = await stage.person(purpose="reconnect")
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("known account", ticket, RECONNECTED, sent=True)
+
+
+async def _another_way(stage: Stage) -> None:
+    person = await stage.person()
+    asked = await stage.submit(person, TRY_ANOTHER_WAY)
+    await stage.outcome("another way", asked, ACTION, sent=False, failures_left=3)
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("then the code", ticket, CREATED, sent=True)
+
+
+async def _somebody_else(stage: Stage) -> None:
+    person = await stage.person(kind="somebody_else")
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("another user's", ticket, MISMATCH, sent=True)
+
+
+async def _connected_twice(stage: Stage) -> None:
+    first = await stage.person()
+    ticket = await stage.submit(first, await stage.right(first))
+    await stage.outcome("first account", ticket, CREATED, sent=True)
+    second = await stage.person(user_id=first.user_id)
+    ticket = await stage.submit(second, await stage.right(second))
+    await stage.outcome("second account", ticket, EXISTS, sent=True)
+
+
+async def _proxy(stage: Stage) -> None:
+    toll = stage.world.toll
+    person = await stage.person(proxy=toll.url(toll.password))
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("proxy's password", ticket, CREATED, sent=True)
+    stage.must("it went through the proxy", hold=toll.passed > 0)
+
+
+async def _proxy_refuses(stage: Stage) -> None:
+    toll = stage.world.toll
+    person = await stage.person(proxy=toll.url("not-the-password"))
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("wrong password", ticket, PROXY_AUTH, sent=False, failures_left=3)
+    stage.must("the proxy refused it", hold=toll.refused > 0)
+
+
+async def _live_session(stage: Stage) -> None:
+    person = await stage.stranger()
+    context = await stage.open(person, live=True)
+    await asyncio.to_thread(stage.world.host_session, person.provider, person.account_id, context)
+    wrong = await stage.submit(person, await stage.wrong(person))
+    await stage.outcome("wrong code", wrong, REJECTED, sent=True, failures_left=2)
+    right = await stage.submit(person, await stage.right(person))
+    await stage.outcome("then the right one", right, CREATED, sent=True)
+
+
+async def _no_session(stage: Stage) -> None:
+    person = await stage.stranger()
+    await stage.open(person, live=True)
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("no session", ticket, NO_SESSION, sent=False, failures_left=3)
+
+
+_LEADS: Final = {
+    "EMAIL": "code by email",
+    "SMS": "code from a text message",
+    "APP": "code from an authenticator app",
+    "BACKUP": "backup code",
+}
+
+
+def _basics(provider: str) -> tuple[Scenario, ...]:
+    """Return what every provider is played with: each source, and a wrong code."""
+    name = provider.lower()
+    sources = (
+        Scenario(
+            name=f"{name}-{source.lower()}",
+            about=_LEADS[source],
+            story=_accepted_from(source),
+            provider=provider,
+        )
+        for source in SOURCES[provider]
+    )
+    wrong = Scenario(
+        name=f"{name}-wrong",
+        about="wrong code, then the right one",
+        story=_wrong,
+        provider=provider,
+    )
+    return (*sources, wrong)
+
+
+def _chain(provider: str) -> Scenario:
+    return Scenario(
+        name=f"{provider.lower()}-chained",
+        about="two checkpoints in a row",
+        story=_chained,
+        provider=provider,
+    )
+
+
 SCENARIOS: Final = (
-    Scenario(name="accepted", about="right code; session taken once", story=_accepted),
-    Scenario(name="sms", about="code from a text message", story=_accepted_from("SMS")),
-    Scenario(name="totp", about="code from an authenticator app", story=_accepted_from("APP")),
-    Scenario(name="wrong", about="wrong code, then the right one", story=_wrong),
+    *_basics(LINKEDIN),
+    _chain(LINKEDIN),
+    Scenario(name="session", about="the backend takes the session, once", story=_session_taken),
     Scenario(name="killed", about="three wrong codes end the login", story=_three_wrong),
     Scenario(
         name="newer-queued",
@@ -553,4 +727,58 @@ SCENARIOS: Final = (
         start=Start.WITHOUT_WORKER,
     ),
     Scenario(name="celery", about="plain Celery producer", story=_celery_producer),
+    *_basics(INSTAGRAM),
+    _chain(INSTAGRAM),
+    Scenario(
+        name="reconnect",
+        about="an account that is connected again",
+        story=_reconnect,
+        provider=INSTAGRAM,
+    ),
+    Scenario(
+        name="connected-twice",
+        about="the same user on a second account",
+        story=_connected_twice,
+        provider=INSTAGRAM,
+    ),
+    *_basics(TWITTER),
+    _chain(TWITTER),
+    Scenario(
+        name="another-way",
+        about="TRY_ANOTHER_WAY, then the code after all",
+        story=_another_way,
+        provider=TWITTER,
+    ),
+    Scenario(
+        name="proxy",
+        about="through a proxy with a password",
+        story=_proxy,
+        provider=TWITTER,
+    ),
+    Scenario(
+        name="proxy-refuses",
+        about="the proxy refuses the password",
+        story=_proxy_refuses,
+        provider=TWITTER,
+    ),
+    *_basics(MESSENGER),
+    Scenario(
+        name="somebody-else",
+        about="the code opens another user's account",
+        story=_somebody_else,
+        provider=MESSENGER,
+    ),
+    Scenario(
+        name="live-session",
+        about="a client session holds the login",
+        story=_live_session,
+        provider=MESSENGER,
+    ),
+    Scenario(
+        name="no-session",
+        about="no client session is there",
+        story=_no_session,
+        provider=MESSENGER,
+    ),
 )
+"""Those of one provider stand together."""

@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from providers.sandbox import SandboxClient
 from worker.console import put, put_json, say
 from worker.onebox import ENV_NAME, OneBox, ends_as_interrupted, only_one
 
@@ -62,7 +63,11 @@ def _announce(box: OneBox, env_path: Path, *, as_json: bool) -> None:
 def _text(box: OneBox, env_path: Path, addresses: Mapping[str, str]) -> str:
     program, page = shlex.quote(_program()), box.addresses["page"]
     env = str(env_path) if "/" in str(env_path) else f"./{env_path}"  # Else `.` asks the PATH.
+    sources = {
+        name: each["sources"] for name, each in SandboxClient(page).state()["providers"].items()
+    }
     width = max(map(len, addresses))
+    offers = "\n".join(f"  {name:{width}}  {', '.join(each)}" for name, each in sources.items())
     lines = "\n".join(f"  {name:{width}}  {address}" for name, address in addresses.items())
     title = click.style("Running.", fg="green", bold=True)
     return f"""\
@@ -75,6 +80,10 @@ In a second terminal, in this directory:
   set -a; . {shlex.quote(env)}; set +a
   {program} open --sandbox {page} --provider LINKEDIN --source EMAIL
   {program} submit acc_linkedin_1 --provider LINKEDIN
+
+Each `open` says what to type next. In place of LINKEDIN and EMAIL:
+
+{offers}
 
 The code is on the sandbox's page: {page}
 To see outcomes as they arrive: {program} watch"""

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from providers.sandbox import SandboxClient
+from providers.sandbox import Sandbox, SandboxClient
 from worker import scenarios
 from worker.cli import cli
-from worker.scenarios import REJECTED, Scenario, Stage
+from worker.demo import Row, show_rows
+from worker.scenarios import CREATED, REJECTED, Scenario, Stage
 
 PROGRAM = [sys.executable, "-m", "worker.cli"]
 ROOT = Path(__file__).parents[2]
@@ -30,20 +32,12 @@ def clean_environment() -> dict[str, str]:
     return {name: each for name, each in os.environ.items() if not name.startswith("CHECKPOINT_")}
 
 
-def run(*arguments: str, env: Mapping[str, str], stdin: str = "") -> str:
-    """Run a command that must be fine; return its stdout."""
-    done = subprocess.run(
-        [*PROGRAM, *arguments],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        input=stdin,
-        env=env,
-        timeout=RUN_TIMEOUT_S,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def invoke(*arguments: str, env: Mapping[str, str], stdin: str = "") -> dict[str, Any]:
+    """Run a command here that must be fine; return what it said in JSON."""
+    done = CliRunner().invoke(cli, [*arguments, "--json"], env=env, input=stdin)
+    assert done.exit_code == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def descendants(pid: int) -> set[int]:
@@ -86,18 +80,44 @@ class Running:
     below: set[int]
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """Run ``checkpoint up`` for one test, which may end it."""
-    with start_up(tmp_path / "run") as running:
-        yield running
+class House:
+    """One ``checkpoint up`` for several tests; whoever ends it, the next one gets a new one."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._number = 0
+        self._stack = contextlib.ExitStack()
+        self._running: Running | None = None
+
+    def up(self) -> Running:
+        """Return the one that runs."""
+        if self._running is None or self._running.process.poll() is not None:
+            self.close()
+            self._number += 1
+            directory = self._directory / f"run{self._number}"
+            self._running = self._stack.enter_context(start_up(directory))
+        return self._running
+
+    def close(self) -> None:
+        """End it if nobody has."""
+        self._stack.close()
+        self._running = None
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Run one ``checkpoint up`` for the tests that leave it alone."""
-    with start_up(tmp_path_factory.mktemp("up") / "run") as running:
-        yield running
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Keep a house: starting everything is most of what these tests take."""
+    house = House(tmp_path_factory.mktemp("up"))
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+@pytest.fixture
+def running(house: House) -> Running:
+    """Return a ``checkpoint up`` that runs; the test may end it."""
+    return house.up()
 
 
 @contextlib.contextmanager
@@ -141,10 +161,11 @@ def start_up(directory: Path) -> Iterator[Running]:
 # The demo ------------------------------------------------------------------------------
 
 
-def test_the_demo_plays_every_outcome_and_all_are_as_promised() -> None:
-    """The first thing a newcomer runs is also the widest test: real processes, real HTTP."""
-    done = subprocess.run(
-        [*PROGRAM, "demo", "--keep-going"],
+@pytest.fixture(scope="module")
+def played() -> subprocess.CompletedProcess[str]:
+    """Play the whole demo once, as a newcomer does, with the worker's log beside it."""
+    return subprocess.run(
+        [*PROGRAM, "demo", "--keep-going", "--verbose"],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -152,44 +173,103 @@ def test_the_demo_plays_every_outcome_and_all_are_as_promised() -> None:
         env=clean_environment() | {"CHECKPOINT_PREFIX": "not-ours"},
         timeout=RUN_TIMEOUT_S,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_demo_plays_every_outcome_and_all_are_as_promised(
+    played: subprocess.CompletedProcess[str],
+) -> None:
+    """The first thing a newcomer runs is also the widest test: real processes, real HTTP."""
+    assert played.returncode == 0, played.stdout + played.stderr
     count = len(scenarios.SCENARIOS)
-    assert f"{count} of {count} scenarios as promised" in done.stdout
-    assert done.stdout.count("as promised") == count + 1
-    assert "BROKEN" not in done.stdout
-    assert "provider_timeout_s" in done.stderr, "the shortened times are shown"
-    assert "\x1b[" not in done.stdout, "no colour in a pipe"
+    assert f"{count} of {count} scenarios as promised" in played.stdout
+    assert played.stdout.count("as promised") == count + 1
+    assert "BROKEN" not in played.stdout
+    assert "provider_timeout_s" in played.stderr, "the shortened times are shown"
+    assert "\x1b[" not in played.stdout, "no colour in a pipe"
 
 
-def test_one_scenario_can_be_played_alone_and_told_in_json(tmp_path: Path) -> None:
-    """For scripts, and for whoever works on one row."""
-    text = run("demo", "--scenario", "accepted", "--json", env=clean_environment())
-    document = json.loads(text)
-    (scenario,) = document["scenarios"]
-    assert document["ok"] is True
-    assert scenario["name"] == "accepted"
-    assert (scenario["sends"], scenario["sends_promised"]) == (1, 1)
-    assert [check["got"] for check in scenario["checks"]] == ["201 AccountCreated"]
+def test_the_table_has_the_rows_of_one_provider_below_its_name(
+    played: subprocess.CompletedProcess[str],
+) -> None:
+    """Forty rows are read by provider, or not at all."""
+    _, _, closing = played.stdout.partition("\nscenario ")
+    firsts = [line.split()[0] for line in closing.splitlines() if line[:1].isalpha()]
+    wanted: list[str] = []
+    for scenario in scenarios.SCENARIOS:
+        if scenario.provider not in wanted:
+            wanted.append(scenario.provider)
+        wanted.append(scenario.name)
+    assert [word for word in firsts if word in wanted] == wanted
+    assert set(scenarios.SOURCES) <= set(wanted), "all four providers are played"
+
+
+def test_verbose_shows_the_workers_log(played: subprocess.CompletedProcess[str]) -> None:
+    """Whoever looks into it sees attempts by their ids."""
+    assert "attempt.claimed" in played.stderr
+    assert "attempt.claimed" not in played.stdout
+
+
+def test_no_password_of_the_proxy_is_shown(played: subprocess.CompletedProcess[str]) -> None:
+    """The wrong one is known here; both travel the same ways."""
+    assert "not-the-password" not in played.stdout + played.stderr
+
+
+def test_the_demo_knows_the_sources_that_the_sandbox_has() -> None:
+    """A source that is not played is not shown to work."""
+    offered = {name: set(each.sources) for name, each in Sandbox().simulators.items()}
+    assert offered == {name: set(each) for name, each in scenarios.SOURCES.items()}
+
+
+async def _lie(stage: Stage) -> None:
+    person = await stage.person()
+    ticket = await stage.submit(person, await stage.right(person))
+    await stage.outcome("right code", ticket, REJECTED, sent=False)
 
 
 def test_the_demo_fails_when_an_outcome_is_not_as_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A demo that cannot fail shows nothing: status, table and reason must say so."""
+    """A demo that cannot fail shows nothing: status, table and reason must say so.
 
-    async def lie(stage: Stage) -> None:
-        person = await stage.person()
-        ticket = await stage.submit(person, await stage.right(person))
-        await stage.outcome("right code", ticket, REJECTED, sent=False)
-
-    row = Scenario(name="lie", about="a promise that is not kept", story=lie)
-    monkeypatch.setattr(scenarios, "SCENARIOS", (row,))
-    done = CliRunner().invoke(cli, ["demo"])
+    Its neighbour goes on to the end, and is told as it was.
+    """
+    lie = Scenario(name="lie", about="a promise that is not kept", story=_lie)
+    honest = next(each for each in scenarios.SCENARIOS if each.name == "linkedin-sms")
+    monkeypatch.setattr(scenarios, "SCENARIOS", (lie, honest))
+    done = CliRunner().invoke(cli, ["demo", "--keep-going", "--json"])
     assert done.exit_code == 1
-    assert "BROKEN" in done.stdout
-    assert "promised was 401 invalid_checkpoint_solution" in done.stdout
-    assert "a code was sent 1 times, promised was 0" in done.stdout
-    assert "0 of 1 scenarios as promised" in done.stdout
+    document = json.loads(done.stdout)
+    assert document["ok"] is False
+    broken, kept = document["scenarios"]
+    assert (broken["ok"], kept["ok"]) == (False, True)
+    assert broken["faults"] == [
+        f"right code: status and type is {CREATED}, promised was {REJECTED}",
+        "right code: code_sent is True, promised was False",
+        "a code was sent 1 times, promised was 0",
+    ]
+    assert (kept["provider"], kept["sends"], kept["sends_promised"]) == ("LINKEDIN", 1, 1)
+    assert [check["got"] for check in kept["checks"]] == ["201 AccountCreated"]
+
+
+def test_the_table_says_what_is_broken_and_what_was_not_played(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """For a person, the reason stands below the table."""
+    row = Row(
+        name="lie",
+        provider="TWITTER",
+        about="",
+        checks=(),
+        sends_promised=0,
+        sends=1,
+        faults=("a code was sent 1 times, promised was 0",),
+    )
+    show_rows([row], ["hang"], took_s=3.0)
+    said = capsys.readouterr().out
+    assert "BROKEN" in said
+    assert "lie: a code was sent 1 times, promised was 0" in said
+    assert "Not played to the end (--keep-going plays on): hang" in said
+    assert "0 of 2 scenarios as promised" in said
 
 
 def test_an_unknown_scenario_is_wrong_use() -> None:
@@ -199,9 +279,8 @@ def test_an_unknown_scenario_is_wrong_use() -> None:
     assert "newer-queued" in done.stderr
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing_running(end: signal.Signals) -> None:
-    """Ctrl-C in the middle is how most demos end."""
+def test_an_interrupted_demo_leaves_nothing_running() -> None:
+    """Being ended in the middle is how most demos end; SIGTERM takes the way of Ctrl-C."""
     with subprocess.Popen(
         [*PROGRAM, "demo", "--scenario", "hang", "--scenario", "no-intent"],
         cwd=ROOT,
@@ -214,16 +293,45 @@ def test_an_interrupted_demo_leaves_nothing_running(end: signal.Signals) -> None
         assert "403" in process.stdout.readline()
         below = descendants(process.pid)
         assert len(below) >= 2
-        process.send_signal(end)
+        process.send_signal(signal.SIGTERM)
         process.communicate(timeout=STOP_TIMEOUT_S)
         assert process.returncode == 1
     assert alive(below) == set()
 
 
-def test_verbose_shows_the_workers_log() -> None:
-    """Whoever looks into it sees attempts by their ids."""
+# Up ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provider", scenarios.SOURCES)
+def test_up_serves_another_program(running: Running, provider: str) -> None:
+    """Open, submit and read with nothing but the environment file.
+
+    Without ``--source`` the code comes from where the provider usually sends it.
+    """
+    env = running.env
+    opened = invoke("open", "--sandbox", running.page, "--provider", provider, env=env)
+    account = opened["account_id"]
+    code = SandboxClient(running.page).current_code(account)
+    record = invoke("submit", account, "--provider", provider, env=env, stdin=code)
+    assert record["body"] == {"object": "AccountCreated", "account_id": account}
+    assert invoke("result", record["submission_id"], env=env) == record
+
+
+def test_no_secret_of_up_shows_in_an_argument_list(running: Running) -> None:
+    """Everyone on the machine can read argument lists."""
+    secret = running.env["CHECKPOINT_SECRET_KEYS"]
+    password = running.env["CHECKPOINT_REDIS_URL"].rpartition("@")[0].rpartition(":")[2]
+    for pid in running.below | {running.process.pid}:
+        with contextlib.suppress(FileNotFoundError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            assert secret not in words
+            assert password not in words
+
+
+def test_a_second_up_in_the_same_directory_is_refused(running: Running) -> None:
+    """It would overwrite the environment file of the first."""
     done = subprocess.run(
-        [*PROGRAM, "demo", "--scenario", "celery", "--verbose"],
+        [*PROGRAM, "up", "--sandbox-port", "0", "--directory", str(running.env_path.parent)],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -231,29 +339,32 @@ def test_verbose_shows_the_workers_log() -> None:
         env=clean_environment(),
         timeout=RUN_TIMEOUT_S,
     )
-    assert done.returncode == 0, done.stderr
-    assert "attempt.claimed" in done.stderr
-    assert "attempt.claimed" not in done.stdout
+    assert done.returncode == 1
+    assert "another `checkpoint up` runs" in done.stderr
+    assert running.env_path.exists()
 
 
-# Up ------------------------------------------------------------------------------------
+def test_a_taken_sandbox_port_is_said_with_the_remedy(running: Running, tmp_path: Path) -> None:
+    """8700 may be someone's; the person needs the option's name."""
+    port = running.page.rpartition(":")[2]
+    done = subprocess.run(
+        [*PROGRAM, "up", "--sandbox-port", port, "--directory", str(tmp_path / "second")],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        timeout=RUN_TIMEOUT_S,
+    )
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "--sandbox-port 0" in done.stderr
 
 
-def test_up_serves_a_second_terminal_and_ctrl_c_ends_all_of_it(running: Running) -> None:
-    """Open, submit and read from another process with nothing but the environment file."""
+def test_ctrl_c_ends_all_of_up(running: Running) -> None:
+    """Processes, and the file with the secrets."""
     assert running.env_path.stat().st_mode & 0o777 == 0o600
     assert running.env_path.parent.stat().st_mode & 0o777 == 0o700
-    where = ("--sandbox", running.page, "--provider", "LINKEDIN", "--source", "APP")
-    opened = json.loads(run("open", *where, "--json", env=running.env))
-    account = opened["account_id"]
-
-    code = SandboxClient(running.page).current_code(account)
-    record = json.loads(
-        run("submit", account, "--provider", "LINKEDIN", "--json", env=running.env, stdin=code)
-    )
-    assert record["body"] == {"object": "AccountCreated", "account_id": account}
-    assert json.loads(run("result", record["submission_id"], "--json", env=running.env)) == record
-
     running.process.send_signal(signal.SIGINT)
     _, said = running.process.communicate(timeout=STOP_TIMEOUT_S)
     assert running.process.returncode == 0, said
@@ -262,25 +373,13 @@ def test_up_serves_a_second_terminal_and_ctrl_c_ends_all_of_it(running: Running)
     assert not running.env_path.exists()
 
 
-def test_no_secret_of_up_shows_in_an_argument_list(shared: Running) -> None:
-    """Everyone on the machine can read argument lists."""
-    secret = shared.env["CHECKPOINT_SECRET_KEYS"]
-    password = shared.env["CHECKPOINT_REDIS_URL"].rpartition("@")[0].rpartition(":")[2]
-    for pid in shared.below | {shared.process.pid}:
-        with contextlib.suppress(FileNotFoundError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-            assert secret not in words
-            assert password not in words
-
-
 @pytest.mark.fault
-@pytest.mark.parametrize("name", ["worker", "sandbox"])
-def test_a_child_that_dies_ends_up_with_the_tail_of_its_log(running: Running, name: str) -> None:
+def test_a_child_that_dies_ends_up_with_the_tail_of_its_log(running: Running) -> None:
     """Half a system that looks whole is worse than none."""
-    os.kill(child_named(running.below, name), signal.SIGKILL)
+    os.kill(child_named(running.below, "worker"), signal.SIGKILL)
     _, said = running.process.communicate(timeout=STOP_TIMEOUT_S)
     assert running.process.returncode == 1
-    assert f"the {name} ended by itself (signal 9); its log ends:" in said
+    assert "the worker ended by itself (signal 9); its log ends:" in said
     assert alive(running.below) == set()
 
 
@@ -294,36 +393,3 @@ def test_children_end_when_up_is_killed(running: Running) -> None:
         ended, _, _ = select.select([pidfd], [], [], STOP_TIMEOUT_S)  # Readable at its end.
         assert ended
         os.close(pidfd)
-
-
-def test_a_second_up_in_the_same_directory_is_refused(shared: Running) -> None:
-    """It would overwrite the environment file of the first."""
-    done = subprocess.run(
-        [*PROGRAM, "up", "--sandbox-port", "0", "--directory", str(shared.env_path.parent)],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        env=clean_environment(),
-        timeout=RUN_TIMEOUT_S,
-    )
-    assert done.returncode == 1
-    assert "another `checkpoint up` runs" in done.stderr
-    assert shared.env_path.exists()
-
-
-def test_a_taken_sandbox_port_is_said_with_the_remedy(shared: Running, tmp_path: Path) -> None:
-    """8700 may be someone's; the person needs the option's name."""
-    port = shared.page.rpartition(":")[2]
-    done = subprocess.run(
-        [*PROGRAM, "up", "--sandbox-port", port, "--directory", str(tmp_path / "second")],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        env=clean_environment(),
-        timeout=RUN_TIMEOUT_S,
-    )
-    assert done.returncode == 1
-    assert f"port {port}" in done.stderr
-    assert "--sandbox-port 0" in done.stderr

@@ -1,0 +1,173 @@
+"""A proxy that wants credentials, and TLS in front of a provider: two bits of the demo.
+
+Through a proxy a code is safe only inside a tunnel: a proxy that can read the request has read
+the code before it answers 407. So the demo shows both together, as they are in life. Both serve
+127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import hmac
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from worker.gate import HOST, RELAY_TIMEOUT_S, relay
+
+USER: Final = "demo"
+CERTIFICATE_DAYS: Final = 1
+GRANTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
+REFUSED: Final = (
+    b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+    b'Proxy-Authenticate: Basic realm="demo"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+)
+NOT_HERE: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Toll:
+    """An HTTP proxy: tunnels to this machine, for one user with one password.
+
+    Args:
+        password: Of the user ``demo``.
+
+    Attributes:
+        password: The password.
+        passed: Tunnels it has opened.
+        refused: Requests whose credentials were missing or wrong.
+    """
+
+    def __init__(self, password: str) -> None:
+        self.passed = 0
+        self.refused = 0
+        self.password = password
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def url(self, password: str) -> str:
+        """Return ``http://demo:password@127.0.0.1:port``, for an intent's ``proxy``."""
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        return f"http://{USER}:{password}@{HOST}:{port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read_errors = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+        with contextlib.suppress(OSError, TimeoutError, *read_errors):
+            async with asyncio.timeout(RELAY_TIMEOUT_S):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                await self._answer(head, reader, writer)
+        writer.close()
+
+    async def _answer(
+        self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        request, *lines = head.split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
+        if not self._is_paid(fields.get("proxy-authorization", "")):
+            self.refused += 1
+            writer.write(REFUSED)
+            return
+        method, _, rest = request.partition(" ")
+        host, _, port = rest.partition(" ")[0].rpartition(":")
+        if method != "CONNECT" or host != HOST:
+            writer.write(NOT_HERE)
+            return
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        self.passed += 1
+        writer.write(GRANTED)
+        await relay(reader, writer, far_reader, far_writer)
+
+    def _is_paid(self, given: str) -> bool:
+        wanted = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
+        return hmac.compare_digest(given, f"Basic {wanted}")
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    return line.partition(":")
+
+
+class TlsFront:
+    """TLS in front of a provider of the sandbox, with a certificate made for this run.
+
+    Args:
+        address: ``http://127.0.0.1:port``, what lies behind.
+        directory: Private; gets certificate and key.
+
+    Attributes:
+        url: ``https://127.0.0.1:port``.
+        authority: The file a client must trust (``SSL_CERT_FILE``).
+    """
+
+    def __init__(self, address: str, directory: Path) -> None:
+        self.url = ""
+        self.authority = directory / "certificate.pem"
+        self._port = urlsplit(address).port
+        self._key = directory / "key.pem"
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        _make_certificate(self.authority, self._key)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.authority, self._key)
+        self._server = await asyncio.start_server(self._serve, HOST, 0, ssl=context)
+        self.url = f"https://{HOST}:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(RELAY_TIMEOUT_S):
+                far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
+                await relay(reader, writer, far_reader, far_writer)
+        writer.close()
+
+
+def _make_certificate(path: Path, key_path: Path) -> None:
+    """Write a certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "checkpoint demo")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=CERTIFICATE_DAYS))
+        .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.touch(mode=0o600)
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
