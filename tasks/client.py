@@ -145,8 +145,9 @@ class _Core:
         if context is None:
             raise CheckpointError(catalogue.MISSING_PARAMETERS, "`context` is missing.")
         asked = read_checkpoint(checkpoint)
+        held = read_context(name, context, routes_off=self.settings.routes_off)
         sealed = Sealed(
-            context=read_context(name, context).model_dump(mode="json"),
+            context=held.model_dump(mode="json"),
             proxy=_read_proxy(self.settings, proxy),
         )
         intent = yield from open_steps(

@@ -12,13 +12,13 @@ import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from pydantic import ValidationError
 
-from providers import adapter_for
+from providers import LIVE_SESSION, adapter_for
 from providers.contract import (
     TRY_ANOTHER_WAY,
     Checkpoint,
@@ -179,11 +179,17 @@ class Sealed:
         return cls(**json.loads(raw))
 
 
-def read_context(provider: str, context: object) -> Context:
+def read_context(provider: str, context: object, *, routes_off: Collection[str] = ()) -> Context:
     """Check a challenge context against its adapter's model (CONTRACT §1b).
 
+    Args:
+        provider: One that `read_account` has let pass.
+        context: What the caller gave.
+        routes_off: `Settings.routes_off`, each ``PROVIDER/route``.
+
     Raises:
-        CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value.
+        CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value; 403
+            ``feature_not_subscribed`` for a route that is off.
     """
     if not isinstance(context, Mapping):
         _refuse_form("`context` must be an object.")
@@ -191,7 +197,11 @@ def read_context(provider: str, context: object) -> Context:
     adapter = adapter_for(provider, route)
     model = adapter.contexts.get(route) if adapter is not None else None
     if model is None:
-        _refuse_form("`context.route` is none that this provider has.")
+        names = ", ".join([*(adapter.contexts if adapter is not None else ()), LIVE_SESSION])
+        _refuse_form(f"`context.route` is none that {provider} has; there are {names}.")
+    if f"{provider}/{route}" in routes_off:
+        msg = "This route is switched off here (CHECKPOINT_ROUTES_OFF)."
+        raise CheckpointError(catalogue.FEATURE_NOT_SUBSCRIBED, msg)
     try:
         return model.model_validate(context)
     except ValidationError as error:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import (
     Field,
@@ -26,6 +27,7 @@ from tasks.events import Limits
 
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -63,6 +65,11 @@ class Settings(BaseSettings):
         description="Single-machine mode over an embedded Redis whose data dies with it.",
     )
     providers: Names = Field(PROVIDERS, description="Comma-separated providers in service.")
+    routes_off: Names = Field(
+        # Too little is known of this one: who has accounts that need it switches it on.
+        ("INSTAGRAM/bloks_auth_platform",),
+        description="Comma-separated routes not in service, as PROVIDER/route.",
+    )
     linkedin_url: str | None = Field(None, description="Where LINKEDIN is. Unset: its own address.")
     instagram_url: str | None = Field(None, description="The same for INSTAGRAM.")
     twitter_url: str | None = Field(None, description="The same for TWITTER.")
@@ -110,12 +117,21 @@ class Settings(BaseSettings):
 
     _plug_in_urls: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("secret_keys", "providers", mode="before")
+    @field_validator("secret_keys", "providers", "routes_off", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("routes_off")
+    @classmethod
+    def _are_routes(cls, routes: tuple[str, ...]) -> tuple[str, ...]:
+        # What names no route would switch none off, without a word.
+        if not all(ROUTE.fullmatch(route) for route in routes):
+            msg = "a route is written as PROVIDER/route"
+            raise ValueError(msg)
+        return routes
 
     @model_validator(mode="after")
     def _times_nest(self) -> Self:

@@ -33,6 +33,12 @@ COMMIT_ROUNDS: Final = 64
 another's success, so this many contenders for one intent are served."""
 TOKENS_KEPT: Final = 8
 """Commands remembered in an intent; a repeat comes within `ledger.PAUSES_S` of the first."""
+DRAIN_LAG_MS: Final = 1_000
+"""A drain is committed at most this long after it was decided, else it is decided anew. Only a
+heartbeat that was answered later than that has told the holder of it:
+t=0 a newer code is decided on, drain from 0 to 5 · t=5.9 the holder's heartbeat is answered · t=6
+the commit arrives at last · t=6.1 the drain is over and a heartbeat was answered since 0, but the
+holder has heard of nothing and its exchange goes on."""
 SEEN_TTL_MS: Final = 24 * 3600 * 1000
 SOLUTION_GRACE_MS: Final = 1_000
 """A sealed solution outlives its deadline by no more than this, whatever else fails."""
@@ -277,7 +283,9 @@ class Store:
 
         def tick(snapshot: Snapshot) -> Tick:
             wire = snapshot.intent.wire if snapshot.intent else None
-            return Tick(run_id=snapshot.run_id, acked_ms=known.get(wire.worker) if wire else None)
+            acked_ms = known.get(wire.worker) if wire else None
+            told_ms = None if acked_ms is None else acked_ms - DRAIN_LAG_MS
+            return Tick(run_id=snapshot.run_id, acked_ms=told_ms)
 
         return (yield from self.transact(provider, account_id, tick))
 
@@ -454,8 +462,8 @@ class _Plan:
             "log": [],
             "log_max": self.store.outcomes_max,
         }
-        if decision.not_after_ms is not None:
-            plan["not_after"] = decision.not_after_ms
+        if (not_after_ms := self._not_after_ms()) is not None:
+            plan["not_after"] = not_after_ms
         if run_id is not None:
             plan["run_id"] = run_id
         if self.after is not None:
@@ -479,6 +487,13 @@ class _Plan:
             plan["queued"] = now_ms
             plan["requeue"] = self.decision.queued is not None or self.decision.wake is not None
         plan |= _wire_moves(self.keys, self.before.wire if self.before else None, after.wire)
+
+    def _not_after_ms(self) -> int | None:
+        """Return when this decision is too old to be written."""
+        begun_ms = self.after.wire.drain_at_ms if self.after and self.after.wire else None
+        if begun_ms is None or begun_ms != self.snapshot.now_ms:
+            return self.decision.not_after_ms
+        return begun_ms + DRAIN_LAG_MS  # No drain begins with a claim.
 
     def _spent_solutions(self) -> list[str]:
         """A claim and an outcome each take the solution out of Redis."""

@@ -1,0 +1,455 @@
+"""Keys, their lives, and the indexes that follow the intent: due, queued, holds, drains."""
+
+from collections.abc import Callable
+
+import pytest
+
+from providers.contract import Cleared, Rejected
+from tasks.events import Begin, Cancel, Kill, Open, Renew, WorkerLost
+from tasks.keys import Keys
+from tasks.model import IntentState, Purpose
+from tasks.store import SEEN_TTL_MS, TAKE_AGAIN_MS, LostWorker
+from tests.store.desk import ACCOUNT, EMAIL, KEY, PROVIDER, Desk, raw_submit
+
+MEMBER = f"{PROVIDER}:{ACCOUNT}"
+DAY_MS = 86_400_000
+SLACK_MS = 30_000
+"""Between a write and the look at its life: as much as the slowest machine may take."""
+
+
+def begin(desk: Desk, submission_id: str, worker: str = "w1") -> None:
+    """Take the wire without claiming."""
+    desk.bring(
+        lambda seen: Begin(
+            submission_id=submission_id, claim="c1", worker=worker, run_id=seen.run_id
+        )
+    )
+
+
+# The table of keys.py ----------------------------------------------------------------------
+
+
+def test_names_are_those_of_the_contract() -> None:
+    """CONTRACT §4: other programs read these by name; the queue is the prefix itself."""
+    keys = Keys("checkpoint")
+    assert keys.result("sub_1") == "checkpoint:result:sub_1"
+    assert keys.results == "checkpoint:results"
+    assert keys.account_results("acc_1") == "checkpoint:results:acc_1"
+    assert keys.outcomes == "checkpoint:outcomes"
+    assert keys.queue == "checkpoint"
+    assert Keys.parse_member(Keys.member("LINKEDIN", "a:b:c")) == ("LINKEDIN", "a:b:c")
+
+
+def test_two_deployments_on_one_redis_share_nothing(redis_url: str) -> None:
+    """Every name is under the prefix."""
+    desk = Desk.at(redis_url, prefix="other")
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.clear("s1")
+    desk.door.run(desk.store.beat("w1", 1))
+    assert desk.door.run(desk.store.lead("w1", 5_000))
+    assert {name.split(":")[0] for name in desk.dump()} == {"other"}
+    desk.redis.close()
+
+
+def lives(desk: Desk) -> dict[str, int]:
+    """Return every key's life in ms, -1 for none."""
+    return {key: int(desk.redis.pttl(key)) for key in desk.dump()}
+
+
+def test_every_key_lives_as_long_as_the_table_says(desk: Desk) -> None:
+    """Shorter loses outcomes, longer keeps secrets; only the registry and the indexes stay."""
+    keys, limits, ttl_ms = desk.store.keys, desk.store.limits, desk.store.result_ttl_ms
+    whole_ms = limits.intent_ttl_ms + limits.deadline_ms + ttl_ms
+    desk.open()
+    desk.open("acc_2")
+    desk.submit("s1")
+    desk.submit("s2", account="acc_2")
+    desk.claim("s2", account="acc_2")
+    desk.submit("s3", "654321", account="acc_2")
+    desk.open("acc_3")
+    desk.submit("s4", account="acc_3")
+    desk.claim("s4", account="acc_3")
+    desk.clear("s4", account="acc_3")
+    desk.door.run(desk.store.take_session(PROVIDER, "acc_3", "me"))
+    desk.door.run(desk.store.beat("w1", 1))
+    desk.door.run(desk.store.lead("w1", 3_000))
+    expected = {
+        keys.result("s1"): ttl_ms + limits.deadline_ms,
+        keys.result("s2"): ttl_ms,
+        keys.result("s3"): ttl_ms + limits.deadline_ms,
+        keys.result("s4"): ttl_ms,
+        keys.solution("s1"): limits.deadline_ms + 1_000,
+        keys.solution("s3"): limits.deadline_ms + 1_000,
+        keys.holds("w1"): DAY_MS,
+        keys.drains("w1"): DAY_MS,
+        keys.session(PROVIDER, "acc_3"): TAKE_AGAIN_MS,
+        keys.taken(PROVIDER, "acc_3"): TAKE_AGAIN_MS,
+        keys.leader: 3_000,
+        **{keys.intent(PROVIDER, f"acc_{number}"): whole_ms for number in (1, 2, 3)},
+        **{keys.context(PROVIDER, f"acc_{number}"): whole_ms for number in (1, 2, 3)},
+        **{keys.seen(f"s{number}"): SEEN_TTL_MS for number in (1, 2, 3, 4)},
+        **dict.fromkeys((keys.outcomes, keys.due, keys.queued, keys.beats, keys.acked), -1),
+    }
+    found = lives(desk)
+    assert set(found) == set(expected)
+    wrong = {
+        key: (life, expected[key])
+        for key, life in found.items()
+        if not (life == expected[key] or expected[key] - SLACK_MS <= life <= expected[key] > 0)
+    }
+    assert wrong == {}
+
+
+def test_a_session_lives_as_long_as_a_record_until_it_is_taken(desk: Desk) -> None:
+    """The backend has the same time to fetch it as to read the outcome."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.clear("s1")
+    life = lives(desk)[desk.store.keys.session(PROVIDER, ACCOUNT)]
+    assert 0 < desk.store.result_ttl_ms - life < SLACK_MS or life == desk.store.result_ttl_ms
+
+
+def test_a_session_never_outlives_the_note_of_who_took_it(desk: Desk) -> None:
+    """Else another one could take it in the instant between the two."""
+    keys = desk.store.keys
+    for number in range(20):
+        account = f"acc_{number}"
+        desk.redis.set(keys.session(PROVIDER, account), "sealed", px=10_000_000)
+        desk.door.run(desk.store.take_session(PROVIDER, account, "me"))
+        ends = [
+            int(desk.redis.pexpiretime(key))
+            if desk.redis.info("server")["redis_version"] >= "7"
+            else 0
+            for key in (keys.session(PROVIDER, account), keys.taken(PROVIDER, account))
+        ]
+        assert ends[0] <= ends[1]
+
+
+# Due ---------------------------------------------------------------------------------------
+
+
+def due(desk: Desk) -> float | None:
+    """Return when the sweep will look at the intent."""
+    return desk.redis.zscore(desk.store.keys.due, MEMBER)
+
+
+def test_due_is_the_earliest_instant_at_which_a_row_applies(desk: Desk) -> None:
+    """One member per intent, moved by every commit."""
+    opened = desk.open()
+    assert due(desk) == opened.expires_at_ms
+    desk.submit("s1")
+    current = desk.intent().current
+    assert current is not None
+    assert due(desk) == current.deadline_ms
+    begin(desk, "s1")
+    wire = desk.intent().wire
+    assert wire is not None
+    assert due(desk) == wire.until_ms + 1_000
+    desk.bring(lambda _: Renew(claim="c1"))
+    renewed = desk.intent().wire
+    assert renewed is not None
+    assert due(desk) == renewed.until_ms + 1_000
+    desk.claim("s1")
+    desk.answer("s1", Rejected())
+    assert due(desk) == opened.expires_at_ms
+    desk.bring(lambda _: Kill())
+    assert due(desk) is None
+
+
+# Queued ------------------------------------------------------------------------------------
+
+
+def queued(desk: Desk) -> float | None:
+    """Return when the waiting submission was last woken."""
+    return desk.redis.zscore(desk.store.keys.queued, MEMBER)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda desk: begin(desk, "s1"),
+        lambda desk: desk.claim("s1"),
+        lambda desk: desk.bring(lambda _: Cancel(submission_id="s1")),
+        lambda desk: desk.bring(lambda _: Kill()),
+        lambda desk: desk.open(),
+    ],
+    ids=["begun", "claimed", "canceled", "killed", "reopened"],
+)
+def test_a_submission_counts_as_queued_until_it_does_not_wait(
+    desk: Desk, end: Callable[[Desk], object]
+) -> None:
+    """`queue_max` and the wakes of the sweeper count by this index."""
+    desk.open()
+    assert queued(desk) is None
+    desk.submit("s1")
+    assert queued(desk) is not None
+    end(desk)
+    assert queued(desk) is None
+
+
+def test_a_submission_behind_a_busy_wire_waits(desk: Desk) -> None:
+    """It may be woken when the wire is free, so it stays in the index."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.submit("s2", "654321")
+    assert queued(desk) is not None
+
+
+def test_the_instant_of_the_last_wake_moves_only_with_a_wake(desk: Desk) -> None:
+    """Else each commit of a busy intent would put off the sweeper's next wake."""
+    desk.ago(60).open()
+    desk.ago(60).submit("s1")
+    woken = queued(desk)
+    assert woken is not None
+    desk.claim("s1")  # Refused: its moment has passed. It is settled by that.
+    desk.ago(15).submit("s2")
+    later = queued(desk)
+    assert later is not None
+    assert later - woken >= 10_000
+    desk.redis.zadd(desk.store.keys.queued, {MEMBER: 5})
+    begin(desk, "s2")
+    desk.bring(lambda _: WorkerLost(worker="w1"))
+    again = queued(desk)
+    assert again is not None
+    assert again > later
+
+
+def test_woken_notes_the_wake_of_those_that_still_wait(desk: Desk) -> None:
+    """A submission taken up meanwhile must not come back into the index."""
+    desk.open()
+    desk.submit("s1")
+    desk.redis.zadd(desk.store.keys.queued, {MEMBER: 5})
+    desk.door.run(desk.store.woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
+    now = queued(desk)
+    assert now is not None
+    assert now > 5
+    assert desk.redis.zcard(desk.store.keys.queued) == 1
+
+
+# Holds and drains --------------------------------------------------------------------------
+
+
+def test_holds_follow_the_wire_from_worker_to_worker(desk: Desk) -> None:
+    """A lost worker's intents are found by this set alone."""
+    keys = desk.store.keys
+    desk.open()
+    desk.submit("s1")
+    begin(desk, "s1", "w1")
+    assert desk.redis.smembers(keys.holds("w1")) == {MEMBER}
+    desk.bring(lambda _: WorkerLost(worker="w1"))
+    assert desk.redis.exists(keys.holds("w1")) == 0
+    begin(desk, "s1", "w2")
+    assert desk.redis.smembers(keys.holds("w2")) == {MEMBER}
+    desk.submit("s2")  # Takes the wire away from who only prepares.
+    assert desk.redis.exists(keys.holds("w1"), keys.holds("w2")) == 0
+
+
+def test_a_superseded_exchange_is_listed_for_its_worker_until_it_ends(desk: Desk) -> None:
+    """The answer to a heartbeat brings it, should the signal be lost."""
+    keys = desk.store.keys
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    assert desk.door.run(desk.store.beat("w1", 0)).drains == {}
+    desk.submit("s2", "654321")
+    wire = desk.intent().wire
+    assert wire is not None
+    beat = desk.door.run(desk.store.beat("w1", 0))
+    assert beat.drains == {"s1": wire.drain_until_ms}
+    assert beat.run_id == desk.run_id
+    assert desk.redis.smembers(keys.holds("w1")) == {MEMBER}
+    desk.answer("s1", Rejected())
+    assert desk.door.run(desk.store.beat("w1", 0)).drains == {}
+    assert desk.redis.exists(keys.holds("w1")) == 0
+
+
+def test_a_kill_shortens_the_drain_in_the_list_too(desk: Desk) -> None:
+    """Closed at once: the earliest instant asked for stays."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.submit("s2", "654321")
+    first = desk.door.run(desk.store.beat("w1", 0)).drains["s1"]
+    desk.bring(lambda _: Kill())
+    assert desk.door.run(desk.store.beat("w1", 0)).drains["s1"] < first
+
+
+def test_a_wire_that_outlives_a_reopen_is_still_listed(desk: Desk) -> None:
+    """Opened again during an exchange: the wire of the old generation drains."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.open()
+    assert set(desk.door.run(desk.store.beat("w1", 0)).drains) == {"s1"}
+    assert desk.intent().generation == 2
+
+
+# Heartbeats, the sweeper's lock and its survey ---------------------------------------------
+
+
+def test_only_an_answered_beat_counts_as_answered(desk: Desk) -> None:
+    """A worker that hears nothing beats all the same; what it must drain it does not know."""
+    store = desk.store
+    first = desk.door.run(store.beat("w1", 0))
+    assert desk.door.run(store.survey(most=10)).acked == {}
+    desk.door.run(store.beat("w1", first.now_ms))
+    assert desk.door.run(store.survey(most=10)).acked == {"w1": first.now_ms}
+
+
+def test_a_survey_finds_what_is_due_stale_and_lost(desk: Desk) -> None:
+    """One instant, one reply: a worker is judged by beats and clock of the same moment."""
+    past = desk.ago(60)
+    past.open()
+    past.submit("s1")
+    desk.open("acc_2")
+    desk.submit("s2", account="acc_2")
+    desk.claim("s2", account="acc_2")
+    desk.door.run(desk.store.beat("w2", 0))
+    desk.redis.zadd(desk.store.keys.beats, {"w1": 1_000})
+    survey = desk.door.run(desk.store.survey(most=10, wake_after_ms=3_000, lost_after_ms=30_000))
+    assert survey.due == ((PROVIDER, ACCOUNT),)
+    assert survey.stale == ((PROVIDER, ACCOUNT),)
+    assert survey.waiting == 1
+    assert survey.lost == (LostWorker("w1", 1_000, ((PROVIDER, "acc_2"),)),)
+    assert survey.run_id == desk.run_id
+    nothing = desk.door.run(desk.store.survey(most=0))
+    assert (nothing.due, nothing.stale, nothing.lost) == ((), (), ())
+
+
+def test_the_sweeper_s_lock_has_one_holder(desk: Desk) -> None:
+    """Renewed by its holder, free for others only when it ran out."""
+    lead = desk.store.lead
+    assert desk.door.run(lead("w1", 60_000))
+    assert not desk.door.run(lead("w2", 60_000))
+    assert desk.door.run(lead("w1", 60_000))
+    desk.redis.delete(desk.store.keys.leader)
+    assert desk.door.run(lead("w2", 60_000))
+
+
+def test_a_lost_worker_is_forgotten_unless_it_is_back(desk: Desk) -> None:
+    """A worker that beats is never judged lost, also not between the look and the removal."""
+    keys, store = desk.store.keys, desk.store
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.door.run(store.beat("w1", 1))
+    judged = LostWorker("w1", 1_000, ())
+    assert not desk.door.run(store.forget_worker(judged))
+    assert desk.redis.zscore(keys.beats, "w1") is not None
+    desk.redis.zadd(keys.beats, {"w1": 1_000})
+    assert desk.door.run(store.forget_worker(judged))
+    assert desk.redis.exists(keys.beats, keys.acked, keys.holds("w1")) == 0
+    assert desk.door.run(store.forget_worker(judged)), "gone already is gone"
+
+
+def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(desk: Desk) -> None:
+    """Its key expired or was lost; due and queued would name it for ever."""
+    keys, store = desk.store.keys, desk.store
+    desk.open()
+    desk.submit("s1")
+    assert not desk.door.run(store.forget_intent(PROVIDER, ACCOUNT))
+    assert due(desk) is not None
+    desk.redis.delete(keys.intent(PROVIDER, ACCOUNT))
+    assert desk.door.run(store.forget_intent(PROVIDER, ACCOUNT))
+    assert (due(desk), queued(desk)) == (None, None)
+
+
+def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(desk: Desk) -> None:
+    """A drained wire is free when its holder's beat was answered since the drain began."""
+    past = desk.ago(10)
+    past.open()
+    past.submit("s1")
+    past.claim("s1")
+    past.submit("s2", "654321")
+    assert desk.intent().wire is not None
+    desk.door.run(desk.store.tick(PROVIDER, ACCOUNT))
+    assert desk.intent().wire is not None, "its holder was not heard of"
+    answered = desk.door.run(desk.store.beat("w1", 0)).now_ms
+    desk.door.run(desk.store.beat("w1", answered))
+    result = desk.door.run(desk.store.tick(PROVIDER, ACCOUNT))
+    assert result is not None
+    assert desk.intent().wire is None
+    assert result.decision.wake is not None
+    assert result.decision.wake.id == "s2"
+
+
+def test_a_tick_on_nothing_changes_nothing(desk: Desk) -> None:
+    """The sweeper then forgets the intent."""
+    result = desk.door.run(desk.store.tick(PROVIDER, ACCOUNT, acked={}))
+    assert result is not None
+    assert result.intent is None
+
+
+# Sessions ----------------------------------------------------------------------------------
+
+
+def test_a_session_is_handed_out_once_and_again_to_the_same(desk: Desk) -> None:
+    """A lost reply is not a lost session; a second backend gets nothing."""
+    take = desk.store.take_session
+    assert desk.door.run(take(PROVIDER, ACCOUNT, "me")) is None
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.clear("s1")
+    assert desk.intent().state is IntentState.COMPLETED
+    first = desk.door.run(take(PROVIDER, ACCOUNT, "me"))
+    assert first is not None
+    assert desk.door.run(take(PROVIDER, ACCOUNT, "other")) is None
+    assert desk.door.run(take(PROVIDER, ACCOUNT, "me")) == first
+
+
+def test_opening_again_drops_the_session_of_the_generation_before(desk: Desk) -> None:
+    """Whoever takes it later must not get the old login's cookies for the new one."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.clear("s1")
+    desk.open()
+    assert desk.door.run(desk.store.take_session(PROVIDER, ACCOUNT, "me")) is None
+
+
+# Values as stored --------------------------------------------------------------------------
+
+
+def test_an_intent_comes_back_as_it_was_written(desk: Desk) -> None:
+    """Enums, counts, the submission and its wire: nothing is lost in the JSON."""
+    desk.open(purpose=Purpose.RECONNECT, user_id="u1")
+    desk.submit("s1")
+    written = desk.claim("s1").intent
+    assert desk.intent() == written
+    assert written is not None
+    assert written.version == 3
+    event = Open(account_id=ACCOUNT, provider=PROVIDER, checkpoint=EMAIL, purpose=Purpose.CONNECT)
+    assert desk.bring(lambda _: event).intent == desk.intent()
+
+
+def test_an_intent_of_another_schema_is_not_touched(desk: Desk) -> None:
+    """A newer release wrote it: misread it could send a code twice."""
+    from tasks.ledger import ForeignLedgerError  # noqa: PLC0415  beside its only use
+
+    desk.open()
+    key = desk.store.keys.intent(PROVIDER, ACCOUNT)
+    stored = str(desk.redis.get(key))
+    desk.redis.set(key, stored.replace('"v":1', '"v":2', 1))
+    with pytest.raises(ForeignLedgerError, match="another schema"):
+        desk.bring(lambda seen: raw_submit(seen, "s1"))
+
+
+def test_the_registry_of_users_stays(desk: Desk) -> None:
+    """Which account has a provider's user: there is no end to that."""
+    key = desk.store.keys.user(PROVIDER, "u1")
+    assert key == f"checkpoint:user:{PROVIDER}:u1"
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    from tasks.store import Extra  # noqa: PLC0415  beside its only use
+
+    extra = Extra(put=((key, ACCOUNT, 0),), expect={key: ""})
+    desk.answer("s1", Cleared(user_id="u1", session={}), extra=extra)
+    assert desk.redis.get(key) == ACCOUNT
+    assert desk.redis.pttl(key) == -1
+    assert len(KEY) == 44

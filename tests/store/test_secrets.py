@@ -1,0 +1,123 @@
+"""Canaries: a code, a context value, a proxy password and a session are in clear nowhere."""
+
+import json
+import logging
+import traceback
+from typing import Any
+
+import pytest
+
+from tasks.client import CheckpointClient
+from tasks.intake import CheckpointError, read_request
+from tasks.ledger import LedgerUnavailableError
+from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
+
+CODE = "482913"
+VALUE = "canary-context"
+PASSWORD = "canary-proxy"
+COOKIE = "canary-cookie"
+SESSION = "canary-session"
+CANARIES = (CODE, VALUE, PASSWORD, COOKIE, SESSION)
+PLACE: dict[str, Any] = {"account_id": ACCOUNT, "provider": PROVIDER}
+
+
+def found(text: str) -> list[str]:
+    """Return the canaries in a text."""
+    return [canary for canary in CANARIES if canary in text]
+
+
+@pytest.fixture
+def client(desk: Desk) -> Any:
+    """Return a client at the desk's Redis."""
+    with CheckpointClient(settings_for(desk.settings.redis_url.get_secret_value())) as made:
+        yield made
+
+
+def test_nothing_secret_rests_in_redis_in_clear(
+    desk: Desk, client: CheckpointClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every key and value, the Celery message and all logs, at each step of a life."""
+    caplog.set_level(logging.DEBUG)
+    client.open_intent(
+        **PLACE,
+        checkpoint={"type": "OTP", "source": "EMAIL"},
+        context=CONTEXT
+        | {
+            "fields": {"csrfToken": VALUE},
+            "cookies": [{"name": "li_at", "value": COOKIE}],
+        },
+        proxy=f"http://user:{PASSWORD}@proxy.example:8080",
+    )
+    seen = [desk.dump()]
+    client.submit(**PLACE, code=CODE, submission_id="s1")
+    seen.append(desk.dump())
+    assert any("sealed:solution:s1" in key for key in seen[-1])
+    assert len(seen[-1]["checkpoint"]) == 1, "the Celery message is among what is looked at"
+    client.submit(**PLACE, code=f" {CODE} ", submission_id="s2")
+    desk.claim("s2")
+    seen.append(desk.dump())
+    name = f"session|{PROVIDER}|{ACCOUNT}"
+    sealed = desk.vault.seal(name, json.dumps({"cookie": SESSION}).encode())
+    desk.redis.set(desk.store.keys.session(PROVIDER, ACCOUNT), sealed)
+    seen.append(desk.dump())
+    assert client.take_session(**PLACE) == {"cookie": SESSION}
+    client.kill_intent(**PLACE)
+    seen.append(desk.dump())
+    assert found(repr(seen)) == []
+    assert found(caplog.text) == []
+    assert found(repr([record.__dict__ for record in caplog.records])) == []
+
+
+def test_the_code_is_sealed_in_redis_only_until_it_is_claimed_or_final(desk: Desk) -> None:
+    """By key: queued yes; claimed, superseded, canceled and killed no."""
+    desk.open()
+    desk.submit("s1", CODE)
+    sealed = [key for key in desk.dump() if ":sealed:solution:" in key]
+    assert sealed == [desk.store.keys.solution("s1")]
+    stored = str(desk.redis.get(sealed[0]))
+    assert desk.vault.open(f"solution|{PROVIDER}|s1|{ACCOUNT}", stored) == CODE.encode()
+    desk.submit("s2", "654321")
+    assert [key for key in desk.dump() if ":sealed:solution:" in key] == [
+        desk.store.keys.solution("s2")
+    ]
+    desk.claim("s2")
+    assert [key for key in desk.dump() if ":sealed:solution:" in key] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"code": f"{CODE}\0"}, {"code": CODE * 50}, {"code": f"{CODE}\ud800"}, {"code": f"{CODE}x"}],
+)
+def test_a_refused_code_is_in_no_traceback(
+    desk: Desk, client: CheckpointClient, change: dict[str, str]
+) -> None:
+    """What an error reporter would print, chained exceptions included."""
+    desk.open()
+    with pytest.raises(CheckpointError) as caught:
+        client.submit(**{**PLACE, **change})
+    assert found("".join(traceback.format_exception(caught.value))) == []
+    assert found(repr(caught.value.body)) == []
+
+
+def test_a_ledger_that_fails_tells_no_code(
+    desk: Desk, client: CheckpointClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis quotes arguments in some of its errors; ours don't."""
+    monkeypatch.setattr("tasks.ledger.PAUSES_S", (0.0, 0.0))
+    desk.open()
+    steps = desk.submitting("s1", CODE)
+    commit = steps.send(desk.door._call(next(steps)))
+    desk.redis.set(desk.store.keys.intent(PROVIDER, ACCOUNT), f"{VALUE} is no JSON")
+    with pytest.raises(LedgerUnavailableError) as caught:
+        desk.door._call(commit)
+    assert found("".join(traceback.format_exception(caught.value))) == []
+
+
+def test_requests_and_settings_hide_what_they_hold(desk: Desk) -> None:
+    """A repr ends up in a log sooner or later."""
+    request = read_request(desk.settings, ACCOUNT, PROVIDER, CODE)
+    assert found(repr(request)) == []
+    steps = desk.submitting("s1", CODE)
+    assert found(repr(next(steps))) == []
+    commit = steps.send(desk.door._call(desk.store.read(PROVIDER, ACCOUNT).__next__()))
+    assert found(repr(commit)) == []

@@ -1,0 +1,53 @@
+"""Words to running attempts, and what is decided about another Redis' submissions."""
+
+import json
+
+import pytest
+
+from tasks.events import Cancel, Do
+from tasks.keys import Keys
+from tasks.store import HeardSignal, parse_signal
+from tests.store.desk import ACCOUNT, PROVIDER, Desk, Subscriber
+
+
+def test_a_superseded_exchange_is_told_to_stop_and_until_when_to_drain(desk: Desk) -> None:
+    """As time left, for the hearer's own clock; with the successor, for Flower."""
+    ear = Subscriber(desk.redis, desk.store.keys.signals)
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.submit("s2", "654321")
+    stop, drain = [parse_signal(json.dumps(content)) for _, content in ear.heard()]
+    ear.close()
+    assert stop == HeardSignal(submission_id="s1", do=Do.STOP, successor="s2")
+    assert drain == HeardSignal(submission_id="s1", do=Do.DRAIN, left_s=5.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", '{"left_ms": null, "submission_id": "s", "do": "dance"}', "{"]
+)
+def test_what_is_no_signal_is_refused(text: str) -> None:
+    """Anybody may publish; one kind of error for all of it."""
+    with pytest.raises(ValueError, match=r".*"):
+        parse_signal(text)
+
+
+def test_what_another_redis_accepted_is_never_called_unsent(desk: Desk) -> None:
+    """A failover may have lost its claim: a cancel must not answer `code_sent: false`."""
+    desk.open()
+    desk.submit("s1")
+    key = desk.store.keys.intent(PROVIDER, ACCOUNT)
+    stored = str(desk.redis.get(key))
+    desk.redis.set(key, stored.replace(desk.run_id, "0" * 40))
+    desk.bring(lambda _: Cancel(submission_id="s1"))
+    record = desk.outcome("s1")
+    assert (record.status, record.code_sent) == (504, True)
+
+
+def test_a_live_session_s_names_are_those_of_the_contract() -> None:
+    """CONTRACT §4b."""
+    keys = Keys("checkpoint")
+    assert keys.live_session("LINKEDIN", "a") == "checkpoint:session:LINKEDIN:a"
+    assert keys.live_requests("LINKEDIN", "a") == "checkpoint:session:LINKEDIN:a:requests"
+    assert keys.live_replies("w").startswith("checkpoint:session:")
+    assert keys.dead_letters == "checkpoint:dead"
