@@ -6,8 +6,9 @@ answer goes with the flow's token; every answer issues the next token. What the 
 still wants to hear carries no code and is said when it asks. Whether the login is complete is
 told by one cookie, ``auth_token``.
 
-The provider replaces this flow by another (`providers.twitter_jetfuel`); the intent's route
-says which of them the first step used. Nothing here computes tokens that a browser makes.
+The provider replaces this flow by a newer login, "Jetfuel", which is bound to the browser it
+began in. An intent of that route is recognised and refused before anything is sent: a live
+client session can go on with it, and nothing here poses as a browser.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from providers import twitter_jetfuel
+from providers import LIVE_SESSION
 from providers.answers import read_json
 from providers.contract import (
     AccountRestrictedError,
@@ -42,15 +41,17 @@ from providers.contract import (
     Verdict,
 )
 from providers.reading import cookie_value
-from providers.twitter_jetfuel import JetfuelContext
 from providers.twitter_wire import (
+    ACID,
     API_URL,
     FORMATS,
     HICCUPS,
     OK,
+    TWO_FACTOR,
     WEB_URL,
     Hearing,
-    TwitterContext,
+    JetfuelContext,
+    OcfContext,
     code_of,
     guest_headers,
     headers_of,
@@ -65,11 +66,12 @@ if TYPE_CHECKING:
     from providers.contract import Exchange, Reply
 
 TASK_PATH = "/1.1/onboarding/task.json"
-TWO_FACTOR: Final = "LoginTwoFactorAuthChallenge"
-ACID: Final = "LoginAcid"
 DUPLICATION_CHECK, SUCCESS = "AccountDuplicationCheck", "LoginSuccessSubtask"
-CODE_HINT = "confirmation code"
-"""The one hint of ``LoginAcid`` that asks for a code; any other asks for an address."""
+
+BROWSER_BOUND = (
+    "X's newer login is bound to the browser it began in: hand the code to a live client "
+    f"session (route `{LIVE_SESSION}`)."
+)
 
 FOLLOW_UPS_MAX = 3  # The longest login known needs two.
 
@@ -79,28 +81,8 @@ _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+|(?=(?:[^0-9]*[0-9]){7})\(?\+?[0-9][0-9()
 _FLOW_TOKEN = re.compile(r"(g;[0-9]+:-?[0-9]+:[^:\s]+):([0-9]{1,9})")
 
 
-class OcfContext(TwitterContext):
-    """The subtask on which the first step ended, and its flow.
-
-    ``link_id`` is ``enter_text.next_link.link_id`` of that subtask, ``hint_text`` its
-    ``enter_text.hint_text``.
-    """
-
-    route: Literal["http", "ocf"] = "ocf"
-    flow_token: str = Field(min_length=1, max_length=1024, repr=False)
-    """The last one received; all others are stale."""
-    subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = TWO_FACTOR
-    hint_text: str = Field(default="", max_length=1024, repr=False)
-    link_id: str = Field(default="next_link", min_length=1, max_length=256)
-
-    @property
-    def asks_for_address(self) -> bool:
-        """Whether a code would be the wrong answer."""
-        return self.subtask_id == ACID and self.hint_text.strip().lower() != CODE_HINT
-
-
 class Twitter:
-    """The TWITTER adapter, routes ``ocf`` (also as ``http``) and ``jetfuel``."""
+    """The TWITTER adapter, route ``ocf`` (also as ``http``); ``jetfuel`` only to refuse it."""
 
     provider = "TWITTER"
     default_url = API_URL
@@ -113,12 +95,12 @@ class Twitter:
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
         """Answer the subtask with the code and read the answer; see `Adapter.verify`."""
+        held = challenge.context
+        if isinstance(held, JetfuelContext):
+            raise ActionRequiredError(BROWSER_BOUND)
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             msg = "Another method can only be chosen while logging in at the provider."
             raise ActionRequiredError(msg)
-        held = challenge.context
-        if isinstance(held, JetfuelContext):
-            return await twitter_jetfuel.verify(held, challenge, exchange)
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
         answer = _Answer(held, challenge, exchange)
@@ -227,7 +209,7 @@ _SOURCES = (
 )
 
 
-class _Answer(Hearing[OcfContext]):
+class _Answer(Hearing):
     """The reading of one answer, and what is said after it."""
 
     def __init__(self, held: OcfContext, challenge: Challenge, exchange: Exchange) -> None:

@@ -1,7 +1,6 @@
-"""What the two login protocols of TWITTER share: headers, errors, the finished login.
+"""The words of TWITTER: contexts, headers, what errors mean, the finished login.
 
-`providers.twitter` speaks the older protocol and picks the route, `providers.twitter_jetfuel`
-speaks the newer one. A leaf to both of them.
+`providers.twitter` tells the flow in them. It imports this module, never the other way round.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, model_validator
@@ -45,9 +44,14 @@ if TYPE_CHECKING:
 
 API_URL = "https://api.x.com"
 WEB_URL = "https://x.com"
-"""What a browser names as its origin; the newer protocol lives there, too."""
+"""What a browser names as its origin."""
 
 ME_PATH = "/1.1/account/verify_credentials.json"
+TWO_FACTOR: Final = "LoginTwoFactorAuthChallenge"
+ACID: Final = "LoginAcid"
+CODE_HINT = "confirmation code"
+"""The one hint of ``LoginAcid`` that asks for a code; any other asks for an address."""
+
 LANGUAGE = "en-US"  # Errors are localised; reading their words is the last resort.
 
 ASKED_MAX = 3  # Times a request without a code is sent before its failure counts.
@@ -64,23 +68,36 @@ MESSAGE_MAX = 2000  # and characters of each; some patterns are quadratic.
 _TOKEN_TAIL = re.compile(r"\s*\bg;\S*\s*$")
 
 
-class TwitterContext(Context):
-    """What both protocols carry from the first step.
+class OcfContext(Context):
+    """The subtask on which the first step ended, and its flow.
 
-    ``app`` holds ``bearer_token``, the provider's public web app token, without ``Bearer``.
-    ``cookies`` are the whole jar: ``guest_id``, ``att``, ``gt``, ``_twitter_sess``,
-    ``__cf_bm``, and ``ct0`` only if the provider has set it.
+    ``link_id`` is ``enter_text.next_link.link_id`` of that subtask, ``hint_text`` its
+    ``enter_text.hint_text``. ``app`` holds ``bearer_token``, the provider's public web app
+    token, without ``Bearer``. ``cookies`` are the whole jar: ``guest_id``, ``att``, ``gt``,
+    ``_twitter_sess``, ``__cf_bm``, and ``ct0`` only if the provider has set it.
     """
 
+    route: Literal["http", "ocf"] = "ocf"
+    flow_token: str = Field(min_length=1, max_length=1024, repr=False)
+    """The last one received; all others are stale."""
+    subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = TWO_FACTOR
+    hint_text: str = Field(default="", max_length=1024, repr=False)
+    link_id: str = Field(default="next_link", min_length=1, max_length=256)
     guest_token: str = Field(default="", max_length=256, repr=False)
     """``x-guest-token``, from ``guest/activate.json``; the cookie ``gt`` if empty."""
     transaction_id: str = Field(default="", max_length=1024, repr=False)
     """``x-client-transaction-id`` for the code request; the header is left out if empty."""
     castle_token: str = Field(default="", max_length=65_536, repr=False)
-    """An unused ``$castle_token``, made by a browser. It works once and is dropped then."""
+    """One that the client of the first step had left, if any. It works once and is dropped
+    then; none is made here."""
     user_id: str = Field(default="", max_length=32, repr=False)
     """Whose login it is, as the challenge says (``header.user.id_str``). Give it to the
     intent as its expected user, too: that is where the comparison is made."""
+
+    @property
+    def asks_for_address(self) -> bool:
+        """Whether a code would be the wrong answer."""
+        return self.subtask_id == ACID and self.hint_text.strip().lower() != CODE_HINT
 
     @model_validator(mode="after")
     def _can_speak(self) -> Self:
@@ -93,7 +110,24 @@ class TwitterContext(Context):
         return self
 
 
-ContextT = TypeVar("ContextT", bound=TwitterContext)
+class JetfuelContext(Context):
+    """What the provider's newer login, "Jetfuel", leaves behind: recognised, never continued.
+
+    Each of its forms needs a ``$castle_token`` that only the browser can make in which the
+    login began. So nothing of this is read, and whatever the first step knows may be left
+    out; the context is there so that such an intent gets its answer (providers.md §3.5).
+    """
+
+    route: Literal["jetfuel"] = "jetfuel"
+    session_token: str = Field(default="", max_length=256, repr=False)
+    prelude_dispatch_id: str = Field(default="", max_length=256, repr=False)
+    action: str = Field(default="", max_length=1024, repr=False)
+    fields: tuple[str, ...] = Field(default=(), max_length=20, repr=False)
+    user_id: str = Field(default="", max_length=32, repr=False)
+    guest_token: str = Field(default="", max_length=256, repr=False)
+    transaction_id: str = Field(default="", max_length=1024, repr=False)
+    castle_token: str = Field(default="", max_length=65_536, repr=False)
+
 
 FORMATS: Mapping[str, CodeFormat] = {
     # Lengths of emailed and backup codes are not known for certain, so they stay loose.
@@ -118,7 +152,7 @@ def code_of(solution: str, source: str | None) -> str:
     return normalise(solution)
 
 
-def headers_of(context: TwitterContext, path: str) -> dict[str, str]:
+def headers_of(context: OcfContext, path: str) -> dict[str, str]:
     """Return the headers of every request; the token of the session only if there is one.
 
     Inventing a ``ct0`` is answered with error 399.
@@ -134,7 +168,7 @@ def headers_of(context: TwitterContext, path: str) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
-def guest_headers(context: TwitterContext) -> dict[str, str]:
+def guest_headers(context: OcfContext) -> dict[str, str]:
     """Return the headers that only a login under way has."""
     headers = {
         "x-guest-token": context.guest_token or cookie_value(context.cookies, "gt") or "",
@@ -234,11 +268,6 @@ _SIGNS = (
         codes=frozenset({249}),
     ),
     _Sign(failure=ProviderBrokenError, detail=_INTERNAL, codes=frozenset({67, 130, 131})),
-    _Sign(
-        failure=DeadIntentError,
-        detail="The provider no longer knows this login; it must start again.",
-        words=r"\bnot registered\b",
-    ),
 )
 
 _STATUSES: Mapping[int, tuple[type[ProviderFailure], str]] = {
@@ -344,7 +373,7 @@ HICCUPS = (NetworkDownError, ProviderBrokenError, ProxyFailedError, ServiceUnava
 """What may go wrong on the way to an answer and be better the next time."""
 
 
-class Hearing(Generic[ContextT]):
+class Hearing:
     """What the answers of one attempt have said so far.
 
     Args:
@@ -357,7 +386,7 @@ class Hearing(Generic[ContextT]):
         is_signed_in: Whether one of them set a session.
     """
 
-    def __init__(self, *, held: ContextT, exchange: Exchange, api_url: str) -> None:
+    def __init__(self, *, held: OcfContext, exchange: Exchange, api_url: str) -> None:
         self.context = held
         self.is_signed_in = False
         self._exchange = exchange

@@ -1,7 +1,8 @@
-"""TWITTER as it answers: a flow of subtasks in JSON, and the newer binary screens.
+"""TWITTER as it answers: a flow of subtasks in JSON.
 
 Strict where a real client must be right: only the last flow token is good, the answer fits the
-subtask that is shown, a token of the session fits its cookie, a castle token works once.
+subtask that is shown, a token of the session fits its cookie. The newer login, "Jetfuel",
+begins here and leads nowhere: only the browser it began in could go on with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -35,12 +35,6 @@ ADDRESS = "ADDRESS"
 """Source of a checkpoint that asks for the account's address instead of a code."""
 CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
 FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
-
-JETFUEL = "/i/jfapi/onboarding/web/actions/"
-FINISH_ACTIONS = ("finish_two_factor_auth", "two_factor_code", "finish_login_email_verification")
-CODE_FIELDS = (
-    "backup_code", "challenge_response", "verification_code", "two_factor_code", "code", "token",
-)  # fmt: skip
 
 _LEADS = {
     "APP": "Use your authenticator app to get your login code",
@@ -100,19 +94,6 @@ _SUBTASKS: Mapping[str, dict[str, object]] = {
 # or a page of the gate before it.
 _GATE = "<!DOCTYPE html><html><title>Attention Required! | Cloudflare</title></html>"
 
-# The same on the newer screens: strings of the blob.
-_SCREENS: Mapping[str, tuple[str, ...]] = {
-    "limited": ("Too many attempts. Try again later.",),
-    "refused": ("Could not log you in now.",),
-    "client_refused": ("Please use official X apps to log in.",),
-    "suspended": ("Your account is suspended.",),
-    "premium": ("Text message codes are for Premium subscribers only.",),
-    "choose_method": ("Select a method", "/onboarding/web/actions/begin_two_factor_auth"),
-    "password": ("/onboarding/web/actions/enter_password", "password"),
-    "captcha": ("/onboarding/web/actions/solve_captcha", "arkose_token"),
-    "unknown": ("/onboarding/web/actions/tell_us_more", "birth_date"),
-}
-
 
 @dataclass(slots=True, kw_only=True)
 class _Flow:
@@ -144,27 +125,14 @@ class _Flow:
         self.number += 1
 
 
-@dataclass(slots=True, kw_only=True)
-class _Screen:
-    """One login of the newer kind."""
-
-    account: Account
-    source: Source
-    action: str
-    castle_tokens: set[str]
-    dispatch: str = field(default_factory=lambda: str(uuid.uuid4()))
-    token: str = field(default_factory=lambda: str(uuid.uuid4()))
-    passed: int = 0
-
-
 class TwitterSimulator(Simulator):
     """The provider TWITTER."""
 
     provider: ClassVar[str] = "TWITTER"
     kinds: ClassVar[frozenset[str]] = frozenset(
         {
-            "plain", "at_once", "chained", "then_address", "address", "jetfuel", "jetfuel_chained",
-            "reprompts", "errors_in_200", "mobile", "stranger", "contradiction", "nobody",
+            "plain", "at_once", "chained", "then_address", "address", "jetfuel", "reprompts",
+            "errors_in_200", "mobile", "stranger", "contradiction", "nobody",
             "asked_only", "sessionless", "blocked", *_ERRORS, *_SUBTASKS,
         },
     )  # fmt: skip
@@ -173,13 +141,12 @@ class TwitterSimulator(Simulator):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._flows: dict[str, _Flow] = {}  # By the random part of the token.
-        self._screens: dict[str, _Screen] = {}  # By session_token.
         self._guests: set[str] = set()
         self._sessions: dict[str, Account] = {}  # By auth_token.
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`; the kind of account decides the route."""
-        if account.kind.startswith("jetfuel"):
+        if account.kind == "jetfuel":
             return self._begin_jetfuel(account)
         flow = self._new_flow()
         self._begin_checkpoint(flow, account)
@@ -201,29 +168,18 @@ class TwitterSimulator(Simulator):
         )
 
     def _begin_jetfuel(self, account: Account) -> Login:
-        castle_tokens = [secrets.token_urlsafe(48) for _ in range(4)]
-        screen = _Screen(
-            account=account,
-            source=account.source,
-            action=_action_of(account.source),
-            castle_tokens=set(castle_tokens),
-        )
-        self._screens[screen.token] = screen
         account.deliver()
+        is_email = account.source == "EMAIL"
+        action = "finish_login_email_verification" if is_email else "finish_two_factor_auth"
         return self._login(
             account,
-            checkpoint={
-                "type": "OTP" if account.source == "EMAIL" else "2FA",
-                "source": account.source,
-            },
+            checkpoint={"type": "OTP" if is_email else "2FA", "source": account.source},
             context={
                 "route": "jetfuel",
-                "session_token": screen.token,
-                "prelude_dispatch_id": screen.dispatch,
-                "action": f"/onboarding/web/actions/{screen.action}",
+                "session_token": str(uuid.uuid4()),
+                "prelude_dispatch_id": str(uuid.uuid4()),
+                "action": f"/onboarding/web/actions/{action}",
                 "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
-                "castle_token": castle_tokens[0],
-                "castle_tokens": castle_tokens[1:],
             },
         )
 
@@ -258,17 +214,10 @@ class TwitterSimulator(Simulator):
             web.post("/1.1/onboarding/sso_init.json", self._sso_init),
             web.get("/i/js_inst", self._js_instrumentation),
             web.get("/1.1/account/verify_credentials.json", self._verify_credentials),
-            web.post(JETFUEL + "{action}", self._jetfuel),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
         """See `Simulator.look`."""
-        if request.path.startswith(JETFUEL):
-            form = _form(body)
-            screen = self._screens.get(form.get("session_token", ""))
-            code = next((form[name] for name in CODE_FIELDS if name in form), None)
-            account = screen.account if screen else None
-            return Seen(account=account, code=code) if account or code else None
         if request.path == "/1.1/onboarding/task.json":
             said = _json(body)
             flow = self._flow_of(said)
@@ -544,50 +493,6 @@ class TwitterSimulator(Simulator):
             {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
         )
 
-    # The newer screens -----------------------------------------------------------------
-
-    async def _jetfuel(self, request: web.Request) -> web.Response:
-        refusal = self._check_headers(request)
-        if refusal is not None:
-            return _errors(refusal)
-        form = _form(await request.read())
-        screen = self._screens.get(form.get("session_token", ""))
-        if screen is None or form.get("prelude_dispatch_id") != screen.dispatch:
-            return _errors((404, 34, "Sorry, that page does not exist."))
-        castle_token = form.get("$castle_token", "")
-        if castle_token not in screen.castle_tokens:
-            return _blob("Could not log you in now. Please try again later.")
-        screen.castle_tokens.remove(castle_token)
-        code = next((form[name] for name in CODE_FIELDS if name in form), "")
-        action = request.match_info["action"]
-        if action not in FINISH_ACTIONS or action != screen.action or not code:
-            return _errors((400, 214, "Bad request."))
-        if screen.account.judge(code, screen.source) != "right":
-            return _blob("challenge_response", "Incorrect. Please try again.", "session_token")
-        return self._jetfuel_passed(request, screen)
-
-    def _jetfuel_passed(self, request: web.Request, screen: _Screen) -> web.Response:
-        account = screen.account
-        kind = account.disposition
-        screen.passed += 1
-        if kind in _SCREENS:
-            return _blob(*_SCREENS[kind])
-        if kind == "blocked":
-            return web.Response(status=403, text=_GATE, content_type="text/html")
-        if kind in _ERRORS:
-            return _errors(_ERRORS[kind])
-        if kind == "jetfuel_chained" and screen.passed == 1:
-            screen.source = "SMS" if screen.source == "EMAIL" else "EMAIL"
-            screen.action = _action_of(screen.source)
-            account.deliver(screen.source)
-            path = f"/onboarding/web/actions/{screen.action}"
-            return _blob(_LEADS[screen.source], path, "verification_code")
-        del self._screens[screen.token]
-        response = _blob("/home", "open_account")
-        if kind != "sessionless":
-            self._set_session(request, response, account)
-        return response
-
 
 SIMULATOR = TwitterSimulator
 
@@ -598,10 +503,6 @@ SIMULATOR = TwitterSimulator
 def _id_of(account: Account) -> str:
     """Return the id the login ends with: another one if a stranger's account was opened."""
     return f"9{account.user_id}" if account.disposition == "stranger" else account.user_id
-
-
-def _action_of(source: Source) -> str:
-    return "finish_login_email_verification" if source == "EMAIL" else "finish_two_factor_auth"
 
 
 def _guest_cookies() -> dict[str, str]:
@@ -641,11 +542,6 @@ def _find(value: object, name: str) -> str:
     return ""
 
 
-def _form(body: bytes) -> dict[str, str]:
-    form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[-1] for name, values in form.items()}
-
-
 def _set_cookie(
     request: web.Request,
     response: web.Response,
@@ -667,11 +563,3 @@ def _errors(error: tuple[int, int, str]) -> web.Response:
     headers = {"x-rate-limit-reset": "4102444800"} if code == 88 else {}  # noqa: PLR2004
     body = {"errors": [{"code": code, "message": message}]}
     return web.json_response(body, status=status, headers=headers)
-
-
-def _blob(*strings: str) -> web.Response:
-    """Write a screen: strings between bytes that mean something to nobody outside."""
-    body = b"\x00\x12\x08\x01"
-    for each in strings:
-        body += b"\x1a" + bytes([len(each) & 0x1F]) + each.encode() + b"\x00\xff"
-    return web.Response(body=body, content_type="application/octet-stream")

@@ -56,6 +56,8 @@ class Bench:
         said: Case to what is said and what it means. ``wrong``, ``expired`` and ``used`` are
             about the code: the kind says what the account is.
         differs: Cases of the wire that mean something else here than usually.
+        sends: Whether the route sends anything, ever. If not, nobody hears of an attempt, and
+            whatever would have happened, each case ends in `ACTION`.
     """
 
     provider: str
@@ -65,6 +67,7 @@ class Bench:
     kind: str = "plain"
     copies: int = 1
     differs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sends: bool = True
 
     def __str__(self) -> str:
         return f"{self.provider}-{max(self.routes, key=len)}"
@@ -114,46 +117,6 @@ def _instagram(
     )
 
 
-def _twitter(routes: str, kind: str, source: str, said: Mapping[str, Said]) -> Bench:
-    """Lay out a bench of TWITTER: both protocols share errors and the finished login."""
-    common: dict[str, Said] = {
-        "success": (kind, PASSED),
-        "wrong": (kind, REFUSED),
-        "expired": (kind, REFUSED),
-        "used": (kind, REFUSED),
-        "throttled": ("throttled", BROKEN),
-        "limited": ("limited", BROKEN),
-        "refused": ("refused", BROKEN),
-        "restricted": ("suspended", LOCKED),
-        "locked": ("locked", LOCKED),
-        "action": ("captcha", ACTION),
-        "choice": ("choose_method", ACTION),
-        "unknown step": ("unknown", UNKNOWN),
-        "dead": ("flow_dead", DEAD),
-        "guest expired": ("guest_expired", DEAD),
-        "password reset": ("reset", ACTION),
-        "client refused": ("client_refused", BLOCKED),
-        "gate": ("blocked", BLOCKED),
-        "plan": ("premium", PAID),
-        "over capacity": ("over_capacity", AWAY),
-        "failing": ("failing", BROKEN),
-        "malformed": (
-            _json(400, {"errors": [{"code": 366, "message": "Required input 'X' not provided."}]}),
-            MALFORMED,
-        ),
-        "mismatch": ("csrf", MISMATCH),
-        "no user id": ("nobody", BROKEN),
-        "no session": ("sessionless", BROKEN),
-    }
-    return Bench(
-        provider="TWITTER",
-        routes=frozenset(routes.split()),
-        kind=kind,
-        source=source,
-        said={**common, **said},
-    )
-
-
 # A code that was used or has run out ends this login: its identifier is dead (§2.4).
 _NONCE: Mapping[str, Said] = {"expired": ("", DEAD), "used": ("", DEAD)}
 # A checkpoint that is over without a session: the login must be redone (§2.3).
@@ -196,12 +159,50 @@ BENCHES: Final = (
     _instagram("bloks_two_factor", "bloks", "SMS", {}),
     _instagram("bloks_auth_platform", "auth_platform", "EMAIL", {}),
     _instagram("web", "web", "SMS", {"expired": ("", DEAD), **_NO_FURTHER}),
-    _twitter("http ocf", "plain", "SMS", {"further step": ("chained", FURTHER)}),
-    _twitter(
-        "jetfuel",
-        "jetfuel",
-        "SMS",
-        {"further step": ("jetfuel_chained", FURTHER)},
+    Bench(
+        provider="TWITTER",
+        routes=frozenset({"http", "ocf"}),
+        source="SMS",
+        said={
+            "success": ("plain", PASSED),
+            "wrong": ("plain", REFUSED),
+            "expired": ("plain", REFUSED),
+            "used": ("plain", REFUSED),
+            "further step": ("chained", FURTHER),
+            "throttled": ("throttled", BROKEN),
+            "limited": ("limited", BROKEN),
+            "refused": ("refused", BROKEN),
+            "restricted": ("suspended", LOCKED),
+            "locked": ("locked", LOCKED),
+            "action": ("captcha", ACTION),
+            "choice": ("choose_method", ACTION),
+            "unknown step": ("unknown", UNKNOWN),
+            "dead": ("flow_dead", DEAD),
+            "guest expired": ("guest_expired", DEAD),
+            "password reset": ("reset", ACTION),
+            "client refused": ("client_refused", BLOCKED),
+            "gate": ("blocked", BLOCKED),
+            "plan": ("premium", PAID),
+            "over capacity": ("over_capacity", AWAY),
+            "failing": ("failing", BROKEN),
+            "malformed": (
+                _json(
+                    400, {"errors": [{"code": 366, "message": "Required input 'X' not provided."}]}
+                ),
+                MALFORMED,
+            ),
+            "mismatch": ("csrf", MISMATCH),
+            "no user id": ("nobody", BROKEN),
+            "no session": ("sessionless", BROKEN),
+        },
+    ),
+    Bench(
+        provider="TWITTER",
+        routes=frozenset({"jetfuel"}),
+        kind="jetfuel",
+        source="SMS",
+        sends=False,  # Bound to the browser it began in (§3.5).
+        said=dict.fromkeys(CASES, ("jetfuel", ACTION)),
     ),
     Bench(
         provider="MESSENGER",

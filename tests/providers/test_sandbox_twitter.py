@@ -255,37 +255,23 @@ def test_a_code_for_no_flow_is_counted_all_the_same() -> None:
         assert [send["account"] for send in client.sends(code="123456")] == [""]
 
 
-def test_a_castle_token_works_once() -> None:
-    """The newer screens take a form with one, and only with the session it was made for."""
+def test_the_newer_login_begins_with_its_own_context_and_leads_nowhere() -> None:
+    """Its forms are a browser's; a context without a castle token is all that leaves it."""
     with background() as client:
         account = client.add_account("TWITTER", source="APP", kind="jetfuel")
-        held = client.begin_login(account["id"])["context"]
-        form = {
-            "challenge_response": client.wrong_code(account["id"]),
-            "session_token": held["session_token"],
-            "prelude_dispatch_id": held["prelude_dispatch_id"],
-            "$castle_token": held["castle_token"],
-        }
-        headers = {"Authorization": "Bearer web", "x-guest-token": held["guest_token"]}
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-        def post(**changes: str) -> bytes:
-            request = urllib.request.Request(  # noqa: S310  the sandbox's own address
-                f"{client.urls()['TWITTER']}/i/jfapi{held['action']}",
-                data=urllib.parse.urlencode(form | changes).encode(),
-                headers=headers,
-            )
-            with opener.open(request, timeout=10) as reply:
-                return bytes(reply.read())
-
-        assert b"challenge_response" in post()
-        assert b"Could not log you in" in post()
-        second = {"$castle_token": held["castle_tokens"][0]}
-        assert b"/home" in post(**second, challenge_response=client.current_code(account["id"]))
+        login = client.begin_login(account["id"])
+        held = login["context"]
+        assert login["checkpoint"] == {"type": "2FA", "source": "APP"}
+        assert held["route"] == "jetfuel"
+        assert held["session_token"]
+        assert held["prelude_dispatch_id"]
+        assert held["fields"] == ["challenge_response"]
+        assert "castle_token" not in held
+        stranger = Stranger(client.urls()["TWITTER"])
         with pytest.raises(urllib.error.HTTPError) as caught:
-            post(session_token="none")
-        caught.value.close()
-        assert len(client.sends(account["id"])) == 3
+            stranger.ask(f"/i/jfapi{held['action']}", {})
+        with caught.value as refusal:
+            assert refusal.code == 404
 
 
 def test_every_login_begun_here_fits_the_adapter() -> None:
