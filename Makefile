@@ -21,7 +21,7 @@ demo: $(ENVIRONMENT) ## Watch every kind of outcome happen: Redis, sandbox and w
 	@$(BIN)/checkpoint demo $(ARGS)
 
 .PHONY: up
-up: $(ENVIRONMENT) ## Leave the same running, with gateway and Flower, and print the addresses
+up: $(ENVIRONMENT) ## Leave the same running and print what to type in a second terminal
 	@$(BIN)/checkpoint up $(ARGS)
 
 .PHONY: test

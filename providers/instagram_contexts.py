@@ -191,22 +191,13 @@ class BloksTwoFactorContext(BloksContext):
 class BloksAuthPlatformContext(BloksContext):
     """Route ``bloks_auth_platform``: the code of a profile check, from its code screen.
 
-    Little is known about it, so it has to be asked for: ``app`` needs
-    ``enable_auth_platform`` with the value ``1``.
+    Little is known about it, so a deployment has to switch it on.
     """
 
     host: ClassVar[str] = BLOKS_HOST
     route: Literal["bloks_auth_platform"]
     context_data: str = Field(min_length=1, max_length=65_536, repr=False)
     aac: str = Field(default="", max_length=65_536, repr=False)
-
-    @field_validator("app")
-    @classmethod
-    def _is_enabled(cls, app: Mapping[str, str]) -> Mapping[str, str]:
-        if app.get("enable_auth_platform") != "1":
-            msg = "app needs enable_auth_platform: this route is used on request only"
-            raise ValueError(msg)
-        return app
 
 
 class WebContext(InstagramContext):

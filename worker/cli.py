@@ -213,18 +213,20 @@ def worker(
 @click.option(
     "--port", default=SANDBOX_PORT, show_default=True, help="Of the page; 0: any free ones."
 )
+@click.option("--tls", is_flag=True, help="Serve HTTPS, with a certificate made for this run.")
 @until_stdin_closes
 @as_json
-def sandbox(*, port: int, until_stdin_closes: bool, as_json: bool) -> None:
+def sandbox(*, port: int, tls: bool, until_stdin_closes: bool, as_json: bool) -> None:
     """Run simulated providers, with a page that shows the codes, until Ctrl-C.
 
     Prints the address of the page and of each provider, for CHECKPOINT_LINKEDIN_URL and its
-    like.
+    like; with --tls also the file to trust, for SSL_CERT_FILE of workers and commands.
 
     \b
     Examples:
       checkpoint sandbox
       checkpoint sandbox --port 0 --json
+      checkpoint sandbox --tls
     """  # noqa: D301
     with _sentences(as_json=as_json):
         from worker.onebox import end_with_stdin, ends_as_interrupted  # noqa: PLC0415
@@ -238,7 +240,7 @@ def sandbox(*, port: int, until_stdin_closes: bool, as_json: bool) -> None:
         announce = put_json if as_json else _put_addresses
         try:
             with ends_as_interrupted():
-                run(port, announce=announce)
+                run(port, tls=tls, announce=announce)
         except OSError as error:
             _fail(
                 f"cannot listen on port {port} ({error.strerror}); free it, or let any be taken:"
@@ -249,6 +251,10 @@ def sandbox(*, port: int, until_stdin_closes: bool, as_json: bool) -> None:
 def _put_addresses(addresses: Any) -> None:  # noqa: ANN401  name to address
     for name, address in addresses.items():
         put(f"{name:10} {address}")
+    if "ca_file" in addresses:
+        from providers.sandbox import trust_hint  # noqa: PLC0415
+
+        say(trust_hint(addresses["ca_file"]))
     say("Ctrl-C stops it.")
 
 
@@ -344,6 +350,8 @@ def _field_named(error: TypeError) -> str:
 
 def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
     """Let the sandbox do the first step of a login; return the fields of the intent."""
+    import ssl  # noqa: PLC0415
+
     from providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415
 
     client = SandboxClient(page)
@@ -358,7 +366,9 @@ def _login(page: str, provider: str, source: str | None, account: str | None) ->
         login = client.begin_login(person)
     except SandboxError as error:
         _fail(f"the sandbox refuses: {error}")
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+            _fail(f"{page} is not trusted; set SSL_CERT_FILE to the ca_file the sandbox printed")
         _fail(f"no sandbox answers at {page}; start one with `checkpoint up` or `… sandbox`")
     fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
     return {"account_id": account or person, **fields}

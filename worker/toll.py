@@ -10,23 +10,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import datetime as dt
 import hmac
-import ipaddress
-import ssl
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from providers.sandbox.certificate import make_tls
 from worker.gate import HOST, RELAY_TIMEOUT_S, relay
 
 USER: Final = "demo"
-CERTIFICATE_DAYS: Final = 1
 GRANTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 REFUSED: Final = (
     b"HTTP/1.1 407 Proxy Authentication Required\r\n"
@@ -108,24 +100,22 @@ class TlsFront:
 
     Args:
         address: ``http://127.0.0.1:port``, what lies behind.
-        directory: Private; gets certificate and key.
+        directory: Private; gets the authority's certificate.
 
     Attributes:
         url: ``https://127.0.0.1:port``.
-        authority: The file a client must trust (``SSL_CERT_FILE``).
+        authority: The file a client must trust (``SSL_CERT_FILE``), once it listens.
     """
 
     def __init__(self, address: str, directory: Path) -> None:
         self.url = ""
-        self.authority = directory / "certificate.pem"
+        self.authority = Path()
+        self._directory = directory
         self._port = urlsplit(address).port
-        self._key = directory / "key.pem"
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        _make_certificate(self.authority, self._key)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.authority, self._key)
+        context, self.authority = make_tls(self._directory)
         self._server = await asyncio.start_server(self._serve, HOST, 0, ssl=context)
         self.url = f"https://{HOST}:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -140,34 +130,3 @@ class TlsFront:
                 far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
                 await relay(reader, writer, far_reader, far_writer)
         writer.close()
-
-
-def _make_certificate(path: Path, key_path: Path) -> None:
-    """Write a certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "checkpoint demo")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=CERTIFICATE_DAYS))
-        .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.touch(mode=0o600)
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )

@@ -1,4 +1,4 @@
-"""``python -m providers.sandbox [--port N]``: the page on that port, providers on the next."""
+"""``python -m providers.sandbox [--port N] [--tls]``: page on that port, providers on the next."""
 
 from __future__ import annotations
 
@@ -11,4 +11,6 @@ DEFAULT_PORT = 8700
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m providers.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the page; 0: free ones")
-    run(parser.parse_args().port)
+    parser.add_argument("--tls", action="store_true", help="serve HTTPS, made for this run")
+    given = parser.parse_args()
+    run(given.port, tls=given.tls)

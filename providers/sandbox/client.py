@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,13 +21,24 @@ class SandboxClient:
     """The control API; see `providers.sandbox.control` for the shapes.
 
     Args:
-        page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port``.
+        page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port`` or, with TLS, ``https://…``.
+        ca_file: ``Sandbox.ca_file``, what to trust with TLS; otherwise what this machine and
+            ``SSL_CERT_FILE`` say.
+
+    Attributes:
+        page_url: The same.
+        ca_file: The same.
     """
 
-    def __init__(self, page_url: str) -> None:
+    def __init__(self, page_url: str, ca_file: str | Path | None = None) -> None:
         self.page_url = page_url.rstrip("/")
+        self.ca_file = ca_file
         # Not the default opener: that one would ask the environment for a proxy.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.page_url.startswith("https:"):
+            tls = ssl.create_default_context(cafile=ca_file)
+            handlers.append(urllib.request.HTTPSHandler(context=tls))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def state(self) -> dict[str, Any]:
         """Return providers, fault names and accounts."""

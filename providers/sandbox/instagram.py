@@ -574,10 +574,7 @@ def _context(login: _Login) -> dict[str, object]:
         ],
     }
     if not login.is_web:
-        app = {"bloks_version_id": BLOKS_VERSION}
-        if login.route == "bloks_auth_platform":
-            app["enable_auth_platform"] = "1"
-        context |= {"device": dict(login.device), "app": app}
+        context |= {"device": dict(login.device), "app": {"bloks_version_id": BLOKS_VERSION}}
     if login.route in _CHECKPOINT_ROUTES:
         steps = _STEPS if login.route == "challenge" else _FORMS
         context |= {"api_path": login.path, "step_name": steps[login.source]}

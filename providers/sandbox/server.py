@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
 from providers.sandbox import control
+from providers.sandbox.certificate import make_tls
 from providers.sandbox.doors import Door, harm
 from providers.sandbox.world import CODE_TTL_S, Account, Faults, Send, World
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from providers.sandbox.simulator import Login, Simulator
@@ -41,6 +45,13 @@ class Sandbox:
         now: Seconds since the epoch; tests hand in their own clock.
         code_ttl_s: Life of a delivered code, in seconds.
         port: Of the page; the providers follow on the next ones. 0 takes free ones.
+        tls: Serve HTTPS everywhere, with a certificate made at the start.
+
+    Attributes:
+        page_url: Where the page and the control API are.
+        urls: Provider to address.
+        ca_file: What a client must trust (``SSL_CERT_FILE``), from start to stop and with
+            ``tls`` only.
     """
 
     def __init__(
@@ -49,13 +60,18 @@ class Sandbox:
         now: Callable[[], float] = time.time,
         code_ttl_s: float = CODE_TTL_S,
         port: int = 0,
+        tls: bool = False,
     ) -> None:
         self.world = World(now=now, code_ttl_s=code_ttl_s)
         self.simulators: dict[str, Simulator] = {}
         self.doors: dict[str, Door] = {}
         self.urls: dict[str, str] = {}
         self.page_url = ""
+        self.ca_file: Path | None = None
         self._port = port
+        self._wants_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
         self._answers: set[asyncio.Task[web.StreamResponse]] = set()
@@ -73,6 +89,9 @@ class Sandbox:
             OSError: A port is taken; nothing is left listening.
         """
         try:
+            if self._wants_tls:
+                self._directory = tempfile.TemporaryDirectory(prefix="checkpoint-sandbox-")
+                self._tls, self.ca_file = make_tls(Path(self._directory.name))
             self.page_url = await self._listen(control.application(self), Door(), self._port)
             for number, (name, simulator) in enumerate(self.simulators.items(), start=1):
                 application = web.Application(
@@ -94,9 +113,10 @@ class Sandbox:
         self._runners.append(runner)
         assert runner.server is not None
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(door.watch(runner.server), HOST, port)
+        server = await loop.create_server(door.watch(runner.server), HOST, port, ssl=self._tls)
         self._servers.append(server)
-        return f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{HOST}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Stop listening and drop every exchange. May be called twice."""
@@ -109,6 +129,9 @@ class Sandbox:
             await runner.cleanup()
         self._servers.clear()
         self._runners.clear()
+        self.ca_file = None
+        if self._directory is not None:
+            self._directory.cleanup()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -182,7 +205,10 @@ class Sandbox:
         await account.received(count)
 
     async def connected(self, provider: str, count: int = 1) -> None:
-        """Wait until so many connections were accepted, in all, with or without a byte."""
+        """Wait until so many connections were accepted, in all, with or without a byte.
+
+        With TLS a connection counts from the end of its handshake.
+        """
         await self.doors[provider].connected(count)
 
     @property
@@ -251,13 +277,18 @@ class Sandbox:
         return await harm(request, response, faults)
 
 
-async def serve(port: int, *, announce: Callable[[Mapping[str, str]], None]) -> None:
+async def serve(
+    port: int, *, announce: Callable[[Mapping[str, str]], None], tls: bool = False
+) -> None:
     """Run a sandbox until cancelled.
 
     Args:
         port: Of the page; the providers follow on the next ones. 0 takes free ones.
         announce: Called once with name to address, ``page`` first, when all of them listen.
+            With ``tls`` the last is ``ca_file`` and a path.
+        tls: Serve HTTPS everywhere.
     """
-    async with Sandbox(port=port) as sandbox:
-        announce({"page": sandbox.page_url, **sandbox.urls})
+    async with Sandbox(port=port, tls=tls) as sandbox:
+        trusted = {"ca_file": str(sandbox.ca_file)} if tls else {}
+        announce({"page": sandbox.page_url, **sandbox.urls, **trusted})
         await asyncio.Event().wait()

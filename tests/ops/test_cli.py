@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -422,6 +423,34 @@ def test_a_sandbox_that_is_away_is_said_with_the_remedy(env: dict[str, str]) -> 
     done = run("open", *where, env=env)
     assert done.returncode == 1
     assert "checkpoint up" in done.stderr
+
+
+def test_a_sandbox_with_tls_says_what_to_trust(env: dict[str, str]) -> None:
+    """Addresses are https; the file it names is all that `open` needs, and goes with it."""
+    with subprocess.Popen(
+        [*PROGRAM, "sandbox", "--tls", "--port", "0"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        said = dict(program.stdout.readline().split() for _ in range(6))
+        hint = program.stderr.readline()
+        ca_file = Path(said.pop("ca_file"))
+        assert hint.rstrip().endswith(f"SSL_CERT_FILE={ca_file}")
+        assert set(said) == {"page", "LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER"}
+        assert all(each.startswith("https://127.0.0.1:") for each in said.values())
+        where = ("--sandbox", said["page"], "--provider", "LINKEDIN", "--json")
+        done = run("open", *where, env=env)
+        assert (done.returncode, "SSL_CERT_FILE" in done.stderr) == (1, True)
+        done = run("open", *where, env=env | {"SSL_CERT_FILE": str(ca_file)})
+        assert done.returncode == 0, done.stderr
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=RUN_TIMEOUT_S)
+    assert not ca_file.parent.exists()
 
 
 # Colour --------------------------------------------------------------------------------

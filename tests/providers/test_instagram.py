@@ -75,7 +75,7 @@ COOKIES = [
 ]
 APP = {"user_agent": "Instagram 385.0 Android (34/14)", "cookies": COOKIES, "device": DEVICE}
 WEB = {"user_agent": "Mozilla/5.0", "cookies": COOKIES}
-BLOKS = {**APP, "app": {"bloks_version_id": "b10c5", "enable_auth_platform": "1"}}
+BLOKS = {**APP, "app": {"bloks_version_id": "b10c5"}}
 CONTEXTS: dict[str, dict[str, object]] = {
     "two_factor": {**APP, "username": "some.person", "two_factor_identifier": "canaryIdentifier"},
     "challenge": {**APP, "api_path": "/challenge/4711/canaryNonce/", "step_name": "verify_email"},
@@ -545,7 +545,7 @@ def test_a_second_factor_of_unknown_kind_is_not_guessed(route: str) -> None:
         (BLOKS_2FA, {"device": {"guid": "canary", "device_id": "x"}}, "device"),
         (BLOKS_2FA, {"app": {}}, "app"),
         (BLOKS_2FA, {"two_step_verification_context": ""}, "two_step_verification_context"),
-        (BLOKS_AP, {"app": {"bloks_version_id": "canary"}}, "app"),
+        (BLOKS_AP, {"app": {}}, "app"),
         (BLOKS_AP, {"context_data": ""}, "context_data"),
         (WEB_2FA, {"cookies": []}, "cookies"),
     ],

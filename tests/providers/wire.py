@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -96,13 +97,14 @@ async def attempt(
     *,
     checkpoint: Mapping[str, str] | None = None,
     solution: SolutionKind = SolutionKind.CODE,
+    tls: ssl.SSLContext | None = None,
 ) -> Verdict:
     """Verify one code over the real transport."""
 
     async def claim() -> ClaimTicket:
         return ClaimTicket(code=code, send_before=time.monotonic() + ATTEMPT_TIMEOUT_S)
 
-    exchange = HttpExchange(claim=claim, connect_timeout_s=ATTEMPT_TIMEOUT_S)
+    exchange = HttpExchange(claim=claim, connect_timeout_s=ATTEMPT_TIMEOUT_S, tls=tls)
     asked = Checkpoint(**(checkpoint or {"type": "OTP", "source": "EMAIL"}))
     challenge = Challenge(checkpoint=asked, context=context, base_url=url, solution=solution)
     async with asyncio.timeout(ATTEMPT_TIMEOUT_S):

@@ -8,7 +8,7 @@ from providers.contract import Cleared, Rejected
 from tasks.events import Begin, Cancel, Kill, Open, Renew, WorkerLost
 from tasks.keys import Keys
 from tasks.model import IntentState, Purpose
-from tasks.store import SEEN_TTL_MS, TAKE_AGAIN_MS, LostWorker
+from tasks.store import DRAIN_LAG_MS, SEEN_TTL_MS, TAKE_AGAIN_MS, LostWorker
 from tests.store.desk import ACCOUNT, EMAIL, KEY, PROVIDER, Desk, raw_submit
 
 MEMBER = f"{PROVIDER}:{ACCOUNT}"
@@ -359,22 +359,38 @@ def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(desk: Desk) -> None:
 
 
 def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(desk: Desk) -> None:
-    """A drained wire is free when its holder's beat was answered since the drain began."""
-    past = desk.ago(10)
-    past.open()
-    past.submit("s1")
-    past.claim("s1")
-    past.submit("s2", "654321")
-    assert desk.intent().wire is not None
-    desk.door.run(desk.store.tick(PROVIDER, ACCOUNT))
-    assert desk.intent().wire is not None, "its holder was not heard of"
-    answered = desk.door.run(desk.store.beat("w1", 0)).now_ms
-    desk.door.run(desk.store.beat("w1", answered))
-    result = desk.door.run(desk.store.tick(PROVIDER, ACCOUNT))
+    """A drained wire is free when its holder's beat was answered since the drain was told."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    desk.submit("s2", "654321")
+    later, wire = desk.ago(-10), desk.intent().wire
+    assert wire is not None
+    assert wire.drain_at_ms is not None
+    for answered_ms in (0, wire.drain_at_ms + DRAIN_LAG_MS):
+        desk.door.run(desk.store.beat("w1", answered_ms))
+        later.door.run(desk.store.tick(PROVIDER, ACCOUNT))
+        assert desk.intent().wire is not None, "its holder may not know of the drain"
+    desk.door.run(desk.store.beat("w1", wire.drain_at_ms + DRAIN_LAG_MS + 1))
+    result = later.door.run(desk.store.tick(PROVIDER, ACCOUNT))
     assert result is not None
     assert desk.intent().wire is None
     assert result.decision.wake is not None
     assert result.decision.wake.id == "s2"
+
+
+def test_a_drain_that_comes_late_is_decided_anew(desk: Desk) -> None:
+    """Else a beat answered before its commit would count as the holder's knowing of it."""
+    desk.open()
+    desk.submit("s1")
+    desk.claim("s1")
+    began_ms = desk.door.run(desk.store.read(PROVIDER, ACCOUNT)).now_ms
+    desk.ago(6, reads=1).submit("s2", "654321")
+    wire = desk.intent().wire
+    assert wire is not None
+    assert wire.drain_at_ms is not None
+    assert wire.drain_at_ms >= began_ms
+    assert desk.outcome("s1").superseded_by == "s2"
 
 
 def test_a_tick_on_nothing_changes_nothing(desk: Desk) -> None:

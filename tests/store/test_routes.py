@@ -35,7 +35,8 @@ def refused(url: str, opened: Mapping[str, Any], **settings: Any) -> tuple[tuple
         pytest.raises(CheckpointError) as caught,
     ):
         client.open_intent(**opened)
-    return (caught.value.status, caught.value.body["type"]), str(caught.value.body["detail"])
+    error = caught.value
+    return (error.status, str(error.body["type"])), str(error.body["detail"])
 
 
 def test_a_route_that_is_off_is_refused_and_nothing_is_stored(desk: Desk, redis_url: str) -> None:

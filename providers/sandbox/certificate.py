@@ -1,0 +1,129 @@
+"""A certificate for this machine, made for one run and good for nothing else.
+
+An authority that nobody knows signs one certificate for the loopback. The authority's key never
+leaves memory and is forgotten at once, so whoever trusts the authority trusts this one server.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDRESS: Final = "127.0.0.1"
+NAME: Final = "localhost"
+DAYS: Final = 1
+"""Before and after now: clocks may differ, and no run takes longer."""
+
+
+def make_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make a certificate for 127.0.0.1 and ``localhost``.
+
+    Args:
+        directory: Private to this user; gets ``ca.pem``, and the server's key for as long as it
+            takes to load it.
+
+    Returns:
+        The server's side, and the file of the authority that a client must trust
+        (``SSL_CERT_FILE``).
+
+    Raises:
+        OSError: The directory cannot be written.
+    """
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = _authority(ca_key)
+    ca_file = directory / "ca.pem"
+    ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    certificate = _certificate(key, ca, ca_key).public_bytes(serialization.Encoding.PEM)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load(context, directory / "server.pem", private + certificate)
+    return context, ca_file
+
+
+def _load(context: ssl.SSLContext, path: Path, pem: bytes) -> None:
+    # OpenSSL reads keys from files only. This one is never anybody else's to read.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(path)
+    finally:
+        path.unlink()
+
+
+# Everything that strict clients ask for (VERIFY_X509_STRICT, the default from Python 3.13 on).
+
+
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = _name("checkpoint sandbox, made for one run")
+    return (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _certificate(
+    key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    names = [x509.DNSName(NAME), x509.IPAddress(ipaddress.ip_address(ADDRESS))]
+    ca_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    return (
+        _builder(_name(NAME), ca.subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(ca_identifier, critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now, life = dt.datetime.now(dt.UTC), dt.timedelta(days=DAYS)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - life)
+        .not_valid_after(now + life)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
