@@ -15,7 +15,7 @@ from kombu.message import Message
 from tasks.messages import TASK, make_producer
 from tasks.strategy import careful
 from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import PATIENT, Person, Stage, Worker, until
+from tests.behaviour.stage import PATIENT, Person, Stage, until
 from tests.behaviour.test_pool import Monitor
 
 
@@ -293,7 +293,9 @@ def test_codes_are_seen_nowhere(new_stage: Setting) -> None:
     first, second = stage.person().open(), stage.person().open()
     canaries = [first.wrong(), second.wrong(), first.right()]
     with Monitor(producer) as monitor:
-        worker = stage.worker("-l", "DEBUG")
+        # A name of its own: workers of other stages hear the same broadcasts.
+        node = f"{stage.prefix}@here"
+        worker = stage.worker("-l", "DEBUG", "-n", node)
         monitor.until(lambda: "worker-online" in monitor.types())
         for person in (first, second):
             person.hold()
@@ -302,7 +304,7 @@ def test_codes_are_seen_nowhere(new_stage: Setting) -> None:
         first.received()
         second.received()
         waiting = first.submit(canaries[2])
-        shown = inspect_all(producer, worker, "raw-canary", by_client)
+        shown = inspect_all(producer, node, "raw-canary", by_client)
         assert "raw-canary" in shown
         assert_hidden(canaries, shown, "inspect")
         assert_hidden([canaries[0], canaries[1]], dump(stage), "Redis while sent")
@@ -323,9 +325,9 @@ def test_codes_are_seen_nowhere(new_stage: Setting) -> None:
     producer.close()
 
 
-def inspect_all(producer: Celery, worker: Worker, *ids: str) -> str:
-    """Return everything that ``inspect`` shows of the worker's tasks."""
-    asked = producer.control.inspect(timeout=5, limit=1)
+def inspect_all(producer: Celery, node: str, *ids: str) -> str:
+    """Return everything that ``inspect`` shows of the tasks of one worker."""
+    asked = producer.control.inspect(destination=[node], timeout=5, limit=1)
     shown = [asked.active(), asked.reserved(), asked.scheduled(), asked.query_task(*ids)]
     return repr(shown)
 
