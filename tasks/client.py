@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 import redis.asyncio
 from pydantic import BaseModel, ConfigDict, Field
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from providers.contract import Checkpoint, ProviderFailure
@@ -490,63 +491,88 @@ class _Ears:
 
     Lives only while somebody waits, so nothing is left behind by a client nobody closed. What
     it brings is a hint: where it fails, those who wait still look every `POLL_S`.
+
+    The listener alone touches the connection. Were those who come and leave to subscribe for
+    themselves, two would connect it anew at once after it was cut, and get at its inside.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._changing = asyncio.Lock()
-        self._channel = client.pubsub()
+        self._followed: set[str] = set()
+        self._changed = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def hear(self, name: str) -> AsyncIterator[asyncio.Event]:
         """Yield an event that is set by every message of a channel, its confirmation too."""
         heard = asyncio.Event()
+        self._waiting.setdefault(name, set()).add(heard)
+        if name in self._followed:
+            heard.set()  # There may be no confirmation to come: what was missed, was before now.
+        self._changed.set()
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
         try:
-            async with self._changing:
-                self._waiting.setdefault(name, set()).add(heard)
-                with suppress(RedisError, OSError):
-                    await self._follow(name)
             yield heard
         finally:
-            async with self._changing:
-                with suppress(RedisError, OSError):
-                    await self._leave(name, heard)
-
-    async def _follow(self, name: str) -> None:
-        # For each of them: the confirmation makes everybody look who may have missed something.
-        await self._channel.subscribe(name)
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen(self._channel))
+            await self._leave(name, heard)
 
     async def _leave(self, name: str, heard: asyncio.Event) -> None:
-        waiting = self._waiting.get(name, set())
-        waiting.discard(heard)
-        if waiting:
-            return
-        self._waiting.pop(name, None)
-        if self._waiting:
-            await self._channel.unsubscribe(name)
-            return
-        listening, self._listening = self._listening, None
-        if listening is not None:
+        self._waiting[name].discard(heard)
+        if not self._waiting[name]:
+            del self._waiting[name]
+            self._changed.set()
+        listening = self._listening
+        if listening is not None and not self._waiting:
+            self._listening = None
             listening.cancel()
             await asyncio.wait([listening])
-        channel, self._channel = self._channel, self._client.pubsub()
-        await channel.aclose()
 
-    async def _listen(self, channel: redis.asyncio.client.PubSub) -> None:
+    async def _listen(self) -> None:
         # By name too: the library may swallow a cancellation while it connects anew.
         while self._listening is asyncio.current_task():
-            try:
-                message = await channel.get_message(timeout=LISTEN_S)
-            except (RedisError, OSError):
-                await asyncio.sleep(REHEAR_S)
-                continue
-            if message is not None:
-                for heard in self._waiting.get(message["channel"], ()):
-                    heard.set()
+            with suppress(RedisError, OSError):
+                async with self._client.pubsub() as channel:
+                    await self._attend(channel)
+            await asyncio.sleep(REHEAR_S)
+
+    async def _attend(self, channel: redis.asyncio.client.PubSub) -> None:
+        """Follow what is waited for and pass on what comes, over one connection."""
+        followed: set[str] = set()
+        while self._listening is asyncio.current_task():
+            self._changed.clear()
+            wanted = set(self._waiting)
+            if new := wanted - followed:
+                await channel.subscribe(*new)
+            if old := followed - wanted:
+                await channel.unsubscribe(*old)
+            self._followed = followed = wanted
+            message = await self._next(channel)
+            for heard in self._waiting.get(message["channel"], ()) if message else ():
+                heard.set()
+
+    async def _next(self, channel: redis.asyncio.client.PubSub) -> dict[str, Any] | None:
+        """Wait for a message, or for somebody who comes or leaves.
+
+        Raises:
+            RedisError: The connection was lost, and may be half connected again.
+        """
+        reading = asyncio.create_task(channel.get_message(timeout=LISTEN_S))
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({reading, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            reading.cancel()
+            await asyncio.wait({reading, changed})
+        if not reading.cancelled():
+            message: dict[str, Any] | None = reading.result()
+            return message
+        connection: Any = channel.connection
+        if connection is None or not connection.is_connected:
+            raise RedisConnectionError
+        return None
 
 
 class AsyncCheckpointClient:

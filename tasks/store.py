@@ -256,7 +256,7 @@ class Store:
                 return Result(decision=decision, snapshot=snapshot, now_ms=snapshot.now_ms)
             extra = make_extra(snapshot, decision)
             plan = _Plan(self, provider, account_id, snapshot, decision)
-            result = yield from self._commit(plan, extra, getattr(event, "run_id", None))
+            result = yield from self._commit(plan, extra)
             if result is not None:
                 return result
             snapshot = None
@@ -267,7 +267,7 @@ class Store:
         tick = Tick(run_id=snapshot.run_id)
         decision = decide(snapshot.intent, tick, snapshot.now_ms, self.limits)
         plan = _Plan(self, provider, account_id, snapshot, decision)
-        yield from self._commit(plan, Extra(), snapshot.run_id)
+        yield from self._commit(plan, Extra())
 
     def tick(
         self, provider: str, account_id: str, acked: Mapping[str, int] | None = None
@@ -396,20 +396,24 @@ class Store:
             if known is not None and known.id == settlement.submission.id:
                 return False
             plan = _Plan(self, provider, account_id, snapshot, decision, generation)
-            result = yield from self._commit(plan, Extra(), None)
+            result = yield from self._commit(plan, Extra())
             if result is not None:
                 return bool(result.records)
         raise LedgerBusyError(BUSY)
 
-    def _commit(self, plan: _Plan, extra: Extra, run_id: str | None) -> Steps[Result | None]:
-        """Write a decision; ``None`` if it has to be made anew."""
+    def _commit(self, plan: _Plan, extra: Extra) -> Steps[Result | None]:
+        """Write a decision; ``None`` if it has to be made anew.
+
+        Only to the Redis it was read from: one that lost its last writes counts the same
+        versions once more, and what was decided on the old 40 would be written over the new 40.
+        """
         keys = (
             self.keys.intent(plan.provider, plan.account_id),
             self.keys.due,
             self.keys.queued,
             self.keys.outcomes,
         )
-        code, now_ms, written = yield Call("commit", keys, (plan.build(extra, run_id),))
+        code, now_ms, written = yield Call("commit", keys, (plan.build(extra),))
         if code not in ("done", "again"):
             return None
         wrote = code == "again" or int(written) == len(plan.finals)
@@ -448,11 +452,12 @@ class _Plan:
         version = self.before.version if self.before else 0
         return replace(self.decision.intent, version=Version(version + 1))
 
-    def build(self, extra: Extra, run_id: str | None) -> str:
+    def build(self, extra: Extra) -> str:
         decision, now_ms = self.decision, self.snapshot.now_ms
         plan: dict[str, Any] = {
             "version": self.before.version if self.before else 0,
             "token": self.token,
+            "run_id": self.snapshot.run_id,
             "member": self.keys.member(self.provider, self.account_id),
             "expect": dict(extra.expect),
             "put": [list(item) for item in extra.put],
@@ -464,8 +469,6 @@ class _Plan:
         }
         if (not_after_ms := self._not_after_ms()) is not None:
             plan["not_after"] = not_after_ms
-        if run_id is not None:
-            plan["run_id"] = run_id
         if self.after is not None:
             self._intent(plan, self.after, now_ms)
             if decision.tell_intent:
