@@ -560,7 +560,7 @@ async def bump(desk: Desk) -> None:
     snapshot = await desk.do(store.read(PROVIDER, ACCOUNT))
     decision = Decision(reply=events.Reply.DONE, intent=snapshot.intent)
     plan = _Plan(store, PROVIDER, ACCOUNT, snapshot, decision)
-    await desk.do(store._commit(plan, Extra(), None))
+    await desk.do(store._commit(plan, Extra()))
 
 
 @pytest.mark.parametrize("event", [Cancel(submission_id="sub_a"), Kill()])
@@ -1102,6 +1102,30 @@ def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(on_desk: On
         assert desk.woken == ["sub_a"]
         assert (await desk.intent()).wire is None
         assert not await client.exists(keys.beats, keys.holds("worker-3"))
+
+    on_desk(play)
+
+
+def test_nobody_is_judged_by_beats_of_another_redis(on_desk: OnDesk) -> None:
+    """A short failover is no gap, but it may have lost the last beats of those who live."""
+
+    async def play(desk: Desk) -> None:
+        keys, client = desk.attempts.store.keys, desk.side.client
+        await client.zadd(keys.beats, {"worker-3": 1})
+        sweeper = sweeper_of(desk)
+        await sweeper.heart.beat()
+        assert sweeper.heart.steady_since_s is not None
+        sweeper.heart.steady_since_s -= BOUND_S
+        here, sweeper.heart.answered_by = sweeper.heart.answered_by, "the one before"
+        assert sweeper.heart.may_judge
+        await sweeper.once()
+        assert await client.zscore(keys.beats, "worker-3") is not None
+        await sweeper.heart.beat()
+        assert not sweeper.heart.may_judge, "another Redis begins the wait anew"
+        assert sweeper.heart.answered_by == here
+        sweeper.heart.steady_since_s -= BOUND_S
+        await sweeper.once()
+        assert await client.zscore(keys.beats, "worker-3") is None
 
     on_desk(play)
 

@@ -1,0 +1,76 @@
+"""``python -m tests.sim``: many seeds with progress, or one again with its story."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+
+from tests.sim.promises import Violation
+from tests.sim.world import World
+
+REPORT_S = 5.0
+
+
+def main() -> int:
+    """Run; 0 if every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this one and print its last events")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="in all, over many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the seed to begin with")
+    options = parser.parse_args()
+    if options.seed is not None:
+        return again(options.seed)
+    return search(options.first, options.steps)
+
+
+def again(seed: int) -> int:
+    """Run one seed and tell its story."""
+    world = World(seed)
+    try:
+        world.run()
+    except Violation as violation:
+        say(str(violation))
+        return 1
+    say(world.story("every promise was kept"))
+    return 0
+
+
+def search(first: int, steps: int) -> int:
+    """Run seed after seed; stop at the first broken promise."""
+    began_s = told_s = time.monotonic()
+    done = sends = finals = 0
+    for seed in itertools.count(first):
+        world = World(seed)
+        try:
+            world.run()
+        except Violation as violation:
+            say(str(violation))
+            return 1
+        done += world.steps
+        sends += len(world.witness.sends)
+        finals += len(world.witness.books.finals)
+        now_s = time.monotonic()
+        over = done >= steps
+        if over or now_s - told_s > REPORT_S:
+            told_s = now_s
+            pace = done / (now_s - began_s)
+            runs = seed - first + 1
+            say(
+                f"{done:>12,} steps  {runs:>6,} runs  {sends:>8,} codes sent  "
+                f"{finals:>8,} outcomes  {pace:>8,.0f} steps/s"
+            )
+        if over:
+            break
+    return 0
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

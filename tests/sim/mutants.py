@@ -1,0 +1,194 @@
+"""The product with one guard removed: what the simulation must notice, and how soon.
+
+A text that is not in its module exactly once is an error, so a mutant cannot silently become
+the original when the module is edited.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks import attempt, catalogue, sweep
+from tasks.intake import unknown_submission
+from tasks.model import Settlement
+from tasks.store import Result
+from tests.rules import mutants as of_rules
+from tests.sim.promises import Violation
+from tests.sim.server import SimServer
+from tests.sim.world import World
+
+Make = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A name, what to give to `World`, the weather that shows it, and where to begin."""
+
+    name: str
+    make: Make
+    storms: tuple[str, ...] = ()
+    first: int = 0
+
+    def caught_by(self, seeds: int) -> tuple[int, str] | None:
+        """Return the seed that noticed it and the story, ``None`` if none did."""
+        for seed in range(self.first, self.first + seeds):
+            try:
+                World(seed, storms=self.storms, **self.make()).run()
+            except Violation as violation:
+                return seed, str(violation)
+        return None
+
+
+def _mutated(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
+    """Return a copy of a module with one text replaced.
+
+    Raises:
+        ValueError: The text is not in it exactly once.
+    """
+    assert module.__file__ is not None
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    if source.count(old) != 1:
+        msg = f"{module.__name__} holds the text {source.count(old)} times: {old!r}"
+        raise ValueError(msg)
+    name = f"{module.__name__}_mutated"
+    made = types.ModuleType(name)
+    sys.modules[name] = made  # Dataclasses look their module up.
+    exec(compile(source.replace(old, new), "mutated.py", "exec"), made.__dict__)  # noqa: S102  our own text
+    return made
+
+
+def _rules(name: str) -> Make:
+    (found,) = (one for one in of_rules.MUTANTS if one.name == name)
+    return lambda: {"decide": found.decide()}
+
+
+def _attempt(old: str, new: str) -> Make:
+    return lambda: {"attempts": _mutated(attempt, old, new)}
+
+
+def _server(**guards: bool) -> Make:
+    return lambda: {"server": type("MutatedServer", (SimServer,), guards)}
+
+
+def _patched(where: object, name: str, what: object) -> Make:
+    return lambda: {"patches": ((where, name, what),)}
+
+
+async def _settle_twice(sweeper: sweep.Sweeper, intent: tuple[str, str], result: Result) -> None:
+    """What a sweep has settled it settles again, in other words."""
+    home = sweeper.attempts
+    for record in result.records:
+        settlement = Settlement(
+            submission=unknown_submission(str(record.submission_id), result.now_ms),
+            answer=catalogue.CANCELED,
+            code_sent=True,
+        )
+        await home.door.run(home.store.settle_orphan(*intent, settlement))
+
+
+def _overwriting() -> dict[str, Any]:
+    """A sweeper that settles what is settled, and a commit that lets it."""
+    return {
+        **_server(KEEPS_FINALS=False)(),
+        **_patched(sweep.Sweeper, "_after", _settle_twice)(),
+    }
+
+
+async def _deaf_beat(heart: sweep.Heart) -> None:
+    """A heartbeat whose answer nobody reads to the end."""
+    home = heart.attempts
+    answer = await home.door.run(home.store.beat(home.worker, heart.answered_ms))
+    heart.answered_ms = answer.now_ms
+    home.ready.set()
+
+
+async def _no_tick(*_: object) -> bool:
+    return True
+
+
+MUTANTS = (
+    Mutant(
+        name="claim not required before the first byte",
+        make=_attempt(
+            "        self._stage = _Stage.CLAIMING\n",
+            "        self._stage = _Stage.CLAIMED\n"
+            "        name = solution_name(self.provider, self.account_id, self.submission_id)\n"
+            "        code = self.home.vault.open(name, solution_text).decode()\n"
+            "        return ClaimTicket(code=code, send_before=time.monotonic() + FIRST_BYTE_S)\n",
+        ),
+    ),
+    Mutant(
+        name="no clock check between claim and first byte",
+        make=_attempt("FIRST_BYTE_S: Final = 1.0\n", "FIRST_BYTE_S: Final = 1_000.0\n"),
+        storms=("stop",),
+        first=29,
+    ),
+    Mutant(
+        name="the holder does not close its exchange by its own clock",
+        make=_attempt("        self._limit.reschedule(asked_loop_s + left_s)\n", ""),
+    ),
+    Mutant(
+        name="a settle is not repeated",
+        make=_attempt(
+            "                if time.monotonic() > self._settle_until_s:\n",
+            "                if True:\n",
+        ),
+        storms=("away", "calls"),
+    ),
+    Mutant(name="version check removed from the commit", make=_server(CHECKS_VERSION=False)),
+    Mutant(
+        name="no not_after in the commit",
+        make=_server(CHECKS_NOT_AFTER=False),
+        storms=("slow", "calls"),
+        first=9,
+    ),
+    Mutant(
+        name="run_id ignored by the commit",
+        make=_server(CHECKS_RUN_ID=False),
+        storms=("restart", "slow"),
+    ),
+    Mutant(name="publish outside the commit", make=_server(PUBLISHES=False)),
+    Mutant(name="sweeper that overwrites", make=_overwriting, storms=("crash",)),
+    Mutant(
+        name="workers judged right after a Redis gap",
+        make=_patched(sweep.Heart, "may_judge", True),
+        storms=("away",),
+    ),
+    Mutant(
+        name="superseded holder learns by signal only (heart)",
+        make=_patched(sweep.Heart, "beat", _deaf_beat),
+        storms=("signals",),
+    ),
+    Mutant(
+        name="superseded holder learns by signal only (rules)",
+        make=_rules("superseded holder learns by signal only"),
+        storms=("signals", "cut"),
+    ),
+    Mutant(
+        name="nobody sweeps", make=_patched(sweep.Sweeper, "_tick", _no_tick), storms=("crash",)
+    ),
+    *(
+        Mutant(name=name, make=_rules(name), storms=storms)
+        for name, storms in (
+            ("no wire check before begin and claim", ()),
+            ("superseded wire freed at once", ()),
+            ("run_id ignored", ("failover",)),
+            ("lost worker's sent wire freed at once", ("crash",)),
+            ("reopen drops a sent wire", ()),
+            ("kill frees a sent wire", ()),
+            ("wire freed only by its holder", ("crash",)),
+            ("verdict of an old generation accepted", ()),
+            ("claim leaves the code", ()),
+            ("a sent code called unsent", ()),
+            ("elder's next checkpoint leaves the newer one waiting", ()),
+            ("> for >= at the kill", ()),
+            ("failure counted without holding the wire", ("stop", "calls")),
+            ("double click is sent", ()),
+        )
+    ),
+)
