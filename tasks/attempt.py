@@ -74,6 +74,10 @@ WAKE_GRACE_S: Final = 0.02
 """Redis and this process count time apart; waking a little late saves a look in vain."""
 SETTLE_PAUSES_S: Final = (0.1, 0.3, 1.0, 2.0)
 """Between tries to settle while the ledger is away; the last one repeats."""
+ERRANDS_AT_ONCE: Final = 32
+CLAIMS_AT_ONCE: Final = 16
+"""Ledger commands of all attempts here in flight: together fewer than `ledger.CONNECTIONS_MAX`. A
+claim that queued behind a burst of others would be granted too late to send (`FIRST_BYTE_S`)."""
 LEAVE_S: Final = 2.0
 """How long an attempt that is cancelled from outside may take to say so."""
 
@@ -119,6 +123,8 @@ class Attempts:
         ready: Set by the first acknowledged heartbeat; nothing begins before it.
         running: Attempts by submission id.
         live_replies: What client sessions answer to this process.
+        errands: Places for ledger commands other than claims.
+        claims: Places for claims.
     """
 
     settings: Settings
@@ -131,6 +137,8 @@ class Attempts:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     running: dict[str, Attempt] = field(default_factory=dict)
     live_replies: LiveReplies = field(init=False)
+    errands: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ERRANDS_AT_ONCE))
+    claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLAIMS_AT_ONCE))
 
     def __post_init__(self) -> None:
         name = self.store.keys.live_replies(self.worker)
@@ -148,7 +156,8 @@ class Attempts:
                 await attempt.run()
             finally:
                 del self.running[submission_id]
-        return (await self.door.run(self.store.record(submission_id)))[1]
+        async with self.errands:
+            return (await self.door.run(self.store.record(submission_id)))[1]
 
     def hear(self, signal: HeardSignal) -> None:
         """Hand a signal to the attempt it names, if that runs here."""
@@ -499,12 +508,18 @@ class Attempt:
         self._stage = _Stage.CLAIMING
         # While the answer is awaited the exchange must not be cut off: it may be granted.
         self._limit.reschedule(loop.time() + self.home.settings.deadline_s)
-        asked_s, asked_loop_s = time.monotonic(), loop.time()
-        # What was seen before an own begin shows a free wire, as if it had been taken away.
-        start = None if self._begun else seen
-        result = await self._transact(
-            store.transact(self.provider, self.account_id, claim, also=(context_key,), start=start)
-        )
+        async with self.home.claims:
+            if self._stopped:
+                raise _Refused(Reply.STOP)
+            # Counted from here: only what follows lies between this command and the first byte.
+            asked_s, asked_loop_s = time.monotonic(), loop.time()
+            # What was seen before an own begin shows a free wire, as if it had been taken away.
+            start = None if self._begun else seen
+            result = await self.home.door.run(
+                store.transact(
+                    self.provider, self.account_id, claim, also=(context_key,), start=start
+                )
+            )
         granted = result is not None and result.decision.reply is Reply.DONE
         if result is None or not granted:
             raise _Refused(Reply.GO if result is None else result.decision.reply)
@@ -627,8 +642,9 @@ class Attempt:
         raise AssertionError
 
     async def _transact(self, steps: _ResultSteps) -> Result | None:
-        """Run steps; wake whoever may go on by what they did."""
-        result = await self.home.door.run(steps)
+        """Run steps in their turn; wake whoever may go on by what they did."""
+        async with self.home.errands:
+            result = await self.home.door.run(steps)
         if result is not None and (woken := result.decision.wake) is not None:
             await self.home.send_wake(woken.id, self.account_id, self.provider)
         return result

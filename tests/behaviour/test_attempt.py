@@ -1327,3 +1327,28 @@ def test_a_worker_that_is_back_is_not_forgotten(on_desk: OnDesk) -> None:
         assert replace(gone, beat_ms=2) != gone
 
     on_desk(play)
+
+
+def test_a_claim_that_waits_its_turn_in_a_burst_is_still_sent(on_desk: OnDesk) -> None:
+    """The second before the first byte counts from the claim's own command, not from the queue.
+
+    Else hundreds of codes at once would be claimed, found late and lost unsent.
+    """
+
+    async def play(desk: Desk) -> None:
+        desk.patch.setattr(module, "FIRST_BYTE_S", 0.5)
+        actor = desk.play(clears)
+        await desk.opened()
+        claims = desk.attempts.claims
+        for _ in range(module.CLAIMS_AT_ONCE):
+            await claims.acquire()
+        running = desk.start()
+        await sees(lambda: claims._waiters)
+        waited_s = time.monotonic()
+        await sees(lambda: time.monotonic() - waited_s > 2 * module.FIRST_BYTE_S)
+        claims.release()
+        record = await running
+        assert (record.status, record.code_sent) == (201, True)
+        assert actor.challenges
+
+    on_desk(play)
