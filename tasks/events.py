@@ -29,6 +29,8 @@ class Limits:
     failures_max: int = 3
     faults_max: int = 10
     ways_max: int = 5
+    submissions_max: int = 20
+    hourly_max: int = 30
 
 
 # Events --------------------------------------------------------------------------------
@@ -201,6 +203,10 @@ class Reply(enum.Enum):
     """Refused before acceptance: the solution answers another step."""
     TOO_MANY_WAYS = "too_many_ways"
     """Refused before acceptance: too many ``TRY_ANOTHER_WAY`` in this generation."""
+    TOO_MANY_HERE = "too_many_here"
+    """Refused before acceptance: too many submissions for this opening of the intent."""
+    TOO_MANY_THIS_HOUR = "too_many_this_hour"
+    """Refused before acceptance: too many submissions for this account within an hour."""
 
 
 class Do(enum.StrEnum):

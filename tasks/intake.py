@@ -33,6 +33,7 @@ from tasks.events import Decision, Open, Reply, Submit
 from tasks.ledger import Steps
 from tasks.model import Intent, IntentState, Purpose, Seq, Settlement, Submission
 from tasks.records import Outcome, RecordState, waiting_record
+from tasks.rules import HOUR_MS
 from tasks.settings import Settings
 from tasks.store import SEEN_TTL_MS, SOLUTION_GRACE_MS, Extra, Result, Snapshot, Store
 from tasks.vault import Vault, context_name, solution_name
@@ -47,6 +48,10 @@ FIELDS_NAMED: Final = 8
 FIELD_NAME_MAX: Final = 80
 """How much of each name it tells: the caller made them up."""
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+AGED_SHARE: Final = 10
+"""One in so many that has waited too long says that the queue does not keep up."""
+BUSY_AGAIN_S: Final = 2
+"""After which a queue that was full may have room."""
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -57,9 +62,18 @@ class CheckpointError(Exception):
         pair: Which error of the catalogue.
         status: What a web backend answers,
         body: and its JSON body.
+        retry_after_s: For a 503, after how many whole seconds it may be different.
     """
 
-    def __init__(self, pair: Pair, detail: str | None = None, instance: str | None = None) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        detail: str | None = None,
+        instance: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.retry_after_s = retry_after_s
         self.pair = pair
         self.status = pair.status
         self.body = catalogue.error_body(pair, instance or new_id("req"), detail)
@@ -322,12 +336,23 @@ def submit_steps(
     submission_id: str,
     *,
     queue_max: int,
+    queue_age_ms: int,
     step: int | None = None,
 ) -> Steps[Submitted]:
     """Accept a submission: one commit makes it current and answers the elder.
 
+    Args:
+        store: The ledger.
+        vault: Seals the code.
+        request: What to submit.
+        submission_id: Under which id.
+        queue_max: How many may wait for an attempt.
+        queue_age_ms: When a tenth of them have waited so long, no more are taken in.
+        step: The checkpoint step the code answers, if the caller knows it.
+
     Raises:
-        CheckpointError: Nothing was stored: 400, or 503 with the queue over its limit.
+        CheckpointError: Nothing was stored: 400, or 503 with the queue or the submissions of
+            this account over their limits.
     """
     provider, account_id = request.provider, request.account_id
     seen_key = store.keys.seen(submission_id)
@@ -370,10 +395,11 @@ def submit_steps(
         make_extra=extra,
         submission_id=submission_id,
         also=(seen_key,),
+        queue_age_ms=queue_age_ms,
     )
     if result is None:
         return Submitted(id=submission_id, outcome=known[-1], accepted=False)
-    _check_reply(result.decision.reply, submission_id)
+    _check_reply(result, submission_id)
     outcome = _own_record(result, provider, account_id, submission_id)
     return Submitted(id=submission_id, outcome=outcome, accepted=True)
 
@@ -386,9 +412,14 @@ def _same_submission(record: Outcome, request: Request, submission_id: str) -> O
 
 
 def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
+    """Refuse what would wait until its code is stale; the one who asks may try again."""
     if snapshot.queued >= queue_max:
         msg = "Too many submissions are waiting; nothing was stored, try again in a moment."
-        raise CheckpointError(catalogue.UNAVAILABLE, msg, submission_id)
+    elif snapshot.aged * AGED_SHARE >= snapshot.queued > 0:
+        msg = "Submissions wait too long; nothing was stored, try again in a moment."
+    else:
+        return
+    raise CheckpointError(catalogue.UNAVAILABLE, msg, submission_id, retry_after_s=BUSY_AGAIN_S)
 
 
 def _check_fit(intent: Intent | None, request: Request, submission_id: str) -> None:
@@ -406,13 +437,27 @@ def _check_fit(intent: Intent | None, request: Request, submission_id: str) -> N
         raise CheckpointError(pair, failure.detail, submission_id) from None
 
 
-def _check_reply(reply: Reply, submission_id: str) -> None:
+def _check_reply(result: Result, submission_id: str) -> None:
+    reply, intent, now_ms = result.decision.reply, result.intent, result.now_ms
     if reply is Reply.WRONG_STEP:
         msg = "The checkpoint has moved on to another step than the one this code answers."
         raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
     if reply is Reply.TOO_MANY_WAYS:
         msg = f"{TRY_ANOTHER_WAY} was sent too often for this login."
         raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+    if reply is Reply.TOO_MANY_HERE:
+        assert intent is not None
+        msg = "Too many submissions for this login; nothing was stored. Start it again later."
+        raise _too_many(msg, submission_id, intent.expires_at_ms - now_ms)
+    if reply is Reply.TOO_MANY_THIS_HOUR:
+        assert intent is not None
+        msg = "Too many submissions for this account in an hour; nothing was stored."
+        raise _too_many(msg, submission_id, intent.hour_from_ms + HOUR_MS - now_ms)
+
+
+def _too_many(msg: str, submission_id: str, left_ms: int) -> CheckpointError:
+    left_s = max(1, -(-left_ms // 1000))
+    return CheckpointError(catalogue.UNAVAILABLE, msg, submission_id, retry_after_s=left_s)
 
 
 def _own_record(result: Result, provider: str, account_id: str, submission_id: str) -> Outcome:

@@ -22,6 +22,7 @@
 | ``drains:{worker}`` | hash | a day | heartbeat: exchanges to close |
 | ``leader`` | string | ``leader_s`` | sweep |
 | ``signals`` | channel | - | listeners in workers |
+| ``ear:{name}`` | channel | - | one client's listener: somebody new waits |
 | ``dead`` | list | capped | operators: descriptions of messages set aside |
 
 The names of CONTRACT §4 are public; the rest is private and may change in any release.
@@ -149,6 +150,10 @@ class Keys:
     def signals(self) -> str:
         """Channel of words to running attempts."""
         return f"{self.prefix}:signals"
+
+    def ear(self, name: str) -> str:
+        """Channel on which a client tells its own listener that somebody new waits."""
+        return f"{self.prefix}:ear:{name}"
 
     @property
     def dead_letters(self) -> str:

@@ -117,6 +117,8 @@ class Intent:
         ways: ``TRY_ANOTHER_WAY`` submissions in this generation.
         user_id: The provider's id the account must have, if known.
         seq: The last one minted in this generation.
+        hour_from_ms: Beginning of the hour in which submissions are counted.
+        hour_count: Accepted since then, over all generations.
         current: The only submission without an outcome.
         wire: Who may talk to the provider.
     """
@@ -137,6 +139,8 @@ class Intent:
     opened_at_ms: int
     expires_at_ms: int
     seq: Seq = Seq(0)
+    hour_from_ms: int = 0
+    hour_count: int = 0
     current: Submission | None = None
     wire: Wire | None = None
 

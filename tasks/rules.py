@@ -51,6 +51,9 @@ from tasks.model import (
     Wire,
 )
 
+HOUR_MS = 3_600_000
+"""Within which an account's submissions are counted, from the first of them."""
+
 DETAIL_NOT_USED = "The submission was not processed in time; the code was not sent."
 DETAIL_MAYBE_USED = "The submission was not processed in time; the code may have been used."
 DETAIL_TWIN_LOST = "The same code was already on its way and no answer came; it was not sent again."
@@ -135,6 +138,9 @@ def _open(intent: Intent | None, event: Open, now_ms: int, limits: Limits) -> De
         user_id=event.user_id,
         opened_at_ms=now_ms,
         expires_at_ms=now_ms + limits.intent_ttl_ms,
+        # Opening again and again must not buy more guesses.
+        hour_from_ms=intent.hour_from_ms if intent else 0,
+        hour_count=intent.hour_count if intent else 0,
         wire=wire,
     )
     signals = _stop(intent.current if intent else None) + _drain(wire)
@@ -156,18 +162,41 @@ def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -
     if intent is None:
         return Decision(reply=Reply.DONE, settled=(_refuse(newer, catalogue.UNKNOWN_CONTEXT),))
     if intent.state is IntentState.OPEN and now_ms < intent.expires_at_ms:
-        if event.step is not None and event.step != intent.step:
-            return Decision(reply=Reply.WRONG_STEP)
-        another = event.kind is SolutionKind.ANOTHER_WAY
-        if another and intent.ways >= limits.ways_max:
-            return Decision(reply=Reply.TOO_MANY_WAYS)
-        return _supersede(replace(intent, ways=intent.ways + another), newer, now_ms, limits)
+        intent = _of_this_hour(intent, now_ms)
+        if (refused := _refused(intent, event, limits)) is not None:
+            return Decision(reply=refused)
+        counted = replace(
+            intent,
+            ways=intent.ways + (event.kind is SolutionKind.ANOTHER_WAY),
+            hour_count=intent.hour_count + 1,
+        )
+        return _supersede(counted, newer, now_ms, limits)
     answer, detail = _why_closed(intent)
     return Decision(
         reply=Reply.DONE,
         intent=replace(intent, seq=newer.seq),
         settled=(_refuse(newer, answer, detail),),
     )
+
+
+def _of_this_hour(intent: Intent, now_ms: int) -> Intent:
+    """Begin to count anew when the hour is over."""
+    if now_ms < intent.hour_from_ms + HOUR_MS:
+        return intent
+    return replace(intent, hour_from_ms=now_ms, hour_count=0)
+
+
+def _refused(intent: Intent, event: Submit, limits: Limits) -> Reply | None:
+    """Return why an open intent does not accept this one, ``None`` if it does."""
+    if event.step is not None and event.step != intent.step:
+        return Reply.WRONG_STEP
+    if event.kind is SolutionKind.ANOTHER_WAY and intent.ways >= limits.ways_max:
+        return Reply.TOO_MANY_WAYS
+    if intent.seq >= limits.submissions_max:
+        return Reply.TOO_MANY_HERE
+    if intent.hour_count >= limits.hourly_max:
+        return Reply.TOO_MANY_THIS_HOUR
+    return None
 
 
 def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: Limits) -> Decision:

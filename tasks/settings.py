@@ -95,8 +95,17 @@ class Settings(BaseSettings):
 
     failures_max: PositiveInt = Field(3, description="Refused codes that kill an intent.")
     faults_max: PositiveInt = Field(10, description="Other failed attempts that kill an intent.")
+    submissions_max: PositiveInt = Field(
+        20, description="Submissions for one opening of an intent; more are refused (503)."
+    )
+    hourly_max: PositiveInt = Field(
+        30, description="Submissions for one account in an hour, however often it is opened."
+    )
     queue_max: PositiveInt = Field(
         10_000, description="Queued submissions beyond which a new one is refused (503)."
+    )
+    queue_age_max_s: PositiveFloat = Field(
+        10.0, description="New ones are refused once a tenth of the queued have waited so long."
     )
     outcomes_max: PositiveInt = Field(
         100_000, description="Length at which the stream of outcomes is capped, about."
@@ -113,6 +122,17 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: str = Field(
         "auto", pattern="^(auto|json|console)$", description="auto: console on a terminal."
+    )
+    log_sample: float = Field(
+        1.0, ge=0, le=1, description="Share of submissions whose INFO and DEBUG lines are kept."
+    )
+    health_address: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}$",
+        description="host:port of /livez, /readyz and /metrics, one for each worker. Unset: none.",
+    )
+    heartbeat_file: str | None = Field(
+        None, min_length=1, description="Written every second for `checkpoint health`. Unset: none."
     )
 
     _plug_in_urls: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -160,7 +180,14 @@ class Settings(BaseSettings):
             intent_ttl_ms=_ms(self.intent_ttl_s),
             failures_max=self.failures_max,
             faults_max=self.faults_max,
+            submissions_max=self.submissions_max,
+            hourly_max=self.hourly_max,
         )
+
+    @property
+    def queue_age_max_ms(self) -> int:
+        """`queue_age_max_s` as the ledger counts it."""
+        return _ms(self.queue_age_max_s)
 
     def provider_url(self, provider: str) -> str | None:
         """Return the deployment's address for a provider, ``None`` for its own."""

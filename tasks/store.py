@@ -43,8 +43,14 @@ SEEN_TTL_MS: Final = 24 * 3600 * 1000
 SOLUTION_GRACE_MS: Final = 1_000
 """A sealed solution outlives its deadline by no more than this, whatever else fails."""
 TAKE_AGAIN_MS: Final = 60_000
+READER_GONE_MS: Final = 24 * 3600 * 1000
+"""A reader of a group that holds nothing and was silent for so long is forgotten."""
 PAGE: Final = 1_000
 """Records read at once where one account's lie among those of others."""
+OLDEST_OF: Final = 200
+"""The oldest waiting submission is looked for among so many that were woken longest ago."""
+OVERDUE_MS: Final = 5_000
+"""What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 SCHEMA: Final = 1
 EMBEDDED_RUN_ID: Final = "embedded"
 BUSY: Final = "the intent is being changed by too many others; try again"
@@ -59,7 +65,8 @@ class Snapshot:
     Attributes:
         now_ms: Redis time.
         run_id: Identity of this Redis.
-        queued: How many submissions wait for an attempt.
+        queued: How many submissions wait for an attempt, and
+        aged: how many of them for longer than asked; both 0 if nobody asked.
         intent: The intent, ``None`` where there is none.
         tokens: The last commands that changed it.
         record: The record of the submission asked for.
@@ -68,7 +75,8 @@ class Snapshot:
 
     now_ms: int
     run_id: str
-    queued: int
+    queued: int = 0
+    aged: int = 0
     intent: Intent | None
     tokens: tuple[str, ...] = ()
     record: Outcome | None = None
@@ -145,6 +153,50 @@ class Beat:
     drains: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """A worker as an operator sees it: its last heartbeat, ms; intents held; exchanges to close."""
+
+    name: str
+    beat_ms: int
+    holds: int
+    drains: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingView:
+    """A submission that waits for an attempt, and since when, ms."""
+
+    provider: str
+    account_id: str
+    submission_id: str
+    queued_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What an operator looks at. Intents are ``(provider, account_id)``.
+
+    Attributes:
+        workers: Those that beat last first.
+        waiting: How many submissions wait in all.
+        oldest: The one that has waited longest for an attempt, and for nothing else.
+        overdue: How many intents a sweep should have looked at by now.
+        late: Some of them, longest first.
+        leader: The worker that sweeps, ``""`` for none.
+        dead_letters: Descriptions of messages that were set aside.
+    """
+
+    now_ms: int
+    workers: tuple[WorkerView, ...]
+    waiting: int
+    oldest: WaitingView | None
+    overdue: int
+    late: tuple[tuple[str, str], ...]
+    leader: str
+    dead_letters: int
+
+
 MakeEvent = Callable[[Snapshot], Event | None]
 MakeExtra = Callable[[Snapshot, Decision], Extra]
 
@@ -180,8 +232,16 @@ class Store:
         *,
         submission_id: str | None = None,
         also: Sequence[str] = (),
+        queue_age_ms: int | None = None,
     ) -> Steps[Snapshot]:
         """Read one intent, one record and any other strings, all of one instant.
+
+        Args:
+            provider: Of the intent.
+            account_id: Of the intent.
+            submission_id: Whose record to read as well.
+            also: Other strings to read.
+            queue_age_ms: Count what waits, and what has waited for so long.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -190,7 +250,8 @@ class Store:
         if submission_id is not None:
             wanted.append(self.keys.result(submission_id))
         wanted += also
-        now_ms, run_id, queued, values = yield Call("read", tuple(wanted), (self.keys.queued,))
+        counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
+        now_ms, run_id, queued, aged, values = yield Call("read", tuple(wanted), counts)
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             msg = "this Redis does not tell its identity (INFO server); use a real one"
             raise ForeignLedgerError(msg)
@@ -202,6 +263,7 @@ class Store:
             now_ms=int(now_ms),
             run_id=run_id,
             queued=int(queued),
+            aged=int(aged),
             intent=intent,
             tokens=tokens,
             record=Outcome.model_validate_json(record) if record else None,
@@ -219,6 +281,7 @@ class Store:
         make_extra: MakeExtra = _no_extra,
         submission_id: str | None = None,
         also: Sequence[str] = (),
+        queue_age_ms: int | None = None,
         start: Snapshot | None = None,
     ) -> Steps[Result | None]:
         """Bring an event to an intent: read, decide, commit, again if somebody was faster.
@@ -230,6 +293,7 @@ class Store:
             make_extra: Makes what else the commit writes.
             submission_id: Whose record to read as well.
             also: Other strings to read.
+            queue_age_ms: As `read` takes it.
             start: What was read a moment ago, to save the first read.
 
         Returns:
@@ -242,7 +306,11 @@ class Store:
         for _ in range(COMMIT_ROUNDS):
             if snapshot is None:
                 snapshot = yield from self.read(
-                    provider, account_id, submission_id=submission_id, also=also
+                    provider,
+                    account_id,
+                    submission_id=submission_id,
+                    also=also,
+                    queue_age_ms=queue_age_ms,
                 )
             event = make_event(snapshot)
             if event is None:
@@ -309,6 +377,36 @@ class Store:
             ),
         )
 
+    def overview(self, *, most: int = 100) -> Steps[Overview]:
+        """Read what an operator looks at, at most ``most`` of each kind."""
+        keys = self.keys
+        names = (keys.beats, keys.queued, keys.due, keys.leader, keys.dead_letters)
+        prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
+        reply = yield Call("overview", names, (most, OLDEST_OF, OVERDUE_MS, *prefixes))
+        now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters = reply
+        return Overview(
+            now_ms=int(now_ms),
+            workers=tuple(
+                WorkerView(name=name, beat_ms=int(beat), holds=int(holds), drains=int(drains))
+                for name, beat, holds, drains in workers
+            ),
+            waiting=int(waiting),
+            oldest=self._waiting_view(*oldest) if oldest else None,
+            overdue=int(overdue),
+            late=tuple(map(keys.parse_member, late)),
+            leader=leader,
+            dead_letters=int(dead_letters),
+        )
+
+    def _waiting_view(self, member: str, submission_id: str, queued_ms: str) -> WaitingView:
+        provider, account_id = self.keys.parse_member(member)
+        return WaitingView(
+            provider=provider,
+            account_id=account_id,
+            submission_id=submission_id,
+            queued_ms=int(queued_ms),
+        )
+
     def forget_worker(self, worker: LostWorker) -> Steps[bool]:
         """Drop a lost worker from the indexes, unless it is back."""
         thing = self.keys.holds(worker.name)
@@ -359,7 +457,7 @@ class Store:
             start = f"({rows[-1][0]}"
 
     def unfinished(
-        self, group: str, reader: str, *, most: int, left_ms: int
+        self, group: str, reader: str, *, most: int, left_ms: int, done: str = ""
     ) -> Steps[list[tuple[str, Outcome]]]:
         """Read what a reader of a consumer group has to do next, with the ids to finish it by.
 
@@ -368,15 +466,26 @@ class Store:
             reader: Who asks.
             most: How many records at most.
             left_ms: For how long another reader may hold a record before it counts as left.
+            done: The id of the record the reader has finished, if any.
         """
-        rows = yield Call("group", (self.keys.outcomes,), (group, reader, most, left_ms))
+        args = (group, reader, most, left_ms, done, READER_GONE_MS)
+        rows = yield Call("group", (self.keys.outcomes,), args)
         return [(entry, Outcome.model_validate_json(text)) for entry, text in rows]
 
     def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
         """Read one record, with Redis time in ms."""
-        now_ms, _, _, values = yield Call("read", (self.keys.result(submission_id),), ("",))
+        reply = yield Call("read", (self.keys.result(submission_id),), ("", 0))
+        now_ms, values = reply[0], reply[-1]
         stored = values[0] if values else None
         return int(now_ms), Outcome.model_validate_json(stored) if stored else None
+
+    def records(self, submission_ids: Sequence[str]) -> Steps[dict[str, Outcome | None]]:
+        """Read many records at once, as they stand; nothing is settled by looking."""
+        keys = tuple(map(self.keys.result, submission_ids))
+        stored = (yield Call("read", keys, ("", 0)))[-1]
+        # A trailing nil may be cut off by the protocol of a simulated Redis.
+        texts = zip(submission_ids, [*stored, *[None] * len(keys)], strict=False)
+        return {name: Outcome.model_validate_json(text) if text else None for name, text in texts}
 
     def settle_orphan(
         self, provider: str, account_id: str, settlement: Settlement, generation: int = 0

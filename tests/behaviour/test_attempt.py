@@ -165,7 +165,12 @@ class Desk:
         """Submit a code."""
         request = Submission(account_id=ACCOUNT, provider=PROVIDER, code=code)
         steps = submit_steps(
-            self.attempts.store, self.attempts.vault, request, submission_id, queue_max=100
+            self.attempts.store,
+            self.attempts.vault,
+            request,
+            submission_id,
+            queue_max=100,
+            queue_age_ms=10_000,
         )
         await self.do(steps)
         return submission_id

@@ -339,8 +339,32 @@ MUTANTS = (
     ),
     Mutant(
         name="TRY_ANOTHER_WAY without a limit",
-        old="if another and intent.ways >= limits.ways_max:",
+        old="and intent.ways >= limits.ways_max:",
+        new="and False:",
+        walk=False,
+    ),
+    Mutant(
+        name="submissions for one opening without a limit",
+        old="if intent.seq >= limits.submissions_max:",
         new="if False:",
+        walk=False,
+    ),
+    Mutant(
+        name="submissions for one account without a limit",
+        old="if intent.hour_count >= limits.hourly_max:",
+        new="if False:",
+        walk=False,
+    ),
+    Mutant(
+        name="opening again buys more guesses",
+        old="        hour_count=intent.hour_count if intent else 0,",
+        new="        hour_count=0,",
+        walk=False,
+    ),
+    Mutant(
+        name="an hour that never ends",
+        old="    if now_ms < intent.hour_from_ms + HOUR_MS:",
+        new="    if intent.hour_count:",
         walk=False,
     ),
     Mutant(

@@ -9,6 +9,7 @@ from providers.contract import SolutionKind
 from tasks import catalogue
 from tasks.events import Abort, Claim, Failed, Reply, Tick
 from tasks.model import IntentState, Phase
+from tasks.rules import HOUR_MS
 from tests.rules.nouns import LIMITS, USER
 from tests.rules.world import CLEARED, FURTHER, REJECTED, SILENT, STRANGER, World
 
@@ -573,6 +574,33 @@ def try_another_way_never_counts(world: World) -> None:
     assert (world.intent.failures, world.intent.faults) == (0, 0)
     world.submit("TRY", kind=SolutionKind.ANOTHER_WAY)
     assert world.unsettled() == []
+    world.check()
+
+
+def one_opening_takes_so_many_submissions(world: World) -> None:
+    """Each supersedes the one before; one more is refused, and the last one goes on."""
+    world.open()
+    taken = [world.submit(f"{number}") for number in range(LIMITS.submissions_max)]
+    world.submit("one more")
+    assert {one.id for one in world.ledger.accepted} == set(taken)
+    assert [one.id for one in world.unsettled()] == taken[-1:]
+    world.check()
+
+
+def opening_again_does_not_buy_more_guesses(world: World) -> None:
+    """So many for one account in an hour, over all openings; then a new hour begins."""
+    for number in range(LIMITS.hourly_max):
+        if number % 10 == 0:
+            world.open()
+        world.submit(f"{number}")
+    world.open()
+    world.submit("one more")
+    assert len(world.ledger.accepted) == LIMITS.hourly_max
+    world.pass_ms(HOUR_MS)
+    world.sweep()
+    world.open()
+    world.submit("one more")
+    assert len(world.ledger.accepted) == LIMITS.hourly_max + 1
     world.check()
 
 

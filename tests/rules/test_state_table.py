@@ -50,6 +50,7 @@ from tasks.rules import (
     DETAIL_MAYBE_USED,
     DETAIL_NOT_USED,
     DETAIL_TWIN_LOST,
+    HOUR_MS,
     decide,
 )
 from tests.rules.nouns import (
@@ -282,7 +283,9 @@ def completes(intent: Intent, **rest: object) -> Decision:
 
 
 def ends(intent: Intent, **rest: object) -> Decision:
-    """Return a decision that takes effect, with these fields."""
+    """Return a decision that takes effect, with these fields; what is taken in is counted."""
+    if "queued" in rest:
+        intent = replace(intent, hour_count=intent.hour_count + 1)
     return replace(Decision(reply=DONE, intent=intent), **rest)  # type: ignore[arg-type]
 
 
@@ -831,6 +834,48 @@ INTENT.cell(
         then=Decision(reply=Reply.TOO_MANY_WAYS),
     ),
     Case(
+        label="the last one this opening allows",
+        given=replace(IDLE, seq=Seq(19)),
+        event=submit(),
+        then=ends(replace(IDLE, seq=Seq(20), current=newer(20, None)), queued=newer(20, None)),
+    ),
+    Case(
+        label="one more than this opening allows",
+        given=replace(IDLE, seq=Seq(20)),
+        event=submit(),
+        then=Decision(reply=Reply.TOO_MANY_HERE),
+    ),
+    Case(
+        label="the last one of the hour",
+        given=replace(IDLE, hour_from_ms=NOW - HOUR_MS + 1, hour_count=29),
+        event=submit(),
+        then=ends(
+            replace(
+                IDLE,
+                seq=Seq(2),
+                hour_from_ms=NOW - HOUR_MS + 1,
+                hour_count=29,
+                current=newer(2, None),
+            ),
+            queued=newer(2, None),
+        ),
+    ),
+    Case(
+        label="one more than the hour allows",
+        given=replace(IDLE, hour_from_ms=NOW - HOUR_MS + 1, hour_count=30),
+        event=submit(),
+        then=Decision(reply=Reply.TOO_MANY_THIS_HOUR),
+    ),
+    Case(
+        label="the first of a new hour",
+        given=replace(IDLE, hour_from_ms=NOW - HOUR_MS, hour_count=30),
+        event=submit(),
+        then=ends(
+            replace(IDLE, seq=Seq(2), hour_from_ms=NOW, hour_count=0, current=newer(2, None)),
+            queued=newer(2, None),
+        ),
+    ),
+    Case(
         label="past its life, not yet swept",
         given=replace(IDLE, expires_at_ms=NOW),
         event=submit(),
@@ -1299,6 +1344,14 @@ for column, labelled in (
             for wire_label, before, after in KEPT
         ),
     )
+INTENT.cells[ROW, "idle"].append(
+    Case(
+        label="as often as one likes: the hour's count stays",
+        given=replace(IDLE, hour_from_ms=NOW - 1, hour_count=30),
+        event=OPEN,
+        then=ends(replace(fresh(2), hour_from_ms=NOW - 1, hour_count=30)),
+    )
+)
 INTENT.cell(ROW, "queued", WIRE.cells["free", "hung up"][3])
 INTENT.cell(ROW, "begun", WIRE.cells["preparing", "hung up"][3])
 INTENT.cell(ROW, "claimed", WIRE.cells["sent", "hung up"][-1])

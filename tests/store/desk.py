@@ -102,7 +102,11 @@ class Desk:
     ) -> Steps[Submitted]:
         """Return the steps of a submission."""
         request = read_request(self.settings, account, PROVIDER, code)
-        options: dict[str, Any] = {"queue_max": self.settings.queue_max, **more}
+        options: dict[str, Any] = {
+            "queue_max": self.settings.queue_max,
+            "queue_age_ms": self.settings.queue_age_max_ms,
+            **more,
+        }
         return submit_steps(self.store, self.vault, request, submission_id, **options)
 
     def submit(self, submission_id: str, code: str = "123456", **more: Any) -> Submitted:

@@ -372,7 +372,7 @@ def test_a_sentinel_address_may_leave_things_out(
     url: str, login: dict[str, str], place: dict[str, int]
 ) -> None:
     """Password alone, no database, none of both."""
-    assert ledger._sentinel(url) == ([("h", 26379)], "s", login, place)
+    assert ledger.sentinel_parts(url) == ([("h", 26379)], "s", login, place)
 
 
 # The embedded mode -------------------------------------------------------------------------

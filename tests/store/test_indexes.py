@@ -302,12 +302,12 @@ def test_only_an_answered_beat_counts_as_answered(desk: Desk) -> None:
 
 def test_a_survey_finds_what_is_due_stale_and_lost(desk: Desk) -> None:
     """One instant, one reply: a worker is judged by beats and clock of the same moment."""
-    past = desk.ago(60)
-    past.open()
-    past.submit("s1")
     desk.open("acc_2")
     desk.submit("s2", account="acc_2")
     desk.claim("s2", account="acc_2")
+    past = desk.ago(60)
+    past.open()
+    past.submit("s1")
     desk.door.run(desk.store.beat("w2", 0))
     desk.redis.zadd(desk.store.keys.beats, {"w1": 1_000})
     survey = desk.door.run(desk.store.survey(most=10, wake_after_ms=3_000, lost_after_ms=30_000))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,6 +23,14 @@ from tests.store.desk import (
 CONTENDERS = 7
 ROUNDS = 12
 SEEDS = 12
+
+
+@pytest.fixture
+def desk(redis_url: str) -> Iterator[Desk]:
+    """Return a desk without limits for one account: here they all race for the same."""
+    made = Desk.at(redis_url, submissions_max=10_000, hourly_max=10_000)
+    yield made
+    made.redis.close()
 
 
 def test_submissions_racing_from_threads_are_each_answered_once(

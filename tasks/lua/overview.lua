@@ -1,0 +1,54 @@
+-- overview: what an operator looks at, of one instant: workers with what each holds, what waits,
+-- what is overdue. Changes nothing. Atomic because ages are judged by the same clock, and a worker
+-- that is forgotten in between would still be shown with what it held.
+-- KEYS[1] beats, [2] queued, [3] due, [4] leader, [5] dead letters. ARGV[1] how many of each kind
+-- at most, ARGV[2] how many of those woken longest ago are looked through for the oldest, ARGV[3]
+-- how long in ms a due row may be left before it is overdue, ARGV[4] prefix of the names of the
+-- sets of what workers hold, ARGV[5] of the hashes of what they drain, ARGV[6] of the intents.
+-- Returns {now_ms, workers, waiting, oldest, overdue, late, leader or '', dead}: {name, beat ms,
+-- intents held, exchanges to close} for each worker; how many wait; {member, submission id,
+-- queued ms} of the submission with the earliest deadline among those that wait for an attempt
+-- alone, or {}; how many are overdue; their members, longest first; who sweeps; how many letters.
+local beats_key, queued_key, due_key = KEYS[1], KEYS[2], KEYS[3]
+local leader_key, dead_key = KEYS[4], KEYS[5]
+local most, looked_at, overdue_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local holds_prefix, drains_prefix, intent_prefix = ARGV[4], ARGV[5], ARGV[6]
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local workers = {}
+local beats = redis.call('ZREVRANGE', beats_key, 0, most - 1, 'WITHSCORES')
+for i = 1, #beats, 2 do
+  local name = beats[i]
+  local held = redis.call('SCARD', holds_prefix .. name)
+  local drained = redis.call('HLEN', drains_prefix .. name)
+  workers[#workers + 1] = {name, beats[i + 1], held, drained}
+end
+
+-- A wake again moves a submission back in this order, so the first need not be the oldest.
+local oldest, oldest_due = {}, nil
+for _, member in ipairs(redis.call('ZRANGE', queued_key, 0, looked_at - 1)) do
+  local due = tonumber(redis.call('ZSCORE', due_key, member) or '')
+  if due and (not oldest_due or due < oldest_due) then
+    local stored = redis.call('GET', intent_prefix .. member)
+    local intent = stored and cjson.decode(stored) or {}
+    local current, wire = intent.current, intent.wire
+    if type(current) == 'table' and type(wire) ~= 'table' then
+      oldest = {member, current.id, string.format('%.0f', current.queued_at_ms)}
+      oldest_due = due
+    end
+  end
+end
+
+local late = string.format('%.0f', now_ms - overdue_ms)
+return {
+  string.format('%.0f', now_ms),
+  workers,
+  redis.call('ZCARD', queued_key),
+  oldest,
+  redis.call('ZCOUNT', due_key, '-inf', late),
+  redis.call('ZRANGEBYSCORE', due_key, '-inf', late, 'LIMIT', 0, most),
+  redis.call('GET', leader_key) or '',
+  redis.call('LLEN', dead_key),
+}

@@ -1,0 +1,131 @@
+"""How many submissions are taken in: for one opening, for one account and for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.client import CheckpointClient
+from tasks.intake import AGED_SHARE, CheckpointError
+from tests.store.desk import ACCOUNT, PROVIDER, Desk
+
+HOUR_S = 3600
+
+
+def refused(desk: Desk, submission_id: str = "late", **more: object) -> CheckpointError:
+    """Return the refusal of one more submission, which must store nothing."""
+    before = desk.dump()
+    with pytest.raises(CheckpointError) as caught:
+        desk.submit(submission_id, **more)
+    assert desk.dump() == before
+    assert caught.value.pair.key == (503, "service_unavailable")
+    assert caught.value.body["instance"] == submission_id
+    return caught.value
+
+
+@pytest.fixture
+def tight(redis_url: str) -> Desk:
+    """Return a desk that takes three submissions an opening and five an hour."""
+    return Desk.at(redis_url, submissions_max=3, hourly_max=5)
+
+
+def test_one_opening_takes_so_many_submissions_and_no_more(tight: Desk) -> None:
+    """Superseding again and again would otherwise try codes without end: 5 a second, say."""
+    tight.open()
+    for number in range(3):
+        tight.submit(f"s{number}", code=f"12345{number}")
+    error = refused(tight)
+    # A new login is what helps, so the rest of this one's life is how long to wait at most.
+    assert error.retry_after_s is not None
+    assert 0 < error.retry_after_s <= tight.settings.intent_ttl_s
+
+
+def test_the_one_in_flight_goes_on_when_a_newer_one_is_refused(tight: Desk) -> None:
+    """What was refused stored nothing, so it also superseded nothing."""
+    tight.open()
+    for number in range(3):
+        tight.submit(f"s{number}")
+    refused(tight)
+    intent = tight.bring(tight.claiming("s2")).intent
+    assert intent is not None
+    assert intent.current is not None
+    assert intent.current.id == "s2"
+
+
+def test_opening_again_does_not_buy_more_guesses_within_the_hour(tight: Desk) -> None:
+    """Three failures kill one opening; who opens on and on has the hour's count to pass."""
+    for number in range(5):
+        tight.open()
+        tight.submit(f"s{number}")
+    tight.open()
+    error = refused(tight)
+    assert error.retry_after_s is not None
+    assert HOUR_S - 60 < error.retry_after_s <= HOUR_S
+    assert "hour" in error.body["detail"]
+
+
+def test_accounts_are_counted_each_for_itself(tight: Desk) -> None:
+    """One account that is hammered must not lock out another."""
+    for number in range(5):
+        tight.open()
+        tight.submit(f"s{number}")
+    tight.open()
+    refused(tight)
+    tight.open("acc_other")
+    assert tight.submit("other", account="acc_other").accepted
+
+
+def test_a_known_id_is_answered_beyond_every_limit(tight: Desk) -> None:
+    """Asking again is not submitting again."""
+    tight.open()
+    for number in range(3):
+        tight.submit(f"s{number}")
+    assert not tight.submit("s2").accepted
+
+
+def test_the_client_has_the_same_limits(redis_url: str) -> None:
+    """They come from the settings, whichever way a submission takes."""
+    desk = Desk.at(redis_url, hourly_max=1)
+    desk.open()
+    with CheckpointClient(desk.settings) as client:
+        client.submit(account_id=ACCOUNT, provider=PROVIDER, code="123456")
+        with pytest.raises(CheckpointError) as caught:
+            client.submit(account_id=ACCOUNT, provider=PROVIDER, code="123456")
+    assert caught.value.status == 503
+
+
+# Backpressure ------------------------------------------------------------------------------
+
+
+def waits_for(desk: Desk, account: str, seconds: float) -> None:
+    """Let a waiting submission have waited for so long."""
+    now_s, micros = desk.redis.time()
+    member = desk.store.keys.member(PROVIDER, account)
+    instant_ms = now_s * 1000 + micros // 1000 - round(seconds * 1000)
+    assert desk.redis.zadd(desk.store.keys.queued, {member: instant_ms}, xx=True, ch=True)
+
+
+def test_a_queue_that_does_not_keep_up_takes_no_more_in(desk: Desk) -> None:
+    """A code is good for seconds: better a 503 now than a 504 when it is stale."""
+    desk.open("acc_1")
+    desk.submit("s1", account="acc_1")
+    waits_for(desk, "acc_1", desk.settings.queue_age_max_s - 1)
+    desk.open("acc_2")
+    assert desk.submit("s2", account="acc_2").accepted
+    waits_for(desk, "acc_1", desk.settings.queue_age_max_s + 0.1)
+    desk.open("acc_3")
+    error = refused(desk, account="acc_3")
+    assert error.retry_after_s is not None
+    assert error.retry_after_s < desk.settings.queue_age_max_s
+
+
+def test_a_few_old_ones_among_many_do_not_stop_the_rest(desk: Desk) -> None:
+    """One that waits for its own wire says nothing about the others."""
+    for number in range(AGED_SHARE + 1):
+        desk.open(f"acc_{number}")
+        desk.submit(f"s{number}", account=f"acc_{number}")
+    waits_for(desk, "acc_0", desk.settings.queue_age_max_s + 1)
+    desk.open("acc_new")
+    assert desk.submit("new", account="acc_new").accepted
+    waits_for(desk, "acc_1", desk.settings.queue_age_max_s + 1)
+    desk.open("acc_late")
+    refused(desk, account="acc_late")
