@@ -49,8 +49,12 @@ faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; AR
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
 	@$(BIN)/python -m tests.sim $(ARGS)
 
+.PHONY: mutants
+mutants: $(ENVIRONMENT) ## Remove each guard in turn: a named test must fail (minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: lock
-lock: ## Rebuild requirements.lock from pyproject.toml (ARGS=--upgrade takes newer versions)
+lock: ## Rebuild requirements.lock and the image's part of it (ARGS=--upgrade: newer versions)
 	@deploy/python_env.sh lock $(ARGS)
 
 .PHONY: clean

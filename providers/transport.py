@@ -24,6 +24,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -134,6 +135,21 @@ def _default_tls() -> ssl.SSLContext:
     return context
 
 
+async def _connected(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionCreateEndParams,
+) -> None:
+    hook: Callable[[], Awaitable[None]] = context.trace_request_ctx
+    await hook()
+
+
+_CONNECTED = aiohttp.TraceConfig()
+"""Calls the hook of the request whose connection stands; one for all, since making one is slow."""
+_CONNECTED.on_connection_create_end.append(_connected)
+_LIMITS = Limits()
+
+
 # The exchange --------------------------------------------------------------------------
 
 
@@ -169,7 +185,7 @@ class HttpExchange:
         self._connect_timeout_s = connect_timeout_s
         self._proxy_url = proxy
         self._tls = tls or _default_tls()
-        self._limits = limits or Limits()
+        self._limits = limits or _LIMITS
         self._resolver = resolver
         self._allow_private_proxies = allow_private_proxies
         self._checked: CheckedProxy | None = None
@@ -247,7 +263,7 @@ class HttpExchange:
                 auto_decompress=False,  # `read_reply` does it, under caps.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
                 middlewares=(talk.keep_request,),
-                trace_configs=[self._hook(talk, connector, request)],
+                trace_configs=[_CONNECTED],
                 max_line_size=self._limits.header_line_bytes,
                 max_field_size=self._limits.header_line_bytes,
                 max_headers=self._limits.headers_count,
@@ -261,6 +277,7 @@ class HttpExchange:
                         allow_redirects=False,
                         proxy=through.url if through else None,
                         proxy_headers=_proxy_headers(through.authorization if through else None),
+                        trace_request_ctx=self._hook(talk, connector, request),
                     )
                     talk.stage = _Stage.ANSWERED
                     try:
@@ -299,10 +316,10 @@ class HttpExchange:
 
     def _hook(
         self, talk: _Talk, connector: CuttableConnector, request: Request | CodeRequest
-    ) -> aiohttp.TraceConfig:
+    ) -> Callable[[], Awaitable[None]]:
         """Return the hook that runs between connection and first byte (FACTS 20)."""
 
-        async def connected(*_: object) -> None:
+        async def connected() -> None:
             assert talk.connecting is not None
             if talk.connecting.expired():
                 raise TimeoutError
@@ -312,9 +329,7 @@ class HttpExchange:
                 await self._hand_over(talk, connector, request)
             talk.stage = _Stage.SENT
 
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(connected)
-        return trace
+        return connected
 
     async def _hand_over(
         self, talk: _Talk, connector: CuttableConnector, request: CodeRequest

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,7 @@ from providers.contract import (
 from providers.live_session import LiveExchange
 from providers.transport import HttpExchange
 from tasks import catalogue
-from tasks.catalogue import Pair
+from tasks.catalogue import CeleryState
 from tasks.events import (
     Abort,
     Answer,
@@ -59,6 +60,7 @@ from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
 from tasks.live_channel import LiveReplies, RedisSessionChannel
 from tasks.model import Generation, Submission
+from tasks.observe import SILENT, Observer, Refusal
 from tasks.records import Outcome
 from tasks.rules import next_due_ms
 from tasks.settings import Settings
@@ -82,6 +84,9 @@ LEAVE_S: Final = 2.0
 """How long an attempt that is cancelled from outside may take to say so."""
 
 log = structlog.get_logger("checkpoint.attempt")
+
+SUCCESS_LOST: Final = "intent.success_lost"
+"""A note of the rules: the provider let the account in, for an intent that is another now."""
 
 TELLS_USE: Final = frozenset({408, 503})
 """Statuses whose detail says whether the code may have been used (CONTRACT §3)."""
@@ -125,6 +130,7 @@ class Attempts:
         live_replies: What client sessions answer to this process.
         errands: Places for ledger commands other than claims.
         claims: Places for claims.
+        observer: Who counts what happens here.
     """
 
     settings: Settings
@@ -137,6 +143,7 @@ class Attempts:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     running: dict[str, Attempt] = field(default_factory=dict)
     live_replies: LiveReplies = field(init=False)
+    observer: Observer = SILENT
     errands: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ERRANDS_AT_ONCE))
     claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLAIMS_AT_ONCE))
 
@@ -156,6 +163,8 @@ class Attempts:
                 await attempt.run()
             finally:
                 del self.running[submission_id]
+            if attempt.record is not None:
+                return attempt.record
         async with self.errands:
             return (await self.door.run(self.store.record(submission_id)))[1]
 
@@ -195,6 +204,14 @@ class _Refused(ExchangeRefusedError):  # noqa: N818  flow, not an error
         self.reply = reply
 
 
+_REFUSALS: Final = {
+    Reply.STOP: Refusal.STOPPED,
+    Reply.WAIT: Refusal.BUSY,
+    Reply.GO: Refusal.CHANGED,
+}
+"""What a claim that was not granted is told as."""
+
+
 class _SealedError(ExchangeRefusedError):
     """The claim was granted, but the code cannot be opened here; nothing was sent."""
 
@@ -216,11 +233,19 @@ class Attempt:
         self._generation = Generation(0)
         self._proxy: str | None = None
         self._settle_until_s = 0.0
+        self._claimed_s = 0.0
+        self._waited = False
+        self._heard: Do | None = None
+        self.record: Outcome | None = None
+        """Its final record, if this attempt wrote it."""
 
     # Signals
 
     def hear(self, do: Do, left_s: float | None) -> None:
         """Take a signal; called on the loop that runs the attempt."""
+        if do not in (Do.LOOK, self._heard):  # Every heartbeat repeats a drain.
+            self._heard = do
+            self.log.info("attempt.heard", do=do.value)
         match do:
             case Do.LOOK:
                 self._changed.set()
@@ -229,7 +254,7 @@ class Attempt:
                 self._changed.set()
                 if self._stage is _Stage.CONNECTING:
                     self._close_in(0)
-            case Do.DRAIN:
+            case Do.DRAIN:  # pragma: no branch
                 if self._stage is _Stage.CLAIMED:
                     self._close_in(left_s or 0)
 
@@ -251,6 +276,9 @@ class Attempt:
             self._changed.clear()
             snapshot, reply = await self._look()
             if reply is Reply.WAIT:
+                if not self._waited:
+                    self._waited = True
+                    self.log.info("attempt.waiting")
                 await self._wait(snapshot)
             elif reply is not Reply.GO or not await self._try(snapshot):
                 return
@@ -300,6 +328,8 @@ class Attempt:
         assert snapshot.intent.current is not None
         self._submission = snapshot.intent.current
         self._generation = snapshot.intent.generation
+        if not self._claim_name:
+            self._tell_begun(snapshot.now_ms - self._submission.queued_at_ms)
         self._claim_name = secrets.token_hex(8)
         self._stage, self._begun = _Stage.LOOKING, False
         self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
@@ -381,12 +411,14 @@ class Attempt:
         try:
             ended = await self._verify(adapter, challenge, exchange)
         except _Refused as refused:
+            self._tell_refused(_REFUSALS.get(refused.reply, Refusal.STOPPED))
             # Busy again, or the context changed: look anew. Else somebody else has settled it.
             return refused.reply in (Reply.WAIT, Reply.GO)
         except LedgerError:
             # The claim got no answer, so nothing was sent. If it took effect all the same,
             # this settles it; if not, the submission is still queued and looked at again.
             self.log.warning("attempt.claim_unanswered")
+            self.home.observer.refused(self.provider, Refusal.UNANSWERED)
             await self._settle(Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE))
             return True
         except asyncio.CancelledError:
@@ -395,6 +427,9 @@ class Attempt:
         finally:
             if renewing is not None:
                 renewing.cancel()
+            if exchange.code_sent:
+                self.home.observer.exchanged(self.provider, time.monotonic() - self._claimed_s)
+        self._tell_answered(ended, sent=exchange.code_sent)
         if self._stage is _Stage.CLAIMED:
             await self._settle(ended)
         elif isinstance(ended, Failed):
@@ -421,8 +456,10 @@ class Attempt:
         except (_Refused, LedgerError):
             raise
         except _SealedError:
+            self._tell_refused(Refusal.SEALED)
             return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
         except ExchangeRefusedError:
+            self._tell_refused(Refusal.LATE)
             return Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
         except ProviderFailure as failure:
             return _failed(failure, sent=exchange.code_sent)
@@ -525,7 +562,7 @@ class Attempt:
             raise _Refused(Reply.GO if result is None else result.decision.reply)
         assert result.intent is not None
         assert result.intent.wire is not None
-        self._stage = _Stage.CLAIMED
+        self._stage, self._claimed_s = _Stage.CLAIMED, asked_s
         left_s = (result.intent.wire.until_ms - result.now_ms) / 1000
         self._limit.reschedule(asked_loop_s + left_s)
         if self._stopped:
@@ -552,7 +589,7 @@ class Attempt:
         result = await self._insist(
             lambda: store.transact(self.provider, self.account_id, lambda _: abort)
         )
-        self._report(result, ended.failure)
+        self._report(result, _word(ended))
 
     async def _settle(self, ended: Verdict | Failed) -> None:
         """Turn a verdict into a state change and an outcome, however long Redis is away."""
@@ -581,7 +618,7 @@ class Attempt:
                 also=(user_key,) if user_key else (),
             )
         )
-        self._report(result, ended.failure if isinstance(ended, Failed) else type(ended).__name__)
+        self._report(result, _word(ended))
 
     def _sealed(self, snapshot: Snapshot, decision: Decision, user_key: str | None) -> Extra:
         """Seal what the verdict brought: the next context, or the session and its owner."""
@@ -613,15 +650,36 @@ class Attempt:
         except TimeoutError:
             self.log.warning("attempt.left_unsettled")
 
-    def _report(self, result: Result | None, ended: Pair | str) -> None:
+    # Telling
+
+    def _tell_begun(self, waited_ms: int) -> None:
+        self.home.observer.began(self.provider, waited_ms)
+        self.log.info("attempt.begun", waited_ms=waited_ms)
+
+    def _tell_refused(self, reason: Refusal) -> None:
+        self.home.observer.refused(self.provider, reason)
+        self.log.info("attempt.not_sent", reason=reason.value)
+
+    def _tell_answered(self, ended: Verdict | Failed, *, sent: bool) -> None:
+        if self._stage is _Stage.CLAIMED:
+            took_ms = round((time.monotonic() - self._claimed_s) * 1000)
+            self.log.info("attempt.answered", verdict=_word(ended), sent=sent, took_ms=took_ms)
+
+    def _report(self, result: Result | None, word: str) -> None:
         if result is None:
             self.log.error("attempt.unsettled")
             return
-        word = ended if isinstance(ended, str) else ended.type
         for note in result.decision.notes:
             self.log.warning(note, verdict=word)
+            if note == SUCCESS_LOST:
+                self.home.observer.success_lost()
         for record in result.records:
-            self.log.info(
+            if record.submission_id == self.submission_id:
+                self.record = record
+            # What an operator may have to act on is a warning: those are never sampled out.
+            level = WARNING if record.celery_state is CeleryState.FAILURE else INFO
+            self.log.log(
+                level,
                 "attempt.settled",
                 settled=record.submission_id,
                 status=record.status,
@@ -662,6 +720,10 @@ def _failed(failure: ProviderFailure, *, sent: bool) -> Failed:
 def _timed_out(*, sent: bool) -> Failed:
     detail = DETAIL_NO_ANSWER if sent else DETAIL_NOT_REACHED
     return Failed(failure=catalogue.PROVIDER_TIMED_OUT, sent=sent, detail=detail)
+
+
+def _word(ended: Verdict | Failed) -> str:
+    return ended.failure.type if isinstance(ended, Failed) else type(ended).__name__
 
 
 def _where(error: Exception) -> str:

@@ -1,337 +1,180 @@
 """What a web backend imports: `CheckpointClient` and, awaited, `AsyncCheckpointClient`.
 
-Both do the same with the same steps; only the door they run them through differs. Neither
-needs a worker to read: a record that is overdue is settled by whoever looks at it.
+Both do the same with the same steps; only the door they run them through differs. Whatever
+keeps the ledger from answering is a `CheckpointError` 503 whose detail says what is known.
+
+A client may be made before a server forks its processes: each makes its connections anew. The
+awaited one serves one event loop after the other, never two at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import os
 import secrets
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final, Self
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Self, TypeVar
 
-import redis.asyncio
-from pydantic import BaseModel, ConfigDict, Field
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from celery import Celery
 
-from providers.contract import Checkpoint, ProviderFailure
-from tasks import catalogue
-from tasks.events import Cancel, Kill, Reply
-from tasks.intake import (
-    SUBMISSION_ID,
-    CheckpointError,
-    Request,
-    Sealed,
-    Submitted,
-    open_steps,
-    read_account,
-    read_checkpoint,
-    read_context,
-    read_request,
-    read_step,
-    read_submission_id,
-    read_user_id,
-    submit_steps,
-    unknown_submission,
+from tasks.client_steps import (
+    ABANDONED_MS,
+    LIMIT_MAX,
+    OVERDUE_MS,
+    IntentInfo,
+    make_store,
+    make_vault,
+    unavailable,
 )
-from tasks.keys import Keys
+from tasks.client_steps import Core as _Core
+from tasks.ears import POLL_S, AsyncEars, Ears
+from tasks.intake import CheckpointError, Submitted
 from tasks.ledger import (
+    CONNECTIONS_MAX,
     AsyncDoor,
     LedgerError,
+    LedgerUnavailableError,
     Steps,
     SyncDoor,
-    answered,
     connect,
     connect_async,
+    pipe_to,
 )
 from tasks.messages import make_producer, send_wake
-from tasks.model import Intent, IntentState, Purpose, Settlement, Submission
-from tasks.records import Outcome, timestamp
-from tasks.rules import DETAIL_MAYBE_USED
+from tasks.records import Outcome
 from tasks.settings import Settings
-from tasks.store import Store
-from tasks.vault import Vault, session_name
 
-LIMIT_MAX: Final = 1_000
-POLL_S: Final = 1.0
-"""Between two reads of a record while waiting, should a publication be missed."""
-OVERDUE_MS: Final = 1_000
-"""A non-final record this long after its deadline is settled by its reader."""
-WAITS_MAX: Final = 1_000
-"""Threads of one blocking client that may wait at once; each has a connection of its own."""
-LISTEN_S: Final = 1.0
-"""How long an ear listens at a time."""
-REHEAR_S: Final = 0.5
-"""Before a lost subscription is made anew."""
-ABANDONED_MS: Final = 60_000
-"""A record that a reader of a group has held for so long is given to the next who asks."""
+__all__ = [
+    "ABANDONED_MS",
+    "LIMIT_MAX",
+    "OVERDUE_MS",
+    "AsyncCheckpointClient",
+    "CheckpointClient",
+    "CheckpointError",
+    "IntentInfo",
+    "Outcome",
+    "Submitted",
+    "make_store",
+    "make_vault",
+]
+
+T = TypeVar("T")
+
+CALLS_MAX: Final = CONNECTIONS_MAX - 4
+"""Calls the blocking client makes at once; its listener has the rest of the connections."""
+TURN_S: Final = 10.0
+"""How long a call waits for its turn. A thousand threads that come at once are served in seconds;
+where the ledger is silent they must not stand in line for one another's time-outs."""
+WAKES_MAX: Final = 8
+"""Wakes one client sends at once: the others wait, and learn from the first that fails."""
+
+NO_TURN: Final = "the ledger did not answer others in time"
+READ: Final = "The ledger did not answer; ask again."
+OPENED: Final = (
+    "The ledger did not answer: whether the intent was opened is unknown; open it again."
+)
+TAKEN: Final = (
+    "The ledger did not answer; ask for this submission id to learn whether it was taken."
+)
+ENDED: Final = "The ledger did not answer: whether it was ended is unknown; twice does no harm."
+SESSION: Final = "The ledger did not answer; the same token may ask again for a minute."
 
 log = logging.getLogger("checkpoint.client")
 
 
-class IntentInfo(BaseModel):
-    """An intent as its owner may see it. Carries no secret."""
-
-    model_config = ConfigDict(frozen=True)
-
-    account_id: str
-    provider: str
-    purpose: Purpose
-    state: IntentState
-    generation: int
-    checkpoint: Mapping[str, str | None]
-    checkpoint_step: int
-    failures: int
-    failures_left: int
-    faults: int
-    opened_at: datetime
-    expires_at: datetime
-    current: str | None = Field(description="The submission without an outcome, if any.")
-    busy: bool = Field(description="Whether an exchange with the provider may be running.")
-
-
-def make_store(settings: Settings) -> Store:
-    """Return the ledger these settings describe."""
-    return Store(
-        keys=Keys(settings.prefix),
-        limits=settings.limits,
-        result_ttl_ms=round(settings.result_ttl_s * 1000),
-        outcomes_max=settings.outcomes_max,
-        embedded=settings.embedded,
-    )
-
-
-def make_vault(settings: Settings) -> Vault:
-    """Return the vault these settings describe.
+@contextmanager
+def _answering(known: str, submission_id: str | None = None) -> Iterator[None]:
+    """Tell a ledger that does not answer as 503, with what is known then.
 
     Raises:
-        BadKeyError: There is no usable key; the message says how to make one.
+        CheckpointError: The ledger did not answer.
     """
-    return Vault([key.get_secret_value() for key in settings.secret_keys])
-
-
-class _Core:
-    """What both clients do, as steps."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.store = make_store(settings)
-        self.vault = make_vault(settings)
-        self.token = secrets.token_hex(16)
-
-    def open_intent(
-        self,
-        *,
-        account_id: object,
-        provider: object,
-        checkpoint: object,
-        context: object,
-        proxy: object = None,
-        purpose: object = "connect",
-        user_id: object = None,
-    ) -> Steps[IntentInfo]:
-        account, name = read_account(self.settings, account_id, provider)
-        expected = read_user_id(user_id)
-        if purpose not in list(Purpose):
-            msg = "`purpose` is `connect` or `reconnect`."
-            raise CheckpointError(catalogue.INVALID_PARAMETERS, msg)
-        if context is None:
-            raise CheckpointError(catalogue.MISSING_PARAMETERS, "`context` is missing.")
-        asked = read_checkpoint(checkpoint)
-        held = read_context(name, context, routes_off=self.settings.routes_off)
-        sealed = Sealed(
-            context=held.model_dump(mode="json"),
-            proxy=_read_proxy(self.settings, proxy),
-        )
-        intent = yield from open_steps(
-            self.store,
-            self.vault,
-            account_id=account,
-            provider=name,
-            checkpoint=asked,
-            sealed=sealed,
-            purpose=Purpose(str(purpose)),
-            user_id=expected,
-        )
-        return _info(intent)
-
-    def read_submission(
-        self, account_id: object, provider: object, code: object, submission_id: object
-    ) -> tuple[Request, str]:
-        request = read_request(self.settings, account_id, provider, code)
-        return request, read_submission_id(submission_id)
-
-    def submit(self, request: Request, submission_id: str, step: int | None) -> Steps[Submitted]:
-        return submit_steps(
-            self.store,
-            self.vault,
-            request,
-            submission_id,
-            queue_max=self.settings.queue_max,
-            step=read_step(step),
-        )
-
-    def result(self, submission_id: str) -> Steps[Outcome | None]:
-        """Read a record; settle it first if it is overdue."""
-        if not _is_id(submission_id):
-            return None
-        now_ms, record = yield from self.store.record(submission_id)
-        if record is None or record.is_final or not self._overdue(record, now_ms):
-            return record
-        yield from self.store.tick(record.provider, record.account_id)
-        now_ms, record = yield from self.store.record(submission_id)
-        if record is None or record.is_final:
-            return record
-        # Its intent does not know it any more: a Redis that lost its last writes.
-        settlement = Settlement(
-            submission=_as_told(submission_id, record),
-            answer=catalogue.TIMED_OUT,
-            code_sent=True,
-            detail=DETAIL_MAYBE_USED,
-        )
-        yield from self.store.settle_orphan(
-            record.provider, record.account_id, settlement, record.generation
-        )
-        return (yield from self.store.record(submission_id))[1]
-
-    def _overdue(self, record: Outcome, now_ms: int) -> bool:
-        if record.queued_at is None:
-            return False
-        deadline_ms = _at_ms(record.queued_at) + self.store.limits.deadline_ms
-        return now_ms > deadline_ms + OVERDUE_MS
-
-    def cancel(self, submission_id: str) -> Steps[Outcome | None]:
-        if not _is_id(submission_id):
-            return None
-        _, record = yield from self.store.record(submission_id)
-        if record is None or record.is_final:
-            return record
-        yield from self.store.transact(
-            record.provider, record.account_id, lambda _: Cancel(submission_id=submission_id)
-        )
-        return (yield from self.store.record(submission_id))[1]
-
-    def intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
-        account, name = read_account(self.settings, account_id, provider)
-        snapshot = yield from self.store.read(name, account)
-        return _info(snapshot.intent) if snapshot.intent else None
-
-    def kill_intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
-        account, name = read_account(self.settings, account_id, provider)
-        result = yield from self.store.transact(name, account, lambda _: Kill())
-        assert result is not None
-        if result.decision.reply is Reply.STOP:
-            return _info(result.snapshot.intent) if result.snapshot.intent else None
-        return _info(result.intent) if result.intent else None
-
-    def take_session(
-        self, account_id: object, provider: object, token: str | None
-    ) -> Steps[dict[str, Any] | None]:
-        account, name = read_account(self.settings, account_id, provider)
-        sealed = yield from self.store.take_session(name, account, token or self.token)
-        if sealed is None:
-            return None
-        session: dict[str, Any] = json.loads(self.vault.open(session_name(name, account), sealed))
-        return session
-
-    def unfinished(self, group: str, limit: int) -> Steps[list[tuple[str, Outcome]]]:
-        return self.store.unfinished(group, self.token, most=limit, left_ms=ABANDONED_MS)
-
-    @staticmethod
-    def check_limit(limit: object) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise CheckpointError(catalogue.INVALID_PARAMETERS, "`limit` must be an integer.")
-        if limit > LIMIT_MAX:
-            msg = f"`limit` is at most {LIMIT_MAX}."
-            raise CheckpointError(catalogue.LIMIT_TOO_HIGH, msg)
-        if limit < 1:
-            raise CheckpointError(catalogue.INVALID_PARAMETERS, "`limit` must be at least 1.")
-
-
-def _info(intent: Intent) -> IntentInfo:
-    checkpoint: Checkpoint = intent.checkpoint
-    return IntentInfo(
-        account_id=intent.account_id,
-        provider=intent.provider,
-        purpose=intent.purpose,
-        state=intent.state,
-        generation=intent.generation,
-        checkpoint=checkpoint.as_wire(),
-        checkpoint_step=intent.step,
-        failures=intent.failures,
-        failures_left=max(0, intent.failures_max - intent.failures),
-        faults=intent.faults,
-        opened_at=timestamp(intent.opened_at_ms),
-        expires_at=timestamp(intent.expires_at_ms),
-        current=intent.current.id if intent.current else None,
-        busy=intent.wire is not None,
-    )
-
-
-def _is_id(submission_id: object) -> bool:
-    """Whether it can be a submission's id at all; what cannot be one is unknown."""
-    return isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id) is not None
-
-
-def _as_told(submission_id: str, record: Outcome) -> Submission:
-    """Return the noun for a submission that only its record knows."""
-    assert record.queued_at is not None
-    queued_ms = _at_ms(record.queued_at)
-    return replace(
-        unknown_submission(submission_id, queued_ms, record.seq),
-        started_at_ms=_at_ms(record.started_at) if record.started_at else None,
-        supersedes=record.supersedes,
-    )
-
-
-def _at_ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
-
-
-def _read_proxy(settings: Settings, proxy: object) -> str | None:
-    if proxy is None:
-        return None
-    if not isinstance(proxy, str):
-        raise CheckpointError(catalogue.INVALID_PARAMETERS, "`proxy` must be a string.")
-    from providers.addresses import parse_proxy  # noqa: PLC0415  only where a proxy is given
-
     try:
-        parse_proxy(proxy, allow_private=settings.allow_private_proxies)
-    except ProviderFailure as failure:
-        msg = f"`proxy` cannot be used. {failure.detail}"
-        raise CheckpointError(catalogue.INVALID_PARAMETERS, msg) from None
-    return proxy
+        yield
+    except LedgerError as error:
+        raise unavailable(error, known, submission_id) from error
 
 
-def _unavailable(error: LedgerError, submission_id: str) -> CheckpointError:
-    msg = "The ledger did not answer; ask for this submission id to learn whether it was taken."
-    refused = CheckpointError(catalogue.UNAVAILABLE, msg, submission_id)
-    refused.__cause__ = error
-    return refused
+class _Waker:
+    """Sends wakes. The ledger has the submission: what fails here the sweeper makes good.
+
+    A broker that is silent costs a wake `messages.PRODUCER_TIMEOUT_S` twice. Others would stand
+    in line for that one after the other; so after a failure nothing is sent for as long as the
+    failure took.
+    """
+
+    def __init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(WAKES_MAX)
+        self._rest_until = 0.0
+
+    def wake(self, producer: Celery, submission_id: str, account_id: str, provider: str) -> None:
+        """Send a wake, or leave it to the sweeper."""
+        with self._slots:
+            began = time.monotonic()
+            if began < self._rest_until:
+                return
+            try:
+                send_wake(producer, submission_id, account_id, provider)
+            except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+                ended = time.monotonic()
+                self._rest_until = ended + (ended - began)
+                log.warning(
+                    "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
+                )
 
 
-class CheckpointClient:
-    """Submit codes and read outcomes, blocking. Safe to share between threads.
+class _Client:
+    """What both clients have: settings, steps, and a new beginning in a forked process."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._core = _Core(self.settings)
+        self._begin()
+        _CLIENTS.add(self)
+
+    def _begin(self) -> None:
+        """Make what belongs to this process."""
+        # A reader of a group and the taker of a session is a process, not its parent.
+        self._core.token = secrets.token_hex(16)
+        self._producer = make_producer(self.settings)
+        self._waker = _Waker()
+        self._connect()
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
+        self._waker.wake(self._producer, submission_id, account_id, provider)
+
+
+_CLIENTS: Final = weakref.WeakSet[_Client]()
+
+
+def _begin_again() -> None:
+    for client in list(_CLIENTS):
+        client._begin()  # noqa: SLF001  its own module
+
+
+os.register_at_fork(after_in_child=_begin_again)
+
+
+class CheckpointClient(_Client):
+    """Submit codes and read outcomes, blocking. Safe to share between threads and greenlets.
 
     Args:
         settings: ``CHECKPOINT_*`` from the environment if not given.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self._core = _Core(self.settings)
-        url = self.settings.redis_url.get_secret_value()
-        self._redis, self._ears = connect(url), connect(url, WAITS_MAX)
+    def _connect(self) -> None:
+        self._redis = connect(self.settings.redis_url.get_secret_value())
         self._door = SyncDoor(self._redis)
-        self._producer = make_producer(self.settings)
+        self._room = threading.BoundedSemaphore(CALLS_MAX)
+        self._ears = Ears(self._redis, self._door, self._core.store)
 
     def __enter__(self) -> Self:
         return self
@@ -341,9 +184,18 @@ class CheckpointClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._redis.close()
         self._ears.close()
+        self._redis.close()
         self._producer.close()
+
+    def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
+        with _answering(known, submission_id):
+            if not self._room.acquire(timeout=TURN_S):
+                raise LedgerUnavailableError(NO_TURN)
+            try:
+                return self._door.run(steps)
+            finally:
+                self._room.release()
 
     def open_intent(
         self,
@@ -368,9 +220,9 @@ class CheckpointClient:
             user_id: The provider's id the account must turn out to have.
 
         Raises:
-            CheckpointError: Something does not fit; nothing was stored.
+            CheckpointError: Something does not fit and nothing was stored; or 503.
         """
-        return self._door.run(
+        return self._run(
             self._core.open_intent(
                 account_id=account_id,
                 provider=provider,
@@ -379,7 +231,8 @@ class CheckpointClient:
                 proxy=proxy,
                 purpose=purpose,
                 user_id=user_id,
-            )
+            ),
+            OPENED,
         )
 
     def submit(
@@ -393,87 +246,95 @@ class CheckpointClient:
     ) -> Submitted:
         """Submit a solution; returns at once. The same id again returns the same record.
 
+        To repeat a submission whose answer was lost, give the id yourself: whatever was taken
+        the first time is not taken twice.
+
         Raises:
-            CheckpointError: Refused before anything was stored; 503 says in its detail that
-                the ledger did not answer, and carries the id to ask for.
+            CheckpointError: Refused before anything was stored. A 503 carries the id to ask for
+                where the ledger did not answer, and it may have been taken.
         """
         request, new = self._core.read_submission(account_id, provider, code, submission_id)
-        try:
-            submitted = self._door.run(self._core.submit(request, new, checkpoint_step))
-        except LedgerError as error:
-            raise _unavailable(error, new) from error
+        submitted = self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
             self._wake(new, account_id, provider)
         return submitted
 
-    def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
-        try:
-            send_wake(self._producer, submission_id, account_id, provider)
-        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
-            # The ledger has it; the sweeper sends the wake.
-            log.warning(
-                "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
-            )
-
     def result(self, submission_id: str) -> Outcome | None:
         """Return the record: ``None`` unknown, else queued, running or final."""
-        return self._door.run(self._core.result(submission_id))
+        return self._run(self._core.result(submission_id))
 
     def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
         """Wait for the outcome; return the non-final record when the time is up."""
         end = time.monotonic() + timeout_s
-        record = self.result(submission_id)
-        if record is None or record.is_final:
-            return record
-        name = self._core.store.keys.account_results(record.account_id)
-        with self._ears.pubsub() as channel:
-            while record is not None and not record.is_final:
-                left_s = end - time.monotonic()
-                if left_s <= 0:
-                    return record
-                try:
-                    if not channel.subscribed:
-                        channel.subscribe(name)
-                    # The first message is the confirmation of the subscription.
-                    channel.get_message(timeout=min(POLL_S, left_s))
-                except (RedisError, OSError):
-                    time.sleep(min(REHEAR_S, left_s))
-                with suppress(LedgerError):  # A ledger away for a moment is not an answer.
-                    record = self.result(submission_id)
+        record, due_s = self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            heard = self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if heard.told:
+                return heard.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is away; to ask it would take beyond the time.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+                record, due_s = self._run(self._core.look(submission_id))
         return record
 
     def outcomes(
-        self, account_id: str | None = None, group: str | None = None, limit: int = 100
+        self,
+        account_id: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        reader: str | None = None,
     ) -> Iterator[Outcome]:
         """Read final records from the stream.
 
-        Without a group: the newest ``limit``, newest first. With one: what this group has
-        not finished, at most ``limit`` and oldest first; a record counts as finished when the
-        next is asked for. What a reader held when it crashed comes again, to itself at once
-        and to another one after a minute (at least once).
+        Without a group: the newest ``limit``, newest first. With one: what this group has not
+        finished, oldest first, beginning with the oldest record there is; at most ``limit``,
+        and it ends where nothing is left. **At least once**: a record is finished when the next
+        is asked for, so what a reader held when it died comes again, to a reader of the same
+        name at once, to any other a minute after it was given out. Whoever handles records
+        should not mind one twice; ``submission_id`` tells.
+
+        Args:
+            account_id: Only this account's; a group finishes those of others unseen.
+            group: Whose readers share the records among them.
+            limit: 1 to 1,000.
+            reader: Who reads, 1-128 characters; one loop at a time. A name that outlives the
+                process takes up at once what it held. By default each process is another.
+
+        Raises:
+            CheckpointError: An argument does not fit, or the ledger did not answer.
         """
         self._core.check_limit(limit)
-        store = self._core.store
+        self._core.check_names(group, reader)
         if group is None:
-            yield from self._door.run(store.recent(account_id, limit))
+            yield from self._run(self._core.store.recent(account_id, limit))
             return
-        for entry, record in self._door.run(self._core.unfinished(group, limit)):
+        done, given = "", 0
+        while given < limit:
+            found = self._run(self._core.next_of(group, reader, done))
+            if not found:
+                return
+            done, record = found[0]
             if account_id in (None, record.account_id):
+                given += 1
                 yield record
-            with answered():
-                self._redis.xack(store.keys.outcomes, group, entry)
+        self._run(self._core.next_of(group, reader, done, most=0))
 
     def cancel(self, submission_id: str) -> Outcome | None:
         """Take a submission back; return its record, which is final then or was before."""
-        return self._door.run(self._core.cancel(submission_id))
+        return self._run(self._core.cancel(submission_id), ENDED)
 
     def intent(self, account_id: str, provider: str) -> IntentInfo | None:
         """Return the intent as it stands, ``None`` if there is none."""
-        return self._door.run(self._core.intent(account_id, provider))
+        return self._run(self._core.intent(account_id, provider))
 
     def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
         """End an intent: the submission in flight is answered 500, later ones too."""
-        return self._door.run(self._core.kill_intent(account_id, provider))
+        return self._run(self._core.kill_intent(account_id, provider), ENDED)
 
     def take_session(
         self, account_id: str, provider: str, token: str | None = None
@@ -483,108 +344,24 @@ class CheckpointClient:
         The same token (by default this client's own) may take it again for 60 s, so that a
         lost reply is not a lost session.
         """
-        return self._door.run(self._core.take_session(account_id, provider, token))
+        return self._run(self._core.take_session(account_id, provider, token), SESSION)
 
 
-class _Ears:
-    """One subscription for all who wait: with a connection each they would use the pool up.
+class AsyncCheckpointClient(_Client):
+    """`CheckpointClient`, awaited. Every method is described there.
 
-    Lives only while somebody waits, so nothing is left behind by a client nobody closed. What
-    it brings is a hint: where it fails, those who wait still look every `POLL_S`.
-
-    The listener alone touches the connection. Were those who come and leave to subscribe for
-    themselves, two would connect it anew at once after it was cut, and get at its inside.
+    It belongs to the event loop that uses it first. When that one is closed, as after
+    ``asyncio.run``, the next takes it over; two running loops need a client each.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._followed: set[str] = set()
-        self._changed = asyncio.Event()
-        self._listening: asyncio.Task[None] | None = None
-
-    @asynccontextmanager
-    async def hear(self, name: str) -> AsyncIterator[asyncio.Event]:
-        """Yield an event that is set by every message of a channel, its confirmation too."""
-        heard = asyncio.Event()
-        self._waiting.setdefault(name, set()).add(heard)
-        if name in self._followed:
-            heard.set()  # There may be no confirmation to come: what was missed, was before now.
-        self._changed.set()
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
-        try:
-            yield heard
-        finally:
-            await self._leave(name, heard)
-
-    async def _leave(self, name: str, heard: asyncio.Event) -> None:
-        self._waiting[name].discard(heard)
-        if not self._waiting[name]:
-            del self._waiting[name]
-            self._changed.set()
-        listening = self._listening
-        if listening is not None and not self._waiting:
-            self._listening = None
-            listening.cancel()
-            await asyncio.wait([listening])
-
-    async def _listen(self) -> None:
-        # By name too: the library may swallow a cancellation while it connects anew.
-        while self._listening is asyncio.current_task():
-            with suppress(RedisError, OSError):
-                async with self._client.pubsub() as channel:
-                    await self._attend(channel)
-            await asyncio.sleep(REHEAR_S)
-
-    async def _attend(self, channel: redis.asyncio.client.PubSub) -> None:
-        """Follow what is waited for and pass on what comes, over one connection."""
-        followed: set[str] = set()
-        while self._listening is asyncio.current_task():
-            self._changed.clear()
-            wanted = set(self._waiting)
-            if new := wanted - followed:
-                await channel.subscribe(*new)
-            if old := followed - wanted:
-                await channel.unsubscribe(*old)
-            self._followed = followed = wanted
-            message = await self._next(channel)
-            for heard in self._waiting.get(message["channel"], ()) if message else ():
-                heard.set()
-
-    async def _next(self, channel: redis.asyncio.client.PubSub) -> dict[str, Any] | None:
-        """Wait for a message, or for somebody who comes or leaves.
-
-        Raises:
-            RedisError: The connection was lost, and may be half connected again.
-        """
-        reading = asyncio.create_task(channel.get_message(timeout=LISTEN_S))
-        changed = asyncio.create_task(self._changed.wait())
-        try:
-            await asyncio.wait({reading, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            reading.cancel()
-            await asyncio.wait({reading, changed})
-        if not reading.cancelled():
-            message: dict[str, Any] | None = reading.result()
-            return message
-        connection: Any = channel.connection
-        if connection is None or not connection.is_connected:
-            raise RedisConnectionError
-        return None
-
-
-class AsyncCheckpointClient:
-    """`CheckpointClient`, awaited. Every method is described there."""
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self._core = _Core(self.settings)
-        self._redis = connect_async(self.settings.redis_url.get_secret_value())
-        self._ears = _Ears(self._redis)
-        self._door = AsyncDoor(self._redis)
-        self._producer = make_producer(self.settings)
+    def _connect(self) -> None:
+        # What a parent process left is kept, not closed: its loop still uses these sockets.
+        self._inherited = getattr(self, "_redis", None)
+        url = self.settings.redis_url.get_secret_value()
+        self._redis = connect_async(url)
+        self._door = AsyncDoor(self._redis, pipe_to(url))
+        self._ears = AsyncEars(self._redis, self._door, self._core.store)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -594,8 +371,34 @@ class AsyncCheckpointClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        self._belong()
+        await self._ears.close()
+        await self._door.aclose()
         await asyncio.to_thread(self._producer.close)
+
+    def _belong(self) -> None:
+        """Make the connections those of the loop that runs.
+
+        Raises:
+            RuntimeError: They are those of another one that may still run.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                msg = (
+                    "this AsyncCheckpointClient belongs to another event loop: make one for each "
+                    "loop, or use CheckpointClient, which is safe in every thread"
+                )
+                raise RuntimeError(msg)
+            self._connect()
+        self._loop = loop
+
+    async def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
+        self._belong()
+        with _answering(known, submission_id):
+            return await self._door.run(steps)
 
     async def open_intent(
         self,
@@ -609,7 +412,7 @@ class AsyncCheckpointClient:
         user_id: str | None = None,
     ) -> IntentInfo:
         """See `CheckpointClient.open_intent`."""
-        return await self._door.run(
+        return await self._run(
             self._core.open_intent(
                 account_id=account_id,
                 provider=provider,
@@ -618,7 +421,8 @@ class AsyncCheckpointClient:
                 proxy=proxy,
                 purpose=purpose,
                 user_id=user_id,
-            )
+            ),
+            OPENED,
         )
 
     async def submit(
@@ -632,78 +436,73 @@ class AsyncCheckpointClient:
     ) -> Submitted:
         """See `CheckpointClient.submit`."""
         request, new = self._core.read_submission(account_id, provider, code, submission_id)
-        try:
-            submitted = await self._door.run(self._core.submit(request, new, checkpoint_step))
-        except LedgerError as error:
-            raise _unavailable(error, new) from error
+        submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
-            await self._wake(new, account_id, provider)
+            await asyncio.to_thread(self._wake, new, account_id, provider)
         return submitted
-
-    async def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
-        try:
-            await asyncio.to_thread(send_wake, self._producer, submission_id, account_id, provider)
-        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
-            # The ledger has it; the sweeper sends the wake.
-            log.warning(
-                "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
-            )
 
     async def result(self, submission_id: str) -> Outcome | None:
         """See `CheckpointClient.result`."""
-        return await self._door.run(self._core.result(submission_id))
+        return await self._run(self._core.result(submission_id))
 
     async def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
         """See `CheckpointClient.wait`."""
         end = time.monotonic() + timeout_s
-        record = await self.result(submission_id)
-        if record is None or record.is_final:
-            return record
-        name = self._core.store.keys.account_results(record.account_id)
-        async with self._ears.hear(name) as heard:
-            while record is not None and not record.is_final:
-                left_s = end - time.monotonic()
-                if left_s <= 0:
-                    return record
-                # Heard first is the confirmation of the subscription.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(POLL_S, left_s)):
-                        await heard.wait()
-                heard.clear()
-                with suppress(LedgerError):  # A ledger away for a moment is not an answer.
-                    record = await self.result(submission_id)
+        record, due_s = await self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            heard = await self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if heard.told:
+                return heard.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is away; to ask it would take beyond the time.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+                record, due_s = await self._run(self._core.look(submission_id))
         return record
 
     async def outcomes(
-        self, account_id: str | None = None, group: str | None = None, limit: int = 100
+        self,
+        account_id: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        reader: str | None = None,
     ) -> AsyncIterator[Outcome]:
         """See `CheckpointClient.outcomes`."""
         self._core.check_limit(limit)
-        store = self._core.store
+        self._core.check_names(group, reader)
         if group is None:
-            for record in await self._door.run(store.recent(account_id, limit)):
+            for record in await self._run(self._core.store.recent(account_id, limit)):
                 yield record
             return
-        for entry, record in await self._door.run(self._core.unfinished(group, limit)):
+        done, given = "", 0
+        while given < limit:
+            found = await self._run(self._core.next_of(group, reader, done))
+            if not found:
+                return
+            done, record = found[0]
             if account_id in (None, record.account_id):
+                given += 1
                 yield record
-            with answered():
-                await self._redis.xack(store.keys.outcomes, group, entry)
+        await self._run(self._core.next_of(group, reader, done, most=0))
 
     async def cancel(self, submission_id: str) -> Outcome | None:
         """See `CheckpointClient.cancel`."""
-        return await self._door.run(self._core.cancel(submission_id))
+        return await self._run(self._core.cancel(submission_id), ENDED)
 
     async def intent(self, account_id: str, provider: str) -> IntentInfo | None:
         """See `CheckpointClient.intent`."""
-        return await self._door.run(self._core.intent(account_id, provider))
+        return await self._run(self._core.intent(account_id, provider))
 
     async def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
         """See `CheckpointClient.kill_intent`."""
-        return await self._door.run(self._core.kill_intent(account_id, provider))
+        return await self._run(self._core.kill_intent(account_id, provider), ENDED)
 
     async def take_session(
         self, account_id: str, provider: str, token: str | None = None
     ) -> dict[str, Any] | None:
         """See `CheckpointClient.take_session`."""
-        return await self._door.run(self._core.take_session(account_id, provider, token))
+        return await self._run(self._core.take_session(account_id, provider, token), SESSION)

@@ -31,6 +31,7 @@ from tasks import catalogue
 from tasks.catalogue import Pair
 from tasks.events import Decision, Open, Reply, Submit
 from tasks.ledger import Steps
+from tasks.messages import wake_message
 from tasks.model import Intent, IntentState, Purpose, Seq, Settlement, Submission
 from tasks.records import Outcome, RecordState, waiting_record
 from tasks.rules import HOUR_MS
@@ -317,16 +318,18 @@ class Submitted:
         id: Submission id and Celery task id.
         outcome: Its record as of the acceptance; final where it was refused at once.
         accepted: Whether this call accepted it; false for an id that was known already.
+        woken: Whether the commit that accepted it has sent the Celery message as well.
     """
 
     id: str
     outcome: Outcome
     accepted: bool
+    woken: bool = False
 
     @property
     def needs_wake(self) -> bool:
         """Whether a Celery message is to be sent."""
-        return self.accepted and not self.outcome.is_final
+        return self.accepted and not self.woken and not self.outcome.is_final
 
 
 def submit_steps(
@@ -338,6 +341,7 @@ def submit_steps(
     queue_max: int,
     queue_age_ms: int,
     step: int | None = None,
+    wakes: bool = False,
 ) -> Steps[Submitted]:
     """Accept a submission: one commit makes it current and answers the elder.
 
@@ -349,6 +353,7 @@ def submit_steps(
         queue_max: How many may wait for an attempt.
         queue_age_ms: When a tenth of them have waited so long, no more are taken in.
         step: The checkpoint step the code answers, if the caller knows it.
+        wakes: Send the Celery message with the commit, where the queue lies in the same Redis.
 
     Raises:
         CheckpointError: Nothing was stored: 400, or 503 with the queue or the submissions of
@@ -359,6 +364,7 @@ def submit_steps(
     owner = store.keys.member(provider, account_id)
     digest = vault.digest(provider, account_id, request.code)
     known: list[Outcome] = []
+    in_commit = wakes and store.has_queue
 
     def event(snapshot: Snapshot) -> Submit | None:
         if snapshot.record is not None:
@@ -386,7 +392,10 @@ def submit_steps(
             life_ms = store.limits.deadline_ms + SOLUTION_GRACE_MS
             put.append((store.keys.solution(submission_id), sealed, life_ms))
         absent = {store.keys.result(submission_id): "", seen_key: ""}
-        return Extra(put=tuple(put), expect=absent)
+        messages: tuple[str, ...] = ()
+        if in_commit and decision.queued is not None:
+            messages = (wake_message(store.keys.queue, submission_id, account_id, provider),)
+        return Extra(put=tuple(put), expect=absent, wakes=messages)
 
     result = yield from store.transact(
         provider,
@@ -401,7 +410,7 @@ def submit_steps(
         return Submitted(id=submission_id, outcome=known[-1], accepted=False)
     _check_reply(result, submission_id)
     outcome = _own_record(result, provider, account_id, submission_id)
-    return Submitted(id=submission_id, outcome=outcome, accepted=True)
+    return Submitted(id=submission_id, outcome=outcome, accepted=True, woken=in_commit)
 
 
 def _same_submission(record: Outcome, request: Request, submission_id: str) -> Outcome:

@@ -25,6 +25,8 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from tasks.pipe import Address, Pipe
+
 T = TypeVar("T")
 
 TRIES: Final = 3
@@ -34,6 +36,7 @@ PAUSES_S: Final = (0.05, 0.5)
 SOCKET_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
 """Of one client; who needs one more waits `SOCKET_TIMEOUT_S` for it."""
+SENTINEL: Final = "sentinel://"
 SENTINEL_CONNECTIONS_MAX: Final = 1_024
 """The library's pool for Sentinel refuses rather than waits, so it must never be full."""
 SIGNAL_CHECK_S: Final = 5.0
@@ -155,10 +158,17 @@ class SyncDoor:
 class AsyncDoor:
     """Runs steps over an asyncio client."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Take a client made by `connect_async`."""
+    def __init__(self, client: redis.asyncio.Redis, pipe: Pipe | None = None) -> None:
+        """Take a client made by `connect_async`, and a pipe to the same Redis for its scripts."""
         self.client = client
+        self._scripts = pipe or client
         self._known: set[str] = set()
+
+    async def aclose(self) -> None:
+        """Close pipe and client."""
+        if isinstance(self._scripts, Pipe):
+            self._scripts.close()
+        await self.client.aclose()
 
     async def run(self, steps: Steps[T]) -> T:
         """Run steps to their end.
@@ -188,10 +198,10 @@ class AsyncDoor:
         reply: Any
         if code.sha in self._known:
             with suppress(NoScriptError):  # It was restarted, or is another one now.
-                reply = await self.client.evalsha(code.sha, size, *call.keys, *call.args)
+                reply = await self._scripts.evalsha(code.sha, size, *call.keys, *call.args)
                 return reply  # type: ignore[no-any-return]
         # By its text first, not after an error: a simulated Redis hangs up after each of those.
-        reply = await self.client.eval(code.text, size, *call.keys, *call.args)
+        reply = await self._scripts.eval(code.text, size, *call.keys, *call.args)
         self._known.add(code.sha)
         return reply  # type: ignore[no-any-return]
 
@@ -217,7 +227,7 @@ def _options(url: str, connections_max: int) -> dict[str, Any]:
     }
     if url.startswith("unix://"):
         return options
-    if url.startswith("sentinel://"):
+    if url.startswith(SENTINEL):
         options["max_connections"] = max(connections_max, SENTINEL_CONNECTIONS_MAX)
     return {**options, **_TIMEOUTS, "socket_keepalive": True}
 
@@ -225,8 +235,8 @@ def _options(url: str, connections_max: int) -> dict[str, Any]:
 def connect(url: str, connections_max: int = CONNECTIONS_MAX) -> redis.Redis:
     """Return a blocking client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://``."""
     options = {**_options(url, connections_max), "retry": Retry(NoBackoff(), 0)}
-    if url.startswith("sentinel://"):
-        hosts, service, login, place = _sentinel(url)
+    if url.startswith(SENTINEL):
+        hosts, service, login, place = sentinel_parts(url)
         master: redis.Redis = Sentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login}).master_for(
             service, **options, **login, **place
         )
@@ -241,8 +251,8 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415
 
     options = {**_options(url, CONNECTIONS_MAX), "retry": AsyncRetry(NoBackoff(), 0)}
-    if url.startswith("sentinel://"):
-        hosts, service, login, place = _sentinel(url)
+    if url.startswith(SENTINEL):
+        hosts, service, login, place = sentinel_parts(url)
         sentinel = AsyncSentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login})
         master: redis.asyncio.Redis = sentinel.master_for(service, **options, **login, **place)
         return master
@@ -250,12 +260,33 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
+def pipe_to(url: str) -> Pipe:
+    """Return a pipe to the same addresses as `connect_async`."""
+    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415  only where awaited
+
+    if not url.startswith(SENTINEL):
+        return Pipe(Address.of(url), silence_s=SOCKET_TIMEOUT_S)
+    hosts, service, login, place = sentinel_parts(url)
+    sentinel = AsyncSentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login})
+
+    async def find() -> tuple[str, int]:
+        host, port = await sentinel.discover_master(service)
+        return str(host), int(port)
+
+    words = tuple(login[name] for name in ("username", "password") if name in login)
+    address = Address(find=find, login=words, db=place.get("db", 0))
+    return Pipe(address, silence_s=SOCKET_TIMEOUT_S)
+
+
+def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
     """Take ``sentinel://[user:pw@]h:p,h:p/service[/db]`` apart.
 
     Returns:
         The sentinels, the service, the credentials of both sentinels and Redis, and the
         database, which sentinels do not have.
+
+    Raises:
+        ValueError: It names no service, or is written another way.
     """
     from urllib.parse import unquote, urlsplit  # noqa: PLC0415
 
@@ -266,6 +297,9 @@ def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any], dic
         for host, _, port in (place.partition(":") for place in places.split(","))
     ]
     service, _, db = parts.path.strip("/").partition("/")
+    if not service or ";" in url:
+        msg = "a Sentinel address is written sentinel://host:port,host:port/service[/db]"
+        raise ValueError(msg)
     credentials: dict[str, Any] = {}
     if login:
         user, _, password = login.partition(":")

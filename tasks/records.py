@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
@@ -17,6 +17,8 @@ from tasks.catalogue import CeleryState, Pair, Success
 from tasks.model import Intent, IntentState, Settlement, Submission
 
 RECORD_VERSION: Literal[1] = 1
+ERRORS: Final = "errors/"
+"""Before every type of error on the wire."""
 
 
 class RecordState(enum.StrEnum):
@@ -57,9 +59,11 @@ class Outcome(BaseModel):
 
     ``status`` and ``body`` are there when ``state`` is ``final`` and are exactly what a web
     backend answers. ``code_sent`` true means that the code may have reached the provider.
+    ``case Outcome(409, "operation_canceled")`` matches status and `type`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    __match_args__ = ("status", "type")
 
     v: int = RECORD_VERSION
     submission_id: str | None
@@ -69,7 +73,7 @@ class Outcome(BaseModel):
     seq: int = 0
     state: RecordState
     status: int | None = None
-    body: dict[str, object] | None = None
+    body: dict[str, Any] | None = None
     intent: IntentView | None = None
     code_sent: bool | None = None
     supersedes: str | None = None
@@ -84,11 +88,28 @@ class Outcome(BaseModel):
         return self.state is RecordState.FINAL
 
     @property
+    def type(self) -> str | None:
+        """What a final record is, in one word.
+
+        ``AccountCreated``, ``AccountReconnected``, ``Checkpoint``, or the error's type without
+        its ``errors/``, such as ``operation_canceled``; ``None`` while it is not final.
+        """
+        if self.body is None:
+            return None
+        word = str(self.body["object"])
+        return str(self.body["type"]).removeprefix(ERRORS) if word == "Error" else word
+
+    @property
+    def checkpoint(self) -> dict[str, str | None] | None:
+        """The next step of a 202: ``{"type": …, "source": …}``; ``None`` for all others."""
+        return self.body.get("checkpoint") if self.body is not None else None
+
+    @property
     def error(self) -> Pair | None:
         """The catalogue row of a final error, ``None`` for a success or while not final."""
         if self.status is None or self.body is None or self.body.get("object") != "Error":
             return None
-        return catalogue.pair(self.status, str(self.body["type"]).removeprefix("errors/"))
+        return catalogue.pair(self.status, str(self.body["type"]).removeprefix(ERRORS))
 
     @property
     def celery_state(self) -> CeleryState:

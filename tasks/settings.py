@@ -28,6 +28,7 @@ from tasks.events import Limits
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
 ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
+API_KEY: Final = re.compile(r"[!-~]{16,}")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -110,6 +111,13 @@ class Settings(BaseSettings):
     outcomes_max: PositiveInt = Field(
         100_000, description="Length at which the stream of outcomes is capped, about."
     )
+    api_keys: Keys = Field(
+        (),
+        description="Comma-separated keys of the gateway's callers, of 16 characters or more.",
+    )
+    request_bytes_max: PositiveInt = Field(
+        1_048_576, description="Longest body the gateway takes, bytes."
+    )
     concurrency: int = Field(
         1_000, ge=1, le=10_000, description="Verifications in flight in one worker process."
     )
@@ -137,12 +145,21 @@ class Settings(BaseSettings):
 
     _plug_in_urls: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("secret_keys", "providers", "routes_off", mode="before")
+    @field_validator("secret_keys", "api_keys", "providers", "routes_off", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # A header carries nothing else, and what is short can be guessed over the network.
+        if not all(API_KEY.fullmatch(key.get_secret_value()) for key in keys):
+            msg = "an API key has 16 or more visible ASCII characters: `openssl rand -hex 32`"
+            raise ValueError(msg)
+        return keys
 
     @field_validator("routes_off")
     @classmethod

@@ -115,9 +115,15 @@ async def _take_in(
             raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
         request = read_request(home.settings, account_id, provider, code)
         steps = submit_steps(
-            home.store, home.vault, request, submission_id, queue_max=home.settings.queue_max
+            home.store,
+            home.vault,
+            request,
+            submission_id,
+            queue_max=home.settings.queue_max,
+            queue_age_ms=home.settings.queue_age_max_ms,
         )
         await home.door.run(steps)
+        log.info("submission.accepted", submission_id=submission_id, provider=provider)
     except CannotOpenError:
         log.warning("wake.forged", submission_id=submission_id)
         raise Ignore from None

@@ -7,12 +7,12 @@ Everything here is a generator of `tasks.ledger.Call`; a door runs it.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
+import orjson
 from pydantic import TypeAdapter
 
 from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
@@ -88,12 +88,13 @@ class Extra:
     """What the one who brings an event adds to its commit.
 
     ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
-    nothing; ``delete`` goes with the commit.
+    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue.
     """
 
     put: tuple[tuple[str, str, int], ...] = ()
     expect: Mapping[str, str] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
+    wakes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +216,7 @@ class Store:
         result_ttl_ms: Life of a record.
         outcomes_max: Length of the stream, about.
         embedded: Whether a Redis without identity is allowed.
+        has_queue: Whether the Celery queue lies in the same Redis, so that a commit may fill it.
     """
 
     keys: Keys
@@ -222,6 +224,7 @@ class Store:
     result_ttl_ms: int
     outcomes_max: int
     embedded: bool = False
+    has_queue: bool = False
 
     # Reading
 
@@ -435,7 +438,7 @@ class Store:
         return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
 
     def lead(self, worker: str, life_ms: int) -> Steps[bool]:
-        """Take or renew the sweeper's lock; whether this worker leads."""
+        """Take or renew the sweeper's lock, or give it up (0 ms); whether this worker leads."""
         return bool((yield Call("lead", (self.keys.leader,), (worker, life_ms))))
 
     def take_session(self, provider: str, account_id: str, token: str) -> Steps[str | None]:
@@ -575,6 +578,8 @@ class _Plan:
             "messages": [[self.keys.signals, _signal_text(s, now_ms)] for s in decision.signals],
             "log": [],
             "log_max": self.store.outcomes_max,
+            "wakes": extra.wakes,
+            "queue": self.keys.queue,
         }
         if (not_after_ms := self._not_after_ms()) is not None:
             plan["not_after"] = not_after_ms
@@ -585,7 +590,7 @@ class _Plan:
                 plan["log"].append(text)
                 channels = (self.keys.results, self.keys.account_results(self.account_id))
                 plan["messages"] += [[channel, text] for channel in channels]
-        return json.dumps(plan, separators=(",", ":"))
+        return orjson.dumps(plan).decode()
 
     def _intent(self, plan: dict[str, Any], after: Intent, now_ms: int) -> None:
         tokens = (*self.snapshot.tokens, self.token)[-TOKENS_KEPT:]
@@ -680,15 +685,14 @@ def _wire_moves(keys: Keys, old: Wire | None, new: Wire | None) -> dict[str, obj
 def _signal_text(signal: Signal, now_ms: int) -> str:
     """Return a signal's message; a drain is told as time left, for the hearer's own clock."""
     left_ms = None if signal.until_ms is None else max(0, signal.until_ms - now_ms)
-    return json.dumps(
+    return orjson.dumps(
         {
             "submission_id": signal.submission_id,
             "do": signal.do,
             "left_ms": left_ms,
             "successor": signal.successor,
-        },
-        separators=(",", ":"),
-    )
+        }
+    ).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -708,7 +712,7 @@ def parse_signal(text: str) -> HeardSignal:
         ValueError: It is not one of ours.
     """
     try:
-        raw = json.loads(text)
+        raw = orjson.loads(text)
         left_ms = raw["left_ms"]
         return HeardSignal(
             submission_id=str(raw["submission_id"]),
@@ -723,13 +727,13 @@ def parse_signal(text: str) -> HeardSignal:
 
 def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
     body = _INTENT.dump_python(intent, mode="json")
-    return json.dumps({"v": SCHEMA, "tokens": tokens, **body}, separators=(",", ":"))
+    return orjson.dumps({"v": SCHEMA, "tokens": tokens, **body}).decode()
 
 
 def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:
     if stored is None:
         return None, ()
-    raw = json.loads(stored)
+    raw = orjson.loads(stored)
     tokens = tuple(raw.pop("tokens"))
     if raw.pop("v") != SCHEMA:
         msg = "the ledger holds an intent of another schema; see the upgrade notes"

@@ -166,6 +166,7 @@ class Sweeper:
 
     async def _bury(self, worker: LostWorker) -> None:
         """Apply to each wire of a lost worker what the table says, then forget the worker."""
+        self.attempts.observer.worker_lost()
         log.warning("worker.lost", worker=worker.name, wires=len(worker.holds))
         done = await self._each(self._worker_lost(intent, worker) for intent in worker.holds)
         if all(each is True for each in done):
@@ -182,6 +183,7 @@ class Sweeper:
     async def _after(self, intent: tuple[str, str], result: Result) -> None:
         provider, account_id = intent
         for record in result.records:
+            self.attempts.observer.swept(provider)
             log.warning(
                 "sweep.settled",
                 submission_id=record.submission_id,
@@ -209,6 +211,7 @@ class Sweeper:
         if snapshot.intent is None:
             await home.door.run(home.store.forget_intent(provider, account_id))
         elif (current := snapshot.intent.current) is not None:
+            home.observer.woken_again()
             log.info("wake.again", submission_id=current.id, account_id=account_id)
             await home.send_wake(current.id, account_id, provider)
         return True

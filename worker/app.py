@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 from tasks.client import make_vault
 from tasks.keys import Keys
@@ -15,7 +15,10 @@ from tasks.messages import broker_url, celery_config
 from tasks.settings import Settings, unknown_variables
 from worker.broker import transport_for
 from worker.logs import configure
+from worker.privacy import keep_memory_private
+from worker.remote import limit_remote_control
 from worker.service import STEPS
+from worker.streams import keep_going
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
 HARD_LIMIT_BEYOND_S: Final = 20.0
@@ -30,6 +33,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     common = celery_config(settings)
     keys = Keys(settings.prefix)
     return common | {
+        "broker_url": common["broker_url"].partition(";")[0],  # See `CarefulSentinelChannel`.
         "broker_transport": transport_for(broker_url(settings)),
         "broker_transport_options": common["broker_transport_options"]
         | {"task_queue": keys.queue, "dead_letters": keys.dead_letters},
@@ -65,6 +69,12 @@ def make_app(settings: Settings | None = None) -> Celery:
     app = Celery("checkpoint")
     app.conf.update(worker_config(settings))
     app.steps["worker"].update(STEPS)
+
+    @celeryd_init.connect(weak=False)
+    def _streams(**_: object) -> None:
+        keep_going()
+        keep_memory_private()
+        limit_remote_control()
 
     @setup_logging.connect(weak=False)
     def _logs(loglevel: int | str | None = None, **_: object) -> None:

@@ -23,18 +23,24 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.uuid import uuid
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tasks.intake import SUBMISSION_ID
 from tasks.messages import TASK
+from worker.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
 BODY_MAX: Final = 64 * 1024
 """Bytes of a decoded body; a code has at most 256 characters."""
 ELEMENT_MAX: Final = 4 * BODY_MAX
 """Bytes of an element: the body in base64, headers, and room for a talkative producer."""
+MORE_MAX: Final = 32
+"""Elements taken at once from a queue in which several wait."""
+SOON_S: Final = 0.02
+"""An element that came so soon after it was asked for had been waiting."""
 NESTING_MAX: Final = 16
 """Levels of arguments. Far above any of ours, far below where Python gives up on JSON."""
 GZIP: Final = "application/x-gzip"
@@ -193,6 +199,7 @@ class CarefulChannel(redis.Channel):
     """
 
     do_restore = False
+    _had_more = False
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
         # By default redis-py repeats a command ten times, on the thread that serves everything;
@@ -216,13 +223,52 @@ class CarefulChannel(redis.Channel):
         name, element = reply
         queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
+        more = self._more(queue)
+        try:
+            self._take(element, queue)
+            while more:
+                self._take(more.pop(0), queue)
+        except BaseException:
+            self._put_back(more, queue)
+            raise
+        return True
+
+    def _take(self, element: bytes, queue: str) -> None:
         try:
             message = self._look_at(element, queue)
         except UnfitError as error:
             self.set_aside(str(error), error.told)
         else:
             self.connection._deliver(message, queue)  # noqa: SLF001  kombu's
-        return True
+
+    def _more(self, queue: str) -> list[bytes]:
+        """Return what else waits, as far as there is room, if it looks as if something did.
+
+        One element for each turn of the hub is a slow way through a backlog; asking for more
+        where there is none is one more trip for a lone code.
+        """
+        options = self.connection.client.transport_options
+        room = self.qos.can_consume_max_estimate()
+        most = MORE_MAX if room is None else min(MORE_MAX, room - 1)
+        waited_s = time.monotonic() - (self._brpop_sent_at or 0)  # type: ignore[redundant-expr,unused-ignore]
+        if most < 1 or queue != options["task_queue"] or not (self._had_more or waited_s < SOON_S):
+            return []
+        try:
+            found: Any = self.client.rpop(queue, most)
+        except RedisError as error:
+            # The one that was read goes on; a lost connection shows at the next BRPOP.
+            log.warning("broker.more_unread", error=type(error).__name__)
+            found = None
+        self._had_more = bool(found)
+        return found or []
+
+    def _put_back(self, elements: list[bytes], queue: str) -> None:
+        """Give back what was read and not delivered; the ledger's own are woken again anyway."""
+        if elements:
+            try:
+                self.client.rpush(queue, *reversed(elements))
+            except RedisError as error:
+                log.warning("broker.not_put_back", error=type(error).__name__)
 
     def _look_at(self, element: bytes, queue: str) -> dict[str, Any]:
         if queue == self.connection.client.transport_options["task_queue"]:
@@ -253,6 +299,7 @@ class CarefulChannel(redis.Channel):
             told: A harmless word about it.
         """
         log.warning("broker.set_aside", why=why, told=told)
+        METRICS.dead_letters.inc()
         letter = json.dumps({"at_ms": round(time.time() * 1000), "why": why, "told": told})
         name = self.connection.client.transport_options["dead_letters"]
         try:
@@ -265,7 +312,18 @@ class CarefulChannel(redis.Channel):
 
 
 class CarefulSentinelChannel(CarefulChannel, redis.SentinelChannel):
-    """The same, found by Sentinel."""
+    """The same, found by any of the sentinels.
+
+    The worker's address names the first alone. kombu would take the others from alternative
+    addresses, and go on with its own transport after the first lost connection.
+    """
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  kombu's
+        pool: Any = super()._sentinel_managed_pool(asynchronous)  # type: ignore[no-untyped-call]
+        finder = pool.sentinel_manager
+        others = self.connection.client.transport_options["sentinels"][1:]
+        finder.sentinels += [Redis(host, port, **finder.sentinel_kwargs) for host, port in others]
+        return pool
 
 
 class RedisTransport(redis.Transport):
@@ -282,6 +340,8 @@ class SentinelTransport(redis.SentinelTransport):
 
 def transport_for(url: str) -> str | None:
     """Return the transport for a broker's address, ``None`` to leave it to kombu.
+
+    One address alone: with an alternative kombu would change over to its own transport.
 
     Raises:
         ValueError: A Redis on a Unix socket: kombu would take its own transport for it.

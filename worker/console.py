@@ -6,9 +6,11 @@ terminal only; ``NO_COLOR`` switches colour off everywhere (https://no-color.org
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -82,3 +84,23 @@ def _lines(row: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterable[str]
             for part, width in zip(parts, widths, strict=True)
         )
         yield GAP.join(padded).rstrip()
+
+
+def put_pairs(pairs: Mapping[str, object]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        put(f"  {name:{width}}  {value}")
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Say what is being done while it is done; on a terminal alone, and gone afterwards."""
+    live = sys.stderr.isatty()
+    if live:
+        click.echo(text, err=True, nl=False)
+    try:
+        yield
+    finally:
+        if live:
+            click.echo(f"\r{' ' * len(text)}\r", err=True, nl=False)

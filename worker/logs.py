@@ -11,16 +11,24 @@ four meshes:
   quotes the body.
 
 It knows names, not values: a code in the middle of a sentence passes.
+
+Logging never stops a worker: a full disk, a closed stream or a reader that has stopped reading
+costs lines, which are counted, and nothing else.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import logging.config
+import os
 import re
+import select
 import sys
 import traceback
+import zlib
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -145,6 +153,112 @@ def places(exc_info: ExcInfo) -> str:
     return "\nthen\n".join(reversed(told))
 
 
+STALL_S: Final = 0.1
+"""So long may a line wait for a reader that has stopped reading, once."""
+_LOST: Final = [0]
+
+
+class Lines(logging.StreamHandler[Any]):
+    """Writes lines to a stream, and outlives whatever becomes of that stream.
+
+    A pipe whose reader has stopped is given `STALL_S` once; until it takes something again lines
+    are dropped. The standard handler would wait for it, with every thread that logs, and on errors
+    would print arguments to stderr, which may be secret.
+    """
+
+    def __init__(self, stream: Any = None) -> None:  # noqa: ANN401  the library's signature
+        super().__init__(stream)
+        self._stalled = self._torn = False
+        self._poll: select.poll | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it as lost."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001  a bad argument of whoever logs
+            line = f'{{"event": "log.unprintable", "level": "error", "error": "{_name(error)}"}}'
+        try:
+            self._write(line + self.terminator)
+        except (OSError, ValueError, AttributeError):  # Full, gone, closed, or never there.
+            _LOST[0] += 1
+
+    def _write(self, line: str) -> None:
+        try:
+            number = self.stream.fileno()
+        except (OSError, AttributeError):  # Not a file: a test's, or what stands for stderr.
+            self.stream.write(line)
+            self.stream.flush()
+            return
+        data = memoryview(f"{chr(10) * self._torn}{line}".encode("utf-8", "backslashreplace"))
+        while data:
+            self._wait_for(number)
+            # No more than always fits where a poll says that something does.
+            data = data[os.write(number, data[: select.PIPE_BUF]) :]
+            self._torn = bool(data)  # Should the rest be lost, the next line begins a new one.
+
+    def _wait_for(self, number: int) -> None:
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(number, select.POLLOUT)
+        found = self._poll.poll(0 if self._stalled else STALL_S * 1000)
+        self._stalled = not found
+        if self._stalled:
+            raise BlockingIOError(errno.EAGAIN, "nobody reads the log")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
+        """Say nothing: what the library would print shows the arguments."""
+
+    def flush(self) -> None:
+        """Pass on what the stream holds, if it still takes it."""
+        with suppress(OSError, ValueError):
+            super().flush()
+
+    def setStream(self, stream: Any) -> Any:  # noqa: ANN401, N802  the library's name
+        """Take another stream."""
+        self._poll, self._stalled = None, False
+        return super().setStream(stream)
+
+
+def lines_lost() -> int:
+    """Return how many lines were lost since this was last asked."""
+    lost, _LOST[0] = _LOST[0], 0
+    return lost
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__
+
+
+class Sample:
+    """Keeps the INFO and DEBUG lines of a share of the submissions, each of them whole.
+
+    Which ones is a matter of the submission's id, so that every process keeps the same.
+
+    Args:
+        share: 0 to 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._below = round(share * (1 << 32))
+
+    def __call__(
+        self,
+        _logger: Any,  # noqa: ANN401  structlog's signature
+        method: str,
+        event: MutableMapping[str, Any],
+    ) -> MutableMapping[str, Any]:
+        """Drop a line of a submission that is not kept."""
+        name = event.get("submission_id") if method in ORDINARY else None
+        if name is not None and zlib.crc32(str(name).encode()) >= self._below:
+            raise structlog.DropEvent
+        return event
+
+
+ORDINARY: Final = frozenset({"info", "debug"})
+TASK_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
+"""Celery's own lines for each task, "received" and "succeeded". Ours say the same and more, so
+these are for DEBUG alone; its warnings and errors are not touched."""
+
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -161,6 +275,7 @@ def configure(settings: Settings, level: int | str | None = None) -> None:
         settings: ``log_level`` and ``log_format``.
         level: Takes the place of ``log_level`` (a command-line option).
     """
+    number = _level(level or settings.log_level)
     terminal = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
@@ -186,23 +301,41 @@ def configure(settings: Settings, level: int | str | None = None) -> None:
             },
             "handlers": {
                 "stderr": {
-                    "class": "logging.StreamHandler",
+                    "()": Lines,
                     "formatter": "line",
                     "stream": "ext://sys.stderr",
                 }
             },
-            "root": {"handlers": ["stderr"], "level": level or settings.log_level},
+            "root": {"handlers": ["stderr"], "level": number},
         }
     )
     for name in QUOTING:
         logging.getLogger(name).addFilter(_NO_QUOTES)
+    for name in TASK_LOGGERS:
+        logging.getLogger(name).setLevel(
+            number if number <= logging.DEBUG else max(number, logging.WARNING)
+        )
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,
+            *([] if settings.log_sample == 1 else [Sample(settings.log_sample)]),
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
+
+
+def _level(level: int | str) -> int:
+    """Return a level as one of the library's five numbers.
+
+    Raises:
+        ValueError: There is no such level.
+    """
+    names = logging.getLevelNamesMapping()
+    number = names.get(level.upper()) if isinstance(level, str) else level
+    if number is None:
+        msg = f"{level!r} is no log level; DEBUG, INFO, WARNING and ERROR are"
+        raise ValueError(msg)
+    return min(max(number // 10 * 10, logging.DEBUG), logging.CRITICAL)

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import importlib.util
 import json
 import os
+import secrets
 import select
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -50,6 +53,10 @@ TAIL_LINES: Final = 12
 SECRET: Final = f"{ENV_PREFIX}SECRET_KEYS"
 ENV_NAME: Final = "env"
 LOCK_NAME: Final = "lock"
+FLOWER_USER: Final = "checkpoint"
+FLOWER_PORT: Final = 5555
+FLOWER_LOGIN: Final = "FLOWER_BASIC_AUTH"
+PROBE_S: Final = 2.0
 
 
 class OneBoxError(RuntimeError):
@@ -118,6 +125,7 @@ class OneBox:
         redis: The embedded Redis.
         addresses: Name to address of the sandbox: ``page`` and the providers.
         env: The ``CHECKPOINT_*`` variables of the children. Secret.
+        own_env: Variables of one child alone that other programs of this user need. Secret.
     """
 
     def __init__(
@@ -136,6 +144,7 @@ class OneBox:
             f"{ENV_PREFIX}EMBEDDED": "true",
             **{f"{ENV_PREFIX}{name.upper()}": str(each) for name, each in (values or {}).items()},
         }
+        self.own_env: dict[str, str] = {}
         self._sandbox_port = sandbox_port
         self._show_log = show_log
         self._children: list[Child] = []
@@ -234,6 +243,28 @@ class OneBox:
         self._wait(child, lambda probe: bool(probe.exists(name)))
         return child
 
+    def start_flower(self) -> str | None:
+        """Start Flower with a login of its own (in `own_env`); return its address.
+
+        Returns:
+            ``None`` where there is none: the package or a real Redis is missing.
+
+        Raises:
+            OneBoxError: It ended or did not become ready.
+        """
+        if importlib.util.find_spec("flower") is None or self.redis.kind == "fakeredis":
+            return None
+        self.own_env[FLOWER_LOGIN] = f"{FLOWER_USER}:{secrets.token_hex(16)}"
+        port = free_port(FLOWER_PORT if self._sandbox_port else 0)
+        env = {
+            FLOWER_LOGIN: self.own_env[FLOWER_LOGIN],
+            "FLOWER_DB": str(self.directory / "flower.state"),
+            "FLOWER_PERSISTENT": "false",  # What it shows dies with the box.
+        }
+        child = self._spawn("flower", f"--port={port}", module="worker.monitor", env=env)
+        self._wait(child, lambda _: _is_up(port, "/healthcheck"))
+        return f"http://127.0.0.1:{port}"
+
     def _wait(self, child: Child, is_ready: Callable[[redis.Redis], bool]) -> None:
         assert self._probe is not None
         end_s = time.monotonic() + START_TIMEOUT_S
@@ -271,7 +302,12 @@ class OneBox:
         self.redis.stop()
 
     def _spawn(
-        self, name: str, *options: str, module: str | None = None, reads: bool = False
+        self,
+        name: str,
+        *options: str,
+        module: str | None = None,
+        reads: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> Child:
         """Start ``checkpoint NAME`` as a child, or a module of its own.
 
@@ -280,8 +316,10 @@ class OneBox:
             options: What follows it.
             module: In place of the command: what to run. It gets no secret key.
             reads: Whether its stdout is ours to read.
+            env: Variables for it alone.
         """
-        outer = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+        foreign = (ENV_PREFIX, "FLOWER_")
+        outer = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         own = self.env if module is None else {k: v for k, v in self.env.items() if k != SECRET}
         words = ("worker.cli", name) if module is None else (module,)
         path = None if self._show_log and name == "worker" else self.directory / f"{name}.log"
@@ -290,7 +328,7 @@ class OneBox:
             process = subprocess.Popen(  # noqa: S603  our own program
                 # -P: a folder named `worker` in the current directory is not ours.
                 [sys.executable, "-P", "-m", *words, "--until-stdin-closes", *options],
-                env={**outer, **own},
+                env={**outer, **own, **(env or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if reads else log or STDERR,
                 stderr=log or STDERR,
@@ -303,7 +341,8 @@ class OneBox:
     def write_env(self) -> Path:
         """Write the environment file for other programs of this user; return its path."""
         path = self.directory / ENV_NAME
-        lines = (f"{name}={shlex.quote(value)}\n" for name, value in sorted(self.env.items()))
+        values = sorted((self.env | self.own_env).items())
+        lines = (f"{name}={shlex.quote(value)}\n" for name, value in values)
         with _private_file(path) as file:
             os.write(file, "".join(lines).encode())
         return path
@@ -338,6 +377,29 @@ def _first_line(child: Child) -> bytes:
 
 def _too_slow(child: Child) -> str:
     return f"the {child.name} was not ready within {START_TIMEOUT_S:g} s; is the machine busy?"
+
+
+def free_port(wanted: int = 0) -> int:
+    """Return a port of 127.0.0.1 that is free now: the wanted one, else any."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError
+
+
+def _is_up(port: int, path: str) -> bool:
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_S)
+    try:
+        asked.request("GET", path)
+        return asked.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()
 
 
 def _members(client: redis.Redis, key: str) -> list[str]:

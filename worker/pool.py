@@ -52,6 +52,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
+import uvloop
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
 from celery.concurrency.prefork import _run_ready_callbacks
@@ -193,7 +194,7 @@ class AsyncioPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop and wait until it turns."""
-        loop = self._loop = asyncio.new_event_loop()
+        loop = self._loop = uvloop.new_event_loop()
         loop.set_debug(enabled=False)  # A debugging loop logs representations of what it runs.
         loop.set_exception_handler(_log_loop_error)
         turning = threading.Event()
@@ -496,8 +497,14 @@ class AsyncioPool(BasePool):
             self._insist(job)
 
     def _cancel(self, job: _Job, reason: CancelReason) -> None:
-        """Cancel a job; the first reason counts, and one that has ended needs none."""
+        """Cancel a job; the first reason counts, and one that has ended needs none.
+
+        Once only, but for the hard limit: a cold stop comes twice, from the request and from the
+        pool, and the second cancel would cut short what the job says on leaving.
+        """
         if job.task is not None and job.task.done():
+            return
+        if job.reason is not None and reason is not CancelReason.HARD_LIMIT:
             return
         if job.reason is None:
             job.reason = reason

@@ -15,16 +15,22 @@ from typing import Any, Final
 
 import structlog
 from celery import Celery, bootsteps
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE
 
 from tasks.attempt import Attempts, http_exchange
 from tasks.client import make_store, make_vault
-from tasks.ledger import AsyncDoor, LedgerError, connect_async
-from tasks.messages import send_wake
+from tasks.keys import Keys
+from tasks.ledger import LedgerError, connect_async, pipe_to
+from tasks.messages import in_ledger, send_wake, wake_message
 from tasks.settings import Settings
 from tasks.solve import install
 from tasks.store import LostWorker
 from tasks.sweep import Heart, Sweeper
+from worker.health import AddressError, Checkup, Health
+from worker.ledger_view import LedgerView, OutcomeReader
 from worker.listener import listen
+from worker.metrics import METRICS, Counting, CountingDoor
 from worker.pool import AsyncioPool
 
 START_S: Final = 10.0
@@ -52,6 +58,7 @@ class Service(bootsteps.StartStopStep):
         attempts = pool.call(_make_attempts(settings, app), START_S)
         install(attempts)
         heart = Heart(attempts)
+        _tell_health(worker, pool, heart, settings)  # First: the first outcome is counted too.
         pool.spawn(_beat(heart), name="heartbeat")
         pool.spawn(listen(attempts), name="listener")
         pool.spawn(Sweeper(attempts, heart, _queue_length(app)).run(), name="sweeper")
@@ -64,22 +71,52 @@ class Service(bootsteps.StartStopStep):
 STEPS: Final = (Service,)
 
 
+def _tell_health(worker: Any, pool: AsyncioPool, heart: Heart, settings: Settings) -> None:  # noqa: ANN401  Celery's
+    """Start what says how this worker is: health, heartbeat file, metrics."""
+    attempts = heart.attempts
+    health = Health(
+        pool=pool,
+        checkup=Checkup(worker=worker, heart=heart),
+        view=LedgerView(attempts, METRICS, own_broker=settings.broker_url is not None),
+        heartbeat_file=settings.heartbeat_file,
+    )
+    if settings.health_address is not None:
+        try:
+            pool.call(health.listen(settings.health_address), START_S)
+        except AddressError as error:
+            log.critical("health.cannot_listen", why=str(error))
+            raise WorkerShutdown(EX_FAILURE) from None
+        pool.spawn(OutcomeReader(attempts, METRICS).run(), name="outcomes")
+    pool.spawn(health.run(), name="health")
+
+
 async def _make_attempts(settings: Settings, app: Celery) -> Attempts:
+    url, keys = settings.redis_url.get_secret_value(), Keys(settings.prefix)
+    door = CountingDoor(connect_async(url), pipe_to(url))
+    is_here = in_ledger(settings)
+
     async def wake(submission_id: str, account_id: str, provider: str) -> None:
         try:
-            await asyncio.to_thread(send_wake, app, submission_id, account_id, provider)
+            if is_here:
+                message = wake_message(keys.queue, submission_id, account_id, provider)
+                await door.client.lpush(keys.queue, message)
+            else:
+                await asyncio.to_thread(send_wake, app, submission_id, account_id, provider)
         except Exception as error:  # noqa: BLE001  whatever the broker's library raises
             # The sweeper sends it again.
+            METRICS.broker_wake.inc()
             log.warning("wake.failed", submission_id=submission_id, error=type(error).__name__)
 
+    METRICS.serve(settings.providers)
     return Attempts(
         settings=settings,
         store=make_store(settings),
         vault=make_vault(settings),
-        door=AsyncDoor(connect_async(settings.redis_url.get_secret_value())),
+        door=door,
         worker=worker_name(),
         send_wake=wake,
         make_exchange=http_exchange(settings),
+        observer=Counting(METRICS),
     )
 
 
@@ -92,11 +129,12 @@ async def _beat(heart: Heart) -> None:
         install(None)
         gone = LostWorker(attempts.worker, heart.answered_ms, ())
         try:
+            await attempts.door.run(attempts.store.lead(attempts.worker, 0))
             if not attempts.running:
                 await attempts.door.run(attempts.store.forget_worker(gone))
         except LedgerError:
             log.warning("worker.not_forgotten", worker=attempts.worker)
-        await attempts.door.client.aclose()
+        await attempts.door.aclose()
 
 
 def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.sweep.QueueLength`
@@ -113,6 +151,7 @@ def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.sweep.QueueLeng
         try:
             return await asyncio.to_thread(count)
         except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            METRICS.broker_length.inc()
             log.warning("queue.unknown", error=type(error).__name__)
             return UNKNOWN_LENGTH
 

@@ -17,7 +17,14 @@ import click
 
 from providers.sandbox import SandboxClient
 from worker.console import put, put_json, say
-from worker.onebox import ENV_NAME, OneBox, ends_as_interrupted, only_one
+from worker.onebox import (
+    ENV_NAME,
+    FLOWER_LOGIN,
+    FLOWER_USER,
+    OneBox,
+    ends_as_interrupted,
+    only_one,
+)
 
 LOOK_S: Final = 0.5
 """Between two looks at the children."""
@@ -40,9 +47,10 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
         env_path = directory / ENV_NAME
         try:
             with box:
-                say("Starting a Redis, the simulated providers and a worker …")
+                say("Starting a Redis, the simulated providers, a worker and Flower …")
                 box.start()
-                _announce(box, box.write_env(), as_json=as_json)
+                flower = box.start_flower()
+                _announce(box, box.write_env(), flower, as_json=as_json)
                 while True:
                     time.sleep(LOOK_S)
                     box.check()
@@ -52,8 +60,10 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
             env_path.unlink(missing_ok=True)
 
 
-def _announce(box: OneBox, env_path: Path, *, as_json: bool) -> None:
+def _announce(box: OneBox, env_path: Path, flower: str | None, *, as_json: bool) -> None:
     addresses = {"redis": f"127.0.0.1:{box.redis.port}", **box.addresses}
+    if flower is not None:
+        addresses["flower"] = flower
     if as_json:
         put_json({"env": str(env_path), "logs": str(box.directory), "addresses": addresses})
     else:
@@ -86,7 +96,13 @@ Each `open` says what to type next. In place of LINKEDIN and EMAIL:
 {offers}
 
 The code is on the sandbox's page: {page}
-To see outcomes as they arrive: {program} watch"""
+To see outcomes as they arrive: {program} watch{_login(env, addresses)}"""
+
+
+def _login(env: str, addresses: Mapping[str, str]) -> str:
+    if "flower" not in addresses:
+        return ""
+    return f"\nFlower: {addresses['flower']}, user {FLOWER_USER}, password in {env}: {FLOWER_LOGIN}"
 
 
 def _program() -> str:

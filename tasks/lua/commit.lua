@@ -20,6 +20,7 @@
 --   records        [[key, JSON, ttl ms, final 0|1, channel, channel], ...]
 --   messages       [[channel, text], ...]; log [JSON, ...] goes to the stream
 --   log_max        about how long the stream may grow
+--   wakes          [message, ...]: into queue, the list that workers take them from
 -- Returns {code, now_ms, written}: 'done' and how many records were written; 'again' this
 -- token ran already (take it for done); 'conflict' another version, read again; 'late' past
 -- not_after; 'moved' another Redis; 'taken' an expectation failed. All but the first two
@@ -117,6 +118,9 @@ for _, record in ipairs(written) do
 end
 for _, text in ipairs(plan.log) do
   redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', text)
+end
+for _, message in ipairs(plan.wakes) do
+  redis.call('LPUSH', plan.queue, message)
 end
 for _, record in ipairs(written) do
   redis.call('PUBLISH', record[5], record[2])

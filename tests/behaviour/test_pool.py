@@ -683,6 +683,36 @@ def test_a_warm_stop_has_an_end(swallows: bool) -> None:
     assert message.results == []
 
 
+def test_a_cold_stop_does_not_cut_short_what_a_job_says_on_leaving() -> None:
+    """It cancels each job twice, for its request and for the pool; an attempt settles in between.
+
+    t=0 the request's cancel · t=1 the attempt tells the ledger that its code was sent · t=1 the
+    pool's cancel: the outcome would have to wait for the deadline.
+    """
+    message = Message()
+    leaving = threading.Event()
+    said: list[str] = []
+    with Lone() as pool:
+
+        @pool.app.task(base=AsyncTask, shared=False, name="lone.parting")
+        async def parting() -> None:
+            try:
+                leaving.set()
+                await sleep_long()
+            finally:
+                leaving.set()
+                await asyncio.sleep(0.05)
+                said.append("it was sent")
+
+        message.apply(pool, parting)
+        assert leaving.wait(BOUND_S)
+        leaving.clear()
+        pool.terminate_job(message.pids[0])
+        assert leaving.wait(BOUND_S)
+        pool.terminate()
+    assert said == ["it was sent"]
+
+
 def test_what_ends_a_tracer_is_reported_by_its_class_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

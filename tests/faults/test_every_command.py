@@ -223,7 +223,7 @@ class Telling:
 
         async def read_all() -> bool:
             for submission_id in sorted(left):
-                with contextlib.suppress(LedgerError):
+                with contextlib.suppress(LedgerError, CheckpointError):
                     record = await self.client.result(submission_id)
                     assert record is not None, "accepted, but unknown"
                     if record.is_final:

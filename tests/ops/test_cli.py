@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from providers.sandbox import SandboxClient, background
 from tasks.vault import make_key
+from tests.store.desk import Desk
 from worker.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +123,15 @@ def submit(account: str, env: Mapping[str, str], *more: str, code: str = CODE) -
 # Light commands and help ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["--help"], ["submit", "--help"]])
+LIGHT = [
+    ["version"],
+    ["--help"],
+    ["health", "--help"],
+    *([name, "--help"] for name in cli.commands),
+]
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     """They answer at once, and also where half of the installation is broken."""
     script = (
@@ -138,8 +148,33 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_commands_of_the_contract_are_there() -> None:
     """Manuals and scripts call them by these names."""
-    names = "demo up worker open submit result watch show intent cancel kill sandbox version"
-    assert set(names.split()) <= set(cli.commands)
+    names = "demo up worker gateway open submit result watch show intent cancel kill"
+    names += " status doctor health sandbox bench config version"
+    assert set(names.split()) == set(cli.commands)
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_list_of_commands_says_what_their_own_help_says(name: str) -> None:
+    """The list is written down apart, so that listing imports no command."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    listed = cli.commands[name].short_help
+    assert listed is not None
+    assert listed in run("--help").stdout
+    assert listed.split()[0] == (command.help or "").split()[0]
+
+
+def test_listing_the_commands_imports_none_of_them() -> None:
+    """One that is broken must not take the others' help with it."""
+    script = (
+        "import sys\nfrom worker.cli import cli\ncli(['--help'], standalone_mode=False)\n"
+        "print([name for name in sys.modules if 'worker.commands' in name], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stderr.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -167,6 +202,42 @@ def test_the_version_is_data() -> None:
 def test_an_unknown_command_is_wrong_use() -> None:
     """Status 2 tells a script apart from an outcome that is not fine."""
     assert spawn("frobnicate").returncode == 2
+
+
+def test_ctrl_c_at_a_question_ends_quietly() -> None:
+    """Changing one's mind is no error that needs a word."""
+    arguments = ("submit", "acc_1", "--provider", "LINKEDIN")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+        env=environment(), start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        while not shown.endswith(b"Code: "):
+            shown += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while select.select([ours], [], [], RUN_TIMEOUT_S)[0]:
+                shown += os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(RUN_TIMEOUT_S) == 1
+    assert shown.decode().strip() == "Code:"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """``checkpoint config | head -1`` ends without a traceback."""
+    with subprocess.Popen(
+        [*PROGRAM, "config"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 # Codes ---------------------------------------------------------------------------------
@@ -226,12 +297,12 @@ def test_a_submit_while_redis_is_away_prints_the_contracts_error() -> None:
     assert PASSWORD not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [["result", "sub_1"], ["worker"]])
+@pytest.mark.parametrize("command", [["submit", "acc_1", "--provider", "LINKEDIN"], ["worker"]])
 def test_missing_secret_keys_are_said_with_how_to_make_one(
     command: list[str], redis_url: str
 ) -> None:
     """Without a key nothing starts, and nobody should have to look up its form."""
-    done = spawn(*command, env=environment(REDIS_URL=redis_url))
+    done = spawn(*command, env=environment(REDIS_URL=redis_url), stdin=f"{CODE}\n")
     assert done.returncode == 1
     assert "openssl rand" in done.stderr
     assert "Traceback" not in done.stderr
@@ -254,6 +325,25 @@ def test_settings_that_do_not_fit_are_wrong_use_and_a_sentence(command: list[str
     assert "CHECKPOINT_FAILURES_MAX" in done.stderr
     assert PASSWORD not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_none_is_wrong_use_and_not_quoted() -> None:
+    """A traceback of a library would be the answer otherwise."""
+    url = f"127.0.0.1:6379/{PASSWORD}"
+    done = spawn("result", "sub_1", env=environment(REDIS_URL=url, SECRET_KEYS=make_key()))
+    assert done.returncode == 2
+    assert "CHECKPOINT_REDIS_URL is no address: write redis://" in done.stderr
+    assert PASSWORD not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_login_redis_refuses_is_told_apart_from_one_that_is_away(redis_url: str) -> None:
+    """Whoever starts another Redis then looks in the wrong place."""
+    url = redis_url.replace("redis://:", f"redis://:{PASSWORD}")
+    done = run("result", "sub_1", env=environment(REDIS_URL=url, SECRET_KEYS=make_key()))
+    assert done.returncode == 1
+    assert "refuses this user or password" in done.stderr
+    assert PASSWORD not in done.stderr
 
 
 def test_times_that_contradict_each_other_are_explained() -> None:
@@ -327,6 +417,25 @@ def test_the_newer_submission_is_named_in_the_story_of_the_older(
     newer = json.loads(submit(account, env, "--no-wait", "--json").stdout)["submission_id"]
     assert f"superseded by {newer}" in run("show", older, env=env).stdout
     assert f"took the place of {older}" in run("show", newer, env=env).stdout
+
+
+def test_the_story_tells_when_and_for_how_long(redis_url: str) -> None:
+    """Queue, claim and answer are three different people's business."""
+    desk = Desk.at(redis_url)
+    with contextlib.closing(desk.redis):
+        key = desk.settings.secret_keys[0].get_secret_value()
+        env = environment(REDIS_URL=redis_url, SECRET_KEYS=key, DEADLINE_S="60")
+        desk.ago(3).open()
+        desk.ago(3).submit("s1")
+        desk.ago(2).claim("s1")
+        running = run("show", "s1", env=env).stdout
+        desk.clear("s1")
+        story = run("show", "s1", env=env).stdout
+    assert re.search(r"\+  0\.000 s  submitted", story)
+    assert re.search(r"\+  [1-9]\.\d{3} s  claimed \([1-9]\.\d{3} s for queue", story)
+    assert re.search(r"final: 201 AccountCreated \([\d.]+ s at the provider\)", story)
+    assert "claimed" in running
+    assert "final" not in running
 
 
 def test_an_outcome_that_is_an_error_is_not_fine(env: dict[str, str]) -> None:

@@ -30,6 +30,7 @@ class Data:
     sets: dict[str, dict[str, None]] = field(default_factory=dict)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     stream: list[tuple[str, str]] = field(default_factory=list)
+    lists: dict[str, list[str]] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Data:
@@ -40,6 +41,7 @@ class Data:
             sets=copy.deepcopy(self.sets),
             hashes=copy.deepcopy(self.hashes),
             stream=list(self.stream),
+            lists=copy.deepcopy(self.lists),
             ends=dict(self.ends),
         )
 
@@ -60,6 +62,8 @@ class SimServer:
     def __init__(self, clock: Clock, run_id: str, publish: Callable[[str, str], None]) -> None:
         self.clock, self.run_id, self._publish = clock, run_id, publish
         self.data = Data()
+        self.pushed: Callable[[str], None] = lambda _text: None
+        """Told of each wake; nobody takes them out of the list here."""
         self.known: set[str] = set()
 
     @property
@@ -279,6 +283,9 @@ class SimServer:
         return written
 
     def _tell(self, plan: dict[str, Any], written: list[list[Any]]) -> None:
+        for text in plan["wakes"]:
+            self.data.lists.setdefault(plan["queue"], []).insert(0, text)
+            self.pushed(text)
         for text in [record[1] for record in written] + plan["log"]:
             self.data.stream.append((f"{self.now_ms}-{len(self.data.stream)}", text))
         for record in written if self.PUBLISHES else ():

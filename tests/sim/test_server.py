@@ -106,12 +106,14 @@ class Both:
                     assert self.client.smembers(key) == set(data.sets[key])
                 case "hash":
                     assert self.client.hgetall(key) == data.hashes[key]
+                case "list":
+                    assert self.client.lrange(key, 0, -1) == data.lists[key]
                 case "stream":
                     rows: Any = self.client.xrange(key)
                     assert [row["record"] for _, row in rows] == [text for _, text in data.stream]
                 case other:
                     raise AssertionError(other)
-        kinds = (data.strings, data.zsets, data.sets, data.hashes)
+        kinds = (data.strings, data.zsets, data.sets, data.hashes, data.lists)
         assert found - {"checkpoint:outcomes"} == {key for kind in kinds for key in kind}
 
     def close(self) -> None:
@@ -160,6 +162,8 @@ def test_a_taken_session_and_a_worker_forgotten_are_as_in_redis(redis_url: str) 
             "messages": [],
             "log": ["{}"],
             "log_max": 10,
+            "wakes": ["one", "two"],
+            "queue": "checkpoint",
             "hold": "holds:w1",
         }
         indexes = ["beats", "acked", "due", "queued"]

@@ -15,7 +15,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 from typing import Any, Self
@@ -140,8 +140,11 @@ class World:
         given: dict[str, Any] = {"secret_keys": KEY, **NO_END, **(BRISK if seed % 2 else {})}
         self.settings = Settings(**given)
         self._core = _Core(self.settings)
+        # In every third run the queue is a broker of its own, which loses and doubles wakes.
+        self._core.store = replace(self._core.store, has_queue=seed % 3 > 0)
         self.store, self.vault = self._core.store, self._core.vault
         self.server = server(self.clock, self._run_id(), self._publish)
+        self.server.pushed = self._pushed
         self.witness = Witness(self, decide)
         self.epoch, self.is_up = 0, True
         self.outage = (-1.0, -1.0)
@@ -545,6 +548,13 @@ class World:
         for _ in range(copies):
             slow = rng.random() < 0.1
             self.after(rng.uniform(0.5, 8) if slow else 0.002, lambda: self._put(wake))
+
+    def _pushed(self, text: str) -> None:
+        """Take the wake that a commit has sent."""
+        message = json.loads(text)
+        kwargs = json.loads(base64.b64decode(message["body"]))[1]
+        wake = (message["headers"]["id"], kwargs["account_id"], kwargs["provider"])
+        self.after(0.002, lambda: self._put(wake))
 
     def _put(self, wake: tuple[str, str, str]) -> None:
         self.queue.append(wake)

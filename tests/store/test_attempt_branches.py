@@ -12,15 +12,34 @@ from typing import Any
 
 import pytest
 
-from providers.contract import Challenge, ProviderFailure, Verdict
+from providers import LIVE_SESSION
+from providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
+from providers.transport import HttpExchange
 from tasks import attempt as module
+from tasks import sweep
+from tasks.attempt import CLAIMS_AT_ONCE, Attempts, http_exchange
+from tasks.events import Do, Kill
+from tasks.intake import Sealed, open_steps
 from tasks.ledger import Call
+from tasks.model import Purpose
+from tasks.store import HeardSignal
 from tasks.sweep import Heart, Sweeper
 from tests.behaviour.stage import BOUND_S
-from tests.behaviour.test_attempt import CLEARED, CODE, Desk, FakeExchange, OnDesk, on_desk
+from tests.behaviour.test_attempt import (
+    ACCOUNT,
+    CLEARED,
+    CODE,
+    PROVIDER,
+    Desk,
+    FakeExchange,
+    OnDesk,
+    on_desk,
+    sees,
+)
 
 __all__ = ["on_desk"]  # A fixture: pytest finds it by its name here.
 
+REDELIVERY_MS = (3_600 + 100) * 1_000
 OVERDUE: dict[str, float] = {
     "provider_timeout_s": 0.1,
     "drain_s": 0.1,
@@ -90,9 +109,7 @@ def test_two_sweeps_settle_once_and_change_nothing_final(on_desk: OnDesk) -> Non
             return 0
 
         await desk.opened()
-        sweepers = [
-            Sweeper(desk.attempts, Heart(desk.attempts), nothing_waits) for _ in range(2)
-        ]
+        sweepers = [Sweeper(desk.attempts, Heart(desk.attempts), nothing_waits) for _ in range(2)]
         async with asyncio.timeout(BOUND_S):
             while not (await desk.record()).is_final:
                 await asyncio.gather(*(sweeper.once() for sweeper in sweepers))
@@ -103,3 +120,146 @@ def test_two_sweeps_settle_once_and_change_nothing_final(on_desk: OnDesk) -> Non
         assert await desk.side.client.xlen(desk.attempts.store.keys.outcomes) == 1
 
     on_desk(play, **OVERDUE)
+
+
+def test_a_claim_whose_answer_takes_too_long_is_not_sent(on_desk: OnDesk) -> None:
+    """Between the claim's command and the first byte others may have given the wire away."""
+
+    async def play(desk: Desk) -> None:
+        async def slow() -> None:
+            await asyncio.sleep(0.1)
+
+        desk.patch.setattr(module, "FIRST_BYTE_S", 0.05)
+        desk.play(clears)
+        await desk.opened()
+        desk.door.after["commit"] = [slow]
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (504, False)
+        assert not desk.sent
+
+    on_desk(play)
+
+
+def test_a_used_id_is_remembered_longer_than_any_redelivery(on_desk: OnDesk) -> None:
+    """Celery's Redis transport gives a message out again after an hour and a sweep."""
+
+    async def play(desk: Desk) -> None:
+        await desk.opened()
+        life_ms = await desk.side.client.pttl(desk.attempts.store.keys.seen("sub_a"))
+        assert life_ms > REDELIVERY_MS
+
+    on_desk(play)
+
+
+def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(on_desk: OnDesk) -> None:
+    """A signal may be lost; the beat asks again and again."""
+
+    async def play(desk: Desk) -> None:
+        sent, heard = asyncio.Event(), list[HeardSignal]()
+        hear = Attempts.hear
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            sent.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        def noted(attempts: Attempts, signal: HeardSignal) -> None:
+            heard.append(signal)
+            hear(attempts, signal)
+
+        desk.patch.setattr(Attempts, "hear", noted)
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await sent.wait()
+        await desk.transact(Kill())
+        await Heart(desk.attempts).beat()
+        assert heard == [HeardSignal(submission_id="sub_a", do=Do.DRAIN, left_s=0)]
+        assert (await running).status == 500
+
+    on_desk(play)
+
+
+def test_the_way_to_a_provider_is_the_settings(on_desk: OnDesk) -> None:
+    """A worker's exchanges are HTTP, and nothing is sent by making one."""
+
+    async def play(desk: Desk) -> None:
+        async def never() -> ClaimTicket:
+            raise AssertionError
+
+        made = http_exchange(desk.settings)(never, None)
+        assert isinstance(made, HttpExchange)
+        assert not made.code_sent
+
+    on_desk(play)
+
+
+def test_a_live_session_s_attempt_asks_for_the_session(on_desk: OnDesk) -> None:
+    """By the intent's route, whatever the provider; where none is registered, nothing leaves."""
+
+    async def play(desk: Desk) -> None:
+        steps = open_steps(
+            desk.attempts.store,
+            desk.attempts.vault,
+            account_id=ACCOUNT,
+            provider=PROVIDER,
+            checkpoint=Checkpoint(type="OTP", source="EMAIL"),
+            sealed=Sealed(context={"route": LIVE_SESSION}),
+            purpose=Purpose.CONNECT,
+            user_id=None,
+        )
+        await desk.do(steps)
+        await desk.submit()
+        record = await desk.run()
+        assert record.body is not None
+        assert (record.status, record.code_sent) == (503, False)
+        assert record.body["type"] == "errors/no_client_session"
+        assert not desk.sent
+
+    on_desk(play)
+
+
+def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) -> None:
+    """In a burst claims wait their turn; who was superseded meanwhile asks for nothing."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        places = [await desk.attempts.claims.acquire() for _ in range(CLAIMS_AT_ONCE)]
+        running = desk.start()
+        await sees(
+            lambda: any(one._stage.name == "CLAIMING" for one in desk.attempts.running.values())
+        )
+        desk.tell(Do.STOP)
+        for _ in places:
+            desk.attempts.claims.release()
+        assert (await running).state == "queued"
+        assert not desk.sent
+
+    on_desk(play)
+
+
+def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
+    """After so many full batches others have their turn; the next sweep goes on."""
+
+    async def play(desk: Desk) -> None:
+        async def nothing_waits() -> int:
+            return 0
+
+        looks: list[int] = []
+
+        async def always_more(_: Sweeper) -> bool:
+            looks.append(1)
+            return True
+
+        desk.patch.setattr(sweep, "BATCHES_MAX", 2)
+        desk.patch.setattr(Sweeper, "once", always_more)
+        sweeping = asyncio.create_task(
+            Sweeper(desk.attempts, Heart(desk.attempts), nothing_waits).run()
+        )
+        await sees(lambda: len(looks) > 2 or sweeping.done())
+        sweeping.cancel()
+        assert len(looks) > 2
+
+    on_desk(play, sweep_s=0.01)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ import redis
 from kombu.exceptions import OperationalError
 
 from tasks import client as module
-from tasks import ledger
+from tasks import client_steps, ears, ledger
 from tasks.client import AsyncCheckpointClient, CheckpointClient
 from tasks.intake import CheckpointError
-from tasks.ledger import LedgerUnavailableError
+from tasks.messages import PRODUCER_TIMEOUT_S
 from tasks.records import Outcome
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
@@ -171,9 +172,10 @@ def test_a_submission_refused_at_once_wakes_nobody(desk: Desk, client: Any) -> N
 
 
 def test_a_broker_that_is_away_costs_nothing_but_time(
-    desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    desk: Desk, make_client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ledger has the submission; the sweeper sends the wake. The log names the id only."""
+    client = make_client(broker_url="redis://127.0.0.1:1/0")
     text = "canary"
 
     def broken(*_: object) -> None:
@@ -199,10 +201,143 @@ def test_a_ledger_that_is_away_is_503_with_the_id_to_ask_for(
         submit(client, "s1")
     assert caught.value.pair.key == (503, "service_unavailable")
     assert caught.value.body["instance"] == "s1"
-    with pytest.raises(LedgerUnavailableError):
-        client.result("s1")
-    with pytest.raises(LedgerUnavailableError):
-        list(client.outcomes(group="g"))
+
+
+CALLS: dict[str, Any] = {
+    "open_intent": lambda client: client.open_intent(**OPENING),
+    "submit": lambda client: client.submit(**PLACE, code="123456"),
+    "result": lambda client: client.result("s1"),
+    "wait": lambda client: client.wait("s1"),
+    "outcomes": lambda client: list(client.outcomes()),
+    "outcomes of a group": lambda client: list(client.outcomes(group="g")),
+    "cancel": lambda client: client.cancel("s1"),
+    "intent": lambda client: client.intent(**PLACE),
+    "kill_intent": lambda client: client.kill_intent(**PLACE),
+    "take_session": lambda client: client.take_session(**PLACE),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_tells_a_ledger_that_is_away_as_503(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """One kind of error to catch, fit to be answered; its detail says what is known then."""
+    monkeypatch.setattr(ledger, "PAUSES_S", (0.0, 0.0))
+    client = make_client(redis_url="redis://127.0.0.1:1/0")
+    with pytest.raises(CheckpointError) as caught:
+        CALLS[name](client)
+    assert caught.value.pair.key == (503, "service_unavailable")
+    assert caught.value.retry_after_s == client_steps.RETRY_S
+    assert "ledger did not answer" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ledger.LedgerUnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ledger.LedgerBusyError("busy"), "Too many change this login"),
+        (ledger.ForeignLedgerError("foreign"), "not one to be used"),
+    ],
+)
+def test_other_troubles_of_the_ledger_say_that_nothing_was_stored(
+    client: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """Whoever hears it may do it again without asking first."""
+    owner = client.client if isinstance(client, Awaited) else client
+
+    def broken(*_: object) -> Any:
+        yield from ()
+        raise error
+
+    monkeypatch.setattr(owner._core, "submit", broken)
+    with pytest.raises(CheckpointError, match=said) as caught:
+        submit(client)
+    assert caught.value.status == 503
+    assert "nothing was stored" in str(caught.value)
+
+
+def test_a_submission_whose_replies_are_lost_is_taken_once(
+    desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same id again: however often it is sent, there is one submission and one wake.
+
+    Every reply of the first call is lost after Redis has done what it was told, so the backend
+    hears 503 and does not know. Without an id of its own the second call would be a second code.
+    """
+    monkeypatch.setattr(ledger, "PAUSES_S", (0.0, 0.0))
+    opened(client)
+    owner = client.client if isinstance(client, Awaited) else client
+    whole = owner._door._eval
+    lost: list[Any] = []
+
+    def losing(call: Any) -> bool:
+        lose = call.script == "commit" and len(lost) < ledger.TRIES
+        if lose:
+            lost.append(call)
+        return lose
+
+    async def awaited(call: Any) -> Any:
+        reply = await whole(call)
+        if losing(call):
+            raise redis.ConnectionError
+        return reply
+
+    def blocking(call: Any) -> Any:
+        reply = whole(call)
+        if losing(call):
+            raise redis.ConnectionError
+        return reply
+
+    monkeypatch.setattr(owner._door, "_eval", awaited if isinstance(client, Awaited) else blocking)
+    with pytest.raises(CheckpointError, match="ask for this submission id"):
+        submit(client, "s1")
+    again = submit(client, "s1")
+    assert (again.id, again.accepted, again.outcome.seq) == ("s1", False, 1)
+    intent = desk.intent()
+    assert (intent.seq, intent.current and intent.current.id) == (1, "s1")
+    assert desk.stream() == [], "nothing was superseded"
+
+
+class SilentBroker:
+    """Takes every connection and never says a word."""
+
+    def __enter__(self) -> str:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+
+def test_a_silent_broker_holds_nobody_for_long(desk: Desk, make_client: Any) -> None:
+    """The ledger has the submission. Many who submit at once don't wait for each other either."""
+    many = 40
+
+    def timed(names: list[str]) -> float:
+        client = make_client(broker_url=broker)
+        began = time.monotonic()
+        if isinstance(client, Awaited):
+
+            async def every() -> list[Any]:
+                place = {**PLACE, "code": "123456"}
+                return await asyncio.gather(
+                    *(client.client.submit(**{**place, "account_id": name}) for name in names)
+                )
+
+            made = client.run(every())
+        else:
+            with ThreadPoolExecutor(many) as pool:
+                made = list(pool.map(lambda name: submit(client, account_id=name), names))
+        assert all(one.accepted for one in made)
+        return time.monotonic() - began
+
+    with SilentBroker() as broker:
+        for number in range(many):
+            desk.open(f"acc_{number}")
+        alone_s = timed(["acc_0"])
+        crowd_s = timed([f"acc_{number}" for number in range(1, many)])
+    assert alone_s < 5 * PRODUCER_TIMEOUT_S
+    assert crowd_s < 3 * alone_s, "one after the other it would be five times"
 
 
 # Reading -----------------------------------------------------------------------------------
@@ -309,7 +444,7 @@ def test_waiting_ends_with_the_publication(
     desk: Desk, client: Any, crowd: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Polling is switched off: only the channel can end this wait."""
-    monkeypatch.setattr(module, "POLL_S", 1_000.0)
+    monkeypatch.setattr(ears, "POLL_S", 1_000.0)
     opened(client)
     submit(client, "s1")
     channel = f"checkpoint:results:{ACCOUNT}"
@@ -325,21 +460,21 @@ def test_what_was_published_before_the_subscription_is_not_missed(
     desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Subscribe, then read: the outcome falls between the first look and the subscription."""
-    monkeypatch.setattr(module, "POLL_S", 1_000.0)
+    monkeypatch.setattr(ears, "POLL_S", 1_000.0)
     opened(client)
     submit(client, "s1")
     owner = client.client if isinstance(client, Awaited) else client
-    whole = owner._core.result
+    whole = owner._core.look
     looks: list[str] = []
 
-    def result(submission_id: str) -> Any:
-        record = yield from whole(submission_id)
+    def look(submission_id: str) -> Any:
+        found = yield from whole(submission_id)
         if not looks:
             desk.submit("s2", "654321")
         looks.append(submission_id)
-        return record
+        return found
 
-    monkeypatch.setattr(owner._core, "result", result)
+    monkeypatch.setattr(owner._core, "look", look)
     assert client.wait("s1", timeout_s=PATIENCE_S).status == 409
 
 
@@ -358,7 +493,7 @@ def test_a_record_that_vanishes_ends_the_wait(
     opened(client)
     submit(client, "s1")
     waiting = crowd.submit(client.wait, "s1", timeout_s=PATIENCE_S)
-    until(lambda: len(desk.redis.pubsub_channels()) == 1)
+    until(lambda: followed(desk) == 1)
     desk.redis.delete(desk.store.keys.result("s1"))
     desk.redis.publish(f"checkpoint:results:{ACCOUNT}", "{}")
     assert waiting.result(PATIENCE_S) is None
@@ -368,11 +503,11 @@ def test_a_wait_outlives_a_connection_that_is_cut(
     desk: Desk, client: Any, crowd: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The subscription is made anew, and what was missed is read."""
-    monkeypatch.setattr(module, "REHEAR_S", 0.01)
+    monkeypatch.setattr(ears, "REHEAR_S", 0.01)
     opened(client)
     submit(client, "s1")
     waiting = crowd.submit(client.wait, "s1", timeout_s=PATIENCE_S)
-    until(lambda: len(desk.redis.pubsub_channels()) == 1)
+    until(lambda: followed(desk) == 1)
     assert desk.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
     desk.submit("s2", "654321")
     assert waiting.result(PATIENCE_S).status == 409
@@ -402,11 +537,16 @@ def test_more_may_wait_than_there_are_connections(
     waits = [
         crowd.submit(client.wait, f"s{number}", timeout_s=PATIENCE_S) for number in range(many)
     ]
-    until(lambda: len(desk.redis.pubsub_channels()) == many)
+    until(lambda: followed(desk) == many)
     for number in range(many):
         desk.submit(f"t{number}", "654321", account=f"acc_{number}")
     assert {waiting.result(PATIENCE_S).status for waiting in waits} == {409}
-    until(lambda: desk.redis.pubsub_channels() == [])
+    until(lambda: followed(desk) == 0)
+
+
+def followed(desk: Desk) -> int:
+    """Return how many accounts are listened to."""
+    return len(desk.redis.pubsub_channels("checkpoint:results:*"))
 
 
 def until(true: Any) -> None:
@@ -574,9 +714,9 @@ def test_what_a_reader_left_when_it_died_is_given_to_another(
     dead, heir = make_client(), make_client()
     refuse(desk, "s1", "s2")
     assert dead.first(group="g").submission_id == "s1"
-    assert ids(heir.outcomes(group="g")) == [], "held by one that may still be at it"
-    monkeypatch.setattr(module, "ABANDONED_MS", 0)
-    assert ids(heir.outcomes(group="g")) == ["s1", "s2"]
+    assert ids(heir.outcomes(group="g")) == ["s2"], "held by one that may still be at it"
+    monkeypatch.setattr(client_steps, "ABANDONED_MS", 0)
+    assert ids(heir.outcomes(group="g")) == ["s1"]
 
 
 def test_what_was_cut_off_the_stream_meanwhile_is_passed_over(desk: Desk, client: Any) -> None:
@@ -643,8 +783,8 @@ def test_a_wait_without_a_channel_still_finds_the_outcome(
     desk: Desk, client: Any, crowd: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is heard is a hint: where no subscription can be had, looking does it."""
-    monkeypatch.setattr(module, "POLL_S", 0.01)
-    monkeypatch.setattr(module, "REHEAR_S", 0.01)
+    monkeypatch.setattr(ears, "POLL_S", 0.01)
+    monkeypatch.setattr(ears, "REHEAR_S", 0.01)
 
     def broken(*_: object, **__: object) -> Any:
         raise redis.ConnectionError

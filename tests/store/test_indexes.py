@@ -330,6 +330,17 @@ def test_the_sweeper_s_lock_has_one_holder(desk: Desk) -> None:
     assert desk.door.run(lead("w2", 60_000))
 
 
+def test_the_sweeper_s_lock_is_given_up_by_its_holder_alone(desk: Desk) -> None:
+    """A worker that ends lets the next one lead at once; one that does not lead changes nothing."""
+    lead = desk.store.lead
+    assert desk.door.run(lead("w1", 60_000))
+    assert not desk.door.run(lead("w2", 0))
+    assert not desk.door.run(lead("w2", 60_000))
+    assert not desk.door.run(lead("w1", 0))
+    assert not desk.redis.exists(desk.store.keys.leader)
+    assert desk.door.run(lead("w2", 60_000))
+
+
 def test_a_lost_worker_is_forgotten_unless_it_is_back(desk: Desk) -> None:
     """A worker that beats is never judged lost, also not between the look and the removal."""
     keys, store = desk.store.keys, desk.store

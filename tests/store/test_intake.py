@@ -125,7 +125,7 @@ def test_a_code_is_trimmed_and_accepted(desk: Desk, client: CheckpointClient, co
     )
     assert (submitted.id, submitted.outcome.state) == ("s" * 128, "queued")
     assert submitted.accepted
-    assert submitted.needs_wake
+    assert submitted.woken
 
 
 def test_a_checkpoint_of_an_unknown_source_takes_any_code(desk: Desk) -> None:

@@ -64,6 +64,18 @@ def test_what_nobody_swept_is_overdue_and_named(desk: Desk) -> None:
     assert (seen.overdue, seen.late) == (1, ((PROVIDER, "acc_1"),))
 
 
+def test_an_exchange_that_is_waited_for_is_not_overdue(desk: Desk) -> None:
+    """Its worker is lost and cannot say that it hung up; the sweep does its work all the same."""
+    desk.open()
+    desk.submit("elder")
+    desk.claim("elder")
+    desk.submit("newer", "654321")
+    late_ms = look(desk).now_ms - OVERDUE_MS - 1_000  # As if the drain had ended long ago.
+    desk.redis.zadd(desk.store.keys.due, {f"{PROVIDER}:acc_1": late_ms})
+    seen = look(desk)
+    assert (seen.overdue, seen.late) == (0, ())
+
+
 def test_looking_changes_nothing(desk: Desk) -> None:
     """It is run every second by whoever is worried."""
     desk.open()

@@ -208,3 +208,35 @@ def test_failures_left_never_falls_below_none() -> None:
     record = waiting_record("a", "LINKEDIN", over, SUB, RecordState.QUEUED)
     assert record.intent is not None
     assert record.intent.failures_left == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "word"),
+    [
+        (catalogue.CANCELED, 409, "operation_canceled"),
+        (Success.CREATED, 201, "AccountCreated"),
+        (Success.CHECKPOINT, 202, "Checkpoint"),
+    ],
+)
+def test_a_record_matches_by_status_and_type(
+    answer: Pair | Success, status: int, word: str
+) -> None:
+    """``match outcome:`` with two words tells every outcome of the catalogue apart."""
+    match final(answer):
+        case Outcome(found, type=kind):
+            assert (found, kind) == (status, word)
+        case _:
+            pytest.fail("it does not match")
+    match final(answer):
+        case Outcome(409, "operation_canceled"):
+            assert answer is catalogue.CANCELED
+        case Outcome(202) as outcome:
+            assert outcome.checkpoint == {"type": "OTP", "source": "EMAIL"}
+        case outcome:
+            assert outcome.checkpoint is None
+
+
+def test_a_record_that_is_not_final_has_no_type() -> None:
+    """It matches by its state alone."""
+    record = waiting_record("acc_1", "LINKEDIN", QUEUED, SUB, RecordState.QUEUED)
+    assert (record.status, record.type, record.checkpoint) == (None, None, None)

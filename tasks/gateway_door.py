@@ -1,0 +1,182 @@
+"""Around every request to the gateway: its id, its key, its line in the log, its errors.
+
+Whatever goes wrong behind it is answered here, in the one envelope and in our own words; no
+address, header or body of a request is logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import time
+import traceback
+from collections.abc import Iterable
+from http import HTTPMethod, HTTPStatus
+from typing import Final
+
+from fastapi import Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks import catalogue
+from tasks.gateway_http import (
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    HungUpError,
+    RefusalError,
+    answer_refusal,
+)
+from tasks.intake import CheckpointError, new_id
+
+PUBLIC: Final = frozenset({"/openapi.json"})
+"""What is answered without a key."""
+METHODS: Final = frozenset(HTTPMethod)
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+ID_IN_SCOPE: Final = "checkpoint.request_id"
+RETRY_AFTER_S: Final = 2
+"""After which a ledger that did not answer may be back."""
+PLACES_TOLD: Final = 4
+"""Of the way to an unforeseen exception, from its end."""
+
+log = logging.getLogger("checkpoint.gateway")
+
+
+class KeyRing:
+    """The API keys, by digest: all are compared, each in constant time."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+    def opens(self, headers: Headers) -> bool:
+        """Whether a request carries one of them; without keys every request may pass."""
+        given = [*headers.getlist("x-api-key")[:1]]
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given.append(token.strip())
+        digests = [hashlib.sha256(key.encode()).digest() for key in given]
+        # A list, not a generator: `any` must not stop at the first that fits.
+        fits = [hmac.compare_digest(one, key) for one in digests for key in self._digests]
+        return any(fits) or not self._digests
+
+
+def read_request_id(headers: Headers, made: str) -> str:
+    """Return the caller's id of a request if it can go into logs and bodies, else ours."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else made
+
+
+class Door:
+    """Around everything: a request's id, its key, its line in the log, and no foreign shape.
+
+    Args:
+        app: What is behind it.
+        ring: Who may pass.
+    """
+
+    def __init__(self, app: ASGIApp, *, ring: KeyRing) -> None:
+        self.app = app
+        self.ring = ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, headers = time.monotonic(), Headers(scope=scope)
+        request_id = scope[ID_IN_SCOPE] = read_request_id(headers, new_id("req"))
+        status = 0
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = MutableHeaders(scope=message)
+                given["X-Request-ID"] = request_id
+                given["Cache-Control"] = "no-store"
+                given["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            self._check_key(scope, headers)
+            await self.app(scope, receive, tell)
+        except HungUpError:
+            pass
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the contract's
+            refusal = _refusal_for(error, request_id)
+            if not status:
+                await answer_refusal(refusal, request_id)(scope, receive, tell)
+        finally:
+            route = getattr(scope.get("route"), "path", "-")
+            log.info(
+                "request.answered method=%s route=%s status=%s ms=%d request_id=%s",
+                scope["method"] if scope["method"] in METHODS else "-",
+                route,  # Never the address itself: who knows what was put into it.
+                status or "hung-up",
+                round((time.monotonic() - start) * 1000),
+                request_id,
+            )
+
+    def _check_key(self, scope: Scope, headers: Headers) -> None:
+        path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+        if path not in PUBLIC and not self.ring.opens(headers):
+            raise RefusalError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _refusal_for(error: Exception, request_id: str) -> RefusalError:
+    match error:
+        case RefusalError():
+            return error
+        case CheckpointError():
+            return refusal_of(error)
+    # By class and places: its text may quote what it choked on.
+    places = "; ".join(
+        f"{frame.filename}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)[-PLACES_TOLD:]
+    )
+    log.error(
+        "request.crashed request_id=%s error=%s at=%s", request_id, type(error).__name__, places
+    )
+    return RefusalError(catalogue.UNEXPECTED)
+
+
+def refusal_of(error: CheckpointError, submission_id: str | None = None) -> RefusalError:
+    """Return a refusal of the client's as ours; a submission is named only where there is one."""
+    headers = {"X-Submission-ID": submission_id} if submission_id else {}
+    if error.pair == catalogue.UNAVAILABLE:
+        headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
+    detail = str(error.body["detail"])
+    return RefusalError(error.pair, detail, instance=submission_id, headers=headers)
+
+
+async def answer_unrouted(request: Request, error: Exception) -> Response:
+    """Answer for an address or a method that is not there, or a limit of the outer application."""
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            refusal = RefusalError(NOT_FOUND)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            refusal = RefusalError(METHOD_NOT_ALLOWED, headers={"Allow": _allowed(request)})
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            refusal = RefusalError(catalogue.CONTENT_TOO_LARGE)
+        case _:
+            refusal = RefusalError(catalogue.INVALID_PARAMETERS)
+    return answer_refusal(refusal, request.scope[ID_IN_SCOPE])
+
+
+def _allowed(request: Request) -> str:
+    found = (
+        getattr(route, "methods", None) or ()
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+    )
+    return ", ".join(sorted({method for methods in found for method in methods}))
+
+
+async def answer_invalid(request: Request, _error: Exception) -> Response:
+    """Answer for what the framework itself would refuse."""
+    return answer_refusal(RefusalError(catalogue.INVALID_PARAMETERS), request.scope[ID_IN_SCOPE])

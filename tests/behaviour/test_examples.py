@@ -1,0 +1,197 @@
+"""The README's backends, as they are printed there, before a real worker and provider."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.ledger import LedgerUnavailableError
+from tests.behaviour.from_readme import Backend, block
+from tests.behaviour.stage import Stage
+
+SERVE = {
+    "FastAPI": """
+        import uvicorn
+        listener = socket.create_server(("127.0.0.1", 0))
+        print(listener.getsockname()[1], flush=True)
+        uvicorn.Server(uvicorn.Config(backend.app, log_level="warning")).run([listener])
+    """,
+    "Django": """
+        import django
+        from django.conf import settings
+        settings.configure(ROOT_URLCONF="backend", SECRET_KEY="made-up", ALLOWED_HOSTS=["*"])
+        django.setup()
+        from django.core.wsgi import get_wsgi_application
+        serve(get_wsgi_application())
+    """,
+    "Flask": """
+        serve(backend.app)
+    """,
+}
+"""How each framework is started; the module itself is the README's."""
+
+LAUNCH = """
+import socket, sys
+sys.path.insert(0, ".")
+import backend
+
+def serve(application):
+    from werkzeug.serving import make_server
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    print(server.port, flush=True)
+    server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="module", params=SERVE)
+def backend(
+    request: pytest.FixtureRequest, theatre: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    """Run the README's example of one framework."""
+    name = request.param
+    directory: Path = tmp_path_factory.mktemp(name)
+    (directory / "backend.py").write_text(block(name, "python"))
+    start = "\n".join(line.strip() for line in SERVE[name].splitlines())
+    (directory / "launch.py").write_text(LAUNCH + start)
+    command = [sys.executable, "launch.py"]
+    with Backend(command, theatre.environ(), directory) as running:
+        yield running
+
+
+def test_a_right_code_is_answered_with_the_account(stage: Stage, backend: Backend) -> None:
+    """201 and the body of the contract, nothing around it."""
+    person = stage.person().open()
+    status, body = backend.post(person, person.right())
+    assert (status, body) == (201, {"object": "AccountCreated", "account_id": person.id})
+
+
+def test_a_wrong_code_is_answered_with_its_error(stage: Stage, backend: Backend) -> None:
+    """401 in the one envelope; the right one still works afterwards."""
+    person = stage.person().open()
+    status, body = backend.post(person, person.wrong())
+    assert (status, body["status"], body["object"]) == (401, 401, "Error")
+    assert body["type"] == "errors/invalid_checkpoint_solution"
+    assert backend.post(person, person.right())[0] == 201
+
+
+def test_a_missing_code_is_answered_before_anything_is_stored(
+    stage: Stage, backend: Backend
+) -> None:
+    """400 of the contract, not a framework's own page."""
+    person = stage.person().open()
+    status, body = backend.post(person, None)
+    assert (status, body["type"]) == (400, "errors/missing_parameters")
+
+
+def test_of_two_submits_the_elder_is_answered_409(stage: Stage, backend: Backend) -> None:
+    """Two browsers: the elder request ends when the newer comes, not when its time is up."""
+    person = stage.person().open()
+    person.hold()
+    elder = backend.post_aside(person, person.wrong())
+    person.received()
+    newer = backend.post_aside(person, person.right())
+    status, body = elder.get()
+    assert (status, body["type"]) == (409, "errors/operation_canceled")
+    person.release()
+    assert newer.get()[0] == 201
+
+
+# The client's own examples -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def examples() -> types.SimpleNamespace:
+    """Return what the README's example of the client defines."""
+    names: dict[str, Any] = {}
+    exec(block("With the client", "python", 1), names)  # noqa: S102  the README is ours
+    return types.SimpleNamespace(**names)
+
+
+def test_an_outcome_matches_as_the_readme_says(
+    stage: Stage, examples: types.SimpleNamespace
+) -> None:
+    """Each case is reached by a real outcome."""
+    person = stage.person().open()
+    first = person.submit(person.wrong())
+    said = [examples.say(stage.outcome(first))]
+    person.hold()
+    elder = person.submit(person.wrong())
+    person.received(2)
+    said.append(examples.say(stage.client.result(elder)))
+    newer = person.submit(person.right())
+    said.append(examples.say(stage.outcome(elder)))
+    person.release()
+    said.append(examples.say(stage.outcome(newer)))
+    said.append(examples.say(stage.outcome(person.submit(person.wrong()))))
+    said.append(examples.say(stage.client.result("sub_unknown")))
+    killed = stage.person().open()
+    three = [stage.outcome(killed.submit(killed.wrong())) for _ in range(3)]
+    said.append(examples.say(three[-1]))
+    assert said == [
+        "That code is wrong; 2 tries are left.",
+        "Still at it.",
+        "You sent a newer code.",
+        "Connected.",
+        "Already exists",
+        "There is no such submission.",
+        "Too many tries: please log in again.",
+    ]
+
+
+def test_the_next_step_is_told_as_the_readme_says(
+    stage: Stage, examples: types.SimpleNamespace
+) -> None:
+    """202: the intent goes on with another checkpoint."""
+    person = stage.person(kind="chained").open()
+    assert examples.say(stage.outcome(person.submit(person.right()))) == "Now the code from SMS."
+
+
+def test_the_readme_s_retry_submits_once(
+    stage: Stage, examples: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of the first call is lost after it was taken: one code goes out, once."""
+    person = stage.person().open()
+    whole, calls = stage.client._core.submit, []
+
+    def losing(*args: Any) -> Any:
+        taken = yield from whole(*args)
+        calls.append(taken)
+        if len(calls) == 1:
+            raise LedgerUnavailableError
+        return taken
+
+    monkeypatch.setattr(stage.client._core, "submit", losing)
+    code = person.right()
+    submission_id = examples.submit_surely(stage.client, person.id, code)
+    person.typed.append((submission_id, code))
+    assert stage.outcome(submission_id).status == 201
+    assert [taken.accepted for taken in calls] == [True, False]
+    assert person.sends(code) == 1
+
+
+def test_the_readme_s_reader_follows_a_group(stage: Stage) -> None:
+    """It waits for what comes, and what its handler failed on comes again."""
+    names: dict[str, Any] = {}
+    exec(block("Readers who may not miss one", "python"), names)  # noqa: S102  ours
+    person = stage.person().open()
+    submission_id = person.submit(person.right())
+    stage.outcome(submission_id)
+    seen: list[str | None] = []
+
+    class DoneError(Exception):
+        """Ends the loop, as a crash would."""
+
+    def handle(outcome: Any) -> None:
+        seen.append(outcome.submission_id)
+        if outcome.submission_id == submission_id:
+            raise DoneError
+
+    for _ in range(2):
+        with pytest.raises(DoneError):
+            names["follow"](stage.client, handle)
+    assert seen[-2:] == [submission_id, submission_id]

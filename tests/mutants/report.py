@@ -1,0 +1,75 @@
+"""The table of guards: on a terminal, and in the README between its markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tests.mutants.table import MUTANTS, ROOT, Mutant
+
+README: Final = ROOT / "README.md"
+SECTION: Final = re.compile(r"(?<=<!-- mutants -->\n).*?(?=<!-- /mutants -->)", re.DOTALL)
+SHORT: Final = 72
+"""Characters of a test's name on a terminal."""
+
+
+def short_name(test: str) -> str:
+    """Return a node's file, below ``tests/``, and test."""
+    return test.removeprefix("tests/")
+
+
+def row(mutant: Mutant) -> str:
+    """Return one row of the README's table."""
+    return f"| {mutant.name} | {mutant.guard} | `{short_name(mutant.test)}` |"
+
+
+def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
+    """Return the README's table.
+
+    Args:
+        date: Of the run that caught all of them, as ``2026-11-22``.
+        mutants: What it lists.
+    """
+    lines = [
+        "<details>",
+        f"<summary>{len(mutants)} guards removed one by one, all noticed, on {date}:</summary>",
+        "",
+        "| mutant | the guard that is removed | caught by |",
+        "|---|---|---|",
+        *map(row, mutants),
+        "",
+        "</details>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def in_readme() -> str:
+    """Return what stands between the README's markers.
+
+    Raises:
+        ValueError: The markers are not there.
+    """
+    found = SECTION.search(README.read_text("utf-8"))
+    if found is None:
+        msg = "README.md has no <!-- mutants --> … <!-- /mutants -->"
+        raise ValueError(msg)
+    return found[0]
+
+
+def write_readme(date: str) -> None:
+    """Put the table between the README's markers."""
+    new = table(date)
+    text = README.read_text("utf-8")
+    README.write_text(SECTION.sub(lambda _: new, text, count=1), "utf-8")
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> str:
+    """Return rows as aligned columns."""
+    whole = list(rows)
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in whole
+    )
+    return "\n".join(padded)

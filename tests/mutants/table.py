@@ -1,0 +1,613 @@
+"""The guards the two promises rest on, and how each of them is removed.
+
+A mutant is the product with one guard taken out: texts replaced in a copy of the tree. Beside it
+stands the one test that must fail without the guard. A text that is not in its file exactly once
+is an error, so a mutant cannot silently become the original when the product is edited.
+
+Names are those of the list of mistakes that were made, by others and in drafts; a name may stand
+here more than once where a promise has more than one guard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.rules import mutants as of_rules
+from tests.store import test_mutants as of_scripts
+
+ROOT: Final = Path(__file__).parents[2]
+
+NAMES: Final = (
+    "claim not required before the first byte",
+    "claim before the wire",
+    "code returned by the claim's script",
+    "wire freed only by its holder",
+    "lost worker's wire freed at once",
+    "superseded holder learns by signal only",
+    "no `not_after` in the commit",
+    "final record leaves the code",
+    "verdict accepted without holding the wire",
+    "elder's next checkpoint leaves the newer one waiting",
+    "reopen drops a sent wire",
+    "workers judged right after a Redis gap",
+    "`run_id` ignored",
+    "no clock check between claim and first byte",
+    "*cleared* ignored when expired",
+    "claim after the send",
+    "claim without owner token",
+    "claim lifetime shorter than a redelivery",
+    'record written without "if absent"',
+    "publish outside the commit",
+    "supersede checked outside the commit",
+    "sweeper that sends again",
+    "sweeper that overwrites",
+    "failure counted before the settle",
+    "`>` for `>=` at the kill",
+    "deadline by the host's clock",
+    "a client retry on the code request",
+    "redirects followed",
+    "HTTP session shared between accounts",
+    "`str(exc)` of a client library in a record",
+    "code in argsrepr",
+    "no ledger entry by the producer",
+    "version check removed from commit.lua",
+    "killed intent that reopens",
+    "late verdict of an old generation accepted",
+)
+"""What a suite for this product must catch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One text replaced in one file of the product."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, source: str) -> str:
+        """Return the file without the guard.
+
+        Raises:
+            ValueError: The text is not in it exactly once.
+        """
+        if (times := source.count(self.old)) != 1:
+            msg = f"{self.file} holds the text {times} times: {self.old!r}"
+            raise ValueError(msg)
+        return source.replace(self.old, self.new)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A guard removed, and the test that must notice.
+
+    Attributes:
+        name: One of `NAMES`.
+        guard: What is taken out, in a few words.
+        edits: How.
+        test: The pytest node that must pass with the guard and fail without it.
+    """
+
+    name: str
+    guard: str
+    edits: tuple[Edit, ...]
+    test: str
+
+    @property
+    def files(self) -> str:
+        """The files the guard stands in."""
+        return ", ".join(dict.fromkeys(edit.file for edit in self.edits))
+
+
+def _rule(name: str) -> Edit:
+    """Return the edit of `tests.rules.mutants` with a name."""
+    (found,) = (one for one in of_rules.MUTANTS if one.name == name)
+    return Edit(file="tasks/rules.py", old=found.old, new=found.new)
+
+
+def _script(name: str) -> Edit:
+    """Return the edit of `tests.store.test_mutants` with a name."""
+    (found,) = (one for one in of_scripts.MUTANTS if one.name == name)
+    return Edit(file=f"tasks/lua/{found.script}.lua", old=found.old, new=found.new)
+
+
+def _sequence(name: str) -> str:
+    return f"tests/rules/test_sequences.py::test_sequence_ends_as_told[{name}]"
+
+
+SIM: Final = "tests/sim/test_sim.py::test_every_promise_is_kept_whatever_the_weather"
+TRANSPORT: Final = "tests/providers/test_transport.py::"
+BRANCHES: Final = "tests/store/test_attempt_branches.py::"
+
+MUTANTS: Final = (
+    Mutant(
+        name="claim not required before the first byte",
+        guard="the code is opened only after an acknowledged claim",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="        self._stage = _Stage.CLAIMING\n",
+                new="        self._stage = _Stage.CLAIMED\n"
+                "        name = solution_name(self.provider, self.account_id, self.submission_id)\n"
+                "        code = self.home.vault.open(name, solution_text).decode()\n"
+                "        return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n",
+            ),
+        ),
+        test=f"{SIM}[0-5]",
+    ),
+    Mutant(
+        name="claim before the wire",
+        guard="a busy wire is waited for",
+        edits=(_rule("no wire check before begin and claim"),),
+        test=_sequence("superseded_holder_that_hears_no_signal"),
+    ),
+    Mutant(
+        name="code returned by the claim's script",
+        guard="the sealed code is read before the claim, so its repeat needs none",
+        edits=(
+            Edit(
+                file="tasks/lua/commit.lua",
+                old="for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+                new="local held = plan.del[1] and redis.call('GET', plan.del[1]) or ''\n"
+                "for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+            ),
+            Edit(
+                file="tasks/lua/commit.lua",
+                old="return reply('done', #written)\n",
+                new="return {'done', string.format('%.0f', now_ms), #written, held}\n",
+            ),
+            Edit(
+                file="tasks/store.py",
+                old="        code, now_ms, written = yield Call(",
+                new="        code, now_ms, written, *HELD[:] = yield Call(",
+            ),
+            Edit(file="tasks/store.py", old="SCHEMA: Final = 1\n", new="SCHEMA = 1\nHELD = []\n"),
+            Edit(
+                file="tasks/attempt.py",
+                old="            code = self.home.vault.open(name, solution_text).decode()\n",
+                new="            from tasks.store import HELD\n"
+                "            code = self.home.vault.open(name, ''.join(HELD)).decode()\n",
+            ),
+        ),
+        test=f"{BRANCHES}test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once",
+    ),
+    Mutant(
+        name="wire freed only by its holder",
+        guard="a wire ends by its own limit",
+        edits=(_rule("wire freed only by its holder"),),
+        test=_sequence("lost_holder_of_a_sent_wire"),
+    ),
+    Mutant(
+        name="lost worker's wire freed at once",
+        guard="hanging up does not un-send",
+        edits=(_rule("lost worker's sent wire freed at once"),),
+        test=_sequence("lost_holder_of_a_sent_wire"),
+    ),
+    Mutant(
+        name="superseded holder learns by signal only",
+        guard="only an answered heartbeat frees a draining wire",
+        edits=(_rule("superseded holder learns by signal only"),),
+        test=_sequence("superseded_holder_that_hears_no_signal"),
+    ),
+    Mutant(
+        name="superseded holder learns by signal only",
+        guard="the heartbeat's answer lists the exchanges to close",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="in answer.drains.items():\n",
+                new="in ():\n",
+            ),
+        ),
+        test=f"{BRANCHES}test_a_heartbeat_s_answer_tells_the_holder_to_hang_up",
+    ),
+    Mutant(
+        name="no `not_after` in the commit",
+        guard="the script refuses what comes too late",
+        edits=(_script("no `not_after` in the commit"),),
+        test="tests/store/test_commit.py::"
+        "test_a_claim_decided_in_time_and_committed_late_is_refused",
+    ),
+    Mutant(
+        name="no `not_after` in the commit",
+        guard="a claim says until when it holds",
+        edits=(_rule("no not_after in the claim"),),
+        test=_sequence("claim_decided_before_and_committed_after_the_deadline"),
+    ),
+    Mutant(
+        name="final record leaves the code",
+        guard="whatever makes a record final deletes its code",
+        edits=(_script("final record leaves the code"),),
+        test="tests/store/test_secrets.py::"
+        "test_the_code_is_sealed_in_redis_only_until_it_is_claimed_or_final",
+    ),
+    Mutant(
+        name="verdict accepted without holding the wire",
+        guard="who lost the wire is not heard",
+        edits=(_rule("failure counted without holding the wire"),),
+        test=_sequence("rejection_without_the_wire_counts_nothing"),
+    ),
+    Mutant(
+        name="elder's next checkpoint leaves the newer one waiting",
+        guard="a further step answers who waits with 202",
+        edits=(_rule("elder's next checkpoint leaves the newer one waiting"),),
+        test=_sequence("elders_next_checkpoint"),
+    ),
+    Mutant(
+        name="reopen drops a sent wire",
+        guard="an exchange outlives its generation",
+        edits=(_rule("reopen drops a sent wire"),),
+        test=_sequence("reopen_during_an_exchange"),
+    ),
+    Mutant(
+        name="workers judged right after a Redis gap",
+        guard="who has not beaten steadily judges nobody",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="        return now_s - self.steady_since_s >= settings.lost_after_s"
+                " + JUDGE_AFTER_S\n",
+                new="        return True\n",
+            ),
+        ),
+        test="tests/behaviour/test_attempt.py::test_who_has_not_beaten_steadily_judges_nobody",
+    ),
+    Mutant(
+        name="`run_id` ignored",
+        guard="what another Redis accepted is not begun",
+        edits=(_rule("run_id ignored"),),
+        test=_sequence("failover_that_loses_the_claim"),
+    ),
+    Mutant(
+        name="`run_id` ignored",
+        guard="the script compares the identity itself",
+        edits=(_script("`run_id` ignored"),),
+        test="tests/store/test_commit.py::test_a_commit_on_another_redis_than_it_read_is_refused",
+    ),
+    Mutant(
+        name="no clock check between claim and first byte",
+        guard="the transport looks at the clock last",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="        if time.monotonic() > ticket.send_before:\n",
+                new="        if False:\n",
+            ),
+        ),
+        test=f"{TRANSPORT}test_nothing_is_sent_when_the_ticket_has_run_out",
+    ),
+    Mutant(
+        name="no clock check between claim and first byte",
+        guard="the second counts from the claim's command, not from its reply",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="send_before=asked_s + FIRST_BYTE_S)",
+                new="send_before=time.monotonic() + FIRST_BYTE_S)",
+            ),
+        ),
+        test=f"{BRANCHES}test_a_claim_whose_answer_takes_too_long_is_not_sent",
+    ),
+    Mutant(
+        name="*cleared* ignored when expired",
+        guard="a success that was received completes an expired intent",
+        edits=(_rule("cleared ignored when expired"),),
+        test=_sequence("success_after_expiry_still_counts"),
+    ),
+    Mutant(
+        name="claim after the send",
+        guard="the claim is acknowledged before there is a body",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="        assert self._limit is not None\n        keys, store = ",
+                new="        name = solution_name(self.provider, self.account_id,"
+                " self.submission_id)\n"
+                "        if not hasattr(self, '_owed'):\n"
+                "            self._owed = (seen, context_text, solution_text)\n"
+                "            code = self.home.vault.open(name, solution_text).decode()\n"
+                "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n"
+                "        self._limit = asyncio.timeout(None)\n"
+                "        await self._limit.__aenter__()\n"
+                "        keys, store = ",
+            ),
+            Edit(
+                file="tasks/attempt.py",
+                old="            ended = await self._verify(adapter, challenge, exchange)\n",
+                new="            ended = await self._verify(adapter, challenge, exchange)\n"
+                "            if hasattr(self, '_owed'):\n"
+                "                await self._claim(*self._owed)\n",
+            ),
+        ),
+        test=f"{SIM}[0-5]",
+    ),
+    Mutant(
+        name="claim without owner token",
+        guard="a repeat is granted to the claim that was made",
+        edits=(_rule("claim without owner token"),),
+        test=_sequence("repeated_claim_of_its_owner"),
+    ),
+    Mutant(
+        name="claim lifetime shorter than a redelivery",
+        guard="a used id is remembered for a day",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="SEEN_TTL_MS: Final = 24 * 3600 * 1000\n",
+                new="SEEN_TTL_MS: Final = 60 * 1000\n",
+            ),
+        ),
+        test=f"{BRANCHES}test_a_used_id_is_remembered_longer_than_any_redelivery",
+    ),
+    Mutant(
+        name='record written without "if absent"',
+        guard="a final record is written once",
+        edits=(_script('record written without "if absent"'),),
+        test="tests/store/test_commit.py::test_an_orphan_s_final_record_is_written_once",
+    ),
+    Mutant(
+        name="publish outside the commit",
+        guard="a record is published by the commit that wrote it, after its checks",
+        edits=(
+            _script("publish outside the commit"),
+            Edit(
+                file="tasks/lua/commit.lua",
+                old="local plan = cjson.decode(ARGV[1])\n",
+                new="local plan = cjson.decode(ARGV[1])\n"
+                "for _, record in ipairs(plan.records) do\n"
+                "  if record[4] == 1 then\n"
+                "    redis.call('PUBLISH', record[5], record[2])\n"
+                "  end\n"
+                "end\n",
+            ),
+        ),
+        test="tests/store/test_races.py::test_every_interleaving_of_submissions_is_answered_once",
+    ),
+    Mutant(
+        name="supersede checked outside the commit",
+        guard="a newer submission is compared like any other change",
+        edits=(
+            Edit(
+                file="tasks/lua/commit.lua",
+                old="if version ~= plan.version then\n",
+                new="if version ~= plan.version and not plan.requeue then\n",
+            ),
+        ),
+        test="tests/store/test_races.py::test_every_interleaving_of_submissions_is_answered_once",
+    ),
+    Mutant(
+        name="sweeper that sends again",
+        guard="a claimed submission of a lost worker is settled, its code gone",
+        edits=(
+            Edit(
+                file="tasks/rules.py",
+                old="            intent=_with_fault(replace(intent, current=None), limits),\n"
+                "            settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),\n"
+                "            signals=_stop(current),\n",
+                new="            intent=replace(intent, wire=None),\n            wake=current,\n",
+            ),
+            _rule("claim leaves the code"),
+        ),
+        test=f"{SIM}[0-5]",
+    ),
+    Mutant(
+        name="sweeper that overwrites",
+        guard="what is final stays, whoever sweeps",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="            self.attempts.observer.swept(provider)\n",
+                new="            from tasks.catalogue import CANCELED\n"
+                "            from tasks.intake import unknown_submission\n"
+                "            from tasks.model import Settlement\n"
+                "            one = unknown_submission(record.submission_id, result.now_ms)\n"
+                "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
+                "            home = self.attempts\n"
+                "            await home.door.run(home.store.settle_orphan(*intent, again))\n",
+            ),
+            _script('record written without "if absent"'),
+        ),
+        test=f"{BRANCHES}test_two_sweeps_settle_once_and_change_nothing_final",
+    ),
+    Mutant(
+        name="failure counted before the settle",
+        guard="a failure is a verdict, not an attempt",
+        edits=(
+            Edit(
+                file="tasks/rules.py",
+                old="        intent=replace(intent, current=started, wire=taken),\n"
+                "        running=started,\n",
+                new="        intent=replace(intent, current=started, wire=taken,"
+                " failures=intent.failures + 1),\n"
+                "        running=started,\n",
+            ),
+            Edit(
+                file="tasks/rules.py",
+                old="    failures = freed.failures + 1\n",
+                new="    failures = freed.failures\n",
+            ),
+        ),
+        test=_sequence("deadline_of_a_running_one"),
+    ),
+    Mutant(
+        name="`>` for `>=` at the kill",
+        guard="the third refusal kills",
+        edits=(_rule("> for >= at the kill"),),
+        test=_sequence("third_rejection_kills"),
+    ),
+    Mutant(
+        name="deadline by the host's clock",
+        guard="time is the server's",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="        return Snapshot(\n            now_ms=int(now_ms),\n",
+                new="        import time\n"
+                "        return Snapshot(\n"
+                "            now_ms=time.time_ns() // 1_000_000,\n",
+            ),
+        ),
+        test=f"{BRANCHES}test_a_host_whose_clock_is_wrong_changes_no_deadline",
+    ),
+    Mutant(
+        name="a client retry on the code request",
+        guard="the library's own repeat is stopped",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="            raise _FinalError(error) from None\n",
+                new="            raise\n",
+            ),
+            Edit(
+                file="providers/transport.py",
+                old='        assert self.request is None, "nothing is sent twice"\n',
+                new="",
+            ),
+        ),
+        test=f"{TRANSPORT}test_a_dropped_connection_is_not_tried_again[PUT]",
+    ),
+    Mutant(
+        name="a client retry on the code request",
+        guard="one exchange, one code request, whatever comes of it",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="        self._code_request_made = True\n"
+                "        return await self._converse(request)\n",
+                new="        self._code_request_made = True\n"
+                "        try:\n"
+                "            return await self._converse(request)\n"
+                "        except ProviderTimeoutError:\n"
+                "            return await self._converse(request)\n",
+            ),
+        ),
+        test=f"{TRANSPORT}test_a_dropped_connection_is_not_tried_again[POST]",
+    ),
+    Mutant(
+        name="redirects followed",
+        guard="a redirect is an answer",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="allow_redirects=False",
+                new="allow_redirects=True",
+            ),
+        ),
+        test=f"{TRANSPORT}test_redirects_are_answers_not_orders[307 X]",
+    ),
+    Mutant(
+        name="HTTP session shared between accounts",
+        guard="every exchange has a connector of its own",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="        connector = self._connector(proxy, resolver)\n",
+                new="        shared = globals().setdefault('SHARED', {})\n"
+                "        loop = asyncio.get_running_loop()\n"
+                "        if loop not in shared:\n"
+                "            shared[loop] = self._connector(proxy, resolver)\n"
+                "        connector = shared[loop]\n",
+            ),
+            Edit(
+                file="providers/transport.py",
+                old='            "force_close": True,\n            "limit": 1,\n',
+                new='            "force_close": False,\n',
+            ),
+            Edit(
+                file="providers/transport.py",
+                old="                connector=connector,\n",
+                new="                connector=connector,\n"
+                "                connector_owner=False,\n",
+            ),
+            Edit(
+                file="providers/transport.py",
+                old="                    connector.cut()\n",
+                new="                    pass\n",
+            ),
+            Edit(
+                file="providers/transport.py",
+                old="                        response.close()\n                finally:",
+                new="                        response.release()\n                finally:",
+            ),
+        ),
+        test="tests/providers/test_hostile_peers.py::"
+        "test_a_connection_that_is_kept_open_is_not_used_again",
+    ),
+    Mutant(
+        name="`str(exc)` of a client library in a record",
+        guard="a failure speaks in our words",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old='        return ProviderBrokenError("The provider\'s answer is not HTTP.")\n',
+                new="        return ProviderBrokenError(str(error))\n",
+            ),
+        ),
+        test=f"{TRANSPORT}test_every_library_error_becomes_a_failure_in_our_words[ValueError]",
+    ),
+    Mutant(
+        name="`str(exc)` of a client library in a record",
+        guard="a crash is told by class and place",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="            return Failed(failure=catalogue.UNEXPECTED,"
+                " sent=exchange.code_sent)\n",
+                new="            return Failed(failure=catalogue.UNEXPECTED,"
+                " sent=exchange.code_sent, detail=str(error))\n",
+            ),
+        ),
+        test="tests/behaviour/test_attempt.py::"
+        "test_an_adapter_s_bug_is_500_and_tells_no_value[True]",
+    ),
+    Mutant(
+        name="code in argsrepr",
+        guard="the code is taken out before Celery sees arguments",
+        edits=(
+            Edit(
+                file="tasks/strategy.py",
+                old="for name, value in kept.items()})\n",
+                new="for name, value in given.items()})\n",
+            ),
+        ),
+        test="tests/behaviour/test_strategy.py::test_a_message_put_back_keeps_its_sealed_code",
+    ),
+    Mutant(
+        name="no ledger entry by the producer",
+        guard="the submission is in the ledger before anybody is woken",
+        edits=(
+            Edit(
+                file="tasks/client.py",
+                old="        submitted = self._run(self._core.submit(request, new,"
+                " checkpoint_step), TAKEN, new)\n",
+                new="        kwargs = {'account_id': account_id, 'provider': provider,"
+                " 'code': request.code}\n"
+                "        self._producer.send_task('checkpoint.solve', task_id=new,"
+                " kwargs=kwargs)\n"
+                "        return Submitted(id=new, outcome=None, accepted=True)\n",
+            ),
+        ),
+        test="tests/store/test_client.py::"
+        "test_polling_tells_unknown_queued_running_and_final_apart[sync]",
+    ),
+    Mutant(
+        name="version check removed from commit.lua",
+        guard="a decision is written over the version it was made on",
+        edits=(_script("version check removed from commit.lua"),),
+        test="tests/store/test_commit.py::test_a_commit_over_another_version_is_refused",
+    ),
+    Mutant(
+        name="killed intent that reopens",
+        guard="killed hears no verdict",
+        edits=(_rule("killed intent reopened by a verdict"),),
+        test=_sequence("killed_stays_killed"),
+    ),
+    Mutant(
+        name="late verdict of an old generation accepted",
+        guard="a verdict counts in its own generation",
+        edits=(_rule("verdict of an old generation accepted"),),
+        test=_sequence("success_of_an_old_generation_is_lost"),
+    ),
+)

@@ -1,0 +1,360 @@
+"""Metrics of a live worker: what the table says, and numbers that move as they should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from tasks.observe import Observer, Refusal
+from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
+from tests.behaviour.stage import LINKEDIN, RedisProcess, Stage, until
+from tests.ops.signs import Scrape, Signs
+from worker.ledger_view import OutcomeReader
+from worker.metrics import OTHER, Counting, Metrics
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+ROW = re.compile(r"^\| `(checkpoint_\w+)` \| (\w+) \| (.*?) \| .+ \|$", re.MULTILINE)
+
+
+def table() -> set[tuple[str, str, frozenset[str]]]:
+    """Return name, type and labels of the README's rows."""
+    return {
+        (name, kind, frozenset(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in ROW.findall(README)
+    }
+
+
+def exported(scrape: Scrape) -> set[tuple[str, str, frozenset[str]]]:
+    """Return the same of a scrape."""
+    found = set()
+    for family in scrape.families:
+        if family.name.startswith("checkpoint_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            found.add((name, family.type, frozenset(labels)))
+    return found
+
+
+def test_the_table_is_what_a_live_worker_exports(new_stage: Setting) -> None:  # noqa: F811
+    """Dashboards and alerts are written from the table, so it names no more and no less."""
+    signs = Signs(new_stage()).wait()
+    scrape = signs.scrape()
+    assert table() == exported(scrape)
+    assert len(ROW.findall(README)) == len(table()), "a metric has two rows"
+    # Every place where a label's values come from is closed; an id would make series without end.
+    labels = {label for _, _, names in table() for label in names}
+    closed = {"provider", "status", "type", "who", "reason", "kind", "operation"}
+    assert labels == closed | {"version", "python", "celery"}
+
+
+@pytest.fixture
+def swept(new_stage: Setting) -> Iterator[tuple[Stage, str]]:  # noqa: F811
+    """A stage without a worker on which a submission lost its wake and is past its deadline."""
+    stage = new_stage()
+    accepted_s = time.monotonic()
+    submission_id = stage.person().open().submit("000000")
+    stage.redis.delete(stage.prefix)
+    yield stage, submission_id
+    assert time.monotonic() > accepted_s
+
+
+def test_numbers_move_as_they_should(swept: tuple[Stage, str]) -> None:
+    """One of each: right, wrong, superseded, killed, timed out, swept.
+
+    The superseded one's record is written by the backend that submits the newer code; it counts
+    like those of the worker, and each outcome counts once.
+    """
+    stage, lost = swept
+    until(lambda: stage.redis.zcount(f"{stage.prefix}:due", 0, _now_ms(stage)), "the deadline")
+    signs = Signs(stage).wait()
+    # Asked of Redis: a client that finds it overdue would settle it itself.
+    until(lambda: '"state":"final"' in (stage.redis.get(f"{stage.prefix}:result:{lost}") or ""))
+
+    right = stage.person().open()
+    assert stage.outcome(right.submit(right.right())).status == 201
+    wrong = stage.person().open()
+    for status in (401, 401, 500):  # The third kills.
+        assert stage.outcome(wrong.submit(wrong.wrong())).status == status
+    twice = stage.person().open()
+    twice.hold()
+    elder = twice.submit(twice.wrong())
+    twice.received(1)
+    newer = twice.submit(twice.right())
+    twice.release()
+    assert stage.outcome(elder).superseded_by == newer
+    assert stage.outcome(newer).status == 201
+    slow = stage.person().open()
+    slow.hold()
+    silent = slow.submit(slow.right())
+    slow.received(1)
+    busy = signs.scrape()
+    assert stage.outcome(silent).status == 408
+    slow.release()
+
+    outcomes = "checkpoint_outcomes_total"
+    total = 8
+
+    def counted() -> Scrape | None:
+        scrape = signs.scrape()
+        return scrape if scrape.sum(outcomes) >= total else None
+
+    scrape = until(counted, "all outcomes to be counted")
+
+    def value(name: str, **labels: str) -> float:
+        return scrape.sum(f"checkpoint_{name}", **labels)
+
+    assert value("outcomes_total") == value("outcomes_total", provider=LINKEDIN) == total
+    by_type = {
+        ("201", "AccountCreated", "nobody"): 2,
+        ("401", "invalid_checkpoint_solution", "person"): 2,
+        ("500", "authentication_intent_error", "caller"): 1,
+        ("409", "operation_canceled", "nobody"): 1,
+        ("408", "request_timeout", "caller"): 1,
+        ("504", "request_timeout", "caller"): 1,
+    }
+    for (status, kind, who), number in by_type.items():
+        assert value("outcomes_total", status=status, type=kind, who=who) == number, kind
+    assert value("outcome_seconds_count") == total
+    assert value("outcome_seconds_sum") >= 4 + 2  # The swept one's deadline, the silent provider.
+    assert value("submissions_total") == value("queue_wait_seconds_count") == total - 1
+    assert value("sends_total") == value("provider_seconds_count") == total - 1
+    assert value("superseded_total") == 1
+    assert value("killed_total") == 1
+    assert value("ambiguous_total") == 1, "the silent one, and not the superseded one"
+    assert value("swept_total") == 1
+    assert value("waiting") == value("overdue") == value("oldest_waiting_seconds") == 0
+    assert busy.sum("checkpoint_in_flight") == 1
+    assert value("in_flight") == 0
+    assert value("capacity") == 1000
+    assert value("ready") == value("ledger_up") == value("build_info") == 1
+    assert value("draining") == 0
+    assert "acc_" not in scrape.text
+    assert silent not in scrape.text
+
+
+def _now_ms(stage: Stage) -> int:
+    seconds, micros = stage.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def test_two_workers_count_each_outcome_once(new_stage: Setting) -> None:  # noqa: F811
+    """A sum over all workers is what a dashboard shows; each of them sees a share."""
+    stage = new_stage()
+    (stage.logs / "other").mkdir()
+    other_file = str(stage.logs / "other" / "heartbeat.json")
+    first, second = Signs(stage), Signs(stage, heartbeat_file=other_file)
+    second.file = Path(other_file)
+    first.wait(), second.wait()
+    for _ in range(6):
+        person = stage.person().open()
+        assert stage.outcome(person.submit(person.wrong())).status == 401
+
+    def total() -> float:
+        return sum(each.scrape().sum("checkpoint_outcomes_total") for each in (first, second))
+
+    until(lambda: total() >= 6, "all outcomes to be counted")
+    before = first.scrape().sum("checkpoint_outcomes_total")
+    assert total() == 6
+    assert first.worker.terminate() == 0
+    person = stage.person().open()
+    assert stage.outcome(person.submit(person.wrong())).status == 401
+    until(lambda: second.scrape().sum("checkpoint_outcomes_total") == 7 - before, "the last one")
+
+
+def test_what_waits_shows_with_its_age(new_stage: Setting) -> None:  # noqa: F811
+    """An alert on the oldest waiting one tells of a stuck queue while the outcomes still look well.
+
+    A wake that is sent again must not make the submission look young.
+    """
+    stage = new_stage(deadline_s=60.0, provider_timeout_s=40.0)
+    signs = Signs(stage, "--concurrency", "1").wait()
+    held = stage.person().open()
+    held.hold()
+    first = held.submit(held.right())
+    held.received(1)
+    waiting = stage.person().open()
+    last = waiting.submit(waiting.wrong())
+
+    def aged() -> Scrape | None:
+        queued = f"{stage.prefix}:queued"  # By their last wake, which is just now.
+        stage.redis.zadd(queued, dict.fromkeys(stage.redis.zrange(queued, 0, -1), _now_ms(stage)))
+        scrape = signs.scrape()
+        return scrape if scrape.sum("checkpoint_oldest_waiting_seconds") > 2 else None
+
+    scrape = signs.until(aged, "an old one")
+    assert scrape.sum("checkpoint_waiting") == 1
+    held.release()
+    assert stage.outcome(first).status == 201
+    assert stage.outcome(last).status == 401
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis to be ended, which outlives the stage on it."""
+    with RedisProcess(tmp_path) as process:
+        yield process
+
+
+@pytest.mark.fault
+def test_a_scrape_answers_while_redis_is_away(server: RedisProcess, new_stage: Setting) -> None:  # noqa: F811
+    """That is when somebody looks; what only Redis knows is not a number then, nor the old one."""
+    stage = new_stage(server.url)
+    signs = Signs(stage).wait()
+    address = signs.address
+    assert signs.scrape().sum("checkpoint_waiting") == 0
+    server.kill()
+
+    def away() -> Scrape | None:
+        scrape = signs.scrape(address)
+        seen = scrape.sum("checkpoint_ledger_up"), scrape.sum("checkpoint_ready")
+        errors = scrape.sum("checkpoint_ledger_errors_total", kind="unavailable")
+        broker = scrape.sum("checkpoint_broker_errors_total", operation="connection")
+        return scrape if seen == (0, 0) and errors and broker else None
+
+    scrape = signs.until(away, "the loss to show")
+    assert math.isnan(scrape.sum("checkpoint_waiting"))
+    assert math.isnan(scrape.sum("checkpoint_oldest_waiting_seconds"))
+    server.start()
+    signs.until(lambda: signs.scrape(address).sum("checkpoint_ledger_up"), "Redis again")
+    signs.wait()
+    person = stage.person().open()
+    assert stage.outcome(person.submit(person.wrong())).status == 401
+    seen = "checkpoint_outcomes_total"
+    # The new Redis knew no group; made anew, it misses nothing.
+    signs.until(lambda: signs.scrape(address).sum(seen, status="401"), "the outcome")
+
+
+def test_a_foreign_message_counts_as_a_dead_letter(new_stage: Setting) -> None:  # noqa: F811
+    """Somebody sends what is no task of ours; the number rises, the list keeps a description."""
+    stage = new_stage()
+    signs = Signs(stage).wait()
+    stage.redis.lpush(stage.prefix, "not a task")
+    until(lambda: signs.scrape().sum("checkpoint_dead_letters_total") == 1, "the dead letter")
+    until(lambda: signs.scrape().sum("checkpoint_dead_letters_kept") == 1, "the list")
+
+
+def test_a_stream_that_begins_anew_is_counted_from_its_beginning(redis_url: str) -> None:
+    """A Redis that lost everything has no group; what it got before that is noticed counts too."""
+    metrics = Metrics([LINKEDIN])
+
+    async def play() -> None:
+        async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+
+            async def add() -> None:
+                await client.xadd("outcomes", {"record": json.dumps(record(status=401))})
+
+            ledger: Any = SimpleNamespace(
+                door=SimpleNamespace(client=client),
+                store=SimpleNamespace(keys=SimpleNamespace(outcomes="outcomes")),
+            )
+            reader = OutcomeReader(ledger, metrics)
+            await add()  # Before the first worker ever: history.
+            assert await reader.once()
+            assert not await reader.once()
+            await client.flushall()
+            await add()
+            assert await reader.once()
+            assert not await reader.once()
+            odd = {"record": json.dumps({**record(status=401), "body": 1})}
+            for fields in ({"record": "{"}, {"record": "[]"}, {"other": "x"}, odd):
+                await client.xadd("outcomes", fields)  # type: ignore[arg-type]
+            await add()
+            assert not await reader.once()
+
+    asyncio.run(play())
+    assert text(metrics).sum("checkpoint_outcomes_total") == 2
+
+
+# Without a worker ----------------------------------------------------------------------
+
+
+def text(metrics: Metrics) -> Scrape:
+    """Scrape without HTTP."""
+    return Scrape(metrics.expose("")[0].decode())
+
+
+def test_what_is_told_is_counted_for_its_provider() -> None:
+    """Each fact has a number of its own."""
+    metrics = Metrics([LINKEDIN])
+    observer = Counting(metrics)
+    tellings: dict[str, Callable[[], None]] = {
+        "checkpoint_submissions_total": lambda: observer.began(LINKEDIN, 1500),
+        "checkpoint_sends_total": lambda: observer.exchanged(LINKEDIN, 0.1),
+        "checkpoint_swept_total": lambda: observer.swept(LINKEDIN),
+        "checkpoint_successes_lost_total": observer.success_lost,
+        "checkpoint_wakes_again_total": observer.woken_again,
+        "checkpoint_workers_lost_total": observer.worker_lost,
+    }
+    for reason in Refusal:
+        observer.refused(LINKEDIN, reason)
+        told = text(metrics)
+        assert told.sum("checkpoint_sends_refused_total", provider=LINKEDIN, reason=reason) == 1
+    for name, tell in tellings.items():
+        assert text(metrics).sum(name) == 0
+        tell()
+        assert text(metrics).sum(name) == 1, name
+    assert text(metrics).sum("checkpoint_queue_wait_seconds_sum", provider=LINKEDIN) == 1.5
+    methods = {name for name in vars(Observer) if not name.startswith("_")}
+    assert methods <= set(vars(Counting)), "a fact that nobody counts"
+
+
+def test_an_unknown_provider_makes_no_series_of_its_own() -> None:
+    """Whoever can submit could otherwise fill the memory of worker and Prometheus with names."""
+    metrics = Metrics([LINKEDIN])
+    size = len(text(metrics).text.splitlines())
+    for number in range(100):
+        Counting(metrics).swept(f"MADE_UP_{number}")
+        metrics.count_outcome(record(provider=f"MADE_UP_{number}", status=418))
+    scrape = text(metrics)
+    assert scrape.sum("checkpoint_swept_total", provider=OTHER) == 100
+    assert scrape.sum("checkpoint_outcomes_total", provider=OTHER, type=OTHER) == 100
+    assert len(scrape.text.splitlines()) == size
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "sent", "ambiguous"),
+    [
+        (408, "request_timeout", True, 1),
+        (504, "request_timeout", True, 1),
+        (500, "provider_error", True, 1),
+        (503, "network_down", False, 0),
+        (401, "invalid_checkpoint_solution", True, 0),
+        (409, "operation_canceled", True, 0),
+    ],
+)
+def test_ambiguous_is_a_sent_code_without_a_verdict(
+    *, status: int, kind: str, sent: bool, ambiguous: int
+) -> None:
+    """Only there a person may have to ask for a new code although the old one worked."""
+    metrics = Metrics([LINKEDIN])
+    metrics.count_outcome(record(status=status, kind=kind, sent=sent))
+    assert text(metrics).sum("checkpoint_ambiguous_total") == ambiguous
+    assert text(metrics).sum("checkpoint_outcomes_total", type=kind, status=str(status)) == 1
+    assert text(metrics).sum("checkpoint_outcome_seconds_sum") == 2.5
+
+
+def record(
+    *, provider: str = LINKEDIN, status: int, kind: str = "teapot", sent: bool = False
+) -> dict[str, object]:
+    """Return a final record as the stream has it."""
+    return {
+        "state": "final",
+        "provider": provider,
+        "status": status,
+        "body": {"object": "Error", "type": f"errors/{kind}"},
+        "intent": None,
+        "code_sent": sent,
+        "superseded_by": None,
+        "queued_at": "2026-11-22T20:20:19.000Z",
+        "finished_at": "2026-11-22T20:20:21.500Z",
+    }

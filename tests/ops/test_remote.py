@@ -1,0 +1,152 @@
+"""Remote control of a live worker: a client of the broker asks, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from celery import Celery
+from celery.worker.control import Panel
+from kombu.pidbox import Mailbox
+
+from tasks.messages import make_producer
+from tests.behaviour.stage import BOUND_S, Stage, Worker, until
+from tests.behaviour.test_messages import send_raw
+from worker.embedded import EmbeddedRedis
+from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD
+
+Scene = tuple[Stage, Worker, Celery]
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "add_consumer": {"queue": "other"},
+    "autoscale": {"max": 1, "min": 1},
+    "cancel_consumer": {"queue": "remote"},
+    "election": {"id": "1", "topic": "task", "action": {"task": "checkpoint.solve"}},
+    "pool_grow": {"n": 5},
+    "pool_restart": {"modules": ["os"], "reload": True},
+    "pool_shrink": {"n": 999},
+    "rate_limit": {"task_name": "checkpoint.solve", "rate_limit": "1/h"},
+    "revoke": {"task_id": "held", "terminate": True, "signal": "SIGKILL"},
+    "revoke_by_stamped_headers": {"headers": {"a": "b"}, "terminate": True},
+    "terminate": {"task_id": "held", "signal": "SIGKILL"},
+    "time_limit": {"task_name": "checkpoint.solve", "hard": 0.1, "soft": 0.1},
+}
+REFUSED = sorted(set(Panel.data) - AS_THEY_ARE - set(ANSWERS))
+
+
+@pytest.fixture(scope="module")
+def scene(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A worker, and a producer that knows Celery's remote control."""
+    with Stage(redis_server.url, "remote", tmp_path_factory.mktemp("remote")) as stage:
+        producer = make_producer(stage.settings)
+        worker = stage.worker()
+        yield stage, worker, producer
+        assert worker.terminate() == 0, worker.log[-4000:]
+        producer.close()
+        stage.check()
+
+
+def ask(scene: Scene, command: str, **arguments: Any) -> Any:
+    """Send a command to the worker; return what it answers."""
+    stage, _, producer = scene
+    node = f"{stage.prefix}-0@test"
+    replies = producer.control.broadcast(
+        command, arguments=arguments, destination=[node], reply=True, limit=1, timeout=BOUND_S
+    )
+    assert replies, "no answer"
+    return replies[0][node]
+
+
+def test_every_command_that_changes_something_is_known() -> None:
+    """A list that has grown with Celery is looked through again, not trusted."""
+    assert set(INSTEAD) <= set(REFUSED)
+    assert set(REFUSED) - set(INSTEAD) == {"election", "memdump", "memsample", "objgraph"}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_command_that_changes_something_is_refused(scene: Scene, command: str) -> None:
+    """The worker goes on as if nothing had been said, and says what to do instead."""
+    stage, worker, _ = scene
+    person = stage.person().open()
+    person.hold()
+    submission = person.submit(person.right(), None)
+    person.received()
+    arguments = ARGUMENTS.get(command, {})
+    if "task_id" in arguments:
+        arguments = arguments | {"task_id": [submission]}
+    answer = ask(scene, command, **arguments)
+    assert f"{command} is refused" in answer["error"]
+    assert INSTEAD.get(command, "") in answer["error"]
+    assert ask(scene, "revoked") == []
+    person.release()
+    assert stage.outcome(submission).status == 201
+    after = stage.person().open()
+    assert stage.outcome(after.submit(after.wrong())).status == 401
+    assert worker.process.poll() is None
+
+
+def test_a_greeting_revokes_nothing(scene: Scene) -> None:
+    """Celery's workers take each other's word for what is revoked; anybody can greet."""
+    stage, _, _ = scene
+    person = stage.person().open()
+    answer = ask(scene, "hello", from_node="stranger@test", revoked=["sub_next", "x"])
+    assert answer["revoked"] == {}
+    assert ask(scene, "revoked") == []
+    assert stage.outcome(person.submit(person.right(), "sub_next")).status == 201
+
+
+def test_a_worker_believes_no_neighbour(scene: Scene) -> None:
+    """Without mingle it asks nobody at its start, without gossip nobody elects it."""
+    _, worker, _ = scene
+    assert "mingle" not in worker.log
+    subscribed = scene[0].redis.pubsub_numpat()
+    assert subscribed == 1, "remote control alone"
+
+
+def test_a_pattern_is_no_regular_expression(scene: Scene) -> None:
+    """One that never ends would stop the consumer of every worker."""
+    stage, worker, producer = scene
+    mailbox: Mailbox = producer.control.mailbox
+    with producer.connection_or_acquire() as connection:
+        mailbox(connection)._broadcast("ping", pattern="(a|.)*" * 20 + "$^", matcher="pcre")
+    until(lambda: "remote.pattern_refused" in worker.log, "the refusal")
+    assert ask(scene, "ping") == {"ok": "pong"}
+    person = stage.person().open()
+    assert stage.outcome(person.submit(person.right())).status == 201
+
+
+@pytest.mark.parametrize("arguments", [{"_state": 1}, {"state": 1}, {"self": 1}, {"ids": {"a": 1}}])
+@pytest.mark.parametrize("command", sorted(ANSWERS))
+def test_odd_arguments_get_an_answer(scene: Scene, command: str, arguments: dict[str, Any]) -> None:
+    """Whatever a stranger sends along, the worker answers and lives."""
+    ask(scene, command, **arguments)
+
+
+def test_questions_are_answered_and_tell_no_secret(scene: Scene) -> None:
+    """What Flower and `celery inspect` need; no code, sealed or not, no password, no key."""
+    stage, _, producer = scene
+    person = stage.person().open()
+    person.hold()
+    code = person.right()
+    send_raw(producer, person, code, "raw-held")
+    person.received()
+    answers = {name: ask(scene, name) for name in sorted(set(ANSWERS) | AS_THEY_ARE)}
+    answers["query_task"] = ask(scene, "query_task", ids=["raw-held", "unknown"])
+    answers["attributes"] = ask(scene, "registered", taskinfoitems=["app", "run"])
+    person.release()
+    stage.outcome("raw-held")
+    whose = repr({"account_id": person.id, "provider": person.provider})
+    assert [each["kwargs"] for each in answers["active"]] == [whose]
+    assert answers["query_task"]["raw-held"][1]["kwargs"] == whose
+    assert answers["registered"] == answers["attributes"] == ["checkpoint.solve"]
+    assert answers["conf"]["task_default_queue"] == stage.prefix
+    assert answers["stats"]["broker"]["hostname"] == "127.0.0.1"
+    assert answers["stats"]["total"]["checkpoint.solve"] >= 1
+    text = repr(answers)
+    password = urlsplit(stage.url).password
+    [key] = (key.get_secret_value() for key in stage.settings.secret_keys)
+    assert password
+    for secret in (password, key, code, "sealed", "transport_options"):
+        assert secret not in text, secret

@@ -1,0 +1,571 @@
+"""However many wait in a process: one connection, few reads, nothing missed, nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import ears
+from tasks.client import AsyncCheckpointClient, CheckpointClient
+from tasks.ears import Act, Acts, Board, Connect, Follow, Listen, Look, Nudge, Pause, Wait
+from tasks.intake import CheckpointError
+from tasks.keys import Keys
+from tasks.records import Outcome, RecordState
+from tests.behaviour.stage import RedisProcess
+from tests.store.desk import CONTEXT, PROVIDER, Desk
+
+PATIENCE_S = 60.0
+THREADS = 64
+TASKS = 10_000
+OTP = {"type": "OTP", "source": "EMAIL"}
+ROOT = Path(__file__).parents[2]
+
+
+def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Look again and again until something is so."""
+    end_s = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < end_s, "it never came to be so"
+        time.sleep(0.02)
+
+
+def queued(name: str) -> Outcome:
+    """Return the record of a submission that waits, at an account of its own."""
+    return Outcome(
+        submission_id=name,
+        account_id=f"acc_{name}",
+        provider=PROVIDER,
+        state=RecordState.QUEUED,
+    )
+
+
+def final(name: str) -> Outcome:
+    """Return its outcome."""
+    told = {"state": RecordState.FINAL, "status": 409, "body": {"object": "Error"}}
+    return queued(name).model_copy(update=told)
+
+
+def write(desk: Desk, names: list[str], state: str, *, publish: bool = True) -> None:
+    """Write records as a commit does, for many accounts at once."""
+    keys = desk.store.keys
+    with desk.redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            record = final(name) if state == "final" else queued(name)
+            pipe.set(keys.result(name), record.to_json(), ex=600)
+            if publish and state == "final":
+                pipe.publish(keys.account_results(record.account_id), record.to_json())
+        pipe.execute()
+
+
+def listeners(desk: Desk) -> int:
+    """Return how many connections are subscribed to anything."""
+    return len(desk.redis.client_list(_type="pubsub"))
+
+
+def followed(desk: Desk) -> int:
+    """Return how many accounts are listened to."""
+    return len(desk.redis.pubsub_channels("checkpoint:results:*"))
+
+
+def scripts_run(desk: Desk) -> int:
+    """Return how many scripts this Redis has run."""
+    stats: Any = desk.redis.info("commandstats")
+    return sum(int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in SCRIPTS)
+
+
+SCRIPTS = ("eval", "evalsha")
+
+
+# Many --------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(4 * PATIENCE_S)
+def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
+    """Each hears its own outcome. Waiting costs reads by the hundred, not one each a second.
+
+    Every wait reads once before and is looked at once when its channel is confirmed; the rest of
+    the time Redis is asked for `LOOK_MOST` records a second, in one command.
+    """
+    names = [f"s{number}" for number in range(TASKS)]
+    write(desk, names, "queued")
+
+    async def backend() -> tuple[int, int, int, list[int | None]]:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
+            await asyncio.to_thread(until, lambda: followed(desk) == TASKS, 3 * PATIENCE_S)
+            connections = await asyncio.to_thread(listeners, desk)
+            before = await asyncio.to_thread(scripts_run, desk)
+            await asyncio.sleep(3 * ears.POLL_S)
+            polls = await asyncio.to_thread(scripts_run, desk) - before
+            await asyncio.to_thread(write, desk, names, "final")
+            records = await asyncio.gather(*waits)
+            reads = await asyncio.to_thread(scripts_run, desk)
+            return (
+                connections,
+                polls,
+                reads,
+                [record.status if record else None for record in records],
+            )
+
+    start = scripts_run(desk)
+    connections, polls, reads, statuses = asyncio.run(backend())
+    assert statuses == [409] * TASKS
+    assert connections == 1
+    assert polls <= 100, "reads while nothing happens"
+    assert reads - start <= 2 * TASKS
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[ThreadPoolExecutor]:
+    """Return threads to wait on."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield pool
+
+
+@pytest.fixture
+def client(desk: Desk) -> Iterator[CheckpointClient]:
+    """Return a blocking client."""
+    with CheckpointClient(desk.settings) as made:
+        yield made
+
+
+def test_many_threads_wait_over_one_connection(
+    desk: Desk, client: CheckpointClient, crowd: ThreadPoolExecutor
+) -> None:
+    """A thousand requests at a backend of threads are not a thousand connections."""
+    names = [f"s{number}" for number in range(THREADS)]
+    write(desk, names, "queued")
+    waits = [crowd.submit(client.wait, name, PATIENCE_S) for name in names]
+    until(lambda: followed(desk) == THREADS)
+    assert listeners(desk) == 1
+    write(desk, names, "final")
+    assert {waiting.result(PATIENCE_S).status for waiting in waits} == {409}  # type: ignore[union-attr]
+
+
+def test_what_is_published_while_the_connection_is_away_is_found(
+    desk: Desk,
+    client: CheckpointClient,
+    crowd: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After every new subscription the records are read: a publication reaches who is there."""
+    monkeypatch.setattr(ears, "POLL_S", 1_000.0)
+    names = [f"s{number}" for number in range(THREADS)]
+    write(desk, names, "queued")
+    waits = [crowd.submit(client.wait, name, PATIENCE_S) for name in names]
+    until(lambda: followed(desk) == THREADS)
+    began = time.monotonic()
+    for half in (names[::2], names[1::2]):
+        with desk.redis.pipeline(transaction=True) as pipe:  # Nobody connects in between.
+            pipe.client_kill_filter(_type="pubsub")
+            for name in half:
+                pipe.set(desk.store.keys.result(name), final(name).to_json())
+            pipe.execute()
+        until(lambda: followed(desk) in (0, THREADS // 2))
+    assert {waiting.result(PATIENCE_S).status for waiting in waits} == {409}  # type: ignore[union-attr]
+    assert time.monotonic() - began < PATIENCE_S / 2, "found, but only when the time was up"
+
+
+def test_an_outcome_nobody_announced_is_found_by_looking(
+    desk: Desk, client: CheckpointClient, crowd: ThreadPoolExecutor
+) -> None:
+    """What is heard is a hint: some Redis may swallow it."""
+    write(desk, ["s1"], "queued")
+    waiting = crowd.submit(client.wait, "s1", PATIENCE_S)
+    until(lambda: followed(desk) == 1)
+    write(desk, ["s1"], "final", publish=False)
+    assert waiting.result(PATIENCE_S).status == 409  # type: ignore[union-attr]
+
+
+def test_the_listener_goes_when_nobody_waits(
+    desk: Desk, client: CheckpointClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that nobody closes keeps no thread and no subscription; the next wait has one."""
+    monkeypatch.setattr(ears, "LINGER_S", 0.0)
+    monkeypatch.setattr(ears, "LISTEN_S", 0.01)
+    write(desk, ["s1"], "queued")
+    for _ in range(3):
+        record = client.wait("s1", 0.05)
+        assert record is not None
+        assert record.state == "queued"
+        until(lambda: listeners(desk) == 0)
+        until(lambda: all(t.name != "checkpoint-ears" for t in threading.enumerate()))
+
+
+def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(
+    crowd: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """It returns what it knew, a few seconds late at most; one that asks then gets a 503."""
+    with RedisProcess(tmp_path) as server:
+        desk = Desk.at(server.url)
+        with CheckpointClient(desk.settings) as client:
+            write(desk, ["s1"], "queued")
+            waiting = crowd.submit(client.wait, "s1", 3.0)
+            until(lambda: followed(desk) == 1)
+            server.stop()
+            record = waiting.result(PATIENCE_S / 3)
+            assert record is not None
+            assert record.state == "queued"
+            with pytest.raises(CheckpointError) as caught:
+                client.wait("s1", 1.0)
+            assert caught.value.pair.key == (503, "service_unavailable")
+            server.kill()
+        desk.redis.close()
+
+
+# The listener by hand: no Redis, no threads, and the clock is ours --------------------------
+
+
+class Hand:
+    """Does what a listener wants, and tells what it wanted."""
+
+    def __init__(self, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr("tasks.ears.time.monotonic", lambda: self.now)
+        self.board = board
+        self.acts: Acts = board.listen()
+        self.act: Act = next(self.acts)
+
+    def until(self, kind: type[Act]) -> Any:
+        """Do nothing but let time pass until it wants something of a kind."""
+        for _ in range(100):
+            if isinstance(self.act, kind):
+                return self.act
+            self.step()
+        raise AssertionError(self.act)
+
+    def step(self, reply: Any = None) -> None:
+        """Answer what it wants."""
+        if isinstance(self.act, Listen):
+            self.now += self.act.timeout_s
+        if isinstance(self.act, Look) and reply is None:
+            reply = dict.fromkeys(self.act.ids, QUEUED)
+        self.act = self.acts.send(reply)
+
+    def hear(self, channel: str) -> None:
+        """Let a message come."""
+        self.until(Listen)
+        self.step({"channel": channel})
+
+
+QUEUED = Outcome(submission_id="s", account_id="a", provider="P", state=RecordState.QUEUED)
+
+
+@pytest.fixture
+def board() -> Board:
+    """Return an empty board."""
+    return Board(Keys("checkpoint"))
+
+
+def joined(board: Board, *names: str) -> list[Wait]:
+    """Let some wait, each at an account of its own."""
+    waits = [Wait(name, f"c-{name}", threading.Event()) for name in names]
+    for wait in waits:
+        board.join(wait)
+    return waits
+
+
+def test_who_waits_unheard_is_looked_at_in_turn(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most `LOOK_MOST` at a time, those first that have waited longest for a look."""
+    monkeypatch.setattr(ears, "LOOK_MOST", 4)
+    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    names = [f"s{number}" for number in range(10)]
+    joined(board, *names)
+    hand = Hand(board, monkeypatch)
+    hand.hear(board.nudges)
+    looked: list[str] = []
+    looked_at = 0.0
+    while len(looked) < 20:
+        look = hand.until(Look)
+        assert len(look.ids) <= 4
+        assert hand.now - looked_at >= ears.POLL_S
+        looked_at = hand.now
+        looked += look.ids
+        hand.step()
+    assert looked == names + names
+
+
+def test_a_confirmation_is_followed_by_a_look(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was published before it is in the record, and nowhere else."""
+    monkeypatch.setattr(ears, "POLL_S", 1_000.0)
+    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    joined(board, "s1", "s2")
+    hand = Hand(board, monkeypatch)
+    hand.until(Follow)
+    hand.step()
+    hand.hear(board.nudges)
+    assert hand.until(Follow).names == {"c-s1", "c-s2"}
+    hand.hear("c-s1")
+    hand.hear("c-s2")
+    assert sorted(hand.until(Look).ids) == ["s1", "s2"], "what has come is looked at together"
+
+
+def test_a_second_who_waits_at_an_account_is_looked_at_without_a_confirmation(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none to come: the account is followed already."""
+    monkeypatch.setattr(ears, "POLL_S", 1_000.0)
+    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    joined(board, "s1")
+    hand = Hand(board, monkeypatch)
+    hand.hear(board.nudges)
+    hand.hear("c-s1")
+    hand.until(Look)
+    hand.step()
+    assert board.join(Wait("s2", "c-s1", threading.Event())) == (False, True)
+    hand.hear(board.nudges)
+    assert sorted(hand.until(Look).ids) == ["s1", "s2"]
+
+
+def test_a_look_that_fails_is_made_up_for(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message that asked for it will not come again: all is subscribed to and read anew."""
+    joined(board, "s1")
+    hand = Hand(board, monkeypatch)
+    hand.hear(board.nudges)
+    hand.hear("c-s1")
+    hand.until(Look)
+    hand.act = hand.acts.throw(OSError())
+    assert not board.hearing
+    hand.act = hand.acts.throw(OSError())
+    assert isinstance(hand.act, Pause)
+    hand.step()
+    assert isinstance(hand.act, Connect)
+    hand.step()
+    hand.step()
+    hand.hear(board.nudges)
+    assert hand.until(Follow).names == {"c-s1"}
+
+
+def test_a_connection_that_brings_nothing_is_asked_and_then_given_up(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open one looks like a quiet one. The listener's own word tells them apart."""
+    joined(board, "s1")
+    hand = Hand(board, monkeypatch)
+    hand.hear(board.nudges)
+    heard_at = hand.now
+    hand.until(Nudge)
+    assert hand.now - heard_at > ears.SILENT_S
+    hand.hear(board.nudges)
+    heard_at = hand.now
+    hand.step()
+    hand.until(Nudge)
+    hand.step()
+    hand.until(Pause)
+    assert hand.now - heard_at > 2 * ears.SILENT_S
+
+
+def test_a_listener_that_died_is_replaced(board: Board) -> None:
+    """Whoever waits next starts another."""
+    assert board.join(Wait("s1", "c", threading.Event())) == (True, False)
+    assert board.join(Wait("s2", "c", threading.Event())) == (False, False)
+    board.ended()
+    assert board.join(Wait("s3", "c", threading.Event())) == (True, False)
+
+
+# In whatever a backend runs ----------------------------------------------------------------
+
+
+def run(desk: Desk, program: str, *options: str) -> str:
+    """Run a program with the desk's Redis in its environment; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(program)],
+        cwd=ROOT,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
+            "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_greenlets_wait_over_one_connection(desk: Desk) -> None:
+    """gevent, everything patched: five hundred wait, the rest of the program goes on."""
+    names = [f"s{number}" for number in range(500)]
+    write(desk, names, "queued")
+    out = run(
+        desk,
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        from tasks.client import CheckpointClient
+
+        client = CheckpointClient()
+        keys, names = client._core.store.keys, [f"s{n}" for n in range(500)]
+        waits = [gevent.spawn(client.wait, name, 60) for name in names]
+        while len(client._redis.pubsub_channels("checkpoint:results:*")) < 500:
+            gevent.sleep(0.01)
+        print(len(client._redis.client_list(_type="pubsub")))
+        for name in names:
+            record = client.result(name).to_json()
+            final = record.replace('"state":"queued"', '"state":"final"')
+            client._redis.set(keys.result(name), final)
+            client._redis.publish(keys.account_results(f"acc_{name}"), final)
+        gevent.joinall(waits, timeout=60, raise_error=True)
+        print({str(wait.value.state) for wait in waits})
+        client.open_intent(account_id="g", provider="LINKEDIN",
+                           context={"fields": {"csrfToken": "x"}},
+                           checkpoint={"type": "OTP", "source": "EMAIL"})
+        submission = client.submit(account_id="g", provider="LINKEDIN", code="123456")
+        waiting = gevent.spawn(client.wait, submission.id, 60)
+        client.cancel(submission.id)
+        print(waiting.get(timeout=60).status)
+        client.close()
+        """,
+    )
+    assert out.split("\n")[:3] == ["1", "{'final'}", "409"]
+
+
+def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk) -> None:
+    """A pre-forking server imports the backend once. Nobody shares a connection or a name.
+
+    The parent's listener runs and its pools are warm when it forks. Each child opens, submits,
+    waits and cancels; then the parent does, with the same client.
+    """
+    out = run(
+        desk,
+        """
+        import asyncio, os, threading
+        from tasks.client import AsyncCheckpointClient, CheckpointClient
+
+        client, awaited = CheckpointClient(), AsyncCheckpointClient()
+
+        def play(name):
+            client.open_intent(account_id=name, provider="LINKEDIN",
+                               context={"fields": {"csrfToken": "x"}},
+                               checkpoint={"type": "OTP", "source": "EMAIL"})
+            submission = client.submit(account_id=name, provider="LINKEDIN", code="123456")
+            threading.Timer(0.2, client.cancel, [submission.id]).start()
+            assert client.wait(submission.id, 60).status == 409
+            async def backend():
+                async with awaited:
+                    return await awaited.wait(submission.id, 60)
+            assert asyncio.run(backend()).status == 409
+            return client._core.token, client._redis.client_id()
+
+        seen = {play("parent")}
+        pids = []
+        for name in ("first", "second"):
+            ours, theirs = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.write(theirs, " ".join(map(str, play(name))).encode())
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            os.close(theirs)
+            seen.add(tuple(os.read(ours, 100).decode().split()))
+            pids.append(pid)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
+        seen.add(play("parent"))
+        tokens = [token for token, _ in seen]
+        assert len(set(tokens)) == 3, tokens
+        assert len({int(number) for _, number in seen}) == len(seen), seen
+        print("fine")
+        """,
+        "-W",
+        "ignore::DeprecationWarning",  # Threads at the fork, which is what this is about.
+    )
+    assert out == "fine\n"
+
+
+def test_an_awaited_client_serves_one_loop_after_the_other(desk: Desk) -> None:
+    """A script with two `asyncio.run`, a framework that makes a loop for each call."""
+    write(desk, ["s1"], "queued")
+    client = AsyncCheckpointClient(desk.settings)
+
+    async def backend() -> str:
+        async with client:
+            record = await client.wait("s1", 0.05)
+            assert record is not None
+            return record.state
+
+    assert [asyncio.run(backend()) for _ in range(3)] == ["queued"] * 3
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_awaited_client_nobody_closed_serves_the_next_loop(desk: Desk) -> None:
+    """Its connections went with the loop they belonged to, as Python warns; it has new ones."""
+
+    async def backend(client: AsyncCheckpointClient, *names: str) -> list[Outcome | None]:
+        waits = []
+        for name in names:  # The second nudges the listener that the first has started.
+            waits.append(asyncio.create_task(client.wait(name, PATIENCE_S)))
+            await asyncio.to_thread(until, lambda: followed(desk) == len(waits))
+        await asyncio.to_thread(write, desk, list(names), "final")
+        return await asyncio.gather(*waits)
+
+    def play(client: AsyncCheckpointClient) -> None:
+        for names in (("s1", "s2"), ("s3", "s4"), ("s5", "s6")):
+            write(desk, list(names), "queued")
+            records = asyncio.run(backend(client, *names))
+            assert [record and record.status for record in records] == [409, 409]
+            gc.collect()
+            until(lambda: listeners(desk) == 0)
+        asyncio.run(client.close())
+
+    play(AsyncCheckpointClient(desk.settings))
+    gc.collect()
+    until(lambda: listeners(desk) == 0)
+
+
+def test_an_awaited_client_in_two_running_loops_says_what_to_do(desk: Desk) -> None:
+    """Connections cannot be in two loops; half-working would be worse."""
+
+    async def backend() -> None:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            await client.result("s1")
+            with pytest.raises(RuntimeError, match="make one for each"):
+                await asyncio.to_thread(asyncio.run, client.result("s1"))
+            assert await client.result("s1") is None
+
+    asyncio.run(backend())
+
+
+# Nothing is left ---------------------------------------------------------------------------
+
+
+def test_submissions_leave_nothing_behind_in_the_client(
+    desk: Desk, client: CheckpointClient, crowd: ThreadPoolExecutor
+) -> None:
+    """Objects and connections are the same after many as after some: a backend runs for months."""
+
+    def round_of(many: int) -> int:
+        for number in range(many):
+            place: dict[str, Any] = {"account_id": f"acc_{many}_{number}", "provider": PROVIDER}
+            client.open_intent(**place, checkpoint=OTP, context=CONTEXT)
+            submitted = client.submit(**place, code="123456")
+            waiting = crowd.submit(client.wait, submitted.id, PATIENCE_S)
+            client.cancel(submitted.id)
+            assert waiting.result(PATIENCE_S).status == 409  # type: ignore[union-attr]
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = round_of(200)
+    connections = len(desk.redis.client_list())
+    after = round_of(800)
+    assert after - before < 500, "objects grow with submissions"
+    assert len(desk.redis.client_list()) <= connections

@@ -1,0 +1,139 @@
+"""What is around the ledger: broker, Sentinel, providers."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import closing, suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from providers import adapter_for
+from tasks.ledger import SOCKET_TIMEOUT_S, sentinel_parts
+from worker.checks.finding import Check, Finding, Site, mend, ok, skipped, warning
+from worker.overview import Watcher
+
+SENTINELS_MIN: Final = 3
+HTTPS: Final = 443
+HTTP: Final = 80
+
+
+def queue(site: Site) -> Finding:
+    """Reach the broker, and compare its queue with what waits."""
+    with closing(Watcher(site.settings, minutes=0.1)) as watcher:
+        length = watcher.queue_length()
+    waiting = site.view.waiting
+    if length is None:
+        return mend(
+            "the broker does not answer: no worker hears of a submission",
+            "start it, or correct CHECKPOINT_BROKER_URL (unset: the ledger's Redis, over TCP)",
+        )
+    if waiting and not length:
+        return warning(
+            f"{waiting} submissions wait, but no message does: wakes were lost, or are being taken",
+            "nothing: the sweeper of a worker sends them again; `checkpoint status` shows it",
+        )
+    if length > site.settings.queue_max:
+        return warning(
+            f"{length} messages in the queue, {waiting} submissions wait: nobody takes them, or"
+            " somebody else fills it",
+            "`checkpoint worker`; another CHECKPOINT_PREFIX for another program",
+        )
+    return ok(f"{length} messages in the queue, {waiting} submissions wait")
+
+
+def sentinel(site: Site) -> Finding:
+    """Ask each Sentinel about the master, and whether they could agree on another one."""
+    if not site.url.startswith("sentinel://"):
+        return skipped("CHECKPOINT_REDIS_URL is not sentinel://…")
+    hosts, service, login, _ = sentinel_parts(site.url)
+    answered, silent, quorum = 0, [], True
+    for host, port in hosts:
+        with closing(
+            redis.Redis(
+                host=host,
+                port=port,
+                socket_timeout=SOCKET_TIMEOUT_S,
+                socket_connect_timeout=SOCKET_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+                **login,
+            )
+        ) as asked:
+            try:
+                asked.ping()
+            except (RedisError, OSError):
+                silent.append(f"{host}:{port}")
+                continue
+            answered += 1
+            try:
+                asked.sentinel_ckquorum(service)
+            except RedisError:
+                quorum = False  # It says so by an error, and so does one that knows no such master.
+    if not answered:
+        return mend("no Sentinel answers", "start them, or correct CHECKPOINT_REDIS_URL")
+    if not quorum:
+        return mend(
+            f"the Sentinels of {service} could not agree on a new master",
+            "start the missing ones, or a quorum that those there can reach",
+        )
+    if silent:
+        return warning(f"silent: {', '.join(silent)}", "start them, or leave them out")
+    if len(hosts) < SENTINELS_MIN:
+        return warning(
+            f"{len(hosts)} Sentinels are named: when its machine is lost nobody names a new master",
+            f"at least {SENTINELS_MIN}, on machines of their own",
+        )
+    return ok(f"{answered} answer and can agree")
+
+
+def provider(name: str) -> Check:
+    """Return the check that connects to a provider and says nothing."""
+
+    def reach(site: Site) -> Finding:
+        own = site.settings.provider_url(name)
+        adapter = adapter_for(name)
+        if adapter is None:
+            return mend(
+                f"nothing here handles {name}: its codes would be answered no_handler",
+                "install its adapter, or take it out of CHECKPOINT_PROVIDERS",
+            )
+        url = own or adapter.default_url
+        if not url:
+            return skipped("it has no address of its own")
+        parts = urlsplit(url)
+        host, tls = parts.hostname or "", parts.scheme == "https"
+        place = f"{host}:{parts.port or (HTTPS if tls else HTTP)}"
+        limit_s = site.settings.connect_timeout_s
+        try:
+            asyncio.run(_connect(host, parts.port or (HTTPS if tls else HTTP), limit_s, tls=tls))
+        except ssl.SSLError as error:
+            why = getattr(error, "verify_message", "") or type(error).__name__
+            return mend(
+                f"{place} is not trusted ({why})",
+                "the certificates of this machine, or SSL_CERT_FILE; something in between may read",
+            )
+        except (OSError, UnicodeError) as error:
+            why = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+            remedy = "name service, route and firewall; with proxies in every intent: --offline"
+            found = f"{place} cannot be reached ({why})"
+            return (
+                mend(found, f"CHECKPOINT_{name}_URL; {remedy}") if own else warning(found, remedy)
+            )
+        return ok(f"{place} answers{' with TLS' if tls else ''}")
+
+    return reach
+
+
+async def _connect(host: str, port: int, limit_s: float, *, tls: bool) -> None:
+    async with asyncio.timeout(limit_s):
+        context = ssl.create_default_context() if tls else None
+        _, writer = await asyncio.open_connection(host, port, ssl=context)
+    writer.close()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await writer.wait_closed()

@@ -1,0 +1,279 @@
+"""The Redis of the ledger: what it is, what it keeps, what it allows."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from tasks.ledger import CONNECTIONS_MAX
+from tasks.store import EMBEDDED_RUN_ID
+from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
+from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
+
+VERSION_MIN: Final = (6, 2)
+"""The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
+CLOCK_WARN_S: Final = 1.0
+MEMORY_WARN: Final = 0.8
+MEMORY_MEND: Final = 0.95
+IDLE_MIN_S: Final = 60
+PUBSUB_MIN: Final = 8 * 1024 * 1024
+CONNECTIONS: Final = CONNECTIONS_MAX + 16
+"""Of one worker: the ledger's pool, its subscriptions, and Celery's."""
+TRIED_MAX: Final = 20
+"""Sealed values that are tried."""
+
+
+def version(site: Site) -> Finding:
+    """Look whether this Redis has the commands."""
+    found = str(site.info.get("redis_version", "unknown"))
+    number = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    if number and number < VERSION_MIN:
+        return mend(f"Redis {found} lacks commands that are used", "Redis 6.2 or newer")
+    return ok(f"Redis {found}")
+
+
+def identity(site: Site) -> Finding:
+    """Look whether a restart or failover would be noticed."""
+    survey = site.door.run(site.store.survey(most=0))
+    if survey.run_id != EMBEDDED_RUN_ID:
+        return ok("known: what another Redis accepted is never sent twice")
+    if site.settings.embedded:
+        return ok("unknown, as the single-machine mode allows")
+    return mend(
+        "INFO is refused inside scripts, so a failover would not be noticed; nothing is sent",
+        "a real Redis, and an ACL with +info for this user",
+    )
+
+
+def role(site: Site) -> Finding:
+    """Look whether this Redis takes writes, and what its replicas do."""
+    if site.info.get("role") != "master":
+        return mend(
+            "it is a read-only replica",
+            "the master's address, or sentinel://… in CHECKPOINT_REDIS_URL, which finds it",
+        )
+    replicas = [
+        each
+        for name, each in site.info.items()
+        if name.startswith("slave") and isinstance(each, dict) and "state" in each
+    ]
+    if not replicas:
+        return ok("master without replicas")
+    late = [each for each in replicas if each["state"] != "online" or int(each.get("lag", 0)) > 1]
+    if late:
+        return warning(
+            f"{len(late)} of {len(replicas)} replicas lag or are not online: a failover now loses"
+            " what they lack",
+            "their log and network; a larger client-output-buffer-limit replica",
+        )
+    if site.config("min-replicas-to-write") == "0":
+        return warning(
+            "it takes writes that no replica has: a failover may lose what was just accepted",
+            "CONFIG SET min-replicas-to-write 1, and min-replicas-max-lag 10",
+        )
+    return ok(f"master with {len(replicas)} replicas")
+
+
+def persistence(site: Site) -> Finding:
+    """Look whether records survive a restart."""
+    if site.settings.embedded:
+        return ok("none, as the single-machine mode has it")
+    info = site.info
+    aof = str(info.get("aof_enabled")) == "1"
+    failed = [
+        name
+        for name in ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
+        if info.get(name, "ok") != "ok"
+    ]
+    if failed:
+        return mend(
+            f"saving to disk has failed ({', '.join(failed)}); Redis may refuse writes",
+            "disk space and permissions of its directory; its log says more",
+        )
+    if aof:
+        if site.config("appendfsync") == "no":
+            return warning(
+                "the append-only file is written when the kernel likes",
+                "CONFIG SET appendfsync everysec",
+            )
+        return ok("append-only file")
+    save = site.config("save")
+    remedy = "CONFIG SET appendonly yes, and in redis.conf"
+    if save or int(info.get("connected_slaves", 0)) > 0 or save is None:
+        return warning(
+            "no append-only file: a restart loses outcomes since the last snapshot or replica",
+            remedy,
+        )
+    return mend("nothing is saved: a restart loses every record and every open intent", remedy)
+
+
+def eviction(site: Site) -> Finding:
+    """Look whether Redis may throw records away."""
+    policy = site.info.get("maxmemory_policy") or site.config("maxmemory-policy")
+    if policy is None:
+        return skipped("maxmemory-policy is not told; it must be noeviction")
+    if policy != "noeviction":
+        return mend(
+            f"maxmemory-policy is {policy}: intents, records and codes may vanish",
+            "CONFIG SET maxmemory-policy noeviction, and in redis.conf; a cache is another Redis",
+        )
+    return ok("noeviction")
+
+
+def memory(site: Site) -> Finding:
+    """Look how much memory is left."""
+    info = site.info
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    limit = most or int(info.get("total_system_memory", 0))
+    if not limit:
+        return skipped("its memory is not told")
+    share = used / limit
+    what = "maxmemory" if most else "the machine's memory"
+    reason = f"{used / 2**20:.0f} MiB used, {share:.0%} of {what}"
+    remedy = (
+        "a larger maxmemory, a shorter CHECKPOINT_RESULT_TTL_S, a lower CHECKPOINT_OUTCOMES_MAX"
+    )
+    if most and share >= MEMORY_MEND:
+        return mend(f"{reason}: at the limit every write is refused", remedy)
+    if share >= MEMORY_WARN:
+        return warning(reason, remedy)
+    return ok(reason)
+
+
+def clock(site: Site) -> Finding:
+    """Compare this machine's clock with Redis', which is the one that counts."""
+    before = time.time()
+    seconds, micros = site.client.time()
+    after = time.time()
+    there = int(seconds) + int(micros) / 1e6
+    apart_s = max(before - there, there - after, 0.0)
+    if apart_s > CLOCK_WARN_S:
+        return warning(
+            f"{apart_s:.1f} s apart from Redis: outcomes come in time, but times in logs do not"
+            " match those in records, and cookies expire wrongly",
+            "time synchronisation (chrony, systemd-timesyncd) on both machines",
+        )
+    return ok(f"within {max(apart_s, after - before):.3f} s of Redis")
+
+
+def connections(site: Site) -> Finding:
+    """Compare the connections Redis takes with those that are needed."""
+    most = site.config("maxclients") or site.info.get("maxclients")
+    if most is None:
+        return skipped("maxclients is not told")
+    used, most = int(site.info.get("connected_clients", 0)), int(most)
+    workers = max(1, len(site.view.workers))
+    need = workers * CONNECTIONS
+    reason = (
+        f"{used} of maxclients {most} in use; up to {CONNECTIONS} for each of {workers} workers"
+    )
+    remedy = "CONFIG SET maxclients 10000, and the limit of open files of Redis"
+    if most < need:
+        return mend(f"{reason}: workers would be refused", remedy)
+    if used + CONNECTIONS > most:
+        return warning(f"{reason}: the next worker would be refused", remedy)
+    return ok(reason)
+
+
+def idle(site: Site) -> Finding:
+    """Look whether Redis hangs up on those who are silent."""
+    found = site.config("timeout")
+    if found is None:
+        return skipped("its timeout is not told")
+    if 0 < int(found) < IDLE_MIN_S:
+        return warning(
+            f"Redis hangs up after {found} s of silence, so commands meet dead connections",
+            f"CONFIG SET timeout 0 (or {IDLE_MIN_S} and more), and in redis.conf",
+        )
+    return ok("Redis does not hang up early")
+
+
+def slow_listeners(site: Site) -> Finding:
+    """Look when Redis drops a subscriber that reads slowly."""
+    found = site.config("client-output-buffer-limit")
+    if found is None:
+        return skipped("client-output-buffer-limit is not told")
+    words = found.split()
+    limits = dict(zip(words[::4], words[1::4], strict=False))
+    hard = int(limits.get("pubsub", 0))
+    if 0 < hard < PUBSUB_MIN:
+        return warning(
+            f"subscribers that are {hard} bytes behind are dropped, and miss outcomes until they"
+            " look at the record",
+            "CONFIG SET client-output-buffer-limit 'pubsub 33554432 8388608 60'",
+        )
+    return ok("room for slow subscribers")
+
+
+# What lies there -----------------------------------------------------------------------
+
+
+def opens(site: Site) -> Finding:
+    """Try whether the keys here open what rests in Redis; nothing of it is shown."""
+    try:
+        vault = Vault([key.get_secret_value() for key in site.settings.secret_keys])
+    except BadKeyError:
+        return skipped("there is no usable key")
+    members: Any = site.client.zrange(site.keys.due, 0, TRIED_MAX - 1)
+    intents = [site.keys.parse_member(member) for member in members]
+    tried, shut = 0, []
+    for provider, account_id in intents:
+        sealed: Any = site.client.get(site.keys.context(provider, account_id))
+        if sealed is None:
+            continue
+        tried += 1
+        try:
+            vault.open(context_name(provider, account_id), sealed)
+        except CannotOpenError as error:
+            shut.append(str(error))
+    if shut:
+        return mend(
+            f"{len(shut)} of {tried} open intents cannot be opened here: {shut[0]}",
+            "the same CHECKPOINT_SECRET_KEYS everywhere; a new key goes first, the old one stays"
+            " behind it until all it sealed has expired",
+        )
+    return ok(f"{tried} contexts of open intents tried, all open")
+
+
+def workers(site: Site) -> Finding:
+    """Look who beats."""
+    view, settings = site.view, site.settings
+    lost_ms = settings.lost_after_s * 1000
+    alive = [each for each in view.workers if view.now_ms - each.beat_ms <= lost_ms]
+    if not alive:
+        return warning("no worker is alive", "`checkpoint worker`; `checkpoint status` says more")
+    if len(alive) < len(view.workers):
+        return warning(
+            f"{len(view.workers) - len(alive)} of {len(view.workers)} workers are silent",
+            "restart them; what they held is settled by another one",
+        )
+    return ok(f"{len(alive)} alive")
+
+
+def dead_letters(site: Site) -> Finding:
+    """Look whether messages were set aside."""
+    count = site.view.dead_letters
+    if count:
+        return warning(
+            f"{count} messages were set aside as malformed or foreign",
+            f"LRANGE {site.keys.dead_letters} 0 9 says why; find who sends them, then DEL it",
+        )
+    return ok("none")
+
+
+def reachable(site: Site) -> Finding:
+    """Connect, which every other check needs."""
+    try:
+        site.client.ping()
+    except NoPermissionError:
+        pass  # It answers; `permissions` says the rest.
+    except AuthenticationError:
+        return mend("Redis refuses this user or password", "correct CHECKPOINT_REDIS_URL")
+    except (RedisError, OSError) as error:
+        return mend(
+            f"Redis does not answer ({type(error).__name__})",
+            "start it, or correct CHECKPOINT_REDIS_URL (scheme, host, port, user and password)",
+        )
+    return ok("it answers")

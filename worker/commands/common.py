@@ -1,0 +1,164 @@
+"""What the commands share: options, settings, the client, and sentences for what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from worker.console import coloured, put_json, say, word
+
+if TYPE_CHECKING:
+    from tasks.client import CheckpointClient
+    from tasks.settings import Settings
+
+PACKAGE: Final = "checkpoint-worker"
+NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+INPUT_MAX: Final = 1024 * 1024
+"""Characters of an intent or a code read from a file or stdin."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
+provider_option = click.option(
+    "--provider",
+    "-p",
+    required=True,
+    type=click.Choice(NAMES, case_sensitive=False),
+    metavar="NAME",
+    help=f"Where the account is: {', '.join(NAMES)}.",
+)
+
+
+def read_settings(*, tell_unknown: bool = True) -> Settings:
+    """Return the settings, having said which ``CHECKPOINT_*`` variables are none."""
+    from tasks.settings import Settings, unknown_variables  # noqa: PLC0415
+
+    for sentence in unknown_variables() if tell_unknown else ():
+        say(f"checkpoint: {sentence}")
+    settings = Settings()
+    _check_address(settings)
+    return settings
+
+
+def _check_address(settings: Settings) -> None:
+    """Refuse an address nothing could connect to; the library's own words may quote it."""
+    from tasks.ledger import connect  # noqa: PLC0415
+
+    try:
+        connect(settings.redis_url.get_secret_value()).close()
+    except ValueError:
+        msg = (
+            "CHECKPOINT_REDIS_URL is no address: write redis://user:password@host:port/0,"
+            " rediss://…, unix://… or sentinel://host:port,host:port/service"
+        )
+        raise click.UsageError(msg) from None
+
+
+@contextlib.contextmanager
+def open_client(*, seals: bool = True) -> Iterator[CheckpointClient]:
+    """Yield a client of this deployment, and close it.
+
+    Args:
+        seals: Whether it seals or opens anything; if not, no secret key is asked for.
+    """
+    from tasks.client import CheckpointClient  # noqa: PLC0415
+
+    settings = read_settings()
+    if not (seals or settings.secret_keys):
+        from pydantic import SecretStr  # noqa: PLC0415
+
+        from tasks.vault import make_key  # noqa: PLC0415
+
+        # An operator who looks is given none; this one is for nothing.
+        settings = settings.model_copy(update={"secret_keys": (SecretStr(make_key()),)})
+    with CheckpointClient(settings) as client:
+        yield client
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the command: a sentence on stderr, exit status 1."""
+    raise click.ClickException(sentence)
+
+
+@contextlib.contextmanager
+def sentences(*, as_json: bool = False) -> Iterator[None]:
+    """Turn what can go wrong into a sentence that says what to do, and the right status.
+
+    Nothing of an exception's own text is shown where that may quote a value.
+    """
+    try:
+        yield
+    except click.exceptions.ClickException:
+        raise
+    except Exception as error:
+        _explain(error, as_json=as_json)
+        raise
+
+
+def _explain(error: Exception, *, as_json: bool) -> None:
+    """Raise what click shows for an error we know; return for one that is a bug."""
+    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic_settings import SettingsError  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    from tasks.intake import CheckpointError  # noqa: PLC0415
+    from tasks.ledger import LedgerError, LedgerUnavailableError  # noqa: PLC0415
+    from tasks.vault import BadKeyError  # noqa: PLC0415
+    from worker.onebox import OneBoxError  # noqa: PLC0415
+
+    match error:
+        case ValidationError(title="Settings"):
+            raise click.UsageError(_settings_sentence(error)) from None
+        case SettingsError():
+            msg = "a CHECKPOINT_* variable cannot be read"
+            raise click.UsageError(msg) from None
+        case CheckpointError(__cause__=LedgerError()):
+            say(f"checkpoint: {_redis_sentence(error.__cause__)}")
+            _refuse(error, as_json=as_json)
+        case CheckpointError():
+            _refuse(error, as_json=as_json)
+        case LedgerUnavailableError() | RedisError():
+            raise click.ClickException(_redis_sentence(error)) from None
+        case LedgerError() | BadKeyError() | OneBoxError():
+            raise click.ClickException(str(error)) from None
+        case _:
+            return
+
+
+def _refuse(error: Any, *, as_json: bool) -> NoReturn:  # noqa: ANN401  CheckpointError
+    if as_json:
+        put_json(error.body)
+    else:
+        say(f"{coloured(word(error.status, error.body), error.status)}: {error.body['detail']}")
+    sys.exit(1)
+
+
+def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
+    parts = []
+    for each in error.errors(include_input=False, include_url=False, include_context=False):
+        name = f"CHECKPOINT_{str(each['loc'][0]).upper()}" if each["loc"] else "settings"
+        parts.append(f"{name}: {each['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)
+
+
+def _redis_sentence(error: BaseException | None) -> str:
+    """Say where no Redis answers, or refuses; of the address only host and port."""
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    from tasks.ledger import LedgerError  # noqa: PLC0415
+    from tasks.settings import Settings  # noqa: PLC0415
+
+    url = Settings().redis_url.get_secret_value()
+    place = urlsplit(url).netloc.rpartition("@")[2] or "its socket"
+    # A ledger's error names the kind of the library's, and nothing else of it.
+    kind = str(error) if isinstance(error, LedgerError) else type(error).__name__
+    if "AuthenticationError" in kind:
+        return f"Redis at {place} refuses this user or password: correct CHECKPOINT_REDIS_URL"
+    if "NoPermissionError" in kind:
+        return f"Redis at {place} does not allow this user that: see `checkpoint doctor`"
+    return (
+        f"Redis does not answer at {place}: start one, set CHECKPOINT_REDIS_URL,"
+        " or try `checkpoint up`"
+    )

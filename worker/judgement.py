@@ -1,0 +1,228 @@
+"""Is it healthy, what is stuck, whose fault is it, what may be done: what a look means.
+
+Pure: it says in words what a glance shows, and only what a glance shows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from tasks import catalogue
+from tasks.catalogue import Actor
+from tasks.records import timestamp
+from worker.overview import Glance
+
+TROUBLE_SHARE: Final = 0.2
+TROUBLE_COUNT: Final = 3
+"""An outcome is a trouble when it is so large a part of a provider's, and not a single one."""
+
+BLAME: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
+    (408, "request_timeout"): (
+        "the provider, or the way to it",
+        "nothing to restart; `checkpoint doctor` tries to reach it; compare with its status page",
+    ),
+    (500, "provider_error"): (
+        "the provider",
+        "nothing to restart; if it lasts, take it out of service with CHECKPOINT_PROVIDERS",
+    ),
+    (500, "unexpected_error"): (
+        "this program",
+        "a bug: the workers' logs say where; report it with the submission's id",
+    ),
+    (502, "proxy_error"): (
+        "the proxies of these intents",
+        "try one by hand; the login service chooses them, intents opened from now on may differ",
+    ),
+    (407, "proxy_auth_error"): (
+        "the proxies' credentials",
+        "correct them where the login service has them; open intents keep the old ones",
+    ),
+    (503, "network_down"): (
+        "this network: name service, route or firewall",
+        "`checkpoint doctor` tries each provider from here",
+    ),
+    (503, "no_client_session"): ("the client sessions", "start them, or look why they do not beat"),
+    (503, "no_channel"): ("the client sessions", "they are registered but do not listen: restart"),
+    (503, "service_unavailable"): ("the provider", "it says so itself; wait"),
+    (504, "request_timeout"): (
+        "this deployment: too few workers, or one that was lost",
+        "start another worker; that is safe at any time",
+    ),
+}
+"""Whose fault a frequent outcome is, and what may be done; others say who acts."""
+SAFE: Final = (
+    "Always safe: starting a worker, stopping one with SIGTERM, restarting one that hangs;"
+    " no code is sent twice. Not safe: FLUSHALL, and deleting keys by hand."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that is wrong: what, whose, and what may be done about it."""
+
+    what: str
+    whose: str
+    do: str
+
+
+def judge(glance: Glance) -> tuple[tuple[Trouble, ...], tuple[Trouble, ...]]:
+    """Say why a deployment is not healthy, and what else deserves a look.
+
+    Returns:
+        Reasons, none for a healthy one, and notes.
+    """
+    reasons = (*_workers(glance), *_broker(glance), *_backlog(glance), *_overdue(glance))
+    return reasons, (*_leftovers(glance), *_frequent(glance))
+
+
+def _workers(glance: Glance) -> list[Trouble]:
+    workers = glance.view.workers
+    if any(not glance.is_lost(each) for each in workers):
+        return []
+    last = f"; the last one beat {glance.beat_age_s(workers[0]):.0f} s ago" if workers else ""
+    return [
+        Trouble(
+            what=f"no worker is alive{last}",
+            whose="this deployment",
+            do="start one: `checkpoint worker`; what waits past its deadline is answered 504",
+        )
+    ]
+
+
+def _broker(glance: Glance) -> list[Trouble]:
+    if glance.queue is not None:
+        return []
+    return [
+        Trouble(
+            what="the broker does not answer, so no worker hears of a new submission",
+            whose="the broker, or the network to it",
+            do="bring it back (CHECKPOINT_BROKER_URL; unset: the ledger's Redis);"
+            " what waits is woken again by itself",
+        )
+    ]
+
+
+def _backlog(glance: Glance) -> list[Trouble]:
+    view, settings = glance.view, glance.settings
+    found = []
+    if view.oldest is not None and glance.oldest_s > settings.queue_age_max_s:
+        found.append(
+            Trouble(
+                what=f"{view.oldest.submission_id} has waited {glance.oldest_s:.0f} s for a worker"
+                f" (CHECKPOINT_QUEUE_AGE_MAX_S is {settings.queue_age_max_s:g})",
+                whose="this deployment: its workers are too few or take nothing",
+                do="start another worker; that is safe at any time",
+            )
+        )
+    if view.waiting >= settings.queue_max:
+        found.append(
+            Trouble(
+                what=f"{view.waiting} wait; new submissions are refused (503)",
+                whose="this deployment: more comes than its workers can do",
+                do="start more workers; do not raise CHECKPOINT_QUEUE_MAX, they would be late",
+            )
+        )
+    return found
+
+
+def _overdue(glance: Glance) -> list[Trouble]:
+    if not glance.view.overdue:
+        return []
+    view = glance.view
+    first = f", the longest: {view.late[0][1]} at {view.late[0][0]}" if view.late else ""
+    return [
+        Trouble(
+            what=f"{view.overdue} overdue{first}; "
+            + ("the sweep is behind" if view.leader else "nobody sweeps"),
+            whose="this deployment: the worker that sweeps is gone, hangs or cannot keep up",
+            do="start a worker, or restart the one that sweeps; until then an outcome is written"
+            " when somebody asks for it",
+        )
+    ]
+
+
+def _leftovers(glance: Glance) -> list[Trouble]:
+    view, found = glance.view, []
+    lost = [each for each in view.workers if glance.is_lost(each)]
+    if lost and len(lost) < len(view.workers):
+        found.append(
+            Trouble(
+                what=f"{len(lost)} of {len(view.workers)} workers are silent: {lost[0].name}",
+                whose="that worker or its machine",
+                do="nothing: another one settles what it held; restart it",
+            )
+        )
+    if glance.queue is not None and glance.queue < view.waiting and view.oldest is not None:
+        found.append(
+            Trouble(
+                what=f"{view.waiting} wait, but only {glance.queue} messages are in the queue",
+                whose="the broker lost wakes, or a worker is just taking them",
+                do="nothing: the sweeper wakes them again within"
+                f" {glance.settings.wake_again_s:g} s",
+            )
+        )
+    if view.dead_letters:
+        found.append(
+            Trouble(
+                what=f"{view.dead_letters} messages were set aside as malformed or foreign",
+                whose="whoever sent them",
+                do=f"LRANGE {glance.settings.prefix}:dead 0 9 says why; DEL it once understood",
+            )
+        )
+    return found
+
+
+def _frequent(glance: Glance) -> list[Trouble]:
+    """Say whose fault it is when one kind of failure stands out at a provider."""
+    totals: Counter[str] = Counter()
+    for each in glance.outcomes:
+        totals[each.provider] += each.count
+    found = []
+    for each in glance.outcomes:
+        row, total = catalogue.PAIRS.get((each.status, each.type)), totals[each.provider]
+        if row is None or not (row.who is Actor.OPERATOR or row.key in BLAME):
+            continue
+        if each.count >= TROUBLE_COUNT and each.count >= TROUBLE_SHARE * total:
+            whose, do = BLAME.get(row.key, (row.who.value, row.detail))
+            what = f"{each.provider}: {each.count} of {total} outcomes are {row.status} {row.type}"
+            found.append(Trouble(what=what, whose=whose, do=do))
+    return found
+
+
+def as_json(glance: Glance) -> dict[str, Any]:
+    """Return a look and what it means, for a script."""
+    reasons, notes = judge(glance)
+    oldest = glance.view.oldest
+    return {
+        "healthy": not reasons,
+        "reasons": [asdict(each) for each in reasons],
+        "notes": [asdict(each) for each in notes],
+        "at": timestamp(glance.view.now_ms).isoformat(timespec="milliseconds"),
+        "workers": [
+            {
+                "name": each.name,
+                "state": "lost" if glance.is_lost(each) else "alive",
+                "beat_age_s": glance.beat_age_s(each),
+                "in_flight": each.holds,
+                "to_close": each.drains,
+                "sweeps": each.name == glance.view.leader,
+            }
+            for each in glance.view.workers
+        ],
+        "waiting": glance.view.waiting,
+        "oldest": asdict(oldest) | {"age_s": glance.oldest_s} if oldest else None,
+        "queue": glance.queue,
+        "in_flight": glance.in_flight,
+        "overdue": glance.view.overdue,
+        "late": [
+            {"provider": provider, "account_id": account_id}
+            for provider, account_id in glance.view.late
+        ],
+        "dead_letters": glance.view.dead_letters,
+        "minutes": glance.minutes,
+        "outcomes": [asdict(each) for each in glance.outcomes],
+        "complete": glance.complete,
+    }

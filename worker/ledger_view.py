@@ -1,0 +1,160 @@
+"""What the ledger shows a worker's metrics: outcomes as they are written, and what waits.
+
+Reading never harms: it is bounded in size and time, and a Redis that is away leaves gauges at NaN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import ResponseError
+
+from tasks.attempt import Attempts
+from worker.metrics import Metrics
+
+GROUP: Final = "checkpoint.metrics"
+READER: Final = "workers"
+"""One reader for all of them: without acknowledgements nothing is pending for it."""
+READ_EVERY_S: Final = 1.0
+READ_MOST: Final = 500
+CACHE_S: Final = 2.0
+TIMEOUT_S: Final = 1.0
+"""A scrape waits no longer for Redis, and says without it what it can."""
+OLDEST_OF: Final = 200
+"""The oldest waiting submission is looked for among so many that were woken longest ago."""
+OVERDUE_MS: Final = 5_000
+"""What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
+
+log = structlog.get_logger("checkpoint.metrics")
+
+
+class OutcomeReader:
+    """Counts the outcomes that fall to this worker among all that are written.
+
+    The workers share a consumer group without acknowledgements: each record is handed to one of
+    them. What is written while no worker runs is counted by the next one.
+    """
+
+    def __init__(self, attempts: Attempts, metrics: Metrics) -> None:
+        self._client = attempts.door.client
+        self._stream, self._metrics = attempts.store.keys.outcomes, metrics
+        self._start = "$"
+        self._told = False
+
+    async def run(self) -> None:
+        """Count until cancelled."""
+        while True:
+            full = False
+            try:
+                full = await self.once()
+                self._told = False
+            except Exception as error:  # noqa: BLE001  a count must never end a worker
+                if not self._told:  # Once: heartbeats tell of a Redis that is away.
+                    log.warning("outcomes.unread", error=type(error).__name__)
+                self._told = True
+            if not full:
+                await asyncio.sleep(READ_EVERY_S)
+
+    async def once(self) -> bool:
+        """Count what is there; true if there may be more."""
+        try:
+            found: Any = await self._client.xreadgroup(
+                GROUP, READER, {self._stream: ">"}, count=READ_MOST, noack=True
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            return await self._make_group()
+        self._start = "0"  # Should the stream vanish: of a new one nothing is counted yet.
+        rows = found[0][1] if found else []
+        for _, fields in rows:
+            self._count(fields)
+        return len(rows) == READ_MOST
+
+    async def _make_group(self) -> bool:
+        try:
+            await self._client.xgroup_create(self._stream, GROUP, self._start, mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # Another worker was faster.
+                raise
+        return True
+
+    def _count(self, fields: dict[str, str]) -> None:
+        try:
+            record = json.loads(fields["record"])
+            if record["state"] == "final":
+                self._metrics.count_outcome(record)
+        except Exception as error:  # noqa: BLE001  whatever somebody appended there
+            log.warning("outcomes.unreadable", error=type(error).__name__)
+
+
+class LedgerView:
+    """Sets the gauges of what lies in the ledger.
+
+    Args:
+        attempts: Whose client is used.
+        metrics: Whose gauges.
+        own_broker: The broker is another server, so the dead letters are not in the ledger.
+    """
+
+    def __init__(self, attempts: Attempts, metrics: Metrics, *, own_broker: bool) -> None:
+        self._client, self._keys = attempts.door.client, attempts.store.keys
+        self._metrics, self._own_broker = metrics, own_broker
+        self._lock = asyncio.Lock()
+        self._read_s = -math.inf
+        self._told = False
+
+    async def refresh(self) -> None:
+        """Bring the gauges up to date, unless they are; never raises, never waits for long."""
+        async with self._lock:
+            if time.monotonic() - self._read_s < CACHE_S:
+                return
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._read()
+                self._metrics.ledger_up.set(1)
+                self._told = False
+            except Exception as error:  # noqa: BLE001  a scrape tells what it can
+                self._forget()
+                if not self._told:
+                    log.warning("ledger.unread", error=type(error).__name__)
+                self._told = True
+            self._read_s = time.monotonic()
+
+    async def _read(self) -> None:
+        keys, metrics = self._keys, self._metrics
+        seconds, micros = await self._client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.zcard(keys.queued)
+            pipe.zrange(keys.queued, 0, OLDEST_OF - 1)
+            pipe.zcount(keys.due, "-inf", now_ms - OVERDUE_MS)
+            pipe.llen(keys.dead_letters)
+            waiting, members, overdue, dead = await pipe.execute()
+        names = [keys.intent(*keys.parse_member(member)) for member in members]
+        intents: Any = await self._client.mget(names) if names else []
+        since = [_queued_at_ms(text) for text in intents]
+        oldest_ms = min((each for each in since if each is not None), default=now_ms)
+        metrics.waiting.set(waiting)
+        metrics.overdue.set(overdue)
+        metrics.oldest_waiting.set(max(0, now_ms - oldest_ms) / 1000)
+        metrics.dead_letters_kept.set(math.nan if self._own_broker else dead)
+
+    def _forget(self) -> None:
+        """Rather nothing than old figures: an alert must not rest on them."""
+        metrics = self._metrics
+        metrics.ledger_up.set(0)
+        for gauge in (
+            metrics.waiting, metrics.overdue, metrics.oldest_waiting, metrics.dead_letters_kept
+        ):  # fmt: skip
+            gauge.set(math.nan)
+
+
+def _queued_at_ms(text: str | None) -> int | None:
+    current = json.loads(text).get("current") if text else None
+    return None if current is None else int(current["queued_at_ms"])

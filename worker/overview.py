@@ -1,0 +1,167 @@
+"""One look at a deployment: what lies in the ledger, the broker and the stream of outcomes.
+
+Reads and changes nothing. What a look means is said by `worker.judgement`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tasks.client import make_store
+from tasks.ledger import Call, Steps, SyncDoor, connect
+from tasks.messages import make_producer
+from tasks.settings import Settings
+from tasks.store import Overview, WorkerView
+
+PAGE: Final = 1_000
+READ_MAX: Final = 10_000
+"""Outcomes read in one look at most; a busier deployment has its metrics."""
+BROKER_TIMEOUT_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How often one outcome came from one provider lately."""
+
+    provider: str
+    status: int
+    type: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """One look at a deployment.
+
+    Attributes:
+        view: The ledger.
+        queue: Messages in the broker's queue, ``None`` if it does not answer.
+        outcomes: Of the last ``minutes``, the commonest first.
+        complete: Whether those are all; a look reads at most `READ_MAX`.
+    """
+
+    view: Overview
+    queue: int | None
+    minutes: float
+    outcomes: tuple[Tally, ...]
+    complete: bool
+    settings: Settings = field(repr=False)
+
+    @property
+    def in_flight(self) -> int:
+        """Intents whose exchange with the provider is being made, or may still be open."""
+        return sum(each.holds for each in self.view.workers)
+
+    @property
+    def oldest_s(self) -> float:
+        """For how long the oldest submission has waited, seconds."""
+        oldest = self.view.oldest
+        return (self.view.now_ms - oldest.queued_ms) / 1000 if oldest else 0.0
+
+    def beat_age_s(self, worker: WorkerView) -> float:
+        """How long ago a worker beat, seconds."""
+        return max(0, self.view.now_ms - worker.beat_ms) / 1000
+
+    def is_lost(self, worker: WorkerView) -> bool:
+        """Whether it was silent for so long that a sweeper judges it lost."""
+        return self.beat_age_s(worker) > self.settings.lost_after_s
+
+
+class Watcher:
+    """Looks at a deployment again and again over the same connections.
+
+    Args:
+        settings: Of the deployment.
+        minutes: How far back outcomes are counted.
+    """
+
+    def __init__(self, settings: Settings, minutes: float) -> None:
+        self.settings, self.minutes = settings, minutes
+        self._client = connect(settings.redis_url.get_secret_value())
+        self._door = SyncDoor(self._client)
+        self._store = make_store(settings)
+        self._producer = make_producer(settings)
+        self._seen: deque[tuple[int, str, int, str]] = deque()
+        self._last = ""
+        self._complete = True
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        self._producer.close()
+
+    def look(self) -> Glance:
+        """Look once.
+
+        Raises:
+            LedgerError: Redis does not answer.
+        """
+        view = self._door.run(self._store.overview())
+        self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
+        counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
+        return Glance(
+            view=view,
+            queue=self.queue_length(),
+            minutes=self.minutes,
+            outcomes=tuple(
+                Tally(provider=provider, status=status, type=type_, count=count)
+                for (provider, status, type_), count in counted.most_common()
+            ),
+            complete=self._complete,
+            settings=self.settings,
+        )
+
+    def queue_length(self) -> int | None:
+        """Return how many messages wait in the broker, ``None`` if it does not answer."""
+        try:
+            with self._producer.connection_for_read() as connection:
+                connection.ensure_connection(
+                    max_retries=1, interval_start=0.1, timeout=BROKER_TIMEOUT_S
+                )
+                try:
+                    queue = self.settings.prefix
+                    declared = connection.default_channel.queue_declare(queue, passive=True)
+                except connection.channel_errors:
+                    return 0  # An empty queue does not exist in Redis.
+                return int(declared.message_count)
+        except Exception:  # noqa: BLE001  whatever the broker's library raises; it may quote its URL
+            return None
+
+    def _read_outcomes(self, from_ms: int) -> Steps[None]:
+        """Read what is new in the stream, newest first, and forget what is too old."""
+        fresh: list[tuple[int, str, int, str]] = []
+        start, newest, there = "+", "", True
+        while there and len(fresh) < READ_MAX:
+            rows = yield Call("recent", (self._store.keys.outcomes,), (start, PAGE))
+            there = len(rows) == PAGE
+            for entry, text in rows:
+                newest = newest or entry
+                if _order(entry) <= max(_order(self._last), (from_ms, 0)):
+                    there = False
+                    break
+                fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
+            start = f"({rows[-1][0]}" if rows else start
+        if there:
+            self._complete = False
+            self._seen.clear()
+        self._last = newest or self._last
+        self._seen.extend(reversed(fresh))
+        while self._seen and self._seen[0][0] < from_ms:
+            self._seen.popleft()
+
+
+def _order(entry: str) -> tuple[int, int]:
+    at_ms, _, number = entry.partition("-")
+    return int(at_ms or 0), int(number or 0)
+
+
+def _outcome(record: Mapping[str, Any]) -> tuple[str, int, str]:
+    status, body = record["status"], record["body"]
+    if status is None or body is None:
+        return record["provider"], 201, "intent completed"
+    kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
+    return record["provider"], status, kind

@@ -1,0 +1,113 @@
+"""What `checkpoint health` asks: the heartbeat file or the health address of a worker.
+
+Imports the standard library's lightest alone: a probe runs every few seconds, in a container that
+has little to spare, and must answer where the rest of the installation is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from typing import Final, NamedTuple
+
+FRESH_S: Final = 5.0
+"""A heartbeat file is written every second; older than this, nobody writes it any more."""
+TIMEOUT_S: Final = 3.0
+"""A worker that answers later than this has a blocked loop."""
+ANSWER_MAX: Final = 64 * 1024
+OK: Final = 200
+UNREADY: Final = 503
+ANYWHERE: Final = ("0.0.0.0", "[::]")  # noqa: S104  what a worker binds to; here it is replaced
+
+
+class Health(NamedTuple):
+    """What is known of a worker; ``why`` says what fails, and is empty if nothing does."""
+
+    ok: bool
+    why: str
+
+
+def from_file(path: str, *, live: bool, now_s: float | None = None) -> Health:
+    """Judge by the heartbeat file of a worker on this machine.
+
+    Args:
+        path: As in ``CHECKPOINT_HEARTBEAT_FILE``.
+        live: Ask whether it is alive, rather than ready.
+        now_s: On the machine's monotonic clock, which all its processes share.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib costs a third of it all
+            beat = json.loads(file.read(ANSWER_MAX))
+        pid, at_s = int(beat["pid"]), float(beat["monotonic_s"])
+        good, why = bool(beat["live" if live else "ready"]), ", ".join(map(str, beat["why"]))
+    except FileNotFoundError:
+        return Health(ok=False, why=f"there is no {path}: no worker runs, or it writes elsewhere")
+    except OSError as error:
+        return Health(ok=False, why=f"{path} cannot be read: {error.strerror}")
+    except (KeyError, TypeError, ValueError):
+        return Health(ok=False, why=f"{path} is no heartbeat file")
+    if not _runs(pid):
+        return Health(ok=False, why=f"process {pid} has ended without taking {path} away")
+    age_s = (time.monotonic() if now_s is None else now_s) - at_s
+    if not 0 <= age_s <= FRESH_S:
+        return Health(ok=False, why=f"process {pid} has not beaten for {age_s:.0f} s")
+    return Health(good, "" if good else why or "not live")
+
+
+def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> Health:
+    """Judge by ``/livez`` or ``/readyz`` of a worker.
+
+    Args:
+        address: ``host:port``, as in ``CHECKPOINT_HEALTH_ADDRESS``.
+        live: Ask whether it is alive, rather than ready.
+        timeout_s: For the whole answer.
+    """
+    host, _, port = address.rpartition(":")
+    host = "127.0.0.1" if host in ANYWHERE else host.strip("[]")
+    path = "/livez" if live else "/readyz"
+    try:
+        reply = _get(host, int(port), path, timeout_s)
+    except TimeoutError:
+        return Health(ok=False, why=f"http://{address} did not answer within {timeout_s:g} s")
+    except (OSError, ValueError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "not host:port"
+        return Health(ok=False, why=f"http://{address} cannot be reached: {why}")
+    head, _, body = reply.partition(b"\r\n\r\n")
+    try:
+        status = int(head.split(b" ", 2)[1])
+        told = json.loads(body)["checks"] if status in (OK, UNREADY) else {}
+        why = ", ".join(f"{name}: {text}" for name, text in told.items() if text != "ok")
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
+        return Health(ok=False, why=f"http://{address} answers, but is no checkpoint worker")
+    if status == OK:
+        return Health(ok=True, why="")
+    return Health(ok=False, why=why or f"http://{address}{path} answers {status}")
+
+
+def _get(host: str, port: int, path: str, timeout_s: float) -> bytes:
+    end_s = time.monotonic() + timeout_s
+    with socket.create_connection((host, port), timeout_s) as line:
+        line.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        parts = b""
+        while len(parts) < ANSWER_MAX:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            line.settimeout(left_s)
+            part = line.recv(ANSWER_MAX)
+            if not part:
+                break
+            parts += part
+        return parts
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # It runs, as another user.
+        return True
+    return True
