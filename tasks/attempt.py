@@ -234,6 +234,8 @@ class Attempt:
         self._proxy: str | None = None
         self._settle_until_s = 0.0
         self._claimed_s = 0.0
+        self._claimed: Result | None = None
+        self._granted_s = 0.0
         self._waited = False
         self._heard: Do | None = None
         self.record: Outcome | None = None
@@ -563,6 +565,7 @@ class Attempt:
         assert result.intent is not None
         assert result.intent.wire is not None
         self._stage, self._claimed_s = _Stage.CLAIMED, asked_s
+        self._claimed, self._granted_s = result, time.monotonic()
         left_s = (result.intent.wire.until_ms - result.now_ms) / 1000
         self._limit.reschedule(asked_loop_s + left_s)
         if self._stopped:
@@ -598,7 +601,9 @@ class Attempt:
         user_key = keys.user(self.provider, ended.user_id) if isinstance(ended, Cleared) else None
 
         def answer(snapshot: Snapshot) -> Event:
-            owner = snapshot.values[user_key] if user_key else None
+            # Where nothing was read nobody is said to own it; if somebody does, that commit is
+            # refused and made on a read.
+            owner = snapshot.values.get(user_key) if user_key else None
             return Answer(
                 submission_id=self.submission_id,
                 generation=self._generation,
@@ -616,9 +621,17 @@ class Attempt:
                 answer,
                 make_extra=lambda snapshot, decision: self._sealed(snapshot, decision, user_key),
                 also=(user_key,) if user_key else (),
+                start=self._since_claim(),
             )
         )
         self._report(result, _word(ended))
+
+    def _since_claim(self) -> Snapshot | None:
+        """Return what the ledger shows if nobody has changed it since the claim; once."""
+        claimed, self._claimed = self._claimed, None
+        if claimed is None:
+            return None
+        return claimed.later(round((time.monotonic() - self._granted_s) * 1000))
 
     def _sealed(self, snapshot: Snapshot, decision: Decision, user_key: str | None) -> Extra:
         """Seal what the verdict brought: the next context, or the session and its owner."""
@@ -636,7 +649,7 @@ class Attempt:
         text = vault.seal(session_name(provider, account_id), session)
         put.append((keys.session(provider, account_id), text, store.result_ttl_ms))
         put.append((user_key, account_id, 0))
-        return Extra(put=tuple(put), expect={user_key: snapshot.values[user_key] or ""})
+        return Extra(put=tuple(put), expect={user_key: snapshot.values.get(user_key) or ""})
 
     async def _leave(self, *, sent: bool) -> None:
         """Cancelled from outside: what was claimed is settled in the little time there is."""

@@ -11,7 +11,6 @@ they share (settle, hang up, free, kill) stand at the end.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
@@ -49,6 +48,7 @@ from tasks.model import (
     Submission,
     Version,
     Wire,
+    replace,
 )
 
 HOUR_MS = 3_600_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import orjson
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
-from tasks.model import Intent, Phase, Settlement, Version, Wire
+from tasks.model import Intent, Phase, Settlement, Version, Wire, replace
 from tasks.records import (
     Outcome,
     RecordState,
@@ -71,6 +71,7 @@ class Snapshot:
         tokens: The last commands that changed it.
         record: The record of the submission asked for.
         values: Other values asked for, by key.
+        reckoned: Nothing was read: this is what the own last commit left, and the time since.
     """
 
     now_ms: int
@@ -81,6 +82,7 @@ class Snapshot:
     tokens: tuple[str, ...] = ()
     record: Outcome | None = None
     values: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    reckoned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +103,36 @@ class Extra:
 class Result:
     """What became of an event: the decision, what it was made on, and Redis time after it.
 
-    ``records`` are the final records this commit wrote; one that was final before stays.
+    ``records`` are the final records this commit wrote; one that was final before stays. ``token``
+    is the command's name, empty where nothing had to be written.
     """
 
     decision: Decision
     snapshot: Snapshot
     now_ms: int
     records: tuple[Outcome, ...] = ()
+    token: str = ""
 
     @property
     def intent(self) -> Intent | None:
         """The intent as it is now."""
         return self.decision.intent or self.snapshot.intent
+
+    def later(self, elapsed_ms: int) -> Snapshot:
+        """Return what a read would show so much later, if nobody has changed anything since.
+
+        If somebody has, or the clocks disagree, a commit on it is refused, and made on a read.
+        """
+        tokens = self.snapshot.tokens
+        if self.token:
+            tokens = (*tokens, self.token)[-TOKENS_KEPT:]
+        return Snapshot(
+            now_ms=self.now_ms + elapsed_ms,
+            run_id=self.snapshot.run_id,
+            intent=self.intent,
+            tokens=tokens,
+            reckoned=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,6 +554,7 @@ class Store:
             snapshot=plan.snapshot,
             now_ms=int(now_ms),
             records=tuple(plan.finals) if wrote else (),
+            token=plan.token,
         )
 
 
@@ -583,6 +604,8 @@ class _Plan:
         }
         if (not_after_ms := self._not_after_ms()) is not None:
             plan["not_after"] = not_after_ms
+        if self.snapshot.reckoned:
+            plan["near"] = now_ms
         if self.after is not None:
             self._intent(plan, self.after, now_ms)
             if decision.tell_intent:

@@ -12,6 +12,7 @@ more, for a plain Celery producer announces the code with its own ``task-sent``.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import sys
@@ -268,6 +269,9 @@ def main(options: list[str]) -> None:
 
         del options[0]
         end_with_stdin()
+    if importlib.util.find_spec("flower") is None:
+        msg = "Flower is not installed: pip install 'checkpoint-worker[flower]'"
+        raise SystemExit(msg)
     conf = Path(__file__).with_name("flowerconfig.py")
     make_monitor().start(["flower", f"--conf={conf}", *options])
 

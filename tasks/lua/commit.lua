@@ -9,6 +9,7 @@
 --   token          name of this command, made by the caller, once
 --   member         the intent's name inside sets
 --   not_after      ms or absent: refuse when Redis time is past it
+--   near           ms or absent: refuse when Redis time is not within a second of it
 --   run_id         identity this Redis must have, or absent
 --   expect         {key: value}: must hold exactly this; '' means absent
 --   intent         JSON to write, or absent to leave the intent; expire_at: its end, ms
@@ -22,7 +23,7 @@
 --   log_max        about how long the stream may grow
 --   wakes          [message, ...]: into queue, the list that workers take them from
 -- Returns {code, now_ms, written}: 'done' and how many records were written; 'again' this
--- token ran already (take it for done); 'conflict' another version, read again; 'late' past
+-- token ran already (take it for done); 'conflict' another version or time, read again; 'late' past
 -- not_after; 'moved' another Redis; 'taken' an expectation failed. All but the first two
 -- wrote nothing.
 local intent_key, due_key, queued_key, stream_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -53,6 +54,9 @@ if plan.run_id then
   end
 end
 if version ~= plan.version then
+  return reply('conflict')
+end
+if plan.near and math.abs(now_ms - plan.near) > 1000 then
   return reply('conflict')
 end
 if plan.not_after and now_ms > plan.not_after then

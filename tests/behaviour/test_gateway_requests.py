@@ -1,9 +1,11 @@
 """Requests that are odd, hostile or early: the answer is the contract's, never a framework's."""
 
+import asyncio
 import json
 import logging
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -314,6 +316,30 @@ def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing_behind(
         connection.endheaders(b'{"code": "2718')
     until(lambda: "status=hung-up" in caplog.text, "the line in the log")
     assert "crashed" not in caplog.text
+
+
+def test_who_hangs_up_is_let_go_although_the_wait_goes_on(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The Redis library may swallow a cancellation while it connects: a second one follows."""
+    caplog.set_level(logging.INFO, "checkpoint.gateway")
+    waiting = threading.Event()
+
+    async def stubborn(*_: object) -> None:
+        waiting.set()
+        try:
+            await asyncio.sleep(BOUND_S)
+        except asyncio.CancelledError:
+            await asyncio.sleep(2 * BOUND_S)
+
+    monkeypatch.setattr(AsyncCheckpointClient, "wait", stubborn)
+    assert caller.call("POST", "/v1/intents", raw=_intent()).status == 201
+    with closing(caller.connect()) as connection:
+        headers = {"X-API-KEY": KEY, "Content-Type": "application/json"}
+        fields = {**GOOD, "account_id": "acc_odd_intent"}
+        connection.request("POST", SUBMIT, json.dumps(fields), headers)
+        assert waiting.wait(BOUND_S)
+    until(lambda: "status=hung-up" in caplog.text, "the line in the log")
 
 
 # Our own failures ----------------------------------------------------------------------

@@ -222,6 +222,8 @@ class SimServer:
             return "moved"
         if self.CHECKS_VERSION and current["version"] != plan["version"]:
             return "conflict"
+        if abs(self.now_ms - plan.get("near", self.now_ms)) > 1_000:
+            return "conflict"
         if self.CHECKS_NOT_AFTER and self.now_ms > plan.get("not_after", self.now_ms):
             return "late"
         if any((self.get(key) or "") != value for key, value in plan["expect"].items()):

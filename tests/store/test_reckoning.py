@@ -1,0 +1,121 @@
+"""A commit on what the own last one left: one trip instead of two, and never on a stale fact."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from providers.contract import Cleared, SolutionKind
+from tasks.events import Answer
+from tasks.ledger import Call, SyncDoor
+from tasks.model import IntentState
+from tasks.store import Extra, Result, Snapshot
+from tests.store.desk import ACCOUNT, PROVIDER, Desk
+
+CLEARED = Cleared(user_id="u1", session={})
+
+
+class CountingDoor(SyncDoor):
+    """A door that knows which scripts it ran."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__(client)
+        self.ran: Counter[str] = Counter()
+
+    def _call(self, call: Call) -> list[Any]:
+        self.ran[call.script] += 1
+        return super()._call(call)
+
+
+@pytest.fixture
+def claimed(desk: Desk) -> Result:
+    """Return the claim of a submission, by a desk that counts from then on."""
+    desk.open()
+    desk.submit("s1")
+    result = desk.claim("s1")
+    desk.door = CountingDoor(desk.redis)
+    return result
+
+
+def settle(desk: Desk, start: Snapshot) -> Result:
+    """Settle the claimed submission on what is said to be there."""
+
+    def answer(snapshot: Snapshot) -> Answer:
+        return Answer(
+            submission_id="s1",
+            generation=snapshot.intent.generation if snapshot.intent else 0,  # type: ignore[arg-type]
+            claim="c1",
+            kind=SolutionKind.CODE,
+            verdict=CLEARED,
+            user_taken=snapshot.values.get("owner") not in (None, ACCOUNT),
+        )
+
+    def extra(snapshot: Snapshot, _: object) -> Extra:
+        return Extra(
+            put=(("owner", ACCOUNT, 0),), expect={"owner": snapshot.values.get("owner") or ""}
+        )
+
+    return desk.bring(answer, start=start, make_extra=extra, also=("owner",))
+
+
+def ran(desk: Desk) -> Counter[str]:
+    """Return which scripts were run."""
+    assert isinstance(desk.door, CountingDoor)
+    return desk.door.ran
+
+
+def test_nobody_came_between_so_nothing_is_read(desk: Desk, claimed: Result) -> None:
+    """The usual case: claim, answer, outcome."""
+    began_s = time.monotonic()
+    result = settle(desk, claimed.later(round((time.monotonic() - began_s) * 1000)))
+    assert result.records[0].status == 201
+    assert ran(desk) == {"commit": 1}
+
+
+def test_what_is_reckoned_is_what_a_read_would_show(desk: Desk, claimed: Result) -> None:
+    """Intent, version and the commands that changed it."""
+    read = desk.door.run(desk.store.read(PROVIDER, ACCOUNT))
+    reckoned = replace(claimed.later(0), now_ms=read.now_ms, reckoned=False)
+    assert reckoned == read
+
+
+def test_somebody_came_between_so_it_is_read_and_decided_anew(desk: Desk, claimed: Result) -> None:
+    """A newer code superseded it: its verdict counts for the newer one, as the table says."""
+    desk.submit("s2")
+    ran(desk).clear()
+    settle(desk, claimed.later(0))
+    assert ran(desk) == {"read": 1, "commit": 2}
+    intent = desk.door.run(desk.store.read(PROVIDER, ACCOUNT)).intent
+    assert intent is not None
+    assert intent.state is IntentState.COMPLETED
+
+
+@pytest.mark.parametrize("off_ms", [1_500, -1_500])
+def test_a_clock_that_disagrees_with_redis_is_not_believed(
+    desk: Desk, claimed: Result, off_ms: int
+) -> None:
+    """A machine that slept counts no time; instants in the ledger are Redis' own."""
+    result = settle(desk, claimed.later(off_ms))
+    assert ran(desk) == {"read": 1, "commit": 2}
+    seconds, micros = desk.redis.time()
+    finished_at = result.records[0].finished_at
+    assert finished_at is not None
+    assert abs(finished_at.timestamp() - seconds - micros / 1e6) < 1
+
+
+def test_an_owner_nobody_looked_up_is_found_all_the_same(desk: Desk, claimed: Result) -> None:
+    """The provider's user belongs to another account here: 409, not 201."""
+    desk.redis.set("owner", "acc_other")
+    assert settle(desk, claimed.later(0)).records[0].status == 409
+
+
+def test_another_redis_is_not_taken_for_this_one(desk: Desk, claimed: Result) -> None:
+    """After a failover the same version may be another state."""
+    start = replace(claimed.later(0), run_id="f" * 40)
+    settle(desk, start)
+    assert ran(desk)["read"] == 1
