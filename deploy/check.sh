@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Everything CI asks for, cheapest first; stops at the first thing that is not right.
+# Nothing here needs the network once the environment is made. What checks `deploy/` and is no
+# Python package is asked where it is installed: promtool, systemd-analyze.
 # `--no-tests` leaves the tests to `make test`; those that measure coverage run all the same.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,20 +26,57 @@ step() {
     }
 }
 
-scripts=(.ci/run deploy/*.sh)
+# As `step`, where the program is installed.
+step_with() {
+    if command -v "$1" >/dev/null 2>&1; then
+        step "$@"
+    else
+        printf '== %s is not installed: skipped\n' "$1"
+    fi
+}
+
+# systemd-analyze wants the programs a unit starts: those of this environment stand in for them.
+units() {
+    local copies status=0
+    copies=$(mktemp -d)
+    local unit
+    for unit in deploy/systemd/*.service; do
+        sed "s#/opt/checkpoint/\.venv#$PWD/.venv#" "$unit" >"$copies/${unit##*/}"
+    done
+    systemd-analyze verify --man=no "$copies"/*.service || status=1
+    for unit in "$copies"/*.service; do
+        # 20 of 100: exposed to what they must reach, and to little else.
+        systemd-analyze security --no-pager --offline=true --threshold=20 "$unit" >"$copies/report" || {
+            status=1
+            tail -n 1 "$copies/report" >&2
+        }
+    done
+    rm -r "$copies"
+    return "$status"
+}
+
+# kustomization.yaml is no object of a cluster; a test compares what it lists with what is there.
+manifests=()
+for manifest in deploy/k8s/*.yaml; do
+    [[ ${manifest##*/} == kustomization.yaml ]] || manifests+=("$manifest")
+done
 
 step .venv/bin/ruff format --check .
 step .venv/bin/ruff check .
+step .venv/bin/shellcheck .ci/run deploy/*.sh deploy/redis/*.sh
+step .venv/bin/hadolint deploy/Dockerfile
+step .venv/bin/python -m json.tool deploy/grafana/dashboards/checkpoint.json /dev/null
+step .venv/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+step .venv/bin/kubernetes-validate --quiet --strict "${manifests[@]}"
+step_with promtool check config deploy/prometheus/prometheus.yml
+step_with promtool test rules deploy/prometheus/rules_test.yml
+if command -v systemd-analyze >/dev/null 2>&1; then
+    step units
+else
+    printf '== systemd-analyze is not installed: skipped\n'
+fi
 step .venv/bin/mypy --strict worker tasks providers
 step .venv/bin/lint-imports --no-logo
-if command -v shellcheck >/dev/null 2>&1; then
-    step shellcheck "${scripts[@]}"
-else
-    printf '== shellcheck is not installed: syntax only\n'
-    for script in "${scripts[@]}"; do
-        step bash -n "$script"
-    done
-fi
 step make --no-print-directory coverage
 if [[ $tests == yes ]]; then
     step make --no-print-directory test

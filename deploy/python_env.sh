@@ -107,14 +107,24 @@ make_environment() {
 
 # Universal: one lock for every Python from 3.11 on and every platform. It names versions, markers
 # and hashes, never where they come from. Versions already locked stay unless --upgrade is given.
-make_lock() {
+compile_lock() {
     local uv=uv
     has_uv || uv=$VENV/bin/uv
     command -v "$uv" >/dev/null 2>&1 || die "make lock needs uv: install it with pip install uv."
-    "$uv" pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
-        --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
-        --output-file requirements.lock "$@" >/dev/null ||
-        die "requirements.lock could not be rebuilt: uv says why above; the old one is unchanged."
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        --no-emit-index-url --no-emit-find-links "$@" >/dev/null ||
+        die "the lock could not be rebuilt: uv says why above; it is unchanged."
+}
+
+# The image installs a part of requirements.lock: what runs, and apart from it what builds the
+# wheel. Both are held to the versions that are tested.
+make_lock() {
+    compile_lock pyproject.toml --all-extras --output-file requirements.lock "$@"
+    compile_lock pyproject.toml --extra gateway --extra flower --no-annotate \
+        --constraint requirements.lock --upgrade --output-file deploy/requirements-runtime.lock
+    sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml |
+        compile_lock - --no-annotate --constraint requirements.lock --upgrade \
+            --output-file deploy/requirements-build.lock
 }
 
 case ${1:-make} in

@@ -844,7 +844,7 @@ def test_settling_goes_on_until_redis_is_back(on_desk: OnDesk) -> None:
     async def play(desk: Desk) -> None:
         async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
-            desk.door.before["read"] = [no_answer] * 5
+            desk.door.before["commit"] = [no_answer] * 5
             return CLEARED
 
         desk.play(clears_away)
@@ -862,7 +862,7 @@ def test_settling_ends_with_the_intent_s_life(on_desk: OnDesk) -> None:
             await exchange.send()
             attempt: Attempt = desk.attempts.running["sub_a"]
             attempt._settle_until_s = time.monotonic()
-            desk.door.before["read"] = [no_answer]
+            desk.door.before["commit"] = [no_answer]
             return CLEARED
 
         desk.play(clears_away)
@@ -942,7 +942,8 @@ def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(on_desk: OnDesk)
 
         async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
-            desk.door.before["read"] = [no_answer] * 1000
+            for script in ("read", "commit"):  # It knows what the claim left; then it reads.
+                desk.door.before[script] = [no_answer] * 1000
             sent.set()
             await asyncio.Event().wait()
             raise AssertionError

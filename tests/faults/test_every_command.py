@@ -10,6 +10,7 @@ found again by what runs in production: repeats, the sweep and readers.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -31,6 +32,7 @@ from tasks.attempt import Attempts, http_exchange
 from tasks.client import AsyncCheckpointClient, make_store, make_vault
 from tasks.intake import CheckpointError
 from tasks.ledger import TRIES, AsyncDoor, Call, LedgerError, connect_async
+from tasks.messages import wake_message
 from tasks.records import Outcome
 from tasks.settings import Settings
 from tasks.sweep import Heart, Sweeper
@@ -109,15 +111,19 @@ class Queue:
     tally: Tally
 
     def send(self, *wake: str) -> None:
-        """Put a wake into the queue."""
+        """Put a wake into the queue that no commit has sent."""
         with self.tally.command():
-            self.client.lpush(self.name, json.dumps(wake))
+            self.client.lpush(self.name, wake_message(self.name, *wake))
 
     def take(self) -> tuple[str, str, str] | None:
         """Take a wake out."""
         with self.tally.command():
             taken: Any = self.client.rpop(self.name)
-        return tuple(json.loads(taken)) if taken else None
+        if not taken:
+            return None
+        message = json.loads(taken)
+        kwargs = json.loads(base64.b64decode(message["body"]))[1]
+        return message["headers"]["id"], kwargs["account_id"], kwargs["provider"]
 
     async def length(self) -> int:
         """Count what waits."""
@@ -283,7 +289,8 @@ class Telling:
         """
         before = {name: self.record(name) for name in self.codes}
         for name in [*self.codes] * 2:
-            self.house.blocking.lpush(self.prefix, json.dumps((name, self.account.id, LINKEDIN)))
+            wake = wake_message(self.prefix, name, self.account.id, LINKEDIN)
+            self.house.blocking.lpush(self.prefix, wake)
         await self.round()
         await self._wait(SETTLED_WITHIN_S)
         assert not self.attempts_running

@@ -166,7 +166,7 @@ def test_every_container_says_whether_it_is_well() -> None:
 
 
 def test_only_those_who_must_reach_redis_and_the_world() -> None:
-    """Redis has no way out and no port; nobody but the workers talks to providers."""
+    """Redis has no way out and no port; a network for providers have the workers alone."""
     networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
     assert COMPOSE["networks"]["inside"]["internal"] is True
     assert networks["redis"] == {"inside"}
@@ -226,8 +226,11 @@ def test_the_kustomization_lists_every_manifest_but_the_secrets_template() -> No
     listed = yaml.safe_load((DEPLOY / "k8s/kustomization.yaml").read_text())["resources"]
     there = {path.name for path in (DEPLOY / "k8s").glob("*.yaml")}
     assert set(listed) == there - {"kustomization.yaml", "secret.example.yaml"}
-    for secret in of_kind("Secret").values():
+    template = of_kind("Secret")
+    for secret in template.values():
         assert set(secret["stringData"].values()) == {""}
+    sources = [each for _, _, container in pods() for each in container["envFrom"]]
+    assert {each["secretRef"]["name"] for each in sources if "secretRef" in each} == set(template)
 
 
 def test_selectors_select() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tasks.settings import Settings
 from tests.behaviour.stage import Stage
 from tests.ops.signs import Scrape, Signs
 from worker.embedded import EmbeddedRedis
@@ -129,6 +130,17 @@ def test_every_alert_is_seen_to_fire_in_the_unit_tests() -> None:
     text = (DEPLOY / "prometheus/rules_test.yml").read_text()
     fired = set(re.findall(r'ALERTS\{alertname="(\w+)",alertstate="firing"', text))
     assert fired == set(alerts())
+
+
+def test_thresholds_are_those_of_the_settings() -> None:
+    """Four fifths of the full queue, and the age at which new submissions are refused."""
+    found = {name: float(rule["expr"].rpartition(">")[2]) for name, rule in alerts().items()
+             if name in {"CheckpointQueueNearlyFull", "CheckpointOldestWaiting"}}  # fmt: skip
+    settings = Settings()
+    assert found == {
+        "CheckpointQueueNearlyFull": 0.8 * settings.queue_max,
+        "CheckpointOldestWaiting": settings.queue_age_max_s,
+    }
 
 
 def test_every_panel_of_the_dashboard_is_explained() -> None:

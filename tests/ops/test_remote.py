@@ -15,7 +15,7 @@ from tasks.messages import make_producer
 from tests.behaviour.stage import BOUND_S, Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
 from worker.embedded import EmbeddedRedis
-from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD
+from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD, SETTINGS_SHOWN
 
 Scene = tuple[Stage, Worker, Celery]
 
@@ -142,6 +142,7 @@ def test_questions_are_answered_and_tell_no_secret(scene: Scene) -> None:
     assert answers["query_task"]["raw-held"][1]["kwargs"] == whose
     assert answers["registered"] == answers["attributes"] == ["checkpoint.solve"]
     assert answers["conf"]["task_default_queue"] == stage.prefix
+    assert not [name for name in answers["conf"] if not name.startswith(SETTINGS_SHOWN)]
     assert answers["stats"]["broker"]["hostname"] == "127.0.0.1"
     assert answers["stats"]["total"]["checkpoint.solve"] >= 1
     text = repr(answers)

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Make the ACL file of a Redis from users.acl: comments go, passwords come as SHA-256.
+#
+# Passwords are read from the environment, CHECKPOINT_ACL_<ROLE> (WORKER, BACKEND, OPERATOR, READER,
+# SESSION, PRODUCER, FLOWER), or from the file that CHECKPOINT_ACL_<ROLE>_FILE names. A role without
+# one stays off. CHECKPOINT_PREFIX and CHECKPOINT_ACL_DB (0) are those of the deployment.
+# Nothing of it is an argument: those show in ps.
+#
+#   CHECKPOINT_ACL_WORKER=… CHECKPOINT_ACL_BACKEND=… deploy/redis/acl.sh > users.acl
+set -eu
+umask 077
+
+prefix=${CHECKPOINT_PREFIX:-checkpoint}
+db=${CHECKPOINT_ACL_DB:-0}
+case $prefix in *[!A-Za-z0-9_.-]*) echo "acl.sh: CHECKPOINT_PREFIX has odd characters" >&2; exit 2 ;; esac
+case $db in '' | *[!0-9]*) echo "acl.sh: CHECKPOINT_ACL_DB is a number" >&2; exit 2 ;; esac
+
+edits="/^#/d; /^\$/d
+s/~checkpoint/~$prefix/g; s/&checkpoint/\\&$prefix/g; s/\\.checkpoint /.$prefix /g
+s|&/0\\.|\\&/$db.|g"
+for role in WORKER BACKEND OPERATOR READER SESSION PRODUCER FLOWER; do
+  eval "password=\${CHECKPOINT_ACL_$role:-} file=\${CHECKPOINT_ACL_${role}_FILE:-}"
+  if [ -z "$password" ] && [ -n "$file" ]; then
+    password=$(cat "$file")
+  fi
+  if [ -z "$password" ]; then
+    edits="$edits
+s/ on #@$role@/ off/"
+  elif [ ${#password} -lt 16 ]; then
+    echo "acl.sh: CHECKPOINT_ACL_$role has 16 characters or more: openssl rand -hex 24" >&2
+    exit 2
+  else
+    hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
+    edits="$edits
+s/#@$role@/#$hash/"
+  fi
+done
+sed -e "$edits" "$(dirname "$0")/users.acl"
