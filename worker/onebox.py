@@ -56,6 +56,8 @@ LOCK_NAME: Final = "lock"
 FLOWER_USER: Final = "checkpoint"
 FLOWER_PORT: Final = 5555
 FLOWER_LOGIN: Final = "FLOWER_BASIC_AUTH"
+API_KEYS: Final = f"{ENV_PREFIX}API_KEYS"
+GATEWAY_PORT: Final = 8600
 PROBE_S: Final = 2.0
 
 
@@ -264,6 +266,30 @@ class OneBox:
         child = self._spawn("flower", f"--port={port}", module="worker.monitor", env=env)
         self._wait(child, lambda _: _is_up(port, "/healthcheck"))
         return f"http://127.0.0.1:{port}"
+
+    def launch_try_page(self) -> Child | None:
+        """Start a gateway with the page to try it, not waiting; its key is in `own_env`.
+
+        Returns:
+            ``None`` where its packages are missing.
+        """
+        if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
+            return None
+        self.own_env[API_KEYS] = secrets.token_hex(32)
+        port = str(GATEWAY_PORT if self._sandbox_port else 0)
+        options = ("--sandbox", self.addresses["page"], "--port", port)
+        # It seals contexts and codes, so it needs what modules of their own do not get.
+        env = {SECRET: self.env[SECRET], API_KEYS: self.own_env[API_KEYS]}
+        return self._spawn("gateway", *options, module="worker.try_page", reads=True, env=env)
+
+    def wait_for_try_page(self, child: Child) -> str:
+        """Wait for the page; return its address, which is also the gateway's.
+
+        Raises:
+            OneBoxError: It ended or did not become ready.
+        """
+        address: str = json.loads(_first_line(child))["try"]
+        return address
 
     def _wait(self, child: Child, is_ready: Callable[[redis.Redis], bool]) -> None:
         assert self._probe is not None

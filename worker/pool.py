@@ -72,6 +72,7 @@ BACKGROUND_STOP_S: Final = 5.0  # The same for background coroutines, and for jo
 LOOP_STOP_S: Final = 2.0  # A loop still running then is blocked; its thread dies with the process.
 RECANCEL_S: Final = 1.0  # Between the cancels of a job that outlived its hard limit.
 HUB_POLL_S: Final = 0.001  # See AsyncioPool._run_calls_in_hub.
+HUB_LATER_S: Final = 0.005  # See AsyncioPool._to_hub_soon.
 DRAIN_TICK_S: Final = 0.01  # See AsyncioPool._drain.
 
 _T = TypeVar("_T")
@@ -149,6 +150,7 @@ class AsyncioPool(BasePool):
         self._inbox_woken = False
         self._calls: deque[Callable[[], Any]] = deque()
         self._calls_woken = False
+        self._calls_due = False  # Loop thread.
         self._hub: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
@@ -354,6 +356,26 @@ class AsyncioPool(BasePool):
             self._calls_woken = True
             self._hub.call_soon(self._run_calls_in_hub)
 
+    def _to_hub_soon(self, call: Callable[[], Any]) -> None:
+        """Have the hub thread make a call in a moment, with others. From the loop thread.
+
+        Each wake of the hub costs both threads more than a job's end does. Nobody waits for an end:
+        the outcome is published, and a place is free a moment later.
+        """
+        self._calls.append(call)
+        if self._hub is None:
+            self._run_calls()
+        elif not self._calls_due and not self._calls_woken:
+            assert self._loop is not None  # It is running this.
+            self._calls_due = True
+            self._loop.call_later(HUB_LATER_S, self._wake_hub)
+
+    def _wake_hub(self) -> None:
+        self._calls_due = False
+        if self._calls and not self._calls_woken:
+            self._calls_woken = True
+            self._hub.call_soon(self._run_calls_in_hub)
+
     def _run_calls_in_hub(self) -> None:
         self._run_calls()
         # What they gave to the hub in turn, acknowledgements and events, it would only look at
@@ -462,7 +484,7 @@ class AsyncioPool(BasePool):
             exc = task.exception()
             report = task.result() if exc is None else _error_report(job, exc)
         job.call = None
-        self._to_hub(partial(self._end, job, report))
+        self._to_hub_soon(partial(self._end, job, report))
 
     def _arm(self, job: _Job) -> None:
         assert self._loop is not None  # It is running this.

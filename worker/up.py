@@ -1,4 +1,4 @@
-"""``checkpoint up``: Redis, sandbox and worker on this machine until Ctrl-C.
+"""``checkpoint up``: Redis, sandbox, worker and gateway on this machine until Ctrl-C.
 
 Secrets go into a file that only this user can read; what is printed names the file, so that
 nothing of it ends in a terminal's scrollback or a shell's history.
@@ -18,6 +18,7 @@ import click
 from providers.sandbox import SandboxClient
 from worker.console import put, put_json, say
 from worker.onebox import (
+    API_KEYS,
     ENV_NAME,
     FLOWER_LOGIN,
     FLOWER_USER,
@@ -47,10 +48,9 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
         env_path = directory / ENV_NAME
         try:
             with box:
-                say("Starting a Redis, the simulated providers, a worker and Flower …")
-                box.start()
-                flower = box.start_flower()
-                _announce(box, box.write_env(), flower, as_json=as_json)
+                say("Starting a Redis, the simulated providers, a worker, a gateway and Flower …")
+                more = _start(box)
+                _announce(box, box.write_env(), more, as_json=as_json)
                 while True:
                     time.sleep(LOOK_S)
                     box.check()
@@ -60,10 +60,23 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
             env_path.unlink(missing_ok=True)
 
 
-def _announce(box: OneBox, env_path: Path, flower: str | None, *, as_json: bool) -> None:
-    addresses = {"redis": f"127.0.0.1:{box.redis.port}", **box.addresses}
+def _start(box: OneBox) -> dict[str, str]:
+    """Start everything, the slow ones side by side; return the addresses beside the sandbox's."""
+    box.start_redis()
+    box.start_sandbox()
+    worker, page, more = box.launch_worker(), box.launch_try_page(), {}
+    flower = box.start_flower()
+    box.wait_for_worker(worker)
+    if page is not None:
+        more["try"] = more["gateway"] = box.wait_for_try_page(page)
     if flower is not None:
-        addresses["flower"] = flower
+        more["flower"] = flower
+    return more
+
+
+def _announce(box: OneBox, env_path: Path, more: Mapping[str, str], *, as_json: bool) -> None:
+    first = {name: more[name] for name in ("try", "gateway") if name in more}
+    addresses = {**first, "redis": f"127.0.0.1:{box.redis.port}", **box.addresses, **more}
     if as_json:
         put_json({"env": str(env_path), "logs": str(box.directory), "addresses": addresses})
     else:
@@ -81,6 +94,7 @@ def _text(box: OneBox, env_path: Path, addresses: Mapping[str, str]) -> str:
     lines = "\n".join(f"  {name:{width}}  {address}" for name, address in addresses.items())
     title = click.style("Running.", fg="green", bold=True)
     return f"""\
+{_invitation(addresses)}
 {title} Ctrl-C stops all of it; its data goes with it. Logs: {box.directory}/*.log
 
 {lines}
@@ -96,7 +110,21 @@ Each `open` says what to type next. In place of LINKEDIN and EMAIL:
 {offers}
 
 The code is on the sandbox's page: {page}
-To see outcomes as they arrive: {program} watch{_login(env, addresses)}"""
+To see outcomes as they arrive: {program} watch{_curl(env, addresses)}{_login(env, addresses)}"""
+
+
+def _invitation(addresses: Mapping[str, str]) -> str:
+    if "try" not in addresses:
+        return "Without a gateway: pip install 'checkpoint-worker[gateway]' brings it.\n"
+    return f"Try it in a browser: {click.style(addresses['try'], bold=True)}\n"
+
+
+def _curl(env: str, addresses: Mapping[str, str]) -> str:
+    """Return a call of the gateway; the key goes through a pipe, not into an argument list."""
+    if "gateway" not in addresses:
+        return ""
+    key = f"""(. {shlex.quote(env)}; printf 'X-API-KEY: %s' "${API_KEYS}")"""
+    return f"\nOver HTTP: {key} | curl -H @- '{addresses['gateway']}/v1/outcomes?limit=3'"
 
 
 def _login(env: str, addresses: Mapping[str, str]) -> str:

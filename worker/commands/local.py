@@ -79,10 +79,10 @@ def _list(scenarios: tuple[Any, ...], *, as_json: bool) -> None:
 @click.option("--verbose", is_flag=True, help="Show the worker's log on stderr.")
 @as_json
 def up(*, sandbox_port: int, directory: Path, verbose: bool, as_json: bool) -> None:
-    """Run a Redis, simulated providers and a worker until Ctrl-C.
+    """Run a Redis, simulated providers, a worker and a gateway until Ctrl-C.
 
-    Prints the addresses and what to type in a second terminal. Everything listens on 127.0.0.1
-    and its data goes when it stops.
+    Prints the address of a page to try it in a browser, the other addresses, and what to type in
+    a second terminal. Everything listens on 127.0.0.1 and its data goes when it stops.
 
     \b
     Example, in a second terminal:

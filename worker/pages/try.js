@@ -90,7 +90,7 @@ async function look() {
   put($("#from"), FROM[inbox.source] ? FROM[inbox.source](login.provider) : inbox.source);
   const code = $("#arrived");
   if (inbox.code && inbox.code !== code.textContent && inbox.source !== "APP") say(`A code has come: ${inbox.code}.`);
-  put(code, inbox.code ?? "No code that still works.");
+  put(code, inbox.code ?? "No unused code.");
   code.classList.toggle("none", !inbox.code);
   showIntent({...login, received: inbox.received});
   return inbox;
