@@ -403,8 +403,9 @@ class AsyncEars:
             await asyncio.wait([task], timeout=CLOSE_S)
 
     async def _nudge(self) -> None:
-        with suppress(RedisError, OSError):  # Then it finds out within `LISTEN_S`.
-            await self._client.publish(self.board.nudges, "")
+        # The library's own client may swallow a cancellation while it connects; the door does not.
+        with suppress(LedgerError):  # Then it finds out within `LISTEN_S`.
+            await self._door.publish(self.board.nudges, "")
 
     async def _run(self, acts: Acts) -> None:
         channel = None

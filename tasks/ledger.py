@@ -170,6 +170,18 @@ class AsyncDoor:
             self._scripts.close()
         await self.client.aclose()
 
+    async def publish(self, channel: str, text: str) -> None:
+        """Publish a hint; once, for who listens must be able to do without.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused.
+        """
+        with answered():
+            if isinstance(self._scripts, Pipe):
+                await self._scripts.call("PUBLISH", channel, text)
+            else:
+                await self.client.publish(channel, text)
+
     async def run(self, steps: Steps[T]) -> T:
         """Run steps to their end.
 

@@ -19,7 +19,7 @@ from worker.console import say, wants_no_colour
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "One machine": {
         "demo": ("local:demo", "Watch every kind of outcome happen; needs nothing else."),
-        "up": ("local:up", "Run a Redis, simulated providers and a worker until Ctrl-C."),
+        "up": ("local:up", "Run all of it on this machine, with a page to try it, until Ctrl-C."),
         "sandbox": ("local:sandbox", "Run simulated providers, with a page that shows the codes."),
     },
     "Services": {

@@ -35,6 +35,8 @@ from worker.metrics import METRICS, Counting, CountingDoor
 from worker.pool import AsyncioPool
 
 START_S: Final = 10.0
+STOP_BEYOND_S: Final = 10.0
+"""So long after the last outcome is due a worker that was asked to end stops waiting."""
 GARBAGE_AFTER: Final = 100_000
 """New objects after which garbage is looked for: some hundred attempts, some ten megabytes."""
 GARBAGE_ROUNDS: Final = 20
@@ -60,6 +62,8 @@ class Service(bootsteps.StartStopStep):
             msg = "the checkpoint worker needs its own pool; leave -P and worker_pool alone"
             raise TypeError(msg)
         settings: Settings = app.conf.checkpoint_settings
+        end_s = settings.deadline_s + settings.drain_s + STOP_BEYOND_S
+        pool.warm_stop_s = max(pool.warm_stop_s, end_s)
         attempts = pool.call(_make_attempts(settings, app), START_S)
         install(attempts)
         heart = Heart(attempts)

@@ -375,8 +375,8 @@ def _errors() -> tuple[Row, ...]:
         (503, "network_down", "no way to the provider from here: name, route, refusal, TLS",
          "open", _answered("MESSENGER", source="SMS")),
         (503, "service_unavailable",
-         "the provider is down for maintenance, queue or account over its limit, the ledger does not"
-         " answer",
+         ("the provider is down for maintenance, queue or account over its limit,"
+         " the ledger does not answer"),
          "open", _answered(faults={"status": 503})),
         (504, "request_timeout", "our deadline has passed: no worker came, or it was lost",
          "open", _nobody_works),

@@ -220,9 +220,8 @@ class SimServer:
             return "again"
         if self.CHECKS_RUN_ID and plan.get("run_id", self.run_id) != self.run_id:
             return "moved"
-        if self.CHECKS_VERSION and current["version"] != plan["version"]:
-            return "conflict"
-        if abs(self.now_ms - plan.get("near", self.now_ms)) > 1_000:
+        apart_ms = abs(self.now_ms - plan.get("near", self.now_ms))
+        if (self.CHECKS_VERSION and current["version"] != plan["version"]) or apart_ms > 1_000:
             return "conflict"
         if self.CHECKS_NOT_AFTER and self.now_ms > plan.get("not_after", self.now_ms):
             return "late"
