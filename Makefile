@@ -10,6 +10,12 @@ ENVIRONMENT := .venv/.installed
 # Tests that run the product in their own process, on threads and plain loops: what can be measured.
 MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \
   tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
+ifdef WORKERS
+MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool supersede messages workers states broker \
+  live_session gateway gateway_requests) \
+  $(patsubst %,tests/ops/test_%.py,health metrics remote)
+coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/workers.coverage.toml
+endif
 export PYTHON
 
 .PHONY: help
@@ -31,9 +37,9 @@ test: $(ENVIRONMENT) ## Run the tests (ARGS="-k supersede" for a few)
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: coverage
-coverage: $(ENVIRONMENT) ## Measure branches: all of rules, ledger, attempt and sweep must be run
-	@$(BIN)/pytest -q $(MEASURED) -k 'not mutant and not greenlet' --cov --cov-report= $(ARGS)
-	@$(BIN)/python -m tests.branches
+coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
+	@$(BIN)/pytest -q $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
 
 .PHONY: check
 check: $(ENVIRONMENT) ## Format, lint, types, layers, scripts, tests: what CI runs

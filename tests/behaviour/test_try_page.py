@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
 import socket
@@ -43,6 +44,8 @@ PATIENCE: Final[dict[str, Any]] = {
 """A browser on a busy machine is slower than a test's own calls."""
 TOUCH_PX: Final = 44
 CONTRAST_MIN: Final = 4.5
+
+expect.set_options(timeout=BOUND_S * 1000)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
@@ -175,7 +178,7 @@ class Visit:
 
     def outcome(self, number: int) -> dict[str, Any]:
         """Wait for the outcome of a submission; return its record."""
-        expect(self.card(number)).to_have_attribute("data-state", "final", timeout=BOUND_S * 1000)
+        expect(self.card(number)).to_have_attribute("data-state", "final")
         record: dict[str, Any] = json.loads(self.card(number).locator("pre").text_content() or "")
         expect(self.card(number).locator(".badge")).to_contain_text(str(record["status"]))
         return record
@@ -269,7 +272,7 @@ def test_a_real_double_click_is_sent_once(visit: Visit, stage: Stage) -> None:
     Whether the first is still under way when the second arrives is the machine's business.
     """
     code = visit.start()
-    visit.page.get_by_label(" slowly").check()
+    visit.page.get_by_label("slowly").check()
     visit.type(code)
     visit.page.get_by_role("button", name="Submit").dblclick()
     statuses = sorted([visit.outcome(1)["status"], visit.outcome(2)["status"]])
@@ -331,7 +334,8 @@ def test_a_silent_provider_is_a_timeout_with_an_outcome(visit: Visit, stage: Sta
     """408 within the provider's limit; the code may have been used and is never sent again."""
     code = visit.start()
     visit.demonstrate("a timeout")
-    visit.demonstrate("a wrong code")
+    other = visit.page.get_by_role("button", name="a wrong code", exact=True)
+    other.click(force=True)  # It says that it is not to be pressed now, and can be all the same.
     expect(visit.page.locator("#said")).to_contain_text("One at a time")
     record = visit.outcome(1)
     assert (record["status"], record["code_sent"]) == (408, True)
@@ -455,7 +459,7 @@ def test_a_sandbox_that_went_away_is_said_in_the_page(
         page = context.new_page()
         page.goto(lonely.address)
         said = page.get_by_role("log")
-        expect(said).to_contain_text("The sandbox does not answer", timeout=BOUND_S * 1000)
+        expect(said).to_contain_text("The sandbox does not answer")
         context.close()
 
 
@@ -721,3 +725,51 @@ def test_it_ends_at_once_while_somebody_watches(stage: Stage) -> None:
         served.close()  # Whose bound and status are asserted there.
         connection.close()
     until(lambda: stage.client.result(asked.body["submission_id"]).is_final, "its outcome")  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl is installed")
+def test_up_prints_the_page_first_and_a_call_that_works(tmp_path: Path) -> None:
+    """The address is the first thing to read; the key stays in the private file."""
+    command = [sys.executable, "-m", "worker.cli", "up", "--sandbox-port", "0"]
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("CHECKPOINT_")}
+    with subprocess.Popen(
+        [*command, "--directory", str(tmp_path / "up")],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline()]
+            while not lines[-1].startswith("Flower:"):
+                assert lines[-1], "up ended"
+                lines.append(process.stdout.readline())
+            address = lines[0].removeprefix("Try it in a browser: ").strip()
+            key = key_in(tmp_path / "up" / "env")
+            assert key not in "".join(lines)
+            page = Caller(address, None).call("GET", "/").raw
+            assert b"Try a checkpoint" in page
+            assert key.encode() not in page
+            (call,) = [line for line in lines if line.startswith("Over HTTP: ")]
+            assert (
+                subprocess.run(
+                    ["sh", "-c", call.removeprefix("Over HTTP: ").replace("curl ", "curl -s ")],
+                    check=True,
+                    capture_output=True,
+                    env=environ,
+                ).stdout
+                == b'{"object":"OutcomeList","items":[]}'
+            )
+        finally:
+            process.terminate()
+            assert process.wait(BOUND_S) == 0
+
+
+def key_in(env_path: Path) -> str:
+    """Return the API key of an environment file, which only its owner may read."""
+    assert env_path.stat().st_mode & 0o777 == 0o600
+    found = re.search("^CHECKPOINT_API_KEYS=([0-9a-f]{64})$", env_path.read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]

@@ -18,7 +18,7 @@ from providers.transport import HttpExchange
 from tasks import attempt as module
 from tasks import sweep
 from tasks.attempt import CLAIMS_AT_ONCE, Attempts, http_exchange
-from tasks.events import Do, Kill
+from tasks.events import Do, Kill, Wake
 from tasks.intake import Sealed, open_steps
 from tasks.ledger import Call
 from tasks.model import Purpose
@@ -263,3 +263,17 @@ def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
         assert len(looks) > 2
 
     on_desk(play, sweep_s=0.01)
+
+
+def test_what_changed_nothing_is_known_later_as_it_was_read(on_desk: OnDesk) -> None:
+    """A decision without a commit left no token behind that a repeat could be known by."""
+
+    async def play(desk: Desk) -> None:
+        await desk.opened()
+        seen = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
+        result = await desk.transact(Wake(submission_id="sub_a", run_id=seen.run_id))
+        later = result.later(5)
+        assert later.now_ms == result.now_ms + 5
+        assert (later.tokens, later.intent) == (seen.tokens, seen.intent)
+
+    on_desk(play)

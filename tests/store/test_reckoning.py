@@ -119,3 +119,11 @@ def test_another_redis_is_not_taken_for_this_one(desk: Desk, claimed: Result) ->
     start = replace(claimed.later(0), run_id="f" * 40)
     settle(desk, start)
     assert ran(desk)["read"] == 1
+
+
+def test_a_claim_that_was_granted_before_reckons_on_as_well(desk: Desk, claimed: Result) -> None:
+    """Its repeat, after a lost reply, writes nothing: then the tokens are those that were read."""
+    repeated = desk.claim("s1")
+    assert repeated.token == ""
+    settle(desk, repeated.later(0))
+    assert desk.outcome("s1").status == 201

@@ -1,0 +1,97 @@
+"""``python -m tests.branches``: what a measured run of the tests left out, and whether it may.
+
+Reads what `make coverage` has measured: the layers whose tests run the product in their own
+process. With ``WORKERS=yes`` worker processes measure themselves as well, which takes minutes
+more; one that a test kills tells nothing, so some of what they run is missing all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import coverage
+
+WHOLE: Final = tuple(
+    f"tasks/{name}.py"
+    for name in (
+        "attempt", "catalogue", "events", "keys", "model", "records", "rules", "store", "sweep",
+        "vault",
+    )
+)  # fmt: skip
+"""Nothing in these may be untested."""
+MOST: Final = (
+    "providers/*.py", "tasks/client.py", "tasks/client_steps.py", "tasks/ears.py",
+    "tasks/intake.py", "tasks/ledger.py", "tasks/pipe.py", "tasks/settings.py",
+    "worker/embedded.py", "worker/logs.py",
+)  # fmt: skip
+"""At least `FLOOR` of each of these, lines and branches."""
+OF_WORKERS: Final = (
+    "tasks/async_*.py", "tasks/gateway*.py", "tasks/live_channel.py", "tasks/strategy.py",
+    "worker/app.py", "worker/broker.py", "worker/consumer.py", "worker/health.py",
+    "worker/listener.py", "worker/metrics.py", "worker/pool.py", "worker/probe.py",
+    "worker/pulse.py", "worker/remote.py", "worker/service.py",
+)  # fmt: skip
+"""The same, where worker processes have measured themselves."""
+LEFT_OUT: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")
+"""Doors of the sandbox that its own process goes through."""
+FLOOR: Final = 90.0
+
+
+def shares() -> dict[str, float]:
+    """Return the share of lines and branches that were run, in percent, by file."""
+    measured = coverage.Coverage()
+    measured.load()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "coverage.json"
+        measured.json_report(outfile=str(file))
+        found = json.loads(file.read_text("utf-8"))["files"]
+    return {name: float(about["summary"]["percent_covered"]) for name, about in found.items()}
+
+
+def floor_of(file: str, *, workers: bool) -> float | None:
+    """Return what a file must have, ``None`` where nothing is asked."""
+    if file in WHOLE:
+        return 100.0
+    if file in LEFT_OUT:
+        return None
+    asked = (*MOST, *(OF_WORKERS if workers else ()))
+    return FLOOR if any(fnmatch(file, pattern) for pattern in asked) else None
+
+
+def main() -> int:
+    """Print the table; 1 if a file has less than it must."""
+    parser = argparse.ArgumentParser(prog="python -m tests.branches", description=__doc__)
+    parser.add_argument("--workers", action="store_true", help="worker processes were measured")
+    workers = parser.parse_args().workers
+    found = shares()
+    missing = sorted(set(WHOLE) - set(found))
+    floors = {file: floor_of(file, workers=workers) for file in sorted(found)}
+    asked = {file: floor for file, floor in floors.items() if floor is not None}
+    low = [file for file, floor in asked.items() if found[file] < floor]
+    for file, floor in asked.items():
+        if found[file] < 100:
+            word = "  TOO LITTLE" if file in low else ""
+            say(f"{file:<44} {found[file]:5.1f} %  of {floor:.0f} %{word}")
+    for file in missing:
+        say(f"{file:<44} was not measured")
+    whole = sum(found[file] >= 100 for file in asked)
+    say(f"{whole} of {len(asked)} files completely")
+    if workers:
+        others = [f"{file} {found[file]:.0f} %" for file in floors if file not in asked]
+        say(f"not asked for: {', '.join(others)}")
+    return 1 if low or missing else 0
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
