@@ -1,212 +1,163 @@
-"""``make bench``: throughput and CPU against plain Celery, in the same run on this machine.
+"""``make bench``: what the product does and costs, beside plain Celery and the bare limit.
 
-    python -m tests.bench [--jobs 2000] [--rounds 3]
+    python -m tests.bench                        everything, ten minutes
+    python -m tests.bench --quick                a look at everything, a minute and a half
+    python -m tests.bench --only throughput      one measurement, or several with commas
+    python -m tests.bench --json FILE --svg FILE keep the figures and the plot
+    python -m tests.bench --readme               put the kept figures into the README
 
-The same job for both: a provider that answers after 20 ms, an outcome stored and published.
-The product does it with every promise kept (intent, claim, ledger, sealed code, new connection
-for each exchange); plain Celery with threads keeps none. What counts is the ratio: times depend
-on the machine. Client and provider run beside the worker, as the load they are.
-
-How fast a worker hangs up is ``pytest -s tests/bench``.
+The same job for all: an HTTP provider in a process of its own on 127.0.0.1 that answers after
+20 ms, an outcome stored and published. The product keeps every promise, plain Celery none. They
+take turns, so that a busy moment meets all; what counts is the ratio. Times depend on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import aiohttp
 import redis
 
-from tasks.client import AsyncCheckpointClient
-from tasks.settings import Settings
-from tasks.vault import make_key
-from tests.behaviour.plugins import installed
-from worker.embedded import EmbeddedRedis
+from tasks.intake import CheckpointError
+from tests.bench import report
+from tests.bench.figures import Measure, Options, document, summary
+from tests.bench.measures import ALL
+from tests.bench.plot import svg
+from tests.bench.processes import StuckError, as_many_files_as_allowed
+from worker.embedded import EmbeddedRedis, EmbeddedRedisError
 
-START_S = 60.0
-ROUND_S = 300.0
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One round: jobs a second, and CPU of the worker in microseconds a job."""
-
-    jobs_s: float
-    cpu_us: float
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+JOBS, ROUNDS = 2_000, 3
+JOBS_QUICK, ROUNDS_QUICK = 200, 1
+STDOUT: Final = "-"
+FAILURES: Final = (
+    StuckError,
+    CheckpointError,
+    redis.RedisError,
+    aiohttp.ClientError,
+    OSError,
+    ExceptionGroup,
+)
+"""What ends one measurement and not the others."""
 
 
-def until(condition: Callable[[], Any], bound_s: float) -> None:
-    """Wait for a condition, for at most ``bound_s`` seconds."""
-    end = time.monotonic() + bound_s
-    while not condition():
-        if time.monotonic() > end:
-            msg = "the bench did not get on; see the worker's log above"
-            raise SystemExit(msg)
-        time.sleep(0.01)
-
-
-@contextmanager
-def process(*command: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a Python program beside this one, for as long as the block."""
-    child = subprocess.Popen(
-        [sys.executable, *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **env},
-    )
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and report; return the exit status."""
+    asked = _read(words)
+    if asked.readme:
+        return _readme()
+    options = _options(asked)
+    measures = [each for each in ALL if asked.only is None or each.name in asked.only]
+    as_many_files_as_allowed()
     try:
-        yield child
-    finally:
-        child.terminate()
-        child.wait(START_S)
+        found, failed = measured(measures, options)
+    except EmbeddedRedisError as error:
+        _say(str(error))
+        return 1
+    found["note"] = asked.note
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    if asked.json == STDOUT:
+        sys.stdout.write(text)
+    else:
+        for name, each in found["measurements"].items():
+            sys.stdout.write(f"{report.table(name, each)}\n\n")
+    if asked.json not in (None, STDOUT):
+        Path(asked.json).write_text(text, "utf-8")
+    if asked.svg is not None:
+        Path(asked.svg).write_text(svg(found), "utf-8")
+    return 1 if failed else 0
 
 
-def measured(pid: int, jobs: int, run: Callable[[], None]) -> Figures:
-    """Run a round and return its figures."""
-    began_s, began_cpu_s = time.monotonic(), cpu_s(pid)
-    run()
-    took_s, used_s = time.monotonic() - began_s, cpu_s(pid) - began_cpu_s
-    return Figures(jobs / took_s, used_s / jobs * 1e6)
+def measured(measures: Sequence[Measure], options: Options) -> tuple[dict[str, Any], list[str]]:
+    """Run measurements; return the document and the names of those that failed."""
+    with EmbeddedRedis() as server:
+        found = document(options, server.version)
+    failed: list[str] = []
+    for measure in measures:
+        began_s = time.monotonic()
+        told = _teller(measure.name)
+        try:
+            rows = measure.run(options, told)
+        except FAILURES as error:
+            _say(f"{measure.name} failed: {type(error).__name__}: {error}")
+            failed.append(measure.name)
+            continue
+        found["measurements"][measure.name] = summary(measure, rows)
+        told(f"done in {time.monotonic() - began_s:.0f} s")
+    return found, failed
 
 
-def product(url: str, provider: str, jobs: int, rounds: int) -> list[Figures]:
-    """Measure the product; intents are opened before, submissions are made within the time."""
-    env = {
-        "CHECKPOINT_REDIS_URL": url,
-        "CHECKPOINT_SECRET_KEYS": make_key(),
-        "CHECKPOINT_PROVIDERS": "BENCH",
-        "CHECKPOINT_BENCH_URL": provider,
-        "CHECKPOINT_QUEUE_MAX": str(10 * jobs),
-        "CHECKPOINT_LOG_LEVEL": "WARNING",
-        "CHECKPOINT_CONCURRENCY": "1000",
-    }
-    os.environ.update(env)
-    args = ("-m", "celery", "-A", "worker", "worker", "--without-gossip", "--without-mingle")
-    with process(*args) as worker, redis.Redis.from_url(url) as client:
-        until(lambda: client.zcard("checkpoint:beats"), START_S)
-        return [
-            asyncio.run(_product_round(worker.pid, client, jobs, number))
-            for number in range(rounds)
-        ]
+def _teller(name: str) -> Callable[[str], None]:
+    return lambda what: _say(f"{name}: {what}")
 
 
-async def _product_round(pid: int, raw: Any, jobs: int, number: int) -> Figures:
-    accounts = [f"acc_{number}_{job}" for job in range(jobs)]
-    async with AsyncCheckpointClient(Settings()) as client:
-        for account in accounts:
-            await client.open_intent(
-                account_id=account,
-                provider="BENCH",
-                checkpoint={"type": "OTP", "source": "SMS"},
-                context={},
-            )
-        before = raw.xlen("checkpoint:outcomes")
-        began_s, began_cpu_s = time.monotonic(), cpu_s(pid)
-        slots = asyncio.Semaphore(32)
-
-        async def submit(account: str) -> None:
-            async with slots:
-                await client.submit(account_id=account, provider="BENCH", code="123456")
-
-        await asyncio.gather(*map(submit, accounts))
-        await asyncio.to_thread(
-            until, lambda: raw.xlen("checkpoint:outcomes") - before >= jobs, ROUND_S
-        )
-        took_s, used_s = time.monotonic() - began_s, cpu_s(pid) - began_cpu_s
-        wrong = {record.status async for record in client.outcomes(limit=1_000)} - {201}
-        if wrong:
-            msg = f"the bench measured nothing: outcomes {sorted(wrong, key=str)}"
-            raise SystemExit(msg)
-        return Figures(jobs / took_s, used_s / jobs * 1e6)
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
 
 
-def plain(url: str, provider: str, jobs: int, rounds: int) -> list[Figures]:
-    """Measure plain Celery with threads."""
-    env = {"BENCH_REDIS": url, "BENCH_URL": provider}
-    os.environ.update(env)
-    from tests.bench.plain import app  # noqa: PLC0415  reads its broker when imported
-
-    args = ("-m", "celery", "-A", "tests.bench.plain", "worker", "-P", "threads", "-c", "100")
-    found = []
-    with process(*args, "-l", "WARNING") as worker, redis.Redis.from_url(url) as client:
-        until(lambda: app.control.ping(timeout=0.5), START_S)
-        for number in range(rounds):
-            client.delete("plain:done")
-
-            def run(number: int = number) -> None:
-                for job in range(jobs):
-                    app.send_task("plain.solve", args=(number * jobs + job,), queue="celery")
-                until(lambda: int(client.get("plain:done") or 0) >= jobs, ROUND_S)
-
-            found.append(measured(worker.pid, jobs, run))
-            sys.stderr.write(".")
-    return found
+def _readme() -> int:
+    """Bring README and plot up to the kept figures."""
+    if not report.JSON.exists():
+        _say(f"there are no kept figures: measure with --json {report.JSON.name} first")
+        return 1
+    found = json.loads(report.JSON.read_text("utf-8"))
+    report.SVG.write_text(svg(found), "utf-8")
+    report.write_readme(found)
+    return 0
 
 
-def median(rounds: list[Figures]) -> Figures:
-    """Return the median of each figure."""
-    return Figures(
-        statistics.median(figures.jobs_s for figures in rounds),
-        statistics.median(figures.cpu_us for figures in rounds),
+def _options(asked: argparse.Namespace) -> Options:
+    jobs, rounds = (JOBS_QUICK, ROUNDS_QUICK) if asked.quick else (JOBS, ROUNDS)
+    return Options(
+        jobs=asked.jobs or jobs, rounds=asked.rounds or rounds, quick=asked.quick, full=asked.full
     )
 
 
-def main() -> None:
-    """Measure both and print the table; JSON with ``--json``."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--jobs", type=int, default=2_000, help="submissions a round")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
-    parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
-    options = parser.parse_args()
-    sys.stderr.write("measuring; keep the machine idle ")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        installed(
-            Path(folder),
-            "checkpoint_bench",
-            "",
-            "[checkpoint.providers]\nBENCH = tests.bench.adapter:Bench\n",
-        ),
-        EmbeddedRedis() as server,
-        process("-m", "tests.bench.provider") as provider,
-    ):
-        assert provider.stdout is not None
-        address = f"http://127.0.0.1:{int(provider.stdout.readline())}"
-        ours = product(server.url, address, options.jobs, options.rounds)
-        theirs = plain(server.url, address, options.jobs, options.rounds)
-    sys.stderr.write("\n")
-    a, b = median(ours), median(theirs)
-    if options.json:
-        rows = {"product": a, "plain_celery_threads": b}
-        document = {name: {"jobs_s": f.jobs_s, "cpu_us": f.cpu_us} for name, f in rows.items()}
-        print(json.dumps(document))  # noqa: T201
-        return
-    print(f"{'':24}{'jobs/s':>10}{'CPU us/job':>12}")  # noqa: T201
-    print(f"{'checkpoint worker':24}{a.jobs_s:10.0f}{a.cpu_us:12.0f}")  # noqa: T201
-    print(f"{'plain Celery, threads':24}{b.jobs_s:10.0f}{b.cpu_us:12.0f}")  # noqa: T201
-    print(f"{'ratio':24}{a.jobs_s / b.jobs_s:10.2f}{a.cpu_us / b.cpu_us:12.2f}")  # noqa: T201
+def _read(words: Sequence[str] | None) -> argparse.Namespace:
+    names = [each.name for each in ALL]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="few jobs, one round: a look")
+    parser.add_argument("--full", action="store_true", help="a million stored intents too (2 GB)")
+    parser.add_argument("--jobs", type=_count, help=f"submissions a round [{JOBS}]")
+    parser.add_argument("--rounds", type=_count, help=f"the median of so many [{ROUNDS}]")
+    parser.add_argument("--only", type=_names(names), help=f"of {', '.join(names)}")
+    parser.add_argument("--json", nargs="?", const=STDOUT, help="to a file; alone, to stdout")
+    parser.add_argument("--note", default="", help="of what was unusual; kept with the figures")
+    parser.add_argument("--svg", help="the plot, to a file")
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing: tables and plot from kept figures"
+    )
+    return parser.parse_args(words)
+
+
+def _count(word: str) -> int:
+    value = int(word)
+    if value < 1:
+        msg = "at least 1"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _names(known: Sequence[str]) -> Callable[[str], set[str]]:
+    def read(words: str) -> set[str]:
+        found = {word.strip() for word in words.split(",")}
+        if unknown := found - set(known):
+            msg = f"no measurement is called {', '.join(sorted(unknown))}: take {', '.join(known)}"
+            raise argparse.ArgumentTypeError(msg)
+        return found
+
+    return read
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -131,8 +131,9 @@ class World:
         attempts: ModuleType = attempt,
         storms: tuple[str, ...] | None = None,
         patches: Sequence[tuple[object, str, object]] = (),
+        crowd: int | None = None,
     ) -> None:
-        self.seed, self.rng = seed, random.Random(seed)
+        self.seed, self.rng, self.crowd = seed, random.Random(seed), crowd
         self.module, self.clock, self.patches = attempts, Clock(), patches
         self.trace: deque[tuple[float, str, str]] = deque(maxlen=TRACE)
         self.violation: str | None = None
@@ -312,7 +313,7 @@ class World:
         web = self._process("web")
         door = AsyncDoor(SimClient(self, web))  # type: ignore[arg-type]
         accounts = self.rng.choice((1, 1, 2))
-        for number in range(accounts):
+        for number in range(self.crowd or accounts):
             place = self.rng.choice(("LINKEDIN", "TWITTER"))
             person = _Person(self, door, f"a{number}", place, web)
             self._spawn(web, person.live(), f"a{number}")

@@ -25,7 +25,8 @@ def bench(*, as_json: bool, options: tuple[str, ...]) -> None:
     \b
     Examples:
       checkpoint bench
-      checkpoint bench --jobs 500 --rounds 1
+      checkpoint bench --quick
+      checkpoint bench --only throughput --jobs 500 --rounds 1
     """  # noqa: D301
     try:
         there = importlib.util.find_spec(f"{MODULE}.__main__") is not None
