@@ -37,10 +37,10 @@ from worker.pool import AsyncioPool
 START_S: Final = 10.0
 STOP_BEYOND_S: Final = 10.0
 """So long after the last outcome is due a worker that was asked to end stops waiting."""
-GARBAGE_AFTER: Final = 100_000
-"""New objects after which garbage is looked for: some hundred attempts, some ten megabytes."""
-GARBAGE_ROUNDS: Final = 20
-"""Of the younger generation before the elder is looked at."""
+GARBAGE_AFTER: Final = (20_000, 10, 1_000)
+"""New objects after which garbage is looked for among them, and rounds of one generation before the
+next. A look at 200,000 takes a tenth of a second, at 2 million a whole one: with 100,000 and 20
+rounds 16 of 10,000 claims were granted, and came too late to send (measured)."""
 
 log = structlog.get_logger("checkpoint.worker")
 
@@ -89,7 +89,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
+    gc.set_threshold(*GARBAGE_AFTER)
 
 
 def _tell_health(worker: Any, pool: AsyncioPool, heart: Heart, settings: Settings) -> None:  # noqa: ANN401  Celery's

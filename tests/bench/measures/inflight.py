@@ -51,6 +51,7 @@ def of_product(stand: Stand, asked: int, delay_ms: int, told: Callable[[str], No
         if record["status"] == 201
     )
     peak = stand.facts()["peak"]
+    told(f"lag {lag}")
     told(f"outcomes: {dict(Counter(_kind(record) for record in records))}")
     figures = {
         "asked": asked,
