@@ -115,42 +115,53 @@ def in_ledger(settings: Settings) -> bool:
     return url == settings.redis_url.get_secret_value() and url.partition("://")[0] in _REDIS
 
 
+def task_message(queue: str, submission_id: str, body: bytes, shown: str) -> dict[str, Any]:
+    """Return our task's message as kombu puts it into a list in Redis, and nothing a wake lacks.
+
+    Args:
+        queue: The list.
+        submission_id: Also the task id.
+        body: Arguments, named ones and what else Celery puts there, as JSON.
+        shown: What Celery shows of the named arguments.
+    """
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {
+            "lang": "py",
+            "task": TASK,
+            "id": submission_id,
+            "root_id": submission_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            "timelimit": [None, None],
+            "argsrepr": "()",
+            "kwargsrepr": shown,
+        },
+        "properties": {
+            "correlation_id": submission_id,
+            "reply_to": None,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": secrets.token_hex(16),
+        },
+    }
+
+
 def wake_message(queue: str, submission_id: str, account_id: str, provider: str) -> str:
-    """Return the wake of one submission as kombu puts it into a queue in Redis.
+    """Return the wake of one submission, ready for the list.
 
     For whoever may write to that Redis anyway: Celery takes about ten times as long to send it.
     """
     kwargs = {"account_id": account_id, "provider": provider}
-    return orjson.dumps(
-        {
-            "body": base64.b64encode(orjson.dumps([[], kwargs, _NO_EMBED])).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": TASK,
-                "id": submission_id,
-                "root_id": submission_id,
-                "parent_id": None,
-                "group": None,
-                "retries": 0,
-                "eta": None,
-                "expires": None,
-                "timelimit": [None, None],
-                "argsrepr": "()",
-                "kwargsrepr": str(kwargs),
-            },
-            "properties": {
-                "correlation_id": submission_id,
-                "reply_to": None,
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": secrets.token_hex(16),
-            },
-        }
-    ).decode()
+    body = orjson.dumps([[], kwargs, _NO_EMBED])
+    return orjson.dumps(task_message(queue, submission_id, body, str(kwargs))).decode()
 
 
 def send_wake(app: Celery, submission_id: str, account_id: str, provider: str) -> None:

@@ -22,14 +22,13 @@ from kombu.exceptions import InconsistencyError, VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
-from kombu.utils.uuid import uuid
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tasks.intake import SUBMISSION_ID
-from tasks.messages import TASK
+from tasks.messages import TASK, task_message
 from worker.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
@@ -97,34 +96,7 @@ def fit(element: bytes, queue: str) -> dict[str, Any]:
         _refuse("no usable id")
     raw = _raw_body(message.get("body"), properties.get("body_encoding"))
     body = _body(_unpacked(raw, headers.get("compression")))
-    return {
-        "body": base64.b64encode(json.dumps(body).encode()).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {
-            "lang": "py",
-            "task": TASK,
-            "id": submission_id,
-            "root_id": submission_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-        },
-        "properties": {
-            "correlation_id": submission_id,
-            "reply_to": None,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": uuid(),
-        },
-    }
+    return task_message(queue, submission_id, json.dumps(body).encode(), shown="{}")
 
 
 def _decoded(element: bytes) -> dict[str, Any]:
