@@ -72,6 +72,10 @@ class Witness:
         self.accepted: set[str] = set()
         self.twins: set[str] = set()
         self.answered: set[str] = set()
+        self.ends_ms: dict[tuple[str, int], int] = {}
+        """When each generation of an intent expires."""
+        self.gave_up_ms: dict[str, int] = {}
+        """When the attempt of a submission stopped trying to settle."""
         self._last: Brought | None = None
         self._brought: dict[str, Brought] = {}
 
@@ -122,6 +126,7 @@ class Witness:
             assert decision is not None
             assert decision.intent is not None
             after = self.books.intents[member] = decision.intent
+            self.ends_ms[member, after.generation] = after.expires_at_ms
         self._records(plan, decision, told)
         if after is not None and "intent" in plan:
             self._intent(member, before, after, event)
@@ -362,8 +367,13 @@ class Witness:
         self.holds("every final record is in the stream once", once)
         for send in self.sends:
             if send.heard_s is not None and send.process.alive:
-                heard = send.claim in self.answered
+                heard = send.claim in self.answered or self._gave_up_in_time(send)
                 self.holds("what a living process heard reaches the ledger", heard)
+
+    def _gave_up_in_time(self, send: Send) -> bool:
+        """Settling is tried again until the intent's life and a deadline are over."""
+        until_ms = self.ends_ms[send.member, send.generation] + self.world.store.limits.deadline_ms
+        return self.gave_up_ms.get(send.submission_id, 0) > until_ms
 
 
 def _told(plan: dict[str, Any], decision: Decision | None) -> str:

@@ -206,7 +206,8 @@ class World:
     def story(self, promise: str) -> str:
         """Return what was broken and what happened last."""
         lines = [f"{at_s:9.4f}  {who:8}  {what}" for at_s, who, what in self.trace]
-        again = f"python -m tests.sim --seed {self.seed}"
+        crowd = f" --crowd {self.crowd}" if self.crowd else ""
+        again = f"python -m tests.sim --seed {self.seed}{crowd}"
         return "\n".join([f"seed {self.seed}: {promise}", *lines, f"again: {again}"])
 
     def note(self, process: Process | None, text: str) -> None:
@@ -644,6 +645,8 @@ class _Person:
         weights = (10, 3, 2, 2, 0.3, 2)
         while self.world.clock.now_s < self.world.calm_after_s:
             await asyncio.sleep(rng.expovariate(1 / pace_s))
+            if self.world.clock.now_s >= self.world.calm_after_s:
+                return  # What is accepted now would have no time for its outcome.
             member = self.world.store.keys.member(self.place, self.account_id)
             intent = self.world.witness.books.intents.get(member)
             closed = intent is None or intent.state is not IntentState.OPEN
@@ -731,6 +734,8 @@ class _Log:
     def _line(self, event: str, **more: object) -> None:
         told = " ".join(f"{name}={value}" for name, value in more.items())
         self._world.note(self._world.current, f"log: {event} {self._bound} {told}")
+        if event == "attempt.unsettled":
+            self._world.witness.gave_up_ms[self._bound] = self._world.server.now_ms
         if event in UNEXPECTED and not str(more.get("error")).startswith("Ledger"):
             self._world.fail(f"an unexpected log event: {event} {told}")
 
