@@ -96,10 +96,20 @@ class LoopThread:
         return self.run(call())
 
     def close(self) -> None:
-        """End loop and thread."""
+        """End loop and thread, and whatever still runs there."""
+        self.run(self._wind_down())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(BOUND_S)
         self.loop.close()
+
+    @staticmethod
+    async def _wind_down() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for _ in range(5):  # A task ends, tells so, its connection is closed, and then lost.
+            await asyncio.sleep(0)
 
 
 class Gate:
@@ -112,7 +122,7 @@ class Gate:
         self._loops = loops
         self._opened = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.arrived = 0
         self.left_at: list[float] = []
         """When waiting clients hung up, on ``time.monotonic()``."""
@@ -154,15 +164,15 @@ class Gate:
             talk.cancel()
         await asyncio.gather(*self._talks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = asyncio.current_task()
-        assert talk is not None
-        self._talks.add(talk)
-        talk.add_done_callback(self._talks.discard)
-        # A cancelled talk just ends: asyncio's own callback trips over one that says so.
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: one that is cancelled before it begins would leave its connection open.
+        talk = asyncio.create_task(self._talk(reader, writer))
+        self._talks[talk] = writer
+        talk.add_done_callback(lambda ended: self._talks.pop(ended).close())
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await self._serve(reader, writer)
-        writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeting = await reader.readexactly(2)
