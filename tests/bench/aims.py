@@ -15,6 +15,10 @@ SPREAD: Final = 1.1
 """Costs that differ by less are called flat."""
 
 
+WHOLE: Final = 1_000
+"""From here on a figure is told without decimals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
     """One aim.
@@ -40,8 +44,9 @@ class Aim:
         value = self.read(found)
         reached = value >= self.bound if self.at_least else value <= self.bound
         side = "at least" if self.at_least else "at most"
+        told = f"{value:,.4g}" if value < WHOLE else f"{value:,.0f}"
         return (
-            f"| {self.what} | {side} {self.bound:,g}{self.unit} | {value:,.4g}{self.unit} "
+            f"| {self.what} | {side} {self.bound:,g}{self.unit} | {told}{self.unit} "
             f"| {'yes' if reached else 'not yet'} |"
         )
 
