@@ -111,7 +111,7 @@ compile_lock() {
     local uv=uv
     has_uv || uv=$VENV/bin/uv
     command -v "$uv" >/dev/null 2>&1 || die "make lock needs uv: install it with pip install uv."
-    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header \
         --no-emit-index-url --no-emit-find-links "$@" >/dev/null ||
         die "the lock could not be rebuilt: uv says why above; it is unchanged."
 }
