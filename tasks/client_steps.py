@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ from tasks.intake import (
 from tasks.keys import Keys
 from tasks.ledger import ForeignLedgerError, LedgerBusyError, LedgerError, Steps
 from tasks.messages import in_ledger
-from tasks.model import Intent, IntentState, Purpose, Settlement, Submission
+from tasks.model import Intent, IntentState, Purpose, Settlement, Submission, replace
 from tasks.records import Outcome, timestamp
 from tasks.rules import DETAIL_MAYBE_USED
 from tasks.settings import Settings

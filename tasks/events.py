@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import ClassVar
+
+from msgspec import Struct
 
 from providers.contract import Checkpoint, Context, SolutionKind, Verdict
 from tasks.catalogue import Pair
-from tasks.model import Generation, Intent, Purpose, Settlement, Submission
+from tasks.model import Discreet, Generation, Intent, Purpose, Settlement, Submission
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True, gc=False):
     """The times of the rules, milliseconds, and their counts. See `tasks.settings`."""
 
     connect_timeout_ms: int = 5_000
@@ -36,8 +37,7 @@ class Limits:
 # Events --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class Open(Struct, frozen=True, kw_only=True, gc=False):
     """The login service opens an intent, or opens it again."""
 
     account_id: str
@@ -47,8 +47,7 @@ class Open:
     user_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
+class Submit(Struct, frozen=True, kw_only=True, gc=False):
     """A backend submits a solution under an id not seen before."""
 
     submission_id: str
@@ -58,16 +57,14 @@ class Submit:
     step: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wake:
+class Wake(Struct, frozen=True, kw_only=True, gc=False):
     """A Celery message arrived: may this submission's attempt start?"""
 
     submission_id: str
     run_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Struct, frozen=True, kw_only=True, gc=False):
     """An attempt that has to prepare takes the wire."""
 
     submission_id: str
@@ -76,15 +73,13 @@ class Begin:
     run_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renew:
+class Renew(Struct, frozen=True, kw_only=True, gc=False):
     """A holder still preparing asks for more time."""
 
     claim: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True, gc=False):
     """The last step before the first byte. On a free wire it begins as well.
 
     ``begun`` says that this attempt took the wire before, to prepare: then only that wire
@@ -98,8 +93,7 @@ class Claim:
     begun: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abort:
+class Abort(Struct, frozen=True, kw_only=True, gc=False):
     """Preparation or connecting failed; the code was not sent.
 
     ``counted`` is false where the failure is nobody's fault (``TRY_ANOTHER_WAY`` that the
@@ -114,21 +108,21 @@ class Abort:
     counted: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Discreet, frozen=True, kw_only=True, gc=False):
     """What a claimed attempt ended with, when the provider gave no verdict.
 
     ``sent`` is false only where the code provably never left.
     """
 
+    hidden: ClassVar = frozenset({"context"})
+
     failure: Pair
     sent: bool = True
     detail: str | None = None
-    context: Context | None = field(default=None, repr=False)
+    context: Context | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """A claimed attempt ended: the provider's verdict, or a failure.
 
     ``user_taken`` says that the provider's user id is registered for another account here.
@@ -142,30 +136,26 @@ class Answer:
     user_taken: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Struct, frozen=True, kw_only=True, gc=False):
     """Time passed. ``acked_ms`` is when the wire's worker last had a heartbeat answered."""
 
     run_id: str
     acked_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLost:
+class WorkerLost(Struct, frozen=True, kw_only=True, gc=False):
     """A worker has not been heard for ``lost_after_s``."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Struct, frozen=True, kw_only=True, gc=False):
     """The caller or an operator takes a submission back."""
 
     submission_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class Kill(Struct, frozen=True, kw_only=True, gc=False):
     """An operator ends the intent."""
 
 
@@ -220,8 +210,7 @@ class Do(enum.StrEnum):
     """The wire is free, or the state changed: look at the ledger again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(Struct, frozen=True, kw_only=True, gc=False):
     """A word to the attempt that runs ``submission_id``, wherever it runs."""
 
     submission_id: str
@@ -230,8 +219,7 @@ class Signal:
     successor: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Discreet, frozen=True, kw_only=True, gc=False):
     """Everything one commit does.
 
     Attributes:
@@ -249,6 +237,8 @@ class Decision:
         not_after_ms: The commit is refused when Redis time is past this instant.
     """
 
+    hidden: ClassVar = frozenset({"context", "session"})
+
     reply: Reply
     intent: Intent | None = None
     settled: tuple[Settlement, ...] = ()
@@ -256,8 +246,8 @@ class Decision:
     running: Submission | None = None
     wake: Submission | None = None
     signals: tuple[Signal, ...] = ()
-    context: Context | None = field(default=None, repr=False)
-    session: Mapping[str, object] | None = field(default=None, repr=False)
+    context: Context | None = None
+    session: Mapping[str, object] | None = None
     user_id: str | None = None
     tell_intent: bool = False
     notes: tuple[str, ...] = ()

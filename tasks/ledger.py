@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio
+from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
@@ -65,8 +66,7 @@ class ForeignLedgerError(LedgerError):
     """This Redis does not tell its identity and the embedded mode is off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, gc=False):
     """One script to run: its name in ``tasks/lua``, its keys and arguments."""
 
     script: str

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, cast
 
+import msgspec
 import orjson
-from pydantic import TypeAdapter
+from msgspec import Struct
 
 from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
-from tasks.model import Intent, Phase, Settlement, Version, Wire, replace
+from tasks.model import Discreet, Intent, Phase, Settlement, Version, Wire, replace
 from tasks.records import (
     Outcome,
     RecordState,
@@ -55,11 +57,10 @@ SCHEMA: Final = 1
 EMBEDDED_RUN_ID: Final = "embedded"
 BUSY: Final = "the intent is being changed by too many others; try again"
 
-_INTENT: Final = TypeAdapter(Intent)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
     """One instant of the ledger.
 
     Attributes:
@@ -74,6 +75,8 @@ class Snapshot:
         reckoned: Nothing was read: this is what the own last commit left, and the time since.
     """
 
+    hidden: ClassVar = frozenset({"values"})
+
     now_ms: int
     run_id: str
     queued: int = 0
@@ -81,12 +84,11 @@ class Snapshot:
     intent: Intent | None
     tokens: tuple[str, ...] = ()
     record: Outcome | None = None
-    values: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    values: Mapping[str, str | None] = _NOTHING
     reckoned: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
+class Extra(Struct, frozen=True, kw_only=True, gc=False):
     """What the one who brings an event adds to its commit.
 
     ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
@@ -94,13 +96,12 @@ class Extra:
     """
 
     put: tuple[tuple[str, str, int], ...] = ()
-    expect: Mapping[str, str] = field(default_factory=dict)
+    expect: Mapping[str, str] = _NOTHING
     delete: tuple[str, ...] = ()
     wakes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True, gc=False):
     """What became of an event: the decision, what it was made on, and Redis time after it.
 
     ``records`` are the final records this commit wrote; one that was final before stays. ``token``
@@ -748,17 +749,28 @@ def parse_signal(text: str) -> HeardSignal:
         raise ValueError(msg) from error
 
 
+class _Head(Struct, frozen=True, kw_only=True, gc=False):
+    """What an intent's JSON begins with: of the store alone, the rules know nothing of it."""
+
+    v: int
+    tokens: tuple[str, ...]
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_head_of: Final = msgspec.json.Decoder(_Head).decode
+_intent_of: Final = msgspec.json.Decoder(Intent).decode
+
+
 def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
-    body = _INTENT.dump_python(intent, mode="json")
-    return orjson.dumps({"v": SCHEMA, "tokens": tokens, **body}).decode()
+    head, body = _encode(_Head(v=SCHEMA, tokens=tokens)), _encode(intent)
+    return f"{head[:-1].decode()},{body[1:].decode()}"  # One object of two.
 
 
 def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:
     if stored is None:
         return None, ()
-    raw = orjson.loads(stored)
-    tokens = tuple(raw.pop("tokens"))
-    if raw.pop("v") != SCHEMA:
+    head = _head_of(stored)
+    if head.v != SCHEMA:
         msg = "the ledger holds an intent of another schema; see the upgrade notes"
         raise ForeignLedgerError(msg)
-    return _INTENT.validate_python(raw, strict=False), cast("tuple[str, ...]", tokens)
+    return _intent_of(stored), head.tokens

@@ -1,6 +1,5 @@
 """Intents in every state of the table, for the tests of the rules."""
 
-from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from providers.contract import Checkpoint, Context, SolutionKind
@@ -17,6 +16,7 @@ from tasks.model import (
     Submission,
     Version,
     Wire,
+    replace,
 )
 
 LIMITS = Limits()

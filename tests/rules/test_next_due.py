@@ -1,12 +1,10 @@
 """The due instant: the sweeper never comes too late, and never for nothing for ever."""
 
-from dataclasses import replace
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.events import Tick
-from tasks.model import Generation, Intent, IntentState, Phase, Wire
+from tasks.model import Generation, Intent, IntentState, Phase, Wire, replace
 from tasks.rules import decide, next_due_ms
 from tests.rules.nouns import BEGUN, BEHIND, CLAIMED, IDLE, LIMITS, NOW, PREPARING, RUN, SUB
 

@@ -1,10 +1,9 @@
 """The directed sequences, each as a timeline with the promises checked on the way."""
 
-from dataclasses import replace
-
 import pytest
 
 from tasks.events import Claim, Decision, Reply
+from tasks.model import replace
 from tasks.rules import decide
 from tests.rules.nouns import BEGUN, LIMITS, NOW, QUEUED, RUN, SUB, WORKER
 from tests.rules.sequences import SEQUENCES, Sequence

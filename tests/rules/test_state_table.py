@@ -6,9 +6,10 @@ decision, so that a stray signal, count or settlement fails as well.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec import Struct
 
 from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
 from tasks import catalogue
@@ -43,6 +44,7 @@ from tasks.model import (
     Submission,
     Version,
     Wire,
+    replace,
 )
 from tasks.rules import (
     DETAIL_EXPIRED,
@@ -85,8 +87,7 @@ from tests.rules.nouns import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """One way into a cell, and everything that comes of it."""
 
     label: str = ""

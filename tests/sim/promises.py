@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from providers.contract import Cleared, Rejected, SolutionKind
 from tasks.events import Answer, Begin, Claim, Decision, Event, Limits, Open, Submit, WorkerLost
-from tasks.model import Intent, IntentState, Phase, Submission
+from tasks.model import Intent, IntentState, Phase, Submission, replace
 from tasks.rules import next_due_ms
 from tasks.store import DRAIN_LAG_MS
 from tests.sim.provider import Send

@@ -1,7 +1,6 @@
 """Every answer of ``commit.lua``, and what one commit writes and tells."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tasks import catalogue
 from tasks.events import Begin, Cancel, Decision, Kill, Reply, Submit, Wake
 from tasks.intake import unknown_submission
 from tasks.ledger import Call, SyncDoor
-from tasks.model import IntentState, Settlement
+from tasks.model import IntentState, Settlement, replace
 from tasks.store import Extra, Snapshot, _Plan
 from tests.store.desk import ACCOUNT, PROVIDER, RESULTS, Desk, Subscriber, raw_submit
 

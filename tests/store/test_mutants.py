@@ -8,13 +8,14 @@ mutants a suite must catch.
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from tasks import ledger
 from tasks.events import Cancel
 from tasks.ledger import Script
+from tasks.model import replace
 from tasks.store import _Plan
 from tests.store.desk import (
     ACCOUNT,

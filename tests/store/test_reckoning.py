@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import redis
 from providers.contract import Cleared, SolutionKind
 from tasks.events import Answer
 from tasks.ledger import Call, SyncDoor
-from tasks.model import IntentState
+from tasks.model import IntentState, replace
 from tasks.store import Extra, Result, Snapshot
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from providers.contract import Checkpoint
 from tasks import catalogue
 from tasks.catalogue import CeleryState, Pair, Success
-from tasks.model import IntentState, Settlement
+from tasks.model import IntentState, Settlement, replace
 from tasks.records import (
     IntentView,
     Outcome,
