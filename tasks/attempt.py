@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-import secrets
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -60,6 +59,7 @@ from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
 from tasks.live_channel import LiveReplies, RedisSessionChannel
 from tasks.model import Generation, Submission
+from tasks.names import new_name
 from tasks.observe import SILENT, Observer, Refusal
 from tasks.records import Outcome
 from tasks.rules import next_due_ms
@@ -76,10 +76,10 @@ WAKE_GRACE_S: Final = 0.02
 """Redis and this process count time apart; waking a little late saves a look in vain."""
 SETTLE_PAUSES_S: Final = (0.1, 0.3, 1.0, 2.0)
 """Between tries to settle while the ledger is away; the last one repeats."""
-ERRANDS_AT_ONCE: Final = 32
-CLAIMS_AT_ONCE: Final = 16
-"""Ledger commands of all attempts here in flight: together fewer than `ledger.CONNECTIONS_MAX`. A
-claim that queued behind a burst of others would be granted too late to send (`FIRST_BYTE_S`)."""
+ERRANDS_AT_ONCE: Final = 256
+CLAIMS_AT_ONCE: Final = 64
+"""Ledger commands of all attempts here in flight, some 50 us of Redis' time each: a claim that
+queued behind a burst of thousands would be granted too late to send (`FIRST_BYTE_S`)."""
 LEAVE_S: Final = 2.0
 """How long an attempt that is cancelled from outside may take to say so."""
 
@@ -332,7 +332,7 @@ class Attempt:
         self._generation = snapshot.intent.generation
         if not self._claim_name:
             self._tell_begun(snapshot.now_ms - self._submission.queued_at_ms)
-        self._claim_name = secrets.token_hex(8)
+        self._claim_name = new_name()
         self._stage, self._begun = _Stage.LOOKING, False
         self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
         prepared = self._prepare(snapshot)
@@ -545,8 +545,9 @@ class Attempt:
             )
 
         self._stage = _Stage.CLAIMING
-        # While the answer is awaited the exchange must not be cut off: it may be granted.
-        self._limit.reschedule(loop.time() + self.home.settings.deadline_s)
+        # While the answer is awaited the exchange must not be cut off: it may be granted. The door
+        # has a limit of its own.
+        self._limit.reschedule(None)
         async with self.home.claims:
             if self._stopped:
                 raise _Refused(Reply.STOP)

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -146,8 +146,11 @@ class SyncDoor:
         code, size = script(call.script), len(call.keys)
         reply: Any
         if code.sha in self._known:
-            with suppress(NoScriptError):  # It was restarted, or is another one now.
+            try:
                 reply = self.client.evalsha(code.sha, size, *call.keys, *call.args)
+            except NoScriptError:
+                pass  # It was restarted, or is another one now.
+            else:
                 return reply  # type: ignore[no-any-return]
         # By its text first, not after an error: a simulated Redis hangs up after each of those.
         reply = self.client.eval(code.text, size, *call.keys, *call.args)
@@ -209,8 +212,11 @@ class AsyncDoor:
         code, size = script(call.script), len(call.keys)
         reply: Any
         if code.sha in self._known:
-            with suppress(NoScriptError):  # It was restarted, or is another one now.
+            try:
                 reply = await self._scripts.evalsha(code.sha, size, *call.keys, *call.args)
+            except NoScriptError:
+                pass  # It was restarted, or is another one now.
+            else:
                 return reply  # type: ignore[no-any-return]
         # By its text first, not after an error: a simulated Redis hangs up after each of those.
         reply = await self._scripts.eval(code.text, size, *call.keys, *call.args)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import os
-import secrets
 import ssl
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +15,7 @@ import orjson
 from celery import Celery
 
 from tasks.ledger import SENTINEL, SOCKET_TIMEOUT_S, sentinel_parts
+from tasks.names import new_name
 from tasks.settings import Settings
 
 TASK: Final = "checkpoint.solve"
@@ -115,7 +115,9 @@ def in_ledger(settings: Settings) -> bool:
     return url == settings.redis_url.get_secret_value() and url.partition("://")[0] in _REDIS
 
 
-def task_message(queue: str, submission_id: str, body: bytes, shown: str) -> dict[str, Any]:
+def task_message(
+    queue: str, submission_id: str, body: str, shown: str, *, encoding: str | None = None
+) -> dict[str, Any]:
     """Return our task's message as kombu puts it into a list in Redis, and nothing a wake lacks.
 
     Args:
@@ -123,9 +125,10 @@ def task_message(queue: str, submission_id: str, body: bytes, shown: str) -> dic
         submission_id: Also the task id.
         body: Arguments, named ones and what else Celery puts there, as JSON.
         shown: What Celery shows of the named arguments.
+        encoding: Of the body, if it is encoded.
     """
     return {
-        "body": base64.b64encode(body).decode(),
+        "body": body,
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {
@@ -148,8 +151,8 @@ def task_message(queue: str, submission_id: str, body: bytes, shown: str) -> dic
             "delivery_mode": 2,
             "delivery_info": {"exchange": "", "routing_key": queue},
             "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": secrets.token_hex(16),
+            "body_encoding": encoding,
+            "delivery_tag": new_name(),
         },
     }
 
@@ -160,8 +163,9 @@ def wake_message(queue: str, submission_id: str, account_id: str, provider: str)
     For whoever may write to that Redis anyway: Celery takes about ten times as long to send it.
     """
     kwargs = {"account_id": account_id, "provider": provider}
-    body = orjson.dumps([[], kwargs, _NO_EMBED])
-    return orjson.dumps(task_message(queue, submission_id, body, str(kwargs))).decode()
+    body = base64.b64encode(orjson.dumps([[], kwargs, _NO_EMBED])).decode()
+    message = task_message(queue, submission_id, body, str(kwargs), encoding="base64")
+    return orjson.dumps(message).decode()
 
 
 def send_wake(app: Celery, submission_id: str, account_id: str, provider: str) -> None:

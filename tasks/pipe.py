@@ -94,25 +94,25 @@ class Pipe:
         self._link: _Link | None = None
         self._connecting: asyncio.Task[_Link] | None = None
 
-    async def evalsha(self, sha: str, numkeys: int, *words: str | int) -> Any:  # noqa: ANN401  any reply
+    def evalsha(self, sha: str, numkeys: int, *words: str | int) -> Awaitable[Any]:
         """Run a script Redis knows.
 
         Raises:
             NoScriptError: It does not know it.
             RedisError: As `call`.
         """
-        return await self.call("EVALSHA", sha, numkeys, *words)
+        return self.call("EVALSHA", sha, numkeys, *words)
 
-    async def eval(self, text: str, numkeys: int, *words: str | int) -> Any:  # noqa: ANN401  any reply
+    def eval(self, text: str, numkeys: int, *words: str | int) -> Awaitable[Any]:
         """Run a script.
 
         Raises:
             RedisError: As `call`.
         """
-        return await self.call("EVAL", text, numkeys, *words)
+        return self.call("EVAL", text, numkeys, *words)
 
-    async def call(self, *words: str | int) -> Any:  # noqa: ANN401  any reply
-        """Send one command and return its reply.
+    def call(self, *words: str | int) -> Awaitable[Any]:
+        """Send one command, and let its reply be awaited.
 
         A caller that is cancelled leaves the command under way; its effect is unknown.
 
@@ -122,8 +122,11 @@ class Pipe:
         """
         link = self._link
         if link is None or not link.is_open_here():
-            link = await self._connect()
-        return await link.send(words)
+            return self._connect_and_call(words)
+        return link.send(words)
+
+    async def _connect_and_call(self, words: tuple[str | int, ...]) -> Any:  # noqa: ANN401  any reply
+        return await (await self._connect()).send(words)
 
     async def _connect(self) -> _Link:
         """Return a link, made once for all who wait for one."""

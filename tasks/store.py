@@ -7,7 +7,6 @@ Everything here is a generator of `tasks.ledger.Call`; a door runs it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Sign
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
 from tasks.model import Discreet, Intent, Phase, Settlement, Version, Wire, replace
+from tasks.names import new_name
 from tasks.records import (
     Outcome,
     RecordState,
@@ -576,7 +576,7 @@ class _Plan:
         self.provider, self.account_id = provider, account_id
         self.snapshot, self.decision = snapshot, decision
         self.before = snapshot.intent
-        self.token = secrets.token_hex(8)
+        self.token = new_name()
         self.after = self._next_version()
         self.finals: list[Outcome] = []
 

@@ -25,6 +25,10 @@ from tasks.vault import Vault, solution_name
 
 ARGUMENTS: Final = ("account_id", "provider", "code")
 """What a producer may send, in the order of a positional call."""
+WAKE: Final = frozenset(ARGUMENTS[:2])
+"""What a wake says."""
+SHOWN_MAX: Final = 128
+"""Characters of a value that Celery shows."""
 
 log = structlog.get_logger("checkpoint.strategy")
 
@@ -64,9 +68,14 @@ def cleanse(message: Any, vault: Vault) -> None:  # noqa: ANN401  kombu's
     if not SUBMISSION_ID.fullmatch(submission_id):
         msg = "not the id of a submission"
         raise ValueError(msg)
+    # A producer's time limits would cut our own net short, or, malformed, end the worker.
+    message.headers.update(argsrepr="()", timelimit=[None, None])
+    if _is_wake(args, kwargs, embed):
+        message.headers["kwargsrepr"] = repr(kwargs)
+        return
     given = dict(zip(ARGUMENTS, args or (), strict=False)) | dict(kwargs or {})
     kept = {name: _encodable(given.get(name)) for name in ("account_id", "provider")}
-    shown = repr({name: str(value)[:128] for name, value in kept.items()})
+    shown = repr({name: str(value)[:SHOWN_MAX] for name, value in kept.items()})
     if "code" in given:
         name = solution_name(str(kept["provider"]), str(kept["account_id"]), submission_id)
         # As JSON: a number is not a string, and the difference is the producer's error.
@@ -78,8 +87,19 @@ def cleanse(message: Any, vault: Vault) -> None:  # noqa: ANN401  kombu's
     message.body = text.encode() if isinstance(message.body, bytes) else text
     message._decoded_cache = json.loads(text)  # noqa: SLF001  kombu keeps what it decoded
     message.content_encoding = "utf-8"
-    # A producer's time limits would cut our own net short, or, malformed, end the worker.
-    message.headers.update(argsrepr="()", kwargsrepr=shown, timelimit=[None, None])
+    message.headers["kwargsrepr"] = shown
+
+
+def _is_wake(args: object, kwargs: object, embed: object) -> bool:
+    """Whether there is nothing to take out or to mend: so are those that we write ourselves."""
+    if args != [] or not isinstance(kwargs, dict) or not isinstance(embed, dict):
+        return False
+    return kwargs.keys() == WAKE and all(map(_is_plain, kwargs.values()))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is short text that any encoding can carry."""
+    return isinstance(value, str) and len(value) <= SHOWN_MAX and value.isascii()
 
 
 def _encodable(value: object) -> object:

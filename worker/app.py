@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any, Final
 
+import orjson
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging
+from kombu.serialization import register
 
 from tasks.client import make_vault
 from tasks.keys import Keys
@@ -23,6 +26,8 @@ from worker.streams import keep_going
 SOFT_LIMIT_BEYOND_S: Final = 10.0
 HARD_LIMIT_BEYOND_S: Final = 20.0
 """Celery's limits are a net under our own: this far above ``deadline_s + drain_s``."""
+EVENTS: Final = "checkpoint-events"
+"""Kombu's name for how events are written: as JSON like all else, in a tenth of the time."""
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
 """What Celery hands over as the log level where nobody gave ``--loglevel``."""
 
@@ -49,10 +54,22 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": net_s + SOFT_LIMIT_BEYOND_S,
         "task_time_limit": net_s + HARD_LIMIT_BEYOND_S,
         "worker_send_task_events": True,
+        "event_serializer": EVENTS,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_max_retries": None,
         "worker_redirect_stdouts": False,
     }
+
+
+def _written(events: object) -> str:
+    """Return events as JSON; what only Python writes (half surrogate pairs) as Python does."""
+    try:
+        return orjson.dumps(events).decode()
+    except TypeError:
+        return json.dumps(events)
+
+
+register(EVENTS, _written, None, "application/json", "utf-8")
 
 
 def make_app(settings: Settings | None = None) -> Celery:

@@ -73,7 +73,8 @@ LOOP_STOP_S: Final = 2.0  # A loop still running then is blocked; its thread die
 RECANCEL_S: Final = 1.0  # Between the cancels of a job that outlived its hard limit.
 HUB_POLL_S: Final = 0.001  # See AsyncioPool._run_calls_in_hub.
 BEGUN_AT_ONCE: Final = 32  # See AsyncioPool._empty_inbox.
-HUB_LATER_S: Final = 0.005  # See AsyncioPool._to_hub_soon.
+HUB_LATER_S: Final = 0.02  # See AsyncioPool._to_hub_soon, also for the next.
+HUB_SHARE: Final = 20
 DRAIN_TICK_S: Final = 0.01  # See AsyncioPool._drain.
 
 _T = TypeVar("_T")
@@ -361,12 +362,17 @@ class AsyncioPool(BasePool):
         """Have the hub thread make a call in a moment, with others. From the loop thread.
 
         Each wake of the hub costs both threads more than a job's end does. Nobody waits for an end:
-        the outcome is published, and a place is free a moment later.
+        the outcome is published, and a place is free `HUB_LATER_S` later, or once a part of all
+        places, one in `HUB_SHARE`, would be.
         """
         self._calls.append(call)
         if self._hub is None:
             self._run_calls()
-        elif not self._calls_due and not self._calls_woken:
+        elif self._calls_woken:
+            pass
+        elif len(self._calls) * HUB_SHARE >= self.limit:
+            self._wake_hub()
+        elif not self._calls_due:
             assert self._loop is not None  # It is running this.
             self._calls_due = True
             self._loop.call_later(HUB_LATER_S, self._wake_hub)

@@ -37,3 +37,38 @@ def test_what_is_no_sealed_code_is_dropped(odd: object) -> None:
     strange = message({"account_id": "acc_1", "provider": "LINKEDIN", "sealed": odd})
     cleanse(strange, Vault([make_key()]))
     assert json.loads(strange.body)[1] == {"account_id": "acc_1", "provider": "LINKEDIN"}
+
+
+def test_a_wake_of_ours_stays_as_it_is_and_is_shown() -> None:
+    """There is nothing to take out of it; what Celery shows are account and provider."""
+    wake = message({"account_id": "acc_1", "provider": "LINKEDIN"})
+    before = wake.body
+    cleanse(wake, Vault([make_key()]))
+    assert wake.body == before
+    assert wake.headers["argsrepr"] == "()"
+    assert wake.headers["kwargsrepr"] == "{'account_id': 'acc_1', 'provider': 'LINKEDIN'}"
+    assert wake.headers["timelimit"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "embed"),
+    [
+        (["acc_1", "LINKEDIN", CODE], {}, {}),
+        ([], {"account_id": "acc_1", "provider": "LINKEDIN"}, ["odd"]),
+        (None, {"account_id": "acc_1", "provider": "LINKEDIN"}, {}),
+        ([], {"account_id": "acc_1", "provider": "LINKEDIN", "code": CODE}, {}),
+        ([], {"account_id": "\ud800", "provider": "LINKEDIN"}, {}),
+        ([], {"account_id": "a" * 200, "provider": "LINKEDIN"}, {}),
+    ],
+)
+def test_anything_else_is_written_anew(args: Any, kwargs: Any, embed: Any) -> None:
+    """A producer's message is made to look like one of ours, and shows no code and no novel."""
+    strange = message({})
+    strange.payload = [args, kwargs, embed]
+    cleanse(strange, Vault([make_key()]))
+    assert strange._decoded_cache == json.loads(strange.body)
+    assert strange._decoded_cache[0] == []
+    assert strange._decoded_cache[2] == {}
+    assert CODE not in strange.body + str(strange.headers)
+    assert len(strange.headers["kwargsrepr"]) < 200
+    strange.body.encode()

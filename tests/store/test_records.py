@@ -239,3 +239,14 @@ def test_a_record_that_is_not_final_has_no_type() -> None:
     """It matches by its state alone."""
     record = waiting_record("acc_1", "LINKEDIN", QUEUED, SUB, RecordState.QUEUED)
     assert (record.status, record.type, record.checkpoint) == (None, None, None)
+
+
+def test_a_record_that_is_made_is_one_that_was_checked() -> None:
+    """It is made past pydantic's door; whoever gets it must not notice."""
+    made = final(catalogue.REJECTED)
+    told = json.loads(made.to_json())
+    checked = Outcome.model_validate(told)
+    assert made == checked
+    assert made.model_dump() == checked.model_dump()
+    assert made.model_copy(update={"seq": 7}).seq == 7
+    assert set(made.model_fields_set) == set(Outcome.model_fields)
