@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import pytest
@@ -21,7 +21,7 @@ from celery.events.state import State
 
 from tasks.async_task import AsyncTask, cancel_reason, current_request
 from worker.embedded import EmbeddedRedis
-from worker.pool import SYNC_THREADS_MAX, AsyncioPool, CoroutineEndedError
+from worker.pool import HUB_LATER_S, SYNC_THREADS_MAX, AsyncioPool, CoroutineEndedError
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 50  # For every wait; reached only by failures.
@@ -766,3 +766,39 @@ def test_a_callback_that_fails_is_logged_without_its_values(
         assert ended.wait(BOUND_S)
     assert "pool.callback_failed error=ValueError" in caplog.text
     assert NEVER_SHOWN not in caplog.text
+
+
+class _Turns:
+    """Stands in for the hub and the loop: writes down who is asked to turn, and when."""
+
+    def __init__(self) -> None:
+        self.soon: list[Any] = []
+        self.later_s: list[float] = []
+
+    def call_soon(self, call: Any) -> None:
+        self.soon.append(call)
+
+    def call_later(self, after_s: float, _call: Any) -> None:
+        self.later_s.append(after_s)
+
+
+@pytest.mark.parametrize(
+    ("places", "at_once"),
+    [(1, 1), (10, 1), (20, 1), (100, 5), (1_000, 50), (10_000, 500)],
+)
+def test_ends_wait_for_each_other_but_not_while_places_are_short(places: int, at_once: int) -> None:
+    """A wake for each end costs more than the end; a place that is missed costs throughput.
+
+    In a small pool the next job begins at once; in a large one a twentieth may stay free a moment.
+    """
+    pool, turns = AsyncioPool(places), _Turns()
+    pool.register_with_event_loop(turns)
+    pool._loop = cast("Any", turns)
+    for _ in range(at_once - 1):
+        pool._to_hub_soon(lambda: None)
+    assert turns.soon == []
+    assert turns.later_s == ([HUB_LATER_S] if at_once > 1 else []), "one timer for all"
+    pool._to_hub_soon(lambda: None)
+    assert len(turns.soon) == 1
+    pool._to_hub_soon(lambda: None)
+    assert len(turns.soon) == 1, "woken already"
