@@ -94,9 +94,9 @@ class Witness:
             self.answered.add(event.claim)
         return decision
 
-    def token_hex(self, _size: int) -> str:
-        """Stand for the store's `secrets`: the token of a commit names what it brings."""
-        token = f"{self.world.rng.getrandbits(64):016x}"
+    def new_name(self) -> str:
+        """Stand for the store's: the token of a commit names what it brings."""
+        token = self.world.new_name()
         if self._last is not None:
             self._brought[token], self._last = self._last, None
         return token

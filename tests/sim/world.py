@@ -287,15 +287,13 @@ class World:
         """Put clocks, randomness and logs of the simulation in place of the real ones."""
         log, time = _Log(self, ""), mock.Mock(spec_set=["monotonic"])
         time.monotonic = self._monotonic
-        chance = mock.Mock(spec_set=["token_hex"])
-        chance.token_hex = lambda _size: f"{self.rng.getrandbits(64):016x}"
         stand_ins = (
-            (self.module, {"time": time, "secrets": chance, "log": log}),
+            (self.module, {"time": time, "new_name": self.new_name, "log": log}),
             (self.module, {"adapter_for": provider.adapter_for}),
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
             (intake, {"adapter_for": provider.adapter_for}),
-            (store, {"decide": self.witness.decide, "secrets": self.witness}),
+            (store, {"decide": self.witness.decide, "new_name": self.witness.new_name}),
         )
         with ExitStack() as stack:
             for module, names in stand_ins:
@@ -303,6 +301,10 @@ class World:
             for where, name, what in self.patches:
                 stack.enter_context(mock.patch.object(where, name, what))
             yield
+
+    def new_name(self) -> str:
+        """Stand for `tasks.names`: the seed decides this as well."""
+        return f"{self.rng.getrandbits(64):016x}"
 
     def _monotonic(self) -> float:
         assert self.current is not None
