@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import gc
 import gzip
@@ -16,19 +17,11 @@ import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-import aiohttp.client_exceptions
-import aiohttp.http_exceptions
-import aiohttp_socks
+import httptools
+import httptools.parser.errors
 import pytest
-import python_socks
-import python_socks._errors
-import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_reqrep import ConnectionKey
 
-from providers import transport
-from providers.connectors import CuttableConnector
+from providers import dialling, transport
 from providers.contract import (
     CodeRequest,
     ContentTooLargeError,
@@ -45,6 +38,7 @@ from providers.contract import (
     Request,
     UnescapedCharactersError,
 )
+from providers.line import Line
 from providers.receiving import Decoder
 from providers.transport import ClaimTicket, HttpExchange, Limits
 from tests.providers.hostile import (
@@ -68,6 +62,7 @@ if TYPE_CHECKING:
 
 CODE = "CANARY-842913"
 PASSWORD = "CANARY p@ss:w%rd"
+BASIC = b"Basic " + base64.b64encode(f"user:{PASSWORD}".encode())
 PASSWORD_QUOTED = "CANARY%20p%40ss%3Aw%25rd"
 CONNECT_TIMEOUT_S = 8.0
 
@@ -116,31 +111,18 @@ def code_request(url: str, **changes: Any) -> CodeRequest:
     )
 
 
-class Book(AbstractResolver):
+class Book:
     """A phone book: names to addresses, and who was asked for."""
 
     def __init__(self, **addresses: list[str]) -> None:
         self.addresses = {name.replace("_", "."): found for name, found in addresses.items()}
         self.asked: list[str] = []
 
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> list[str]:
         self.asked.append(host)
         if host not in self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "unknown name")
-        return [
-            ResolveResult(
-                hostname=host, host=found, port=port, family=socket.AF_INET, proto=0, flags=0
-            )
-            for found in self.addresses[host]
-        ]
-
-    async def close(self) -> None:
-        pass
+        return self.addresses[host]
 
 
 def closed_port() -> int:
@@ -286,22 +268,20 @@ async def test_a_code_is_not_sent_when_the_peer_hung_up_during_the_claim(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody was there to read it, so the person is told that it was not used."""
-    lines: list[CuttableConnector] = []
+    lines: list[Line] = []
 
-    class Watched(CuttableConnector):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
+    class Watched(Line):
+        def __init__(self) -> None:
+            super().__init__()
             lines.append(self)
 
-    monkeypatch.setattr(transport, "CuttableConnector", Watched)
+    monkeypatch.setattr(dialling, "Line", Watched)
     async with serving(mute) as server:
 
         async def claim() -> ClaimTicket:
             peer = await arrived(server)
             peer.writer.transport.abort()
-            line = lines[0].transport
-            assert line is not None
-            while not line.is_closing():  # noqa: ASYNC110  the library tells nobody
+            while lines[0].is_alive:  # noqa: ASYNC110  the line tells nobody
                 await asyncio.sleep(0.01)
             return await granting()()
 
@@ -902,7 +882,7 @@ async def test_every_proxy_carries_the_code_after_the_claim(
         if scheme.startswith("socks"):
             assert log.credentials == [("user", PASSWORD)]
         else:
-            expected = aiohttp.encode_basic_auth("user", PASSWORD).encode()
+            expected = BASIC
             assert b"Proxy-Authorization: " + expected in log.heads[0]
         asked = ["provider.test"] if scheme == "socks5" else []
         assert book.asked == asked, "the provider's name is looked up where the scheme says"
@@ -922,7 +902,7 @@ async def test_a_plain_request_is_forwarded_after_the_claim() -> None:
         untold, peer = proxy.peers
         assert (untold.head, untold.body) == (b"", b"")
         assert peer.head.startswith(b"POST http://provider.test/x?y=1 HTTP/1.1\r\n")
-        expected = aiohttp.encode_basic_auth("user", PASSWORD).encode()
+        expected = BASIC
         assert b"Proxy-Authorization: " + expected in peer.head
 
 
@@ -1068,10 +1048,6 @@ async def test_a_proxy_name_is_resolved_once_per_exchange() -> None:
 # Every error of the libraries ----------------------------------------------------------
 
 CANARY = f"{CODE} http://u:{PASSWORD}@proxy"
-KEY = ConnectionKey(
-    "provider.test", 443, True, True, yarl.URL(f"http://u:{PASSWORD_QUOTED}@p"), None, None, None
-)
-INFO = aiohttp.RequestInfo(yarl.URL(f"http://h/?c={CODE}"), "POST", {}, yarl.URL("http://h/"))  # type: ignore[arg-type]
 
 
 def library_errors() -> list[Exception]:
@@ -1080,58 +1056,32 @@ def library_errors() -> list[Exception]:
         OSError(5, "input/output"),
         ConnectionResetError(104, "reset"),
         ConnectionResetError(CANARY),
+        ConnectionAbortedError(CANARY),
         socket.gaierror(-2, "unknown"),
         ssl.SSLError(1, "handshake"),
         ssl.SSLCertVerificationError(1, "certificate"),
         TimeoutError(),
         TimeoutError(CANARY),
-        EOFError(CANARY),
-        asyncio.IncompleteReadError(CANARY.encode(), 9),
         ValueError(CANARY),
         UnicodeEncodeError("ascii", CANARY, 0, 1, CANARY),
         UnicodeDecodeError("ascii", CANARY.encode(), 0, 1, CANARY),
         zlib.error(CANARY),
     ]
-    modules = (
-        aiohttp.client_exceptions,
-        aiohttp.http_exceptions,
-        aiohttp_socks,
-        python_socks,
-        python_socks._errors,
-    )
-    for module in modules:
-        for _, kind in inspect.getmembers(module, inspect.isclass):
-            ours = kind.__module__.startswith(("aiohttp", "python_socks"))
-            if issubclass(kind, Exception) and ours and kind not in {type(e) for e in made}:
+    for module in (httptools, httptools.parser, httptools.parser.errors, dialling, ssl, socket):
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            ours = not kind.__module__.startswith(("builtins", "providers.contract"))
+            public = ours and not name.startswith("_")
+            if issubclass(kind, Exception) and public and kind not in {type(e) for e in made}:
                 made.append(instance(kind))
     return made
 
 
 def instance(kind: type[Exception]) -> Exception:
-    """Make one; constructors differ, so several shapes are tried."""
-    certificate = ssl.SSLCertVerificationError(1, "certificate")
-    shapes: tuple[tuple[object, ...], ...] = (
-        (KEY, certificate),
-        ("/path", KEY, certificate),
-        (INFO, ()),
-        (b"expected", b"got", CANARY, 1),
-        (CANARY.encode(), 5),
-        (CANARY,),
-        (),
-    )
-    connector = issubclass(
-        kind, (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError)
-    )
-    for shape in shapes:
-        if (shape[:1] == (KEY,) or shape[:1] == ("/path",)) and not connector:
-            continue
-        try:
-            error = kind(*shape)
-            str(error)
-        except (TypeError, AttributeError):
-            continue
-        return error
-    pytest.fail(f"no way to make a {kind.__name__}")
+    """Make one that quotes whatever it can; what stands behind a proxy's error does as well."""
+    error = kind(CANARY)
+    if kind is dialling.BehindProxyError:
+        error.__cause__ = ConnectionResetError(CANARY)
+    return error
 
 
 @pytest.mark.parametrize("error", library_errors(), ids=lambda error: type(error).__name__)
@@ -1140,13 +1090,25 @@ def test_every_library_error_becomes_a_failure_in_our_words(error: Exception) ->
     assert isinstance(error, transport._LIBRARY_ERRORS)
     for stage in transport._Stage:
         for is_proxied in (False, True):
-            talk = transport._Talk(is_proxied=is_proxied, host="provider.test", stage=stage)
-            failure = transport._failure_of(error, talk, code_sent=True)
+            failure = transport._failure_of(error, stage, is_proxied=is_proxied, code_sent=True)
             failure.__cause__ = transport._cause(error)
             assert isinstance(failure, ProviderFailure)
             assert failure.detail
             assert "CANARY" not in told(failure)
             assert str(error) == "" or str(error) not in failure.detail
+
+
+def test_the_walk_finds_the_libraries_errors() -> None:
+    """A release that moves them must not leave the walk with nothing to look at."""
+    kinds = {type(error) for error in library_errors()}
+    assert {
+        httptools.HttpParserError,
+        httptools.HttpParserCallbackError,
+        httptools.HttpParserInvalidStatusError,
+        httptools.HttpParserUpgrade,
+        dialling.BehindProxyError,
+        ssl.SSLEOFError,
+    } <= kinds
 
 
 @in_loop
