@@ -204,7 +204,7 @@ async def _name_for_proxy(target: Target, proxy: Proxy, resolver: Resolver) -> s
         return target.host
     try:
         return (await look_up(target.host, target.port, resolver))[0]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise BehindProxyError from error
 
 

@@ -29,7 +29,7 @@ class Line(asyncio.Protocol):
     """A connection and who listens to it.
 
     Attributes:
-        transport: The outermost layer: TCP, or TLS once that stands; ``None`` before.
+        transport: The outermost layer: TCP, or TLS once that stands; ``None`` before and after.
         listener: Who hears what comes next. A peer that speaks while nobody listens is no
             HTTP server, SOCKS or HTTP proxy, and is hung up on.
     """
@@ -96,6 +96,7 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection; after a good-bye there is nothing new in it."""
         self._end(exc)
+        self.transport = None
 
     def _end(self, error: Exception | None) -> None:
         if not self._ended:

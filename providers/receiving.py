@@ -125,7 +125,10 @@ class Answer:
             Exception: The parser's or the decoder's own error, or the connection's.
         """
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error = None  # Its traceback leads here: no circle.
         assert self._reply is not None
         return self._reply
 

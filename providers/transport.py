@@ -189,9 +189,11 @@ class HttpExchange:
                     draft.target, proxy=self._checked, tls=self._tls, resolver=self._resolver
                 )
         except _LIBRARY_ERRORS as caught:
-            error = caught
-        # Outside the handler: the library's error must not hang on as context either.
-        raise self._failure_of(error, _Stage.CONNECTING) from _cause(error)
+            failure = self._failure_of(caught, _Stage.CONNECTING)
+        try:  # Outside the handler: the library's error must not hang on as context either.
+            raise failure
+        finally:
+            del failure  # No circle of it, its traceback and this frame.
 
     async def _choose_proxy(self, url: str, draft: Draft) -> None:
         """Resolve and check the proxy, once for the whole exchange."""
@@ -240,18 +242,23 @@ class HttpExchange:
             await line.ask(data, answer)
             reply = answer.result()
         except _LIBRARY_ERRORS as caught:
-            error = caught
+            stage = _Stage.ANSWERED if answer.is_begun else _Stage.SENT
+            failure = self._failure_of(caught, stage)
         else:
             if draft.is_forwarded and reply.status == PROXY_AUTH_REQUIRED:
                 msg = "The proxy refuses our credentials."
                 raise ProxyAuthError(msg)
             return reply
-        stage = _Stage.ANSWERED if answer.is_begun else _Stage.SENT
-        raise self._failure_of(error, stage) from _cause(error)
+        try:  # Outside the handler: the library's error must not hang on as context either.
+            raise failure
+        finally:
+            del failure  # No circle of it, its traceback and this frame.
 
     def _failure_of(self, error: Exception, stage: _Stage) -> ProviderFailure:
         is_proxied = self._proxy_url is not None
-        return _failure_of(error, stage, is_proxied=is_proxied, code_sent=self._code_sent)
+        failure = _failure_of(error, stage, is_proxied=is_proxied, code_sent=self._code_sent)
+        failure.__cause__ = _cause(error)
+        return failure
 
 
 def _built(build: Callable[[], _T]) -> _T:
