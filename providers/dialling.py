@@ -148,14 +148,13 @@ async def _race(addresses: Iterable[str], port: int) -> Line:
             if address is not None:
                 tasks.append(asyncio.create_task(_open_one(address, port)))
             running = [task for task in tasks if not task.done()]
-            if not running and address is None:
+            if not running:  # And none is left: the newest would be among them.
                 raise _error_of(tasks)
-            if running:
-                await asyncio.wait(
-                    running,
-                    timeout=HEAD_START_S if address is not None else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+            await asyncio.wait(
+                running,
+                timeout=HEAD_START_S if address is not None else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             winner = next((task for task in tasks if _has_line(task)), None)
         return winner.result()
     finally:

@@ -6,6 +6,10 @@ TCP, proxy tunnel, TLS), then claims, and only then has a body: before the claim
 code here that could leave.
 
     connecting ── connect_timeout_s ──▶ connected ── claim, body, clock ──▶ sent ──▶ answered
+     `dialling`                                          `sending`              `receiving`
+
+A library parses the answers, all else of HTTP is spoken here (D-17): so the claim is a line of
+`_hand_over` and not a hook inside somebody's client.
 
 What it refuses to do: follow a redirect, send anything twice, reuse a connection, read
 proxies or passwords from the environment, keep cookies, believe a peer about sizes. There is
