@@ -83,7 +83,7 @@ class Answer:
         return self._parser is None
 
     def feed(self, data: bytes) -> bool:
-        """Parse some bytes; what follows the end of the answer is nobody's.
+        """Parse some bytes.
 
         The parser keeps a header until its line ends and calls nobody for a long chunk
         extension: what it takes in without a call is counted.
@@ -91,17 +91,14 @@ class Answer:
         if self._parser is None:
             return True
         self._unnoticed_bytes += len(data)
-        error: BaseException | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as caught:
-            error = caught.__context__ or caught  # Ours, raised in a method below.
+            self._fail(caught.__context__ or caught)  # Ours, raised in a method below.
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as caught:
-            error = caught
-        if error is None and self._unnoticed_bytes > self._limits.headers_bytes:
-            error = _too_large()
-        if error is not None and not self.is_over:
-            self._fail(error)
+            self._fail(caught)
+        if self._unnoticed_bytes > self._limits.headers_bytes:
+            self._fail(_too_large())
         return self.is_over
 
     def end(self, error: Exception | None) -> None:
@@ -200,8 +197,10 @@ class Answer:
         self._over()
 
     def _fail(self, error: BaseException) -> None:
-        self._error = error
-        self._over()
+        """Give up, unless the answer was whole: what follows it is nobody's."""
+        if not self.is_over:
+            self._error = error
+            self._over()
 
     def _over(self) -> None:
         self._parser = None  # It holds this object, and nobody should wait for the collector.

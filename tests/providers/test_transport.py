@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -41,7 +42,8 @@ from providers.contract import (
     UnescapedCharactersError,
 )
 from providers.line import Line
-from providers.receiving import Decoder
+from providers.receiving import Answer, Decoder
+from providers.sending import Draft
 from providers.transport import ClaimTicket, HttpExchange, Limits
 from tests.providers.hostile import (
     WAIT_S,
@@ -1335,3 +1337,23 @@ async def test_a_silent_provider_is_bounded_by_the_caller_alone() -> None:
                 await exchange().send_code(code_request(server.url + "/"))
         peer = await arrived(server)
         await asyncio.wait_for(peer.ended.wait(), WAIT_S)
+
+
+@pytest.mark.parametrize("said", [answer(b"ok"), b"CANARY\r\n\r\n", BAD_ANSWERS["cut body"], b""])
+@in_loop
+async def test_nothing_of_an_exchange_waits_for_the_collector(said: bytes) -> None:
+    """The worker collects seldom: what a circle held would be headers and a code, thousandfold."""
+    kinds = (Answer, Draft, HttpExchange, Line)
+    async with serving(answering(said)) as server:
+        gc.collect()
+        before = [each for each in gc.get_objects() if isinstance(each, kinds)]  # Other tests'.
+        gc.disable()
+        try:
+            for _ in range(3):
+                with contextlib.suppress(ProviderFailure):
+                    await exchange().send_code(code_request(server.url + "/"))
+            await asyncio.sleep(0.05)  # The loop lets go of a cut connection a little later.
+            left = [each for each in gc.get_objects() if isinstance(each, kinds)]
+        finally:
+            gc.enable()
+        assert [each for each in left if each not in before] == []
