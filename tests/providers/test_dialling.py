@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from providers import dialling
-from providers.contract import NetworkDownError, ProxyAuthError, ProxyFailedError, Request
+from providers.contract import (
+    NetworkDownError,
+    ProviderTimeoutError,
+    ProxyAuthError,
+    ProxyFailedError,
+    Request,
+)
 from providers.line import Line
 from tests.providers.hostile import WAIT_S, Peer, answer, answering, mute, serving
 from tests.providers.test_transport import Book, closed_port, code_request, exchange, in_loop
@@ -133,6 +139,25 @@ async def test_a_name_without_addresses_is_unknown() -> None:
     many = Book(provider_test=[f"10.0.0.{number}" for number in range(200)])
     found = await dialling.look_up("provider.test", 80, many)
     assert len(found) == dialling.ADDRESSES_MAX
+
+
+@pytest.mark.parametrize("proxy", [None, "socks5://127.0.0.1:1", "http://proxy.test"])
+@in_loop
+async def test_a_look_up_that_hangs_has_the_limits_of_connecting(proxy: str | None) -> None:
+    """Names are part of connecting: our limit, and the caller's at once."""
+
+    class Hangs:
+        async def resolve(self, host: str, port: int) -> list[str]:
+            return await asyncio.Future()
+
+    url = "http://provider.test/"
+    limited = exchange(resolver=Hangs(), proxy=proxy, connect_timeout_s=0.05)
+    with pytest.raises(ProxyFailedError if proxy else ProviderTimeoutError):
+        await limited.send_code(code_request(url))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await exchange(resolver=Hangs(), proxy=proxy).send_code(code_request(url))
+    assert not limited.code_sent
 
 
 @in_loop

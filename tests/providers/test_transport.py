@@ -834,15 +834,26 @@ async def test_cancelling_cuts_the_connection(
         assert sender.code_sent == (when != "claiming")
 
 
-@pytest.mark.parametrize("kind", ["direct", "tls", "http proxy", "socks", "socks tls"])
+@pytest.mark.parametrize(
+    "kind",
+    ["direct", "tls", "http proxy", "https proxy", "tls in tunnel", "socks", "socks tls"],
+)
 @in_loop
 async def test_cancelling_while_connecting_cuts_the_connection(
     kind: str, certificates: Certificates
 ) -> None:
     """A peer that accepts and then stalls the set-up is left at once, through proxies too."""
     log = ProxyLog()
-    async with serving(mute) as target, serving(socks_proxy(log)) as socks:
+    async with (
+        serving(mute) as target,
+        serving(socks_proxy(log)) as socks,
+        serving(http_proxy(log)) as tunnels,
+    ):
         options: dict[str, Any] = {"tls": certificates.trusting}
+        if kind == "https proxy":
+            options["proxy"] = target.url.replace("http:", "https:")
+        if kind == "tls in tunnel":
+            options["proxy"] = tunnels.url
         if kind == "http proxy":
             options["proxy"] = target.url
         if kind == "socks":
