@@ -8,16 +8,19 @@ checked: a second look-up could answer otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import socket
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from providers.contract import ProxyFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCHEMES = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """Scheme to default port. ``socks5`` resolves the provider here, ``socks5h`` at the proxy."""
@@ -68,11 +71,6 @@ class Proxy:
         pair = f"{self.username}:{self.password}".encode()
         return "Basic " + base64.b64encode(pair).decode()
 
-    @property
-    def url(self) -> yarl.URL:
-        """Its address without the credentials."""
-        return yarl.URL.build(scheme=self.scheme, host=self.host, port=self.port)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedProxy:
@@ -80,6 +78,44 @@ class CheckedProxy:
 
     proxy: Proxy
     addresses: tuple[str, ...]
+
+
+class Resolver(Protocol):
+    """Where names are looked up."""
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """Return the numeric addresses of a name, the best first.
+
+        Raises:
+            OSError: It has none, or nobody can say.
+        """
+        ...
+
+
+class SystemResolver:
+    """What the system says, asked on a thread of the loop."""
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of the kinds that this machine has itself."""
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        return list(dict.fromkeys(str(place[0]) for *_, place in found))
+
+
+def literal_bytes(host: str) -> bytes | None:
+    """Return a numeric address in network order, ``None`` for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_pton(family, host)
+        except OSError:
+            continue
+    return None
+
+
+def is_literal(host: str) -> bool:
+    """Whether this is an address that needs no look-up."""
+    return literal_bytes(host) is not None
 
 
 def parse_proxy(url: str, *, allow_private: bool = False) -> Proxy:
@@ -116,9 +152,7 @@ def parse_proxy(url: str, *, allow_private: bool = False) -> Proxy:
     return proxy
 
 
-async def check_proxy(
-    url: str, *, resolver: AbstractResolver, allow_private: bool = False
-) -> CheckedProxy:
+async def check_proxy(url: str, *, resolver: Resolver, allow_private: bool = False) -> CheckedProxy:
     """Take a proxy URL apart, resolve its name once and check every address.
 
     Args:
@@ -135,8 +169,8 @@ async def check_proxy(
     if (literal := _literal(proxy.host)) is not None:
         return CheckedProxy(proxy=proxy, addresses=(str(literal),))
     try:
-        found = await resolver.resolve(proxy.host, proxy.port, family=socket.AF_UNSPEC)
-        addresses = [ipaddress.ip_address(result["host"]) for result in found]
+        found = await resolver.resolve(proxy.host, proxy.port)
+        addresses = [ipaddress.ip_address(address) for address in found]
     except (OSError, ValueError):
         addresses = []
     if not addresses:
@@ -213,35 +247,3 @@ def _is_allowed(
     if address.is_reserved:
         return False
     return address.is_global or (allow_private and address.is_private)
-
-
-class PinnedResolver(AbstractResolver):
-    """Knows one name and the addresses that were checked for it; every other is refused."""
-
-    def __init__(self, checked: CheckedProxy) -> None:
-        self._checked = checked
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  the library's signature
-    ) -> list[ResolveResult]:
-        """Return the checked addresses."""
-        if host.rstrip(".") != self._checked.proxy.host.rstrip("."):
-            msg = "only the proxy is resolved here"
-            raise OSError(msg)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._checked.addresses
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing, so let go of nothing."""

@@ -453,17 +453,16 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="a client retry on the code request",
-        guard="the library's own repeat is stopped",
+        guard="a lost connection is told, not mended",
         edits=(
             Edit(
                 file="providers/transport.py",
-                old="            raise _FinalError(error) from None\n",
-                new="            raise\n",
-            ),
-            Edit(
-                file="providers/transport.py",
-                old='        assert self.request is None, "nothing is sent twice"\n',
-                new="",
+                old="            return await self._answered(line, draft, data)\n",
+                new="            try:\n"
+                "                return await self._answered(line, draft, data)\n"
+                "            except ProviderTimeoutError:\n"
+                "                line = await self._connected(draft)\n"
+                "                return await self._answered(line, draft, data)\n",
             ),
         ),
         test=f"{TRANSPORT}test_a_dropped_connection_is_not_tried_again[PUT]",
@@ -491,45 +490,36 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/transport.py",
-                old="allow_redirects=False",
-                new="allow_redirects=True",
+                old="            return reply\n",
+                new="            if 'location' in reply.headers:\n"
+                "                draft.target = checked_target(reply.headers['location'])\n"
+                "                line = await self._connected(draft)\n"
+                "                return await self._answered(line, draft, data)\n"
+                "            return reply\n",
             ),
         ),
         test=f"{TRANSPORT}test_redirects_are_answers_not_orders[307 X]",
     ),
     Mutant(
         name="HTTP session shared between accounts",
-        guard="every exchange has a connector of its own",
+        guard="every request has a connection of its own",
         edits=(
             Edit(
                 file="providers/transport.py",
-                old="        connector = self._connector(proxy, resolver)\n",
+                old="        try:\n"
+                "            async with asyncio.timeout(self._connect_timeout_s):\n",
                 new="        shared = globals().setdefault('SHARED', {})\n"
-                "        loop = asyncio.get_running_loop()\n"
-                "        if loop not in shared:\n"
-                "            shared[loop] = self._connector(proxy, resolver)\n"
-                "        connector = shared[loop]\n",
+                "        line = shared.get(asyncio.get_running_loop())\n"
+                "        if line is not None and line.is_alive:\n"
+                "            return line\n"
+                "        try:\n"
+                "            async with asyncio.timeout(self._connect_timeout_s):\n",
             ),
             Edit(
                 file="providers/transport.py",
-                old='            "force_close": True,\n            "limit": 1,\n',
-                new='            "force_close": False,\n',
-            ),
-            Edit(
-                file="providers/transport.py",
-                old="                connector=connector,\n",
-                new="                connector=connector,\n"
-                "                connector_owner=False,\n",
-            ),
-            Edit(
-                file="providers/transport.py",
-                old="                    connector.cut()\n",
-                new="                    pass\n",
-            ),
-            Edit(
-                file="providers/transport.py",
-                old="                        response.close()\n                finally:",
-                new="                        response.release()\n                finally:",
+                old="            line.cut()\n",
+                new="            shared = globals().setdefault('SHARED', {})\n"
+                "            shared[asyncio.get_running_loop()] = line\n",
             ),
         ),
         test="tests/providers/test_hostile_peers.py::"

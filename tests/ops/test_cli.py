@@ -27,7 +27,7 @@ PROGRAM = [sys.executable, "-m", "worker.cli"]
 RUN_TIMEOUT_S = 60.0
 PASSWORD = "canary-password-77"
 CODE = "482913"
-HEAVY = {"aiohttp", "celery", "kombu", "pydantic", "redis", "structlog"}
+HEAVY = {"aiohttp", "celery", "httptools", "kombu", "pydantic", "redis", "structlog"}
 ESCAPE = "\x1b["
 
 

@@ -7,33 +7,22 @@ import ipaddress
 import socket
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from providers.addresses import CheckedProxy, PinnedResolver, Proxy, check_proxy, parse_proxy
+from providers.addresses import CheckedProxy, SystemResolver, check_proxy, parse_proxy
 from providers.contract import ProxyFailedError
 
 
-class Answers(AbstractResolver):
+class Answers:
     """A resolver that gives the same addresses for every name, or none."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> tuple[str, ...]:
         """Answer."""
         if not self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0
-            )
-            for address in self.addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
+        return self.addresses
 
 
 def checked(url: str, *addresses: str, allow_private: bool = False) -> CheckedProxy:
@@ -62,7 +51,6 @@ def test_proxy_urls_are_taken_apart(url: str, parts: tuple[object, ...]) -> None
     proxy = parse_proxy(url)
     assert (proxy.scheme, proxy.host, proxy.port, proxy.username, proxy.password) == parts
     assert "p:@%+" not in repr(proxy)
-    assert proxy.url.user is None
 
 
 @pytest.mark.parametrize(
@@ -174,14 +162,9 @@ def test_a_name_that_does_not_resolve_is_a_proxy_failure() -> None:
         checked("http://proxy.test")
 
 
-def test_the_pinned_resolver_knows_only_the_checked_addresses() -> None:
-    """A second look-up could answer otherwise; any other name would be a direct connection."""
-    proxy = Proxy(scheme="http", host="proxy.test", port=1)
-    pinned = PinnedResolver(CheckedProxy(proxy=proxy, addresses=("8.8.8.8", "2606:4700::1")))
-    found = asyncio.run(pinned.resolve("proxy.test", 9))
-    assert [(one["host"], one["port"], one["family"]) for one in found] == [
-        ("8.8.8.8", 9, socket.AF_INET),
-        ("2606:4700::1", 9, socket.AF_INET6),
-    ]
-    with pytest.raises(OSError, match="only the proxy"):
-        asyncio.run(pinned.resolve("provider.test", 443))
+def test_the_system_s_resolver_gives_numbers() -> None:
+    """Each once: they are checked and connected to as they are, without a second look-up."""
+    found = asyncio.run(SystemResolver().resolve("localhost", 80))
+    assert found
+    assert len(found) == len(set(found))
+    assert all(ipaddress.ip_address(address).is_loopback for address in found)

@@ -25,11 +25,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 import providers
-from providers import transport
-from providers.connectors import CuttableConnector
+from providers import dialling, transport
 from providers.contract import (
     Challenge,
     Checkpoint,
@@ -40,6 +38,7 @@ from providers.contract import (
     Rejected,
     Verdict,
 )
+from providers.line import Line as Connection
 from providers.sandbox import Sandbox
 from providers.transport import HttpExchange
 from tasks.catalogue import PAIRS, Success
@@ -252,16 +251,11 @@ class Ended:
         return sum(said.count(self.code.encode()) for said in self.heard)
 
 
-class Unresolving(AbstractResolver):
+class Unresolving:
     """Knows no name."""
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown name")
-
-    async def close(self) -> None:
-        pass
 
 
 def listening(ended: Ended, then: Handler) -> Handler:
@@ -498,19 +492,18 @@ def test_what_happens_on_the_way_has_its_pair(
 ) -> None:
     """A broken line or peer means the same at every provider, and never a second send."""
     line = LINES[case]
-    lines: list[CuttableConnector] = []
+    lines: list[Connection] = []
 
-    class Watched(CuttableConnector):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
+    class Watched(Connection):
+        def __init__(self) -> None:
+            super().__init__()
             lines.append(self)
 
     def is_cut() -> bool:
-        line_ = lines[-1].transport
-        return line_ is None or line_.is_closing()
+        return not lines[-1].is_alive
 
     if line.claims_late:
-        monkeypatch.setattr(transport, "CuttableConnector", Watched)
+        monkeypatch.setattr(dialling, "Line", Watched)
 
     async def scenario() -> tuple[Ended, Ended]:
         account, login = begin(bench, sandbox := Sandbox())
