@@ -54,7 +54,9 @@ def desk(redis_url: str) -> Iterator[Desk]:
 @pytest.fixture
 def env(redis_url: str) -> dict[str, str]:
     """Return the environment of that deployment."""
-    return environment(REDIS_URL=redis_url, SECRET_KEYS=make_key(), LOST_AFTER_S="60")
+    return environment(
+        REDIS_URL=redis_url, SECRET_KEYS=make_key(), LOST_AFTER_S="60", HEARTBEAT_S="20"
+    )
 
 
 def status(env: dict[str, str], *more: str) -> tuple[int, dict[str, Any]]:
@@ -131,6 +133,36 @@ def test_a_frequent_failure_is_blamed_on_whose_it_is(key: tuple[int, str]) -> No
     _, notes = judge(seen(outcomes=(good, bad)))
     assert [each.what for each in notes] == [f"TWITTER: 5 of 15 outcomes are {key[0]} {key[1]}"]
     assert notes[0].whose == BLAME[key][0]
+
+
+def test_a_killed_worker_is_told_before_what_is_others_fault() -> None:
+    """Its silence, then what it left behind: someone on call reads the first line and acts.
+
+    The proxies were bad all day; the worker is what has changed. Of 504 the first one is told,
+    however many other failures there are.
+    """
+    proxies = Tally(provider="TWITTER", status=502, type="proxy_error", count=50)
+    late = Tally(provider="TWITTER", status=504, type="request_timeout", count=1)
+    silent = replace(LOST, beat_ms=NOW_MS - 4_000)
+    for gone in (silent, LOST):
+        _, notes = judge(seen(workers=(ALIVE, gone), outcomes=(proxies, late)))
+        told = [each.what for each in notes]
+        assert told[0].startswith("1 of 2 workers are silent: w2 for")
+        assert told[1:] == [
+            "TWITTER: 1 of 51 outcomes are 504 request_timeout",
+            "TWITTER: 50 of 51 outcomes are 502 proxy_error",
+        ]
+
+
+def test_the_only_worker_s_silence_is_a_note_until_it_is_lost() -> None:
+    """Two late beats are a busy machine; the note says when they will be more."""
+    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 3_500),)))
+    assert reasons == ()
+    assert [each.what for each in notes] == ["1 of 1 workers are silent: w1 for 4 s"]
+    assert "after 5 s" in notes[0].do
+    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 5_500),)))
+    assert [each.what for each in reasons] == ["no worker is alive; the last one beat 6 s ago"]
+    assert notes == ()
 
 
 def test_wrong_codes_and_single_failures_are_nobody_s_trouble() -> None:
