@@ -18,6 +18,7 @@ import pytest
 from tasks.messages import make_producer
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until
 from tests.behaviour.test_messages import send_raw
+from tests.measuring import MEASURES
 from tests.ops.flowers import CONFIG, LOGIN, FlowerProcess, command_line, fetch
 from worker.embedded import EmbeddedRedis
 from worker.monitor import clean, flower_options
@@ -239,7 +240,7 @@ def test_the_refusal_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker.monitor", "flower", f"--conf={CONFIG}"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
+        env={**MEASURES, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=BOUND_S,
@@ -295,7 +296,12 @@ def test_up_starts_one_with_a_login_of_its_own(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.cli", "up", "--sandbox-port", "0"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FLOWER_ADDRESS": "nowhere"},
+        env={
+            **MEASURES,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "FLOWER_ADDRESS": "nowhere",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

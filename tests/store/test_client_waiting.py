@@ -23,6 +23,7 @@ from tasks.intake import CheckpointError
 from tasks.keys import Keys
 from tasks.records import Outcome, RecordState
 from tests.behaviour.stage import RedisProcess
+from tests.measuring import MEASURES
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 PATIENCE_S = 60.0
@@ -387,6 +388,7 @@ def run(desk: Desk, program: str, *options: str) -> str:
         [sys.executable, *options, "-c", textwrap.dedent(program)],
         cwd=ROOT,
         env={
+            **MEASURES,
             "PATH": "/usr/bin:/bin",
             "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
             "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
