@@ -5,6 +5,7 @@ import re
 import resource
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -167,6 +168,55 @@ def test_a_library_outside_its_range_must_be_mended(
     status, found = examined(url_of(server))
     assert status == 1
     assert_found(found, "libraries", "mend", "celery 9.9 is not", "requirements.lock")
+
+
+def test_a_library_that_is_missing_is_named(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation that was cut short fails later, and elsewhere."""
+    real = metadata.version
+
+    def installed(name: str) -> str:
+        if name == "structlog":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", installed)
+    status, found = examined(url_of(server))
+    assert status == 1
+    assert_found(found, "libraries", "mend", "structlog is missing", "requirements.lock")
+
+
+def test_without_packaging_celery_cannot_reach_redis(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kombu asks it for the version of its own client, and says nothing that helps."""
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    status, found = examined(url_of(server))
+    assert status == 1
+    assert_found(found, "libraries", "mend", "`packaging` is missing", "kombu[redis]")
+
+
+def test_a_source_tree_that_is_not_installed_knows_no_ranges(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with it; nothing can be said either."""
+
+    def none_asked(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", none_asked)
+    _, found = examined(url_of(server))
+    assert_found(found, "libraries", "skipped", "not installed")
+
+
+def test_a_python_newer_than_the_tested_ones_is_warned_of(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may work; who runs it should know that nobody has tried."""
+    monkeypatch.setattr(host, "PYTHON_TESTED", (3, 10))
+    _, found = examined(url_of(server))
+    assert_found(found, "Python", "warning", "newer than what is tested", "3.10 or older")
 
 
 def test_too_few_open_files_are_found(server: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,6 +259,30 @@ def test_a_login_can_come_from_a_file(tmp_path: Path) -> None:
     path.write_text(f"{LOGIN}\nsecond:another-password\n")
     options = flower_options({"FLOWER_BASIC_AUTH_FILE": str(path)})
     assert options["basic_auth"] == [LOGIN, "second:another-password"]
+
+
+def test_the_package_s_own_file_gives_flower_all_of_it() -> None:
+    """Flower takes each name of it that is an option; one that got lost would open a door."""
+    script = """
+        import json, runpy
+        from worker.monitor import configure
+        given, wanted = runpy.run_path("worker/flowerconfig.py"), configure()
+        given = {name: given.get(name) for name in wanted}
+        print(json.dumps([given, wanted], default=lambda function: function.__name__))
+    """
+    # In its own process, which it makes a Flower.
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin", "FLOWER_BASIC_AUTH": LOGIN},
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=True,
+    )
+    given, wanted = json.loads(done.stdout)
+    assert given == wanted
+    assert wanted["basic_auth"] == [LOGIN]
 
 
 def test_the_defaults_bound_memory_and_stay_at_home() -> None:
