@@ -13,7 +13,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 COMMAND_TIMEOUT_S = 110.0  # Under pytest's own limit, so that the output is shown.
 
 # `name==version` with an optional marker, then one hash per line; comments say who asks for it.
-LOCK_ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*)==[0-9][0-9a-z.+!]*( ; [^\\]+)? \\")
+LOCK_ENTRY = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9.-]*)(\[[a-z0-9,-]+\])?==[0-9][0-9a-z.+!]*( ; [^\\]+)? \\"
+)
 LOCK_HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 LOCK_COMMENT = re.compile(
     r"    # via( [a-z0-9.-]+)?( \(pyproject\.toml\))?|    #   [a-z0-9.-]+( \(pyproject\.toml\))?"
