@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -387,6 +388,43 @@ def test_a_redis_without_identity_is_refused() -> None:
         status, found = examined(fake.url)
     assert status == 1
     assert_found(found, "identity", "mend", "a real Redis")
+
+
+def told_by(**info: Any) -> Any:
+    """Return a deployment whose Redis tells this and refuses CONFIG, as hosted ones do."""
+    return SimpleNamespace(info=info, config=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("check", "info", "result", "word"),
+    [
+        (ledger.version, {"redis_version": "6.0.16"}, "mend", "Redis 6.2 or newer"),
+        (ledger.version, {"redis_version": "7.2.4"}, "ok", "Redis 7.2.4"),
+        (ledger.eviction, {}, "skipped", "it must be noeviction"),
+        (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
+        (ledger.memory, {"used_memory": 85, "maxmemory": 100}, "warning", "85% of maxmemory"),
+        (
+            ledger.memory,
+            {"used_memory": 9, "total_system_memory": 10},
+            "warning",
+            "90% of the machine's memory",
+        ),
+        (ledger.connections, {}, "skipped", "maxclients is not told"),
+        (
+            ledger.role,
+            {"role": "master", "slave0": {"state": "online", "lag": 9}, "slave1": {"state": "x"}},
+            "warning",
+            "2 of 2 replicas lag or are not online",
+        ),
+    ],
+)  # fmt: skip
+def test_a_redis_that_tells_little_is_judged_by_what_it_tells(
+    check: Callable[[Any], Any], info: dict[str, Any], result: str, word: str
+) -> None:
+    """What a hosted Redis keeps to itself is left out, and not taken for good or bad."""
+    found = check(told_by(**info))
+    assert found.result.value == result
+    assert word in f"{found.reason} | {found.remedy}"
 
 
 @contextmanager
