@@ -355,6 +355,32 @@ def test_with_a_real_worker_stopped_and_started_it_tells_the_truth(
         until(lambda: status(env)[0] == 0, "the worker to be back")
 
 
+def test_a_killed_worker_is_the_first_line_beneath_a_healthy_head(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Another one goes on, so nobody need get up; what has changed stands first all the same."""
+    times = {name: value for name, value in SHORT.items() if name != "allow_private_proxies"}
+    given = times | {"deadline_s": 60.0, "lost_after_s": 30.0}
+    with Stage(redis_url, "killed", tmp_path, **given) as stage:
+        stage.worker()
+        victim = stage.worker()
+        proxies = {"provider": "TWITTER", "status": 502, "body": {"type": "errors/proxy_error"}}
+        for _ in range(5):
+            stage.redis.xadd(f"{stage.prefix}:outcomes", {"record": json.dumps(proxies)})
+        name = victim.name
+        victim.kill()
+
+        def told() -> list[str]:
+            shown = run("status", env=stage.environ())
+            assert shown.returncode == 0
+            lines = [line.strip() for line in shown.stdout.splitlines()]
+            return [line for line in lines if "silent" in line or "outcomes are 502" in line]
+
+        silent, other = until(lambda: found if len(found := told()) == 2 else None)  # type: ignore[misc]
+    assert silent.startswith(f"1 of 2 workers are silent: {name} for ")
+    assert other == "TWITTER: 5 of 5 outcomes are 502 proxy_error"
+
+
 def _told(env: dict[str, str], word: str) -> tuple[int, dict[str, Any]] | None:
     code, shown = status(env)
     return (code, shown) if any(word in each["what"] for each in shown["reasons"]) else None
