@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from tests import branches
-from tests.branches import WHOLE, floor_of
+from tests.branches import WHOLE, floor_of, source_files
 
-ENOUGH = dict.fromkeys(WHOLE, 100.0)
+ENOUGH = dict.fromkeys((*source_files(), *WHOLE), 100.0)
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, *words: str, **shares: float) -> int:
@@ -42,5 +42,8 @@ def test_without_them_only_what_runs_here_is_asked_for(monkeypatch: pytest.Monke
 def test_whole_files_must_be_whole_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was renamed would else be asked for no more."""
     assert judged(monkeypatch, "--workers", tasks__rules=99.9) == 1
-    monkeypatch.setattr(branches, "shares", lambda: {WHOLE[0]: 100.0})
-    assert branches.main() == 1
+    for words, lost in ([], WHOLE[0]), (["--workers"], "worker/up.py"):
+        left = {name: share for name, share in ENOUGH.items() if name != lost}
+        monkeypatch.setattr(branches, "shares", lambda left=left: left)
+        monkeypatch.setattr(sys, "argv", ["branches", *words])
+        assert branches.main() == 1
