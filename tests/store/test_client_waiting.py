@@ -570,4 +570,6 @@ def test_submissions_leave_nothing_behind_in_the_client(
     connections = len(desk.redis.client_list())
     after = round_of(800)
     assert after - before < 500, "objects grow with submissions"
-    assert len(desk.redis.client_list()) <= connections
+    # The pool keeps as many as were ever needed at once, by the caller, who waits and who listens:
+    # how many of them meet is the scheduler's affair. 800 that leak one each are another matter.
+    assert len(desk.redis.client_list()) <= connections + 3, "connections grow with submissions"
