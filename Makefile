@@ -7,14 +7,18 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
-# Tests that run the product in their own process, on threads and plain loops: what can be measured.
+# Tests that run the product in their own process, on threads and plain loops.
 MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \
   tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
+# And those that start it, in processes that measure themselves.
 ifdef WORKERS
 MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool supersede messages workers states broker \
-  live_session gateway gateway_requests) \
-  $(patsubst %,tests/ops/test_%.py,health metrics remote)
+  solve service live_session reference_session demo try_page gateway gateway_command \
+  gateway_openapi gateway_pipeline gateway_requests gateway_restarts gateway_waiting) \
+  $(patsubst %,tests/ops/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
+  metrics onebox remote streams) tests/faults/test_sentinel.py
 coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/workers.coverage.toml
+coverage: export COVERAGE_FILE := $(CURDIR)/.coverage
 endif
 export PYTHON
 

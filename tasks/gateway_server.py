@@ -19,6 +19,7 @@ from typing import Any, Final
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tasks import catalogue
@@ -73,26 +74,48 @@ def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=BACKLOG) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=math.ceil(grace_s + LEAVE_S),
-        )
-        server = Server(config, app, grace_s=grace_s, ready=lambda: announce(address))
-        # Uvicorn raises the signal again when it has ended: it has been heeded.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                server.run([listener])
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        run(app, app, listener, grace_s=grace_s, ready=lambda: announce(address))
+
+
+def run(
+    app: ASGIApp,
+    gateway: FastAPI,
+    listener: socket.socket,
+    *,
+    grace_s: float,
+    leave_s: float = LEAVE_S,
+    ready: Callable[[], object],
+) -> None:
+    """Serve an application with a gateway in it until SIGTERM or SIGINT.
+
+    Args:
+        app: What is served.
+        gateway: The gateway in it, or the same.
+        listener: Where.
+        grace_s: Seconds that those who wait may go on waiting.
+        leave_s: Seconds beyond it for the last answers.
+        ready: Is called once it answers.
+    """
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=math.ceil(grace_s + leave_s),
+    )
+    server = Server(config, gateway, grace_s=grace_s, ready=ready)
+    # Uvicorn raises the signal again when it has ended: it has been heeded.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_loopback(host: str) -> bool:
@@ -114,10 +137,15 @@ class Server(uvicorn.Server):
     """A server that says when it is ready, and ends in the order in which callers need it."""
 
     def __init__(
-        self, config: uvicorn.Config, app: FastAPI, *, grace_s: float, ready: Callable[[], object]
+        self,
+        config: uvicorn.Config,
+        gateway: FastAPI,
+        *,
+        grace_s: float,
+        ready: Callable[[], object],
     ) -> None:
         super().__init__(config)
-        self._gateway: Gateway = app.state.gateway
+        self._gateway: Gateway = gateway.state.gateway
         self._grace_s, self._ready = grace_s, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

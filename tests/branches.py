@@ -1,8 +1,8 @@
 """``python -m tests.branches``: what a measured run of the tests left out, and whether it may.
 
-Reads what `make coverage` has measured: the layers whose tests run the product in their own
-process. With ``WORKERS=yes`` worker processes measure themselves as well, which takes minutes
-more; one that a test kills tells nothing, so some of what they run is missing all the same.
+Reads what `make coverage` has measured. With ``WORKERS=yes`` every process that the tests start
+measures itself as well, which takes minutes more, and every file is asked for; without, those whose
+tests run them in their own process. A process that a test kills tells nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 
 import coverage
 
+ROOT: Final = Path(__file__).parents[1]
+FOLDERS: Final = ("worker", "tasks", "providers")
 WHOLE: Final = tuple(
     f"tasks/{name}.py"
     for name in (
@@ -30,17 +32,9 @@ MOST: Final = (
     "tasks/intake.py", "tasks/ledger.py", "tasks/pipe.py", "tasks/settings.py",
     "worker/embedded.py", "worker/logs.py",
 )  # fmt: skip
-"""At least `FLOOR` of each of these, lines and branches."""
-OF_WORKERS: Final = (
-    "providers/sandbox/__*.py", "tasks/async_*.py", "tasks/gateway.py", "tasks/gateway_door.py",
-    "tasks/gateway_http.py", "tasks/gateway_openapi.py", "tasks/gateway_shapes.py",
-    "tasks/live_channel.py", "tasks/strategy.py", "worker/app.py", "worker/consumer.py",
-    "worker/health.py", "worker/listener.py", "worker/metrics.py", "worker/pool.py",
-    "worker/privacy.py", "worker/probe.py", "worker/pulse.py", "worker/remote.py",
-)  # fmt: skip
-"""The same, where worker processes have measured themselves."""
-LEFT_OUT: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")
-"""Doors of the sandbox that its own process goes through."""
+"""At least `FLOOR` of each of these, lines and branches, from the tests' own process alone."""
+DOORS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")
+"""Only the sandbox's own process goes through these."""
 FLOOR: Final = 90.0
 
 
@@ -55,25 +49,31 @@ def shares() -> dict[str, float]:
     return {name: float(about["summary"]["percent_covered"]) for name, about in found.items()}
 
 
+def source_files() -> set[str]:
+    """Return every file that may be asked for, by its path from the root."""
+    paths = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix() for path in paths}
+
+
 def floor_of(file: str, *, workers: bool) -> float | None:
     """Return what a file must have, ``None`` where nothing is asked."""
     if file in WHOLE:
         return 100.0
-    if file in LEFT_OUT and not workers:
-        return None
-    asked = (*MOST, *(OF_WORKERS if workers else ()))
-    return FLOOR if any(fnmatch(file, pattern) for pattern in asked) else None
+    if workers:
+        return FLOOR
+    here = file not in DOORS and any(fnmatch(file, pattern) for pattern in MOST)
+    return FLOOR if here else None
 
 
 def main() -> int:
     """Print the table; 1 if a file has less than it must."""
     parser = argparse.ArgumentParser(prog="python -m tests.branches", description=__doc__)
-    parser.add_argument("--workers", action="store_true", help="worker processes were measured")
+    parser.add_argument("--workers", action="store_true", help="all processes were measured")
     workers = parser.parse_args().workers
     found = shares()
-    missing = sorted(set(WHOLE) - set(found))
-    floors = {file: floor_of(file, workers=workers) for file in sorted(found)}
-    asked = {file: floor for file, floor in floors.items() if floor is not None}
+    missing = sorted((source_files() if workers else set(WHOLE)) - set(found))
+    floors = ((file, floor_of(file, workers=workers)) for file in sorted(found))
+    asked = {file: floor for file, floor in floors if floor is not None}
     low = [file for file, floor in asked.items() if found[file] < floor]
     for file, floor in asked.items():
         if found[file] < 100:
@@ -82,10 +82,7 @@ def main() -> int:
     for file in missing:
         say(f"{file:<44} was not measured")
     whole = sum(found[file] >= 100 for file in asked)
-    say(f"{whole} of {len(asked)} files completely")
-    if workers:
-        others = [f"{file} {found[file]:.0f} %" for file in floors if file not in asked]
-        say(f"not asked for: {', '.join(others)}")
+    say(f"{whole} of {len(asked)} files completely, {len(low)} with too little")
     return 1 if low or missing else 0
 
 

@@ -17,8 +17,11 @@ from worker.overview import Glance
 
 TROUBLE_SHARE: Final = 0.2
 TROUBLE_COUNT: Final = 3
-"""An outcome is a trouble when it is so large a part of a provider's, and not a single one."""
+"""Others' failures are a trouble when they are so large a part of a provider's, and not single."""
 
+OURS: Final = frozenset({(500, "unexpected_error"), (504, "request_timeout")})
+"""Outcomes that only this deployment can cause: told from the first one, and before all others.
+Of a worker that was killed nothing else is left once another has settled what it held."""
 BLAME: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
     (408, "request_timeout"): (
         "the provider, or the way to it",
@@ -72,7 +75,8 @@ def judge(glance: Glance) -> tuple[tuple[Trouble, ...], tuple[Trouble, ...]]:
     """Say why a deployment is not healthy, and what else deserves a look.
 
     Returns:
-        Reasons, none for a healthy one, and notes.
+        Reasons, none for a healthy one, and notes: first what is missing or wrong here, then what
+        seems to be others'.
     """
     reasons = (*_workers(glance), *_broker(glance), *_backlog(glance), *_overdue(glance))
     return reasons, (*_leftovers(glance), *_frequent(glance))
@@ -146,13 +150,16 @@ def _overdue(glance: Glance) -> list[Trouble]:
 
 def _leftovers(glance: Glance) -> list[Trouble]:
     view, found = glance.view, []
-    lost = [each for each in view.workers if glance.is_lost(each)]
-    if lost and len(lost) < len(view.workers):
+    silent = [each for each in view.workers if glance.is_silent(each)]
+    if silent and not all(map(glance.is_lost, view.workers)):
+        first = max(silent, key=glance.beat_age_s)
         found.append(
             Trouble(
-                what=f"{len(lost)} of {len(view.workers)} workers are silent: {lost[0].name}",
+                what=f"{len(silent)} of {len(view.workers)} workers are silent: {first.name} for"
+                f" {glance.beat_age_s(first):.0f} s",
                 whose="that worker or its machine",
-                do="nothing: another one settles what it held; restart it",
+                do="look whether it runs, and restart it; another one settles what it held after"
+                f" {glance.settings.lost_after_s:g} s of silence, and it is not shown any more",
             )
         )
     if glance.queue is not None and glance.queue < view.waiting and view.oldest is not None:
@@ -176,16 +183,17 @@ def _leftovers(glance: Glance) -> list[Trouble]:
 
 
 def _frequent(glance: Glance) -> list[Trouble]:
-    """Say whose fault it is when one kind of failure stands out at a provider."""
+    """Say whose fault it is when one kind of failure stands out at a provider; ours first."""
     totals: Counter[str] = Counter()
     for each in glance.outcomes:
         totals[each.provider] += each.count
     found = []
-    for each in glance.outcomes:
+    for each in sorted(glance.outcomes, key=lambda each: (each.status, each.type) not in OURS):
         row, total = catalogue.PAIRS.get((each.status, each.type)), totals[each.provider]
         if row is None or not (row.who is Actor.OPERATOR or row.key in BLAME):
             continue
-        if each.count >= TROUBLE_COUNT and each.count >= TROUBLE_SHARE * total:
+        often = each.count >= TROUBLE_COUNT and each.count >= TROUBLE_SHARE * total
+        if often or row.key in OURS:
             whose, do = BLAME.get(row.key, (row.who.value, row.detail))
             what = f"{each.provider}: {each.count} of {total} outcomes are {row.status} {row.type}"
             found.append(Trouble(what=what, whose=whose, do=do))

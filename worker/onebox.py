@@ -163,16 +163,6 @@ class OneBox:
         """The settings of the box, as its worker reads them."""
         return settings_of(self.env)
 
-    def start(self) -> None:
-        """Start everything.
-
-        Raises:
-            OneBoxError: Something is missing or did not become ready.
-        """
-        self.start_redis()
-        self.start_sandbox()
-        self.start_worker()
-
     def start_redis(self) -> None:
         """Start the Redis.
 
@@ -207,14 +197,6 @@ class OneBox:
         for name, address in self.addresses.items():
             if name != "page":
                 self.env[f"{ENV_PREFIX}{name}_URL"] = address
-
-    def start_worker(self) -> None:
-        """Start a worker and wait for its first heartbeat in the ledger.
-
-        Raises:
-            OneBoxError: It ended or did not become ready.
-        """
-        self.wait_for_worker(self.launch_worker())
 
     def launch_worker(self) -> Child:
         """Start a worker without waiting for it."""

@@ -21,6 +21,8 @@ PAGE: Final = 1_000
 READ_MAX: Final = 10_000
 """Outcomes read in one look at most; a busier deployment has its metrics."""
 BROKER_TIMEOUT_S: Final = 3.0
+SILENT_BEATS: Final = 3
+"""Heartbeats that a worker may miss before its silence is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,11 @@ class Glance:
     def is_lost(self, worker: WorkerView) -> bool:
         """Whether it was silent for so long that a sweeper judges it lost."""
         return self.beat_age_s(worker) > self.settings.lost_after_s
+
+    def is_silent(self, worker: WorkerView) -> bool:
+        """Whether it misses heartbeats: sooner than it is lost, and soon after that forgotten."""
+        age_s = self.beat_age_s(worker)
+        return self.is_lost(worker) or age_s > SILENT_BEATS * self.settings.heartbeat_s
 
 
 class Watcher:

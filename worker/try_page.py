@@ -28,18 +28,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import html
 import http.client
 import importlib.resources
 import json
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -52,7 +51,7 @@ from starlette.routing import Mount, Route
 from providers.sandbox import SandboxClient, SandboxError
 from tasks.gateway import close_gateway, make_gateway
 from tasks.gateway_http import HungUpError, RefusalError, read_fields
-from tasks.gateway_server import Protocol, Server
+from tasks.gateway_server import run
 from tasks.intake import CheckpointError
 from tasks.settings import Settings
 
@@ -63,7 +62,7 @@ NAMES: Final = (HOST, "localhost")
 """What a browser may call us: a foreign name that was made to lead here is refused."""
 BODY_BYTES: Final = 4_096
 LEAVE_S: Final = 3
-"""For the last answers when it is asked to end."""
+"""For the last answers when it is asked to end; less than who started it waits."""
 SLOW_S: Final = 3.0
 SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
 """The usual one first."""
@@ -301,23 +300,9 @@ def serve(
     """
     app, gateway = make_try_page(settings, sandbox_url)
     with _listen(port) as listener:
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=LEAVE_S,
-        )
         address = f"http://{HOST}:{listener.getsockname()[1]}"
-        server = Server(config, gateway, grace_s=0.0, ready=lambda: announce(address))
-        # Uvicorn raises the signal again when it has ended: it has been heeded.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run([listener])
+        ready = functools.partial(announce, address)
+        run(app, gateway, listener, grace_s=0.0, leave_s=LEAVE_S, ready=ready)
 
 
 def _listen(port: int) -> socket.socket:

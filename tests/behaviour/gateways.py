@@ -23,6 +23,7 @@ from tasks.gateway_server import Protocol
 from tasks.intake import CheckpointError, Submitted
 from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until
+from tests.measuring import end
 
 KEY: Final = "canary-key-0123456789abcdef"
 OTHER_KEY: Final = "canary-key-fedcba9876543210"
@@ -177,8 +178,7 @@ class GatewayProcess(Caller):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.kill()
+        end(self.process)
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
             stream.close()

@@ -31,6 +31,7 @@ from tasks.ledger import SENTINEL, connect
 from tasks.records import Outcome
 from tasks.settings import Settings
 from tasks.vault import make_key
+from tests.measuring import end
 from worker import embedded
 
 T = TypeVar("T")
@@ -314,8 +315,7 @@ class Worker:
 
     def close(self) -> None:
         """End it, whatever state it is in."""
-        if self.process.poll() is None:
-            self.kill()
+        end(self.process)
 
 
 @dataclass(slots=True)

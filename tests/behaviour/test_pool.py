@@ -20,6 +20,7 @@ from celery import Celery
 from celery.events.state import State
 
 from tasks.async_task import AsyncTask, cancel_reason, current_request
+from tests.measuring import end
 from worker.embedded import EmbeddedRedis
 from worker.pool import HUB_LATER_S, SYNC_THREADS_MAX, AsyncioPool, CoroutineEndedError
 
@@ -128,9 +129,7 @@ class Worker:
         self._stack.close()
 
     def _end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(BOUND_S)
+        end(self.process)
 
     def send(self, task: str, *args: object, **options: Any) -> str:  # Celery's.
         """Send a task of the app and return its id."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from tests.behaviour.stage import BOUND_S, ROOT, Stage, until
+from tests.measuring import end
 from worker.onebox import free_port
 
 LOGIN: Final = "ops:flower-canary-4711"
@@ -44,9 +45,7 @@ class FlowerProcess:
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(BOUND_S)
+        end(self._process)
 
     def start(self) -> Self:
         """Start it; return when it answers."""

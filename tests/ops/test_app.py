@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from tasks.vault import make_key
+from tests.measuring import MEASURES
 
 LEVELS = """
 import json, logging, sys
@@ -26,6 +27,7 @@ def test_what_celery_logs_by_default_does_not_override_our_setting() -> None:
     It cannot be told from somebody who did; for them there is CHECKPOINT_LOG_LEVEL.
     """
     env = {
+        **MEASURES,
         "CHECKPOINT_LOG_LEVEL": "INFO",
         "CHECKPOINT_SECRET_KEYS": make_key(),
     }

@@ -15,10 +15,13 @@ from typing import Any
 
 import click
 import pytest
+import redis
 from click.testing import CliRunner
 
+from providers.contract import Checkpoint, Context, NextCheckpoint
 from providers.sandbox import SandboxClient, background
 from tasks.vault import make_key
+from tests.behaviour.stage import RedisProcess
 from tests.store.desk import Desk
 from worker.cli import cli
 
@@ -477,7 +480,131 @@ def test_watch_prints_outcomes_as_they_arrive(env: dict[str, str], account: str)
     assert json.loads(out)["submission_id"] == taken["submission_id"]
 
 
+def test_watch_outlives_a_redis_that_restarts_and_prints_a_line_each(tmp_path: Path) -> None:
+    """It is left open over a night in which Redis restarts; a person gets one line an outcome."""
+    with RedisProcess(tmp_path) as server:
+        env = environment(REDIS_URL=server.url, SECRET_KEYS=make_key())
+        with subprocess.Popen(
+            [*PROGRAM, "watch", "--count", "1"],
+            cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("Watching ")
+            server.kill()
+            assert "Outcomes of this time are not shown" in process.stderr.readline()
+            server.start()
+            said = process.stderr.readline()
+            while not said.startswith("Watching "):
+                assert "trying again" in said
+                said = process.stderr.readline()
+            submit("acc_nobody", env, "--id", "mine-1")
+            out, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+            assert process.returncode == 0
+    assert "403 unknown_authentication_context" in out
+    assert out.rstrip().endswith("acc_nobody  mine-1")
+
+
+def test_watch_needs_a_redis_that_answers_once() -> None:
+    """One that never did is a wrong address, and waiting for it would be silence."""
+    done = run("watch", env=environment(REDIS_URL="redis://127.0.0.1:1/0", SECRET_KEYS=make_key()))
+    assert done.returncode == 1
+    assert "does not answer at 127.0.0.1:1" in done.stderr
+
+
+def test_what_has_its_outcome_cannot_be_taken_back(env: dict[str, str]) -> None:
+    """Exit status 1 and a sentence; the record stays as it was."""
+    submit("acc_nobody", env, "--id", "mine-1")
+    before = run("show", "mine-1", "--json", env=env).stdout
+    done = run("cancel", "mine-1", env=env)
+    assert done.returncode == 1
+    assert "It had its outcome already" in done.stderr
+    assert run("show", "mine-1", "--json", env=env).stdout == before
+    assert json.loads(before)["status"] == 403
+
+
+def test_a_further_step_is_told_with_where_its_code_comes_from(redis_url: str) -> None:
+    """The person's next action is in the outcome: which code, and from where."""
+    desk = Desk.at(redis_url)
+    with contextlib.closing(desk.redis):
+        desk.open()
+        desk.submit("s1")
+        desk.claim("s1")
+        further = Checkpoint(type="2FA", source="SMS")
+        desk.answer("s1", NextCheckpoint(checkpoint=further, context=Context()))
+        shown = run("result", "s1", env=environment(REDIS_URL=redis_url)).stdout
+    assert re.search(r"next step +2FA from SMS", shown)
+    assert re.search(r"code sent +yes", shown)
+
+
+def test_an_operator_who_only_looks_needs_no_secret_key(env: dict[str, str], account: str) -> None:
+    """Nothing is sealed or opened by looking, so nobody has to hand out the key for it."""
+    taken = json.loads(submit(account, env, "--no-wait", "--json").stdout)
+    keyless = {name: each for name, each in env.items() if name != "CHECKPOINT_SECRET_KEYS"}
+    assert run("result", taken["submission_id"], env=keyless).returncode == 0
+    shown = run("intent", account, "--provider", "LINKEDIN", env=keyless)
+    assert re.search(r"state +open", shown.stdout)
+    assert re.search(r"failures +0, 3 tries left", shown.stdout)
+    assert taken["submission_id"] in shown.stdout
+    ended = run("kill", account, "--provider", "LINKEDIN", env=keyless)
+    assert re.search(r"state +killed", ended.stdout)
+
+
+def test_rights_that_are_missing_are_said_with_who_can_tell_which(redis_url: str) -> None:
+    """A role's user that is too narrow is neither a Redis that is away nor a bug."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.acl_setuser(
+            "narrow", enabled=True, passwords=[f"+{PASSWORD}"], commands=["+ping", "+hello"]
+        )
+        try:
+            url = f"redis://narrow:{PASSWORD}@{redis_url.rpartition('@')[2]}"
+            done = run("result", "sub_1", env=environment(REDIS_URL=url, SECRET_KEYS=make_key()))
+        finally:
+            client.acl_deluser("narrow")
+    assert done.returncode == 1
+    assert "does not allow this user that: see `checkpoint doctor`" in done.stderr
+    assert PASSWORD not in done.stderr
+
+
 # Opening -------------------------------------------------------------------------------
+
+
+def test_opening_for_a_person_says_what_to_type_next(
+    env: dict[str, str], sandbox: SandboxClient
+) -> None:
+    """Data on stdout, the next command and the code's place on stderr."""
+    where = ("--sandbox", sandbox.page_url, "--provider", "LINKEDIN", "--source", "SMS")
+    done = run("open", *where, "--account", "acc_mine", env=env)
+    assert done.returncode == 0
+    assert re.search(r"checkpoint +2FA from SMS \(step 1\)", done.stdout)
+    assert "Now: checkpoint submit acc_mine --provider LINKEDIN" in done.stderr
+    assert sandbox.page_url in done.stderr
+
+
+def test_opening_without_a_file_on_a_terminal_does_not_wait_for_typing(
+    env: dict[str, str],
+) -> None:
+    """A person who forgot the file would look at nothing."""
+    status, shown = on_terminal("open", env=env)
+    assert status == 2
+    assert "name a file with the intent" in shown
+
+
+def test_a_file_and_the_sandbox_exclude_each_other(env: dict[str, str]) -> None:
+    """Which of the two logins was meant is not guessed."""
+    both = run("open", "-", "--sandbox", "http://127.0.0.1:1", "--provider", "LINKEDIN", env=env)
+    alone = run("open", "--sandbox", "http://127.0.0.1:1", env=env)
+    assert (both.returncode, alone.returncode) == (2, 2)
+    assert "--sandbox goes with --provider and without a file" in both.stderr
+
+
+def test_what_the_sandbox_refuses_is_told_in_its_words(
+    env: dict[str, str], sandbox: SandboxClient
+) -> None:
+    """A source that this provider does not have is the person's choice to change."""
+    where = ("--sandbox", sandbox.page_url, "--provider", "LINKEDIN", "--source", "BACKUP")
+    done = run("open", *where, env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the sandbox refuses:" in done.stderr
 
 
 def test_an_intent_is_opened_from_a_file_and_from_a_pipe(

@@ -54,7 +54,9 @@ def desk(redis_url: str) -> Iterator[Desk]:
 @pytest.fixture
 def env(redis_url: str) -> dict[str, str]:
     """Return the environment of that deployment."""
-    return environment(REDIS_URL=redis_url, SECRET_KEYS=make_key(), LOST_AFTER_S="60")
+    return environment(
+        REDIS_URL=redis_url, SECRET_KEYS=make_key(), LOST_AFTER_S="60", HEARTBEAT_S="20"
+    )
 
 
 def status(env: dict[str, str], *more: str) -> tuple[int, dict[str, Any]]:
@@ -131,6 +133,36 @@ def test_a_frequent_failure_is_blamed_on_whose_it_is(key: tuple[int, str]) -> No
     _, notes = judge(seen(outcomes=(good, bad)))
     assert [each.what for each in notes] == [f"TWITTER: 5 of 15 outcomes are {key[0]} {key[1]}"]
     assert notes[0].whose == BLAME[key][0]
+
+
+def test_a_killed_worker_is_told_before_what_is_others_fault() -> None:
+    """Its silence, then what it left behind: someone on call reads the first line and acts.
+
+    The proxies were bad all day; the worker is what has changed. Of 504 the first one is told,
+    however many other failures there are.
+    """
+    proxies = Tally(provider="TWITTER", status=502, type="proxy_error", count=50)
+    late = Tally(provider="TWITTER", status=504, type="request_timeout", count=1)
+    silent = replace(LOST, beat_ms=NOW_MS - 4_000)
+    for gone in (silent, LOST):
+        _, notes = judge(seen(workers=(ALIVE, gone), outcomes=(proxies, late)))
+        told = [each.what for each in notes]
+        assert told[0].startswith("1 of 2 workers are silent: w2 for")
+        assert told[1:] == [
+            "TWITTER: 1 of 51 outcomes are 504 request_timeout",
+            "TWITTER: 50 of 51 outcomes are 502 proxy_error",
+        ]
+
+
+def test_the_only_worker_s_silence_is_a_note_until_it_is_lost() -> None:
+    """Two late beats are a busy machine; the note says when they will be more."""
+    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 3_500),)))
+    assert reasons == ()
+    assert [each.what for each in notes] == ["1 of 1 workers are silent: w1 for 4 s"]
+    assert "after 5 s" in notes[0].do
+    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 5_500),)))
+    assert [each.what for each in reasons] == ["no worker is alive; the last one beat 6 s ago"]
+    assert notes == ()
 
 
 def test_wrong_codes_and_single_failures_are_nobody_s_trouble() -> None:
@@ -321,6 +353,32 @@ def test_with_a_real_worker_stopped_and_started_it_tells_the_truth(
         assert lost[0] == 1
         worker.go_on()
         until(lambda: status(env)[0] == 0, "the worker to be back")
+
+
+def test_a_killed_worker_is_the_first_line_beneath_a_healthy_head(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Another one goes on, so nobody need get up; what has changed stands first all the same."""
+    times = {name: value for name, value in SHORT.items() if name != "allow_private_proxies"}
+    given = times | {"deadline_s": 60.0, "lost_after_s": 30.0}
+    with Stage(redis_url, "killed", tmp_path, **given) as stage:
+        stage.worker()
+        victim = stage.worker()
+        proxies = {"provider": "TWITTER", "status": 502, "body": {"type": "errors/proxy_error"}}
+        for _ in range(5):
+            stage.redis.xadd(f"{stage.prefix}:outcomes", {"record": json.dumps(proxies)})
+        name = victim.name
+        victim.kill()
+
+        def told() -> list[str]:
+            shown = run("status", env=stage.environ())
+            assert shown.returncode == 0
+            lines = [line.strip() for line in shown.stdout.splitlines()]
+            return [line for line in lines if "silent" in line or "outcomes are 502" in line]
+
+        silent, other = until(lambda: found if len(found := told()) == 2 else None)  # type: ignore[misc]
+    assert silent.startswith(f"1 of 2 workers are silent: {name} for ")
+    assert other == "TWITTER: 5 of 5 outcomes are 502 proxy_error"
 
 
 def _told(env: dict[str, str], word: str) -> tuple[int, dict[str, Any]] | None:

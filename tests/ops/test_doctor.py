@@ -5,12 +5,14 @@ import re
 import resource
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,6 +169,55 @@ def test_a_library_outside_its_range_must_be_mended(
     status, found = examined(url_of(server))
     assert status == 1
     assert_found(found, "libraries", "mend", "celery 9.9 is not", "requirements.lock")
+
+
+def test_a_library_that_is_missing_is_named(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation that was cut short fails later, and elsewhere."""
+    real = metadata.version
+
+    def installed(name: str) -> str:
+        if name == "structlog":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", installed)
+    status, found = examined(url_of(server))
+    assert status == 1
+    assert_found(found, "libraries", "mend", "structlog is missing", "requirements.lock")
+
+
+def test_without_packaging_celery_cannot_reach_redis(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kombu asks it for the version of its own client, and says nothing that helps."""
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    status, found = examined(url_of(server))
+    assert status == 1
+    assert_found(found, "libraries", "mend", "`packaging` is missing", "kombu[redis]")
+
+
+def test_a_source_tree_that_is_not_installed_knows_no_ranges(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with it; nothing can be said either."""
+
+    def none_asked(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", none_asked)
+    _, found = examined(url_of(server))
+    assert_found(found, "libraries", "skipped", "not installed")
+
+
+def test_a_python_newer_than_the_tested_ones_is_warned_of(
+    server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may work; who runs it should know that nobody has tried."""
+    monkeypatch.setattr(host, "PYTHON_TESTED", (3, 10))
+    _, found = examined(url_of(server))
+    assert_found(found, "Python", "warning", "newer than what is tested", "3.10 or older")
 
 
 def test_too_few_open_files_are_found(server: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,6 +388,43 @@ def test_a_redis_without_identity_is_refused() -> None:
         status, found = examined(fake.url)
     assert status == 1
     assert_found(found, "identity", "mend", "a real Redis")
+
+
+def told_by(**info: Any) -> Any:
+    """Return a deployment whose Redis tells this and refuses CONFIG, as hosted ones do."""
+    return SimpleNamespace(info=info, config=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("check", "info", "result", "word"),
+    [
+        (ledger.version, {"redis_version": "6.0.16"}, "mend", "Redis 6.2 or newer"),
+        (ledger.version, {"redis_version": "7.2.4"}, "ok", "Redis 7.2.4"),
+        (ledger.eviction, {}, "skipped", "it must be noeviction"),
+        (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
+        (ledger.memory, {"used_memory": 85, "maxmemory": 100}, "warning", "85% of maxmemory"),
+        (
+            ledger.memory,
+            {"used_memory": 9, "total_system_memory": 10},
+            "warning",
+            "90% of the machine's memory",
+        ),
+        (ledger.connections, {}, "skipped", "maxclients is not told"),
+        (
+            ledger.role,
+            {"role": "master", "slave0": {"state": "online", "lag": 9}, "slave1": {"state": "x"}},
+            "warning",
+            "2 of 2 replicas lag or are not online",
+        ),
+    ],
+)  # fmt: skip
+def test_a_redis_that_tells_little_is_judged_by_what_it_tells(
+    check: Callable[[Any], Any], info: dict[str, Any], result: str, word: str
+) -> None:
+    """What a hosted Redis keeps to itself is left out, and not taken for good or bad."""
+    found = check(told_by(**info))
+    assert found.result.value == result
+    assert word in f"{found.reason} | {found.remedy}"
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from tasks.messages import make_producer
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until
 from tests.behaviour.test_messages import send_raw
+from tests.measuring import MEASURES
 from tests.ops.flowers import CONFIG, LOGIN, FlowerProcess, command_line, fetch
 from worker.embedded import EmbeddedRedis
 from worker.monitor import clean, flower_options
@@ -239,7 +242,7 @@ def test_the_refusal_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker.monitor", "flower", f"--conf={CONFIG}"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
+        env={**MEASURES, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=BOUND_S,
@@ -256,6 +259,30 @@ def test_a_login_can_come_from_a_file(tmp_path: Path) -> None:
     path.write_text(f"{LOGIN}\nsecond:another-password\n")
     options = flower_options({"FLOWER_BASIC_AUTH_FILE": str(path)})
     assert options["basic_auth"] == [LOGIN, "second:another-password"]
+
+
+def test_the_package_s_own_file_gives_flower_all_of_it() -> None:
+    """Flower takes each name of it that is an option; one that got lost would open a door."""
+    script = """
+        import json, runpy
+        from worker.monitor import configure
+        given, wanted = runpy.run_path("worker/flowerconfig.py"), configure()
+        given = {name: given.get(name) for name in wanted}
+        print(json.dumps([given, wanted], default=lambda function: function.__name__))
+    """
+    # In its own process, which it makes a Flower.
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin", "FLOWER_BASIC_AUTH": LOGIN},
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=True,
+    )
+    given, wanted = json.loads(done.stdout)
+    assert given == wanted
+    assert wanted["basic_auth"] == [LOGIN]
 
 
 def test_the_defaults_bound_memory_and_stay_at_home() -> None:
@@ -295,7 +322,12 @@ def test_up_starts_one_with_a_login_of_its_own(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.cli", "up", "--sandbox-port", "0"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FLOWER_ADDRESS": "nowhere"},
+        env={
+            **MEASURES,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "FLOWER_ADDRESS": "nowhere",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

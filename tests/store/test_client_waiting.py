@@ -23,6 +23,7 @@ from tasks.intake import CheckpointError
 from tasks.keys import Keys
 from tasks.records import Outcome, RecordState
 from tests.behaviour.stage import RedisProcess
+from tests.measuring import MEASURES
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 PATIENCE_S = 60.0
@@ -387,6 +388,7 @@ def run(desk: Desk, program: str, *options: str) -> str:
         [sys.executable, *options, "-c", textwrap.dedent(program)],
         cwd=ROOT,
         env={
+            **MEASURES,
             "PATH": "/usr/bin:/bin",
             "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
             "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
@@ -568,4 +570,6 @@ def test_submissions_leave_nothing_behind_in_the_client(
     connections = len(desk.redis.client_list())
     after = round_of(800)
     assert after - before < 500, "objects grow with submissions"
-    assert len(desk.redis.client_list()) <= connections
+    # The pool keeps as many as were ever needed at once, by the caller, who waits and who listens:
+    # how many of them meet is the scheduler's affair. 800 that leak one each are another matter.
+    assert len(desk.redis.client_list()) <= connections + 3, "connections grow with submissions"

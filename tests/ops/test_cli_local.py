@@ -1,0 +1,176 @@
+"""Commands of one machine: what they say for a person, and where a package is missing."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import worker
+from providers.sandbox import SandboxClient
+from tasks.vault import make_key
+from tests.behaviour.gateways import KEY, Caller
+from tests.ops.test_cli import PROGRAM, ROOT, RUN_TIMEOUT_S, environment, run
+from worker.scenarios import SCENARIOS
+
+
+@contextlib.contextmanager
+def running(*words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command until the test is done with it; Ctrl-C must end it well."""
+    with subprocess.Popen(
+        [*PROGRAM, *words],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=RUN_TIMEOUT_S)
+            assert process.returncode == 0, said
+
+
+def without(package: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as where a package is not installed."""
+    script = f"""
+        import sys
+        sys.modules[{package!r}] = None
+        from worker.cli import cli
+        cli({list(words)!r})
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env=environment(SECRET_KEYS=make_key(), API_KEYS=KEY),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+    )
+
+
+# What is missing -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "h11"])
+def test_a_gateway_without_its_packages_names_what_to_install(package: str) -> None:
+    """The extra is not part of a worker's installation; a traceback would not say its name."""
+    done = without(package, "gateway", "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the gateway needs {package}: pip install 'checkpoint-worker[gateway]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gateway_that_lacks_something_else_is_a_bug_and_not_explained_away() -> None:
+    """To install the extra would not help; the traceback says what is broken."""
+    done = without("orjson", "gateway", "--port", "0")
+    assert done.returncode == 1
+    assert "pip install" not in done.stderr
+    assert "orjson" in done.stderr
+
+
+def test_a_sandbox_without_its_package_names_what_to_install() -> None:
+    """The authenticator app is needed by nobody else."""
+    done = without("pyotp", "sandbox", "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the sandbox needs pyotp: pip install 'checkpoint-worker[sandbox]'" in done.stderr
+
+
+def test_a_bench_outside_the_source_tree_says_where_it_is() -> None:
+    """An installed package has no tests."""
+    done = without("tests", "bench", "--quick")
+    assert done.returncode == 1
+    assert "in a clone of it" in done.stderr
+
+
+def test_bench_hands_its_options_on_and_its_failure_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `make bench` by another name; a measurement that failed is not fine."""
+    asked: list[Any] = []
+
+    def measured(words: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append(words[1:])
+        return subprocess.CompletedProcess(words, returncode=3 if "--only" in words else 0)
+
+    monkeypatch.setattr("worker.commands.bench.subprocess.run", measured)
+    assert run("bench", "--json", "--quick").returncode == 0
+    assert run("bench", "--only", "throughput").returncode == 1
+    assert asked == [
+        ["-m", "tests.bench", "--json", "--quick"],
+        ["-m", "tests.bench", "--only", "throughput"],
+    ]
+
+
+# What is said --------------------------------------------------------------------------
+
+
+def test_a_sandbox_for_a_person_prints_where_everything_is() -> None:
+    """One line for the page and each provider; how to stop it is talk."""
+    with running("sandbox", "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = dict(process.stdout.readline().split() for _ in range(5))
+        assert set(said) == {"page", "LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER"}
+        assert process.stderr.readline() == "Ctrl-C stops it.\n"
+        page = said.pop("page")
+        assert SandboxClient(page).urls() == said
+
+
+def test_a_gateway_for_a_person_prints_its_address() -> None:
+    """It answers there; how to stop it is talk."""
+    given = {"SECRET_KEYS": make_key(), "API_KEYS": KEY, "LOG_LEVEL": "WARNING"}
+    with running("gateway", "--port", "0", **given) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        caller = Caller(process.stdout.readline().strip())
+        assert process.stderr.readline() == "Ctrl-C stops it.\n"
+        assert caller.call("GET", "/openapi.json").status == 200
+
+
+def test_the_scenarios_are_listed_without_playing_any() -> None:
+    """Names for `--scenario`; a script gets the same."""
+    plain, machine = run("demo", "--list"), run("demo", "--list", "--json")
+    listed = json.loads(machine.stdout)
+    assert [each["name"] for each in listed] == [each.name for each in SCENARIOS]
+    assert all(each["name"] in plain.stdout for each in listed)
+    one = run("demo", "--list", "--json", "--scenario", "hang")
+    assert [each["name"] for each in json.loads(one.stdout)] == ["hang"]
+
+
+# The worker ----------------------------------------------------------------------------
+
+
+class FakeApp:
+    """Takes the command line in place of Celery."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.level = ""
+
+    def worker_main(self, words: list[str]) -> int:
+        self.words, self.level = words, os.environ["CHECKPOINT_LOG_LEVEL"]
+        return 0
+
+
+def test_what_follows_goes_to_celery_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators know Celery's options; ours are put in front, and the level is not Celery's."""
+    app = FakeApp()
+    monkeypatch.setitem(vars(worker), "celery", app)  # Else it would be made first.
+    monkeypatch.setenv("CHECKPOINT_LOG_LEVEL", "INFO")  # To be put back.
+    ours = ("--concurrency", "7", "--log-level", "WARNING")
+    env = environment(SECRET_KEYS=make_key(), LOG_LEVEL="INFO")
+    done = run("worker", *ours, "--", "--hostname", "east@%h", "-E", env=env)
+    assert done.returncode == 0, done.stderr
+    assert app.words == [
+        *("--quiet", "worker", "-E", "--concurrency", "7"),
+        *("--hostname", "east@%h", "-E"),
+    ]
+    assert app.level == "WARNING"
