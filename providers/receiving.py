@@ -141,8 +141,7 @@ class Answer:
             or self._head_count > self._limits.headers_count
         ):
             raise _too_large()
-        if not self.is_begun:
-            self._raw.append((name, value))
+        self._raw.append((name, value))  # A trailer's is never read.
 
     def on_headers_complete(self) -> None:
         """Read the head of an answer; hints (1xx) are passed over."""

@@ -10,6 +10,7 @@ import pytest
 
 from providers import dialling
 from providers.contract import (
+    ClaimTicket,
     NetworkDownError,
     ProviderTimeoutError,
     ProxyAuthError,
@@ -18,7 +19,14 @@ from providers.contract import (
 )
 from providers.line import Line
 from tests.providers.hostile import WAIT_S, Peer, answer, answering, mute, serving
-from tests.providers.test_transport import Book, closed_port, code_request, exchange, in_loop
+from tests.providers.test_transport import (
+    Book,
+    closed_port,
+    code_request,
+    exchange,
+    granting,
+    in_loop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -248,6 +256,32 @@ async def test_a_socks_proxy_that_says_anything_else_is_not_used(
         sender = exchange(proxy=f"socks5h://127.0.0.1:{proxy.port}")
         with pytest.raises(error):
             await asyncio.wait_for(sender.send_code(code_request("http://provider.test/")), WAIT_S)
+        assert not sender.code_sent
+
+
+@in_loop
+async def test_who_speaks_through_a_proxy_before_being_asked_gets_no_code() -> None:
+    """The proxy has had its say: what comes during the claim is neither swallowed nor kept."""
+    claiming = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        for said in (GREETED, b"\x05\x00\x00\x01" + BOUND):
+            await peer.reader.read(1024)
+            await peer.say(said)
+        await claiming.wait()
+        await peer.say(answer(b"signed in"))
+        await peer.end()
+
+    async with serving(handler) as proxy:
+
+        async def claim() -> ClaimTicket:
+            claiming.set()
+            await asyncio.wait_for(proxy.peers[0].ended.wait(), WAIT_S)
+            return await granting()()
+
+        sender = exchange(claim=claim, proxy=f"socks5h://127.0.0.1:{proxy.port}")
+        with pytest.raises(ProxyFailedError):
+            await sender.send_code(code_request("http://provider.test/"))
         assert not sender.code_sent
 
 

@@ -297,6 +297,33 @@ async def test_a_code_is_not_sent_when_the_peer_hung_up_during_the_claim(
         assert not sender.code_sent
 
 
+@in_loop
+async def test_a_peer_that_has_hung_up_is_not_worth_a_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The claim burns the code; here it is already known that nobody would read it."""
+    dial = dialling.dial
+
+    async def slowly(*args: Any, **kwargs: Any) -> Line:
+        line = await dial(*args, **kwargs)
+        while line.is_alive:  # noqa: ASYNC110  the line tells nobody
+            await asyncio.sleep(0.01)
+        return line
+
+    async def hangs_up(peer: Peer) -> None:
+        peer.writer.transport.abort()
+
+    async def claim() -> ClaimTicket:
+        pytest.fail("claimed for nobody")
+
+    monkeypatch.setattr(transport, "dial", slowly)
+    async with serving(hangs_up) as server:
+        sender = exchange(claim=claim)
+        with pytest.raises(NetworkDownError):
+            await sender.send_code(code_request(server.url + "/"))
+        assert not sender.code_sent
+
+
 @pytest.mark.parametrize("when", ["before the claim", "during the claim"])
 @in_loop
 async def test_who_speaks_before_being_asked_gets_no_code(when: str) -> None:
@@ -953,6 +980,11 @@ async def test_certificates_are_verified(certificates: Certificates) -> None:
         assert not misnamed.code_sent
         knowing = exchange(tls=certificates.trusting)
         assert (await knowing.send_code(code_request(url))).body == b"ok"
+        book.addresses["provider.test."] = ["127.0.0.1"]
+        rooted = exchange(tls=certificates.trusting, resolver=book)
+        request = code_request(f"https://provider.test.:{server.port}/")
+        assert (await rooted.send_code(request)).body == b"ok", "the dot is no part of the name"
+        assert f"Host: provider.test:{server.port}\r\n".encode() in server.peers[-1].head
 
 
 def test_the_default_context_verifies_names_and_certificates() -> None:
