@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from tasks.events import Abort, Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
+from tasks.events import Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
 from tasks.model import Discreet, Intent, Phase, Settlement, Version, Wire, replace
@@ -684,12 +684,15 @@ def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
     """Whether the current submission was accepted by another Redis, and the event is blind to it.
 
     Its claim may have been lost with that Redis, so nobody may call it unsent. Events that
-    carry an identity look for themselves, and an answer of its own attempt knows best.
+    carry an identity look for themselves, and an answer of its own attempt knows best. An attempt
+    that gives up knows of itself alone:
+    t=0 two attempts begin, woken twice · t=1 one claims and sends · t=2 a failover loses the claim
+    · t=3 the other one cannot connect
     """
     current = snapshot.intent.current if snapshot.intent else None
     if current is None or current.run_id == snapshot.run_id or hasattr(event, "run_id"):
         return False
-    return not (isinstance(event, Answer | Abort) and event.submission_id == current.id)
+    return not (isinstance(event, Answer) and event.submission_id == current.id)
 
 
 def _wire_moves(keys: Keys, old: Wire | None, new: Wire | None) -> dict[str, object]:

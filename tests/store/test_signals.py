@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from tasks.events import Cancel, Do
+from tasks import catalogue
+from tasks.events import Abort, Cancel, Do, Event
 from tasks.keys import Keys
+from tasks.model import Generation
 from tasks.store import HeardSignal, parse_signal
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, Subscriber
 
@@ -32,14 +34,26 @@ def test_what_is_no_signal_is_refused(text: str) -> None:
         parse_signal(text)
 
 
-def test_what_another_redis_accepted_is_never_called_unsent(desk: Desk) -> None:
-    """A failover may have lost its claim: a cancel must not answer `code_sent: false`."""
+GIVES_UP = Abort(
+    submission_id="s1",
+    generation=Generation(1),
+    claim="another attempt's",
+    failure=catalogue.pair(408, "request_timeout"),
+)
+
+
+@pytest.mark.parametrize("event", [Cancel(submission_id="s1"), GIVES_UP])
+def test_what_another_redis_accepted_is_never_called_unsent(desk: Desk, event: Event) -> None:
+    """A failover may have lost its claim: nobody else must answer `code_sent: false`.
+
+    Not by a cancel, nor by a second attempt of the same submission that could not connect.
+    """
     desk.open()
     desk.submit("s1")
     key = desk.store.keys.intent(PROVIDER, ACCOUNT)
     stored = str(desk.redis.get(key))
     desk.redis.set(key, stored.replace(desk.run_id, "0" * 40))
-    desk.bring(lambda _: Cancel(submission_id="s1"))
+    desk.bring(lambda _: event)
     record = desk.outcome("s1")
     assert (record.status, record.code_sent) == (504, True)
 
