@@ -16,7 +16,7 @@ Rows = dict[str, dict[str, list[float]]]
 """Subject to figure to its value in each round."""
 
 VERSION: Final = 1
-PACKAGES: Final = ("celery", "kombu", "redis", "aiohttp", "uvloop")
+PACKAGES: Final = ("celery", "kombu", "redis", "httptools", "msgspec", "uvloop", "aiohttp")
 
 FIGURES: Final[Mapping[str, tuple[str, int]]] = {
     "jobs_s": ("jobs/s", 0),
