@@ -233,6 +233,7 @@ class Attempt:
         self._generation = Generation(0)
         self._proxy: str | None = None
         self._settle_until_s = 0.0
+        self._looked_s = 0.0
         self._claimed_s = 0.0
         self._claimed: Result | None = None
         self._granted_s = 0.0
@@ -306,6 +307,7 @@ class Attempt:
             )
         )
         assert result is not None
+        self._looked_s = time.monotonic()
         return seen[-1], result.decision.reply
 
     async def _wait(self, snapshot: Snapshot) -> None:
@@ -544,22 +546,22 @@ class Attempt:
                 begun=self._begun,
             )
 
-        self._stage = _Stage.CLAIMING
-        # While the answer is awaited the exchange must not be cut off: it may be granted. The door
-        # has a limit of its own.
-        self._limit.reschedule(None)
-        async with self.home.claims:
+        await self._queue_for_claim(seen)
+        try:
             if self._stopped:
                 raise _Refused(Reply.STOP)
+            self._stage = _Stage.CLAIMING
             # Counted from here: only what follows lies between this command and the first byte.
             asked_s, asked_loop_s = time.monotonic(), loop.time()
             # What was seen before an own begin shows a free wire, as if it had been taken away.
-            start = None if self._begun else seen
+            start = None if self._begun else seen.later(self._since_look_ms())
             result = await self.home.door.run(
                 store.transact(
                     self.provider, self.account_id, claim, also=(context_key,), start=start
                 )
             )
+        finally:
+            self.home.claims.release()
         granted = result is not None and result.decision.reply is Reply.DONE
         if result is None or not granted:
             raise _Refused(Reply.GO if result is None else result.decision.reply)
@@ -578,6 +580,30 @@ class Attempt:
         except CannotOpenError as error:
             raise _SealedError from error
         return ClaimTicket(code=code, send_before=asked_s + FIRST_BYTE_S)
+
+    async def _queue_for_claim(self, seen: Snapshot) -> None:
+        """Take a place among those who claim, in time for a claim that is granted.
+
+        From here on the limits are those of queue and door: an exchange that is cut off while the
+        claim's answer is on its way may have been granted. A stop ends the queue as it ends
+        connecting.
+
+        Raises:
+            ExchangeRefusedError: It would be too late to claim.
+        """
+        assert self._limit is not None
+        assert self._submission is not None
+        self._limit.reschedule(None)
+        last_ms = self._submission.deadline_ms - self.home.store.limits.min_send_ms
+        left_s = (last_ms - seen.now_ms - self._since_look_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s):
+                await self.home.claims.acquire()
+        except TimeoutError:
+            raise ExchangeRefusedError from None
+
+    def _since_look_ms(self) -> int:
+        return round((time.monotonic() - self._looked_s) * 1000)
 
     async def _abort(self, ended: Failed) -> None:
         """Nothing was sent: give the wire back and settle the submission's own error."""

@@ -72,7 +72,8 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
         tokens: The last commands that changed it.
         record: The record of the submission asked for.
         values: Other values asked for, by key.
-        reckoned: Nothing was read: this is what the own last commit left, and the time since.
+        reckoned: Nothing was read just now: this is what an earlier read showed or the own last
+            commit left, and the time since.
     """
 
     hidden: ClassVar = frozenset({"values"})
@@ -86,6 +87,13 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
     record: Outcome | None = None
     values: Mapping[str, str | None] = _NOTHING
     reckoned: bool = False
+
+    def later(self, elapsed_ms: int) -> Snapshot:
+        """Return what a read would show so much later, if nobody has changed anything since.
+
+        If somebody has, or the clocks disagree, a commit on it is refused, and made on a read.
+        """
+        return replace(self, now_ms=self.now_ms + elapsed_ms, reckoned=True)
 
 
 class Extra(Struct, frozen=True, kw_only=True, gc=False):

@@ -115,11 +115,12 @@ MUTANTS = (
     Mutant(
         name="claim not required before the first byte",
         make=_attempt(
-            "        self._stage = _Stage.CLAIMING\n",
-            "        self._stage = _Stage.CLAIMED\n"
-            "        name = solution_name(self.provider, self.account_id, self.submission_id)\n"
-            "        code = self.home.vault.open(name, solution_text).decode()\n"
-            "        return ClaimTicket(code=code, send_before=time.monotonic() + FIRST_BYTE_S)\n",
+            "            self._stage = _Stage.CLAIMING\n",
+            "            self._stage = _Stage.CLAIMED\n"
+            "            name = solution_name(self.provider, self.account_id, self.submission_id)\n"
+            "            code = self.home.vault.open(name, solution_text).decode()\n"
+            "            end_s = time.monotonic() + FIRST_BYTE_S\n"
+            "            return ClaimTicket(code=code, send_before=end_s)\n",
         ),
     ),
     Mutant(

@@ -18,11 +18,11 @@ from providers.transport import HttpExchange
 from tasks import attempt as module
 from tasks import sweep
 from tasks.attempt import CLAIMS_AT_ONCE, Attempts, http_exchange
-from tasks.events import Do, Kill, Wake
+from tasks.events import Do, Kill, Reply, Wake
 from tasks.intake import Sealed, open_steps
 from tasks.ledger import Call
-from tasks.model import Purpose
-from tasks.store import HeardSignal
+from tasks.model import Purpose, replace
+from tasks.store import HeardSignal, Snapshot
 from tasks.sweep import Heart, Sweeper
 from tests.behaviour.stage import BOUND_S
 from tests.behaviour.test_attempt import (
@@ -220,24 +220,70 @@ def test_a_live_session_s_attempt_asks_for_the_session(on_desk: OnDesk) -> None:
     on_desk(play)
 
 
+async def queues_for_a_claim(desk: Desk) -> None:
+    """Take every place, and start an attempt that comes too late for one."""
+    desk.play(clears)
+    await desk.opened()
+    for _ in range(CLAIMS_AT_ONCE):
+        await desk.attempts.claims.acquire()
+
+
 def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) -> None:
     """In a burst claims wait their turn; who was superseded meanwhile asks for nothing."""
 
     async def play(desk: Desk) -> None:
-        desk.play(clears)
-        await desk.opened()
-        places = [await desk.attempts.claims.acquire() for _ in range(CLAIMS_AT_ONCE)]
+        await queues_for_a_claim(desk)
         running = desk.start()
-        await sees(
-            lambda: any(one._stage.name == "CLAIMING" for one in desk.attempts.running.values())
-        )
+        await sees(lambda: bool(desk.attempts.claims._waiters))
         desk.tell(Do.STOP)
-        for _ in places:
-            desk.attempts.claims.release()
-        assert (await running).state == "queued"
+        assert (await running).state == "queued", "at once, though no place is free"
         assert not desk.sent
 
     on_desk(play)
+
+
+def test_a_claim_that_queues_until_it_is_too_late_is_not_made(on_desk: OnDesk) -> None:
+    """With a silent Redis places are free again late; nobody waits for one beyond its deadline."""
+
+    async def play(desk: Desk) -> None:
+        await queues_for_a_claim(desk)
+        record = await desk.run()
+        assert (record.status, record.code_sent) == (504, False)
+        assert not desk.sent
+
+    on_desk(play, provider_timeout_s=0.1, drain_s=0.1, wire_margin_s=0.1, deadline_s=1.0,
+            min_send_s=0.6)  # fmt: skip
+
+
+def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_was(
+    on_desk: OnDesk,
+) -> None:
+    """It counts from the claim; else a slow connect would burn the code for nothing."""
+
+    async def play(desk: Desk) -> None:
+        left_s: list[float] = []
+        look = module.Attempt._look
+
+        async def five_seconds_ago(attempt: module.Attempt) -> tuple[Snapshot, Reply]:
+            snapshot, reply = await look(attempt)
+            attempt._looked_s -= 5.0
+            return replace(snapshot, now_ms=snapshot.now_ms - 5_000), reply
+
+        async def looks(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            limit = next(iter(desk.attempts.running.values()))._limit
+            assert limit is not None
+            left_s.append((limit.when() or 0) - asyncio.get_running_loop().time())
+            return CLEARED
+
+        desk.patch.setattr(module.Attempt, "_look", five_seconds_ago)
+        desk.play(looks)
+        await desk.opened()
+        assert (await desk.run()).status == 201
+        whole_s = desk.settings.provider_timeout_s
+        assert whole_s - 1.0 < left_s[0] <= whole_s + 0.01
+
+    on_desk(play, provider_timeout_s=20.0, deadline_s=60.0)
 
 
 def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
