@@ -29,6 +29,8 @@ SOCKS_CREDENTIAL_BYTES_MAX = 255
 """RFC 1929: one byte of length."""
 
 PORT_MAX = 65_535
+ADDRESSES_MAX = 16
+"""Of one name; a longer list is a mistake or an attack, and no more are connected to."""
 
 # Addresses where clouds answer their own machines; the link-local ones fall to the general rule.
 _METADATA = frozenset(
@@ -178,7 +180,7 @@ async def check_proxy(url: str, *, resolver: Resolver, allow_private: bool = Fal
         raise ProxyFailedError(msg)
     for address in addresses:
         _check_address(address, allow_private=allow_private)
-    return CheckedProxy(proxy=proxy, addresses=tuple(map(str, addresses)))
+    return CheckedProxy(proxy=proxy, addresses=tuple(map(str, addresses[:ADDRESSES_MAX])))
 
 
 def _parsed(url: str) -> yarl.URL | None:
@@ -240,6 +242,8 @@ def _is_allowed(
 ) -> bool:
     if address in _METADATA or address.is_unspecified or address.is_multicast:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.scope_id or address.is_site_local):
+        return False  # With a scope one address has many names, none of them in a list.
     if address.is_link_local or any(address in tunnel for tunnel in _TUNNELS):
         return False
     if address.is_loopback:  # Before "reserved", which holds ::1 as well.

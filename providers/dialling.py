@@ -16,7 +16,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from providers.addresses import is_literal, literal_bytes
+from providers.addresses import ADDRESSES_MAX, is_literal, literal_bytes
 from providers.contract import ProxyAuthError
 from providers.line import Line, Said
 
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 HEAD_START_S: Final = 0.25
 """What one address of a name gets before the next is tried beside it (RFC 8305)."""
-ADDRESSES_MAX: Final = 16
-"""Of one name; a longer list is a mistake or an attack."""
-
 PROXY_HEAD_BYTES_MAX: Final = 65_536
 """What an HTTP proxy may say before its tunnel stands."""
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n")
-_END_OF_HEAD: Final = b"\r\n\r\n"
+_HEAD: Final = re.compile(
+    rb"(?:\r?\n)*HTTP/1\.[01] (?P<status>\d{3})(?: [^\r\n]*)?\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
+)
+"""Of a proxy's answer; old ones leave out CR."""
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+_HINTS: Final = range(100, 200)
 _OK: Final = range(200, 300)
 PROXY_AUTH_REQUIRED: Final = 407
 
@@ -234,17 +235,32 @@ async def _tunnel(line: Line, target: Target, proxy: Proxy) -> None:
         ask += f"Proxy-Authorization: {proxy.authorization}\r\n"
     said = Said(PROXY_HEAD_BYTES_MAX)
     await said.until(line, _has_head, after=f"{ask}\r\n".encode())
-    head, _, beyond = bytes(said.heard).partition(_END_OF_HEAD)
-    found = _STATUS_LINE.match(head + b"\r\n")
-    status = int(found[1]) if found else 0
+    found = _final_head(said.heard)
+    status = int(found["status"]) if found else 0
     if status == PROXY_AUTH_REQUIRED:
         _refuse_credentials()
+    beyond = found is not None and found.end() < len(said.heard)
     if status not in _OK or beyond:  # In a tunnel nobody speaks before we do.
         raise ConnectionAbortedError
 
 
+def _final_head(heard: bytearray) -> re.Match[bytes] | None:
+    """Return the head of a proxy's answer, past hints before it; ``None`` if there is none."""
+    found = _HEAD.match(heard)
+    while found is not None and int(found["status"]) in _HINTS:
+        found = _HEAD.match(heard, found.end())
+    return found
+
+
 def _has_head(heard: bytearray) -> bool:
-    return _END_OF_HEAD in heard
+    """Whether there is an answer, or what can never become one."""
+    if _final_head(heard) is not None:
+        return True
+    after_hints = 0
+    while (hint := _HEAD.match(heard, after_hints)) is not None:
+        after_hints = hint.end()
+    begun = heard[after_hints:].lstrip(b"\r\n")
+    return _END_OF_HEAD.search(begun) is not None
 
 
 async def _socks(line: Line, name: str, port: int, proxy: Proxy) -> None:

@@ -25,7 +25,7 @@ class Limits:
     headers_count: int = 100
     headers_bytes: int = 65_536
     wire_bytes: int = 2 * 1024 * 1024
-    """The body as it travels."""
+    """The body as it travels; with chunks it may come with as much again around them."""
     body_bytes: int = 2 * 1024 * 1024
     """The body decoded: 261 kB of gzip once became 256 MiB (FACTS 22)."""
     request_bytes: int = 262_144
@@ -35,8 +35,9 @@ class Answer:
     """The listener that makes a `Reply` of what a provider says, within the limits.
 
     llhttp (through httptools) parses as the bytes arrive and calls the ``on_`` methods. It
-    is strict but for two habits of old servers that cannot mislead here, where one answer is
-    all a connection carries: lines without CR, and spaces behind a chunk's size.
+    is strict but for habits of old servers that cannot mislead here, where one answer is all a
+    connection carries: lines without CR, spaces behind a chunk's size, and header values that
+    are folded or hold control characters. The code is used by now: what can be read is read.
 
     Args:
         path: The request's, for cookies that name none.
@@ -46,7 +47,7 @@ class Answer:
     """
 
     __slots__ = (
-        "_cookies", "_decoder", "_ends_with_head", "_error", "_framed", "_head_bytes",
+        "_all_bytes", "_cookies", "_decoder", "_ends_with_head", "_error", "_framed", "_head_bytes",
         "_head_count", "_headers", "_limits", "_parser", "_path", "_raw", "_refusal", "_reply",
         "_status", "_unnoticed_bytes", "_wire_bytes", "is_begun",
     )  # fmt: skip
@@ -69,12 +70,15 @@ class Answer:
         self._head_bytes = 0
         self._head_count = 0
         self._unnoticed_bytes = 0
+        self._all_bytes = 0
         self._wire_bytes = 0
         self._framed = True
         self._decoder: Decoder | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
-            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
         )
 
     @property
@@ -86,18 +90,20 @@ class Answer:
         """Parse some bytes.
 
         The parser keeps a header until its line ends and calls nobody for a long chunk
-        extension: what it takes in without a call is counted.
+        extension: what it takes in without a call is counted, and everything in all.
         """
         if self._parser is None:
             return True
         self._unnoticed_bytes += len(data)
+        self._all_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as caught:
             self._fail(caught.__context__ or caught)  # Ours, raised in a method below.
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as caught:
             self._fail(caught)
-        if self._unnoticed_bytes > self._limits.headers_bytes:
+        most = 2 * (self._limits.headers_bytes + self._limits.wire_bytes)
+        if self._unnoticed_bytes > self._limits.headers_bytes or self._all_bytes > most:
             self._fail(_too_large())
         return self.is_over
 
@@ -237,13 +243,14 @@ class Decoder:
             self._keep(chunk)
             return
         while chunk:
+            if self._inflate is not None and self._inflate.eof:
+                # What follows the end is padding, and the answer was complete. Zlib would copy
+                # all of the padding for each piece of it.
+                return
             if self._inflate is None:
                 self._inflate = zlib.decompressobj(self._window_bits(chunk))
             # One byte more than allowed is enough to know; the rest of a bomb stays packed.
             self._keep(self._inflate.decompress(chunk, self._left + 1))
-            if self._inflate.eof:
-                # What follows the end is padding, and the answer was complete.
-                return
             chunk = self._inflate.unconsumed_tail
 
     def finish(self) -> bytes:

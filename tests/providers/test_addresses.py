@@ -105,6 +105,9 @@ NEVER = [
     "64:ff9b::a9fe:a9fe",
     "2002:a9fe:a9fe::1",
     "2001:0:1::1",
+    "fec0::1",
+    "fd00:ec2::254%1",
+    "fd00::1%eth0",
 ]
 PRIVATE = ["127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "::1", "fd00::1"]
 PRIVATE += ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"]
@@ -113,6 +116,7 @@ PUBLIC = ["8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
 def literal(address: str) -> str:
     """Return a proxy URL with this address."""
+    address = address.replace("%", "%25")  # As URLs have it.
     return f"http://[{address}]:1" if ":" in address else f"http://{address}:1"
 
 

@@ -389,3 +389,54 @@ async def test_a_refused_connection_is_told_with_its_cause() -> None:
     with pytest.raises(NetworkDownError) as caught:
         await exchange().fetch(Request(method="GET", url=f"http://127.0.0.1:{closed_port()}/"))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+TUNNELS = {
+    "usual": b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n",
+    "without CR": b"HTTP/1.0 200 Connection established\n\n",
+    "without a reason": b"HTTP/1.1 200\r\n\r\n",
+    "after a hint": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "after an empty line": b"\r\nHTTP/1.1 200 OK\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+@in_loop
+async def test_a_tunnel_stands_after_any_head_that_says_so(name: str) -> None:
+    """Old proxies leave out CR, others begin with a hint; whatever pieces it comes in."""
+    first: list[bytes] = []
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        for byte in TUNNELS[name]:
+            await peer.say(bytes([byte]))
+            await asyncio.sleep(0)
+        first.append(await peer.reader.read(1))
+        await peer.end()
+
+    async with serving(handler) as proxy:
+        with pytest.raises(ProxyFailedError):
+            await exchange(proxy=proxy.url).fetch(
+                Request(method="GET", url="https://provider.test/")
+            )
+    assert first == [b"\x16"], "a TLS handshake"
+
+
+@in_loop
+async def test_no_more_addresses_of_a_proxy_s_name_are_tried_than_of_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An intent names the proxy: its name must not make a worker knock at thousands of doors."""
+    tried: list[str] = []
+
+    async def refused(address: str, _port: int) -> Line:
+        tried.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(dialling, "_open_one", refused)
+    many = Book(proxy_test=[f"8.8.{high}.{low}" for high in range(10) for low in range(100)])
+    with pytest.raises(ProxyFailedError):
+        await exchange(proxy="http://proxy.test", resolver=many).fetch(
+            Request(method="GET", url="https://provider.test/")
+        )
+    assert len(tried) == dialling.ADDRESSES_MAX
