@@ -11,7 +11,7 @@ collector need not look at them.
 from __future__ import annotations
 
 import enum
-from typing import ClassVar, NewType
+from typing import Any, ClassVar, NewType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -48,6 +48,10 @@ class Discreet(Struct, frozen=True, kw_only=True, gc=False):
         """Tell the other fields."""
         told = (name for name in self.__struct_fields__ if name not in self.hidden)
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in told)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for a terminal's pretty printer, which does not ask `__repr__`."""
+        return [(n, getattr(self, n)) for n in self.__struct_fields__ if n not in self.hidden]
 
 
 class Purpose(enum.StrEnum):

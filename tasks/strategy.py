@@ -103,5 +103,10 @@ def _is_plain(value: object) -> bool:
 
 
 def _encodable(value: object) -> object:
-    """Return text without half surrogate pairs: JSON can carry them, Redis cannot."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    """Return text without half surrogate pairs: JSON can carry them, Redis cannot.
+
+    Of an object only that it is one: kombu reads some as instances of Python's classes, or fails.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return value if value is None or isinstance(value, int | float) else []

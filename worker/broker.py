@@ -46,8 +46,6 @@ NESTING_MAX: Final = 16
 """Levels of arguments. Far above any of ours, far below where Python gives up on JSON."""
 GZIP: Final = "application/x-gzip"
 """What kombu calls zlib; the one compression a producer may use."""
-DECODED: Final = "decoded"
-"""Of a message in this process: its body, decoded once and for all who ask for it."""
 TASK_NAME: Final = re.compile(r"[A-Za-z_.]{1,64}")
 """A foreign task name that is shown: without digits it is no code."""
 
@@ -75,7 +73,13 @@ class UnfitError(Exception):
         self.told = told
 
 
-def fit(element: bytes, queue: str) -> dict[str, Any]:
+class Fit(dict[str, Any]):
+    """A message that was found fit, and its body as it was decoded then; no JSON makes one."""
+
+    body: list[Any]
+
+
+def fit(element: bytes, queue: str) -> Fit:
     """Return a queue element as a message Celery can take, or refuse it.
 
     Callbacks, time limits, retries and a start time are a producer's wishes that a wake does
@@ -100,14 +104,16 @@ def fit(element: bytes, queue: str) -> dict[str, Any]:
         _refuse("no usable id")
     raw = _raw_body(message.get("body"), properties.get("body_encoding"))
     body = _body(_unpacked(raw, headers.get("compression")))
-    return task_message(queue, submission_id, _text(body), shown="{}") | {DECODED: body}
+    found = Fit(task_message(queue, submission_id, _text(body), shown="{}"))
+    found.body = body
+    return found
 
 
 def _decoded(element: bytes) -> dict[str, Any]:
     if len(element) > ELEMENT_MAX:
         _refuse("too large")
     try:
-        message = _parsed(element)
+        message = _parsed(element.decode())
     except (ValueError, RecursionError):
         _refuse("not JSON")
     if not isinstance(message, dict):
@@ -155,7 +161,7 @@ def _body(raw: bytes) -> list[Any]:
     return _refuse("a body that is no task of protocol 2")
 
 
-def _parsed(raw: bytes) -> Any:  # noqa: ANN401  JSON is any
+def _parsed(raw: bytes | str) -> Any:  # noqa: ANN401  JSON is any
     """Read JSON, ours fast; what only Python reads (half surrogate pairs) as Python does.
 
     Raises:
@@ -165,7 +171,7 @@ def _parsed(raw: bytes) -> Any:  # noqa: ANN401  JSON is any
     try:
         return orjson.loads(raw)
     except ValueError:
-        return json.loads(raw.decode())
+        return json.loads(raw)
 
 
 def _text(body: list[Any]) -> str:
@@ -189,11 +195,11 @@ def _refuse(why: str, task: object = None) -> NoReturn:
 
 
 class FitMessage(virtual.Message):
-    """A message whose body `fit` has decoded already, if it did."""
+    """A message that shows its body as `fit` has decoded it, if it did; Celery's own it decodes."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:  # noqa: ANN401  kombu's
         super().__init__(payload, channel, **options)  # type: ignore[no-untyped-call]
-        self._decoded_cache = payload.get(DECODED)
+        self._decoded_cache = payload.body if isinstance(payload, Fit) else None
 
 
 class CarefulChannel(redis.Channel):

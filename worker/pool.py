@@ -370,7 +370,7 @@ class AsyncioPool(BasePool):
             self._run_calls()
         elif self._calls_woken:
             pass
-        elif len(self._calls) * HUB_SHARE >= self.limit:
+        elif len(self._calls) * HUB_SHARE >= (self.limit or 0):
             self._wake_hub()
         elif not self._calls_due:
             assert self._loop is not None  # It is running this.

@@ -163,6 +163,20 @@ UNFIT: Final[dict[str, bytes]] = {
 
 ODD: Final[dict[str, bytes]] = {
     "eta-word": element(id="eta-word", eta="soon"),
+    # Kombu's JSON makes instances of such objects, or fails; Celery's tracer reads with it.
+    "typed-unknown": element(
+        [[], {**GOOD[1], "account_id": {"__type__": "nope", "__value__": CANARY}}, {}],
+        id="typed-unknown",
+    ),
+    "typed-decimal": element(
+        [[], {**GOOD[1], "provider": {"__type__": "decimal", "__value__": "1.5"}}, {}],
+        id="typed-decimal",
+    ),
+    "typed-positional": element(
+        [[{"__type__": "uuid", "__value__": CANARY}, "LINKEDIN", CANARY], {}, {}],
+        id="typed-positional",
+    ),
+    "bom": element(b"\xef\xbb\xbf" + json.dumps([[], GOOD[1], {}]).encode(), id="bom"),
     "eta-number": element(id="eta-number", eta=5),
     "eta-far": element(id="eta-far", eta="9999-12-31T23:59:59"),
     "expires-word": element(id="expires-word", expires="soon"),

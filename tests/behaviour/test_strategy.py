@@ -59,6 +59,8 @@ def test_a_wake_of_ours_stays_as_it_is_and_is_shown() -> None:
         ([], {"account_id": "acc_1", "provider": "LINKEDIN", "code": CODE}, {}),
         ([], {"account_id": "\ud800", "provider": "LINKEDIN"}, {}),
         ([], {"account_id": "a" * 200, "provider": "LINKEDIN"}, {}),
+        ([], {"account_id": {"__type__": "nope", "__value__": 1}, "provider": "LINKEDIN"}, {}),
+        ([], {"account_id": "acc_1", "provider": {"__type__": "decimal", "__value__": "1"}}, {}),
     ],
 )
 def test_anything_else_is_written_anew(args: Any, kwargs: Any, embed: Any) -> None:
@@ -70,5 +72,6 @@ def test_anything_else_is_written_anew(args: Any, kwargs: Any, embed: Any) -> No
     assert strange._decoded_cache[0] == []
     assert strange._decoded_cache[2] == {}
     assert CODE not in strange.body + str(strange.headers)
+    assert "__type__" not in strange.body, "kombu would make something of it"
     assert len(strange.headers["kwargsrepr"]) < 200
     strange.body.encode()

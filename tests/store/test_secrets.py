@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from providers.contract import Context
+from tasks import catalogue
 from tasks.client import CheckpointClient
+from tasks.events import Decision, Failed, Reply
 from tasks.intake import CheckpointError, read_request
 from tasks.ledger import LedgerUnavailableError
+from tasks.store import Snapshot
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
 CODE = "482913"
@@ -121,3 +125,15 @@ def test_requests_and_settings_hide_what_they_hold(desk: Desk) -> None:
     assert found(repr(next(steps))) == []
     commit = steps.send(desk.door._call(desk.store.read(PROVIDER, ACCOUNT).__next__()))
     assert found(repr(commit)) == []
+
+
+def test_what_shows_a_noun_shows_no_secret() -> None:
+    """Neither `repr` nor a terminal's pretty printer, which asks another method."""
+    context = Context(user_agent=VALUE)
+    failed = Failed(failure=catalogue.REJECTED, context=context)
+    decision = Decision(reply=Reply.DONE, context=context, session={"cookie": SESSION})
+    snapshot = Snapshot(now_ms=1, run_id="r", intent=None, values={"key": CODE})
+    for noun in (failed, decision, snapshot):
+        assert found(f"{noun!r} {noun} {noun.__rich_repr__()}") == []
+    assert "reply=<Reply.DONE" in repr(decision)
+    assert ("now_ms", 1) in snapshot.__rich_repr__()
