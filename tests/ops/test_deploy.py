@@ -273,7 +273,7 @@ def entries(path: Path) -> dict[str, str]:
     """Return what a lock pins: name -> the whole entry, comments apart."""
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     found = re.split(r"\n(?=\S)", "\n".join(lines))
-    return {entry.partition("==")[0]: entry for entry in found if entry}
+    return {re.split(r"[\[=]", entry, maxsplit=1)[0]: entry for entry in found if entry}
 
 
 @pytest.mark.parametrize("name", ["runtime", "build"])
