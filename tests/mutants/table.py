@@ -130,7 +130,8 @@ MUTANTS: Final = (
                 file="tasks/attempt.py",
                 old="            self._stage = _Stage.CLAIMING\n",
                 new="            self._stage = _Stage.CLAIMED\n"
-                "            name = solution_name(self.provider, self.account_id, self.submission_id)\n"
+                "            me = (self.provider, self.account_id, self.submission_id)\n"
+                "            name = solution_name(*me)\n"
                 "            code = self.home.vault.open(name, solution_text).decode()\n"
                 "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n",
             ),
