@@ -18,7 +18,7 @@ PANELS: Final = (
 )
 TITLE: Final = "Throughput and CPU per job: checkpoint worker, plain Celery, a bare loop"
 WIDTH: Final = 760
-LABEL: Final = 230
+LABEL: Final = 260
 """Right edge of the names."""
 FIGURE: Final = 80
 """Room for the figure beside the longest bar."""
