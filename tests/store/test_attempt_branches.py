@@ -242,6 +242,22 @@ def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) ->
     on_desk(play)
 
 
+def test_a_claim_that_is_stopped_as_its_turn_comes_is_not_made(on_desk: OnDesk) -> None:
+    """Its place is given and it is superseded before it can move: the last look is its own."""
+
+    async def play(desk: Desk) -> None:
+        await queues_for_a_claim(desk)
+        running = desk.start()
+        await sees(lambda: bool(desk.attempts.claims._waiters))
+        desk.attempts.claims.release()
+        desk.tell(Do.STOP)
+        assert (await running).state == "queued"
+        assert not desk.sent
+        assert not desk.attempts.claims.locked(), "the place is free again"
+
+    on_desk(play)
+
+
 def test_a_claim_that_queues_until_it_is_too_late_is_not_made(on_desk: OnDesk) -> None:
     """With a silent Redis places are free again late; nobody waits for one beyond its deadline."""
 
