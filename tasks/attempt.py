@@ -394,7 +394,7 @@ class Attempt:
         self, claim: Callable[[], Awaitable[ClaimTicket]], deadline_ms: int
     ) -> Exchange:
         channel = RedisSessionChannel(
-            self.home.door.client,
+            self.home.door,
             self.home.store.keys,
             self.provider,
             self.account_id,

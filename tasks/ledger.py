@@ -173,17 +173,31 @@ class AsyncDoor:
             self._scripts.close()
         await self.client.aclose()
 
-    async def publish(self, channel: str, text: str) -> None:
-        """Publish a hint; once, for who listens must be able to do without.
+    async def publish(self, channel: str, text: str) -> int:
+        """Publish once, for who listens must be able to do without; return how many heard it.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused; some may have heard it.
+        """
+        with answered():
+            return int(await self._one("PUBLISH", channel, text))
+
+    async def get(self, key: str) -> str | None:
+        """Read a string.
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
+            UnicodeDecodeError: It is no text, where there is no pipe; a pipe replaces what is none.
         """
         with answered():
-            if isinstance(self._scripts, Pipe):
-                await self._scripts.call("PUBLISH", channel, text)
-            else:
-                await self.client.publish(channel, text)
+            found: str | None = await self._one("GET", key)
+            return found
+
+    async def _one(self, *words: str) -> Any:  # noqa: ANN401  any reply
+        """Send one command over the pipe: hundreds at once would wait for places in a pool."""
+        if isinstance(self._scripts, Pipe):
+            return await self._scripts.call(*words)
+        return await self.client.execute_command(*words)
 
     async def run(self, steps: Steps[T]) -> T:
         """Run steps to their end.

@@ -190,13 +190,13 @@ class RedisSessionChannel:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        door: AsyncDoor,
         keys: Keys,
         provider: str,
         account_id: str,
         replies: LiveReplies,
     ) -> None:
-        self._client, self._replies = client, replies
+        self._door, self._replies = door, replies
         self._key = keys.live_session(provider, account_id)
         self._requests = keys.live_requests(provider, account_id)
 
@@ -212,12 +212,11 @@ class RedisSessionChannel:
             ServiceUnavailableError: Redis did not answer.
         """
         try:
-            text = await self._client.get(self._key)
+            return await self._door.get(self._key)
         except UnicodeDecodeError:
             return ""
-        except (RedisError, OSError):
+        except LedgerError:
             raise ServiceUnavailableError from None
-        return None if text is None else str(text)
 
     def reply(
         self, request_id: str, read: Callable[[str], bytes | None]
@@ -232,10 +231,9 @@ class RedisSessionChannel:
             ProviderTimeoutError: Redis did not answer; the session may have heard it.
         """
         try:
-            heard: int = await self._client.publish(self._requests, text)
-        except (RedisError, OSError):
+            return await self._door.publish(self._requests, text)
+        except LedgerError:
             raise ProviderTimeoutError from None
-        return heard
 
 
 # The session's end ---------------------------------------------------------------------

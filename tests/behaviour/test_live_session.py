@@ -884,7 +884,7 @@ async def ask(client: redis.asyncio.Redis, name: str, replies: LiveReplies) -> V
 
     exchange = LiveExchange(
         claim=claim,
-        channel=RedisSessionChannel(client, Keys("crowd"), LINKEDIN, name, replies),
+        channel=RedisSessionChannel(AsyncDoor(client), Keys("crowd"), LINKEDIN, name, replies),
         submission_id=f"sub_{name}",
         deadline_ms=0,
         clock=time.monotonic,
