@@ -7,6 +7,8 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
+# Tests are shared by twice as many processes as there are cores: most tests wait (ARGS="-n 0": one alone).
+PARALLEL := -n auto --dist worksteal
 # Tests that run the product in their own process, on threads and plain loops.
 MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \
   tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
@@ -38,11 +40,11 @@ up: $(ENVIRONMENT) ## Leave the same running and print what to type in a second 
 
 .PHONY: test
 test: $(ENVIRONMENT) ## Run the tests (ARGS="-k supersede" for a few)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
-	@$(BIN)/pytest -q $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
 	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
 
 .PHONY: check

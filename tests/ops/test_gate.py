@@ -1,0 +1,216 @@
+"""The demo's two proxies and its TLS front: connections end with either side, and with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.gate import CONNECT_IPV4, Gate, LocalServer, relay
+from worker.toll import GRANTED, NOT_HERE, REFUSED, TlsFront, Toll
+
+BOUND_S = 30.0
+HOST = "127.0.0.1"
+
+
+class Far:
+    """A server that greets and then says and closes nothing.
+
+    Attributes:
+        port: Where it listens.
+        left: Set when the other side has closed.
+        writers: Of its connections.
+    """
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.left = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Greet one, and wait until it goes."""
+        self.writers.append(writer)
+        writer.write(b"hello")
+        with contextlib.suppress(OSError):
+            await reader.read()
+        self.left.set()
+
+
+@contextlib.asynccontextmanager
+async def far_side() -> AsyncIterator[Far]:
+    """Run a `Far`."""
+    far = Far()
+    async with LocalServer(far.serve) as server:
+        far.port = server.port
+        yield far
+
+
+def quietly(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Play a story within bounds; the event loop must have nothing to complain of."""
+    said: list[dict[str, Any]] = []
+
+    async def play() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about))
+        async with asyncio.timeout(BOUND_S):
+            await story()
+        await asyncio.sleep(0)  # For callbacks of what was cancelled.
+
+    asyncio.run(play())
+    assert said == []
+
+
+async def through_gate(gate: Gate, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Go through the gate to a port of this machine, up to the far side's greeting."""
+    reader, writer = await asyncio.open_connection(HOST, int(gate.url.rpartition(":")[2]))
+    writer.write(b"\x05\x01\x00" + CONNECT_IPV4 + bytes([127, 0, 0, 1]) + port.to_bytes(2, "big"))
+    assert (await reader.readexactly(12))[3] == 0
+    assert await reader.readexactly(5) == b"hello"
+    return reader, writer
+
+
+async def through_toll(url: str, request: str) -> tuple[bytes, asyncio.StreamWriter]:
+    """Send a request's head to the toll; return the head of the answer."""
+    reader, writer = await asyncio.open_connection(HOST, int(url.rpartition(":")[2]))
+    writer.write(f"{request}\r\n\r\n".encode())
+    return await reader.readuntil(b"\r\n\r\n"), writer
+
+
+def test_a_relay_ends_when_the_near_side_does() -> None:
+    """A far side that keeps its connection must not keep the demo: it once stood for 55 s."""
+
+    async def story() -> None:
+        async with far_side() as far, Gate() as gate:
+            gate.open()
+            _, writer = await through_gate(gate, far.port)
+            writer.close()
+            await far.left.wait()
+
+    quietly(story)
+
+
+def test_a_relay_ends_when_the_far_side_does() -> None:
+    """And passes on what was said before."""
+
+    async def story() -> None:
+        async with far_side() as far, Gate() as gate:
+            gate.open()
+            reader, writer = await through_gate(gate, far.port)
+            far.writers[0].write(b"bye")
+            far.writers[0].close()
+            assert await reader.read() == b"bye"
+            writer.close()
+
+    quietly(story)
+
+
+def test_a_gate_is_left_while_one_waits_and_one_is_relayed() -> None:
+    """Both are cut off at once, without a word: the demo ends when its scenarios have."""
+
+    async def story() -> None:
+        async with far_side() as far:
+            async with Gate() as closed, Gate() as gate:
+                _, waiting = await asyncio.open_connection(HOST, int(closed.url.rpartition(":")[2]))
+                await closed.arrived()
+                gate.open()
+                reader, writer = await through_gate(gate, far.port)
+            assert await reader.read() == b""
+            await far.left.wait()
+            waiting.close()
+            writer.close()
+
+    quietly(story)
+
+
+def test_a_toll_is_left_while_one_is_relayed() -> None:
+    """As the gate."""
+
+    async def story() -> None:
+        async with far_side() as far:
+            async with Toll("secret") as toll:
+                paid = "Proxy-Authorization: Basic ZGVtbzpzZWNyZXQ="
+                answer, writer = await through_toll(
+                    toll.url(""), f"CONNECT {HOST}:{far.port} HTTP/1.1\r\n{paid}"
+                )
+                assert answer == GRANTED
+            await far.left.wait()
+            writer.close()
+
+    quietly(story)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "paid", "answer"),
+    [
+        ("CONNECT 127.0.0.1:1 HTTP/1.1", "", REFUSED),
+        ("CONNECT 127.0.0.1:1 HTTP/1.1", "Basic é", REFUSED),
+        ("CONNECT 127.0.0.1:x HTTP/1.1", "Basic ZGVtbzpzZWNyZXQ=", NOT_HERE),
+        ("CONNECT 127.0.0.2:1 HTTP/1.1", "Basic ZGVtbzpzZWNyZXQ=", NOT_HERE),
+        ("GET / HTTP/1.1", "Basic ZGVtbzpzZWNyZXQ=", NOT_HERE),
+    ],
+)
+def test_a_toll_answers_what_it_does_not_pass(request_line: str, paid: str, answer: bytes) -> None:
+    """Whatever is asked, there is an answer and no traceback."""
+
+    async def story() -> None:
+        async with Toll("secret") as toll:
+            request = f"{request_line}\r\nProxy-Authorization: {paid}"
+            given, writer = await through_toll(toll.url(""), request)
+            assert answer.startswith(given)
+            writer.close()
+
+    quietly(story)
+
+
+def test_a_tls_front_is_left_while_one_is_relayed(tmp_path: Path) -> None:
+    """TLS would wait for the peer's farewell, for 30 s: it is not asked for."""
+
+    async def story() -> None:
+        async with far_side() as far:
+            async with TlsFront(f"http://{HOST}:{far.port}", tmp_path) as front:
+                trust = ssl.create_default_context(cafile=front.authority)
+                reader, writer = await asyncio.open_connection(
+                    HOST, int(front.url.rpartition(":")[2]), ssl=trust
+                )
+                assert await reader.readexactly(5) == b"hello"
+            await far.left.wait()
+            writer.close()
+
+    quietly(story)
+
+
+def test_one_that_breaks_off_leaves_no_traceback() -> None:
+    """Half a request, or nothing at all, is the end of that connection alone."""
+
+    async def story() -> None:
+        async with Gate() as gate, Toll("secret") as toll:
+            gate.open()
+            for url in (gate.url, toll.url("")):
+                _, writer = await asyncio.open_connection(HOST, int(url.rpartition(":")[2]))
+                writer.write(b"\x05")
+                writer.close()
+                await writer.wait_closed()
+
+    quietly(story)
+
+
+def test_a_relay_that_is_cancelled_leaves_no_copier() -> None:
+    """What it started ends with it."""
+
+    async def story() -> None:
+        async with far_side() as far:
+            near = await asyncio.open_connection(HOST, far.port)
+            other = await asyncio.open_connection(HOST, far.port)
+            task = asyncio.create_task(relay(*near, *other))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            near[1].close()
+            assert not [each for each in asyncio.all_tasks() if "_copy" in repr(each)]
+
+    quietly(story)
