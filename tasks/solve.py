@@ -134,6 +134,9 @@ async def _take_in(
         )
         await home.door.run(refuse_steps(home.store, error, submission_id, account, place))
         _, record = await home.door.run(home.store.record(submission_id))
+        if record is None:  # It had its outcome so long ago that only its id is remembered.
+            log.warning("wake.repeated", submission_id=submission_id)
+            raise Ignore from None
         return record
     return None
 
