@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
 from celery import Celery
+from pydantic import Secret
 
 from tasks.client_steps import (
     ABANDONED_MS,
@@ -48,6 +49,7 @@ from tasks.messages import make_producer, send_wake
 from tasks.names import this_process
 from tasks.records import Outcome
 from tasks.settings import Settings
+from tasks.traces import no_values
 
 __all__ = [
     "ABANDONED_MS",
@@ -197,7 +199,7 @@ class CheckpointClient(_Client):
 
     def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
         self._belong_here()
-        with _answering(known, submission_id):
+        with no_values(CheckpointError), _answering(known, submission_id):
             if not self._room.acquire(timeout=TURN_S):
                 raise LedgerUnavailableError(NO_TURN)
             try:
@@ -230,18 +232,17 @@ class CheckpointClient(_Client):
         Raises:
             CheckpointError: Something does not fit and nothing was stored; or 503.
         """
-        return self._run(
-            self._core.open_intent(
-                account_id=account_id,
-                provider=provider,
-                checkpoint=checkpoint,
-                context=context,
-                proxy=proxy,
-                purpose=purpose,
-                user_id=user_id,
-            ),
-            OPENED,
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
         )
+        del context, proxy
+        return self._run(steps, OPENED)
 
     def submit(
         self,
@@ -261,7 +262,12 @@ class CheckpointClient(_Client):
             CheckpointError: Refused before anything was stored. A 503 carries the id to ask for
                 where the ledger did not answer, and it may have been taken.
         """
-        request, new = self._core.read_submission(account_id, provider, code, submission_id)
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
         submitted = self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
             self._wake(new, account_id, provider)
@@ -404,7 +410,7 @@ class AsyncCheckpointClient(_Client):
 
     async def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
         self._belong()
-        with _answering(known, submission_id):
+        with no_values(CheckpointError), _answering(known, submission_id):
             return await self._door.run(steps)
 
     async def open_intent(
@@ -419,18 +425,17 @@ class AsyncCheckpointClient(_Client):
         user_id: str | None = None,
     ) -> IntentInfo:
         """See `CheckpointClient.open_intent`."""
-        return await self._run(
-            self._core.open_intent(
-                account_id=account_id,
-                provider=provider,
-                checkpoint=checkpoint,
-                context=context,
-                proxy=proxy,
-                purpose=purpose,
-                user_id=user_id,
-            ),
-            OPENED,
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
         )
+        del context, proxy
+        return await self._run(steps, OPENED)
 
     async def submit(
         self,
@@ -442,7 +447,12 @@ class AsyncCheckpointClient(_Client):
         checkpoint_step: int | None = None,
     ) -> Submitted:
         """See `CheckpointClient.submit`."""
-        request, new = self._core.read_submission(account_id, provider, code, submission_id)
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
         submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
             await asyncio.to_thread(self._wake, new, account_id, provider)
