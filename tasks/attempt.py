@@ -473,14 +473,14 @@ class Attempt:
             return _timed_out(sent=exchange.code_sent)
         except Exception as error:  # noqa: BLE001  an adapter's bug must not lose the outcome
             # Only the kind and the place: the text of a foreign exception may quote anything.
-            self.log.error(  # noqa: TRY400  a traceback shows values
-                "attempt.crashed", error=type(error).__name__, where=_where(error)
-            )
-            return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
+            kind, where = type(error).__name__, _where(error)
         finally:
             # Settling takes a while, and a limit that is over must not be moved: the error
             # would end the heartbeat or the listener that brings the signal.
             self._limit = None
+        # When the error is gone: what reports the stack of this line would show it.
+        self.log.error("attempt.crashed", error=kind, where=where)
+        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
 
     async def _unclaimed_verdict(self) -> None:
         """An adapter that answers without having sent the code: a bug of the adapter."""

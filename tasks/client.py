@@ -3,24 +3,24 @@
 Both do the same with the same steps; only the door they run them through differs. Whatever
 keeps the ledger from answering is a `CheckpointError` 503 whose detail says what is known.
 
-A client may be made before a server forks its processes: each makes its connections anew. The
-awaited one serves one event loop after the other, never two at once.
+A client may be made and used before a server forks its processes, in Python or in C: each makes
+its connections and its name anew. A snapshot of a machine that is to be resumed more than once is
+taken before a client's first call. The awaited one serves one event loop after the other, never two
+at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
 from celery import Celery
+from pydantic import Secret
 
 from tasks.client_steps import (
     ABANDONED_MS,
@@ -46,8 +46,10 @@ from tasks.ledger import (
     pipe_to,
 )
 from tasks.messages import make_producer, send_wake
+from tasks.names import this_process
 from tasks.records import Outcome
 from tasks.settings import Settings
+from tasks.traces import no_values
 
 __all__ = [
     "ABANDONED_MS",
@@ -134,13 +136,30 @@ class _Client:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._core = _Core(self.settings)
+        self._process = this_process()
         self._begin()
-        _CLIENTS.add(self)
+
+    def _belong_here(self) -> None:
+        """Make everything that belongs to a process anew where this is another one.
+
+        Asked at every use, because no hook runs where a C program forks.
+        """
+        process = this_process()
+        if self._process is process:
+            return
+        with process.lock:
+            if self._process is process:
+                return
+            # What the parent left is kept as it is: to close or collect it would speak on
+            # connections that the parent still uses.
+            self._parents = vars(self).copy()
+            self._begin()
+            self._process = process
 
     def _begin(self) -> None:
         """Make what belongs to this process."""
         # A reader of a group and the taker of a session is a process, not its parent.
-        self._core.token = secrets.token_hex(16)
+        self._core.forget_token()
         self._producer = make_producer(self.settings)
         self._waker = _Waker()
         self._connect()
@@ -150,17 +169,6 @@ class _Client:
 
     def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
         self._waker.wake(self._producer, submission_id, account_id, provider)
-
-
-_CLIENTS: Final = weakref.WeakSet[_Client]()
-
-
-def _begin_again() -> None:
-    for client in list(_CLIENTS):
-        client._begin()  # noqa: SLF001  its own module
-
-
-os.register_at_fork(after_in_child=_begin_again)
 
 
 class CheckpointClient(_Client):
@@ -184,12 +192,14 @@ class CheckpointClient(_Client):
 
     def close(self) -> None:
         """Close the connections."""
+        self._belong_here()
         self._ears.close()
         self._redis.close()
         self._producer.close()
 
     def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
-        with _answering(known, submission_id):
+        self._belong_here()
+        with no_values(CheckpointError), _answering(known, submission_id):
             if not self._room.acquire(timeout=TURN_S):
                 raise LedgerUnavailableError(NO_TURN)
             try:
@@ -222,18 +232,17 @@ class CheckpointClient(_Client):
         Raises:
             CheckpointError: Something does not fit and nothing was stored; or 503.
         """
-        return self._run(
-            self._core.open_intent(
-                account_id=account_id,
-                provider=provider,
-                checkpoint=checkpoint,
-                context=context,
-                proxy=proxy,
-                purpose=purpose,
-                user_id=user_id,
-            ),
-            OPENED,
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
         )
+        del context, proxy
+        return self._run(steps, OPENED)
 
     def submit(
         self,
@@ -253,7 +262,12 @@ class CheckpointClient(_Client):
             CheckpointError: Refused before anything was stored. A 503 carries the id to ask for
                 where the ledger did not answer, and it may have been taken.
         """
-        request, new = self._core.read_submission(account_id, provider, code, submission_id)
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
         submitted = self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
             self._wake(new, account_id, provider)
@@ -355,8 +369,6 @@ class AsyncCheckpointClient(_Client):
     """
 
     def _connect(self) -> None:
-        # What a parent process left is kept, not closed: its loop still uses these sockets.
-        self._inherited = getattr(self, "_redis", None)
         url = self.settings.redis_url.get_secret_value()
         self._redis = connect_async(url)
         self._door = AsyncDoor(self._redis, pipe_to(url))
@@ -382,6 +394,7 @@ class AsyncCheckpointClient(_Client):
         Raises:
             RuntimeError: They are those of another one that may still run.
         """
+        self._belong_here()
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -397,7 +410,7 @@ class AsyncCheckpointClient(_Client):
 
     async def _run(self, steps: Steps[T], known: str = READ, submission_id: str | None = None) -> T:
         self._belong()
-        with _answering(known, submission_id):
+        with no_values(CheckpointError), _answering(known, submission_id):
             return await self._door.run(steps)
 
     async def open_intent(
@@ -412,18 +425,17 @@ class AsyncCheckpointClient(_Client):
         user_id: str | None = None,
     ) -> IntentInfo:
         """See `CheckpointClient.open_intent`."""
-        return await self._run(
-            self._core.open_intent(
-                account_id=account_id,
-                provider=provider,
-                checkpoint=checkpoint,
-                context=context,
-                proxy=proxy,
-                purpose=purpose,
-                user_id=user_id,
-            ),
-            OPENED,
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
         )
+        del context, proxy
+        return await self._run(steps, OPENED)
 
     async def submit(
         self,
@@ -435,7 +447,12 @@ class AsyncCheckpointClient(_Client):
         checkpoint_step: int | None = None,
     ) -> Submitted:
         """See `CheckpointClient.submit`."""
-        request, new = self._core.read_submission(account_id, provider, code, submission_id)
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
         submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_wake:
             await asyncio.to_thread(self._wake, new, account_id, provider)

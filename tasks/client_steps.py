@@ -102,7 +102,18 @@ class Core:
         self.settings = settings
         self.store = make_store(settings)
         self.vault = make_vault(settings)
-        self.token = secrets.token_hex(16)
+        self._token = ""
+
+    @property
+    def token(self) -> str:
+        """Who takes sessions and reads for groups: made at the first use, one for each process."""
+        if not self._token:
+            self._token = secrets.token_hex(16)
+        return self._token
+
+    def forget_token(self) -> None:
+        """Have another name from now on."""
+        self._token = ""
 
     def open_intent(
         self,
@@ -243,7 +254,11 @@ class Core:
     ) -> Steps[list[tuple[str, Outcome]]]:
         """Finish one record of a group and read the next."""
         name = self.token if reader is None else reader
-        return self.store.unfinished(group, name, most=most, left_ms=ABANDONED_MS, done=done)
+        return (
+            yield from self.store.unfinished(
+                group, name, most=most, left_ms=ABANDONED_MS, done=done
+            )
+        )
 
     @staticmethod
     def check_names(group: object, reader: object) -> None:

@@ -11,7 +11,6 @@ import hmac
 import logging
 import re
 import time
-import traceback
 from collections.abc import Iterable
 from http import HTTPMethod, HTTPStatus
 from typing import Final
@@ -32,6 +31,7 @@ from tasks.gateway_http import (
     answer_refusal,
 )
 from tasks.intake import CheckpointError, new_id
+from tasks.traces import places_of
 
 PUBLIC: Final = frozenset({"/openapi.json"})
 """What is answered without a key."""
@@ -40,8 +40,6 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 ID_IN_SCOPE: Final = "checkpoint.request_id"
 RETRY_AFTER_S: Final = 2
 """After which a ledger that did not answer may be back."""
-PLACES_TOLD: Final = 4
-"""Of the way to an unforeseen exception, from its end."""
 
 log = logging.getLogger("checkpoint.gateway")
 
@@ -102,13 +100,8 @@ class Door:
             await send(message)
 
         try:
-            self._check_key(scope, headers)
-            await self.app(scope, receive, tell)
-        except HungUpError:
-            pass
-        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the contract's
-            refusal = _refusal_for(error, request_id)
-            if not status:
+            refusal = await self._behind(scope, receive, tell)
+            if refusal is not None and not status:
                 await answer_refusal(refusal, request_id)(scope, receive, tell)
         finally:
             route = getattr(scope.get("route"), "path", "-")
@@ -121,27 +114,30 @@ class Door:
                 request_id,
             )
 
+    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> RefusalError | None:
+        """Let a request through; return what it is refused with, if it is."""
+        try:
+            self._check_key(scope, Headers(scope=scope))
+            await self.app(scope, receive, send)
+        except HungUpError:
+            return None
+        except RefusalError as error:
+            return error
+        except CheckpointError as error:
+            return refusal_of(error)
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the contract's
+            # By class and places: its text may quote what it choked on. Told when it is gone, or
+            # what reports the stack of this line would show it.
+            kind, places = type(error).__name__, places_of(error)
+        else:
+            return None
+        log.error("request.crashed request_id=%s error=%s at=%s", scope[ID_IN_SCOPE], kind, places)
+        return RefusalError(catalogue.UNEXPECTED)
+
     def _check_key(self, scope: Scope, headers: Headers) -> None:
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         if path not in PUBLIC and not self.ring.opens(headers):
             raise RefusalError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
-
-
-def _refusal_for(error: Exception, request_id: str) -> RefusalError:
-    match error:
-        case RefusalError():
-            return error
-        case CheckpointError():
-            return refusal_of(error)
-    # By class and places: its text may quote what it choked on.
-    places = "; ".join(
-        f"{frame.filename}:{frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)[-PLACES_TOLD:]
-    )
-    log.error(
-        "request.crashed request_id=%s error=%s at=%s", request_id, type(error).__name__, places
-    )
-    return RefusalError(catalogue.UNEXPECTED)
 
 
 def refusal_of(error: CheckpointError, submission_id: str | None = None) -> RefusalError:

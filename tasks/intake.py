@@ -486,6 +486,9 @@ def refuse_steps(
 
     Such a producer has no other way to hear of it. Names that are no Unicode text, which may
     be why it was refused, are told as well as they can be.
+
+    Returns:
+        Whether it was written; an id that was used before has had its outcome.
     """
     account_id, provider = (
         name.encode(errors="replace").decode() for name in (account_id, provider)
@@ -500,7 +503,7 @@ def refuse_steps(
         code_sent=False,
         detail=str(error.body["detail"]),
     )
-    return (yield from store.settle_orphan(provider, account_id, settlement))
+    return (yield from store.settle_orphan(provider, account_id, settlement, is_new=True))
 
 
 def unknown_submission(submission_id: str, queued_at_ms: int, seq: int = 0) -> Submission:

@@ -73,6 +73,10 @@ class Call(Struct, frozen=True, gc=False):
     keys: tuple[str, ...]
     args: tuple[str | int, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say what is asked; the arguments hold who may take a session, for one."""
+        return f"Call({self.script!r}, {self.keys!r})"
+
 
 Steps = Generator[Call, list[Any], T]
 """Store code: yields calls, receives replies, returns a value."""

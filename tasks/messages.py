@@ -6,7 +6,6 @@ A wake says "look at the ledger" and nothing more. It may be lost, doubled or la
 from __future__ import annotations
 
 import base64
-import os
 import ssl
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +14,7 @@ import orjson
 from celery import Celery
 
 from tasks.ledger import SENTINEL, SOCKET_TIMEOUT_S, sentinel_parts
-from tasks.names import new_name
+from tasks.names import new_name, this_process
 from tasks.settings import Settings
 
 TASK: Final = "checkpoint.solve"
@@ -104,7 +103,7 @@ def make_producer(settings: Settings) -> Celery:
         "socket_connect_timeout": PRODUCER_TIMEOUT_S,
         # Kombu shares connections among all apps with the same options; a forked process must
         # not come by its parent's.
-        "pid": os.getpid(),
+        "process": this_process().name,
     }
     return app
 

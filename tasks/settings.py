@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     sweep_s: PositiveFloat = Field(1.0, description="Between two sweeps, seconds.")
     leader_s: PositiveFloat = Field(3.0, description="Life of the sweeper's leader lock, seconds.")
     wake_again_s: PositiveFloat = Field(3.0, description="Between two wakes of one submission.")
-    result_ttl_s: PositiveFloat = Field(3600.0, description="Life of an outcome record, seconds.")
+    result_ttl_s: PositiveFloat = Field(
+        3600.0, description="Life of a record, and of a session not taken, seconds."
+    )
 
     failures_max: PositiveInt = Field(3, description="Refused codes that kill an intent.")
     faults_max: PositiveInt = Field(10, description="Other failed attempts that kill an intent.")

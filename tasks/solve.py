@@ -29,6 +29,7 @@ from tasks.intake import (
 from tasks.ledger import LedgerError
 from tasks.messages import TASK
 from tasks.records import Outcome
+from tasks.traces import no_values
 from tasks.vault import CannotOpenError, solution_name
 
 log = structlog.get_logger("checkpoint.solve")
@@ -86,14 +87,15 @@ async def solve(
         log.warning("wake.unusable_id")
         raise Ignore
     try:
-        if sealed is not None:
-            refused = await _take_in(home, submission_id, account_id, provider, sealed)
-            if refused is not None:
-                return _show(refused)
-        if not (isinstance(account_id, str) and isinstance(provider, str)):
-            log.warning("wake.unusable", submission_id=submission_id)
-            raise Ignore
-        return _show(await home.run(submission_id, account_id, provider))
+        with no_values(SolveFailed, Ignore):
+            if sealed is not None:
+                refused = await _take_in(home, submission_id, account_id, provider, sealed)
+                if refused is not None:
+                    return _show(refused)
+            if not (isinstance(account_id, str) and isinstance(provider, str)):
+                log.warning("wake.unusable", submission_id=submission_id)
+                raise Ignore
+            return _show(await home.run(submission_id, account_id, provider))
     except LedgerError as error:
         # The submission is still in the ledger; the sweeper wakes or settles it.
         log.warning("wake.ledger_away", submission_id=submission_id, error=type(error).__name__)
@@ -114,6 +116,7 @@ async def _take_in(
         if not home.settings.raw_intake:
             raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
         request = read_request(home.settings, account_id, provider, code)
+        del code
         steps = submit_steps(
             home.store,
             home.vault,
@@ -134,6 +137,9 @@ async def _take_in(
         )
         await home.door.run(refuse_steps(home.store, error, submission_id, account, place))
         _, record = await home.door.run(home.store.record(submission_id))
+        if record is None:  # It had its outcome so long ago that only its id is remembered.
+            log.warning("wake.repeated", submission_id=submission_id)
+            raise Ignore from None
         return record
     return None
 

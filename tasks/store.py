@@ -28,7 +28,7 @@ from tasks.records import (
     intent_message,
     waiting_record,
 )
-from tasks.rules import decide, next_due_ms
+from tasks.rules import HOUR_MS, decide, next_due_ms
 
 COMMIT_ROUNDS: Final = 64
 """How often a decision is made anew because another commit came first. Each lost round is
@@ -254,6 +254,16 @@ class Store:
     outcomes_max: int
     embedded: bool = False
     has_queue: bool = False
+
+    @property
+    def kept_ms(self) -> int:
+        """How long an intent is kept after the last deadline it can have, ms.
+
+        For as long as its records, and for an hour at least, whatever the life of a record: it
+        holds the hour's count of submissions, the wire of an exchange that may still run, and
+        the submission that a sweep settles when Redis was away.
+        """
+        return max(self.result_ttl_ms, HOUR_MS)
 
     # Reading
 
@@ -520,9 +530,22 @@ class Store:
         return {name: Outcome.model_validate_json(text) if text else None for name, text in texts}
 
     def settle_orphan(
-        self, provider: str, account_id: str, settlement: Settlement, generation: int = 0
+        self,
+        provider: str,
+        account_id: str,
+        settlement: Settlement,
+        generation: int = 0,
+        *,
+        is_new: bool = False,
     ) -> Steps[bool]:
         """Write the final record of a submission that no intent knows (any more).
+
+        Args:
+            provider: Where it was submitted,
+            account_id: and for whom.
+            settlement: Its outcome.
+            generation: Of the intent that accepted it.
+            is_new: Nothing may be known of its id, which is remembered like an accepted one's.
 
         Returns:
             Whether it was written; a record that is final already stays.
@@ -531,13 +554,24 @@ class Store:
             LedgerBusyError: `COMMIT_ROUNDS` others were faster.
         """
         decision = Decision(reply=Reply.DONE, settled=(settlement,))
+        name = settlement.submission.id
+        seen_key, extra = self.keys.seen(name), Extra()
+        if is_new:
+            extra = Extra(
+                put=((seen_key, self.keys.member(provider, account_id), SEEN_TTL_MS),),
+                expect={self.keys.result(name): "", seen_key: ""},
+            )
         for _ in range(COMMIT_ROUNDS):
-            snapshot = yield from self.read(provider, account_id)
+            snapshot = yield from self.read(
+                provider, account_id, submission_id=name, also=(seen_key,)
+            )
+            if is_new and (snapshot.record or snapshot.values[seen_key]):
+                return False
             known = snapshot.intent.current if snapshot.intent else None
-            if known is not None and known.id == settlement.submission.id:
+            if known is not None and known.id == name:
                 return False
             plan = _Plan(self, provider, account_id, snapshot, decision, generation)
-            result = yield from self._commit(plan, Extra())
+            result = yield from self._commit(plan, extra)
             if result is not None:
                 return bool(result.records)
         raise LedgerBusyError(BUSY)
@@ -627,9 +661,7 @@ class _Plan:
     def _intent(self, plan: dict[str, Any], after: Intent, now_ms: int) -> None:
         tokens = (*self.snapshot.tokens, self.token)[-TOKENS_KEPT:]
         plan["intent"] = _dump(after, tokens)
-        plan["expire_at"] = (
-            after.expires_at_ms + self.store.limits.deadline_ms + self.store.result_ttl_ms
-        )
+        plan["expire_at"] = after.expires_at_ms + self.store.limits.deadline_ms + self.store.kept_ms
         if (due_ms := next_due_ms(after, self.store.limits)) is not None:
             plan["due"] = due_ms
         if after.current is not None and after.own_wire is None:

@@ -43,11 +43,13 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
         try:
             cleanse(message, vault)
         except Exception as error:  # noqa: BLE001  a stranger's message; its text stays out
-            log.warning("wake.malformed", error=type(error).__name__)
-            # With RabbitMQ as broker this is the way to the dead letters.
-            message.reject_log_error(logging.getLogger(__name__), consumer.connection_errors)
-            return None
-        return proceed(message, None, *rest, **more)
+            kind = type(error).__name__
+        else:
+            return proceed(message, None, *rest, **more)
+        log.warning("wake.malformed", error=kind)
+        # With RabbitMQ as broker this is the way to the dead letters.
+        message.reject_log_error(logging.getLogger(__name__), consumer.connection_errors)
+        return None
 
     return receive
 

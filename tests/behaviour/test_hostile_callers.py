@@ -358,6 +358,22 @@ def test_a_replayed_message_of_a_plain_producer_is_the_same_submission(
     assert not other.account.sends
 
 
+def test_a_refused_message_replayed_when_its_record_is_gone_is_not_sent(
+    stage: Stage, producer: Celery
+) -> None:
+    """Refused as it was, it has had its outcome; records live for as long as the operator says."""
+    person = stage.person().open()
+    kwargs = {"account_id": person.id, "provider": LINKEDIN, "code": ""}
+    producer.send_task(TASK, kwargs=kwargs, task_id="replayed-later")
+    until(lambda: stage.client.result("replayed-later"), "a record")
+    stage.redis.delete(stage.client._core.store.keys.result("replayed-later"))
+    producer.send_task(TASK, kwargs=kwargs | {"code": person.right()}, task_id="replayed-later")
+    (worker,) = stage._workers
+    until(lambda: "wake.repeated" in worker.log, "the copy to be recognised")
+    assert stage.client.result("replayed-later") is None
+    assert not person.account.sends
+
+
 def test_a_submission_id_is_too_long_to_guess(stage: Stage) -> None:
     """80 random bits each; who guesses the id of another account's is told nothing but no."""
     owner, other = stage.person().open(), stage.person().open()

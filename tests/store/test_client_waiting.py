@@ -442,16 +442,19 @@ def test_greenlets_wait_over_one_connection(desk: Desk) -> None:
     assert out.split("\n")[:3] == ["1", "{'final'}", "409"]
 
 
-def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk) -> None:
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: str) -> None:
     """A pre-forking server imports the backend once. Nobody shares a connection or a name.
 
-    The parent's listener runs and its pools are warm when it forks. Each child opens, submits,
-    waits and cancels; then the parent does, with the same client.
+    The parent's listener runs and its pools are warm when it forks, as Python does it or as a C
+    program does. Each child opens, submits, waits and cancels; then the parent does, with the same
+    client. All of them submit for one login as well, each with its first names: a command that
+    was taken for another's leaves an id without a record.
     """
     out = run(
         desk,
         """
-        import asyncio, os, threading
+        import asyncio, ctypes, os, threading
         from tasks.client import AsyncCheckpointClient, CheckpointClient
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
@@ -470,26 +473,37 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk) -> Non
             return client._core.token, client._redis.client_id()
 
         seen = {play("parent")}
-        pids = []
+        client.open_intent(account_id="one", provider="LINKEDIN",
+                           context={"fields": {"csrfToken": "x"}},
+                           checkpoint={"type": "OTP", "source": "EMAIL"})
+        pids, ids = [], []
         for name in ("first", "second"):
             ours, theirs = os.pipe()
-            pid = os.fork()
+            pid = FORK()
             if pid == 0:
                 try:
+                    for _ in range(3):
+                        submission = client.submit(
+                            account_id="one", provider="LINKEDIN", code="123456")
+                        os.write(theirs, f"{submission.id} ".encode())
                     os.write(theirs, " ".join(map(str, play(name))).encode())
                     os._exit(0)
                 finally:
                     os._exit(1)
             os.close(theirs)
-            seen.add(tuple(os.read(ours, 100).decode().split()))
+            *told, token, number = os.fdopen(ours).read().split()
+            seen.add((token, number))
+            ids += told
             pids.append(pid)
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
         seen.add(play("parent"))
         tokens = [token for token, _ in seen]
         assert len(set(tokens)) == 3, tokens
         assert len({int(number) for _, number in seen}) == len(seen), seen
+        client.cancel(ids[-1])
+        assert [client.result(name).status for name in ids] == [409] * 6
         print("fine")
-        """,
+        """.replace("FORK", fork),
         "-W",
         "ignore::DeprecationWarning",  # Threads at the fork, which is what this is about.
     )

@@ -17,7 +17,9 @@ from tasks.intake import (
     read_request,
     refuse_steps,
 )
+from tasks.ledger import Call, SyncDoor
 from tasks.model import Purpose
+from tasks.store import SEEN_TTL_MS
 from tests.store.desk import ACCOUNT, CONTEXT, EMAIL, PROVIDER, Desk, settings_for
 
 CANARY = "canary-482913"
@@ -31,6 +33,7 @@ SUBMITTING: dict[str, Any] = {"account_id": ACCOUNT, "provider": PROVIDER, "code
 INVALID, MISSING = (400, "errors/invalid_parameters"), (400, "errors/missing_parameters")
 UNFIT, TOO_MANY = (400, "errors/invalid_request"), (400, "errors/too_many_characters")
 SURROGATE = "\ud800"
+SLACK_MS = 60_000
 
 
 @pytest.fixture
@@ -353,6 +356,44 @@ def test_a_refused_raw_submission_has_a_final_record_once(desk: Desk) -> None:
     assert record.body["detail"] == caught.value.body["detail"]
     again = refuse_steps(desk.store, caught.value, "raw", ACCOUNT, PROVIDER)
     assert desk.door.run(again) is False
+
+
+@pytest.mark.parametrize("account", [ACCOUNT, "acc_2"])
+def test_a_refused_raw_submission_s_id_is_remembered_as_any_other(desk: Desk, account: str) -> None:
+    """A copy of its message that comes when the record has expired is neither sent nor answered.
+
+    As Celery's Redis transport gives a message out again after an hour. Two outcomes for one id
+    would be as wrong as a code that is sent for one that was told otherwise.
+    """
+    with pytest.raises(CheckpointError) as refused:
+        read_request(desk.settings, ACCOUNT, PROVIDER, "")
+    assert desk.door.run(refuse_steps(desk.store, refused.value, "raw", ACCOUNT, PROVIDER))
+    assert desk.redis.pttl(desk.store.keys.seen("raw")) > SEEN_TTL_MS - SLACK_MS
+    desk.redis.delete(desk.store.keys.result("raw"))
+    desk.open(account)
+    with pytest.raises(CheckpointError, match="used before") as again:
+        desk.submit("raw", account=account)
+    assert not desk.door.run(refuse_steps(desk.store, again.value, "raw", account, PROVIDER))
+    assert desk.record("raw") is None
+    assert desk.redis.xlen(desk.store.keys.outcomes) == 1
+
+
+def test_a_refusal_changes_nothing_of_a_copy_that_was_accepted_meanwhile(desk: Desk) -> None:
+    """One id in two messages, for two accounts, taken by two workers at once."""
+    with pytest.raises(CheckpointError) as caught:
+        read_request(desk.settings, "acc_2", PROVIDER, "")
+    desk.open()
+
+    class Interrupted(SyncDoor):
+        def _eval(self, call: Call) -> list[Any]:
+            if call.script == "commit" and desk.record("raw") is None:
+                desk.submit("raw")
+            return super()._eval(call)
+
+    steps = refuse_steps(desk.store, caught.value, "raw", "acc_2", PROVIDER)
+    assert Interrupted(desk.redis).run(steps) is False
+    assert desk.outcome("raw").account_id == ACCOUNT
+    assert desk.outcome("raw").state == "queued"
 
 
 def test_a_raw_submission_with_names_that_are_no_text_is_answered(desk: Desk) -> None:

@@ -63,6 +63,29 @@ def test_opening_again_does_not_buy_more_guesses_within_the_hour(tight: Desk) ->
     assert "hour" in error.body["detail"]
 
 
+def test_the_hour_s_count_lives_as_long_as_its_hour(redis_url: str) -> None:
+    """Whatever the life of a record: each login is long over, and its count still stands."""
+    tight = Desk.at(redis_url, hourly_max=5, result_ttl_s=1)
+    life_s = tight.settings.intent_ttl_s + tight.settings.deadline_s + 1
+    for number in range(5):
+        past = tight.ago((6 - number) * (life_s + 60))
+        past.open()
+        past.submit(f"s{number}")
+    tight.open()
+    assert "hour" in refused(tight).body["detail"]
+
+
+def test_the_hour_s_count_ends_with_its_hour(redis_url: str) -> None:
+    """Who was busy yesterday is no suspect today."""
+    tight = Desk.at(redis_url, hourly_max=5, result_ttl_s=1)
+    past = tight.ago(HOUR_S + 1)
+    past.open()
+    for number in range(5):
+        past.submit(f"s{number}", queue_age_ms=2 * HOUR_S * 1000)
+    tight.open()
+    assert tight.submit("s5").accepted
+
+
 def test_accounts_are_counted_each_for_itself(tight: Desk) -> None:
     """One account that is hammered must not lock out another."""
     for number in range(5):

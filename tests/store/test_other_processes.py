@@ -1,0 +1,230 @@
+"""The client under servers that are not ours: each makes its processes in its own way.
+
+One backend (`tests.peers.backend`), made and used by the parent where the server loads it before it
+forks. Whoever forks: a session is taken by one process, a record of a group is handed out once,
+every id has its record, and every submission its wake. Run by hand with more of it:
+``PEERS_LOGINS=1000``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from celery import Celery
+
+from tasks.intake import Sealed
+from tasks.vault import session_name
+from tests.measuring import MEASURES
+from tests.store.desk import CONTEXT, PROVIDER, Desk
+
+ROOT: Final = Path(__file__).parents[2]
+NEEDS: Final = ROOT / "tests/peers/requirements.txt"
+LOGINS: Final = int(os.environ.get("PEERS_LOGINS", "24"))
+SESSIONS: Final = 8
+CALLERS: Final = 6
+READ_MOST: Final = 7
+BOUND_S: Final = 90.0
+INSTALL_S: Final = 110.0
+
+GUNICORN: Final = ("-m", "gunicorn", "--workers=3", "--bind=127.0.0.1:0", "--no-control-socket")
+APP: Final = "tests.peers.backend:application"
+SERVERS: Final[dict[str, tuple[str, ...]]] = {
+    "uwsgi": (
+        "-c", "import pyuwsgi; pyuwsgi.run()", "--master", "--processes=3", "--die-on-term",
+        "--http-socket=127.0.0.1:0", f"--module={APP}", "--need-app", "--disable-logging",
+    ),
+    "gunicorn": (*GUNICORN, APP),
+    "gunicorn-preload": (*GUNICORN, "--preload", APP),
+    "gunicorn-gthread": (*GUNICORN, "--preload", "--worker-class=gthread", "--threads=4", APP),
+    "gunicorn-gevent": (*GUNICORN, "--worker-class=gevent", APP),
+    "fork": ("-m", "tests.peers.serve", "fork"),
+    "forkserver": ("-m", "tests.peers.serve", "forkserver"),
+    "fork-in-C": ("-m", "tests.peers.serve", "C"),
+    "celery-prefork": (
+        "-m", "celery", "-A", "tests.peers.backend:app", "worker", "--pool=prefork",
+        "--concurrency=3", "--loglevel=INFO", "--without-gossip", "--without-mingle",
+    ),
+}  # fmt: skip
+PLACE: Final = re.compile(
+    r"^http://(?P<ours>\S+)$|Listening at: http://(?P<gunicorn>\S+) "
+    r"|bound to TCP address (?P<uwsgi>\S+) |(?P<celery>celery@\S+) ready",
+    re.MULTILINE,
+)
+
+
+def has(module: str, *paths: Path) -> bool:
+    """Whether a module can be imported."""
+    asks = [sys.executable, "-c", f"import {module}"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return not subprocess.run(asks, env=env, capture_output=True, check=False).returncode
+
+
+@pytest.fixture(scope="session")
+def uwsgi() -> Path:
+    """Install uWSGI in a folder of its own, once; it is kept beside the environment."""
+    mark = hashlib.sha256(NEEDS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = ROOT / ".venv" / f"peers-{mark}"
+    if folder.exists():
+        return folder
+    options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(NEEDS)]
+    pip = [sys.executable, "-m", "pip", "install"]
+    if shutil.which("uv") and not has("pip"):
+        pip = ["uv", "pip", "install", "--python", sys.executable]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        command = [*pip, *options, "--quiet", "--target", f"{made}/site"]
+        done = subprocess.run(command, capture_output=True, timeout=INSTALL_S, check=False)
+        if done.returncode:
+            pytest.skip("no package index has uWSGI for this Python; `fork-in-C` is its kind")
+        with contextlib.suppress(OSError):  # Another run was faster.
+            Path(made, "site").rename(folder)
+    return folder
+
+
+class Peer:
+    """A server that runs the backend, and how it is called."""
+
+    def __init__(self, log: Path, url: str) -> None:
+        self.log = log
+        self.pids: set[int] = set()
+        self._celery = Celery(broker=url, backend=url, set_as_current=False)
+        self._celery.conf.task_default_queue = "peers"
+        self._place = ""
+
+    def find(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until it says where it is."""
+        while True:
+            assert process.poll() is None, self.log.read_text()
+            if found := PLACE.search(self.log.read_text()):
+                self._place = "" if found["celery"] else found[found.lastgroup or 0]
+                return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+
+    def call(self, what: str, **given: Any) -> Any:
+        """Have one of its processes do something; return what it told."""
+        return self.asked(what, **given)[1]
+
+    def asked(self, what: str, **given: Any) -> tuple[int, Any]:
+        """Do the same; return as well which process it was."""
+        call = {"what": what, **given}
+        if self._place:
+            request = urllib.request.Request(f"http://{self._place}/", json.dumps(call).encode())
+            with urllib.request.urlopen(request, timeout=BOUND_S) as reply:  # noqa: S310
+                answer = json.load(reply)
+        else:
+            task = self._celery.send_task("act", args=[call])
+            answer = task.get(timeout=BOUND_S, interval=0.01)
+        self.pids.add(answer["pid"])
+        return answer["pid"], answer["told"]
+
+
+def database(desk: Desk, number: int) -> str:
+    """Return the address of another database in the same Redis."""
+    return urlsplit(desk.settings.redis_url.get_secret_value())._replace(path=f"/{number}").geturl()
+
+
+@contextlib.contextmanager
+def running(server: str, desk: Desk, folder: Path, *paths: Path) -> Iterator[Peer]:
+    """Run a server with three processes; whatever it forked ends with it."""
+    ledger = desk.settings.redis_url.get_secret_value()
+    env = {
+        **MEASURES,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *map(str, paths)]),
+        "PYTHONUNBUFFERED": "1",
+        "CHECKPOINT_REDIS_URL": ledger,
+        "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
+        # A broker of its own, so that wakes go through Celery's producer in every process.
+        "CHECKPOINT_BROKER_URL": database(desk, 1),
+        "PEERS_URL": database(desk, 2),
+    }
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, *SERVERS[server]],
+            cwd=ROOT, env=env, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    try:
+        peer = Peer(log, database(desk, 2))
+        peer.find(process)
+        yield peer
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(BOUND_S)
+
+
+def each(work: Callable[[int], Any], many: int) -> list[Any]:
+    """Do something many times, some of them at once."""
+    with ThreadPoolExecutor(CALLERS) as crowd:
+        return list(crowd.map(work, range(many)))
+
+
+@pytest.mark.parametrize("server", [name for name in SERVERS if name != "uwsgi"])
+def test_processes_share_neither_names_nor_connections(
+    desk: Desk, tmp_path: Path, server: str
+) -> None:
+    """Threads, greenlets or processes, and whether the parent had loaded the backend or not."""
+    with running(server, desk, tmp_path) as peer:
+        check(desk, peer)
+
+
+def test_processes_of_uwsgi_share_neither_names_nor_connections(
+    desk: Desk, tmp_path: Path, uwsgi: Path
+) -> None:
+    """As it is by default: its master loads the backend and forks in C, past Python's hooks."""
+    with running("uwsgi", desk, tmp_path, uwsgi) as peer:
+        check(desk, peer)
+
+
+def check(desk: Desk, peer: Peer) -> None:
+    """Log in often, some at once; take each session and read each record from all processes."""
+
+    def login(number: int) -> list[str]:
+        account = f"acc_{number}"
+        desk.open(account, sealed=Sealed(context=CONTEXT))
+        first = peer.call("submit", account=account, code="111111")
+        second = peer.call("submit_awaited", account=account, code="222222")
+        third = peer.call("submit", account=account, code="333333")
+        assert peer.call("cancel", submission=third) == 409
+        assert peer.call("wait", submission=second) == 409
+        return [first, second, third]
+
+    ids = [name for names in each(login, LOGINS) for name in names]
+    assert len(set(ids)) == 3 * LOGINS
+    outcomes = [desk.record(name) for name in ids]
+    assert [record and record.status for record in outcomes] == [409] * len(ids)
+    assert len(peer.pids) == 3, "all of them were asked"
+    with redis.Redis.from_url(database(desk, 1)) as queue:
+        assert queue.llen(desk.store.keys.queue) == len(ids), "a wake for each"
+
+    def taken(number: int) -> set[int]:
+        account = f"acc_{number}"
+        sealed = desk.vault.seal(session_name(PROVIDER, account), b"{}")
+        desk.redis.set(desk.store.keys.session(PROVIDER, account), sealed, px=60_000)
+        asked = each(lambda _: peer.asked("take", account=account), CALLERS)
+        return {pid for pid, told in asked if told}
+
+    assert [len(taken(number)) for number in range(SESSIONS)] == [1] * SESSIONS
+
+    read = each(
+        lambda _: peer.call("read", group="books", most=READ_MOST), len(ids) // READ_MOST + CALLERS
+    )
+    assert sorted(name for names in read for name in names) == sorted(ids)
