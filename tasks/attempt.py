@@ -26,7 +26,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from providers import LIVE_SESSION, adapter_for
+from providers import adapter_for
 from providers.contract import (
     Adapter,
     Challenge,
@@ -38,7 +38,7 @@ from providers.contract import (
     SolutionKind,
     Verdict,
 )
-from providers.live_session import LiveExchange
+from providers.live_session import LiveExchange, LiveSessionContext, SessionKeys
 from providers.transport import HttpExchange
 from tasks import catalogue
 from tasks.catalogue import CeleryState
@@ -386,12 +386,13 @@ class Attempt:
         async def claim() -> ClaimTicket:
             return await self._claim(snapshot, context_text, solution_text)
 
-        if route == LIVE_SESSION:
-            return adapter, challenge, self._live_exchange(claim, self._submission.deadline_ms)
+        if isinstance(context, LiveSessionContext):
+            deadline_ms = self._submission.deadline_ms
+            return adapter, challenge, self._live_exchange(claim, context.secret, deadline_ms)
         return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
 
     def _live_exchange(
-        self, claim: Callable[[], Awaitable[ClaimTicket]], deadline_ms: int
+        self, claim: Callable[[], Awaitable[ClaimTicket]], secret: str, deadline_ms: int
     ) -> Exchange:
         channel = RedisSessionChannel(
             self.home.door,
@@ -403,6 +404,7 @@ class Attempt:
         return LiveExchange(
             claim=claim,
             channel=channel,
+            keys=SessionKeys(secret, self.provider, self.account_id),
             submission_id=self.submission_id,
             deadline_ms=deadline_ms,
             clock=time.monotonic,

@@ -15,7 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tasks.keys import Keys
 from tasks.ledger import connect_async, script
-from tasks.live_channel import Question, SessionHost
+from tasks.live_channel import Question, SessionHost, new_session_secret
 from tasks.messages import make_producer
 from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, Worker, until
@@ -183,6 +183,7 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
             words = ["resetkeys", "resetchannels", *NARROW.split(), "&checkpoint:session:replies:*"]
             root.execute_command("ACL", "SETUSER", "checkpoint-session", *words)
     asked: list[Question] = []
+    secret = new_session_secret()
 
     async def handle(question: Question) -> Mapping[str, object]:
         asked.append(question)
@@ -192,8 +193,8 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         client = connect_async(url)
         keys = Keys("checkpoint")
         session = SessionHost(
-            client=client, keys=keys, provider=LINKEDIN, account_id="acc_1", types=("OTP",),
-            handle=handle,
+            client=client, keys=keys, secret=secret, provider=LINKEDIN, account_id="acc_1",
+            types=("OTP",), handle=handle,
         )  # fmt: skip
         running = asyncio.create_task(session.run())
         try:
@@ -209,7 +210,10 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         return stage.outcome(taken.id)
 
     stage.client.open_intent(
-        account_id="acc_1", provider=LINKEDIN, checkpoint=OTP, context={"route": "live_session"}
+        account_id="acc_1",
+        provider=LINKEDIN,
+        checkpoint=OTP,
+        context={"route": "live_session", "secret": secret},
     )
     stage.loops.run(host())
     assert [question.code for question in asked] == ["246813"]
