@@ -697,6 +697,68 @@ def test_the_same_request_is_answered_once(url: str) -> None:
     bounded(play())
 
 
+def test_a_request_is_remembered_until_a_clock_refuses_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent again before its deadline, after it, and after Redis' clock was set back: once typed."""
+
+    async def play() -> None:
+        asked = Asked()
+        asked.go_on.set()
+        async with running(url, asked) as (host, worker), replies(worker) as following:
+            now_ms = await host._now_ms()
+            clock = [now_ms]
+
+            async def told() -> int:
+                return clock[0]
+
+            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: told())
+            ask, seal = await worker.ask("r1", "11")
+            assert opened(seal, await following()) == REJECTED
+            assert host._known == {"r1": ask.deadline_ms}
+            for later_ms, known in ((0, {"r1", "a0"}), (1, {"a0", "a1"}), (-60_000, {"a0", "a1"})):
+                clock[0] = ask.deadline_ms - 1 + later_ms
+                await worker.say(ask.model_dump_json())
+                left_s = 3_600.0 + later_ms
+                if later_ms >= 0:
+                    _, seal = await worker.ask(f"a{later_ms}", "22", left_s=left_s)
+                    assert opened(seal, await following()) == REJECTED
+                    assert host._known.keys() == known
+            await worker.say(ask.model_dump_json())
+            _, seal = await worker.ask("end", "33", left_s=3_600.0)
+            assert opened(seal, await following()) == REJECTED
+            assert asked.codes == ["11", "22", "22", "33"]
+
+    bounded(play())
+
+
+def test_a_session_that_remembers_all_it_can_drops_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that finds no room is answered so, and is not begun by a copy of it later."""
+    monkeypatch.setattr("tasks.live_channel.KNOWN_MAX", 2)
+
+    async def play() -> None:
+        asked = Asked()
+        asked.go_on.set()
+        busy = {"status": 503, "type": "service_unavailable"}
+        async with running(url, asked) as (host, worker), replies(worker) as following:
+            for number in range(2):
+                _, seal = await worker.ask(f"r{number}", str(number))
+                assert opened(seal, await following()) == REJECTED
+            ask, seal = await worker.ask("one too many", "2")
+            assert opened(seal, await following()) == busy
+            await worker.say(worker.cancel("no room"))
+            await worker.ask("as early", "3", left_s=1.0)
+            host._known.clear()
+            await worker.say(ask.model_dump_json())
+            _, seal = await worker.ask("later", "4", left_s=3_600.0)
+            assert opened(seal, await following()) == REJECTED
+            assert asked.codes == ["0", "1", "4"]
+
+    bounded(play())
+
+
 def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
     """Two connections may swap the two; a question nobody waits for is never begun."""
 
@@ -828,10 +890,63 @@ def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
             assert not await hold("elder", "keep")
             assert not await hold("elder", "leave")
             assert await client.get("x:session") == "later"
+            assert await client.persist("x:session")
+            assert not await hold("elder", "leave")
+            assert await hold("elder", "keep"), "what is there for good is no session's"
+            assert await client.set("x:session", "later", px=60_001)
+            assert await hold("elder", "keep"), "nor what is there for longer than they register"
+            assert await hold("later", "take")
             assert await hold("later", "leave")
             assert not await client.exists("x:session")
             assert await hold("later", "keep"), "after Redis was emptied"
             assert await client.pttl("x:session") > 0
+
+    bounded(play())
+
+
+def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
+    """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
+
+    async def play() -> None:
+        async with running(url, Asked(), renew_s=0.05, ttl_s=0.3) as (host, worker):
+            own = str(await worker.client.get(worker.name))
+            registered = Registration.model_validate_json(own)
+            elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
+            stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
+            for text in (
+                *(b"\xff\xfe", "", "{}", stranger.prove(registered).model_dump_json()),
+                worker.own.prove(elder).model_dump_json(),
+            ):
+                await worker.client.set(worker.name, text, px=200)
+                await eventually(lambda: not host.listening.is_set())
+                await host.listening.wait()
+                assert await worker.client.get(worker.name) == own
+            later = registered.model_copy(update={"started_ms": registered.started_ms + 1})
+            await worker.client.set(worker.name, worker.own.prove(later).model_dump_json(), px=200)
+            await eventually(lambda: host._replaced)
+
+    bounded(play())
+
+
+def test_a_later_session_is_later_also_on_a_redis_set_back(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the elder one would take the login back."""
+
+    async def play() -> None:
+        async with running(url, Asked(), renew_s=0.05) as (elder, _):
+
+            async def long_ago() -> int:
+                return 1
+
+            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
+            async with running(url, Asked(), renew_s=0.05) as (later, worker):
+                await eventually(lambda: elder._replaced)
+                assert later.listening.is_set()
+                there = await later._registration_there()
+                assert there is not None
+                assert there.session_id == later.session_id
+                assert await worker.client.get(worker.name) is not None
 
     bounded(play())
 
