@@ -58,7 +58,7 @@ from tasks.events import (
 from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
 from tasks.live_channel import LiveReplies, RedisSessionChannel
-from tasks.model import Generation, Submission
+from tasks.model import Generation, IntentState, Submission
 from tasks.names import new_name
 from tasks.observe import SILENT, Observer, Refusal
 from tasks.records import Outcome
@@ -667,11 +667,11 @@ class Attempt:
         put: list[tuple[str, str, int]] = []
         keys, vault, store = self.home.store.keys, self.home.vault, self.home.store
         provider, account_id = self.provider, self.account_id
-        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
-        if decision.context is not None:
+        assert decision.intent is not None
+        if decision.context is not None and decision.intent.state is IntentState.OPEN:
             sealed = Sealed(context=decision.context.model_dump(mode="json"), proxy=self._proxy)
             text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
-            put.append((keys.context(provider, account_id), text, life_ms))
+            put.append((keys.context(provider, account_id), text, store.context_ttl_ms))
         if decision.session is None or user_key is None:
             return Extra(put=tuple(put))
         session = json.dumps(decision.session).encode()

@@ -306,9 +306,8 @@ def open_steps(
     text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
 
     def extra(_snapshot: Snapshot, _decision: Decision) -> Extra:
-        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
         return Extra(
-            put=((store.keys.context(provider, account_id), text, life_ms),),
+            put=((store.keys.context(provider, account_id), text, store.context_ttl_ms),),
             # A session nobody took belongs to the generation before.
             delete=(
                 store.keys.session(provider, account_id),
