@@ -6,9 +6,13 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -730,3 +734,92 @@ def test_the_route_has_no_requests_without_the_code() -> None:
     """The session does everything else itself."""
     with pytest.raises(NotImplementedError):
         asyncio.run(Asking(FakeChannel()).exchange.fetch(Request(method="GET", url="")))
+
+
+# The manual ----------------------------------------------------------------------------
+
+MANUAL = (Path(__file__).parents[2] / "deploy/docs/live-session.md").read_text("utf-8")
+VECTOR: dict[str, Any] = json.loads(
+    re.findall(r"```json\n(.*?)```", MANUAL.partition("## Test vector")[2], re.DOTALL)[0]
+)
+IN_NODE = """
+const vector = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+const { provider, account_id, secret, request } = vector;
+const jwk = { kty: "OKP", crv: "X25519", d: url(vector.session_private_key),
+  x: url(vector.registration.public_key) };
+function url(text) { return Buffer.from(text, "base64").toString("base64url"); }
+const own = { privateKey: crypto.createPrivateKey({ key: jwk, format: "jwk" }),
+  publicKey: crypto.createPublicKey({ key: jwk, format: "jwk" }) };
+const held = session(secret, provider, account_id, own);
+const { session_id, started_ms, types } = vector.registration;
+const opened = held.open(request);
+let moved = false;
+try { moved = session(secret, provider, "acc_2", own).open(request); } catch { moved = true; }
+console.log(JSON.stringify({
+  registration: held.registration(session_id, started_ms, types),
+  code: opened.code,
+  reply: opened.reply(vector.answer, Buffer.from(vector.reply_nonce, "base64")),
+  cancels: [held.cancels(vector.cancel), held.cancels({ ...vector.cancel, deadline_ms: 1 })],
+  passed_over: [moved, held.open({ ...request, reply_to: "x" }), held.open({ ...request, v: 1 })],
+}));
+"""
+
+
+def private(name: str) -> X25519PrivateKey:
+    """Return a private key of the vector."""
+    return X25519PrivateKey.from_private_bytes(base64.b64decode(VECTOR[name]))
+
+
+def test_the_manual_s_vector_is_what_the_code_makes() -> None:
+    """Another language is written against it: a changed byte is another version."""
+    keys = SessionKeys(VECTOR["secret"], VECTOR["provider"], VECTOR["account_id"])
+    worker, session = private("worker_private_key"), private("session_private_key")
+    given = {name: VECTOR[name] for name in ("registration", "request", "cancel")}
+    registered = Registration.model_validate(given["registration"] | {"proof": ""})
+    ask = AskMessage.model_validate(given["request"] | {"proof": ""})
+    stopped = CancelMessage.model_validate(given["cancel"] | {"proof": ""})
+    made: dict[str, Any] = {"registration": registered, "request": ask, "cancel": stopped}
+    assert {name: keys.prove(each).model_dump(mode="json") for name, each in made.items()} == given
+    public = session.public_key().public_bytes_raw()
+    assert base64.b64decode(registered.public_key) == public
+    seal = keys.agree(worker, public, ask.head)
+    sealed = seal.close_request(VECTOR["code"].encode(), base64.b64decode(VECTOR["request_nonce"]))
+    assert base64.b64decode(ask.solution) == worker.public_key().public_bytes_raw() + sealed
+    code, theirs = open_solution(session, keys, ask)
+    assert code == VECTOR["code"]
+    reply = theirs.close_reply(VECTOR["answer"].encode(), base64.b64decode(VECTOR["reply_nonce"]))
+    assert base64.b64encode(reply).decode() == VECTOR["reply"]["sealed"]
+    assert open_answer(seal, VECTOR["reply"]["sealed"]) == VECTOR["answer"].encode()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_the_manual_s_code_for_node_makes_the_same() -> None:
+    """It is what people copy."""
+    code = re.findall(r"```js\n(.*?)```", MANUAL, re.DOTALL)[0]
+    ended = subprocess.run(
+        ["node", "-e", code + IN_NODE],
+        input=json.dumps(VECTOR),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert {name: told[name] for name in ("registration", "code", "reply")} == {
+        name: VECTOR[name] for name in ("registration", "code", "reply")
+    }
+    assert told["cancels"] == [True, False]
+    assert told["passed_over"] == [None, None, None]
+
+
+def test_the_manual_names_every_field() -> None:
+    """A field that is not in its table is one that nobody else writes."""
+    for title, kind in (
+        ("Registration", Registration),
+        ("Request", AskMessage),
+        ("Cancel", CancelMessage),
+    ):
+        section = MANUAL.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(kind.model_fields)
