@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 TRY_ANOTHER_WAY = "TRY_ANOTHER_WAY"
 """The literal a person sends instead of a code to be asked in another way."""
 
+TOLD_RULE = "told_rule"
+"""Type of a pydantic error whose message a refusal repeats: field's rule and mend, no value."""
+
 
 class Cookie(BaseModel):
     """One cookie of the login's first step.

@@ -1,40 +1,46 @@
 """The other route: hand the code to a running client session that holds the login.
 
-Some logins live in a browser or a native client of somebody's own. Such a *client session*
+Some logins live in a browser or a native client of the operator's own. Such a *client session*
 registers itself and listens; the code goes to it sealed, and what it answers is a verdict like
-any other. This module knows the words and the sealing; how they travel is a `SessionChannel`,
-which it is handed (`tasks.live_channel` has the one over Redis).
+any other. This module knows the messages and their cryptography; how they travel is a
+`SessionChannel`, which it is handed (`tasks.live_channel` has the one over Redis).
 
-The exchange, with the names of CONTRACT §4b:
+The exchange, version 2 of the wire format. ``deploy/docs/live-session.md`` has it field by field,
+with a test vector:
 
-    registration   {"v": 1, "session_id", "public_key", "types": ["OTP", …]}, renewed by the session
-    request        {"v": 1, "request_id", "submission_id", "checkpoint": {"type", "source"},
-                    "solution", "deadline_ms", "reply_to"}
-    reply          {"v": 1, "request_id", "sealed"}
-    cancel         {"v": 1, "request_id", "cancel": true}
+    registration   {"v": 2, "session_id", "started_ms", "public_key", "types": ["OTP", …], "proof"}
+    request        {"v": 2, "request_id", "submission_id", "checkpoint": {"type", "source"},
+                    "solution", "deadline_ms", "reply_to", "proof"}
+    reply          {"v": 2, "request_id", "sealed"}
+    cancel         {"v": 2, "request_id", "deadline_ms", "cancel": true, "proof"}
 
-``public_key`` is X25519. For each request the worker makes a key pair of its own; the shared
-secret gives, by HKDF-SHA256 (info ``checkpoint live session 1``, salt the request id), 64
-bytes: the key of the request and the key of the reply, both AES-256-GCM with the request id as
-associated data. ``solution`` is base64 of the worker's public key (32 bytes), a nonce (12) and
-the sealed code; ``sealed`` is base64 of a nonce and the sealed answer. So only the session reads
-the code, and only the session that read it can answer. The answer inside is one of
+Both sides know a secret of the session: the program has made it, and it came with the challenge
+context. ``proof`` is HMAC-SHA256 over every field of its message, by a key derived from the
+secret, the provider and the account. A message without the right proof is no message: who may
+write to the channels, but does not know the secret, can neither ask nor answer nor cancel, and
+cannot pass off a key as the session's.
+
+``public_key`` is X25519. For each request the worker makes a key pair of its own. The secret and
+the shared secret of the two key pairs together give the request's two AES-256-GCM keys, one for
+each direction; submission, request, deadline, provider and account are associated data. So only
+the session reads the code, and only the session that read it can answer that one request. The
+answer inside is one of
 
     {"verdict": "cleared", "user_id": "…", "session": {…}}
     {"verdict": "rejected"}
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
     {"status": 403, "type": "action_required"}        any pair a provider's answer may have
 
-No message has more than `MESSAGE_MAX` characters. Whoever may write to the channels can send
-anything; what is not in these words, or not sealed by the other side, is passed over. An answer
-that is the session's own but cannot be read is ``provider_error``.
+No message has more than `MESSAGE_MAX` characters. An answer that is the session's own but cannot
+be read is ``provider_error``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import hashlib
+import hmac
 import json
 import secrets
 from asyncio import Future
@@ -43,17 +49,27 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from providers import LIVE_SESSION
 from providers.contract import (
+    TOLD_RULE,
     Challenge,
     Checkpoint,
     ClaimTicket,
@@ -76,7 +92,10 @@ from providers.contract import (
     Verdict,
 )
 
-INFO: Final = b"checkpoint live session 1"
+VERSION: Final = 2
+LABEL: Final = "checkpoint live session 2"
+"""Goes into everything derived or sealed: a value of one version means nothing in another."""
+SECRET_BYTES: Final = 32
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 MESSAGE_MAX: Final = 262_144
@@ -84,11 +103,148 @@ MESSAGE_MAX: Final = 262_144
 CANCEL_S: Final = 0.3
 """How long telling the session that nobody waits any more may take."""
 
+DETAIL_UNREADABLE: Final = (
+    "The client session's registration cannot be read; the code was not sent."
+)
+DETAIL_VERSION: Final = (
+    f"The client session's registration is not of version {VERSION}; update the session's program. "
+    "The code was not sent."
+)
+DETAIL_UNPROVEN: Final = (
+    "The client session's registration is not proven by the secret of this login's context; "
+    "the code was not sent."
+)
+
+T = TypeVar("T")
+
+
+# The secret ----------------------------------------------------------------------------
+
+
+def new_session_secret() -> str:
+    """Return a new secret for one client session, as ``context.secret`` takes it.
+
+    The session's program makes it, keeps it in memory, and hands it to whoever opens the intent.
+    """
+    return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def read_session_secret(secret: str) -> bytes:
+    """Return the bytes of a session's secret.
+
+    Raises:
+        ValueError: It is none; the message holds nothing of it.
+    """
+    try:
+        raw = _from_base64(secret.replace("-", "+").replace("_", "/"))
+    except ValueError:
+        raw = None
+    if raw is not None and len(raw) == SECRET_BYTES:
+        return raw
+    found = "not base64" if raw is None else f"base64 of {len(raw)} bytes"
+    msg = (
+        f"must be {SECRET_BYTES} random bytes in base64 and is {found}; make it with "
+        "`new_session_secret()` or `openssl rand -base64 32`, and give the session the same"
+    )
+    raise ValueError(msg)
+
 
 class LiveSessionContext(Context):
     """The challenge context of this route: the session holds everything else."""
 
-    route: Literal["live_session"] = "live_session"
+    route: Literal["live_session"] = Field(
+        "live_session", description="A running client session holds the login."
+    )
+    secret: str = Field(
+        repr=False,
+        description=(
+            "32 random bytes in base64 that the client session's program has made for itself "
+            "(`new_session_secret()` or `openssl rand -base64 32`). Worker and session prove to "
+            "each other by it that they belong to this login."
+        ),
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _is_secret(cls, secret: str) -> str:
+        try:
+            read_session_secret(secret)
+        except ValueError as error:
+            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": str(error)}) from None
+        return secret
+
+
+def pack(*fields: str) -> bytes:
+    """Return fields as bytes that mean these fields alone: each as length (4, big-endian), UTF-8.
+
+    Raises:
+        ValueError: One of them is no Unicode text.
+    """
+    raw = (each.encode() for each in fields)
+    return b"".join(len(each).to_bytes(4, "big") + each for each in raw)
+
+
+class SessionKeys:
+    """What both sides of one login derive from its secret.
+
+    Args:
+        secret: Of the session, as `new_session_secret` makes it.
+        provider: Whose login it is.
+        account_id: The same.
+
+    Raises:
+        ValueError: The secret is none.
+    """
+
+    __slots__ = ("_account_id", "_keys", "_provider", "_secret")
+
+    def __init__(self, secret: str, provider: str, account_id: str) -> None:
+        self._secret = read_session_secret(secret)
+        self._provider, self._account_id = provider, account_id
+        self._keys: dict[type, bytes] = {
+            kind: _derive(self._secret, KEY_BYTES, name, provider, account_id)
+            for kind, name in (
+                (Registration, "registration"),
+                (AskMessage, "request"),
+                (CancelMessage, "cancel"),
+            )
+        }
+
+    def prove(self, message: T) -> T:
+        """Return a message with its proof.
+
+        Raises:
+            ValueError: It holds what is no Unicode text.
+        """
+        proof = base64.b64encode(self._proof(message)).decode()
+        return message.model_copy(update={"proof": proof})  # type: ignore[attr-defined,no-any-return]
+
+    def proves(self, message: Registration | AskMessage | CancelMessage) -> bool:
+        """Whether a message is of somebody who knows the secret, and for this login."""
+        try:
+            return hmac.compare_digest(self._proof(message), _from_base64(message.proof))
+        except ValueError:
+            return False
+
+    def _proof(self, message: object) -> bytes:
+        assert isinstance(message, Registration | AskMessage | CancelMessage)
+        key = self._keys[type(message)]
+        return hmac.digest(key, pack(*message.proven()), hashlib.sha256)
+
+    def agree(self, own: X25519PrivateKey, other: bytes, request: RequestHead) -> Seal:
+        """Derive a request's keys from one side's private and the other's public key.
+
+        Raises:
+            ValueError: The public key is none.
+        """
+        shared = own.exchange(X25519PublicKey.from_public_bytes(other))
+        keys = _derive(self._secret + shared, 2 * KEY_BYTES, "exchange")
+        bound = (self._provider, self._account_id, *request.bound())
+        return Seal(request.request_id, bound, keys[:KEY_BYTES], keys[KEY_BYTES:])
+
+
+def _derive(secret: bytes, length: int, *info: str) -> bytes:
+    return HKDF(SHA256(), length, None, pack(LABEL, *info)).derive(secret)
 
 
 # Messages ------------------------------------------------------------------------------
@@ -98,56 +254,106 @@ class _Words(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Registration(_Words):
-    """What a client session says of itself while it is there."""
+class _Asked(_Words):
+    """The checkpoint of a request."""
 
-    v: Literal[1] = 1
+    type: str = Field(min_length=1, max_length=256)
+    source: str | None = Field(None, min_length=1, max_length=256)
+
+
+class Registration(_Words):
+    """What a client session says of itself while it is there.
+
+    ``started_ms`` is Redis time; of two registrations of a login the one that started later holds.
+    """
+
+    v: Literal[2]
     session_id: str = Field(min_length=1, max_length=128)
-    public_key: str = Field(description="X25519, raw, base64.")
-    types: tuple[str, ...] = Field(description="Checkpoint types it handles.")
+    started_ms: int = Field(ge=0, lt=1 << 53)
+    public_key: str = Field(max_length=64, description="X25519, raw, base64.")
+    types: tuple[str, ...] = Field(max_length=64, description="Checkpoint types it handles.")
+    proof: str = Field(max_length=64)
+
+    def proven(self) -> tuple[str, ...]:
+        """Return what the proof is over, in its order."""
+        return (self.session_id, str(self.started_ms), self.public_key, *self.types)
+
+    def is_later_than(self, other: Registration) -> bool:
+        """Whether this one holds, of two that are proven."""
+        mine, theirs = (each.started_ms for each in (self, other))
+        return (mine, self.session_id) > (theirs, other.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What names a request: a sealed value opens for this request alone."""
+
+    request_id: str
+    submission_id: str
+    deadline_ms: int
+
+    def bound(self) -> tuple[str, ...]:
+        """Return what its keys' associated data ends with, in its order."""
+        return (self.request_id, self.submission_id, str(self.deadline_ms))
 
 
 class AskMessage(_Words):
     """A request: the code, sealed for the session. ``deadline_ms`` is Redis time."""
 
-    v: Literal[1] = 1
+    v: Literal[2]
     request_id: str = Field(min_length=1, max_length=128)
     submission_id: str = Field(max_length=128)
-    checkpoint: Mapping[str, str | None]
+    checkpoint: _Asked
     solution: str = Field(repr=False)
-    deadline_ms: int
+    deadline_ms: int = Field(ge=0, lt=1 << 53)
     reply_to: str = Field(min_length=1, max_length=512)
+    proof: str = Field(max_length=64)
+
+    def proven(self) -> tuple[str, ...]:
+        """Return what the proof is over, in its order."""
+        asked = (self.checkpoint.type, self.checkpoint.source or "")
+        return (*self.head.bound(), self.reply_to, *asked, self.solution)
+
+    @property
+    def head(self) -> RequestHead:
+        """What names this request."""
+        return RequestHead(self.request_id, self.submission_id, self.deadline_ms)
 
 
 class CancelMessage(_Words):
-    """Nobody waits for the answer to a request any more."""
+    """Nobody waits for the answer to a request any more; ``deadline_ms`` is the request's."""
 
-    v: Literal[1] = 1
+    v: Literal[2]
     request_id: str = Field(min_length=1, max_length=128)
-    cancel: Literal[True] = True
+    deadline_ms: int = Field(ge=0, lt=1 << 53)
+    cancel: Literal[True]
+    proof: str = Field(max_length=64)
+
+    def proven(self) -> tuple[str, ...]:
+        """Return what the proof is over, in its order."""
+        return (self.request_id, str(self.deadline_ms))
 
 
 class ReplyMessage(_Words):
     """An answer, sealed for the worker that asked."""
 
-    v: Literal[1] = 1
+    v: Literal[2]
     request_id: str = Field(min_length=1, max_length=128)
     sealed: str = Field(repr=False)
 
 
-class _Cancel(CancelMessage):
-    cancel: Literal[True]  # Absent is not cancelled.
+_TO_SESSION: Final[TypeAdapter[CancelMessage | AskMessage]] = TypeAdapter(
+    CancelMessage | AskMessage
+)
 
 
-_TO_SESSION: Final[TypeAdapter[_Cancel | AskMessage]] = TypeAdapter(_Cancel | AskMessage)
-
-
-def read_message(text: str) -> CancelMessage | AskMessage | None:
-    """Read what was published to a session, ``None`` for anything but our words."""
+def read_message(text: str, keys: SessionKeys) -> CancelMessage | AskMessage | None:
+    """Read what was published to a session, ``None`` for anything that is not proven."""
     try:
-        return _TO_SESSION.validate_json(text) if len(text) <= MESSAGE_MAX else None
+        message = _TO_SESSION.validate_json(text) if len(text) <= MESSAGE_MAX else None
     except ValidationError:
         return None
+    return message if message is not None and keys.proves(message) else None
 
 
 def read_reply(text: str) -> ReplyMessage | None:
@@ -156,6 +362,24 @@ def read_reply(text: str) -> ReplyMessage | None:
         return ReplyMessage.model_validate_json(text) if len(text) <= MESSAGE_MAX else None
     except ValidationError:
         return None
+
+
+def read_registration(text: str, keys: SessionKeys) -> Registration:
+    """Read what is registered for a login.
+
+    Raises:
+        NoHandlerError: It cannot be read, is of another version, or is not proven.
+    """
+    try:
+        if len(text) > MESSAGE_MAX:
+            raise NoHandlerError(DETAIL_UNREADABLE)
+        registration = Registration.model_validate_json(text)
+    except ValidationError as error:
+        other = any(each["loc"] == ("v",) for each in error.errors(include_input=False))
+        raise NoHandlerError(DETAIL_VERSION if other else DETAIL_UNREADABLE) from None
+    if not keys.proves(registration):
+        raise NoHandlerError(DETAIL_UNPROVEN)
+    return registration
 
 
 class _Step(_Words):
@@ -215,40 +439,50 @@ class Seal:
     """The two keys of one request, the same on both sides."""
 
     request_id: str
+    bound: tuple[str, ...]
     request_key: bytes = field(repr=False)
     reply_key: bytes = field(repr=False)
 
-    @classmethod
-    def agree(cls, own: X25519PrivateKey, other: bytes, request_id: str) -> Seal:
-        """Derive the keys from one side's private and the other's public key.
+    def close_request(self, value: bytes, nonce: bytes | None = None) -> bytes:
+        """Seal what goes to the session: nonce and sealed bytes."""
+        return self._close(self.request_key, "request", value, nonce)
+
+    def close_reply(self, value: bytes, nonce: bytes | None = None) -> bytes:
+        """Seal what goes to the worker."""
+        return self._close(self.reply_key, "reply", value, nonce)
+
+    def open_request(self, sealed: bytes) -> bytes:
+        """Open what `close_request` sealed.
 
         Raises:
-            ValueError: The public key is none.
+            ValueError: Sealed with another key, for another request, or damaged.
         """
-        shared = own.exchange(X25519PublicKey.from_public_bytes(other))
-        keys = HKDF(SHA256(), 2 * KEY_BYTES, request_id.encode(), INFO).derive(shared)
-        return cls(request_id, keys[:KEY_BYTES], keys[KEY_BYTES:])
+        return self._open(self.request_key, "request", sealed)
 
-    def close(self, key: bytes, value: bytes) -> bytes:
-        """Seal a value: nonce and sealed bytes."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, value, self.request_id.encode())
-
-    def open(self, key: bytes, sealed: bytes) -> bytes:
-        """Open what `close` sealed.
+    def open_reply(self, sealed: bytes) -> bytes:
+        """Open what `close_reply` sealed.
 
         Raises:
-            ValueError: Sealed with another key, or damaged.
+            ValueError: Sealed with another key, for another request, or damaged.
         """
+        return self._open(self.reply_key, "reply", sealed)
+
+    def _close(self, key: bytes, direction: str, value: bytes, nonce: bytes | None) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
+        return nonce + AESGCM(key).encrypt(nonce, value, pack(LABEL, direction, *self.bound))
+
+    def _open(self, key: bytes, direction: str, sealed: bytes) -> bytes:
         nonce, box = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return AESGCM(key).decrypt(nonce, box, self.request_id.encode())
+            return AESGCM(key).decrypt(nonce, box, pack(LABEL, direction, *self.bound))
         except InvalidTag:
             msg = "not sealed for this request"
             raise ValueError(msg) from None
 
 
-def agree_with(registration: Registration, request_id: str) -> tuple[bytes, Seal]:
+def agree_with(
+    registration: Registration, keys: SessionKeys, request: RequestHead
+) -> tuple[bytes, Seal]:
     """Return a public key made for one request, and the keys shared with its session.
 
     Everything about the registered key that can be wrong is wrong here, before the claim.
@@ -257,24 +491,24 @@ def agree_with(registration: Registration, request_id: str) -> tuple[bytes, Seal
         ValueError: The registered key is none.
     """
     own = X25519PrivateKey.generate()
-    seal = Seal.agree(own, _from_base64(registration.public_key), request_id)
+    seal = keys.agree(own, _from_base64(registration.public_key), request)
     return own.public_key().public_bytes_raw(), seal
 
 
 def seal_solution(public: bytes, seal: Seal, code: bytes) -> str:
     """Return a code sealed for the session that `agree_with` met."""
-    return base64.b64encode(public + seal.close(seal.request_key, code)).decode()
+    return base64.b64encode(public + seal.close_request(code)).decode()
 
 
-def open_solution(own: X25519PrivateKey, request_id: str, solution: str) -> tuple[str, Seal]:
+def open_solution(own: X25519PrivateKey, keys: SessionKeys, ask: AskMessage) -> tuple[str, Seal]:
     """The session's side of `seal_solution`: the code, and the keys for the answer.
 
     Raises:
         ValueError: It was not sealed for this session and request.
     """
-    raw = _from_base64(solution)
-    seal = Seal.agree(own, raw[:KEY_BYTES], request_id)
-    return seal.open(seal.request_key, raw[KEY_BYTES:]).decode(), seal
+    raw = _from_base64(ask.solution)
+    seal = keys.agree(own, raw[:KEY_BYTES], ask.head)
+    return seal.open_request(raw[KEY_BYTES:]).decode(), seal
 
 
 def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
@@ -284,9 +518,9 @@ def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
         TypeError: The answer has what JSON cannot carry.
         ValueError: The same, or the message would be longer than `MESSAGE_MAX`.
     """
-    sealed = seal.close(seal.reply_key, json.dumps(answer, allow_nan=False).encode())
+    sealed = seal.close_reply(json.dumps(answer, allow_nan=False).encode())
     text = base64.b64encode(sealed).decode()
-    message = ReplyMessage(request_id=seal.request_id, sealed=text).model_dump_json()
+    message = ReplyMessage(v=VERSION, request_id=seal.request_id, sealed=text).model_dump_json()
     if len(message) > MESSAGE_MAX:
         msg = "the answer is too large"
         raise ValueError(msg)
@@ -296,11 +530,11 @@ def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
 def open_answer(seal: Seal, sealed: str) -> bytes | None:
     """Return the answer in a reply, ``None`` for one that is not the session's own.
 
-    Anybody who may publish can write to the channel; only the session that holds the key can
-    answer, so everything else is passed over.
+    Every program that may publish can write to the channel; only the session that opened the
+    request can answer it, so everything else is passed over.
     """
     try:
-        return seal.open(seal.reply_key, _from_base64(sealed))
+        return seal.open_reply(_from_base64(sealed))
     except ValueError:
         return None
 
@@ -308,7 +542,7 @@ def open_answer(seal: Seal, sealed: str) -> bytes | None:
 def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii's, and that of a text which is not ASCII
         msg = "not base64"
         raise ValueError(msg) from None
 
@@ -322,6 +556,7 @@ class LiveExchange:
     Args:
         claim: Grants the code, once. It precedes the publication.
         channel: The way to the session.
+        keys: What the intent shares with it.
         submission_id: Told to the session.
         deadline_ms: The same; milliseconds since the epoch.
     """
@@ -331,11 +566,13 @@ class LiveExchange:
         *,
         claim: Callable[[], Awaitable[ClaimTicket]],
         channel: SessionChannel,
+        keys: SessionKeys,
         submission_id: str,
         deadline_ms: int,
         clock: Callable[[], float],
     ) -> None:
         self._claim, self._channel, self._clock = claim, channel, clock
+        self._keys = keys
         self._submission_id, self._deadline_ms = submission_id, deadline_ms
         self._code_sent = False
 
@@ -354,42 +591,43 @@ class LiveExchange:
             ProviderTimeoutError: Nobody knows whether the request was heard.
             ExchangeRefusedError: The claim was refused, or its time had run out.
         """
-        request_id = secrets.token_hex(16)
-        public, seal = await self._meet(request.headers["type"], request_id)
-        async with self._channel.reply(request_id, partial(open_answer, seal)) as answer:
+        head = RequestHead(secrets.token_hex(16), self._submission_id, self._deadline_ms)
+        words = {name: word or None for name, word in request.headers.items()}
+        asked = _Asked.model_validate(words)
+        public, seal = await self._meet(asked.type, head)
+        async with self._channel.reply(head.request_id, partial(open_answer, seal)) as answer:
             ticket = await self._claim()
             ask = AskMessage(
-                request_id=request_id,
-                submission_id=self._submission_id,
-                checkpoint={name: word or None for name, word in request.headers.items()},
+                v=VERSION,
+                request_id=head.request_id,
+                submission_id=head.submission_id,
+                checkpoint=asked,
                 solution=seal_solution(public, seal, request.body(ticket.code)),
-                deadline_ms=self._deadline_ms,
+                deadline_ms=head.deadline_ms,
                 reply_to=self._channel.reply_to,
+                proof="",
             )
             try:
-                await self._ask(ask.model_dump_json(), ticket.send_before)
+                await self._ask(self._keys.prove(ask).model_dump_json(), ticket.send_before)
                 return Reply(status=200, headers={}, body=await answer)
             except (asyncio.CancelledError, ProviderTimeoutError):
-                await self._cancel(request_id)
+                await self._cancel(head)
                 raise
 
     async def fetch(self, request: Request) -> Reply:
         """Not on this route: the session does everything itself."""
         raise NotImplementedError(request.method)
 
-    async def _meet(self, checkpoint_type: str, request_id: str) -> tuple[bytes, Seal]:
+    async def _meet(self, checkpoint_type: str, head: RequestHead) -> tuple[bytes, Seal]:
         """Look up the session and agree on keys with it: all that can fail before the claim."""
         text = await self._channel.registration()
         if text is None:
             raise NoClientSessionError
+        registration = read_registration(text, self._keys)
         try:
-            if len(text) > MESSAGE_MAX:
-                raise ValueError  # noqa: TRY301  the same answer as for every other nonsense
-            registration = Registration.model_validate_json(text)
-            met = agree_with(registration, request_id)
-        except ValueError:  # pydantic's among them
-            msg = "The client session's registration cannot be read; the code was not sent."
-            raise NoHandlerError(msg) from None
+            met = agree_with(registration, self._keys, head)
+        except ValueError:
+            raise NoHandlerError(DETAIL_UNREADABLE) from None
         if checkpoint_type not in registration.types:
             raise NoHandlerError
         return met
@@ -409,12 +647,18 @@ class LiveExchange:
             self._code_sent = False
             raise NoChannelError
 
-    async def _cancel(self, request_id: str) -> None:
+    async def _cancel(self, head: RequestHead) -> None:
         """Tell the session that nobody waits any more; it costs at most `CANCEL_S`."""
-        text = CancelMessage(request_id=request_id).model_dump_json()
+        cancel = CancelMessage(
+            v=VERSION,
+            request_id=head.request_id,
+            deadline_ms=head.deadline_ms,
+            cancel=True,
+            proof="",
+        )
         try:
             async with asyncio.timeout(CANCEL_S):
-                await self._channel.publish(text)
+                await self._channel.publish(self._keys.prove(cancel).model_dump_json())
         except Exception:  # noqa: BLE001, S110  a courtesy; whatever the channel raises
             pass
 

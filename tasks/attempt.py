@@ -26,7 +26,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from providers import LIVE_SESSION, adapter_for
+from providers import adapter_for
 from providers.contract import (
     Adapter,
     Challenge,
@@ -38,7 +38,7 @@ from providers.contract import (
     SolutionKind,
     Verdict,
 )
-from providers.live_session import LiveExchange
+from providers.live_session import LiveExchange, LiveSessionContext, SessionKeys
 from providers.transport import HttpExchange
 from tasks import catalogue
 from tasks.catalogue import CeleryState
@@ -58,7 +58,7 @@ from tasks.events import (
 from tasks.intake import Sealed
 from tasks.ledger import AsyncDoor, LedgerError, Steps
 from tasks.live_channel import LiveReplies, RedisSessionChannel
-from tasks.model import Generation, Submission
+from tasks.model import Generation, IntentState, Submission
 from tasks.names import new_name
 from tasks.observe import SILENT, Observer, Refusal
 from tasks.records import Outcome
@@ -386,12 +386,13 @@ class Attempt:
         async def claim() -> ClaimTicket:
             return await self._claim(snapshot, context_text, solution_text)
 
-        if route == LIVE_SESSION:
-            return adapter, challenge, self._live_exchange(claim, self._submission.deadline_ms)
+        if isinstance(context, LiveSessionContext):
+            deadline_ms = self._submission.deadline_ms
+            return adapter, challenge, self._live_exchange(claim, context.secret, deadline_ms)
         return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
 
     def _live_exchange(
-        self, claim: Callable[[], Awaitable[ClaimTicket]], deadline_ms: int
+        self, claim: Callable[[], Awaitable[ClaimTicket]], secret: str, deadline_ms: int
     ) -> Exchange:
         channel = RedisSessionChannel(
             self.home.door,
@@ -403,6 +404,7 @@ class Attempt:
         return LiveExchange(
             claim=claim,
             channel=channel,
+            keys=SessionKeys(secret, self.provider, self.account_id),
             submission_id=self.submission_id,
             deadline_ms=deadline_ms,
             clock=time.monotonic,
@@ -665,11 +667,11 @@ class Attempt:
         put: list[tuple[str, str, int]] = []
         keys, vault, store = self.home.store.keys, self.home.vault, self.home.store
         provider, account_id = self.provider, self.account_id
-        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
-        if decision.context is not None:
+        assert decision.intent is not None
+        if decision.context is not None and decision.intent.state is IntentState.OPEN:
             sealed = Sealed(context=decision.context.model_dump(mode="json"), proxy=self._proxy)
             text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
-            put.append((keys.context(provider, account_id), text, life_ms))
+            put.append((keys.context(provider, account_id), text, store.context_ttl_ms))
         if decision.session is None or user_key is None:
             return Extra(put=tuple(put))
         session = json.dumps(decision.session).encode()

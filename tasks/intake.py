@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from providers import LIVE_SESSION, adapter_for
 from providers.contract import (
+    TOLD_RULE,
     TRY_ANOTHER_WAY,
     Checkpoint,
     Context,
@@ -220,9 +222,22 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
     try:
         return model.model_validate(context)
     except ValidationError as error:
-        places = {".".join(map(str, ("context", *item["loc"]))) for item in error.errors()}
-        fields = ", ".join(place[:FIELD_NAME_MAX] for place in sorted(places)[:FIELDS_NAMED])
+        told = {item["loc"]: _rule(model, item) for item in error.errors(include_input=False)}
+        fields = "; ".join(
+            ".".join(map(str, ("context", *loc)))[:FIELD_NAME_MAX] + told[loc]
+            for loc in sorted(told, key=str)[:FIELDS_NAMED]
+        )
         _refuse_form(f"These fields of the challenge context do not fit: {fields}.")
+
+
+def _rule(model: type[Context], item: ErrorDetails) -> str:
+    """Return what a field must be, in words that hold nothing of what the caller sent."""
+    if item["type"] == TOLD_RULE:
+        return f" {item['msg']}"
+    known = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) == 1 else None
+    if item["type"] == "missing" and known is not None and known.description:
+        return f" is missing: {known.description.rstrip('.')}"
+    return ""
 
 
 def read_checkpoint(checkpoint: object) -> Checkpoint:
@@ -291,9 +306,8 @@ def open_steps(
     text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
 
     def extra(_snapshot: Snapshot, _decision: Decision) -> Extra:
-        life_ms = store.limits.intent_ttl_ms + store.limits.deadline_ms + store.result_ttl_ms
         return Extra(
-            put=((store.keys.context(provider, account_id), text, life_ms),),
+            put=((store.keys.context(provider, account_id), text, store.context_ttl_ms),),
             # A session nobody took belongs to the generation before.
             delete=(
                 store.keys.session(provider, account_id),

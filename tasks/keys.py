@@ -10,7 +10,7 @@
 | ``session:{provider}:{account_id}:requests`` | channel | - | the live session |
 | ``session:replies:{worker}`` | channel | - | attempts of one worker |
 | ``intent:{provider}:{account_id}`` | string | `Store.kept_ms` after the last deadline | store |
-| ``sealed:context:{provider}:{account_id}`` | string | ``result_ttl_s`` after that | attempt |
+| ``sealed:context:{provider}:{account_id}`` | string | until the intent ends | attempt |
 | ``sealed:solution:{submission_id}`` | string | until claimed or final | attempt |
 | ``sealed:session:{provider}:{account_id}`` | string | ``result_ttl_s`` | ``take_session`` |
 | ``taken:{provider}:{account_id}`` | string | 60 s | ``take_session``: who took it |

@@ -3,7 +3,8 @@
 `RedisSessionChannel` is the worker's end; the replies of all its questions come over one
 subscription, `LiveReplies`. `SessionHost` is the other end: what a program that holds a login
 (a browser it drives, a native client) runs beside it to be asked for codes. Its handler gets a
-`Question` and returns what `providers.live_session` calls an answer.
+`Question` and returns what `providers.live_session` calls an answer. The program makes a secret
+with `new_session_secret`, which also goes into the challenge context of the intent.
 """
 
 from __future__ import annotations
@@ -22,19 +23,33 @@ import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from redis.exceptions import RedisError
 
-from providers.contract import ProviderTimeoutError, ServiceUnavailableError
+from providers.contract import NoHandlerError, ProviderTimeoutError, ServiceUnavailableError
 from providers.live_session import (
+    VERSION,
     AskMessage,
     CancelMessage,
     Registration,
     Seal,
+    SessionKeys,
+    new_session_secret,
     open_solution,
     read_message,
+    read_registration,
     read_reply,
     seal_answer,
 )
 from tasks.keys import Keys
 from tasks.ledger import AsyncDoor, Call, LedgerError, Steps
+
+__all__ = [
+    "Handler",
+    "LiveReplies",
+    "Question",
+    "RedisSessionChannel",
+    "SessionHost",
+    "SessionReplacedError",
+    "new_session_secret",
+]
 
 REGISTRATION_TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
@@ -49,7 +64,8 @@ QUESTIONS_MAX: Final = 16
 """Questions one session answers at once. An account has one at a time; beyond this many the
 answer is 503 ``service_unavailable``."""
 KNOWN_MAX: Final = 4_096
-"""Request ids a session remembers, so that a copy of a request sends its code no second time."""
+"""Proven requests a session remembers until their deadlines, so that a copy of a request sends its
+code no second time. Nothing is dropped for room: with so many known, further ones are refused."""
 LATE_S: Final = 10.0
 """A handler may run on for this long after the deadline, should the worker's cancel be lost."""
 REPLY_PAUSES_S: Final = (0.1, 0.5, 1.0)
@@ -263,21 +279,22 @@ Handler = Callable[[Question], Awaitable[Mapping[str, object]]]
 
 def _hold(
     name: str, registration: str, life_ms: int, how: Literal["take", "keep", "leave"]
-) -> Steps[tuple[bool, int]]:
-    """Take, keep or let go a registration: whether that holds, and Redis' time in ms."""
-    held, now_ms = yield Call("hold", (name,), (registration, life_ms, how))
-    return bool(held), int(now_ms)
+) -> Steps[bool]:
+    """Take, keep or let go a registration: whether that holds."""
+    return bool((yield Call("hold", (name,), (registration, life_ms, how))))
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionHost:
     """Registers a client session and answers what it is asked, until cancelled.
 
-    Of two sessions of one account the later one is asked. A Redis that goes away is waited for.
+    Of two sessions of one account that have the same secret the later one is asked. A Redis that
+    goes away is waited for, and so is a name that another program has taken without the secret.
 
     Args:
         client: To the Redis of the deployment, made by `tasks.ledger.connect_async`.
         keys: Its names.
+        secret: Of this session, from `new_session_secret`; the intent's context has the same.
         provider: Whose login it holds.
         account_id: The same.
         types: Checkpoint types it handles.
@@ -285,12 +302,16 @@ class SessionHost:
         ttl_s: Life of the registration.
         renew_s: Between its renewals.
 
+    Raises:
+        ValueError: The secret is none.
+
     Attributes:
         listening: Set while it is registered and heard.
     """
 
     client: redis.asyncio.Redis
     keys: Keys
+    secret: str = field(repr=False)
     provider: str
     account_id: str
     types: tuple[str, ...]
@@ -300,12 +321,20 @@ class SessionHost:
     renew_s: float = RENEW_S
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _own: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
+    _session: SessionKeys = field(init=False, repr=False)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict, repr=False)
-    _known: dict[str, None] = field(default_factory=dict, repr=False)
-    _taken: bool = False
+    _known: dict[str, int] = field(default_factory=dict, repr=False)
+    """Requests by their deadlines, ms of Redis time: begun, refused for room, or cancelled."""
+    _forgotten_ms: int = 0
+    """The latest deadline of what was forgotten; no request with one as early is begun."""
+    _registered: Registration | None = field(default=None, repr=False)
     _replaced: bool = False
-    _ahead_ms: float = 0.0
+    _ousted: bool = False
+    _foreign: int = 0
     _pause_s: float = RECONNECT_S
+
+    def __post_init__(self) -> None:
+        self._session = SessionKeys(self.secret, self.provider, self.account_id)
 
     async def run(self) -> None:
         """Listen, register, answer.
@@ -346,31 +375,60 @@ class SessionHost:
 
     # Registering
 
-    @property
-    def _registration(self) -> str:
-        return Registration(
-            session_id=self.session_id,
-            public_key=base64.b64encode(self._own.public_key().public_bytes_raw()).decode(),
-            types=self.types,
-        ).model_dump_json()
-
     async def _register(self) -> None:
         if self._replaced:
             return
-        held, now_ms = await self._hold("keep" if self._taken else "take")
-        self._ahead_ms = now_ms - asyncio.get_running_loop().time() * 1000
-        self._taken, self._pause_s = True, RECONNECT_S
+        self._tell_foreign()
+        how: Literal["take", "keep"] = "take" if self._registered is None else "keep"
+        registration = self._registered or await self._make_registration()
+        held = await self._hold(how, registration)
+        self._registered, self._pause_s = registration, RECONNECT_S
         if held:
+            self._ousted = False
             self.listening.set()
-        else:
+            return
+        self.listening.clear()
+        holder = await self._registration_there()
+        if holder is not None and holder.is_later_than(registration):
             log.warning("session.replaced")
             self._replaced = True
-            self.listening.clear()
+        elif not self._ousted:  # It is waited for: a registration lives for seconds.
+            log.warning("session.name_taken")
+            self._ousted = True
 
-    async def _hold(self, how: Literal["take", "keep", "leave"]) -> tuple[bool, int]:
+    async def _make_registration(self) -> Registration:
+        """Return the registration: later than the one there is, also on a Redis set back."""
+        before = await self._registration_there()
+        now_ms = await self._now_ms()
+        return self._session.prove(
+            Registration(
+                v=VERSION,
+                session_id=self.session_id,
+                started_ms=now_ms if before is None else max(now_ms, before.started_ms + 1),
+                public_key=base64.b64encode(self._own.public_key().public_bytes_raw()).decode(),
+                types=self.types,
+                proof="",
+            )
+        )
+
+    async def _registration_there(self) -> Registration | None:
+        """Return what is registered, ``None`` for what does not know the secret."""
+        try:
+            name = self.keys.live_session(self.provider, self.account_id)
+            text = await AsyncDoor(self.client).get(name)
+            return None if text is None else read_registration(text, self._session)
+        except (NoHandlerError, UnicodeDecodeError):
+            return None
+
+    async def _now_ms(self) -> int:
+        """Return Redis time: the clock of deadlines, also where this machine has slept."""
+        seconds, micros = await self.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def _hold(self, how: Literal["take", "keep", "leave"], own: Registration) -> bool:
         name = self.keys.live_session(self.provider, self.account_id)
         life_ms = round(self.ttl_s * 1000)
-        return await AsyncDoor(self.client).run(_hold(name, self._registration, life_ms, how))
+        return await AsyncDoor(self.client).run(_hold(name, own.model_dump_json(), life_ms, how))
 
     async def _leave(self) -> None:
         self.listening.clear()
@@ -378,41 +436,60 @@ class SessionHost:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        if self._registered is None:
+            return
         with suppress(LedgerError, TimeoutError):
             async with asyncio.timeout(LEAVE_S):
-                await self._hold("leave")
+                await self._hold("leave", self._registered)
 
     # Answering
 
     async def _hear(self, text: str) -> None:
-        match read_message(text):
+        match read_message(text, self._session):
             case None:
-                log.warning("session.foreign_message")
-            case CancelMessage(request_id=request_id):
-                self._remember(request_id)  # It may have overtaken its request.
+                self._foreign += 1
+            case CancelMessage(request_id=request_id) as cancel:
                 if (running := self._running.get(request_id)) is not None:
                     running.cancel()
+                elif len(self._known) < KNOWN_MAX:  # It may have overtaken its request.
+                    self._known.setdefault(request_id, cancel.deadline_ms)
             case AskMessage() as ask if ask.request_id not in self._known:
                 await self._take(ask)
 
-    def _remember(self, request_id: str) -> None:
-        self._known[request_id] = None
-        if len(self._known) > KNOWN_MAX:
-            del self._known[next(iter(self._known))]
+    def _tell_foreign(self) -> None:
+        """Tell once a renewal what was passed over: a flood must not become one of the log."""
+        if self._foreign:
+            log.warning("session.foreign_messages count=%d", self._foreign)
+            self._foreign = 0
+
+    def _forget(self, now_ms: int) -> None:
+        """Forget what is past its deadline by the clock that refuses it from now on."""
+        past = [name for name, deadline_ms in self._known.items() if deadline_ms <= now_ms]
+        for name in past:
+            self._forgotten_ms = max(self._forgotten_ms, self._known.pop(name))
+
+    def _remember(self, ask: AskMessage) -> bool:
+        """Remember a request; false where there is no room, and none as early is begun."""
+        if len(self._known) < KNOWN_MAX:
+            self._known[ask.request_id] = ask.deadline_ms
+            return True
+        self._forgotten_ms = max(self._forgotten_ms, ask.deadline_ms)
+        return False
 
     async def _take(self, ask: AskMessage) -> None:
         """Start to answer a request that is for this session, not too late and no copy."""
         try:
-            code, seal = open_solution(self._own, ask.request_id, ask.solution)
+            code, seal = open_solution(self._own, self._session, ask)
         except ValueError:
-            log.warning("session.unreadable_request")  # Sealed for another session, or nobody.
+            log.warning("session.unreadable_request")  # Sealed for another session of the login.
             return
-        self._remember(ask.request_id)
-        left_s = (ask.deadline_ms - self._ahead_ms) / 1000 - asyncio.get_running_loop().time()
-        if left_s <= 0:
+        now_ms = await self._now_ms()
+        self._forget(now_ms)
+        if ask.deadline_ms <= max(now_ms, self._forgotten_ms):
             log.warning("session.late_request submission_id=%s", ask.submission_id)
             return
-        if len(self._running) >= QUESTIONS_MAX:
+        left_s = (ask.deadline_ms - now_ms) / 1000
+        if not self._remember(ask) or len(self._running) >= QUESTIONS_MAX:
             log.warning("session.busy submission_id=%s", ask.submission_id)
             busy = seal_answer(seal, {"status": 503, "type": "service_unavailable"})
             with suppress(RedisError, OSError):
@@ -420,7 +497,7 @@ class SessionHost:
             return
         question = Question(
             submission_id=ask.submission_id,
-            checkpoint=ask.checkpoint,
+            checkpoint=ask.checkpoint.model_dump(),
             deadline_ms=ask.deadline_ms,
             code=code,
         )

@@ -19,7 +19,16 @@ from msgspec import Struct
 from tasks.events import Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
-from tasks.model import Discreet, Intent, Phase, Settlement, Version, Wire, replace
+from tasks.model import (
+    Discreet,
+    Intent,
+    IntentState,
+    Phase,
+    Settlement,
+    Version,
+    Wire,
+    replace,
+)
 from tasks.names import new_name
 from tasks.records import (
     Outcome,
@@ -264,6 +273,14 @@ class Store:
         the submission that a sweep settles when Redis was away.
         """
         return max(self.result_ttl_ms, HOUR_MS)
+
+    @property
+    def context_ttl_ms(self) -> int:
+        """Life of a sealed context from each time it is written: the last code's deadline.
+
+        A net, should nothing end the intent: the commit that ends it deletes the context.
+        """
+        return self.limits.intent_ttl_ms + self.limits.deadline_ms
 
     # Reading
 
@@ -637,7 +654,7 @@ class _Plan:
             "member": self.keys.member(self.provider, self.account_id),
             "expect": dict(extra.expect),
             "put": [list(item) for item in extra.put],
-            "del": [*extra.delete, *self._spent_solutions()],
+            "del": [*extra.delete, *self._spent_solutions(), *self._spent_context()],
             "records": self._records(now_ms),
             "messages": [[self.keys.signals, _signal_text(s, now_ms)] for s in decision.signals],
             "log": [],
@@ -682,6 +699,16 @@ class _Plan:
         if self.decision.running is not None:
             spent.append(self.decision.running.id)
         return [self.keys.solution(submission_id) for submission_id in spent]
+
+    def _spent_context(self) -> list[str]:
+        """The commit that ends a login takes its context out of Redis: no code is sent with it.
+
+        An exchange that still drains has read it; a verdict that completes an expired intent, and
+        an intent opened again, need none of the old one.
+        """
+        if self.after is None or self.after.state is IntentState.OPEN:
+            return []
+        return [self.keys.context(self.provider, self.account_id)]
 
     def _records(self, now_ms: int) -> list[list[object]]:
         intent = self.after or self.before

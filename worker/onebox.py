@@ -225,7 +225,9 @@ class OneBox:
         mark, beats = f":{child.process.pid}:", Keys(self.settings.prefix).beats
         self._wait(child, lambda probe: any(mark in name for name in _members(probe, beats)))
 
-    def start_session(self, provider: str, account_id: str, context: Mapping[str, object]) -> Child:
+    def start_session(
+        self, provider: str, account_id: str, context: Mapping[str, object], secret: str
+    ) -> Child:
         """Start a client session that holds one login, and wait until it has registered.
 
         Raises:
@@ -234,7 +236,8 @@ class OneBox:
         options = ("--provider", provider, "--account", account_id)
         child = self._spawn("session", *options, module="worker.reference_session")
         assert child.process.stdin is not None
-        child.process.stdin.write(json.dumps(context).encode() + b"\n")
+        login = {"secret": secret, "context": context}
+        child.process.stdin.write(json.dumps(login).encode() + b"\n")
         child.process.stdin.flush()
         name = Keys(self.settings.prefix).live_session(provider, account_id)
         self._wait(child, lambda probe: bool(probe.exists(name)))

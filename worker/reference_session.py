@@ -3,10 +3,12 @@
 For someone with a browser-driven or native session this is the thing to copy: replace `Held`
 by what drives yours. This one continues the login over HTTP with the provider's own adapter.
 
-    python -m worker.reference_session --provider LINKEDIN --account acc_1 < context.json
+    python -m worker.reference_session --provider LINKEDIN --account acc_1 < login.json
 
-It reads the challenge context from stdin, registers, answers until it is ended, and needs
-``CHECKPOINT_REDIS_URL`` and ``CHECKPOINT_PREFIX`` alone: no secret key, no Celery.
+It reads ``{"secret": …, "context": …}`` from stdin: the session's secret (`new_session_secret`),
+which the intent's context has too, and the challenge context of the provider, which it alone has.
+It registers, answers until it is ended, and needs ``CHECKPOINT_REDIS_URL`` and
+``CHECKPOINT_PREFIX`` alone: no secret key, no Celery.
 """
 
 from __future__ import annotations
@@ -91,8 +93,14 @@ class Held:
                 return {"verdict": "next_checkpoint", "checkpoint": checkpoint.as_wire()}
 
 
-async def serve(provider: str, account_id: str, context: Mapping[str, Any]) -> None:
+async def serve(provider: str, account_id: str, context: Mapping[str, Any], secret: str) -> None:
     """Hold one login and answer until cancelled or told to end (SIGTERM).
+
+    Args:
+        provider: Whose login it is.
+        account_id: The same.
+        context: The challenge context, of an http route.
+        secret: Of this session.
 
     Raises:
         SessionReplacedError: A later session of the account has registered.
@@ -111,6 +119,7 @@ async def serve(provider: str, account_id: str, context: Mapping[str, Any]) -> N
     host = SessionHost(
         client=client,
         keys=Keys(settings.prefix),
+        secret=secret,
         provider=provider,
         account_id=account_id,
         types=TYPES,
@@ -123,23 +132,23 @@ async def serve(provider: str, account_id: str, context: Mapping[str, Any]) -> N
 
 
 def main() -> None:
-    """Read arguments and the context, then serve."""
+    """Read arguments and the login, then serve."""
     parser = argparse.ArgumentParser(description="Hold one login as a live client session.")
     parser.add_argument("--provider", required=True)
     parser.add_argument("--account", required=True, dest="account_id")
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
-        help="the context is the first line of stdin; end when stdin does",
+        help="the login is the first line of stdin; end when stdin does",
     )
     options = parser.parse_args()
-    context = json.loads(sys.stdin.readline() if options.until_stdin_closes else sys.stdin.read())
+    login = json.loads(sys.stdin.readline() if options.until_stdin_closes else sys.stdin.read())
     if options.until_stdin_closes:
         from worker.onebox import end_with_stdin  # noqa: PLC0415  a copy of this needs it not
 
         end_with_stdin()
     try:
-        asyncio.run(serve(options.provider, options.account_id, context))
+        asyncio.run(serve(options.provider, options.account_id, login["context"], login["secret"]))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return
     except SessionReplacedError:

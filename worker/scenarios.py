@@ -19,6 +19,7 @@ from celery import Celery
 
 from providers import LIVE_SESSION
 from providers.contract import TRY_ANOTHER_WAY
+from providers.live_session import new_session_secret
 from providers.sandbox import SandboxClient
 from tasks.catalogue import pair
 from tasks.client import AsyncCheckpointClient
@@ -129,7 +130,7 @@ class World:
         sandbox: The simulated providers.
         toll: A proxy that wants credentials.
         host_session: Starts a client session as a process of its own: is given provider,
-            account id and context, and returns when it has registered.
+            account id, context and secret, and returns when it has registered.
         producer: A plain Celery app that knows the broker and nothing of us.
         queue: The name of its queue.
         inbox: What came over the results channels.
@@ -140,7 +141,7 @@ class World:
     lonely: AsyncCheckpointClient
     sandbox: SandboxClient
     toll: Toll
-    host_session: Callable[[str, str, Mapping[str, object]], object]
+    host_session: Callable[[str, str, Mapping[str, object], str], object]
     producer: Celery
     queue: str
     inbox: Inbox
@@ -239,7 +240,7 @@ class Stage:
         proxy: str | None = None,
         purpose: str = "connect",
         lonely: bool = False,
-        live: bool = False,
+        secret: str | None = None,
     ) -> dict[str, Any]:
         """Let the sandbox do the first step, open the intent, and return the login's context.
 
@@ -248,7 +249,7 @@ class Stage:
             proxy: Of the intent.
             purpose: ``connect`` or ``reconnect``.
             lonely: At the deployment that has no worker.
-            live: A client session holds the login: the intent does not get the context.
+            secret: Of the client session that holds the login; the intent gets no more of it.
         """
         login = await asyncio.to_thread(self.world.sandbox.begin_login, person.account_id)
         context: dict[str, Any] = login["context"]
@@ -257,7 +258,7 @@ class Stage:
             account_id=person.account_id,
             provider=person.provider,
             checkpoint=login["checkpoint"],
-            context={"route": LIVE_SESSION} if live else context,
+            context={"route": LIVE_SESSION, "secret": secret} if secret else context,
             user_id=login["user_id"],
             proxy=proxy,
             purpose=purpose,
@@ -627,8 +628,10 @@ async def _proxy_refuses(stage: Stage) -> None:
 
 async def _live_session(stage: Stage) -> None:
     person = await stage.stranger()
-    context = await stage.open(person, live=True)
-    await asyncio.to_thread(stage.world.host_session, person.provider, person.account_id, context)
+    secret = new_session_secret()
+    context = await stage.open(person, secret=secret)
+    who = (person.provider, person.account_id)
+    await asyncio.to_thread(stage.world.host_session, *who, context, secret)
     wrong = await stage.submit(person, await stage.wrong(person))
     await stage.outcome("wrong code", wrong, REJECTED, sent=True, failures_left=2)
     right = await stage.submit(person, await stage.right(person))
@@ -637,7 +640,7 @@ async def _live_session(stage: Stage) -> None:
 
 async def _no_session(stage: Stage) -> None:
     person = await stage.stranger()
-    await stage.open(person, live=True)
+    await stage.open(person, secret=new_session_secret())
     ticket = await stage.submit(person, await stage.right(person))
     await stage.outcome("no session", ticket, NO_SESSION, sent=False, failures_left=3)
 

@@ -7,6 +7,12 @@
 # Nothing of it is an argument: those show in ps.
 #
 #   CHECKPOINT_ACL_WORKER=… CHECKPOINT_ACL_BACKEND=… deploy/redis/acl.sh > users.acl
+#
+# `session PROVIDER ACCOUNT` prints one line instead: the user checkpoint-session.PROVIDER.ACCOUNT, who
+# has the rights of checkpoint-session for the names of that one account. Its password is
+# CHECKPOINT_ACL_SESSION.
+#
+#   CHECKPOINT_ACL_SESSION=… deploy/redis/acl.sh session LINKEDIN acc_1 >> users.acl
 set -eu
 umask 077
 
@@ -15,9 +21,34 @@ db=${CHECKPOINT_ACL_DB:-0}
 case $prefix in *[!A-Za-z0-9_.-]*) echo "acl.sh: CHECKPOINT_PREFIX has odd characters" >&2; exit 2 ;; esac
 case $db in '' | *[!0-9]*) echo "acl.sh: CHECKPOINT_ACL_DB is a number" >&2; exit 2 ;; esac
 
+only=
+case $# in
+0) ;;
+3)
+  [ "$1" = session ] || { echo "usage: acl.sh [session PROVIDER ACCOUNT]" >&2; exit 2; }
+  case $2 in '' | *[!A-Z0-9_]*) echo "acl.sh: PROVIDER is a name such as LINKEDIN" >&2; exit 2 ;; esac
+  case $3 in
+  '' | *[!A-Za-z0-9_.:@+-]*)
+    echo "acl.sh: ACCOUNT may hold A-Z a-z 0-9 _ . : @ + - here; ACL SETUSER takes others" >&2
+    exit 2
+    ;;
+  esac
+  if [ -z "${CHECKPOINT_ACL_SESSION:-}${CHECKPOINT_ACL_SESSION_FILE:-}" ]; then
+    echo "acl.sh: CHECKPOINT_ACL_SESSION is the password of this user: openssl rand -hex 24" >&2
+    exit 2
+  fi
+  only="/^user checkpoint-session /!d
+s/^user checkpoint-session /user checkpoint-session.$2.$3 /
+s|~$prefix:session:\\*|~$prefix:session:$2:$3|
+s|&$prefix:session:\\*|\\&$prefix:session:$2:$3:requests \\&$prefix:session:replies:*|"
+  ;;
+*) echo "usage: acl.sh [session PROVIDER ACCOUNT]" >&2; exit 2 ;;
+esac
+
 edits="/^#/d; /^\$/d
 s/~checkpoint/~$prefix/g; s/&checkpoint/\\&$prefix/g; s/\\.checkpoint /.$prefix /g
-s|&/0\\.|\\&/$db.|g"
+s|&/0\\.|\\&/$db.|g
+$only"
 for role in WORKER BACKEND OPERATOR READER SESSION PRODUCER FLOWER; do
   eval "password=\${CHECKPOINT_ACL_$role:-} file=\${CHECKPOINT_ACL_${role}_FILE:-}"
   if [ -z "$password" ] && [ -n "$file" ]; then

@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from providers.live_session import Registration
+from providers.live_session import Registration, SessionKeys, new_session_secret
 from tasks.catalogue import PAIRS, Success
 from tasks.client import LIMIT_MAX
 from tasks.intake import CheckpointError
@@ -50,7 +50,8 @@ ENABLED: Final = f"LINKEDIN,TWITTER,MESSENGER,{CRASHING}"
 DISABLED: Final = "INSTAGRAM"
 
 OTP: Final = {"type": "OTP", "source": "SMS"}
-LIVE: Final = {"route": "live_session"}
+SECRET: Final = new_session_secret()
+LIVE: Final = {"route": "live_session", "secret": SECRET}
 CODE: Final = "271828"
 
 
@@ -165,6 +166,7 @@ def _session(stage: Stage, account_id: str, *types: str, **answer: object) -> It
     host = SessionHost(
         client=client,
         keys=Keys(stage.prefix),
+        secret=SECRET,
         provider=LINKEDIN,
         account_id=account_id,
         types=types,
@@ -274,14 +276,18 @@ def _killed(stage: Stage) -> Told:
 
 def _no_channel(stage: Stage) -> Told:
     registration = Registration(
+        v=2,
         session_id="deaf",
+        started_ms=0,
         public_key=base64.b64encode(
             X25519PrivateKey.generate().public_key().public_bytes_raw()
         ).decode(),
         types=("OTP",),
+        proof="",
     )
     key = Keys(stage.prefix).live_session(LINKEDIN, "acc_no_channel")
-    stage.redis.set(key, registration.model_dump_json())
+    proven = SessionKeys(SECRET, LINKEDIN, "acc_no_channel").prove(registration)
+    stage.redis.set(key, proven.model_dump_json())
     return _live(stage, "acc_no_channel")
 
 

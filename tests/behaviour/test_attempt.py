@@ -324,6 +324,26 @@ def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(on_desk: On
     on_desk(play)
 
 
+def test_a_context_that_comes_with_the_end_is_not_kept(on_desk: OnDesk) -> None:
+    """Each refusal brings new tokens; with the last one nobody needs them any more."""
+
+    async def play(desk: Desk) -> None:
+        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            return Rejected(context=Context(user_agent="turned"))
+
+        desk.play(refuses)
+        await desk.open()
+        key = desk.attempts.store.keys.context(PROVIDER, ACCOUNT)
+        for number, left in enumerate((1, 1, 0)):
+            await desk.submit(f"{CODE}{number}", f"sub_{number}")
+            await desk.run(f"sub_{number}")
+            assert await desk.side.client.exists(key) == left
+        assert (await desk.intent()).state is IntentState.KILLED
+
+    on_desk(play)
+
+
 def test_an_adapter_that_is_not_there_is_503(on_desk: OnDesk) -> None:
     """A worker without the plug-in answers; it does not leave the person waiting."""
 

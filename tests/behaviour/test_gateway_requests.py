@@ -22,7 +22,7 @@ from tasks.gateway import NoKeysError, close_gateway, make_gateway
 from tasks.gateway_http import TRANSPORT
 from tasks.intake import read_request
 from tasks.settings import Settings
-from tests.behaviour.arising import closed_port
+from tests.behaviour.arising import SECRET, closed_port
 from tests.behaviour.gateways import KEY, SUBMIT, Answer, Caller, served
 from tests.behaviour.stage import BOUND_S, ROOT, RedisProcess, Stage, until
 from worker.embedded import EmbeddedRedis
@@ -126,15 +126,20 @@ def _intent(**changed: str) -> bytes:
         "account_id": '"acc_odd_intent"',
         "provider": '"LINKEDIN"',
         "checkpoint": '{"type": "OTP"}',
-        "context": '{"route": "live_session"}',
+        "context": f'{{"route": "live_session", "secret": "{SECRET}"}}',
         **changed,
     }
     return ("{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}").encode()
 
 
-_COOKIE = '{"route": "live_session", "cookies": [{"name": "a", "value": "", "expires_at": %s}]}'
+_COOKIE = (
+    f'{{"route": "live_session", "secret": "{SECRET}", '
+    '"cookies": [{"name": "a", "value": "", "expires_at": %s}]}'
+)
 INSIDE = {
-    "half a pair in a name": _intent(context='{"route": "live_session", "\\udfff": 1}'),
+    "half a pair in a name": _intent(
+        context=f'{{"route": "live_session", "secret": "{SECRET}", "\\udfff": 1}}'
+    ),
     "half a pair in a value": _intent(checkpoint='{"type": "OTP", "x": "\\ud800"}'),
     "NaN": _intent(context=_COOKIE % "NaN"),
     "Infinity": _intent(context=_COOKIE % "-Infinity"),
@@ -371,7 +376,7 @@ def test_a_ledger_that_is_away_is_503_everywhere(desk: Stage) -> None:
         "account_id": "acc_away",
         "provider": "LINKEDIN",
         "checkpoint": {"type": "OTP"},
-        "context": {"route": "live_session"},
+        "context": {"route": "live_session", "secret": SECRET},
     }
     who = {"account_id": "acc_away", "provider": "LINKEDIN"}
     with served(make_gateway(away)) as caller:

@@ -31,17 +31,20 @@ from providers.live_session import (
     LiveSession,
     LiveSessionContext,
     Registration,
+    RequestHead,
     Seal,
+    SessionKeys,
     agree_with,
+    new_session_secret,
     open_solution,
     read_message,
+    read_registration,
     seal_answer,
     seal_solution,
 )
 from tasks.keys import Keys
 from tasks.ledger import CONNECTIONS_MAX, AsyncDoor, connect_async
 from tasks.live_channel import (
-    KNOWN_MAX,
     QUESTIONS_MAX,
     REGISTRATION_TTL_S,
     RENEW_S,
@@ -62,6 +65,8 @@ Answer = Mapping[str, object]
 CLEARED: Answer = {"verdict": "cleared", "user_id": "u1", "session": {"cookies": []}}
 REJECTED: Answer = {"verdict": "rejected"}
 OTP = {"type": "OTP", "source": "SMS"}
+SECRET = new_session_secret()
+CONTEXT = {"route": "live_session", "secret": SECRET}
 
 
 # With a worker -------------------------------------------------------------------------
@@ -76,7 +81,12 @@ class Held:
         self.asked: list[Question] = []
         self.cancelled_at: list[float] = []
         self._go_on = asyncio.Event()
-        self._options = {"types": ("OTP", "2FA"), "provider": LINKEDIN, **options}
+        self._options = {
+            "types": ("OTP", "2FA"),
+            "provider": LINKEDIN,
+            "secret": SECRET,
+            **options,
+        }
 
     def __enter__(self) -> Self:
         self.client = connect_async(self.stage.url)
@@ -143,7 +153,7 @@ class Login:
             account_id=account_id,
             provider=self.provider,
             checkpoint=fields.pop("checkpoint", OTP),
-            context={"route": "live_session"},
+            context=CONTEXT,
             **fields,
         )
 
@@ -226,7 +236,7 @@ def test_no_session_no_handler_and_no_listener_are_told_apart(stage: Stage) -> N
         assert record.started_at is None
         registered = str(stage.redis.get(f"{stage.prefix}:session:LINKEDIN:nobody"))
     assert not held.asked
-    deaf = json.dumps(json.loads(registered) | {"types": ["OTP"]})
+    deaf = changed(login, registered, types=["OTP"])
     stage.redis.set(f"{stage.prefix}:session:LINKEDIN:nobody", deaf, ex=60)
     record = login.outcome("3")
     assert wire(record) == (503, "errors/no_channel", False)
@@ -235,6 +245,13 @@ def test_no_session_no_handler_and_no_listener_are_told_apart(stage: Stage) -> N
     assert record.intent.failures == 0
     stage.redis.set(f"{stage.prefix}:session:LINKEDIN:nobody", b"\xff\xfe", ex=60)
     assert wire(login.outcome("4")) == (503, "errors/no_handler", False)
+
+
+def changed(login: Login, registered: str, **fields: Any) -> str:
+    """Return a registration that says something else, proven by who knows the secret."""
+    keys = SessionKeys(SECRET, login.provider, login.account_id)
+    again = Registration.model_validate(json.loads(registered) | fields)
+    return keys.prove(again).model_dump_json()
 
 
 def test_a_silent_session_is_given_up_and_told(stage: Stage) -> None:
@@ -344,29 +361,31 @@ def test_forged_replies_are_passed_over(stage: Stage) -> None:
     with Held(stage, "forged") as held:
         submitted = login.submit("1")
         held.wait_asked()
-        ask = until(lambda: _ask(asks), "the request")
+        ask = until(lambda: _ask(asks, "forged"), "the request")
         assert ask is not None
         asks.close()
-        public = X25519PrivateKey.generate().public_key().public_bytes_raw()
-        stranger = Registration(
-            session_id="x", public_key=base64.b64encode(public).decode(), types=()
-        )
-        forged = seal_answer(agree_with(stranger, ask.request_id)[1], CLEARED)
-        other = seal_answer(agree_with(stranger, "another")[1], CLEARED)
+        own = X25519PrivateKey.generate()
+        public = own.public_key().public_bytes_raw()
+        for secret in (new_session_secret(), SECRET):  # Even one who knows the secret is another.
+            keys = SessionKeys(secret, LINKEDIN, "forged")
+            for head in (ask.head, RequestHead("another", "sub_1", 1)):
+                forged = seal_answer(keys.agree(own, public, head), CLEARED)
+                assert stage.redis.publish(ask.reply_to, forged) == 1
         for text in (
-            *(forged, other, "", "[]", "[" * 100_000, b"\xff", "x" * (MESSAGE_MAX + 1)),
-            json.dumps({"v": 1, "request_id": ask.request_id, "sealed": 7}),
-            json.dumps({"v": 1, "request_id": ask.request_id, "verdict": "cleared"}),
-            json.dumps({"v": 1, "request_id": ask.request_id, "sealed": ask.solution}),
+            *("", "[]", "[" * 100_000, b"\xff", "x" * (MESSAGE_MAX + 1)),
+            json.dumps({"v": 2, "request_id": ask.request_id, "sealed": 7}),
+            json.dumps({"v": 2, "request_id": ask.request_id, "verdict": "cleared"}),
+            json.dumps({"v": 2, "request_id": ask.request_id, "sealed": ask.solution}),
         ):
             assert stage.redis.publish(ask.reply_to, text) == 1
         held.answer(REJECTED)
         assert wire(stage.outcome(submitted)) == (401, "errors/invalid_checkpoint_solution", True)
 
 
-def _ask(channel: Any) -> AskMessage | None:
+def _ask(channel: Any, account_id: str) -> AskMessage | None:
     message = channel.get_message(ignore_subscribe_messages=True, timeout=0.05)
-    asked = read_message(message["data"]) if message else None
+    keys = SessionKeys(SECRET, LINKEDIN, account_id)
+    asked = read_message(message["data"], keys) if message else None
     return asked if isinstance(asked, AskMessage) else None
 
 
@@ -392,14 +411,18 @@ def test_a_later_session_of_the_account_is_asked(stage: Stage) -> None:
 
 
 def test_a_session_that_cannot_open_the_code_stays_silent(stage: Stage) -> None:
-    """The registered key is another one's: bounded like every silence."""
+    """The registered key is that of a program that has gone: bounded like every silence."""
     login = Login(stage, "shut")
     with Held(stage, "shut") as held:
         name = f"{stage.prefix}:session:LINKEDIN:shut"
         public = X25519PrivateKey.generate().public_key().public_bytes_raw()
-        foreign = {"public_key": base64.b64encode(public).decode(), "session_id": "another"}
-        registered = json.loads(str(stage.redis.get(name))) | foreign
-        stage.redis.set(name, json.dumps(registered), ex=60)
+        gone = changed(
+            login,
+            str(stage.redis.get(name)),
+            public_key=base64.b64encode(public).decode(),
+            session_id="another",
+        )
+        stage.redis.set(name, gone, ex=60)
         assert wire(login.outcome("1")) == (408, "errors/request_timeout", True)
         assert not held.asked
 
@@ -464,7 +487,7 @@ def test_the_reference_session_continues_a_login(stage: Stage) -> None:
     """The program to copy: it clears a real checkpoint and takes its name back when ended."""
     person = stage.person()
     login = stage.loops.do(stage.sandbox.begin_login, person.account)
-    person.open(context={"route": "live_session"})
+    person.open(context=CONTEXT)
     program = subprocess.Popen(
         [
             *(sys.executable, "-m", "worker.reference_session"),
@@ -477,7 +500,8 @@ def test_the_reference_session_continues_a_login(stage: Stage) -> None:
     name = f"{stage.prefix}:session:LINKEDIN:{person.id}"
     try:
         assert program.stdin is not None
-        program.stdin.write(json.dumps(login.context).encode())
+        held = {"secret": SECRET, "context": dict(login.context)}
+        program.stdin.write(json.dumps(held).encode())
         program.stdin.close()
         until(lambda: stage.redis.exists(name), "the registration")
         another = stage.outcome(person.submit("TRY_ANOTHER_WAY"))
@@ -506,6 +530,7 @@ class Worker:
 
     def __init__(self, client: redis.asyncio.Redis, host: SessionHost) -> None:
         self.client, self.host = client, host
+        self.own = SessionKeys(SECRET, host.provider, host.account_id)
         self.name = host.keys.live_session(host.provider, host.account_id)
         self.reply_to = f"{host.keys.prefix}:session:replies:by-hand"
 
@@ -513,19 +538,34 @@ class Worker:
         self, request_id: str, code: str = "1", *, left_s: float = 60.0
     ) -> tuple[AskMessage, Seal]:
         """Publish a question."""
-        registered = Registration.model_validate_json(str(await self.client.get(self.name)))
-        public, seal = agree_with(registered, request_id)
+        registered = read_registration(str(await self.client.get(self.name)), self.own)
         seconds, micros = await self.client.time()
-        ask = AskMessage(
-            request_id=request_id,
-            submission_id=f"sub_{request_id}",
-            checkpoint=OTP,
-            solution=seal_solution(public, seal, code.encode()),
-            deadline_ms=int(seconds * 1000 + micros / 1000 + left_s * 1000),
-            reply_to=self.reply_to,
+        deadline_ms = int(seconds * 1000 + micros / 1000 + left_s * 1000)
+        head = RequestHead(request_id, f"sub_{request_id}", deadline_ms)
+        public, seal = agree_with(registered, self.own, head)
+        ask = self.own.prove(
+            AskMessage.model_validate(
+                {
+                    "v": 2,
+                    "request_id": request_id,
+                    "submission_id": head.submission_id,
+                    "checkpoint": OTP,
+                    "deadline_ms": deadline_ms,
+                    "proof": "",
+                    "solution": seal_solution(public, seal, code.encode()),
+                    "reply_to": self.reply_to,
+                }
+            )
         )
         await self.say(ask.model_dump_json())
         return ask, seal
+
+    def cancel(self, request_id: str, deadline_ms: int = 1 << 52) -> str:
+        """Return a cancel that the session believes."""
+        cancel = CancelMessage(
+            v=2, request_id=request_id, deadline_ms=deadline_ms, cancel=True, proof=""
+        )
+        return self.own.prove(cancel).model_dump_json()
 
     async def say(self, text: str | bytes) -> None:
         """Publish anything to the session."""
@@ -561,6 +601,7 @@ async def running(
     host = SessionHost(
         client=client,
         keys=Keys("by-hand"),
+        secret=SECRET,
         provider=LINKEDIN,
         account_id="acc",
         types=("OTP",),
@@ -613,7 +654,7 @@ async def replies(worker: Worker) -> AsyncIterator[Callable[[], Awaitable[dict[s
 
 def opened(seal: Seal, reply: Mapping[str, Any]) -> Any:
     """Return the answer in a reply."""
-    return json.loads(seal.open(seal.reply_key, base64.b64decode(reply["sealed"])))
+    return json.loads(seal.open_reply(base64.b64decode(reply["sealed"])))
 
 
 def test_the_times_of_the_contract_are_the_defaults() -> None:
@@ -644,7 +685,7 @@ def test_the_same_request_is_answered_once(url: str) -> None:
     async def play() -> None:
         asked = Asked()
         asked.go_on.set()
-        async with running(url, asked) as (host, worker), replies(worker) as following:
+        async with running(url, asked) as (_, worker), replies(worker) as following:
             ask, seal = await worker.ask("r1", "11")
             await worker.say(ask.model_dump_json())
             assert opened(seal, await following()) == REJECTED
@@ -652,9 +693,68 @@ def test_the_same_request_is_answered_once(url: str) -> None:
             _, seal = await worker.ask("r2", "22")
             assert opened(seal, await following()) == REJECTED
             assert asked.codes == ["11", "22"]
-            for number in range(KNOWN_MAX + 5):
-                host._remember(f"x{number}")
-            assert len(host._known) == KNOWN_MAX
+
+    bounded(play())
+
+
+def test_a_request_is_remembered_until_a_clock_refuses_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent again before its deadline, after it, and after Redis' clock was set back: once typed."""
+
+    async def play() -> None:
+        asked = Asked()
+        asked.go_on.set()
+        async with running(url, asked) as (host, worker), replies(worker) as following:
+            now_ms = await host._now_ms()
+            clock = [now_ms]
+
+            async def told() -> int:
+                return clock[0]
+
+            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: told())
+            ask, seal = await worker.ask("r1", "11")
+            assert opened(seal, await following()) == REJECTED
+            assert host._known == {"r1": ask.deadline_ms}
+            for later_ms, known in ((0, {"r1", "a0"}), (1, {"a0", "a1"}), (-60_000, {"a0", "a1"})):
+                clock[0] = ask.deadline_ms - 1 + later_ms
+                await worker.say(ask.model_dump_json())
+                left_s = 3_600.0 + later_ms
+                if later_ms >= 0:
+                    _, seal = await worker.ask(f"a{later_ms}", "22", left_s=left_s)
+                    assert opened(seal, await following()) == REJECTED
+                    assert host._known.keys() == known
+            await worker.say(ask.model_dump_json())
+            _, seal = await worker.ask("end", "33", left_s=3_600.0)
+            assert opened(seal, await following()) == REJECTED
+            assert asked.codes == ["11", "22", "22", "33"]
+
+    bounded(play())
+
+
+def test_a_session_that_remembers_all_it_can_drops_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that finds no room is answered so, and is not begun by a copy of it later."""
+    monkeypatch.setattr("tasks.live_channel.KNOWN_MAX", 2)
+
+    async def play() -> None:
+        asked = Asked()
+        asked.go_on.set()
+        busy = {"status": 503, "type": "service_unavailable"}
+        async with running(url, asked) as (host, worker), replies(worker) as following:
+            for number in range(2):
+                _, seal = await worker.ask(f"r{number}", str(number))
+                assert opened(seal, await following()) == REJECTED
+            ask, seal = await worker.ask("one too many", "2")
+            assert opened(seal, await following()) == busy
+            await worker.say(worker.cancel("no room"))
+            await worker.ask("as early", "3", left_s=1.0)
+            host._known.clear()
+            await worker.say(ask.model_dump_json())
+            _, seal = await worker.ask("later", "4", left_s=3_600.0)
+            assert opened(seal, await following()) == REJECTED
+            assert asked.codes == ["0", "1", "4"]
 
     bounded(play())
 
@@ -665,11 +765,11 @@ def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
     async def play() -> None:
         asked = Asked()
         async with running(url, asked) as (_, worker):
-            await worker.say(CancelMessage(request_id="r1").model_dump_json())
+            await worker.say(worker.cancel("r1"))
             await worker.ask("r1", "11")
             await worker.ask("r2", "22")
             await asked.came.wait()
-            await worker.say(CancelMessage(request_id="r2").model_dump_json())
+            await worker.say(worker.cancel("r2"))
             await asked.cancelled.wait()
             assert asked.codes == ["22"]
 
@@ -737,7 +837,7 @@ def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
                 json.dumps(shut | {"deadline_ms": 1e400}),
                 json.dumps(shut | {"checkpoint": [1]}),
                 json.dumps({"request_id": "r3", "cancel": False}),
-                CancelMessage(request_id="unknown").model_dump_json(),
+                worker.cancel("unknown"),
             ):
                 await worker.say(text)
             await worker.ask("fine", "22")
@@ -782,7 +882,7 @@ def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
             door = AsyncDoor(client)
 
             async def hold(own: str, how: Any) -> bool:
-                return (await door.run(_hold("x:session", own, 60_000, how)))[0]
+                return await door.run(_hold("x:session", own, 60_000, how))
 
             assert await hold("elder", "take")
             assert await hold("elder", "keep")
@@ -790,10 +890,63 @@ def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
             assert not await hold("elder", "keep")
             assert not await hold("elder", "leave")
             assert await client.get("x:session") == "later"
+            assert await client.persist("x:session")
+            assert not await hold("elder", "leave")
+            assert await hold("elder", "keep"), "what is there for good is no session's"
+            assert await client.set("x:session", "later", px=60_001)
+            assert await hold("elder", "keep"), "nor what is there for longer than they register"
+            assert await hold("later", "take")
             assert await hold("later", "leave")
             assert not await client.exists("x:session")
             assert await hold("later", "keep"), "after Redis was emptied"
             assert await client.pttl("x:session") > 0
+
+    bounded(play())
+
+
+def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
+    """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
+
+    async def play() -> None:
+        async with running(url, Asked(), renew_s=0.05, ttl_s=0.3) as (host, worker):
+            own = str(await worker.client.get(worker.name))
+            registered = Registration.model_validate_json(own)
+            elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
+            stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
+            for text in (
+                *(b"\xff\xfe", "", "{}", stranger.prove(registered).model_dump_json()),
+                worker.own.prove(elder).model_dump_json(),
+            ):
+                await worker.client.set(worker.name, text, px=200)
+                await eventually(lambda: not host.listening.is_set())
+                await host.listening.wait()
+                assert await worker.client.get(worker.name) == own
+            later = registered.model_copy(update={"started_ms": registered.started_ms + 1})
+            await worker.client.set(worker.name, worker.own.prove(later).model_dump_json(), px=200)
+            await eventually(lambda: host._replaced)
+
+    bounded(play())
+
+
+def test_a_later_session_is_later_also_on_a_redis_set_back(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the elder one would take the login back."""
+
+    async def play() -> None:
+        async with running(url, Asked(), renew_s=0.05) as (elder, _):
+
+            async def long_ago() -> int:
+                return 1
+
+            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
+            async with running(url, Asked(), renew_s=0.05) as (later, worker):
+                await eventually(lambda: elder._replaced)
+                assert later.listening.is_set()
+                there = await later._registration_there()
+                assert there is not None
+                assert there.session_id == later.session_id
+                assert await worker.client.get(worker.name) is not None
 
     bounded(play())
 
@@ -830,34 +983,40 @@ class Crowd:
         self.client, self.keys = connect_async(url), Keys("crowd")
         self.own = X25519PrivateKey.generate()
         self.names = [f"acc-{number}" for number in range(count)]
-        self.asks: list[AskMessage] = []
+        self.logins = {name: SessionKeys(SECRET, LINKEDIN, name) for name in self.names}
+        self.asks: list[tuple[str, AskMessage]] = []
         self.complete = asyncio.Event()
 
     async def serve(self, listening: asyncio.Event) -> None:
         """Register all and note what they are asked."""
         registered = Registration(
+            v=2,
             session_id="crowd",
+            started_ms=0,
             public_key=base64.b64encode(self.own.public_key().public_bytes_raw()).decode(),
             types=("OTP",),
-        ).model_dump_json()
+            proof="",
+        )
         async with self.client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(*(self.keys.live_requests(LINKEDIN, n) for n in self.names))
-            for name in self.names:
-                await self.client.set(self.keys.live_session(LINKEDIN, name), registered, ex=60)
+            for name, login in self.logins.items():
+                text = login.prove(registered).model_dump_json()
+                await self.client.set(self.keys.live_session(LINKEDIN, name), text, ex=60)
             listening.set()
             while True:
                 message = await channel.get_message(timeout=BOUND_S)
                 if message is not None:
-                    ask = read_message(message["data"])
+                    name = message["channel"].split(":")[-2]
+                    ask = read_message(message["data"], self.logins[name])
                     assert isinstance(ask, AskMessage)
-                    self.asks.append(ask)
+                    self.asks.append((name, ask))
                     if len(self.asks) == len(self.names):
                         self.complete.set()
 
     async def answer(self) -> None:
         """Answer all, the last first: each with its own code as the user id."""
-        for ask in reversed(self.asks):
-            code, seal = open_solution(self.own, ask.request_id, ask.solution)
+        for name, ask in reversed(self.asks):
+            code, seal = open_solution(self.own, self.logins[name], ask)
             text = seal_answer(seal, {"verdict": "cleared", "user_id": code})
             while not await self.client.publish(ask.reply_to, text):
                 pass  # Unheard while the worker connects again, as a `SessionHost` knows.
@@ -885,11 +1044,12 @@ async def ask(client: redis.asyncio.Redis, name: str, replies: LiveReplies) -> V
     exchange = LiveExchange(
         claim=claim,
         channel=RedisSessionChannel(AsyncDoor(client), Keys("crowd"), LINKEDIN, name, replies),
+        keys=SessionKeys(SECRET, LINKEDIN, name),
         submission_id=f"sub_{name}",
         deadline_ms=0,
         clock=time.monotonic,
     )
-    checkpoint, context = Checkpoint(type="OTP"), LiveSessionContext()
+    checkpoint, context = Checkpoint(type="OTP"), LiveSessionContext(secret=SECRET)
     challenge = Challenge(checkpoint=checkpoint, context=context, base_url="")
     return await LiveSession(LINKEDIN).verify(challenge, exchange)
 
@@ -978,10 +1138,10 @@ def test_replies_to_nobody_are_dropped(url: str) -> None:
         replies = LiveReplies(client, "crowd:session:replies:w")
         async with replies.to("r1", str.encode) as first:
             for request_id, sealed in (("r0", "x"), ("r1", "one"), ("r1", "two")):
-                text = json.dumps({"v": 1, "request_id": request_id, "sealed": sealed})
+                text = json.dumps({"v": 2, "request_id": request_id, "sealed": sealed})
                 assert await client.publish(replies.name, text) == 1
             async with replies.to("r2", str.encode) as second:
-                text = json.dumps({"v": 1, "request_id": "r2", "sealed": "end"})
+                text = json.dumps({"v": 2, "request_id": "r2", "sealed": "end"})
                 await client.publish(replies.name, text)
                 assert await second == b"end"
             assert await first == b"one"
@@ -1010,7 +1170,8 @@ def program(stage: Stage, example: str, tmp_path: Path) -> Iterator[subprocess.P
     path = tmp_path / "session.py"
     path.write_text(example)
     program = subprocess.Popen(
-        [sys.executable, str(path)], env={**stage.environ(), "PYTHONPATH": str(ROOT)}
+        [sys.executable, str(path)],
+        env={**stage.environ(), "PYTHONPATH": str(ROOT), "SESSION_SECRET": SECRET},
     )
     yield program
     program.kill()

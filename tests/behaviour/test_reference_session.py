@@ -27,7 +27,7 @@ from providers.contract import (
     SolutionKind,
     Verdict,
 )
-from tasks.live_channel import Question
+from tasks.live_channel import Question, new_session_secret
 from tasks.settings import Settings
 from tasks.vault import make_key
 from tests.behaviour.stage import LINKEDIN, ROOT, Stage, until
@@ -127,7 +127,7 @@ def test_another_way_goes_only_to_an_adapter_that_knows_it() -> None:
 def test_a_provider_that_nobody_knows_ends_the_program_with_a_word() -> None:
     """A misspelt name must not become a session that never answers."""
     with pytest.raises(SystemExit, match="no adapter for NOWHERE"):
-        asyncio.run(serve("NOWHERE", "acc_1", {}))
+        asyncio.run(serve("NOWHERE", "acc_1", {}, new_session_secret()))
 
 
 @pytest.fixture
@@ -142,6 +142,7 @@ def test_the_newer_session_of_an_account_ends_the_elder_with_a_word(stage: Stage
     person = stage.person()
     login = stage.loops.do(stage.sandbox.begin_login, person.account)
     name = f"{stage.prefix}:session:LINKEDIN:{person.id}"
+    secret = new_session_secret()
 
     def start() -> subprocess.Popen[str]:
         words = ("--provider", LINKEDIN, "--account", person.id)
@@ -154,7 +155,7 @@ def test_the_newer_session_of_an_account_ends_the_elder_with_a_word(stage: Stage
             text=True,
         )
         assert program.stdin is not None
-        program.stdin.write(json.dumps(login.context))
+        program.stdin.write(json.dumps({"secret": secret, "context": dict(login.context)}))
         program.stdin.close()
         program.stdin = None
         return program

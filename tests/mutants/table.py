@@ -55,6 +55,13 @@ NAMES: Final = (
     "version check removed from commit.lua",
     "killed intent that reopens",
     "late verdict of an old generation accepted",
+    "registration believed without a proof",
+    "stranger's message believed by a session",
+    "secret left out of a request's keys",
+    "sealed code not bound to its request",
+    "captured request typed again",
+    "request begun after its deadline",
+    "context outlives its intent",
 )
 """What a suite for this product must catch."""
 
@@ -120,6 +127,8 @@ def _sequence(name: str) -> str:
 SIM: Final = "tests/sim/test_sim.py::test_every_promise_is_kept_whatever_the_weather"
 TRANSPORT: Final = "tests/providers/test_transport.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
+LIVE: Final = "tests/behaviour/test_live_session.py::"
+ATTACKS: Final = "tests/ops/test_live_attacks.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -600,5 +609,122 @@ MUTANTS: Final = (
         guard="a verdict counts in its own generation",
         edits=(_rule("verdict of an old generation accepted"),),
         test=_sequence("success_of_an_old_generation_is_lost"),
+    ),
+    Mutant(
+        name="registration believed without a proof",
+        guard="a code is claimed for a registration that the login's secret proves",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="    if not keys.proves(registration):\n",
+                new="    if False:\n",
+            ),
+        ),
+        test=f"{ATTACKS}test_a_key_in_the_session_s_place_gets_no_code",
+    ),
+    Mutant(
+        name="stranger's message believed by a session",
+        guard="requests and cancels without the secret's proof are passed over",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="message is not None and keys.proves(message)",
+                new="message is not None",
+            ),
+        ),
+        test=f"{ATTACKS}test_a_stranger_cancels_nothing",
+    ),
+    Mutant(
+        name="secret left out of a request's keys",
+        guard="without the secret a request's key pairs open nothing",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="_derive(self._secret + shared, ",
+                new="_derive(shared, ",
+            ),
+        ),
+        test="tests/providers/test_live_session.py::test_only_the_asked_session_can_answer",
+    ),
+    Mutant(
+        name="sealed code not bound to its request",
+        guard="login, submission, request and deadline are associated data",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="        bound = (self._provider, self._account_id, *request.bound())\n",
+                new="        bound = ()\n",
+            ),
+        ),
+        test="tests/providers/test_live_session.py::"
+        "test_only_the_session_opens_the_code_and_only_for_its_request",
+    ),
+    Mutant(
+        name="captured request typed again",
+        guard="what was begun is remembered until its deadline",
+        edits=(
+            Edit(
+                file="tasks/live_channel.py",
+                old=" if deadline_ms <= now_ms]",
+                new="]",
+            ),
+            Edit(
+                file="tasks/live_channel.py",
+                old="        if ask.deadline_ms <= max(now_ms, self._forgotten_ms):\n",
+                new="        if ask.deadline_ms <= now_ms:\n",
+            ),
+        ),
+        test=f"{LIVE}test_a_request_is_remembered_until_a_clock_refuses_it",
+    ),
+    Mutant(
+        name="captured request typed again",
+        guard="nothing is forgotten for room",
+        edits=(
+            Edit(
+                file="tasks/live_channel.py",
+                old="            self._known[ask.request_id] = ask.deadline_ms\n"
+                "            return True\n",
+                new="            self._known[ask.request_id] = ask.deadline_ms\n"
+                "        return True\n",
+            ),
+        ),
+        test=f"{LIVE}test_a_session_that_remembers_all_it_can_drops_nothing",
+    ),
+    Mutant(
+        name="captured request typed again",
+        guard="a clock that is set back begins nothing that was forgotten",
+        edits=(
+            Edit(
+                file="tasks/live_channel.py",
+                old="max(now_ms, self._forgotten_ms)",
+                new="now_ms",
+            ),
+        ),
+        test=f"{LIVE}test_a_request_is_remembered_until_a_clock_refuses_it",
+    ),
+    Mutant(
+        name="request begun after its deadline",
+        guard="a session asks Redis for the time before it begins",
+        edits=(
+            Edit(
+                file="tasks/live_channel.py",
+                old="max(now_ms, self._forgotten_ms)",
+                new="self._forgotten_ms",
+            ),
+        ),
+        test=f"{LIVE}test_a_question_after_its_deadline_is_not_begun",
+    ),
+    Mutant(
+        name="context outlives its intent",
+        guard="the commit that ends an intent deletes its context",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="        if self.after is None or self.after.state is IntentState.OPEN:\n",
+                new="        if True:\n",
+            ),
+        ),
+        test="tests/store/test_context_ends.py::"
+        "test_the_commit_that_ends_an_intent_takes_its_context[killed]",
     ),
 )

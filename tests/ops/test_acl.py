@@ -15,7 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tasks.keys import Keys
 from tasks.ledger import connect_async, script
-from tasks.live_channel import Question, SessionHost
+from tasks.live_channel import Question, SessionHost, new_session_secret
 from tasks.messages import make_producer
 from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, Worker, until
@@ -26,8 +26,8 @@ from tests.ops.guarded import FILES, ROLES, GuardedRedis, acl_file
 Scene = tuple[Stage, GuardedRedis, Worker]
 
 OTP = {"type": "OTP", "source": "SMS"}
-NARROW = "~checkpoint:session:LINKEDIN:acc_1 &checkpoint:session:LINKEDIN:acc_1:requests"
-"""A session's rights for one account, as the head of users.acl says."""
+OF_ONE = "0123456789abcdef-one"
+"""The password of the user for one account."""
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +185,12 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
     stage, guarded, _ = scene
     url = guarded.url("session")
     if narrow:
+        _, name, *rights = session_of("LINKEDIN", "acc_1").stdout.split()
+        url = f"redis://{name}:{OF_ONE}@127.0.0.1:{guarded.port}/0"
         with guarded.client("root") as root:
-            words = ["resetkeys", "resetchannels", *NARROW.split(), "&checkpoint:session:replies:*"]
-            root.execute_command("ACL", "SETUSER", "checkpoint-session", *words)
+            root.execute_command("ACL", "SETUSER", name, *rights)
     asked: list[Question] = []
+    secret = new_session_secret()
 
     async def handle(question: Question) -> Mapping[str, object]:
         asked.append(question)
@@ -198,8 +200,8 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         client = connect_async(url)
         keys = Keys("checkpoint")
         session = SessionHost(
-            client=client, keys=keys, provider=LINKEDIN, account_id="acc_1", types=("OTP",),
-            handle=handle,
+            client=client, keys=keys, secret=secret, provider=LINKEDIN, account_id="acc_1",
+            types=("OTP",), handle=handle,
         )  # fmt: skip
         running = asyncio.create_task(session.run())
         try:
@@ -215,7 +217,10 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         return stage.outcome(taken.id)
 
     stage.client.open_intent(
-        account_id="acc_1", provider=LINKEDIN, checkpoint=OTP, context={"route": "live_session"}
+        account_id="acc_1",
+        provider=LINKEDIN,
+        checkpoint=OTP,
+        context={"route": "live_session", "secret": secret},
     )
     stage.loops.run(host())
     assert [question.code for question in asked] == ["246813"]
@@ -229,8 +234,24 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         ("SUBSCRIBE", f"{other}:requests"),
         ("PUBLISH", f"{other}:requests", "{}"),
         ("EVAL", script("hold").text, 1, other, "mine", 1000, "take"),
+        ("SET", "checkpoint:session:LINKEDIN:acc_10", "mine"),
+        ("SUBSCRIBE", "checkpoint:session:LINKEDIN:acc_10:requests"),
     ):
-        assert_refused(guarded, "session", command)
+        assert_refused(guarded, url, command)
+
+
+def test_a_session_with_an_elder_acl_file_leaves_the_name_to_another(scene: Scene) -> None:
+    """Version 1 needed no PTTL: until the file is loaded anew a session waits, and says so."""
+    with scene[1].client("root") as root:
+        _, name, *rights = session_of("LINKEDIN", "acc_1").stdout.split()
+        root.execute_command("ACL", "SETUSER", name, *rights, "-pttl")
+        root.set("checkpoint:session:LINKEDIN:acc_1", "another")
+    with GuardedRedis.connect(f"redis://{name}:{OF_ONE}@127.0.0.1:{scene[1].port}/0") as client:
+        words = ("checkpoint:session:LINKEDIN:acc_1", "mine", 1000, "keep")
+        assert client.eval(script("hold").text, 1, *words) == 0
+        assert client.get(words[0]) == "another"
+        client.delete(words[0])
+    refused(scene[1])
 
 
 def test_an_operator_looks_at_everything_with_one_command_each(scene: Scene) -> None:
@@ -331,8 +352,8 @@ NOBODY: tuple[tuple[str, ...], ...] = (
 
 
 def assert_refused(guarded: GuardedRedis, role: str, command: tuple[Any, ...]) -> None:
-    """Assert that a role may not run a command."""
-    with guarded.client(role) as client:
+    """Assert that a role, or the user of an address, may not run a command."""
+    with GuardedRedis.connect(role) if "//" in role else guarded.client(role) as client:
         connection: Any = client.connection_pool.get_connection()
         connection.send_command(*command)
         try:
@@ -442,6 +463,57 @@ def test_names_follow_prefix_and_database() -> None:
     assert "_kombu.binding.other.one " in text
     assert "&/3.celery.pidbox" in text
     assert "/0." not in text
+
+
+def session_of(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``acl.sh session …``."""
+    return subprocess.run(
+        [FILES / "acl.sh", "session", *words],
+        env={"PATH": "/usr/bin:/bin", "CHECKPOINT_ACL_SESSION": OF_ONE, **env},
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+    )
+
+
+def test_a_user_for_one_account_has_its_names_alone() -> None:
+    """One line, with the rights of the role; the prefix is the deployment's."""
+    text = session_of("TWITTER", "x.checkpoint", CHECKPOINT_PREFIX="other").stdout
+    _, name, *rights = text.split()
+    assert name == "checkpoint-session.TWITTER.x.checkpoint"
+    assert [each for each in rights if each[0] in "~&"] == [
+        "~other:session:TWITTER:x.checkpoint",
+        "&other:session:TWITTER:x.checkpoint:requests",
+        "&other:session:replies:*",
+    ]
+    [role] = [
+        line for line in acl_file({"session": OF_ONE}).splitlines() if "checkpoint-session" in line
+    ]
+    assert [each for each in rights if each[0] not in "~&"] == [
+        each for each in role.split()[2:] if each[0] not in "~&"
+    ]
+    assert OF_ONE not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (("LINKEDIN", "acc*"), {}, "ACCOUNT"),
+        (("LINKEDIN", "a b"), {}, "ACCOUNT"),
+        (("LINKEDIN", ""), {}, "ACCOUNT"),
+        (("linkedin", "acc_1"), {}, "PROVIDER"),
+        (("LINKEDIN",), {}, "usage"),
+        (("LINKEDIN", "acc_1"), {"CHECKPOINT_ACL_SESSION": ""}, "CHECKPOINT_ACL_SESSION"),
+    ],
+)
+def test_a_user_for_one_account_is_refused_with_the_mend(
+    words: tuple[str, ...], env: dict[str, str], said: str
+) -> None:
+    """A pattern must not reach further than the account's name."""
+    ended = session_of(*words, **env)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in ended.stderr
 
 
 def test_a_password_that_can_be_guessed_is_refused() -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from pydantic import ValidationError
 
 import providers
 from providers import LIVE_SESSION, adapter_for, contract
@@ -35,6 +41,9 @@ from providers.contract import (
     Request,
 )
 from providers.live_session import (
+    DETAIL_UNPROVEN,
+    DETAIL_UNREADABLE,
+    DETAIL_VERSION,
     MESSAGE_MAX,
     AskMessage,
     CancelMessage,
@@ -42,9 +51,14 @@ from providers.live_session import (
     LiveSession,
     LiveSessionContext,
     Registration,
+    RequestHead,
+    Seal,
+    SessionKeys,
     agree_with,
+    new_session_secret,
     open_answer,
     open_solution,
+    pack,
     read_message,
     read_reply,
     seal_answer,
@@ -58,8 +72,13 @@ FAILURES = [
     kind for kind in ProviderFailure.__subclasses__() if kind.__module__ == "providers.contract"
 ]
 
+SECRET = new_session_secret()
+KEYS = SessionKeys(SECRET, "LINKEDIN", "acc_1")
+HEAD = RequestHead("r1", "sub_1", 1_000)
 CHALLENGE = Challenge(
-    checkpoint=Checkpoint(type="OTP", source="SMS"), context=LiveSessionContext(), base_url=""
+    checkpoint=Checkpoint(type="OTP", source="SMS"),
+    context=LiveSessionContext(secret=SECRET),
+    base_url="",
 )
 
 
@@ -96,7 +115,9 @@ def test_every_provider_has_the_route(provider: str) -> None:
     adapter = adapter_for(provider, LIVE_SESSION)
     assert isinstance(adapter, Adapter)
     assert adapter.provider == provider
-    context = adapter.contexts[LIVE_SESSION].model_validate({"route": LIVE_SESSION})
+    context = adapter.contexts[LIVE_SESSION].model_validate(
+        {"route": LIVE_SESSION, "secret": SECRET}
+    )
     challenge = Challenge(checkpoint=CHALLENGE.checkpoint, context=context, base_url="")
     exchange = Answering(b'{"verdict": "cleared", "user_id": "u1"}')
     verdict = asyncio.run(adapter.verify(challenge, exchange))
@@ -178,42 +199,191 @@ def test_an_answer_nobody_can_read_is_a_provider_error(answer: object) -> None:
     assert caught.value.detail == "The client session's answer cannot be read."
 
 
+# The secret ----------------------------------------------------------------------------
+
+
+def test_a_new_secret_is_one_and_no_other() -> None:
+    """What the session's program makes is what the context takes."""
+    first, second = new_session_secret(), new_session_secret()
+    assert first != second
+    assert LiveSessionContext(secret=first).secret == first
+    assert len(base64.b64decode(first)) == 32
+    url_safe = base64.urlsafe_b64encode(b"\xff" * 32).decode()
+    assert SessionKeys(url_safe, "L", "a").proves(
+        SessionKeys("/" * 42 + "8=", "L", "a").prove(registration(keys=None))
+    ), "both alphabets of base64 are the same secret"
+
+
+@pytest.mark.parametrize("secret", ["", "AAAA", "ä", "!", "A" * 43, "A" * 64, "\ud800", " "])
+def test_what_is_no_secret_is_refused_on_both_sides(secret: str) -> None:
+    """With the mend, and without what was given."""
+    with pytest.raises(ValidationError) as caught:
+        LiveSessionContext(secret=secret)
+    with pytest.raises(ValueError, match="new_session_secret") as own:
+        SessionKeys(secret, "L", "a")
+    for told in (str(caught.value), str(own.value)):
+        assert "32 random bytes in base64" in told
+        assert not secret.strip() or secret not in told
+
+
+def test_packed_fields_mean_themselves_alone() -> None:
+    """A stranger who moves a character from one field to the next has other bytes."""
+    assert pack("ab", "c") == b"\0\0\0\2ab\0\0\0\1c"
+    assert len({pack("ab", "c"), pack("a", "bc"), pack("abc"), pack("abc", "")}) == 4
+    assert pack("ä") == b"\0\0\0\2\xc3\xa4"
+
+
+# Proofs --------------------------------------------------------------------------------
+
+
+def registration(
+    own: X25519PrivateKey | None = None, keys: SessionKeys | None = KEYS, **changed: Any
+) -> Registration:
+    """Return a registration as a session makes it."""
+    key = (own or X25519PrivateKey.generate()).public_key().public_bytes_raw()
+    fields = {
+        "v": 2,
+        "session_id": "s1",
+        "started_ms": 7,
+        "public_key": base64.b64encode(key).decode(),
+        "types": ["OTP"],
+        "proof": "",
+    }
+    made = Registration.model_validate(fields | changed)
+    return made if keys is None else keys.prove(made)
+
+
+def question(seal: Seal, public: bytes, **changed: Any) -> AskMessage:
+    """Return a request that is not proven yet."""
+    fields = {
+        "v": 2,
+        "request_id": HEAD.request_id,
+        "submission_id": HEAD.submission_id,
+        "checkpoint": {"type": "OTP", "source": "SMS"},
+        "solution": seal_solution(public, seal, CODE.encode()),
+        "deadline_ms": HEAD.deadline_ms,
+        "reply_to": "replies",
+        "proof": "",
+    }
+    return AskMessage.model_validate(fields | changed)
+
+
+def cancel(**changed: Any) -> CancelMessage:
+    """Return a cancel that is not proven yet."""
+    fields = {"v": 2, "request_id": "r1", "deadline_ms": 1_000, "cancel": True, "proof": ""}
+    return CancelMessage.model_validate(fields | changed)
+
+
+def proven() -> dict[str, Registration | AskMessage | CancelMessage]:
+    """Return a proven message of each kind."""
+    own = X25519PrivateKey.generate()
+    public, seal = agree_with(registration(own), KEYS, HEAD)
+    return {
+        "registration": registration(own),
+        "request": KEYS.prove(question(seal, public)),
+        "cancel": KEYS.prove(cancel()),
+    }
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "registration": {
+        "session_id": "s2",
+        "started_ms": 8,
+        "public_key": "AAAA",
+        "types": ("OTP", "2FA"),
+    },
+    "request": {
+        "request_id": "r2",
+        "submission_id": "sub_2",
+        "checkpoint": {"type": "2FA", "source": "SMS"},
+        "solution": "AAAA",
+        "deadline_ms": 1_001,
+        "reply_to": "another",
+    },
+    "cancel": {"request_id": "r2", "deadline_ms": 1_001},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_no_field_of_a_message_can_be_changed(kind: str) -> None:
+    """A proof is over everything a message says."""
+    message = proven()[kind]
+    assert KEYS.proves(message)
+    assert set(message.model_dump()) - {"v", "proof", "cancel"} == set(CHANGES[kind]), "all tried"
+    changes = [{name: value} for name, value in CHANGES[kind].items()]
+    if kind == "request":
+        changes.append({"checkpoint": {"type": "OTP", "source": None}})
+    for changed in changes:
+        assert not KEYS.proves(type(message).model_validate(message.model_dump() | changed))
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_message_is_proven_for_one_login_and_one_secret(kind: str) -> None:
+    """Those of another account, provider or session prove nothing here."""
+    message = proven()[kind]
+    for keys in (
+        SessionKeys(SECRET, "LINKEDIN", "acc_2"),
+        SessionKeys(SECRET, "TWITTER", "acc_1"),
+        SessionKeys(SECRET, "LINKEDINacc_1", ""),
+        SessionKeys(new_session_secret(), "LINKEDIN", "acc_1"),
+    ):
+        assert not keys.proves(message)
+    for proof in ("", "ä", "AAAA", "A" * 43 + "=", proven()[kind].proof[:-4]):
+        assert not KEYS.proves(message.model_copy(update={"proof": proof}))
+    assert not KEYS.proves(message.model_copy(update={"request_id": "\ud800"})) or (
+        kind == "registration"
+    )
+
+
+def test_a_cancel_is_no_registration() -> None:
+    """A proof of one kind of message is none of another with the same fields."""
+    stopped = KEYS.prove(cancel(request_id="s1", deadline_ms=7))
+    same = registration(keys=None, public_key="", types=()).model_copy(
+        update={"proof": stopped.proof}
+    )
+    assert not KEYS.proves(same)
+
+
 # Sealing -------------------------------------------------------------------------------
 
 
-def registration(own: X25519PrivateKey | None = None, **changed: Any) -> Registration:
-    """Return a registration as a session makes it."""
-    key = (own or X25519PrivateKey.generate()).public_key().public_bytes_raw()
-    fields = {"session_id": "s1", "public_key": base64.b64encode(key).decode(), "types": ["OTP"]}
-    return Registration.model_validate(fields | changed)
-
-
 def test_only_the_session_opens_the_code_and_only_for_its_request() -> None:
-    """A sealed code that is moved to another request or session stays shut."""
+    """A sealed code that is moved to another request, submission, login or session stays shut."""
     own = X25519PrivateKey.generate()
-    public, seal = agree_with(registration(own), "r1")
-    solution = seal_solution(public, seal, CODE.encode())
-    assert open_solution(own, "r1", solution)[0] == CODE
-    assert CODE.encode() not in base64.b64decode(solution)
-    for key, request_id, text in (
-        (own, "r2", solution),
-        (X25519PrivateKey.generate(), "r1", solution),
-        (own, "r1", solution[:-8]),
-        (own, "r1", ""),
-        (own, "r1", "ä"),
-        (own, "r1", base64.b64encode(bytes(80)).decode()),
+    public, seal = agree_with(registration(own), KEYS, HEAD)
+    ask = question(seal, public)
+    assert open_solution(own, KEYS, ask)[0] == CODE
+    assert CODE.encode() not in base64.b64decode(ask.solution)
+    for changed in (
+        {"request_id": "r2"},
+        {"submission_id": "sub_2"},
+        {"deadline_ms": 1_001},
+        {"solution": ask.solution[:-8]},
+        {"solution": ""},
+        {"solution": "ä"},
+        {"solution": base64.b64encode(bytes(80)).decode()},
     ):
         with pytest.raises(ValueError, match=r"^((?!271828).)*$"):
-            open_solution(key, request_id, text)
+            open_solution(own, KEYS, ask.model_copy(update=changed))
+    for key, keys in (
+        (X25519PrivateKey.generate(), KEYS),
+        (own, SessionKeys(new_session_secret(), "LINKEDIN", "acc_1")),
+        (own, SessionKeys(SECRET, "LINKEDIN", "acc_2")),
+        (own, SessionKeys(SECRET, "TWITTER", "acc_1")),
+    ):
+        with pytest.raises(ValueError, match="not sealed for this request"):
+            open_solution(key, keys, ask)
 
 
 def test_only_the_asked_session_can_answer() -> None:
-    """Sealed with the request's key, for another request, by another worker's key: no answer."""
+    """Sealed for another request, with another key, or without the secret: no answer."""
     own = X25519PrivateKey.generate()
-    public, seal = agree_with(registration(own), "r1")
-    _, theirs = open_solution(own, "r1", seal_solution(public, seal, b"1"))
-    _, other = agree_with(registration(own), "r1")
-    _, elder = agree_with(registration(own), "r0")
+    public, seal = agree_with(registration(own), KEYS, HEAD)
+    _, theirs = open_solution(own, KEYS, question(seal, public))
+    _, other = agree_with(registration(own), KEYS, HEAD)
+    _, elder = agree_with(registration(own), KEYS, RequestHead("r0", "sub_0", 1_000))
+    stranger = SessionKeys(new_session_secret(), "LINKEDIN", "acc_1")
+    without = stranger.agree(own, public, HEAD)
 
     def sealed(text: str) -> str:
         reply = read_reply(text)
@@ -222,14 +392,19 @@ def test_only_the_asked_session_can_answer() -> None:
 
     answer = {"verdict": "rejected"}
     assert json.loads(open_answer(seal, sealed(seal_answer(theirs, answer))) or b"") == answer
-    assert open_answer(seal, sealed(seal_answer(other, answer))) is None
-    assert open_answer(seal, sealed(seal_answer(elder, answer))) is None
-    request_key = base64.b64encode(seal.close(seal.request_key, b"{}")).decode()
-    for nonsense in (request_key, "", "!", "ä", base64.b64encode(b"x" * 5).decode()):
+    for wrong in (other, elder, without):
+        assert open_answer(seal, sealed(seal_answer(wrong, answer))) is None
+    backwards = base64.b64encode(seal.close_request(b"{}")).decode()
+    for nonsense in (backwards, "", "!", "ä", base64.b64encode(b"x" * 5).decode()):
         assert open_answer(seal, nonsense) is None
 
 
-@pytest.mark.parametrize("read", [read_message, read_reply])
+def for_keys(text: str) -> object:
+    """Read what a session hears."""
+    return read_message(text, KEYS)
+
+
+@pytest.mark.parametrize("read", [for_keys, read_reply])
 @pytest.mark.parametrize(
     "text",
     [
@@ -240,13 +415,14 @@ def test_only_the_asked_session_can_answer() -> None:
         "{}",
         '"x"',
         DEEP,
-        '{"v": 2, "request_id": "r", "sealed": "", "cancel": true}',
-        '{"request_id": 7, "sealed": "", "cancel": true}',
-        '{"request_id": "", "sealed": "", "cancel": true}',
-        '{"request_id": "r", "sealed": 1, "cancel": "no"}',
-        '{"request_id": "r", "sealed": ' + DEEP,
-        json.dumps({"request_id": "r", "sealed": "x" * MESSAGE_MAX, "cancel": True}),
-        '{"request_id": "\\ud800", "sealed": "", "cancel": true}',
+        '{"v": 1, "request_id": "r", "sealed": "", "cancel": true, "proof": "", "deadline_ms": 1}',
+        '{"request_id": "r", "sealed": "", "cancel": true, "proof": "", "deadline_ms": 1}',
+        '{"v": 2, "request_id": 7, "sealed": "", "cancel": true}',
+        '{"v": 2, "request_id": "", "sealed": "", "cancel": true}',
+        '{"v": 2, "request_id": "r", "sealed": 1, "cancel": "no"}',
+        '{"v": 2, "request_id": "r", "sealed": ' + DEEP,
+        json.dumps({"v": 2, "request_id": "r", "sealed": "x" * MESSAGE_MAX, "cancel": True}),
+        '{"v": 2, "request_id": "\\ud800", "sealed": "", "cancel": true}',
     ],
     ids=lambda text: text[:40] if isinstance(text, str) else "",
 )
@@ -257,24 +433,17 @@ def test_foreign_messages_are_no_messages(read: Callable[[str], object], text: s
 
 def test_an_answer_too_large_to_be_heard_is_not_sealed() -> None:
     """The session must learn it rather than wait for a worker that passed it over."""
-    _, seal = agree_with(registration(), "r1")
+    _, seal = agree_with(registration(), KEYS, HEAD)
     with pytest.raises(ValueError, match="too large"):
         seal_answer(seal, {"x": "y" * MESSAGE_MAX})
 
 
 def test_nothing_secret_is_in_a_repr() -> None:
     """Reprs end up in logs and tracebacks."""
-    public, seal = agree_with(registration(), "r1")
-    ask = AskMessage(
-        request_id="r1",
-        submission_id="s",
-        checkpoint={},
-        solution=seal_solution(public, seal, CODE.encode()),
-        deadline_ms=0,
-        reply_to="x",
-    )
-    assert repr(seal) == "Seal(request_id='r1')"
-    assert "solution" not in repr(ask)
+    public, seal = agree_with(registration(), KEYS, HEAD)
+    told = f"{seal!r}{question(seal, public)!r}{KEYS!r}{LiveSessionContext(secret=SECRET)!r}"
+    for secret in (SECRET, "_key", "solution="):
+        assert secret not in told
 
 
 # The exchange --------------------------------------------------------------------------
@@ -312,9 +481,9 @@ class FakeChannel:
         self.told.set()
         if self.publishing is not None:
             await self.publishing()
-        match read_message(text):
+        match read_message(text, KEYS):
             case AskMessage() as ask if self.listeners:
-                code, seal = open_solution(self.own, ask.request_id, ask.solution)
+                code, seal = open_solution(self.own, KEYS, ask)
                 self.codes.append(code)
                 if self.answer is not None:
                     assert self._read is not None
@@ -329,7 +498,7 @@ class FakeChannel:
     @property
     def cancelled(self) -> bool:
         """Whether the request it heard first was cancelled by what it heard last."""
-        first, last = read_message(self.heard[0]), read_message(self.heard[-1])
+        first, last = (read_message(self.heard[place], KEYS) for place in (0, -1))
         assert isinstance(first, AskMessage)
         return isinstance(last, CancelMessage) and last.request_id == first.request_id
 
@@ -343,6 +512,7 @@ class Asking:
         self.exchange = LiveExchange(
             claim=self.claim,
             channel=channel,
+            keys=KEYS,
             submission_id="sub_1",
             deadline_ms=1_000,
             clock=time.monotonic,
@@ -372,8 +542,9 @@ def test_the_code_travels_sealed_and_the_answer_comes_back() -> None:
         message = json.loads(text)
         assert len(message.pop("request_id")) == 32
         assert CODE.encode() not in base64.b64decode(message.pop("solution"))
+        assert len(base64.b64decode(message.pop("proof"))) == 32
         assert message == {
-            "v": 1,
+            "v": 2,
             "submission_id": "sub_1",
             "checkpoint": {"type": "OTP", "source": "SMS"},
             "deadline_ms": 1_000,
@@ -395,8 +566,10 @@ ZERO_KEY = base64.b64encode(bytes(32)).decode()
         ("null", NoHandlerError),
         (DEEP, NoHandlerError),
         ("x" * (MESSAGE_MAX + 1), NoHandlerError),
-        (json.dumps({"v": 1}), NoHandlerError),
-        ({"v": 2}, NoHandlerError),
+        (json.dumps({"v": 2}), NoHandlerError),
+        ({"v": 1}, NoHandlerError),
+        ({"v": 3}, NoHandlerError),
+        ({"v": None}, NoHandlerError),
         ({"session_id": 7}, NoHandlerError),
         ({"public_key": "AAAA"}, NoHandlerError),
         ({"public_key": "ä"}, NoHandlerError),
@@ -417,12 +590,45 @@ def test_a_code_is_not_claimed_for_a_session_that_cannot_be_asked(
     async def play() -> None:
         channel = FakeChannel()
         if isinstance(registered, dict):
-            channel.registered = json.dumps(json.loads(channel.registered or "") | registered)
+            fields = json.loads(channel.registered or "") | registered
+            with contextlib.suppress(ValidationError):  # One that knows the secret says it.
+                fields = KEYS.prove(Registration.model_validate(fields)).model_dump(mode="json")
+            channel.registered = json.dumps(fields)
         else:
             channel.registered = registered
         asking = Asking(channel)
         with pytest.raises(failure):
             await asking.ask()
+        assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ({"v": 1}, DETAIL_VERSION),
+        ({"v": 1, "proof": None}, DETAIL_VERSION),
+        ({"proof": None}, DETAIL_UNREADABLE),
+        ({"public_key": ZERO_KEY}, DETAIL_UNPROVEN),
+        ({"session_id": "s2"}, DETAIL_UNPROVEN),
+        ({"proof": ""}, DETAIL_UNPROVEN),
+    ],
+    ids=str,
+)
+def test_a_registration_that_is_not_the_session_s_is_told_and_not_asked(
+    changed: dict[str, object], detail: str
+) -> None:
+    """A stranger's key in the session's place, or the version before: unsent, and why."""
+
+    async def play() -> None:
+        channel = FakeChannel()
+        channel.registered = json.dumps(json.loads(channel.registered or "") | changed)
+        asking = Asking(channel)
+        with pytest.raises(NoHandlerError) as caught:
+            await asking.ask()
+        assert caught.value.detail == detail
+        assert detail.endswith("he code was not sent.")
         assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
 
     asyncio.run(play())
@@ -528,3 +734,92 @@ def test_the_route_has_no_requests_without_the_code() -> None:
     """The session does everything else itself."""
     with pytest.raises(NotImplementedError):
         asyncio.run(Asking(FakeChannel()).exchange.fetch(Request(method="GET", url="")))
+
+
+# The manual ----------------------------------------------------------------------------
+
+MANUAL = (Path(__file__).parents[2] / "deploy/docs/live-session.md").read_text("utf-8")
+VECTOR: dict[str, Any] = json.loads(
+    re.findall(r"```json\n(.*?)```", MANUAL.partition("## Test vector")[2], re.DOTALL)[0]
+)
+IN_NODE = """
+const vector = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+const { provider, account_id, secret, request } = vector;
+const jwk = { kty: "OKP", crv: "X25519", d: url(vector.session_private_key),
+  x: url(vector.registration.public_key) };
+function url(text) { return Buffer.from(text, "base64").toString("base64url"); }
+const own = { privateKey: crypto.createPrivateKey({ key: jwk, format: "jwk" }),
+  publicKey: crypto.createPublicKey({ key: jwk, format: "jwk" }) };
+const held = session(secret, provider, account_id, own);
+const { session_id, started_ms, types } = vector.registration;
+const opened = held.open(request);
+let moved = false;
+try { moved = session(secret, provider, "acc_2", own).open(request); } catch { moved = true; }
+console.log(JSON.stringify({
+  registration: held.registration(session_id, started_ms, types),
+  code: opened.code,
+  reply: opened.reply(vector.answer, Buffer.from(vector.reply_nonce, "base64")),
+  cancels: [held.cancels(vector.cancel), held.cancels({ ...vector.cancel, deadline_ms: 1 })],
+  passed_over: [moved, held.open({ ...request, reply_to: "x" }), held.open({ ...request, v: 1 })],
+}));
+"""
+
+
+def private(name: str) -> X25519PrivateKey:
+    """Return a private key of the vector."""
+    return X25519PrivateKey.from_private_bytes(base64.b64decode(VECTOR[name]))
+
+
+def test_the_manual_s_vector_is_what_the_code_makes() -> None:
+    """Another language is written against it: a changed byte is another version."""
+    keys = SessionKeys(VECTOR["secret"], VECTOR["provider"], VECTOR["account_id"])
+    worker, session = private("worker_private_key"), private("session_private_key")
+    given = {name: VECTOR[name] for name in ("registration", "request", "cancel")}
+    registered = Registration.model_validate(given["registration"] | {"proof": ""})
+    ask = AskMessage.model_validate(given["request"] | {"proof": ""})
+    stopped = CancelMessage.model_validate(given["cancel"] | {"proof": ""})
+    made: dict[str, Any] = {"registration": registered, "request": ask, "cancel": stopped}
+    assert {name: keys.prove(each).model_dump(mode="json") for name, each in made.items()} == given
+    public = session.public_key().public_bytes_raw()
+    assert base64.b64decode(registered.public_key) == public
+    seal = keys.agree(worker, public, ask.head)
+    sealed = seal.close_request(VECTOR["code"].encode(), base64.b64decode(VECTOR["request_nonce"]))
+    assert base64.b64decode(ask.solution) == worker.public_key().public_bytes_raw() + sealed
+    code, theirs = open_solution(session, keys, ask)
+    assert code == VECTOR["code"]
+    reply = theirs.close_reply(VECTOR["answer"].encode(), base64.b64decode(VECTOR["reply_nonce"]))
+    assert base64.b64encode(reply).decode() == VECTOR["reply"]["sealed"]
+    assert open_answer(seal, VECTOR["reply"]["sealed"]) == VECTOR["answer"].encode()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_the_manual_s_code_for_node_makes_the_same() -> None:
+    """It is what people copy."""
+    code = re.findall(r"```js\n(.*?)```", MANUAL, re.DOTALL)[0]
+    ended = subprocess.run(
+        ["node", "-e", code + IN_NODE],
+        input=json.dumps(VECTOR),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert {name: told[name] for name in ("registration", "code", "reply")} == {
+        name: VECTOR[name] for name in ("registration", "code", "reply")
+    }
+    assert told["cancels"] == [True, False]
+    assert told["passed_over"] == [None, None, None]
+
+
+def test_the_manual_names_every_field() -> None:
+    """A field that is not in its table is one that nobody else writes."""
+    for title, kind in (
+        ("Registration", Registration),
+        ("Request", AskMessage),
+        ("Cancel", CancelMessage),
+    ):
+        section = MANUAL.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(kind.model_fields)

@@ -218,12 +218,15 @@ class Witness:
         current = after.current
         wanted = [current.id] if current else []
         self.holds("only the current submission is without outcome", waiting == wanted)
+        has_context = server.exists(keys.context(after.provider, after.account_id))
         if after.state is not IntentState.OPEN:
+            self.holds("a closed intent has no context", not has_context)
             self.holds("nobody waits at a closed intent", current is None)
             free = after.wire is None or after.state is not IntentState.EXPIRED
             self.holds("an expired intent has a free wire", free)
         if current is not None and not after.claimed and server.now_ms < current.deadline_ms:
             self.holds("the code waits sealed", server.exists(keys.solution(current.id)))
+            self.holds("and so does the context", has_context)
         if isinstance(event, Submit) and current is not None and before is not None:
             wire = before.wire
             here = (current.digest, after.generation, after.step)

@@ -14,6 +14,7 @@ import pytest
 
 from providers import LIVE_SESSION
 from providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
+from providers.live_session import new_session_secret
 from providers.transport import HttpExchange
 from tasks import attempt as module
 from tasks import sweep
@@ -205,7 +206,7 @@ def test_a_live_session_s_attempt_asks_for_the_session(on_desk: OnDesk) -> None:
             account_id=ACCOUNT,
             provider=PROVIDER,
             checkpoint=Checkpoint(type="OTP", source="EMAIL"),
-            sealed=Sealed(context={"route": LIVE_SESSION}),
+            sealed=Sealed(context={"route": LIVE_SESSION, "secret": new_session_secret()}),
             purpose=Purpose.CONNECT,
             user_id=None,
         )
