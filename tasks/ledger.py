@@ -186,16 +186,15 @@ class AsyncDoor:
         with answered():
             return int(await self._one("PUBLISH", channel, text))
 
-    async def get(self, key: str) -> str | None:
-        """Read a string.
+    async def beginning(self, key: str, most: int) -> str:
+        """Read at most so many bytes of a string that others may have written; "" for none.
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
             UnicodeDecodeError: It is no text, where there is no pipe; a pipe replaces what is none.
         """
         with answered():
-            found: str | None = await self._one("GET", key)
-            return found
+            return str(await self._one("GETRANGE", key, "0", str(most - 1)))
 
     async def _one(self, *words: str) -> Any:  # noqa: ANN401  any reply
         """Send one command over the pipe: hundreds at once would wait for places in a pool."""

@@ -21,10 +21,11 @@ from typing import Any, Final, Literal, Self
 
 import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 
 from providers.contract import NoHandlerError, ProviderTimeoutError, ServiceUnavailableError
 from providers.live_session import (
+    MESSAGE_MAX,
     VERSION,
     AskMessage,
     CancelMessage,
@@ -39,7 +40,7 @@ from providers.live_session import (
     seal_answer,
 )
 from tasks.keys import Keys
-from tasks.ledger import AsyncDoor, Call, LedgerError, Steps
+from tasks.ledger import AsyncDoor, LedgerError
 
 __all__ = [
     "Handler",
@@ -222,13 +223,13 @@ class RedisSessionChannel:
         return self._replies.name
 
     async def registration(self) -> str | None:
-        """Return the session's registration; what is no text is an empty one.
+        """Return the session's registration; of one that is too long its beginning.
 
         Raises:
             ServiceUnavailableError: Redis did not answer.
         """
         try:
-            return await self._door.get(self._key)
+            return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
         except UnicodeDecodeError:
             return ""
         except LedgerError:
@@ -275,13 +276,6 @@ class Question:
 
 Handler = Callable[[Question], Awaitable[Mapping[str, object]]]
 """Answers a question; it is cancelled when nobody waits for the answer any more."""
-
-
-def _hold(
-    name: str, registration: str, life_ms: int, how: Literal["take", "keep", "leave"]
-) -> Steps[bool]:
-    """Take, keep or let go a registration: whether that holds."""
-    return bool((yield Call("hold", (name,), (registration, life_ms, how))))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -347,7 +341,7 @@ class SessionHost:
             while not self._is_over():
                 try:
                     await self._serve()
-                except (RedisError, OSError, LedgerError) as error:
+                except (RedisError, OSError) as error:
                     self.listening.clear()
                     log.warning("session.disconnected error=%s", type(error).__name__)
                     await asyncio.sleep(self._pause_s)
@@ -414,11 +408,19 @@ class SessionHost:
     async def _registration_there(self) -> Registration | None:
         """Return what is registered, ``None`` for what does not know the secret."""
         try:
-            name = self.keys.live_session(self.provider, self.account_id)
-            text = await AsyncDoor(self.client).get(name)
-            return None if text is None else read_registration(text, self._session)
+            return read_registration((await self._read(self.client)).decode(), self._session)
         except (NoHandlerError, UnicodeDecodeError):
             return None
+
+    async def _read(self, client: redis.asyncio.Redis) -> bytes:
+        """Read what is registered, and no more of it than a registration may be long."""
+        words = ("GETRANGE", self._name, 0, MESSAGE_MAX)
+        found: bytes = await client.execute_command(*words, NEVER_DECODE=True)
+        return found
+
+    @property
+    def _name(self) -> str:
+        return self.keys.live_session(self.provider, self.account_id)
 
     async def _now_ms(self) -> int:
         """Return Redis time: the clock of deadlines, also where this machine has slept."""
@@ -426,9 +428,33 @@ class SessionHost:
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def _hold(self, how: Literal["take", "keep", "leave"], own: Registration) -> bool:
-        name = self.keys.live_session(self.provider, self.account_id)
-        life_ms = round(self.ttl_s * 1000)
-        return await AsyncDoor(self.client).run(_hold(name, own.model_dump_json(), life_ms, how))
+        """Take, keep or let go the name: whether that holds.
+
+        A renewal or a farewell must not touch a later session's registration, so it is written only
+        if nothing has changed since it was read. No script: who may run one may stop Redis with it,
+        and sessions run in many places.
+        """
+        text, life_ms = own.model_dump_json(), round(self.ttl_s * 1000)
+        if how == "take":
+            await self.client.set(self._name, text, px=life_ms)
+            return True
+        async with self.client.pipeline() as pipe:
+            await pipe.watch(self._name)
+            holder = await self._read(pipe)
+            if holder not in (b"", text.encode()):
+                # None of a session is there for longer than its life, and none for good.
+                left_ms = await pipe.pttl(self._name)
+                if how == "leave" or 0 <= left_ms <= life_ms:
+                    return False
+            pipe.multi()
+            if how == "keep":
+                pipe.set(self._name, text, px=life_ms)
+            else:
+                pipe.delete(self._name)
+            with suppress(WatchError):
+                await pipe.execute()
+                return True
+        return False
 
     async def _leave(self) -> None:
         self.listening.clear()
@@ -438,7 +464,7 @@ class SessionHost:
         await asyncio.gather(*running, return_exceptions=True)
         if self._registered is None:
             return
-        with suppress(LedgerError, TimeoutError):
+        with suppress(RedisError, OSError):
             async with asyncio.timeout(LEAVE_S):
                 await self._hold("leave", self._registered)
 

@@ -53,7 +53,6 @@ from tasks.live_channel import (
     RedisSessionChannel,
     SessionHost,
     SessionReplacedError,
-    _hold,
 )
 from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, LINKEDIN, POLL_S, ROOT, RedisProcess, Stage, until
@@ -878,28 +877,52 @@ def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
     """Neither its renewal nor its farewell touches a registration that is not its own."""
 
     async def play() -> None:
-        async with connect_async(url) as client:
-            door = AsyncDoor(client)
+        async with running(url, Asked(), renew_s=60.0) as (elder, worker):
+            own = elder._registered
+            assert own is not None
+            client, name = worker.client, worker.name
 
-            async def hold(own: str, how: Any) -> bool:
-                return await door.run(_hold("x:session", own, 60_000, how))
+            async def hold(how: Any) -> bool:
+                return await elder._hold(how, own)
 
-            assert await hold("elder", "take")
-            assert await hold("elder", "keep")
-            assert await hold("later", "take")
-            assert not await hold("elder", "keep")
-            assert not await hold("elder", "leave")
-            assert await client.get("x:session") == "later"
-            assert await client.persist("x:session")
-            assert not await hold("elder", "leave")
-            assert await hold("elder", "keep"), "what is there for good is no session's"
-            assert await client.set("x:session", "later", px=60_001)
-            assert await hold("elder", "keep"), "nor what is there for longer than they register"
-            assert await hold("later", "take")
-            assert await hold("later", "leave")
-            assert not await client.exists("x:session")
-            assert await hold("later", "keep"), "after Redis was emptied"
-            assert await client.pttl("x:session") > 0
+            assert await hold("keep")
+            await client.set(name, "later", px=10_000)
+            assert not await hold("keep")
+            assert not await hold("leave")
+            assert await client.get(name) == "later"
+            assert await client.persist(name)
+            assert not await hold("leave")
+            assert await hold("keep"), "what is there for good is no session's"
+            await client.set(name, "later", px=60_000)
+            assert await hold("keep"), "nor what is there for longer than they register"
+            await client.delete(name)
+            assert await hold("keep"), "after Redis was emptied"
+            assert await client.pttl(name) > 0
+            assert await hold("leave")
+            assert not await client.exists(name)
+
+    bounded(play())
+
+
+def test_a_renewal_does_not_write_over_what_came_in_between(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """t=0 the elder reads its own · t=1 the later one registers · t=2 the elder would renew."""
+
+    async def play() -> None:
+        async with running(url, Asked(), renew_s=60.0) as (elder, worker):
+            own, read = elder._registered, SessionHost._read
+            assert own is not None
+
+            async def slow(host: SessionHost, client: Any) -> bytes:
+                found = await read(host, client)
+                await worker.client.set(worker.name, "later", px=10_000)
+                return found
+
+            monkeypatch.setattr(SessionHost, "_read", slow)
+            assert not await elder._hold("keep", own)
+            assert await worker.client.get(worker.name) == "later"
+            monkeypatch.undo()
 
     bounded(play())
 
@@ -908,21 +931,24 @@ def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
     """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
 
     async def play() -> None:
-        async with running(url, Asked(), renew_s=0.05, ttl_s=0.3) as (host, worker):
+        async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (host, worker):
             own = str(await worker.client.get(worker.name))
             registered = Registration.model_validate_json(own)
             elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
             stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
             for text in (
-                *(b"\xff\xfe", "", "{}", stranger.prove(registered).model_dump_json()),
+                *(b"\xff\xfe", "{}", stranger.prove(registered).model_dump_json()),
                 worker.own.prove(elder).model_dump_json(),
             ):
-                await worker.client.set(worker.name, text, px=200)
-                await eventually(lambda: not host.listening.is_set())
+                await worker.client.set(worker.name, text, px=59_000)
+                await eventually(lambda: host._ousted)
+                assert not host.listening.is_set()
+                await worker.client.delete(worker.name)
                 await host.listening.wait()
                 assert await worker.client.get(worker.name) == own
             later = registered.model_copy(update={"started_ms": registered.started_ms + 1})
-            await worker.client.set(worker.name, worker.own.prove(later).model_dump_json(), px=200)
+            text = worker.own.prove(later).model_dump_json()
+            await worker.client.set(worker.name, text, px=59_000)
             await eventually(lambda: host._replaced)
 
     bounded(play())
@@ -934,15 +960,15 @@ def test_a_later_session_is_later_also_on_a_redis_set_back(
     """Else the elder one would take the login back."""
 
     async def play() -> None:
-        async with running(url, Asked(), renew_s=0.05) as (elder, _):
+        async with running(url, Asked(), renew_s=0.5) as (elder, _):
 
             async def long_ago() -> int:
                 return 1
 
             monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
-            async with running(url, Asked(), renew_s=0.05) as (later, worker):
+            async with running(url, Asked(), renew_s=0.5) as (later, worker):
                 await eventually(lambda: elder._replaced)
-                assert later.listening.is_set()
+                await later.listening.wait()
                 there = await later._registration_there()
                 assert there is not None
                 assert there.session_id == later.session_id

@@ -233,25 +233,10 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         ("DEL", other),
         ("SUBSCRIBE", f"{other}:requests"),
         ("PUBLISH", f"{other}:requests", "{}"),
-        ("EVAL", script("hold").text, 1, other, "mine", 1000, "take"),
         ("SET", "checkpoint:session:LINKEDIN:acc_10", "mine"),
         ("SUBSCRIBE", "checkpoint:session:LINKEDIN:acc_10:requests"),
     ):
         assert_refused(guarded, url, command)
-
-
-def test_a_session_with_an_elder_acl_file_leaves_the_name_to_another(scene: Scene) -> None:
-    """Version 1 needed no PTTL: until the file is loaded anew a session waits, and says so."""
-    with scene[1].client("root") as root:
-        _, name, *rights = session_of("LINKEDIN", "acc_1").stdout.split()
-        root.execute_command("ACL", "SETUSER", name, *rights, "-pttl")
-        root.set("checkpoint:session:LINKEDIN:acc_1", "another")
-    with GuardedRedis.connect(f"redis://{name}:{OF_ONE}@127.0.0.1:{scene[1].port}/0") as client:
-        words = ("checkpoint:session:LINKEDIN:acc_1", "mine", 1000, "keep")
-        assert client.eval(script("hold").text, 1, *words) == 0
-        assert client.get(words[0]) == "another"
-        client.delete(words[0])
-    refused(scene[1])
 
 
 def test_an_operator_looks_at_everything_with_one_command_each(scene: Scene) -> None:
@@ -324,7 +309,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], ...]] = {
         BEATS, ("GET", RECORD), ("GET", INTENT), ("GET", SEAL),
         ("GET", "checkpoint:sealed:session:L:a"),
         ("PUBLISH", "checkpoint:results", "{}"), ("SUBSCRIBE", "checkpoint:results"),
-        ("PSUBSCRIBE", "*"), ("LPUSH", "checkpoint", "x"),
+        ("PSUBSCRIBE", "*"), ("LPUSH", "checkpoint", "x"), ("EVAL", "return 1", "0"),
+        ("EVALSHA", "0" * 40, "0"), ("SCRIPT", "LOAD", "return 1"),
     ),
     "producer": (
         BEATS, ("GET", RECORD), ("GET", SEAL), ("RPOP", "checkpoint"), ("BRPOP", "checkpoint", "1"),

@@ -261,6 +261,26 @@ def test_a_key_in_the_session_s_place_gets_no_code(scene: Scene) -> None:
         login.still_serves("222222")
 
 
+def test_a_registration_that_fills_redis_costs_a_worker_its_beginning(scene: Scene) -> None:
+    """Megabytes in one name must not be read into the process that serves all the others."""
+    stage, _ = scene
+    with attacked(scene, "huge") as (login, stranger):
+        stranger.redis.set(stranger.name, "x" * 60_000_000, px=9_000)
+        before = read_bytes(stage)
+        assert told(stage.outcome(login.submit("111111"))) == (503, False)
+        assert read_bytes(stage) - before < 10_000_000
+        stranger.redis.set(stranger.name, "x" * 60_000_000)
+        until(lambda: stage.redis.strlen(stranger.name) < 1_000, "the session's own registration")
+        assert read_bytes(stage) - before < 10_000_000
+        login.still_serves("222222")
+
+
+def read_bytes(stage: Stage) -> int:
+    """Return how much Redis has sent to all its clients."""
+    stats: Any = stage.redis.info("stats")
+    return int(stats["total_net_output_bytes"])
+
+
 def test_a_registration_of_another_login_is_none_of_this(scene: Scene) -> None:
     """The stranger has a login of its own, its secret and a true registration for that."""
     with attacked(scene, "mine") as (mine, _), attacked(scene, "theirs") as (login, stranger):

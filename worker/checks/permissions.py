@@ -43,6 +43,7 @@ def forms(keys: Keys, role: str) -> tuple[Form, ...]:
         ("ZREVRANGE", keys.beats, 0, 1), ("ZADD", keys.acked, 1, "doctor"),
         ("SET", keys.leader, ""), ("LLEN", keys.dead_letters),
         ("SET", keys.session("LINKEDIN", "doctor"), ""), ("SET", keys.user("LINKEDIN", "1"), ""),
+        ("GETRANGE", keys.live_session("LINKEDIN", "doctor"), 0, 1),
         ("PUBLISH", keys.live_requests("LINKEDIN", "doctor"), ""),
         ("LPUSH", keys.dead_letters, ""), ("LTRIM", keys.dead_letters, 0, 1),
     )  # fmt: skip
