@@ -449,13 +449,15 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
     The parent's listener runs and its pools are warm when it forks, as Python does it or as a C
     program does. Each child opens, submits, waits and cancels; then the parent does, with the same
     client. All of them submit for one login as well, each with its first names: a command that
-    was taken for another's leaves an id without a record.
+    was taken for another's leaves an id without a record. At the fork other threads are in the
+    middle of things: a loop runs, and every lock of the client is held.
     """
     out = run(
         desk,
         """
         import asyncio, ctypes, os, threading
-        from tasks.client import AsyncCheckpointClient, CheckpointClient
+        from tasks.client import (
+            CALLS_MAX, WAKES_MAX, AsyncCheckpointClient, CheckpointClient)
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
 
@@ -476,12 +478,25 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
         client.open_intent(account_id="one", provider="LINKEDIN",
                            context={"fields": {"csrfToken": "x"}},
                            checkpoint={"type": "OTP", "source": "EMAIL"})
+        running, busy = asyncio.new_event_loop(), AsyncCheckpointClient()
+        threading.Thread(target=running.run_forever, daemon=True).start()
+
+        def at_home():
+            asking = asyncio.run_coroutine_threadsafe(busy.result("nothing"), running)
+            assert asking.result(60) is None
+
+        at_home()
+        locks = [client._room] * CALLS_MAX + [client._waker._slots] * WAKES_MAX
+        locks.append(client._ears.board._lock)
+        for lock in locks:
+            assert lock.acquire(timeout=60)
         pids, ids = [], []
         for name in ("first", "second"):
             ours, theirs = os.pipe()
             pid = FORK()
             if pid == 0:
                 try:
+                    assert asyncio.run(busy.result("nothing")) is None
                     for _ in range(3):
                         submission = client.submit(
                             account_id="one", provider="LINKEDIN", code="123456")
@@ -496,6 +511,9 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
             ids += told
             pids.append(pid)
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
+        for lock in locks:
+            lock.release()
+        at_home()
         seen.add(play("parent"))
         tokens = [token for token, _ in seen]
         assert len(set(tokens)) == 3, tokens
