@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -23,7 +21,7 @@ from tasks.intake import CheckpointError
 from tasks.keys import Keys
 from tasks.records import Outcome, RecordState
 from tests.behaviour.stage import RedisProcess
-from tests.measuring import MEASURES
+from tests.measuring import printed_by
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 PATIENCE_S = 60.0
@@ -32,7 +30,6 @@ MEET = 4
 THREADS = 64
 TASKS = 10_000
 OTP = {"type": "OTP", "source": "EMAIL"}
-ROOT = Path(__file__).parents[2]
 
 
 def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
@@ -386,22 +383,11 @@ def test_a_listener_that_died_is_replaced(board: Board) -> None:
 
 def run(desk: Desk, program: str, *options: str) -> str:
     """Run a program with the desk's Redis in its environment; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(program)],
-        cwd=ROOT,
-        env={
-            **MEASURES,
-            "PATH": "/usr/bin:/bin",
-            "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
-            "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    env = {
+        "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
+        "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
+    }
+    return printed_by(textwrap.dedent(program), env, PATIENCE_S, *options)
 
 
 def test_greenlets_wait_over_one_connection(desk: Desk) -> None:
