@@ -8,13 +8,38 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 MEASURES: Final = {name: each for name, each in os.environ.items() if name.startswith("COVERAGE_")}
 """Goes into every environment that is made from nothing."""
 BOUND_S: Final = 60.0
+ROOT: Final = Path(__file__).parents[1]
 TELLING_S: Final = 5.0
 """For a process to end by itself, and so to write what it has measured."""
+
+
+def printed_by(program: str, env: dict[str, str], bound_s: float, *options: str) -> str:
+    """Run a program in an environment made from nothing; return what it printed.
+
+    Args:
+        program: Its source; it finds the tree's packages.
+        env: What it needs in its environment.
+        bound_s: How long it may take, seconds.
+        options: Of the interpreter.
+    """
+    done = subprocess.run(
+        [sys.executable, *options, "-c", program],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin:/bin", **env},
+        capture_output=True,
+        text=True,
+        timeout=bound_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def end(process: subprocess.Popen[Any]) -> None:

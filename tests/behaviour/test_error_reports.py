@@ -9,8 +9,6 @@ hold is the backend's affair.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -23,9 +21,16 @@ from tasks.messages import TASK, make_producer
 from tasks.vault import make_key
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
-from tests.behaviour.stage import BOUND_S, PATIENT, ROOT, until
-from tests.behaviour.test_secrets import COOKIE, ENTRY_POINTS, PROXY_PASSWORD, found_in, provider
-from tests.measuring import MEASURES
+from tests.behaviour.stage import BOUND_S, PATIENT, until
+from tests.behaviour.test_secrets import (
+    ADAPTER_HEAD,
+    COOKIE,
+    ENTRY_POINTS,
+    PROXY_PASSWORD,
+    found_in,
+    provider,
+)
+from tests.measuring import printed_by
 from tests.providers.hostile import ProxyLog, serving, socks_proxy
 
 CODE, SESSION = "canary-482913", "canary-session"
@@ -53,29 +58,18 @@ REPORTER: Final = """
 
 def run(program: str, reports: Path) -> str:
     """Run a backend whose ledger is away, under the reporter; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(REPORTER) + textwrap.dedent(program)],
-        cwd=ROOT,
-        env={
-            **MEASURES,
-            "PATH": "/usr/bin:/bin",
-            "CHECKPOINT_REDIS_URL": "redis://127.0.0.1:1/0",
-            "CHECKPOINT_SECRET_KEYS": make_key(),
-            "CHECKPOINT_API_KEYS": "key-of-sixteen-characters",
-            "REPORTS": str(reports),
-            "REPORT_FROM": "INFO",
-            "CODE": CODE,
-            "CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}}),
-            "BAD_CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}, "odd": COOKIE}),
-            "PROXY": f"http://user:{PROXY_PASSWORD}@8.8.8.8:80",
-        },
-        capture_output=True,
-        text=True,
-        timeout=BOUND_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    env = {
+        "CHECKPOINT_REDIS_URL": "redis://127.0.0.1:1/0",
+        "CHECKPOINT_SECRET_KEYS": make_key(),
+        "CHECKPOINT_API_KEYS": "key-of-sixteen-characters",
+        "REPORTS": str(reports),
+        "REPORT_FROM": "INFO",
+        "CODE": CODE,
+        "CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}}),
+        "BAD_CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}, "odd": COOKIE}),
+        "PROXY": f"http://user:{PROXY_PASSWORD}@8.8.8.8:80",
+    }
+    return printed_by(textwrap.dedent(REPORTER) + textwrap.dedent(program), env, BOUND_S)
 
 
 def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
@@ -203,19 +197,9 @@ def test_a_gateway_s_reports_hold_no_secret(tmp_path: Path) -> None:
     assert found_in(reports, CANARIES) == set()
 
 
-ADAPTER: Final = '''
-from types import MappingProxyType
-from providers import contract
-
-class Canary:
-    """Crashes at every place with everything it knows in its message."""
-    provider = "CANARY"
-    default_url = "http://127.0.0.1:1"
-    contexts = MappingProxyType({"http": contract.Context})
-    code_formats = MappingProxyType({})
-    prepares = False
-    knows_another_way = False
-
+ADAPTER: Final = (
+    ADAPTER_HEAD
+    + """
     async def verify(self, challenge, exchange):
         fate, seen = challenge.context.user_agent, []
         def body(code):
@@ -237,7 +221,8 @@ class Canary:
         if fate == "session":
             return contract.Cleared(user_id="u-1", session={"cookie": b"canary-session"})
         return contract.Rejected()
-'''
+"""
+)
 
 
 @pytest.fixture

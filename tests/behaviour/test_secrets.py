@@ -40,19 +40,22 @@ RIGHT, WRONG, CRASHING, RAW = (f"canary-{name}-code" for name in ("right", "wron
 COOKIE, DEVICE, AGENT = "canary-cookie", "canary-device", "canary-agent"
 PROXY_PASSWORD, SESSION, API_KEY = "canary-proxy-password", "canary-session", "canary-api-key-0001"
 
-ADAPTER = '''
+ADAPTER_HEAD = '''
 from types import MappingProxyType
 from providers import contract
 
 class Canary:
-    """Answers by the code, and crashes with everything it knows in its message."""
+    """Crashes with everything it knows in its message."""
     provider = "CANARY"
     default_url = "http://127.0.0.1:1"
     contexts = MappingProxyType({"http": contract.Context})
     code_formats = MappingProxyType({})
     prepares = False
     knows_another_way = False
-
+'''
+ADAPTER = (
+    ADAPTER_HEAD
+    + """
     async def verify(self, challenge, exchange):
         seen = []
         def body(code):
@@ -70,7 +73,8 @@ class Canary:
         if "right" in seen[0]:
             return contract.Cleared(user_id="u-1", session={"cookie": "canary-session"})
         return contract.Rejected()
-'''
+"""
+)
 ENTRY_POINTS = "[checkpoint.providers]\nCANARY = canary:Canary\n"
 ENCODED = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
 

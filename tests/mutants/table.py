@@ -62,6 +62,12 @@ NAMES: Final = (
     "captured request typed again",
     "request begun after its deadline",
     "context outlives its intent",
+    "names shared by forked processes",
+    "a fork told by its pid alone",
+    "a parent's session token and reader kept",
+    "a refused id forgotten with its record",
+    "an hour's count that ends with a record",
+    "values in what an error reporter keeps",
 )
 """What a suite for this product must catch."""
 
@@ -553,10 +559,17 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/attempt.py",
-                old="            return Failed(failure=catalogue.UNEXPECTED,"
-                " sent=exchange.code_sent)\n",
-                new="            return Failed(failure=catalogue.UNEXPECTED,"
-                " sent=exchange.code_sent, detail=str(error))\n",
+                old="            kind, where = type(error).__name__, _where(error)\n",
+                new="            kind, where, told ="
+                " type(error).__name__, _where(error), str(error)\n",
+            ),
+            Edit(
+                file="tasks/attempt.py",
+                old="error=kind, where=where)\n"
+                "        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)\n",
+                new="error=kind, where=where)\n"
+                "        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent,"
+                " detail=told)\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"
@@ -726,5 +739,96 @@ MUTANTS: Final = (
         ),
         test="tests/store/test_context_ends.py::"
         "test_the_commit_that_ends_an_intent_takes_its_context[killed]",
+    ),
+    Mutant(
+        name="names shared by forked processes",
+        guard="each name asks which process it is",
+        edits=(
+            Edit(
+                file="tasks/names.py",
+                old="    if _page[0] and process.pid == pid:\n",
+                new="    if process is not None:\n",
+            ),
+        ),
+        test="tests/store/test_names.py::"
+        "test_a_forked_process_makes_other_names_than_its_parent[C's]",
+    ),
+    Mutant(
+        name="a fork told by its pid alone",
+        guard="memory that the kernel clears in a fork",
+        edits=(
+            Edit(
+                file="tasks/names.py",
+                old="    if _page[0] and process.pid == pid:\n",
+                new="    if process.pid == pid:\n",
+            ),
+        ),
+        test="tests/store/test_names.py::test_a_forked_process_is_told_by_more_than_its_pid",
+    ),
+    Mutant(
+        name="a parent's session token and reader kept",
+        guard="who takes a session or reads for a group is a process",
+        edits=(
+            Edit(
+                file="tasks/client.py",
+                old="        self._core.forget_token()\n",
+                new="",
+            ),
+        ),
+        test="tests/store/test_client_waiting.py::"
+        "test_a_client_made_before_the_fork_works_in_every_process[ctypes.PyDLL(None).fork]",
+    ),
+    Mutant(
+        name="a refused id forgotten with its record",
+        guard="a refused plain producer's id is remembered as any other",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="                put=((seen_key, self.keys.member(provider, account_id),"
+                " SEEN_TTL_MS),),\n",
+                new="",
+            ),
+        ),
+        test="tests/store/test_intake.py::"
+        "test_a_refused_raw_submission_s_id_is_remembered_as_any_other[acc_1]",
+    ),
+    Mutant(
+        name="an hour's count that ends with a record",
+        guard="an intent lives as long as the hour it counts",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="        return max(self.result_ttl_ms, HOUR_MS)\n",
+                new="        return self.result_ttl_ms\n",
+            ),
+        ),
+        test="tests/store/test_submission_limits.py::"
+        "test_the_hour_s_count_lives_as_long_as_its_hour",
+    ),
+    Mutant(
+        name="values in what an error reporter keeps",
+        guard="an error leaves without the frames it came past",
+        edits=(
+            Edit(
+                file="tasks/traces.py",
+                old="            trace.tb_next = None\n",
+                new="            pass\n",
+            ),
+        ),
+        test="tests/behaviour/test_error_reports.py::test_a_backend_s_reports_hold_no_secret",
+    ),
+    Mutant(
+        name="values in what an error reporter keeps",
+        guard="whoever is given a code drops its own name for it",
+        edits=(
+            Edit(
+                file="tasks/client.py",
+                old="            user_id=user_id,\n        )\n        del context, proxy\n"
+                "        return self._run(steps, OPENED)\n",
+                new="            user_id=user_id,\n        )\n"
+                "        return self._run(steps, OPENED)\n",
+            ),
+        ),
+        test="tests/behaviour/test_error_reports.py::test_a_backend_s_reports_hold_no_secret",
     ),
 )

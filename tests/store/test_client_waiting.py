@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -23,7 +21,7 @@ from tasks.intake import CheckpointError
 from tasks.keys import Keys
 from tasks.records import Outcome, RecordState
 from tests.behaviour.stage import RedisProcess
-from tests.measuring import MEASURES
+from tests.measuring import printed_by
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 PATIENCE_S = 60.0
@@ -32,7 +30,6 @@ MEET = 4
 THREADS = 64
 TASKS = 10_000
 OTP = {"type": "OTP", "source": "EMAIL"}
-ROOT = Path(__file__).parents[2]
 
 
 def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
@@ -386,22 +383,11 @@ def test_a_listener_that_died_is_replaced(board: Board) -> None:
 
 def run(desk: Desk, program: str, *options: str) -> str:
     """Run a program with the desk's Redis in its environment; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(program)],
-        cwd=ROOT,
-        env={
-            **MEASURES,
-            "PATH": "/usr/bin:/bin",
-            "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
-            "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    env = {
+        "CHECKPOINT_REDIS_URL": desk.settings.redis_url.get_secret_value(),
+        "CHECKPOINT_SECRET_KEYS": desk.settings.secret_keys[0].get_secret_value(),
+    }
+    return printed_by(textwrap.dedent(program), env, PATIENCE_S, *options)
 
 
 def test_greenlets_wait_over_one_connection(desk: Desk) -> None:
@@ -449,13 +435,15 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
     The parent's listener runs and its pools are warm when it forks, as Python does it or as a C
     program does. Each child opens, submits, waits and cancels; then the parent does, with the same
     client. All of them submit for one login as well, each with its first names: a command that
-    was taken for another's leaves an id without a record.
+    was taken for another's leaves an id without a record. At the fork other threads are in the
+    middle of things: a loop runs, and every lock of the client is held.
     """
     out = run(
         desk,
         """
         import asyncio, ctypes, os, threading
-        from tasks.client import AsyncCheckpointClient, CheckpointClient
+        from tasks.client import (
+            CALLS_MAX, WAKES_MAX, AsyncCheckpointClient, CheckpointClient)
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
 
@@ -476,12 +464,25 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
         client.open_intent(account_id="one", provider="LINKEDIN",
                            context={"fields": {"csrfToken": "x"}},
                            checkpoint={"type": "OTP", "source": "EMAIL"})
+        running, busy = asyncio.new_event_loop(), AsyncCheckpointClient()
+        threading.Thread(target=running.run_forever, daemon=True).start()
+
+        def at_home():
+            asking = asyncio.run_coroutine_threadsafe(busy.result("nothing"), running)
+            assert asking.result(60) is None
+
+        at_home()
+        locks = [client._room] * CALLS_MAX + [client._waker._slots] * WAKES_MAX
+        locks.append(client._ears.board._lock)
+        for lock in locks:
+            assert lock.acquire(timeout=60)
         pids, ids = [], []
         for name in ("first", "second"):
             ours, theirs = os.pipe()
             pid = FORK()
             if pid == 0:
                 try:
+                    assert asyncio.run(busy.result("nothing")) is None
                     for _ in range(3):
                         submission = client.submit(
                             account_id="one", provider="LINKEDIN", code="123456")
@@ -496,6 +497,9 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
             ids += told
             pids.append(pid)
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
+        for lock in locks:
+            lock.release()
+        at_home()
         seen.add(play("parent"))
         tokens = [token for token, _ in seen]
         assert len(set(tokens)) == 3, tokens

@@ -21,6 +21,8 @@ FORKS: Final[dict[str, Callable[[], int]]] = {
     "C's": ctypes.PyDLL(None).fork,
 }
 THREADS: Final = 8
+# Newer Pythons warn of a fork beside threads, which a runner of tests may have.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def told_by_a_child(fork: Callable[[], int], tell: Callable[[], str]) -> str:
