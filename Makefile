@@ -65,6 +65,10 @@ faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; AR
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
 	@$(BIN)/python -m tests.sim $(ARGS)
 
+.PHONY: matrix
+matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes; ARGS=--readme)
+	@$(BIN)/python -m tests.matrix $(ARGS)
+
 .PHONY: mutants
 mutants: $(ENVIRONMENT) ## Remove each guard in turn: a named test must fail (minutes)
 	@$(BIN)/python -m tests.mutants $(ARGS)
