@@ -7,6 +7,8 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
+DEMO := .venv/.demo
+LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
 # Tests are shared by twice as many processes as there are cores: most tests wait (ARGS="-n 0": one alone).
 PARALLEL := -n auto --dist worksteal
 # Tests that run the product in their own process, on threads and plain loops.
@@ -31,11 +33,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: $(ENVIRONMENT) ## Watch every kind of outcome happen: Redis, sandbox and worker, then a table
+demo: $(DEMO) ## Watch every kind of outcome happen: Redis, sandbox and worker, then a table
 	@$(BIN)/checkpoint demo $(ARGS)
 
 .PHONY: up
-up: $(ENVIRONMENT) ## Leave the same running and print what to type in a second terminal
+up: $(DEMO) ## Leave the same running and print what to type in a second terminal
 	@$(BIN)/checkpoint up $(ARGS)
 
 .PHONY: test
@@ -63,6 +65,10 @@ faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; AR
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
 	@$(BIN)/python -m tests.sim $(ARGS)
 
+.PHONY: matrix
+matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes; ARGS=--readme)
+	@$(BIN)/python -m tests.matrix $(ARGS)
+
 .PHONY: mutants
 mutants: $(ENVIRONMENT) ## Remove each guard in turn: a named test must fail (minutes)
 	@$(BIN)/python -m tests.mutants $(ARGS)
@@ -77,5 +83,9 @@ clean: ## Remove caches, reports and builds; the environment stays (rm -r .venv 
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache
 	@find providers tasks tests worker -name __pycache__ -prune -exec rm -rf {} +
 
-$(ENVIRONMENT): requirements.lock pyproject.toml deploy/python_env.sh
+$(ENVIRONMENT): $(LOCKS) pyproject.toml deploy/python_env.sh
 	@deploy/python_env.sh make
+
+# What was made for the tests serves the demo, too.
+$(DEMO): $(LOCKS) pyproject.toml deploy/python_env.sh
+	@deploy/python_env.sh $(if $(wildcard $(ENVIRONMENT)),make,demo)

@@ -63,7 +63,8 @@ done
 
 step .venv/bin/ruff format --check .
 step .venv/bin/ruff check .
-step .venv/bin/shellcheck .ci/run deploy/*.sh deploy/redis/*.sh
+# A wheel where there is one (pyproject.toml), else what is installed.
+PATH=$PATH:$PWD/.venv/bin step_with shellcheck .ci/run deploy/*.sh deploy/redis/*.sh
 step .venv/bin/hadolint deploy/Dockerfile
 step .venv/bin/python -m json.tool deploy/grafana/dashboards/checkpoint.json /dev/null
 step .venv/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml

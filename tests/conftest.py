@@ -1,6 +1,7 @@
 """What every test may ask for, and what the machine has to grant."""
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -35,6 +36,15 @@ def pytest_sessionstart() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS grants less than it says.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what thousands of collected tests are made of out of the collector's way.
+
+    A test that looks for what it left behind calls ``gc.collect``, which took 0.2 s each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

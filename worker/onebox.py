@@ -451,10 +451,14 @@ def only_one(directory: Path) -> Iterator[None]:
     """Make a private runtime directory and hold it alone.
 
     Raises:
-        OneBoxError: Somebody holds it.
+        OneBoxError: Another one holds it, or it cannot be written to.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(directory / LOCK_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(directory / LOCK_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        msg = f"cannot write in {directory} ({error.strerror}): use another --directory"
+        raise OneBoxError(msg) from None
     try:
         _lock(file, directory)
         (directory / ".gitignore").write_text("*\n")  # Wherever it lies, its secrets stay out.

@@ -6,8 +6,10 @@ nothing of it ends in a terminal's scrollback or a shell's history.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,8 +29,26 @@ from worker.onebox import (
     only_one,
 )
 
+RUN_NAME: Final = ".run"
 LOOK_S: Final = 0.5
 """Between two looks at the children."""
+
+
+def state_directory() -> Path:
+    """Return where to run: ``.run`` here, or, where that cannot be written, this user's state.
+
+    That is ``$XDG_STATE_HOME/checkpoint``, ``~/.local/state/checkpoint`` or a new temporary one.
+    """
+    here = Path(RUN_NAME)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    for each in (here, Path(state, "checkpoint")):
+        try:
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(each, os.W_OK | os.X_OK):
+            return each
+    return Path(tempfile.mkdtemp(prefix="checkpoint-up-"))
 
 
 def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> None:

@@ -1,6 +1,7 @@
 """Commands of one machine: what they say for a person, and where a package is missing."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import worker
@@ -17,7 +20,9 @@ from providers.sandbox import SandboxClient
 from tasks.vault import make_key
 from tests.behaviour.gateways import KEY, Caller
 from tests.ops.test_cli import PROGRAM, ROOT, RUN_TIMEOUT_S, environment, run
+from worker.commands.common import sentences
 from worker.scenarios import SCENARIOS
+from worker.up import state_directory
 
 
 @contextlib.contextmanager
@@ -78,11 +83,50 @@ def test_a_gateway_that_lacks_something_else_is_a_bug_and_not_explained_away() -
     assert "orjson" in done.stderr
 
 
-def test_a_sandbox_without_its_package_names_what_to_install() -> None:
-    """The authenticator app is needed by nobody else."""
-    done = without("pyotp", "sandbox", "--port", "0")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("sandbox", "the sandbox needs pyotp: pip install 'checkpoint-worker[sandbox]'"),
+        ("demo", "the demo needs pyotp: pip install 'checkpoint-worker[demo]'"),
+        ("demo --list", "the demo needs pyotp: pip install 'checkpoint-worker[demo]'"),
+        ("up", "`up` needs pyotp: pip install 'checkpoint-worker[demo]'"),
+    ],
+)
+def test_what_lacks_an_extra_names_what_to_install(words: str, sentence: str) -> None:
+    """A plain installation is a worker's; one sentence brings the rest, and no traceback."""
+    done = without("pyotp", *words.split())
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the sandbox needs pyotp: pip install 'checkpoint-worker[sandbox]'" in done.stderr
+    assert done.stderr == f"Error: {sentence}\n"
+
+
+def test_up_writes_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree that cannot be written to, as an image's, sends it to where this user keeps state."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert state_directory() == Path(".run")
+    Path(".run").rmdir()
+    Path(".run").write_text("in the way, as a read-only tree is for one who is not root")
+    assert state_directory() == tmp_path / "state" / "checkpoint"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".run"))
+    last = state_directory()
+    assert last.name.startswith("checkpoint-up-")
+    last.rmdir()
+
+
+def test_a_directory_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """With what to do instead."""
+    (tmp_path / "file").touch()
+    done = without("nothing", "up", "--directory", str(tmp_path / "file" / "run"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: cannot write in {tmp_path}/file/run (")
+    assert "use another --directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_disk_refuses_is_a_sentence() -> None:
+    """Full, read-only or not ours: the system's words, and which file."""
+    with pytest.raises(click.ClickException, match=r"No space left on device: /x$"), sentences():
+        raise OSError(errno.ENOSPC, "No space left on device", "/x")
 
 
 def test_a_bench_outside_the_source_tree_says_where_it_is() -> None:

@@ -276,8 +276,8 @@ def entries(path: Path) -> dict[str, str]:
     return {re.split(r"[\[=]", entry, maxsplit=1)[0]: entry for entry in found if entry}
 
 
-@pytest.mark.parametrize("name", ["runtime", "build"])
-def test_the_image_installs_what_was_tested(name: str) -> None:
+@pytest.mark.parametrize("name", ["runtime", "build", "demo"])
+def test_image_and_demo_install_what_was_tested(name: str) -> None:
     """Each of its packages is in requirements.lock with the same version and hashes."""
     whole, part = entries(ROOT / "requirements.lock"), entries(DEPLOY / f"requirements-{name}.lock")
     pins = {package: re.findall(r"==\S+|sha256:\w+", entry) for package, entry in part.items()}

@@ -654,7 +654,8 @@ def claim_and_abort_of_a_stranger_change_nothing(world: World) -> None:
 SEQUENCES: tuple[Sequence, ...] = tuple(
     value
     for name, value in list(globals().items())
-    if callable(value)
+    if not name.startswith("_")  # Python 3.14 makes a function `__annotate__` in each module.
+    and callable(value)
     and not isinstance(value, type)
     and getattr(value, "__module__", None) == __name__
 )

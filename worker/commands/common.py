@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tasks.settings import Settings
 
 PACKAGE: Final = "checkpoint-worker"
+OPTIONAL: Final = ("pyotp",)
+"""What the simulated providers need and a worker does not; anything else that lacks is a bug."""
+DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+"""What a disk refuses; the same sentence helps wherever that is met."""
 NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
 INPUT_MAX: Final = 1024 * 1024
 """Characters of an intent or a code read from a file or stdin."""
@@ -83,15 +88,25 @@ def fail(sentence: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def sentences(*, as_json: bool = False) -> Iterator[None]:
+def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iterator[None]:
     """Turn what can go wrong into a sentence that says what to do, and the right status.
 
     Nothing of an exception's own text is shown where that may quote a value.
+
+    Args:
+        as_json: Whether refusals are printed as JSON.
+        part: What runs, for the sentence about a missing package.
+        extra: The extra of our package that brings all that it needs.
     """
     try:
         yield
     except click.exceptions.ClickException:
         raise
+    except ModuleNotFoundError as error:
+        if not extra or error.name not in OPTIONAL:
+            raise
+        msg = f"{part} needs {error.name}: pip install '{PACKAGE}[{extra}]'"
+        raise click.ClickException(msg) from None
     except Exception as error:
         _explain(error, as_json=as_json)
         raise
@@ -123,6 +138,9 @@ def _explain(error: Exception, *, as_json: bool) -> None:
             raise click.ClickException(_redis_sentence(error)) from None
         case LedgerError() | BadKeyError() | OneBoxError():
             raise click.ClickException(str(error)) from None
+        case OSError(errno=number) if number in DISK:
+            msg = ": ".join(filter(None, (error.strerror, str(error.filename or ""))))
+            raise click.ClickException(msg) from None
         case _:
             return
 

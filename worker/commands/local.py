@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from worker.commands.common import PACKAGE, as_json, fail, read_settings, sentences
+from worker.commands.common import as_json, fail, read_settings, sentences
 from worker.console import put, put_json, say, table
 
 SANDBOX_PORT: Final = 8700
@@ -39,7 +39,7 @@ def demo(
       checkpoint demo --scenario newer-before-send --verbose
       checkpoint demo --json | jq '.scenarios[] | select(.ok | not)'
     """  # noqa: D301
-    with sentences(as_json=as_json):
+    with sentences(as_json=as_json, part="the demo", extra="demo"):
         from worker import demo as show  # noqa: PLC0415  light commands stay light
         from worker import scenarios  # noqa: PLC0415
         from worker.onebox import ends_as_interrupted  # noqa: PLC0415
@@ -71,14 +71,13 @@ def _list(scenarios: tuple[Any, ...], *, as_json: bool) -> None:
 @click.option("--sandbox-port", default=SANDBOX_PORT, show_default=True, help="0: any.")
 @click.option(
     "--directory",
-    default=Path(".run"),
-    show_default=True,
+    default=None,
     type=click.Path(file_okay=False, path_type=Path),
-    help="For logs and the environment file.",
+    help="For logs and the environment file; .run here, or where this user keeps state.",
 )
 @click.option("--verbose", is_flag=True, help="Show the worker's log on stderr.")
 @as_json
-def up(*, sandbox_port: int, directory: Path, verbose: bool, as_json: bool) -> None:
+def up(*, sandbox_port: int, directory: Path | None, verbose: bool, as_json: bool) -> None:
     """Run a Redis, simulated providers, a worker and a gateway until Ctrl-C.
 
     Prints the address of a page to try it in a browser, the other addresses, and what to type in
@@ -90,10 +89,12 @@ def up(*, sandbox_port: int, directory: Path, verbose: bool, as_json: bool) -> N
       checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
       checkpoint submit acc_linkedin_1 --provider LINKEDIN
     """  # noqa: D301
-    with sentences(as_json=as_json):
+    with sentences(as_json=as_json, part="`up`", extra="demo"):
+        from worker.up import state_directory  # noqa: PLC0415
         from worker.up import up as run  # noqa: PLC0415
 
-        run(directory, sandbox_port=sandbox_port, as_json=as_json, verbose=verbose)
+        where = directory or state_directory()
+        run(where, sandbox_port=sandbox_port, as_json=as_json, verbose=verbose)
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -156,15 +157,12 @@ def sandbox(*, port: int, tls: bool, until_stdin_closes: bool, as_json: bool) ->
       checkpoint sandbox --port 0 --json
       checkpoint sandbox --tls
     """  # noqa: D301
-    with sentences(as_json=as_json):
+    with sentences(as_json=as_json, part="the sandbox", extra="sandbox"):
+        from providers.sandbox import run  # noqa: PLC0415
         from worker.onebox import end_with_stdin, ends_as_interrupted  # noqa: PLC0415
 
         if until_stdin_closes:
             end_with_stdin()
-        try:
-            from providers.sandbox import run  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            fail(f"the sandbox needs {error.name}: pip install '{PACKAGE}[sandbox]'")
         announce = put_json if as_json else _put_addresses
         try:
             with ends_as_interrupted():

@@ -1,0 +1,171 @@
+"""``python -m tests.matrix``: does it work with every Python and every server of this machine?
+
+Each pair runs the demo. What touches a server (`LAYERS`) runs with each server under this
+environment's Python, and with each Python on the first server. A pair that could not be tried is
+named: it is not taken for a good one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tests.matrix.finding import PLACE, ROOT, Found, Server, find
+from tests.mutants.report import columns
+
+LAYERS: Final = (
+    "tests/store", "tests/ops/test_acl.py", "tests/ops/test_deploy_sentinel.py",
+    "tests/ops/test_deploy_together.py", "tests/ops/test_doctor.py", "tests/ops/test_embedded.py",
+    "tests/behaviour/test_broker.py", "tests/behaviour/test_other_languages.py",
+    "tests/behaviour/test_redis.py", "tests/behaviour/test_supersede.py",
+    "tests/faults/test_ledger.py", "tests/faults/test_sentinel.py",
+)  # fmt: skip
+"""What talks to a server in its own words."""
+SHORT_LAYERS: Final = ("tests/store/test_commit.py", "tests/ops/test_acl.py")
+DEMO_S: Final = 180.0
+LAYERS_S: Final = 1800.0
+INSTALL_S: Final = 900.0
+README: Final = ROOT / "README.md"
+SECTION: Final = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.DOTALL)
+UNTRIED: Final = "not tried"
+
+
+def main() -> int:
+    """Run; 0 if all that was tried is green."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument(
+        "--short", action="store_true", help="this Python, what is here, a few tests"
+    )
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    options = parser.parse_args()
+    found = find(fetch=not options.short)
+    if options.short:
+        found.pythons = dict(list(found.pythons.items())[:1])
+    layers = SHORT_LAYERS if options.short else LAYERS
+    cells = {
+        (name, server.name): _try(found, name, server, layers)
+        for name in found.pythons
+        for server in found.servers
+    }
+    head = ("server", *(f"Python {name}" for name in found.pythons))
+    rows = [
+        (server.name, *(cells[name, server.name] for name in found.pythons))
+        for server in found.servers
+    ]
+    sys.stdout.write(columns([head, *rows]) + "\n")
+    for sentence in found.missing:
+        sys.stdout.write(f"not tried: {sentence}\n")
+    bad = [pair for pair, cell in cells.items() if "FAILED" in cell]
+    if options.readme and not bad:
+        _write_readme(head, rows, found.missing)
+    return 1 if bad or not cells else 0
+
+
+def _try(found: Found, name: str, server: Server, layers: Sequence[str]) -> str:
+    """Return what a pair did, in a few words."""
+    python = _environment(name, found.pythons[name])
+    if python is None:
+        return UNTRIED
+    say(f"Python {name}, {server.name}")
+    env = {**os.environ, "PATH": f"{server.folder()}{os.pathsep}{os.environ['PATH']}"}
+    words = [_demo(python, env)]
+    if name == next(iter(found.pythons)) or server is found.servers[0]:
+        words.append(_tests(python, env, layers))
+    return ", ".join(words)
+
+
+def _environment(name: str, program: Path) -> Path | None:
+    """Return a Python that has all packages of the lock; it is made where it is not there."""
+    if program == Path(sys.executable):
+        return program
+    folder = PLACE / f"python{name}"
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    lock = ROOT / "requirements.lock"
+    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
+        return python
+    say(f"making an environment for Python {name}")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for words in (
+        [program, "-m", "venv", folder],
+        [*pip, "--require-hashes", "-r", lock],
+        [*pip, "--no-deps", "--no-build-isolation", "-e", ROOT],
+    ):
+        done = subprocess.run(words, check=False, capture_output=True, timeout=INSTALL_S)
+        if done.returncode:
+            say(done.stderr.decode()[-1000:])
+            return None
+    stamp.write_bytes(lock.read_bytes())
+    return python
+
+
+def _demo(python: Path, env: dict[str, str]) -> str:
+    command = [python, "-m", "worker.cli", "demo", "--json"]
+    done = _bounded(command, env, DEMO_S)
+    if done is None:
+        return f"demo FAILED: not over after {DEMO_S:g} s"
+    if done.returncode or "Traceback" in done.stderr:
+        say(done.stderr[-2000:])
+        return "demo FAILED"
+    said = json.loads(done.stdout)
+    return f"demo {len(said['scenarios'])} in {said['took_s']:.0f} s"
+
+
+def _tests(python: Path, env: dict[str, str], layers: Sequence[str]) -> str:
+    command = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", *layers]
+    done = _bounded(command, env, LAYERS_S)
+    if done is None:
+        return f"tests FAILED: not over after {LAYERS_S:g} s"
+    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-200:]
+    if done.returncode:
+        say(done.stdout[-4000:])
+        return f"tests FAILED: {last}"
+    passed = re.search(r"\d+ passed", last)
+    assert passed is not None, last
+    return passed[0]
+
+
+def _bounded(
+    command: Sequence[str | Path], env: dict[str, str], limit_s: float
+) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _write_readme(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], missing: Sequence[str]
+) -> None:
+    day = datetime.now(tz=UTC).date().isoformat()
+    lines = [
+        f"On {day}, each pair green (`make matrix ARGS=--readme`):",
+        "",
+        *(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)),
+        "",
+        *(f"Not tried: {sentence}." for sentence in missing),
+    ]
+    text = "\n".join(lines).rstrip() + "\n"
+    whole = README.read_text("utf-8")
+    assert SECTION.search(whole), "README.md has no <!-- matrix --> … <!-- /matrix -->"
+    README.write_text(SECTION.sub(lambda _: text, whole, count=1), "utf-8")
+    say("README.md has the table")
+
+
+def say(text: str) -> None:
+    """Tell progress on stderr, at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
