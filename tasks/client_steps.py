@@ -40,7 +40,7 @@ from tasks.model import Intent, IntentState, Purpose, Settlement, Submission, re
 from tasks.records import Outcome, timestamp
 from tasks.rules import DETAIL_MAYBE_USED
 from tasks.settings import Settings
-from tasks.store import Store
+from tasks.store import Room, Store
 from tasks.vault import Vault, session_name
 
 LIMIT_MAX: Final = 1_000
@@ -82,6 +82,11 @@ def make_store(settings: Settings) -> Store:
         result_ttl_ms=round(settings.result_ttl_s * 1000),
         outcomes_max=settings.outcomes_max,
         embedded=settings.embedded,
+        room=Room(
+            filled_max=round(settings.memory_share_max * 1000),
+            opens_max=settings.hourly_opens_max,
+            refused_max=settings.hourly_refused_max,
+        ),
         has_queue=in_ledger(settings),
     )
 

@@ -104,6 +104,19 @@ class Settings(BaseSettings):
     hourly_max: PositiveInt = Field(
         30, description="Submissions for one account in an hour, however often it is opened."
     )
+    hourly_opens_max: PositiveInt = Field(
+        60, description="Openings of one account's intent in an hour; more are refused (503)."
+    )
+    hourly_refused_max: PositiveInt = Field(
+        60,
+        description="Submissions of one account in an hour that no open intent takes (403, 409, 500).",
+    )
+    memory_share_max: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="Share of Redis' `maxmemory` beyond which nothing new is taken in (503).",
+    )
     queue_max: PositiveInt = Field(
         10_000, description="Queued submissions beyond which a new one is refused (503)."
     )
@@ -118,7 +131,14 @@ class Settings(BaseSettings):
         description="Comma-separated keys of the gateway's callers, of 16 characters or more.",
     )
     request_bytes_max: PositiveInt = Field(
-        1_048_576, description="Longest body the gateway takes, bytes."
+        262_144, description="Longest body the gateway takes, bytes."
+    )
+    key_bytes_max: PositiveInt = Field(
+        268_435_456,
+        description="What one API key may have stored in the ledger at a time, bytes, about.",
+    )
+    keep_alive_s: PositiveFloat = Field(
+        75.0, description="How long the gateway keeps an idle connection, seconds."
     )
     concurrency: int = Field(
         1_000, ge=1, le=10_000, description="Verifications in flight in one worker process."

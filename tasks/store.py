@@ -77,6 +77,8 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
         run_id: Identity of this Redis.
         queued: How many submissions wait for an attempt, and
         aged: how many of them for longer than asked; both 0 if nobody asked.
+        filled: How much of its memory Redis uses, in thousandths; 0 without a limit, or if
+            nobody asked.
         intent: The intent, ``None`` where there is none.
         tokens: The last commands that changed it.
         record: The record of the submission asked for.
@@ -91,6 +93,7 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
     run_id: str
     queued: int = 0
     aged: int = 0
+    filled: int = 0
     intent: Intent | None
     tokens: tuple[str, ...] = ()
     record: Outcome | None = None
@@ -109,13 +112,15 @@ class Extra(Struct, frozen=True, kw_only=True, gc=False):
     """What the one who brings an event adds to its commit.
 
     ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
-    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue.
+    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue;
+    ``intake``: it takes something new in, which a full Redis refuses.
     """
 
     put: tuple[tuple[str, str, int], ...] = ()
     expect: Mapping[str, str] = _NOTHING
     delete: tuple[str, ...] = ()
     wakes: tuple[str, ...] = ()
+    intake: bool = False
 
 
 class Result(Struct, frozen=True, kw_only=True, gc=False):
@@ -236,6 +241,21 @@ class Overview:
     dead_letters: int
 
 
+class Room(Struct, frozen=True, kw_only=True, gc=False):
+    """How much the ledger takes in.
+
+    Attributes:
+        filled_max: Thousandths of Redis' memory beyond which nothing new is taken in.
+        opens_max: Openings for one account in an hour.
+        refused_max: Submissions of one account in an hour that are answered at once, because no
+            open intent takes them.
+    """
+
+    filled_max: int = 850
+    opens_max: int = 60
+    refused_max: int = 60
+
+
 MakeEvent = Callable[[Snapshot], Event | None]
 MakeExtra = Callable[[Snapshot, Decision], Extra]
 
@@ -254,6 +274,7 @@ class Store:
         result_ttl_ms: Life of a record.
         outcomes_max: Length of the stream, about.
         embedded: Whether a Redis without identity is allowed.
+        room: How much it takes in.
         has_queue: Whether the Celery queue lies in the same Redis, so that a commit may fill it.
     """
 
@@ -262,6 +283,7 @@ class Store:
     result_ttl_ms: int
     outcomes_max: int
     embedded: bool = False
+    room: Room = Room()
     has_queue: bool = False
 
     @property
@@ -300,7 +322,8 @@ class Store:
             account_id: Of the intent.
             submission_id: Whose record to read as well.
             also: Other strings to read.
-            queue_age_ms: Count what waits, and what has waited for so long.
+            queue_age_ms: Count what waits, and what has waited for so long, and how much of its
+                memory Redis uses.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -310,7 +333,8 @@ class Store:
             wanted.append(self.keys.result(submission_id))
         wanted += also
         counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
-        now_ms, run_id, queued, aged, values = yield Call("read", tuple(wanted), counts)
+        reply = yield Call("read", tuple(wanted), counts)
+        now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             msg = "this Redis does not tell its identity (INFO server); use a real one"
             raise ForeignLedgerError(msg)
@@ -323,6 +347,7 @@ class Store:
             run_id=run_id,
             queued=int(queued),
             aged=int(aged),
+            filled=int(filled),
             intent=intent,
             tokens=tokens,
             record=Outcome.model_validate_json(record) if record else None,
@@ -577,6 +602,7 @@ class Store:
             extra = Extra(
                 put=((seen_key, self.keys.member(provider, account_id), SEEN_TTL_MS),),
                 expect={self.keys.result(name): "", seen_key: ""},
+                intake=True,
             )
         for _ in range(COMMIT_ROUNDS):
             snapshot = yield from self.read(
@@ -660,6 +686,7 @@ class _Plan:
             "log": [],
             "log_max": self.store.outcomes_max,
             "wakes": extra.wakes,
+            "intake": extra.intake,
             "queue": self.keys.queue,
         }
         if (not_after_ms := self._not_after_ms()) is not None:
