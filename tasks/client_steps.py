@@ -256,7 +256,7 @@ class Core:
 
     def next_of(
         self, group: str, reader: str | None, done: str, most: int = 1
-    ) -> Steps[list[tuple[str, Outcome]]]:
+    ) -> Steps[list[tuple[str, Outcome | None]]]:
         """Finish one record of a group and read the next."""
         name = self.token if reader is None else reader
         return (

@@ -234,7 +234,10 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
     try:
         return model.model_validate(context)
     except ValidationError as error:
-        told = {item["loc"]: _rule(model, item) for item in error.errors(include_input=False, include_url=False)}
+        told = {
+            item["loc"]: _rule(model, item)
+            for item in error.errors(include_input=False, include_url=False)
+        }
         fields = "; ".join(
             ".".join(map(str, ("context", *loc)))[:FIELD_NAME_MAX] + told[loc]
             for loc in sorted(told, key=str)[:FIELDS_NAMED]

@@ -113,7 +113,9 @@ end
 local written = {}
 for _, record in ipairs(plan.records) do
   local old = redis.call('GET', record[1])
-  if not (old and cjson.decode(old).state == 'final') then
+  local readable, held = pcall(cjson.decode, old or '')
+  -- What cannot be read is nobody's outcome: it must not keep this one from being written.
+  if not (readable and type(held) == 'table' and held.state == 'final') then
     redis.call('SET', record[1], record[2], 'PX', string.format('%.0f', record[3]))
     if record[4] == 1 then
       written[#written + 1] = record

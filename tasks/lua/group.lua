@@ -8,7 +8,8 @@
 -- entry; ARGV[2] reader, ARGV[3] how many entries at most, ARGV[4] ms after which what a reader
 -- holds counts as left lying, ARGV[5] entry that is finished, or '', ARGV[6] ms of silence after
 -- which a reader that holds nothing is forgotten.
--- Returns {{entry id, record JSON}, ...}; entries cut off from the stream are finished here.
+-- Returns {{entry id, record JSON}, ...}; entries cut off from the stream are finished here, and
+-- one that is none of ours has the record ''.
 local stream = KEYS[1]
 local group, reader, most, left_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local done, gone_ms = ARGV[5], tonumber(ARGV[6])
@@ -36,7 +37,7 @@ local function add(entries)
     local id, fields = entry and entry[1], entry and entry[2]
     if fields and not seen[id] then
       seen[id] = true
-      found[#found + 1] = {id, fields[2]}
+      found[#found + 1] = {id, fields[1] == 'record' and fields[2] or ''}
     elseif id and not fields then
       redis.call('XACK', stream, group, id)
       fresh = fresh + 1
