@@ -826,8 +826,8 @@ class _Plan:
 def _held(account_id: str | None, prefix: str) -> str:
     """Return what the JSON of every record asked for holds."""
     if account_id is not None:
-        return f'"account_id":{orjson.dumps(account_id).decode()}'
-    return f'"account_id":{orjson.dumps(prefix).decode()[:-1]}' if prefix else ""
+        return orjson.dumps(account_id).decode()
+    return orjson.dumps(prefix).decode()[:-1] if prefix else ""
 
 
 def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
