@@ -330,7 +330,7 @@ class CheckpointClient(_Client):
             return
         done, given = "", 0
         while given < limit:
-            found = self._run(self._core.next_of(group, reader, done))
+            found = self._run(self._core.next_of(group, reader, done, account_id))
             if not found:
                 return
             done, record = found[0]
@@ -537,7 +537,7 @@ class AsyncCheckpointClient(_Client):
             return
         done, given = "", 0
         while given < limit:
-            found = await self._run(self._core.next_of(group, reader, done))
+            found = await self._run(self._core.next_of(group, reader, done, account_id))
             if not found:
                 return
             done, record = found[0]

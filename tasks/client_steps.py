@@ -255,13 +255,18 @@ class Core:
         return session
 
     def next_of(
-        self, group: str, reader: str | None, done: str, most: int = 1
+        self,
+        group: str,
+        reader: str | None,
+        done: str,
+        account_id: str | None = None,
+        most: int = 1,
     ) -> Steps[list[tuple[str, Outcome | None]]]:
         """Finish one record of a group and read the next."""
         name = self.token if reader is None else reader
         return (
             yield from self.store.unfinished(
-                group, name, most=most, left_ms=ABANDONED_MS, done=done
+                group, name, most=most, left_ms=ABANDONED_MS, done=done, account_id=account_id
             )
         )
 

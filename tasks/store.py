@@ -66,6 +66,8 @@ OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
+SKIPPED: Final = "-"
+"""In place of a record: those looked at were of other accounts, and there may be more."""
 SCHEMA: Final = 1
 UNREADABLE: Final = "the ledger holds an intent that this version cannot read"
 EMBEDDED_RUN_ID: Final = "embedded"
@@ -588,11 +590,19 @@ class Store:
                 return Page(records=records, after=None if ends else after)
 
     def unfinished(
-        self, group: str, reader: str, *, most: int, left_ms: int, done: str = ""
+        self,
+        group: str,
+        reader: str,
+        *,
+        most: int,
+        left_ms: int,
+        done: str = "",
+        account_id: str | None = None,
     ) -> Steps[list[tuple[str, Outcome | None]]]:
         """Read what a reader of a consumer group has to do next, with the ids to finish it by.
 
-        What cannot be read is told as ``None``, to be finished like any other.
+        What cannot be read is told as ``None``, to be finished like any other. So are some of other
+        accounts, so that no command works through all of them.
 
         Args:
             group: Made if there is none; it begins with the oldest record there is.
@@ -600,10 +610,13 @@ class Store:
             most: How many records at most.
             left_ms: For how long another reader may hold a record before it counts as left.
             done: The id of the record the reader has finished, if any.
+            account_id: Only this account's; those of others are finished unseen.
         """
-        args = (group, reader, most, left_ms, done, READER_GONE_MS)
+        args = (group, reader, most, left_ms, done, READER_GONE_MS, _held(account_id, ""))
         rows = yield Call("group", (self.keys.outcomes,), args)
-        return [(entry, read_outcome(text, entry)) for entry, text in rows]
+        return [
+            (entry, None if text == SKIPPED else read_outcome(text, entry)) for entry, text in rows
+        ]
 
     def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
         """Read one record, with Redis time in ms."""

@@ -76,9 +76,7 @@ def test_words_of_a_newer_version_pass_through() -> None:
 
 
 @pytest.mark.parametrize("text", RUBBISH)
-def test_what_is_no_record_is_none_and_said_so(
-    caplog: pytest.LogCaptureFixture, text: str
-) -> None:
+def test_what_is_no_record_is_none_and_said_so(caplog: pytest.LogCaptureFixture, text: str) -> None:
     """By its name, without what it holds."""
     with caplog.at_level(logging.WARNING, "checkpoint.records"):
         assert read_outcome(text, "s1") is None
