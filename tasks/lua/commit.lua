@@ -110,12 +110,14 @@ end
 if plan.undrain then
   redis.call('HDEL', plan.undrain[1], plan.undrain[2])
 end
+local function state_of(text) -- What cannot be read is no outcome: it keeps none from being written.
+  local readable, record = pcall(cjson.decode, text)
+  return readable and type(record) == 'table' and record.state
+end
 local written = {}
 for _, record in ipairs(plan.records) do
   local old = redis.call('GET', record[1])
-  local readable, held = pcall(cjson.decode, old or '')
-  -- What cannot be read is nobody's outcome: it must not keep this one from being written.
-  if not (readable and type(held) == 'table' and held.state == 'final') then
+  if not (old and state_of(old) == 'final') then
     redis.call('SET', record[1], record[2], 'PX', string.format('%.0f', record[3]))
     if record[4] == 1 then
       written[#written + 1] = record
