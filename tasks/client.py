@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
@@ -32,7 +32,7 @@ from tasks.client_steps import (
     unavailable,
 )
 from tasks.client_steps import Core as _Core
-from tasks.ears import POLL_S, AsyncEars, Ears
+from tasks.ears import POLL_S, AsyncEars, Ears, Wait
 from tasks.intake import CheckpointError, Submitted
 from tasks.ledger import (
     CONNECTIONS_MAX,
@@ -49,6 +49,7 @@ from tasks.messages import make_producer, send_wake
 from tasks.names import this_process
 from tasks.records import Outcome
 from tasks.settings import Settings
+from tasks.store import Page
 from tasks.traces import no_values
 
 __all__ = [
@@ -329,11 +330,11 @@ class CheckpointClient(_Client):
             return
         done, given = "", 0
         while given < limit:
-            found = self._run(self._core.next_of(group, reader, done))
+            found = self._run(self._core.next_of(group, reader, done, account_id))
             if not found:
                 return
             done, record = found[0]
-            if account_id in (None, record.account_id):
+            if record is not None and account_id in (None, record.account_id):
                 given += 1
                 yield record
         self._run(self._core.next_of(group, reader, done, most=0))
@@ -481,6 +482,45 @@ class AsyncCheckpointClient(_Client):
                 record, due_s = await self._run(self._core.look(submission_id))
         return record
 
+    async def changes(
+        self, record: Outcome, *, beat_s: float
+    ) -> AsyncGenerator[Outcome | None, None]:
+        """Tell a record's changes as they are seen, to the final one; ``None`` if it is gone.
+
+        However many are told at once, one listener looks for all of them, so that a change to
+        ``running``, which is not announced, may be told seconds late.
+
+        Args:
+            record: As it was read just now.
+            beat_s: After so long without a change the same record is told again.
+        """
+        self._belong()
+        assert record.submission_id is not None
+        due_s = POLL_S
+        with suppress(CheckpointError):  # A ledger away for a moment is no news.
+            _, due_s = await self._run(self._core.look(record.submission_id))
+        due_at = time.monotonic() + due_s
+        channel, signal = self._core.store.keys.account_results(record.account_id), asyncio.Event()
+        wait = Wait(record.submission_id, channel, signal, known=record)
+        async with self._ears.waiting(wait):
+            while not record.is_final:
+                left_s = min(beat_s, max(due_at - time.monotonic(), 0.0))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await signal.wait()
+                found: Outcome | None = record
+                if wait.told:
+                    found, wait.told = wait.record, False
+                    signal.clear()
+                elif time.monotonic() >= due_at:
+                    due_at = time.monotonic() + POLL_S
+                    with suppress(CheckpointError):
+                        found, _ = await self._run(self._core.look(record.submission_id))
+                yield found
+                if found is None:
+                    return
+                record = wait.known = found
+
     async def outcomes(
         self,
         account_id: str | None = None,
@@ -492,19 +532,34 @@ class AsyncCheckpointClient(_Client):
         self._core.check_limit(limit)
         self._core.check_names(group, reader)
         if group is None:
-            for record in await self._run(self._core.store.recent(account_id, limit)):
-                yield record
+            for each in await self._run(self._core.store.recent(account_id, limit)):
+                yield each
             return
         done, given = "", 0
         while given < limit:
-            found = await self._run(self._core.next_of(group, reader, done))
+            found = await self._run(self._core.next_of(group, reader, done, account_id))
             if not found:
                 return
             done, record = found[0]
-            if account_id in (None, record.account_id):
+            if record is not None and account_id in (None, record.account_id):
                 given += 1
                 yield record
         await self._run(self._core.next_of(group, reader, done, most=0))
+
+    async def page(
+        self, account_id: str | None, limit: int, *, prefix: str = "", after: str = ""
+    ) -> Page:
+        """Read a page of the newest final records: a bounded look at the stream, for the gateway.
+
+        Args:
+            account_id: Only this account's.
+            limit: 1 to 1,000.
+            prefix: Only those of accounts that begin so.
+            after: `Page.after` of the page before, empty for the first.
+        """
+        self._core.check_limit(limit)
+        steps = self._core.store.page(limit, account_id=account_id, prefix=prefix, after=after)
+        return await self._run(steps)
 
     async def cancel(self, submission_id: str) -> Outcome | None:
         """See `CheckpointClient.cancel`."""

@@ -40,7 +40,7 @@ from tasks.model import Intent, IntentState, Purpose, Settlement, Submission, re
 from tasks.records import Outcome, timestamp
 from tasks.rules import DETAIL_MAYBE_USED
 from tasks.settings import Settings
-from tasks.store import Store
+from tasks.store import Room, Store
 from tasks.vault import Vault, session_name
 
 LIMIT_MAX: Final = 1_000
@@ -82,6 +82,11 @@ def make_store(settings: Settings) -> Store:
         result_ttl_ms=round(settings.result_ttl_s * 1000),
         outcomes_max=settings.outcomes_max,
         embedded=settings.embedded,
+        room=Room(
+            filled_max=round(settings.memory_share_max * 1000),
+            opens_max=settings.hourly_opens_max,
+            refused_max=settings.hourly_refused_max,
+        ),
         has_queue=in_ledger(settings),
     )
 
@@ -250,13 +255,18 @@ class Core:
         return session
 
     def next_of(
-        self, group: str, reader: str | None, done: str, most: int = 1
-    ) -> Steps[list[tuple[str, Outcome]]]:
+        self,
+        group: str,
+        reader: str | None,
+        done: str,
+        account_id: str | None = None,
+        most: int = 1,
+    ) -> Steps[list[tuple[str, Outcome | None]]]:
         """Finish one record of a group and read the next."""
         name = self.token if reader is None else reader
         return (
             yield from self.store.unfinished(
-                group, name, most=most, left_ms=ABANDONED_MS, done=done
+                group, name, most=most, left_ms=ABANDONED_MS, done=done, account_id=account_id
             )
         )
 

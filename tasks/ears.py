@@ -19,8 +19,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -59,6 +59,7 @@ class Wait:
     """One who waits: for what, where it is announced, and what wakes the waiting.
 
     ``record`` counts once ``told``; ``None`` is then a record that is not there any more.
+    ``known`` is for who wants to be told of every change: the record as it was last seen.
     """
 
     submission_id: str
@@ -66,6 +67,13 @@ class Wait:
     signal: threading.Event | asyncio.Event
     told: bool = False
     record: Outcome | None = None
+    known: Outcome | None = None
+
+    def concerns(self, record: Outcome | None) -> bool:
+        """Whether a record is news for this one."""
+        if record is None or record.is_final:
+            return True
+        return self.known is not None and record != self.known
 
 
 # What a listener does, for a driver to do it. A reply is a message, records, or nothing.
@@ -245,7 +253,7 @@ class Board:
             found: Mapping[str, Outcome | None] = yield Look(ids)
             for wait in some:
                 record = found[wait.submission_id]
-                if record is None or record.is_final:
+                if wait.concerns(record):
                     wait.record, wait.told = record, True
                     wait.signal.set()
 
@@ -380,19 +388,23 @@ class AsyncEars:
         """Wait until a record is final or gone, at most so long; return what was told."""
         signal = asyncio.Event()
         wait = Wait(submission_id, channel, signal)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self.waiting(wait):
+                await signal.wait()
+        return wait
+
+    @asynccontextmanager
+    async def waiting(self, wait: Wait) -> AsyncIterator[None]:
+        """Have one who waits looked after, who clears the signal to be told again."""
         start, nudge = self.board.join(wait)
         try:
-            async with asyncio.timeout(timeout_s):
-                if start:
-                    self._task = asyncio.create_task(self._run(self.board.listen()))
-                elif nudge:
-                    await self._nudge()
-                await signal.wait()
-        except TimeoutError:
-            pass
+            if start:
+                self._task = asyncio.create_task(self._run(self.board.listen()))
+            elif nudge:
+                await self._nudge()
+            yield
         finally:
             self.board.leave(wait)
-        return wait
 
     async def close(self) -> None:
         """End the listener and its connection."""

@@ -8,10 +8,12 @@ be asked for by its id. It serves no pages, no documentation from elsewhere and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,19 +28,23 @@ from starlette.types import Receive, Scope, Send
 from tasks import catalogue
 from tasks.client import AsyncCheckpointClient, IntentInfo, make_vault
 from tasks.gateway_door import (
+    ID_IN_SCOPE,
+    PUBLIC,
     Door,
-    KeyRing,
     answer_invalid,
     answer_unrouted,
     refusal_of,
 )
 from tasks.gateway_http import (
+    BODY_IN_SCOPE,
     NOT_FOUND,
+    UNAUTHORIZED,
     HungUpError,
     RefusalError,
     answer_json,
     answer_outcome,
     answer_record,
+    read_after,
     read_fields,
     read_idempotency_key,
     read_limit,
@@ -47,13 +53,23 @@ from tasks.gateway_http import (
     refuse_form,
     whole,
 )
+from tasks.gateway_keys import (
+    KEY_IN_SCOPE,
+    OPEN_BYTES,
+    SEALED_SHARE,
+    SUBMISSION_BYTES,
+    ApiKey,
+    KeyRing,
+)
 from tasks.gateway_openapi import make_openapi
 from tasks.gateway_shapes import INTENT_FIELDS, LINE_PATTERN, SESSION_FIELDS, SUBMISSION_FIELDS
 from tasks.gateway_waiting import Waiting, still_open
-from tasks.intake import ACCOUNT_ID_MAX, CheckpointError, new_id
+from tasks.intake import ACCOUNT_ID_MAX, CheckpointError, Submitted, new_id
 from tasks.records import Outcome, RecordState, Timestamp
 from tasks.settings import Settings
 from tasks.traces import no_values
+
+log = logging.getLogger("checkpoint.gateway")
 
 
 class NoKeysError(ValueError):
@@ -102,8 +118,7 @@ def make_gateway(
     app.state.gateway = gateway
     for method, path, handler in gateway.routes:
         app.router.routes.append(_route(method, path, handler))
-    ring = KeyRing(key.get_secret_value() for key in settings.api_keys)
-    app.add_middleware(Door, ring=ring)
+    app.add_middleware(Door, ring=KeyRing(settings))
     return app
 
 
@@ -147,7 +162,8 @@ class _Endpoint:
 
 def _route(method: str, path: str, handler: Handler) -> Route:
     route = Route(path, _Endpoint(path, handler), methods=[method])
-    route.methods = {method}  # The library adds HEAD to GET.
+    if path not in PUBLIC:
+        route.methods = {method}  # The library adds HEAD to GET.
     return route
 
 
@@ -215,10 +231,14 @@ class Gateway:
     async def submit(self, request: Request) -> Response:
         """Submit a code and answer with its outcome."""
         fields = await self._read(request, SUBMISSION_FIELDS)
+        key = _key_for(request, fields)
         prefer = read_preferences(request)
         given = read_idempotency_key(request)
         submission_id = new_id() if given is None else given
-        record: Outcome | None = await self._accept(fields, submission_id)
+        with _charged(key, SUBMISSION_BYTES) as bill:
+            submitted = await self._accept(fields, submission_id)
+            bill.stands = submitted.accepted
+        record: Outcome | None = submitted.outcome
         told = {"X-Submission-ID": submission_id, **prefer.applied}
         wait_s = self._waiting.longest_s
         if prefer.respond_async:
@@ -237,9 +257,9 @@ class Gateway:
             raise still_open(submission_id, "There is no outcome yet.")
         return answer_outcome(record, told)
 
-    async def _accept(self, fields: dict[str, Any], submission_id: str) -> Outcome:
+    async def _accept(self, fields: dict[str, Any], submission_id: str) -> Submitted:
         try:
-            submitted = await self.client.submit(
+            return await self.client.submit(
                 account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
                 provider=fields.get("provider"),  # type: ignore[arg-type]
                 code=fields.get("code"),  # type: ignore[arg-type]
@@ -255,66 +275,81 @@ class Gateway:
             if not self._waiting.leaving:
                 raise
             raise still_open(submission_id, "The gateway is stopping.") from None
-        return submitted.outcome
 
-    async def result(self, _request: Request, submission_id: str) -> Response:
+    async def result(self, request: Request, submission_id: str) -> Response:
         """Answer with a record."""
-        return answer_record(await self._known(self.client.result(submission_id)))
+        return answer_record(await self._known(request, self.client.result(submission_id)))
 
-    async def cancel(self, _request: Request, submission_id: str) -> Response:
+    async def cancel(self, request: Request, submission_id: str) -> Response:
         """Take a submission back; answer with its record, which is final then or was before."""
-        return answer_record(await self._known(self.client.cancel(submission_id)))
+        if _key_of(request).prefix:
+            await self._known(request, self.client.result(submission_id))
+        record = await self._known(request, self.client.cancel(submission_id))
+        who = (record.account_id, record.provider)
+        _audit(request, "submission.canceled", *who, submission_id=submission_id)
+        return answer_record(record)
 
     @staticmethod
-    async def _known(asking: Awaitable[Outcome | None]) -> Outcome:
+    async def _known(request: Request, asking: Awaitable[Outcome | None]) -> Outcome:
         record = await asking
-        if record is None:
+        if record is None or not _key_of(request).may_name(record.account_id):
             raise RefusalError(NOT_FOUND, "There is no submission of this id, or no longer.")
         return record
 
     async def events(self, request: Request, submission_id: str) -> Response:
         """Tell the record as it is, then each change, to the final one."""
-        record = await self._known(self.client.result(submission_id))
+        record = await self._known(request, self.client.result(submission_id))
         if record.is_final and request.headers.get("last-event-id") == RecordState.FINAL:
             return Response(status_code=HTTPStatus.NO_CONTENT)  # Ends an EventSource for good.
         return StreamingResponse(
-            self._waiting.tell(submission_id, record),
+            self._waiting.tell(record),
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
         )
 
     async def outcomes(self, request: Request) -> Response:
-        """List the newest final records."""
+        """List the newest final records: a page, which looks at so much of the stream."""
+        key = _key_of(request)
         account_id, limit = read_query(request, "account_id"), read_limit(request)
         if account_id is not None and not _is_account(account_id):
             refuse_form(
                 f"`account_id` has 1 to {ACCOUNT_ID_MAX} characters, no control characters."
             )
-        found = [record async for record in self.client.outcomes(account_id, limit=limit)]
-        items = [record.model_dump(mode="json") for record in found]
-        return answer_json({"object": "OutcomeList", "items": items})
+        _check_account(key, account_id)
+        after = read_after(request)
+        async with key.listing:  # One after the other: another key's listing goes on meanwhile.
+            page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
+        items = [record.model_dump(mode="json") for record in page.records]
+        return answer_json({"object": "OutcomeList", "items": items, "next": page.after})
 
     # Intents -------------------------------------------------------------------------------
 
     async def open_intent(self, request: Request) -> Response:
         """Open an intent, or open it again."""
         fields = await self._read(request, INTENT_FIELDS)
+        key = _key_for(request, fields)
         purpose = fields.get("purpose")
-        info = await self.client.open_intent(
-            account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks for itself
-            provider=fields.get("provider"),  # type: ignore[arg-type]
-            checkpoint=fields.get("checkpoint"),  # type: ignore[arg-type]
-            context=fields.get("context"),  # type: ignore[arg-type]
-            proxy=fields.get("proxy"),
-            purpose="connect" if purpose is None else purpose,
-            user_id=fields.get("user_id"),
-        )
+        size = OPEN_BYTES + request.scope[BODY_IN_SCOPE] * SEALED_SHARE
+        with _charged(key, size) as bill:
+            info = await self.client.open_intent(
+                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
+                provider=fields.get("provider"),  # type: ignore[arg-type]
+                checkpoint=fields.get("checkpoint"),  # type: ignore[arg-type]
+                context=fields.get("context"),  # type: ignore[arg-type]
+                proxy=fields.get("proxy"),
+                purpose="connect" if purpose is None else purpose,
+                user_id=fields.get("user_id"),
+            )
+            bill.stands = True
+        _audit(request, "intent.opened", info.account_id, info.provider, generation=info.generation)
         return answer_json(_intent_body(info), HTTPStatus.CREATED)
 
     async def intent(self, request: Request) -> Response:
         """Say where an intent stands."""
+        account_id = read_query(request, "account_id")
+        _check_account(_key_of(request), account_id)
         info = await self.client.intent(
-            read_query(request, "account_id"),  # type: ignore[arg-type]  # it looks for itself
+            account_id,  # type: ignore[arg-type]  # it looks for itself
             read_query(request, "provider"),  # type: ignore[arg-type]
         )
         if info is None:
@@ -326,11 +361,15 @@ class Gateway:
         fields = await self._read(request, SESSION_FIELDS)
         account_id: Any = fields.get("account_id")
         provider: Any = fields.get("provider")
+        _key_for(request, fields)
         # Who asks again with the same key has lost the answer; without one there is no again.
         token = read_idempotency_key(request) or secrets.token_hex(16)
+        info = await self.client.intent(account_id, provider)
         session = await self.client.take_session(account_id, provider, token)
         if session is None:
             raise RefusalError(NOT_FOUND, "There is no session to take, or it was taken.")
+        generation = info.generation if info is not None else "-"
+        _audit(request, "session.taken", account_id, provider, generation=generation)
         body = {"object": "Session", "account_id": account_id, "provider": provider}
         return answer_json({**body, "session": session})
 
@@ -341,6 +380,70 @@ class Gateway:
 
     async def _read(self, request: Request, names: tuple[str, ...]) -> dict[str, Any]:
         return await read_fields(request, names, self.settings.request_bytes_max)
+
+
+def _key_of(request: Request) -> ApiKey:
+    key: ApiKey = request.scope[KEY_IN_SCOPE]
+    return key
+
+
+def _key_for(request: Request, fields: dict[str, Any]) -> ApiKey:
+    """Return the key of a request about an account, if it may name it."""
+    key = _key_of(request)
+    _check_account(key, fields.get("account_id"))
+    return key
+
+
+def _check_account(key: ApiKey, account_id: object) -> None:
+    """Refuse an account that is not the key's.
+
+    Raises:
+        RefusalError: 401: this is between the caller and us, no answer of a provider (403).
+    """
+    if not key.may_name(account_id):
+        msg = "This API key is for other accounts."
+        headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+        raise RefusalError(UNAUTHORIZED, msg, headers=headers)
+
+
+@dataclass
+class _Bill:
+    """What a request took of its key's budget, and whether it was stored."""
+
+    stands: bool = False
+
+
+@contextmanager
+def _charged(key: ApiKey, size: float) -> Iterator[_Bill]:
+    """Have a key pay for what is stored.
+
+    Raises:
+        RefusalError: 503: it has stored as much as it may.
+    """
+    if again_s := key.budget.take(size):
+        msg = (
+            "This key has stored as much as it may (CHECKPOINT_KEY_BYTES_MAX); nothing was stored."
+        )
+        raise RefusalError(catalogue.UNAVAILABLE, msg, headers={"Retry-After": str(again_s)})
+    bill = _Bill()
+    try:
+        yield bill
+    finally:
+        if not bill.stands:
+            key.budget.give_back(size)
+
+
+def _audit(request: Request, event: str, account_id: str, provider: str, **what: object) -> None:
+    """Log who did something that another may have to account for."""
+    log.info(
+        "%s key=%s account_id=%s provider=%s %s=%s request_id=%s",
+        event,
+        _key_of(request).name,
+        account_id,
+        provider,
+        *next(iter(what.items())),
+        request.scope[ID_IN_SCOPE],
+    )
 
 
 def _is_account(account_id: str) -> bool:

@@ -6,14 +6,11 @@ address, header or body of a request is logged.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
 import time
-from collections.abc import Iterable
 from http import HTTPMethod, HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,6 +27,7 @@ from tasks.gateway_http import (
     RefusalError,
     answer_refusal,
 )
+from tasks.gateway_keys import KEY_IN_SCOPE, REQUESTS_MAX, ApiKey, KeyRing
 from tasks.intake import CheckpointError, new_id
 from tasks.traces import places_of
 
@@ -38,34 +36,25 @@ PUBLIC: Final = frozenset({"/openapi.json"})
 METHODS: Final = frozenset(HTTPMethod)
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 ID_IN_SCOPE: Final = "checkpoint.request_id"
+CONNECTION: Final = "checkpoint.connection"
+"""Under which name the server tells of a request's connection, in its state."""
 RETRY_AFTER_S: Final = 2
 """After which a ledger that did not answer may be back."""
 
 log = logging.getLogger("checkpoint.gateway")
 
 
-class KeyRing:
-    """The API keys, by digest: all are compared, each in constant time."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
-
-    def opens(self, headers: Headers) -> bool:
-        """Whether a request carries one of them; without keys every request may pass."""
-        given = [*headers.getlist("x-api-key")[:1]]
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given.append(token.strip())
-        digests = [hashlib.sha256(key.encode()).digest() for key in given]
-        # A list, not a generator: `any` must not stop at the first that fits.
-        fits = [hmac.compare_digest(one, key) for one in digests for key in self._digests]
-        return any(fits) or not self._digests
-
-
 def read_request_id(headers: Headers, made: str) -> str:
     """Return the caller's id of a request if it can go into logs and bodies, else ours."""
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.fullmatch(given) else made
+
+
+class Connection(Protocol):
+    """What the server wants to know of a connection."""
+
+    def know(self) -> None:
+        """A request with a key came over it."""
 
 
 class Door:
@@ -88,6 +77,7 @@ class Door:
         start, headers = time.monotonic(), Headers(scope=scope)
         request_id = scope[ID_IN_SCOPE] = read_request_id(headers, new_id("req"))
         status = 0
+        key = scope[KEY_IN_SCOPE] = self.ring.owner(headers)
 
         async def tell(message: Message) -> None:
             nonlocal status
@@ -97,28 +87,36 @@ class Door:
                 given["X-Request-ID"] = request_id
                 given["Cache-Control"] = "no-store"
                 given["X-Content-Type-Options"] = "nosniff"
+                if key is None and scope["http_version"].startswith("1."):
+                    given["Connection"] = "close"  # A stranger keeps no connection.
             await send(message)
 
         try:
-            refusal = await self._behind(scope, receive, tell)
+            refusal = await self._behind(key, scope, receive, tell)
             if refusal is not None and not status:
                 await answer_refusal(refusal, request_id)(scope, receive, tell)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             log.info(
-                "request.answered method=%s route=%s status=%s ms=%d request_id=%s",
+                "request.answered method=%s route=%s status=%s ms=%d request_id=%s key=%s",
                 scope["method"] if scope["method"] in METHODS else "-",
                 route,  # Never the address itself: who knows what was put into it.
                 status or "hung-up",
                 round((time.monotonic() - start) * 1000),
                 request_id,
+                key.name if key is not None else "-",
             )
 
-    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> RefusalError | None:
+    async def _behind(
+        self, key: ApiKey | None, scope: Scope, receive: Receive, send: Send
+    ) -> RefusalError | None:
         """Let a request through; return what it is refused with, if it is."""
         try:
-            self._check_key(scope, Headers(scope=scope))
-            await self.app(scope, receive, send)
+            if key is None:
+                _check_public(scope)
+                await self.app(scope, receive, send)
+            else:
+                await self._pass(key, scope, receive, send)
         except HungUpError:
             return None
         except RefusalError as error:
@@ -134,10 +132,25 @@ class Door:
         log.error("request.crashed request_id=%s error=%s at=%s", scope[ID_IN_SCOPE], kind, places)
         return RefusalError(catalogue.UNEXPECTED)
 
-    def _check_key(self, scope: Scope, headers: Headers) -> None:
-        path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-        if path not in PUBLIC and not self.ring.opens(headers):
-            raise RefusalError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+    async def _pass(self, key: ApiKey, scope: Scope, receive: Receive, tell: Send) -> None:
+        connection: Connection | None = scope.get("state", {}).get(CONNECTION)
+        if connection is not None:
+            connection.know()
+        if key.under_way >= REQUESTS_MAX:
+            msg = f"This key has {REQUESTS_MAX:,} requests under way; nothing was done."
+            again = {"Retry-After": str(RETRY_AFTER_S)}
+            raise RefusalError(catalogue.UNAVAILABLE, msg, headers=again)
+        key.under_way += 1
+        try:
+            await self.app(scope, receive, tell)
+        finally:
+            key.under_way -= 1
+
+
+def _check_public(scope: Scope) -> None:
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    if path not in PUBLIC:
+        raise RefusalError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
 
 
 def refusal_of(error: CheckpointError, submission_id: str | None = None) -> RefusalError:

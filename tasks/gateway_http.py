@@ -28,10 +28,18 @@ DRAIN_BYTES: Final = 16 * 1024 * 1024
 answer only when they have sent everything."""
 DEPTH_MAX: Final = 32
 """Levels of a body; a challenge context has four."""
+CONTAINERS_MAX: Final = 8_192
+"""Objects and lists of a body, as far as their opening signs tell: reading costs time for each."""
+VALUES_MAX: Final = 32_768
+"""Values of a body, as far as commas tell."""
+BODY_IN_SCOPE: Final = "checkpoint.body_bytes"
 LIMIT_DEFAULT: Final = 100
 PREFERENCES_MAX: Final = 16
 NUMBER: Final = re.compile(r"-?[0-9]{1,4000}")
 """What may be a number in a query; Python's own `int` takes more than that and refuses longer."""
+
+PAGE: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+"""The name of an entry of the stream."""
 
 UNAUTHORIZED: Final = Pair(
     status=401,
@@ -183,6 +191,7 @@ async def _read_body(request: Request, bytes_max: int) -> bytes:
         ) from None
     if too_large:
         _refuse_size(bytes_max)
+    request.scope[BODY_IN_SCOPE] = size
     return b"".join(chunks)
 
 
@@ -204,6 +213,8 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     Raises:
         RefusalError: 400 ``invalid_parameters``.
     """
+    if raw.count(b"{") + raw.count(b"[") > CONTAINERS_MAX or raw.count(b",") > VALUES_MAX:
+        refuse_form(f"The body has over {CONTAINERS_MAX:,} objects or {VALUES_MAX:,} values.")
     try:
         value = json.loads(
             raw.decode(),
@@ -351,6 +362,20 @@ def read_limit(request: Request) -> int:
     if not NUMBER.fullmatch(text):
         refuse_form("`limit` must be an integer.")
     return int(text)
+
+
+def read_after(request: Request) -> str:
+    """Return where a page of a listing begins, as the page before said; empty for the newest.
+
+    Raises:
+        RefusalError: 400: it is none of ours.
+    """
+    text = read_query(request, "after")
+    if text is None:
+        return ""
+    if not PAGE.fullmatch(text):
+        refuse_form("`after` is the `next` of a page before.")
+    return text
 
 
 # The wait for a caller ------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tasks.gateway_http import (
     LIMIT_DEFAULT,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    PAGE,
     TRANSPORT,
     UNAUTHORIZED,
 )
@@ -110,6 +111,9 @@ def _paths() -> Schema:
                 parameters=[
                     {**listed, "schema": limit},
                     _in_query("account_id", account_fields()["account_id"], required=False),
+                    _in_query(
+                        "after", {"type": "string", "pattern": f"^{PAGE.pattern}$"}, required=False
+                    ),
                 ],
             )
         },

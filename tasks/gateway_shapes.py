@@ -20,6 +20,7 @@ from tasks.client import IntentInfo
 from tasks.intake import ACCOUNT_ID_MAX, CODE_MAX, USER_ID_MAX, WORD_MAX
 from tasks.model import Purpose
 from tasks.records import Outcome
+from tasks.store import LOOKED_AT_MAX
 
 Schema = dict[str, Any]
 
@@ -173,7 +174,20 @@ def make_schemas() -> Schema:
         ),
         **record.pop("$defs"),
         "Record": record,
-        "OutcomeList": _told("OutcomeList", {"items": {"type": "array", "items": ref("Record")}}),
+        "OutcomeList": _told(
+            "OutcomeList",
+            {
+                "items": {"type": "array", "items": ref("Record")},
+                "next": {
+                    "type": _MAYBE_TEXT,
+                    "description": (
+                        "`after` of the next page, null where there is none. A page looks at"
+                        f" {LOOKED_AT_MAX:,} records at most: of one account it may hold fewer than"
+                        " `limit`, also none, and have a next one."
+                    ),
+                },
+            },
+        ),
         "Intent": _intent_schema(),
         "Session": _told(
             "Session",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import Request
@@ -27,8 +27,6 @@ ASK_AGAIN_S: Final = 0.5
 """Between two questions to a ledger that does not answer."""
 CANCEL_AGAIN_S: Final = 0.1
 """Between two cancellations of a task that goes on all the same."""
-PULSE_S: Final = 1.0
-"""How late an event stream may tell that a submission is running."""
 HEARTBEAT_S: Final = 5.0
 """Between two signs of life of an event stream."""
 RECONNECT_MS: Final = 2_000
@@ -115,24 +113,27 @@ class Waiting:
                     raise still_open(submission_id, said) from error
                 await asyncio.sleep(ASK_AGAIN_S)
 
-    async def tell(self, submission_id: str, told: Outcome) -> AsyncIterator[str]:
+    async def tell(self, told: Outcome) -> AsyncIterator[str]:
         """Yield a record and its changes as server-sent events, to the final one."""
         yield f"retry: {RECONNECT_MS}\n{_event(told)}"
-        now_s = beat_s = time.monotonic()
-        end_s = now_s + self.longest_s
-        while not told.is_final and not self.leaving and now_s < end_s:
-            record: Outcome | None = told
-            with suppress(CheckpointError):  # A ledger away for a moment is no news.
-                record = await self._client().wait(submission_id, PULSE_S)
-            if record is None:
-                return
-            now_s = time.monotonic()
-            if record != told:
-                told, beat_s = record, now_s
-                yield _event(record)
-            elif now_s - beat_s >= HEARTBEAT_S:
-                beat_s = now_s
-                yield ": no change yet\n\n"
+        end_s = time.monotonic() + self.longest_s
+        async with aclosing(self._client().changes(told, beat_s=HEARTBEAT_S)) as changes:
+            while not told.is_final and not self.leaving and time.monotonic() < end_s:
+                record = await self._next(changes)
+                if record is None:
+                    return
+                yield _event(record) if record != told else ": no change yet\n\n"
+                told = record
+
+    async def _next(self, changes: AsyncIterator[Outcome | None]) -> Outcome | None:
+        """Return the next of a record's changes; ``None``: there is none, or this process ends."""
+        asking = asyncio.ensure_future(anext(changes, None))
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            await _end((asking, leaving))
 
 
 def _event(record: Outcome) -> str:

@@ -53,8 +53,19 @@ FIELD_NAME_MAX: Final = 80
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 AGED_SHARE: Final = 10
 """One in so many that has waited too long says that the queue does not keep up."""
+CONTEXT_BYTES_MAX: Final = 65_536
+"""Longest challenge context, as JSON in UTF-8."""
+CONTEXT_LEVELS_MAX: Final = 16
+CONTEXT_ENTRIES_MAX: Final = 256
+"""Entries of one list or object of a challenge context; a model's check costs time for each."""
+CONTEXT_VALUES_MAX: Final = 4_096
+"""Values of a challenge context in all."""
+FULL_AGAIN_S: Final = 30
+"""After which a ledger that was nearly full may have room."""
 BUSY_AGAIN_S: Final = 2
 """After which a queue that was full may have room."""
+JSON_VALUE_BYTES: Final = 4
+"""Of a value of a context in JSON beside its text: quotes, a comma and a colon."""
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -210,6 +221,7 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
     """
     if not isinstance(context, Mapping):
         _refuse_form("`context` must be an object.")
+    _check_size(context)
     route = str(context.get("route", "http"))
     adapter = adapter_for(provider, route)
     model = adapter.contexts.get(route) if adapter is not None else None
@@ -222,7 +234,10 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
     try:
         return model.model_validate(context)
     except ValidationError as error:
-        told = {item["loc"]: _rule(model, item) for item in error.errors(include_input=False)}
+        told = {
+            item["loc"]: _rule(model, item)
+            for item in error.errors(include_input=False, include_url=False)
+        }
         fields = "; ".join(
             ".".join(map(str, ("context", *loc)))[:FIELD_NAME_MAX] + told[loc]
             for loc in sorted(told, key=str)[:FIELDS_NAMED]
@@ -238,6 +253,51 @@ def _rule(model: type[Context], item: ErrorDetails) -> str:
     if item["type"] == "missing" and known is not None and known.description:
         return f" is missing: {known.description.rstrip('.')}"
     return ""
+
+
+def _check_size(context: Mapping[object, object]) -> None:
+    """Refuse a context that is too large, before anything is done that costs time for each value.
+
+    Raises:
+        CheckpointError: 400 ``invalid_parameters`` that names the field and the rule.
+    """
+    level: list[tuple[str, object]] = [("context", context)]
+    left, size = CONTEXT_VALUES_MAX, 0
+    for _ in range(CONTEXT_LEVELS_MAX):
+        inner: list[tuple[str, object]] = []
+        for name, value in level:
+            if isinstance(value, str):
+                size += _utf8_size(value, CONTEXT_BYTES_MAX - size)
+            elif isinstance(value, Mapping | list | tuple | set | frozenset):
+                if len(value) > CONTEXT_ENTRIES_MAX:
+                    msg = f"`{name}` has more than {CONTEXT_ENTRIES_MAX} entries: {_LEAVE_OUT}"
+                    _refuse_form(msg)
+                keys = value if isinstance(value, Mapping) else ()
+                size += sum(_utf8_size(str(key), CONTEXT_BYTES_MAX) for key in keys)
+                named = value.items() if isinstance(value, Mapping) else ((name, v) for v in value)
+                inner += (
+                    (f"context.{str(key)[:FIELD_NAME_MAX]}" if name == "context" else name, each)
+                    for key, each in named
+                )
+            size += JSON_VALUE_BYTES
+        left -= len(inner)
+        if left < 0:
+            _refuse_form(f"`context` has more than {CONTEXT_VALUES_MAX:,} values: {_LEAVE_OUT}")
+        if size > CONTEXT_BYTES_MAX:
+            _refuse_form(f"`context` is over {CONTEXT_BYTES_MAX:,} bytes as JSON: {_LEAVE_OUT}")
+        if not inner:
+            return
+        level = inner
+    msg = f"`context` is nested more than {CONTEXT_LEVELS_MAX} levels deep: {_LEAVE_OUT}"
+    _refuse_form(msg)
+
+
+_LEAVE_OUT: Final = "leave out what the adapter's model does not name and cookies of other hosts."
+
+
+def _utf8_size(text: str, most: int) -> int:
+    """Return the length of a text in UTF-8; that of what is too long already in characters."""
+    return len(text) if len(text) > most else len(text.encode(errors="replace"))
 
 
 def read_checkpoint(checkpoint: object) -> Checkpoint:
@@ -304,10 +364,21 @@ def open_steps(
         user_id=user_id,
     )
     text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
+    opened = _Hourly(store.keys.opened(provider, account_id), store.room.opens_max)
 
-    def extra(_snapshot: Snapshot, _decision: Decision) -> Extra:
+    def make_event(snapshot: Snapshot) -> Open:
+        _check_memory(store, snapshot)
+        opened.check(snapshot, "Opened too often in an hour")
+        return event
+
+    def extra(snapshot: Snapshot, _decision: Decision) -> Extra:
         return Extra(
-            put=((store.keys.context(provider, account_id), text, store.context_ttl_ms),),
+            put=(
+                (store.keys.context(provider, account_id), text, store.context_ttl_ms),
+                opened.count(snapshot),
+            ),
+            expect=opened.unchanged(snapshot),
+            intake=True,
             # A session nobody took belongs to the generation before.
             delete=(
                 store.keys.session(provider, account_id),
@@ -315,7 +386,14 @@ def open_steps(
             ),
         )
 
-    result = yield from store.transact(provider, account_id, lambda _: event, make_extra=extra)
+    result = yield from store.transact(
+        provider,
+        account_id,
+        make_event,
+        make_extra=extra,
+        also=(opened.key,),
+        queue_age_ms=0,
+    )
     assert result is not None
     assert result.intent is not None
     return result.intent
@@ -378,6 +456,7 @@ def submit_steps(
     owner = store.keys.member(provider, account_id)
     digest = vault.digest(provider, account_id, request.code)
     known: list[Outcome] = []
+    refused = _Hourly(store.keys.refused(provider, account_id), store.room.refused_max)
     in_commit = wakes and store.has_queue
 
     def event(snapshot: Snapshot) -> Submit | None:
@@ -387,6 +466,7 @@ def submit_steps(
         if snapshot.values[seen_key] is not None:
             msg = "This submission id was used before; use a new one."
             raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
+        _check_memory(store, snapshot, submission_id)
         _check_room(snapshot, queue_max, submission_id)
         _check_fit(snapshot.intent, request, submission_id)
         return Submit(
@@ -397,7 +477,7 @@ def submit_steps(
             step=step,
         )
 
-    def extra(_snapshot: Snapshot, decision: Decision) -> Extra:
+    def extra(snapshot: Snapshot, decision: Decision) -> Extra:
         put = [(seen_key, owner, SEEN_TTL_MS)]
         if decision.queued is not None:
             sealed = vault.seal(
@@ -405,11 +485,15 @@ def submit_steps(
             )
             life_ms = store.limits.deadline_ms + SOLUTION_GRACE_MS
             put.append((store.keys.solution(submission_id), sealed, life_ms))
-        absent = {store.keys.result(submission_id): "", seen_key: ""}
+        expect = {store.keys.result(submission_id): "", seen_key: ""}
+        if decision.queued is None:
+            refused.check(snapshot, "Too many submissions without an open login", submission_id)
+            put.append(refused.count(snapshot))
+            expect |= refused.unchanged(snapshot)
         messages: tuple[str, ...] = ()
         if in_commit and decision.queued is not None:
             messages = (wake_message(store.keys.queue, submission_id, account_id, provider),)
-        return Extra(put=tuple(put), expect=absent, wakes=messages)
+        return Extra(put=tuple(put), expect=expect, wakes=messages, intake=True)
 
     result = yield from store.transact(
         provider,
@@ -417,7 +501,7 @@ def submit_steps(
         event,
         make_extra=extra,
         submission_id=submission_id,
-        also=(seen_key,),
+        also=(seen_key, refused.key),
         queue_age_ms=queue_age_ms,
     )
     if result is None:
@@ -425,6 +509,51 @@ def submit_steps(
     _check_reply(result, submission_id)
     outcome = _own_record(result, provider, account_id, submission_id)
     return Submitted(id=submission_id, outcome=outcome, accepted=True, woken=in_commit)
+
+
+class _Hourly:
+    """How often something is done for an account within an hour of the first time.
+
+    Its count goes with the commit of what is counted, over the count it was made on.
+    """
+
+    def __init__(self, key: str, most: int) -> None:
+        self.key, self._most = key, most
+
+    def _of(self, snapshot: Snapshot) -> tuple[int, int]:
+        """Return when the hour began and the count."""
+        began_ms, _, count = (snapshot.values[self.key] or "").partition(" ")
+        if began_ms.isdigit() and count.isdigit() and snapshot.now_ms < int(began_ms) + HOUR_MS:
+            return int(began_ms), int(count)
+        return snapshot.now_ms, 0
+
+    def check(self, snapshot: Snapshot, what: str, submission_id: str | None = None) -> None:
+        """Refuse one more than there may be.
+
+        Raises:
+            CheckpointError: 503, with the time until the hour is over.
+        """
+        began_ms, count = self._of(snapshot)
+        if count >= self._most:
+            msg = f"{what} for this account; nothing was stored."
+            raise _too_many(msg, submission_id, began_ms + HOUR_MS - snapshot.now_ms)
+
+    def count(self, snapshot: Snapshot) -> tuple[str, str, int]:
+        """Return what the commit writes."""
+        began_ms, count = self._of(snapshot)
+        return self.key, f"{began_ms} {count + 1}", began_ms + HOUR_MS - snapshot.now_ms
+
+    def unchanged(self, snapshot: Snapshot) -> dict[str, str]:
+        """Return what the commit expects to find."""
+        return {self.key: snapshot.values[self.key] or ""}
+
+
+def _check_memory(store: Store, snapshot: Snapshot, submission_id: str | None = None) -> None:
+    """Leave what memory there is to those under way, whose outcomes are still to be written."""
+    if snapshot.filled >= store.room.filled_max:
+        msg = "The ledger's memory is nearly full; nothing was stored, try again later."
+        again_s = FULL_AGAIN_S
+        raise CheckpointError(catalogue.UNAVAILABLE, msg, submission_id, retry_after_s=again_s)
 
 
 def _same_submission(record: Outcome, request: Request, submission_id: str) -> Outcome:
@@ -478,7 +607,7 @@ def _check_reply(result: Result, submission_id: str) -> None:
         raise _too_many(msg, submission_id, intent.hour_from_ms + HOUR_MS - now_ms)
 
 
-def _too_many(msg: str, submission_id: str, left_ms: int) -> CheckpointError:
+def _too_many(msg: str, submission_id: str | None, left_ms: int) -> CheckpointError:
     left_s = max(1, -(-left_ms // 1000))
     return CheckpointError(catalogue.UNAVAILABLE, msg, submission_id, retry_after_s=left_s)
 

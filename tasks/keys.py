@@ -15,6 +15,7 @@
 | ``sealed:session:{provider}:{account_id}`` | string | ``result_ttl_s`` | ``take_session`` |
 | ``taken:{provider}:{account_id}`` | string | 60 s | ``take_session``: who took it |
 | ``seen:{submission_id}`` | string | 24 h | intake: an old copy is never new |
+| ``seen:opened:{provider}:{account_id}``, ``seen:refused:…`` | string | an hour | intake: counts |
 | ``user:{provider}:{user_id}`` | string | none | settle: which account has this user |
 | ``due``, ``queued`` | sorted set | - | sweep: instants, last wakes |
 | ``beats``, ``acked`` | sorted set | - | sweep: heartbeats, answered heartbeats |
@@ -108,6 +109,14 @@ class Keys:
     def seen(self, submission_id: str) -> str:
         """That a submission id was used."""
         return f"{self.prefix}:seen:{submission_id}"
+
+    def opened(self, provider: str, account_id: str) -> str:
+        """How often an account's intent was opened in its hour. No submission id has a colon."""
+        return self.seen(f"opened:{provider}:{account_id}")
+
+    def refused(self, provider: str, account_id: str) -> str:
+        """How many of an account's submissions were answered at once in its hour."""
+        return self.seen(f"refused:{provider}:{account_id}")
 
     def user(self, provider: str, user_id: str) -> str:
         """Which account a provider's user id belongs to."""

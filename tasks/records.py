@@ -7,12 +7,13 @@ JSON is stored, published and appended to the stream.
 from __future__ import annotations
 
 import enum
+import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from tasks import catalogue
 from tasks.catalogue import CeleryState, Pair, Success
@@ -25,6 +26,8 @@ INSTANTS_KEPT: Final = 4096
 """The same instants stand in several records of one submission, and in those of its neighbours."""
 
 M = TypeVar("M", bound=BaseModel)
+
+log = logging.getLogger("checkpoint.records")
 
 
 class RecordState(enum.StrEnum):
@@ -41,6 +44,11 @@ def _stamp(at: datetime) -> str:
     here = at if at.tzinfo is UTC else at.astimezone(UTC)
     return here.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
+
+W = TypeVar("W", bound=enum.StrEnum)
+
+Word = Annotated[W | str, Field(union_mode="left_to_right")]
+"""A word of a list that may grow: what this version does not know is passed through as it is."""
 
 Timestamp = Annotated[datetime, PlainSerializer(_stamp, return_type=str)]
 """UTC, milliseconds, ``Z``: ``2026-11-22T17:15:00.000Z``."""
@@ -74,7 +82,7 @@ class IntentView(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    state: IntentState
+    state: Word[IntentState]
     failures: int
     failures_left: int
     expires_at: Timestamp
@@ -97,7 +105,7 @@ class Outcome(BaseModel):
     provider: str
     generation: int = 0
     seq: int = 0
-    state: RecordState
+    state: Word[RecordState]
     status: int | None = None
     body: dict[str, Any] | None = None
     intent: IntentView | None = None
@@ -122,8 +130,8 @@ class Outcome(BaseModel):
         """
         if self.body is None:
             return None
-        word = str(self.body["object"])
-        return str(self.body["type"]).removeprefix(ERRORS) if word == "Error" else word
+        word = str(self.body.get("object"))
+        return str(self.body.get("type")).removeprefix(ERRORS) if word == "Error" else word
 
     @property
     def checkpoint(self) -> dict[str, str | None] | None:
@@ -132,20 +140,48 @@ class Outcome(BaseModel):
 
     @property
     def error(self) -> Pair | None:
-        """The catalogue row of a final error, ``None`` for a success or while not final."""
-        if self.status is None or self.body is None or self.body.get("object") != "Error":
+        """The catalogue row of a final error, ``None`` for a success or while not final.
+
+        Also for an error of a newer version, which this one has no row for.
+        """
+        if self.status is None or not self._failed:
             return None
-        return catalogue.pair(self.status, str(self.body["type"]).removeprefix(ERRORS))
+        return catalogue.PAIRS.get((self.status, str(self.type)))
+
+    @property
+    def _failed(self) -> bool:
+        return self.body is not None and self.body.get("object") == "Error"
 
     @property
     def celery_state(self) -> CeleryState:
         """The state Celery and Flower show for it."""
-        return self.error.celery_state if self.error else CeleryState.SUCCESS
+        if self.error is not None:
+            return self.error.celery_state
+        return CeleryState.FAILURE if self._failed else CeleryState.SUCCESS
 
     def to_json(self) -> str:
         """Return the record as it is stored and published."""
         # What pydantic would write, in a third of its time: each record is written at least twice.
         return orjson.dumps(self.__dict__, _plain, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+def read_outcome(text: str | None, name: str | None) -> Outcome | None:
+    """Return a stored record; ``None`` where there is none, or none that can be read.
+
+    Fields and words of a newer version are no hindrance. What is no record at all is passed over,
+    with a line in the log: it must not stop who reads those behind it.
+
+    Args:
+        text: As stored.
+        name: Of what, for the log.
+    """
+    if text is None:
+        return None
+    try:
+        return Outcome.model_validate_json(text)
+    except ValidationError as error:
+        log.warning("record.unreadable name=%s faults=%d", name, error.error_count())
+        return None
 
 
 def _plain(value: object) -> object:

@@ -28,7 +28,11 @@ from tasks.events import Limits
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
 ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
-API_KEY: Final = re.compile(r"[!-~]{16,}")
+API_KEY_WORDS: Final = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_.-]{1,64}) +)?(?P<key>[!-~]{16,})(?: +(?P<prefix>[!-~]{1,256}))?"
+)
+"""An API key: alone, after its name, or between its name and a prefix of the accounts it may name.
+No key has a space in it, so each of the three is read in one way."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -104,6 +108,19 @@ class Settings(BaseSettings):
     hourly_max: PositiveInt = Field(
         30, description="Submissions for one account in an hour, however often it is opened."
     )
+    hourly_opens_max: PositiveInt = Field(
+        60, description="Openings of one account's intent in an hour; more are refused (503)."
+    )
+    hourly_refused_max: PositiveInt = Field(
+        60,
+        description="Submissions of one account in an hour that no open intent takes.",
+    )
+    memory_share_max: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="Share of Redis' `maxmemory` beyond which nothing new is taken in (503).",
+    )
     queue_max: PositiveInt = Field(
         10_000, description="Queued submissions beyond which a new one is refused (503)."
     )
@@ -115,10 +132,20 @@ class Settings(BaseSettings):
     )
     api_keys: Keys = Field(
         (),
-        description="Comma-separated keys of the gateway's callers, of 16 characters or more.",
+        description=(
+            "Comma-separated keys of the gateway's callers, of 16 characters or more, each as"
+            " `KEY`, `NAME KEY` or `NAME KEY ACCOUNT_PREFIX`."
+        ),
     )
     request_bytes_max: PositiveInt = Field(
-        1_048_576, description="Longest body the gateway takes, bytes."
+        262_144, description="Longest body the gateway takes, bytes."
+    )
+    key_bytes_max: PositiveInt = Field(
+        536_870_912,
+        description="What one API key may have stored in the ledger at a time, bytes, about.",
+    )
+    keep_alive_s: PositiveFloat = Field(
+        75.0, description="How long the gateway keeps an idle connection, seconds."
     )
     concurrency: int = Field(
         1_000, ge=1, le=10_000, description="Verifications in flight in one worker process."
@@ -158,8 +185,13 @@ class Settings(BaseSettings):
     @classmethod
     def _are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         # A header carries nothing else, and what is short can be guessed over the network.
-        if not all(API_KEY.fullmatch(key.get_secret_value()) for key in keys):
-            msg = "an API key has 16 or more visible ASCII characters: `openssl rand -hex 32`"
+        found = [API_KEY_WORDS.fullmatch(key.get_secret_value()) for key in keys]
+        if not all(words and (words["name"] or not words["prefix"]) for words in found):
+            msg = (
+                "an API key has 16 or more visible ASCII characters: `openssl rand -hex 32`;"
+                " a name of A-Z a-z 0-9 _ . - may stand before it and a space, and after it a"
+                " space and the prefix of the accounts it may name"
+            )
             raise ValueError(msg)
         return keys
 

@@ -35,6 +35,7 @@ from tasks.records import (
     RecordState,
     final_record,
     intent_message,
+    read_outcome,
     waiting_record,
 )
 from tasks.rules import HOUR_MS, decide, next_due_ms
@@ -56,13 +57,19 @@ SOLUTION_GRACE_MS: Final = 1_000
 TAKE_AGAIN_MS: Final = 60_000
 READER_GONE_MS: Final = 24 * 3600 * 1000
 """A reader of a group that holds nothing and was silent for so long is forgotten."""
-PAGE: Final = 1_000
-"""Records read at once where one account's lie among those of others."""
+PAGE: Final = 500
+"""Entries looked at at once where one account's lie among those of others: half a millisecond of
+Redis (measured)."""
+LOOKED_AT_MAX: Final = 5_000
+"""Entries looked at for one page of a listing."""
 OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
+SKIPPED: Final = "-"
+"""In place of a record: those looked at were of other accounts, and there may be more."""
 SCHEMA: Final = 1
+UNREADABLE: Final = "the ledger holds an intent that this version cannot read"
 EMBEDDED_RUN_ID: Final = "embedded"
 BUSY: Final = "the intent is being changed by too many others; try again"
 
@@ -77,6 +84,8 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
         run_id: Identity of this Redis.
         queued: How many submissions wait for an attempt, and
         aged: how many of them for longer than asked; both 0 if nobody asked.
+        filled: How much of its memory Redis uses, in thousandths; 0 without a limit, or if
+            nobody asked.
         intent: The intent, ``None`` where there is none.
         tokens: The last commands that changed it.
         record: The record of the submission asked for.
@@ -91,6 +100,7 @@ class Snapshot(Discreet, frozen=True, kw_only=True, gc=False):
     run_id: str
     queued: int = 0
     aged: int = 0
+    filled: int = 0
     intent: Intent | None
     tokens: tuple[str, ...] = ()
     record: Outcome | None = None
@@ -109,13 +119,15 @@ class Extra(Struct, frozen=True, kw_only=True, gc=False):
     """What the one who brings an event adds to its commit.
 
     ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
-    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue.
+    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue;
+    ``intake``: it takes something new in, which a full Redis refuses.
     """
 
     put: tuple[tuple[str, str, int], ...] = ()
     expect: Mapping[str, str] = _NOTHING
     delete: tuple[str, ...] = ()
     wakes: tuple[str, ...] = ()
+    intake: bool = False
 
 
 class Result(Struct, frozen=True, kw_only=True, gc=False):
@@ -236,6 +248,31 @@ class Overview:
     dead_letters: int
 
 
+class Page(Struct, frozen=True, kw_only=True, gc=False):
+    """Some final records, and where the next page begins; ``None``: the stream has no more."""
+
+    records: list[Outcome]
+    after: str | None
+
+
+class Room(Struct, frozen=True, kw_only=True, gc=False):
+    """How much the ledger takes in.
+
+    Attributes:
+        filled_max: Thousandths of Redis' memory beyond which nothing new is taken in.
+        opens_max: Openings for one account in an hour.
+        refused_max: Submissions of one account in an hour that are answered at once, because no
+            open intent takes them.
+    """
+
+    filled_max: int = 850
+    opens_max: int = 60
+    refused_max: int = 60
+
+
+ROOM: Final = Room()
+
+
 MakeEvent = Callable[[Snapshot], Event | None]
 MakeExtra = Callable[[Snapshot, Decision], Extra]
 
@@ -254,6 +291,7 @@ class Store:
         result_ttl_ms: Life of a record.
         outcomes_max: Length of the stream, about.
         embedded: Whether a Redis without identity is allowed.
+        room: How much it takes in.
         has_queue: Whether the Celery queue lies in the same Redis, so that a commit may fill it.
     """
 
@@ -262,6 +300,7 @@ class Store:
     result_ttl_ms: int
     outcomes_max: int
     embedded: bool = False
+    room: Room = ROOM
     has_queue: bool = False
 
     @property
@@ -300,7 +339,8 @@ class Store:
             account_id: Of the intent.
             submission_id: Whose record to read as well.
             also: Other strings to read.
-            queue_age_ms: Count what waits, and what has waited for so long.
+            queue_age_ms: Count what waits, and what has waited for so long, and how much of its
+                memory Redis uses.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -310,7 +350,8 @@ class Store:
             wanted.append(self.keys.result(submission_id))
         wanted += also
         counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
-        now_ms, run_id, queued, aged, values = yield Call("read", tuple(wanted), counts)
+        reply = yield Call("read", tuple(wanted), counts)
+        now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             msg = "this Redis does not tell its identity (INFO server); use a real one"
             raise ForeignLedgerError(msg)
@@ -323,9 +364,10 @@ class Store:
             run_id=run_id,
             queued=int(queued),
             aged=int(aged),
+            filled=int(filled),
             intent=intent,
             tokens=tokens,
-            record=Outcome.model_validate_json(record) if record else None,
+            record=read_outcome(record, submission_id),
             values={key: found[key] for key in also},
         )
 
@@ -506,19 +548,61 @@ class Store:
     def recent(self, account_id: str | None, limit: int) -> Steps[list[Outcome]]:
         """Read the newest ``limit`` final records of one account or of all, newest first."""
         found: list[Outcome] = []
-        most, start = limit if account_id is None else PAGE, "+"
-        while True:  # Backwards through a stream that is capped at `outcomes_max`.
-            rows = yield Call("recent", (self.keys.outcomes,), (start, most))
-            records = (Outcome.model_validate_json(text) for _, text in rows)
-            found += [record for record in records if account_id in (None, record.account_id)]
-            if len(found) >= limit or len(rows) < most:
-                return found[:limit]
-            start = f"({rows[-1][0]}"
+        after: str | None = ""
+        while after is not None and len(found) < limit:  # Through a stream that is capped.
+            page = yield from self.page(limit - len(found), account_id=account_id, after=after)
+            found += page.records
+            after = page.after
+        return found
+
+    def page(
+        self, limit: int, *, account_id: str | None = None, prefix: str = "", after: str = ""
+    ) -> Steps[Page]:
+        """Read the newest final records, newest first, of at most `LOOKED_AT_MAX` entries.
+
+        Args:
+            limit: How many records at most.
+            account_id: Only this account's, ``None`` for all.
+            prefix: Only those of accounts that begin so.
+            after: Where the page before said that this one begins, empty for the newest.
+        """
+        held = _held(account_id, prefix)
+        found: list[tuple[str, Outcome]] = []
+        left = LOOKED_AT_MAX
+        while True:
+            most = min(PAGE, left) if held else min(limit - len(found), left)
+            start = f"({after}" if after else "+"
+            looked, last, rows = yield Call("recent", (self.keys.outcomes,), (start, most, held))
+            left -= int(looked)
+            found += (
+                (entry, record)
+                for entry, text in rows
+                if (record := read_outcome(text, entry)) is not None
+                and account_id in (None, record.account_id)
+                and record.account_id.startswith(prefix)
+            )
+            ends = int(looked) < most
+            after = last
+            if len(found) > limit:
+                found, after, ends = found[:limit], found[limit - 1][0], False
+            if ends or left <= 0 or len(found) == limit:
+                records = [record for _, record in found]
+                return Page(records=records, after=None if ends else after)
 
     def unfinished(
-        self, group: str, reader: str, *, most: int, left_ms: int, done: str = ""
-    ) -> Steps[list[tuple[str, Outcome]]]:
+        self,
+        group: str,
+        reader: str,
+        *,
+        most: int,
+        left_ms: int,
+        done: str = "",
+        account_id: str | None = None,
+    ) -> Steps[list[tuple[str, Outcome | None]]]:
         """Read what a reader of a consumer group has to do next, with the ids to finish it by.
+
+        What cannot be read is told as ``None``, to be finished like any other. So are some of other
+        accounts, so that no command works through all of them.
 
         Args:
             group: Made if there is none; it begins with the oldest record there is.
@@ -526,17 +610,20 @@ class Store:
             most: How many records at most.
             left_ms: For how long another reader may hold a record before it counts as left.
             done: The id of the record the reader has finished, if any.
+            account_id: Only this account's; those of others are finished unseen.
         """
-        args = (group, reader, most, left_ms, done, READER_GONE_MS)
+        args = (group, reader, most, left_ms, done, READER_GONE_MS, _held(account_id, ""))
         rows = yield Call("group", (self.keys.outcomes,), args)
-        return [(entry, Outcome.model_validate_json(text)) for entry, text in rows]
+        return [
+            (entry, None if text == SKIPPED else read_outcome(text, entry)) for entry, text in rows
+        ]
 
     def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
         """Read one record, with Redis time in ms."""
         reply = yield Call("read", (self.keys.result(submission_id),), ("", 0))
         now_ms, values = reply[0], reply[-1]
         stored = values[0] if values else None
-        return int(now_ms), Outcome.model_validate_json(stored) if stored else None
+        return int(now_ms), read_outcome(stored, submission_id)
 
     def records(self, submission_ids: Sequence[str]) -> Steps[dict[str, Outcome | None]]:
         """Read many records at once, as they stand; nothing is settled by looking."""
@@ -544,7 +631,7 @@ class Store:
         stored = (yield Call("read", keys, ("", 0)))[-1]
         # A trailing nil may be cut off by the protocol of a simulated Redis.
         texts = zip(submission_ids, [*stored, *[None] * len(keys)], strict=False)
-        return {name: Outcome.model_validate_json(text) if text else None for name, text in texts}
+        return {name: read_outcome(text, name) for name, text in texts}
 
     def settle_orphan(
         self,
@@ -577,6 +664,7 @@ class Store:
             extra = Extra(
                 put=((seen_key, self.keys.member(provider, account_id), SEEN_TTL_MS),),
                 expect={self.keys.result(name): "", seen_key: ""},
+                intake=True,
             )
         for _ in range(COMMIT_ROUNDS):
             snapshot = yield from self.read(
@@ -660,6 +748,7 @@ class _Plan:
             "log": [],
             "log_max": self.store.outcomes_max,
             "wakes": extra.wakes,
+            "intake": extra.intake,
             "queue": self.keys.queue,
         }
         if (not_after_ms := self._not_after_ms()) is not None:
@@ -745,6 +834,13 @@ class _Plan:
             self.keys.results,
             self.keys.account_results(self.account_id),
         ]
+
+
+def _held(account_id: str | None, prefix: str) -> str:
+    """Return what the JSON of every record asked for holds."""
+    if account_id is not None:
+        return orjson.dumps(account_id).decode()
+    return orjson.dumps(prefix).decode()[:-1] if prefix else ""
 
 
 def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
@@ -839,8 +935,14 @@ def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
 def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:
     if stored is None:
         return None, ()
-    head = _head_of(stored)
+    try:
+        head = _head_of(stored)
+    except msgspec.MsgspecError as error:
+        raise ForeignLedgerError(UNREADABLE) from error
     if head.v != SCHEMA:
         msg = "the ledger holds an intent of another schema; see the upgrade notes"
         raise ForeignLedgerError(msg)
-    return _intent_of(stored), head.tokens
+    try:
+        return _intent_of(stored), head.tokens
+    except msgspec.MsgspecError as error:
+        raise ForeignLedgerError(UNREADABLE) from error

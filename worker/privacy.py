@@ -1,4 +1,4 @@
-"""Keeps a worker's memory to itself: for an instant it holds a code in clear.
+"""Keeps the memory of a worker or a gateway to itself: for an instant it holds a code in clear.
 
 No core dump, not even one that is piped to a collector, and no other process of the same user
 may read its memory or its environment, which holds the secret keys. Root may.

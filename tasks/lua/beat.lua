@@ -11,6 +11,7 @@ local time = redis.call('TIME')
 local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
+redis.call('ZREM', beats, '') -- A full Redis refuses no later write of a script: see commit.lua.
 redis.call('ZADD', beats, now_ms, worker)
 if last_answered_ms ~= '0' then
   redis.call('ZADD', acked, last_answered_ms, worker)

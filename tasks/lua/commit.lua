@@ -5,6 +5,7 @@
 -- these writes would lose an outcome or send a code twice. Checks come first, then writes,
 -- then publications (PUBLISH works where SET is refused).
 -- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream. ARGV[1]: the plan, JSON:
+--   intake         true: takes something new in, which a full Redis refuses; all else it lets through
 --   version        expected version of the intent; 0: there must be none
 --   token          name of this command, made by the caller, once
 --   member         the intent's name inside sets
@@ -68,6 +69,11 @@ for key, value in pairs(plan.expect) do
   end
 end
 
+if not plan.intake then
+  -- A full Redis refuses what may grow only as a script's first write (a script is not stopped in
+  -- its middle): so the first is one that removes nothing.
+  redis.call('ZREM', due_key, '')
+end
 if plan.intent then
   redis.call('SET', intent_key, plan.intent, 'PXAT', string.format('%.0f', plan.expire_at))
   if plan.due then
@@ -104,10 +110,14 @@ end
 if plan.undrain then
   redis.call('HDEL', plan.undrain[1], plan.undrain[2])
 end
+local function state_of(text) -- What cannot be read is no outcome: it keeps none from being written.
+  local readable, record = pcall(cjson.decode, text)
+  return readable and type(record) == 'table' and record.state
+end
 local written = {}
 for _, record in ipairs(plan.records) do
   local old = redis.call('GET', record[1])
-  if not (old and cjson.decode(old).state == 'final') then
+  if not (old and state_of(old) == 'final') then
     redis.call('SET', record[1], record[2], 'PX', string.format('%.0f', record[3]))
     if record[4] == 1 then
       written[#written + 1] = record

@@ -14,5 +14,7 @@ if tonumber(life_ms) == 0 then
   redis.call('DEL', leader)
   return 0
 end
+-- A full Redis refuses no later write of a script: see commit.lua.
+redis.call('PEXPIRE', leader, life_ms)
 redis.call('SET', leader, worker, 'PX', life_ms)
 return 1

@@ -4,8 +4,9 @@
 -- earlier is stale after a reconnect.
 -- KEYS: strings to read. ARGV[1]: a sorted set of instants in ms to count, or ''; ARGV[2]: an
 -- age in ms.
--- Returns {now_ms, run_id, count, aged, {value or nil, ...}}: how many members it has and how
--- many of them are at least that old; run_id is 'embedded' where INFO is unknown (fakeredis).
+-- Returns {now_ms, run_id, count, aged, filled, {value or nil, ...}}: how many members it has and
+-- how many of them are at least that old; with a set to count also how much of `maxmemory` is in
+-- use, in thousandths, 0 without a limit; run_id is 'embedded' where INFO is unknown (fakeredis).
 -- The caller decides on it.
 local counted, age_ms = ARGV[1], ARGV[2]
 
@@ -13,8 +14,18 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
-local count, aged = 0, 0
+local count, aged, filled = 0, 0, 0
+local function number(text, name)
+  return tonumber(string.match(text, '%f[%w]' .. name .. ':(%d+)') or 0)
+end
 if counted ~= '' then
+  local memory = redis.pcall('INFO', 'memory')
+  local most = type(memory) == 'string' and number(memory, 'maxmemory') or 0
+  if most > 0 then
+    -- What Redis itself counts when it refuses a write.
+    local used = number(memory, 'used_memory') - number(memory, 'mem_not_counted_for_evict')
+    filled = math.floor(used * 1000 / most)
+  end
   count = redis.call('ZCARD', counted)
   aged = redis.call('ZCOUNT', counted, '-inf', string.format('%.0f', now_ms - age_ms))
 end
@@ -22,4 +33,4 @@ local values = {}
 for i = 1, #KEYS do
   values[i] = redis.call('GET', KEYS[i])
 end
-return {string.format('%.0f', now_ms), run_id, count, aged, values}
+return {string.format('%.0f', now_ms), run_id, count, aged, filled, values}

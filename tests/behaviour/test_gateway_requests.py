@@ -196,7 +196,7 @@ ADDRESSES = [
     ("POST", "/v1/submissions/x/events", "GET"),
     ("DELETE", "/v1/intents", "GET, POST"),
     ("HEAD", "/v1/outcomes", "GET"),
-    ("TRACE", "/openapi.json", "GET"),
+    ("TRACE", "/openapi.json", "GET, HEAD"),
     ("271828", "/v1/outcomes", "GET"),
 ]
 

@@ -68,6 +68,13 @@ NAMES: Final = (
     "a refused id forgotten with its record",
     "an hour's count that ends with a record",
     "values in what an error reporter keeps",
+    "memory filled by what is new",
+    "one account stores without end",
+    "one key takes everything",
+    "a key reaches every account",
+    "work before sizes",
+    "connection held open for ever",
+    "one unreadable record stops its readers",
 )
 """What a suite for this product must catch."""
 
@@ -135,6 +142,8 @@ TRANSPORT: Final = "tests/providers/test_transport.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
+
+LIMITS: Final = "tests/behaviour/test_gateway_limits.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -830,5 +839,128 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/behaviour/test_error_reports.py::test_a_backend_s_reports_hold_no_secret",
+    ),
+    Mutant(
+        name="memory filled by what is new",
+        guard="nothing new is taken in near maxmemory",
+        edits=(
+            Edit(
+                file="tasks/intake.py",
+                old="    if snapshot.filled >= store.room.filled_max:\n",
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/store/test_door.py::test_a_nearly_full_redis_takes_nothing_new_in",
+    ),
+    Mutant(
+        name="memory filled by what is new",
+        guard="a full Redis lets through what is under way",
+        edits=(
+            Edit(
+                file="tasks/lua/commit.lua",
+                old="if not plan.intake then\n",
+                new="if false then\n",
+            ),
+        ),
+        test="tests/store/test_door.py::"
+        "test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome",
+    ),
+    Mutant(
+        name="one account stores without end",
+        guard="what is done for an account is counted by the hour",
+        edits=(
+            Edit(
+                file="tasks/intake.py",
+                old="        if count >= self._most:\n",
+                new="        if False:\n",
+            ),
+        ),
+        test="tests/store/test_submission_limits.py::"
+        "test_what_no_open_login_takes_is_stored_so_often_in_an_hour",
+    ),
+    Mutant(
+        name="one key takes everything",
+        guard="a key has so many bytes stored at a time",
+        edits=(
+            Edit(
+                file="tasks/gateway_keys.py",
+                old="        if size <= self._left:\n",
+                new="        if True:\n",
+            ),
+        ),
+        test=f"{LIMITS}test_one_key_has_stored_so_much_and_another_goes_on[intents]",
+    ),
+    Mutant(
+        name="one key takes everything",
+        guard="a key has so many requests under way",
+        edits=(
+            Edit(
+                file="tasks/gateway_door.py",
+                old="        if key.under_way >= REQUESTS_MAX:\n",
+                new="        if False:\n",
+            ),
+        ),
+        test=f"{LIMITS}test_one_key_has_so_many_requests_under_way",
+    ),
+    Mutant(
+        name="a key reaches every account",
+        guard="a key with a prefix names the accounts that begin so",
+        edits=(
+            Edit(
+                file="tasks/gateway.py",
+                old="    if not key.may_name(account_id):\n",
+                new="    if False:\n",
+            ),
+        ),
+        test=f"{LIMITS}test_a_key_of_some_accounts_knows_of_no_other",
+    ),
+    Mutant(
+        name="work before sizes",
+        guard="the size of a context is looked at before its model looks",
+        edits=(
+            Edit(
+                file="tasks/intake.py",
+                old="    _check_size(context)\n",
+                new="",
+            ),
+        ),
+        test="tests/store/test_intake.py::"
+        "test_a_context_is_refused_by_its_size_before_its_model_looks",
+    ),
+    Mutant(
+        name="connection held open for ever",
+        guard="each phase of a connection has its longest time",
+        edits=(
+            Edit(
+                file="tasks/gateway_server.py",
+                old="        elif now_s - self._since_s >= seen[0].longest_s:\n",
+                new="        elif False:\n",
+            ),
+        ),
+        test=f"{LIMITS}test_whoever_dribbles_is_hung_up_on[a body after a 401]",
+    ),
+    Mutant(
+        name="connection held open for ever",
+        guard="the eldest connection without a key makes room",
+        edits=(
+            Edit(
+                file="tasks/gateway_server.py",
+                old="        if len(self._strangers) > STRANGERS_MAX:\n",
+                new="        if False:\n",
+            ),
+        ),
+        test=f"{LIMITS}test_strangers_crowd_out_each_other_alone",
+    ),
+    Mutant(
+        name="one unreadable record stops its readers",
+        guard="what cannot be read is passed over",
+        edits=(
+            Edit(
+                file="tasks/records.py",
+                old="    except ValidationError as error:\n",
+                new="    except ZeroDivisionError as error:\n",
+            ),
+        ),
+        test="tests/store/test_strange_records.py::test_a_group_passes_over_what_it_cannot_read",
     ),
 )

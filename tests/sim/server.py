@@ -125,7 +125,7 @@ class SimServer:
         instants = self.data.zsets.get(args[0], {}) if args[0] else {}
         aged = sum(at_ms <= self.now_ms - int(args[1]) for at_ms in instants.values())
         values = [self.get(key) for key in keys]
-        return [str(self.now_ms), self.run_id, len(instants), aged, values]
+        return [str(self.now_ms), self.run_id, len(instants), aged, 0, values]
 
     def _beat(self, keys: list[str], args: list[str]) -> Any:
         beats, acked, drains = keys

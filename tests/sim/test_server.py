@@ -196,4 +196,4 @@ def test_every_script_asks_clock_and_identity_in_the_words_that_are_replaced() -
         text = script(name).text
         code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
         assert len(re.findall(r"TIME'", code)) == code.count(TIME_CALL)
-        assert len(re.findall(r"INFO'", code)) == code.count(INFO_CALL)
+        assert len(re.findall(r"INFO', 'server'", code)) == code.count(INFO_CALL)

@@ -79,7 +79,7 @@ def client(desk: Desk) -> Iterator[CheckpointClient]:
 def refuse(desk: Desk, *names: str) -> None:
     """Write a final record for each, by submitting to an account without an intent."""
     for name in names:
-        desk.submit(name)
+        desk.submit(name, account=f"acc_{name}")
 
 
 def ids(records: Any) -> list[str]:
@@ -263,3 +263,27 @@ def test_a_record_is_json_for_whoever_reads_the_stream_itself(desk: Desk) -> Non
     [[_, [[_, fields]]]] = rows("node", "r", {desk.store.keys.outcomes: ">"})
     assert list(fields) == ["record"]
     assert json.loads(fields["record"])["submission_id"] == "s1"
+
+
+def test_one_account_s_reader_finishes_those_of_others_many_at_a_time(
+    desk: Desk, client: CheckpointClient
+) -> None:
+    """One command each would be a hundred thousand; one command for all would hold Redis up."""
+    keys = desk.store.keys
+    desk.submit("first", account="acc_quiet")
+    record = desk.redis.get(keys.result("first"))
+    assert isinstance(record, str)
+    other = record.replace("acc_quiet", "acc_loud")
+    with desk.redis.pipeline(transaction=False) as pipe:
+        for _ in range(1_000):
+            pipe.xadd(keys.outcomes, {"record": other})
+        pipe.execute()
+    desk.submit("last", account="acc_quiet")
+    before: Any = desk.redis.info("commandstats")
+    assert ids(client.outcomes("acc_quiet", group=GROUP)) == ["first", "last"]
+    after: Any = desk.redis.info("commandstats")
+    name = "cmdstat_evalsha"
+    calls = after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
+    assert 1_000 / 200 <= calls < 20
+    assert pending(desk) == 0
+    assert ids(client.outcomes("acc_loud", group=GROUP)) == []

@@ -1,6 +1,7 @@
 """The door: what it repeats, how long, and what it tells when Redis does not answer."""
 
 import asyncio
+import dataclasses
 import socket
 import socketserver
 import threading
@@ -13,6 +14,8 @@ import redis
 import redis.asyncio
 
 from tasks import ledger
+from tasks.events import Kill, Tick
+from tasks.intake import FULL_AGAIN_S, CheckpointError
 from tasks.ledger import (
     TRIES,
     AsyncDoor,
@@ -25,6 +28,7 @@ from tasks.ledger import (
     connect,
     connect_async,
 )
+from tasks.store import Room
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
 from worker.embedded import EmbeddedRedis
 
@@ -211,8 +215,10 @@ def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaite
 def test_a_full_redis_refuses_and_nothing_is_half_done(
     impatient: None, own_server: EmbeddedRedis
 ) -> None:
-    """OOM: a commit does all or nothing, reading goes on, and later it works again."""
+    """OOM: what is new is refused, also where the memory was filled after the look at it."""
     desk = Desk.at(own_server.url)
+    # It sees no danger.
+    desk.store = dataclasses.replace(desk.store, room=Room(filled_max=10**12))
     desk.redis.flushall()
     desk.open()
     desk.submit("s1")
@@ -221,11 +227,71 @@ def test_a_full_redis_refuses_and_nothing_is_half_done(
     try:
         with pytest.raises(LedgerUnavailableError):
             desk.submit("s2")
+        with pytest.raises(LedgerUnavailableError):
+            desk.open("acc_other")
         assert desk.dump() == before
         assert desk.outcome("s1").state == "queued"
     finally:
         desk.redis.config_set("maxmemory", 0)
     assert desk.submit("s2").accepted
+    desk.redis.close()
+
+
+def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
+    impatient: None, own_server: EmbeddedRedis
+) -> None:
+    """Whoever filled it, and however full: a code that was sent has its outcome written.
+
+    Workers must also be heard, or they would be judged lost with what they hold.
+    """
+    desk = Desk.at(own_server.url)
+    desk.redis.flushall()
+    for number in (1, 2, 3):
+        desk.open(f"acc_{number}")
+        desk.submit(f"s{number}", account=f"acc_{number}")
+    desk.redis.config_set("maxmemory", 1)
+    try:
+        desk.claim("s1", account="acc_1")
+        desk.clear("s1", account="acc_1")
+        desk.bring(lambda _: Kill(), account="acc_2")
+        desk.ago(-60).bring(lambda one: Tick(run_id=one.run_id), account="acc_3")
+        beat = desk.door.run(desk.store.beat("w1", 1))
+        assert desk.door.run(desk.store.lead("w1", 5_000))
+        desk.door.run(desk.store.woken([(PROVIDER, "acc_1")]))
+    finally:
+        desk.redis.config_set("maxmemory", 0)
+    assert [desk.outcome(f"s{number}").status for number in (1, 2, 3)] == [201, 500, 504]
+    assert desk.door.run(desk.store.survey(most=1)).acked == {"w1": 1}
+    assert beat.now_ms
+    desk.redis.close()
+
+
+def test_a_nearly_full_redis_takes_nothing_new_in(
+    impatient: None, own_server: EmbeddedRedis
+) -> None:
+    """The memory that is left belongs to those under way; a known id is answered as ever."""
+    desk = Desk.at(own_server.url)
+    desk.redis.flushall()
+    desk.open()
+    desk.submit("s1")
+    used = int(desk.redis.info("memory")["used_memory"])
+    try:
+        desk.redis.config_set("maxmemory", used * 10 // 8)  # 80 %
+        desk.open("acc_more")
+        desk.redis.config_set("maxmemory", used * 10 // 9)
+        before = desk.dump()
+        with pytest.raises(CheckpointError) as opening:
+            desk.open("acc_other")
+        with pytest.raises(CheckpointError) as submitting:
+            desk.submit("s2")
+        assert desk.dump() == before
+        assert not desk.submit("s1").accepted
+    finally:
+        desk.redis.config_set("maxmemory", 0)
+    for refused in (opening.value, submitting.value):
+        assert refused.pair.key == (503, "service_unavailable")
+        assert refused.retry_after_s == FULL_AGAIN_S
+        assert "memory" in refused.body["detail"]
     desk.redis.close()
 
 

@@ -8,6 +8,7 @@ from providers.contract import Cleared, Rejected
 from tasks.events import Begin, Cancel, Kill, Open, Renew, WorkerLost
 from tasks.keys import Keys
 from tasks.model import IntentState, Purpose
+from tasks.rules import HOUR_MS
 from tasks.store import DRAIN_LAG_MS, SEEN_TTL_MS, TAKE_AGAIN_MS, LostWorker
 from tests.store.desk import ACCOUNT, EMAIL, KEY, PROVIDER, Desk, raw_submit
 
@@ -90,6 +91,7 @@ def test_every_key_lives_as_long_as_the_table_says(desk: Desk) -> None:
         keys.leader: 3_000,
         **{keys.intent(PROVIDER, f"acc_{number}"): whole_ms for number in (1, 2, 3)},
         **{keys.context(PROVIDER, f"acc_{number}"): context_ms for number in (1, 2)},
+        **{keys.opened(PROVIDER, f"acc_{number}"): HOUR_MS for number in (1, 2, 3)},
         **{keys.seen(f"s{number}"): SEEN_TTL_MS for number in (1, 2, 3, 4)},
         **dict.fromkeys((keys.outcomes, keys.due, keys.queued, keys.beats, keys.acked), -1),
     }

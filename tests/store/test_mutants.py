@@ -154,7 +154,7 @@ MUTANTS = [
     Mutant(
         'record written without "if absent"',
         final_once,
-        "if not (old and cjson.decode(old).state == 'final') then",
+        "if not (old and state_of(old) == 'final') then",
         "if true then",
     ),
     Mutant(

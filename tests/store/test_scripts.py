@@ -121,7 +121,7 @@ def test_a_caller_gives_as_many_keys_and_arguments_as_the_script_takes(name: str
     """Tuples written out in the store are as long as the header's lists."""
     call = next(FIXED[name])
     if call.script == "read":
-        call = FIXED[name].send(["1", "run", 0, 0, [None]])
+        call = FIXED[name].send(["1", "run", 0, 0, 0, [None]])
     header, _ = parts(name)
     assert call.script == name
     assert len(call.keys) == len(numbered(header, "KEYS"))

@@ -152,3 +152,45 @@ def test_a_few_old_ones_among_many_do_not_stop_the_rest(desk: Desk) -> None:
     waits_for(desk, "acc_1", desk.settings.queue_age_max_s + 1)
     desk.open("acc_late")
     refused(desk, account="acc_late")
+
+
+def test_an_account_is_opened_so_often_in_an_hour(redis_url: str) -> None:
+    """Each opening writes a context: who opens one account on and on must not fill the log."""
+    desk = Desk.at(redis_url, hourly_opens_max=2)
+    desk.open()
+    desk.open()
+    before = desk.dump()
+    with pytest.raises(CheckpointError) as caught:
+        desk.open()
+    assert desk.dump() == before
+    assert caught.value.pair.key == (503, "service_unavailable")
+    assert caught.value.retry_after_s is not None
+    assert HOUR_S - 60 < caught.value.retry_after_s <= HOUR_S
+    desk.open("acc_other")
+    desk.redis.delete(desk.store.keys.opened(PROVIDER, ACCOUNT))  # As when its hour is over.
+    desk.open()
+    desk.redis.close()
+
+
+def test_the_hour_of_a_count_ends_by_redis_time(redis_url: str) -> None:
+    """Its key goes with it; where it outlived its hour, it counts from the start."""
+    desk = Desk.at(redis_url, hourly_opens_max=1)
+    desk.redis.set(desk.store.keys.opened(PROVIDER, ACCOUNT), "1 1")
+    desk.open()
+    with pytest.raises(CheckpointError):
+        desk.open()
+    desk.redis.close()
+
+
+def test_what_no_open_login_takes_is_stored_so_often_in_an_hour(redis_url: str) -> None:
+    """A submission without an intent has a record too: a stranger must not store on and on."""
+    desk = Desk.at(redis_url, hourly_refused_max=2)
+    for number in range(2):
+        assert desk.submit(f"s{number}").outcome.status == 403
+    error = refused(desk)
+    assert error.retry_after_s is not None
+    assert HOUR_S - 60 < error.retry_after_s <= HOUR_S
+    assert desk.submit("s0").outcome.status == 403, "a known id is answered"
+    desk.open()
+    assert desk.submit("s2").outcome.state == "queued", "an open login is another count"
+    desk.redis.close()

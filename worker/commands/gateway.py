@@ -57,8 +57,10 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
                 raise
             fail(f"the gateway needs {error.name}: pip install '{PACKAGE}[gateway]'")
         from worker import logs  # noqa: PLC0415
+        from worker.privacy import keep_memory_private  # noqa: PLC0415
 
         logs.configure(settings)
+        keep_memory_private()
 
         def announce(address: str) -> None:
             if as_json:
