@@ -44,12 +44,13 @@ def main() -> int:
     parser.add_argument(
         "--short", action="store_true", help="this Python, what is here, a few tests"
     )
+    parser.add_argument("--demo", action="store_true", help="the demo alone, with every pair")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     options = parser.parse_args()
     found = find(fetch=not options.short)
     if options.short:
         found.pythons = dict(list(found.pythons.items())[:1])
-    layers = SHORT_LAYERS if options.short else LAYERS
+    layers = () if options.demo else SHORT_LAYERS if options.short else LAYERS
     cells = {
         (name, server.name): _try(found, name, server, layers)
         for name in found.pythons
@@ -77,7 +78,7 @@ def _try(found: Found, name: str, server: Server, layers: Sequence[str]) -> str:
     say(f"Python {name}, {server.name}")
     env = {**os.environ, "PATH": f"{server.folder()}{os.pathsep}{os.environ['PATH']}"}
     words = [_demo(python, env)]
-    if name == next(iter(found.pythons)) or server is found.servers[0]:
+    if layers and (name == next(iter(found.pythons)) or server is found.servers[0]):
         words.append(_tests(python, env, layers))
     return ", ".join(words)
 

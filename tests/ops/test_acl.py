@@ -237,6 +237,7 @@ def test_a_client_session_answers(scene: Scene, narrow: bool) -> None:
         ("SUBSCRIBE", "checkpoint:session:LINKEDIN:acc_10:requests"),
     ):
         assert_refused(guarded, url, command)
+    refused(guarded)
 
 
 def test_an_operator_looks_at_everything_with_one_command_each(scene: Scene) -> None:
