@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -246,43 +245,32 @@ class Crowd:
                 continue
 
     def wait_closed(self, dribble: bytes = b"", *, reads: bool = True) -> None:
-        """Wait until the server has closed all of them, while each goes on to dribble."""
-        end, open_ = time.monotonic() + BOUND_S, set(self.sockets)
+        """Wait until the server has closed all of them, while each goes on to dribble.
+
+        The end of what it sends is not enough: it may still hold its side open. Who writes to a
+        connection that is gone is told.
+        """
+        end, open_, ended = time.monotonic() + BOUND_S, set(self.sockets), set[socket.socket]()
         for one in open_:
             one.setblocking(False)
-        with selectors.DefaultSelector() as selector:
-            for one in open_:
-                selector.register(one, selectors.EVENT_READ)
-            while open_:
-                assert time.monotonic() < end, f"{len(open_)} are held open"
-                for found, _ in selector.select(0.05) if reads else ():
-                    if self._is_closed(found.fileobj):  # type: ignore[arg-type]
-                        selector.unregister(found.fileobj)
-                        open_.discard(found.fileobj)  # type: ignore[arg-type]
-                if not reads:
-                    time.sleep(0.05)
-                for one in list(open_):
-                    if not self._takes(one, dribble):
-                        open_.discard(one)
-
-    @staticmethod
-    def _is_closed(one: socket.socket) -> bool:
-        try:
-            return one.recv(65_536) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    @staticmethod
-    def _takes(one: socket.socket, dribble: bytes) -> bool:
-        try:
-            one.send(dribble)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
+        while open_:
+            assert time.monotonic() < end, f"{len(open_)} are held open"
+            for one in list(open_):
+                try:
+                    if reads and one.recv(65_536) == b"":
+                        ended.add(one)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    open_.discard(one)
+                    continue
+                try:
+                    one.send(b"x" if one in ended else dribble)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    open_.discard(one)
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Close them."""
