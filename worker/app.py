@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from typing import Any, Final
 
 import orjson
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
 from tasks.client import make_vault
@@ -21,6 +22,7 @@ from worker.logs import configure
 from worker.privacy import keep_memory_private
 from worker.remote import limit_remote_control
 from worker.service import STEPS
+from worker.stop_signals import before_end, end_promptly
 from worker.streams import keep_going
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
@@ -72,6 +74,19 @@ def _written(events: object) -> str:
 register(EVENTS, _written, None, "application/json", "utf-8")
 
 
+def _hear_stops(worker: Any) -> None:  # noqa: ANN401  Celery's worker
+    """Let a worker that is asked to stop while it starts end soon, without its PID file."""
+
+    def remove_pidfile() -> None:
+        if worker.pidlock is not None:
+            worker.pidlock.release()
+
+    if threading.current_thread() is threading.main_thread():
+        before_end(remove_pidfile)
+        ready = end_promptly()
+        worker_ready.connect(lambda **_: ready(), weak=False)
+
+
 def make_app(settings: Settings | None = None) -> Celery:
     """Return the worker's Celery app.
 
@@ -88,10 +103,11 @@ def make_app(settings: Settings | None = None) -> Celery:
     app.steps["worker"].update(STEPS)
 
     @celeryd_init.connect(weak=False)
-    def _streams(**_: object) -> None:
+    def _process(instance: Any, **_: object) -> None:  # noqa: ANN401  Celery's worker
         keep_going()
         keep_memory_private()
         limit_remote_control()
+        _hear_stops(instance)
 
     @setup_logging.connect(weak=False)
     def _logs(loglevel: int | str | None = None, **_: object) -> None:

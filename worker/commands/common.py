@@ -97,6 +97,22 @@ def sentences(*, as_json: bool = False) -> Iterator[None]:
         raise
 
 
+def end_with_sentence(error: Exception) -> None:
+    """End the program as a command of ours does, if the error is one that a sentence explains.
+
+    Raises:
+        SystemExit: With the status of the command.
+    """
+    try:
+        with sentences():
+            raise error
+    except click.ClickException as explained:
+        say(f"checkpoint: {explained.format_message()}")
+        raise SystemExit(explained.exit_code) from None
+    except Exception:  # noqa: BLE001  a bug: the caller tells it whole
+        return
+
+
 def _explain(error: Exception, *, as_json: bool) -> None:
     """Raise what click shows for an error we know; return for one that is a bug."""
     from pydantic import ValidationError  # noqa: PLC0415
