@@ -18,6 +18,7 @@ from tasks.keys import Keys
 from tasks.messages import broker_url, celery_config
 from tasks.settings import Settings, unknown_variables
 from worker.broker import transport_for
+from worker.celery_options import check_before_app, check_command_line
 from worker.logs import configure
 from worker.privacy import keep_memory_private
 from worker.remote import limit_remote_control
@@ -31,7 +32,7 @@ HARD_LIMIT_BEYOND_S: Final = 20.0
 EVENTS: Final = "checkpoint-events"
 """Kombu's name for how events are written: as JSON like all else, in a tenth of the time."""
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
-"""What Celery hands over as the log level where nobody gave ``--loglevel``."""
+"""What Celery hands over as the log level where no ``--loglevel`` was given."""
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
@@ -93,7 +94,9 @@ def make_app(settings: Settings | None = None) -> Celery:
     Raises:
         ValidationError: A setting does not fit.
         BadKeyError: There is no usable secret key.
+        UsageError: An option of ``celery`` is refused.
     """
+    check_before_app()
     for sentence in unknown_variables() if settings is None else ():
         sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
@@ -110,7 +113,15 @@ def make_app(settings: Settings | None = None) -> Celery:
         _hear_stops(instance)
 
     @setup_logging.connect(weak=False)
-    def _logs(loglevel: int | str | None = None, **_: object) -> None:
-        configure(settings, level=None if loglevel in CELERY_LEVELS else loglevel)
+    def _logs(
+        loglevel: int | str | None = None,
+        logfile: str | None = None,
+        colorize: bool | None = None,  # noqa: FBT001  Celery's signal
+        **_: object,
+    ) -> None:
+        level = None if loglevel in CELERY_LEVELS else loglevel
+        given = app.conf.get("checkpoint_log_level", level)
+        configure(settings, level=given, path=logfile, colours=colorize is not False)
 
+    check_command_line(app)
     return app
