@@ -355,6 +355,7 @@ def submit_steps(
     queue_max: int,
     queue_age_ms: int,
     step: int | None = None,
+    send_by_ms: int | None = None,
     wakes: bool = False,
 ) -> Steps[Submitted]:
     """Accept a submission: one commit makes it current and answers the elder.
@@ -367,6 +368,7 @@ def submit_steps(
         queue_max: How many may wait for an attempt.
         queue_age_ms: When a tenth of them have waited so long, no more are taken in.
         step: The checkpoint step the code answers, if the caller knows it.
+        send_by_ms: When the sender gives it up, if that is before the deadline.
         wakes: Send the Celery message with the commit, where the queue lies in the same Redis.
 
     Raises:
@@ -395,6 +397,7 @@ def submit_steps(
             digest=digest,
             run_id=snapshot.run_id,
             step=step,
+            send_by_ms=send_by_ms,
         )
 
     def extra(_snapshot: Snapshot, decision: Decision) -> Extra:

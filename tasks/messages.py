@@ -130,20 +130,7 @@ def task_message(
         "body": body,
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {
-            "lang": "py",
-            "task": TASK,
-            "id": submission_id,
-            "root_id": submission_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": "()",
-            "kwargsrepr": shown,
-        },
+        "headers": task_headers(submission_id, shown),
         "properties": {
             "correlation_id": submission_id,
             "reply_to": None,
@@ -153,6 +140,29 @@ def task_message(
             "body_encoding": encoding,
             "delivery_tag": new_name(),
         },
+    }
+
+
+def task_headers(submission_id: str, shown: str) -> dict[str, Any]:
+    """Return the headers of our task's message.
+
+    Args:
+        submission_id: Also the task id.
+        shown: What Celery shows of the named arguments.
+    """
+    return {
+        "lang": "py",
+        "task": TASK,
+        "id": submission_id,
+        "root_id": submission_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": shown,
     }
 
 
