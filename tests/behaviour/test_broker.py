@@ -246,8 +246,9 @@ def test_no_message_ends_the_worker(new_stage: Setting) -> None:
     with make_producer(stage.settings) as producer, Monitor(producer) as monitor:
         worker = stage.worker("-l", "DEBUG")
         monitor.until(lambda: "worker-online" in monitor.types())
+        control = f"/0.{stage.prefix}.celery.pidbox"
         for broadcast in BROADCASTS:
-            for channel in ("/0.celery.pidbox", "/0.celery.pidbox/x", "/0.nobody"):
+            for channel in (control, f"{control}/x", "/0.nobody"):
                 stage.redis.publish(channel, broadcast)
         stage.redis.lpush(stage.prefix, *UNFIT.values(), *UNREADABLE.values(), *ODD.values())
         stage.redis.lpush(f"{stage.prefix}\x06\x163", b"of another priority 847362")
