@@ -24,20 +24,31 @@ STOPPED = 0
 """Exit status of a service that was asked to stop before it was ready: it took nothing."""
 PROMPT_S = 1.0
 """How long a worker that is not ready may take for an orderly end."""
-SERVICES = frozenset({"gateway", "sandbox", "up", "worker"})
-"""Commands of ``checkpoint`` that run until they are asked to stop; others have a result to tell."""
-CELERY_SERVICES = frozenset({"flower", "worker"})
 CELERY_VALUES = frozenset(
     {"-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"}
 )
 """Options before Celery's command that are followed by a value."""
 STOPS = (_signal.SIGTERM, _signal.SIGINT)
+SERVICES = {
+    (False, "worker"): STOPS,
+    (True, "worker"): STOPS,
+    (False, "gateway"): STOPS,
+    (False, "up"): (_signal.SIGTERM,),
+    (False, "sandbox"): (_signal.SIGTERM,),
+    (False, "flower"): (_signal.SIGTERM,),
+    (True, "flower"): (_signal.SIGTERM,),
+}
+"""What runs until it is asked to stop (by Celery's command, which): by which signals.
+
+Other commands have a result to tell: one that was ended has not ended well."""
 
 _cleanups: list[Callable[[], object]] = []
 
 
-def is_service(argv: Sequence[str], started: Sequence[str]) -> bool:
-    """Return whether this process is a service of ours.
+def signals_of(argv: Sequence[str], started: Sequence[str]) -> tuple[int, ...]:
+    """Return the signals by which this process is asked to stop, if it is a service of ours.
+
+    Those that clean up at Ctrl-C themselves are left their KeyboardInterrupt.
 
     Args:
         argv: ``sys.argv``; while a package is imported for ``python -m`` it begins with ``-m``.
@@ -45,10 +56,12 @@ def is_service(argv: Sequence[str], started: Sequence[str]) -> bool:
     """
     name, words = program(argv, started), argv[1:]
     if name == "worker.monitor":
-        return True
-    if name == "celery":
-        return _celery_command(words) in CELERY_SERVICES
-    return name in {"checkpoint", "worker.cli"} and bool(words) and words[0] in SERVICES
+        command = "flower"
+    elif name == "celery":
+        command = _celery_command(words)
+    else:
+        command = words[0] if words and name in {"checkpoint", "worker.cli"} else ""
+    return SERVICES.get((name == "celery", command), ())
 
 
 def program(argv: Sequence[str], started: Sequence[str]) -> str:
@@ -70,15 +83,15 @@ def _celery_command(words: Sequence[str]) -> str:
     return ""
 
 
-def install() -> None:
-    """End this process at SIGTERM and SIGINT until others handle them.
+def install(signals: Sequence[int]) -> None:
+    """End this process at these signals until others handle them.
 
     SIGINT stays ignored where it was: a shell starts background jobs so.
     """
     try:
-        _signal.signal(_signal.SIGTERM, _end)
-        if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
-            _signal.signal(_signal.SIGINT, _end)
+        for number in signals:
+            if number == _signal.SIGTERM or _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, _end)
     except ValueError:  # Not the main thread: whoever imports this there is no service.
         return
 
@@ -129,5 +142,4 @@ def end_promptly() -> Callable[[], None]:
     return done
 
 
-if is_service(sys.argv, sys.orig_argv):
-    install()
+install(signals_of(sys.argv, sys.orig_argv))

@@ -190,13 +190,13 @@ def test_ctrl_c_is_a_good_end_as_well(new_stage: Setting, command: str) -> None:
 )
 def test_only_services_end_well_at_once(argv: list[str], started: list[str], service: bool) -> None:
     """A `checkpoint submit` that was ended has no outcome: that is not exit status 0."""
-    assert stop_signals.is_service(argv, started) is service
+    assert bool(stop_signals.signals_of(argv, started)) is service
 
 
 def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
     """Whoever imports the package there has a program of its own."""
     before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=stop_signals.install)
+    thread = threading.Thread(target=stop_signals.install, args=(stop_signals.STOPS,))
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
