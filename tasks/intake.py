@@ -95,11 +95,16 @@ def new_id(kind: str = "sub") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that is well formed: who, where and the trimmed solution."""
+    """A request that is well formed: who, where and the trimmed solution.
+
+    Attributes:
+        send_by_ms: When its sender gives it up, if that is before the deadline.
+    """
 
     account_id: str
     provider: str
     code: str = field(repr=False)
+    send_by_ms: int | None = None
 
     @property
     def kind(self) -> SolutionKind:
@@ -355,7 +360,6 @@ def submit_steps(
     queue_max: int,
     queue_age_ms: int,
     step: int | None = None,
-    send_by_ms: int | None = None,
     wakes: bool = False,
 ) -> Steps[Submitted]:
     """Accept a submission: one commit makes it current and answers the elder.
@@ -368,7 +372,6 @@ def submit_steps(
         queue_max: How many may wait for an attempt.
         queue_age_ms: When a tenth of them have waited so long, no more are taken in.
         step: The checkpoint step the code answers, if the caller knows it.
-        send_by_ms: When the sender gives it up, if that is before the deadline.
         wakes: Send the Celery message with the commit, where the queue lies in the same Redis.
 
     Raises:
@@ -397,7 +400,7 @@ def submit_steps(
             digest=digest,
             run_id=snapshot.run_id,
             step=step,
-            send_by_ms=send_by_ms,
+            send_by_ms=request.send_by_ms,
         )
 
     def extra(_snapshot: Snapshot, decision: Decision) -> Extra:

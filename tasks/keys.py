@@ -33,7 +33,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-
 DEFAULT_PREFIX: Final = "checkpoint"
 
 

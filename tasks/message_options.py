@@ -45,8 +45,10 @@ REFUSALS: Final[Mapping[str, tuple[Pair, str]]] = {
     ),
     "body": (
         catalogue.INVALID_PARAMETERS,
-        "The body of the message cannot be read: send JSON, compressed with zlib, bzip2 or lzma"
-        " if at all.",
+        (
+            "The body of the message cannot be read: send JSON, compressed with zlib, bzip2 or lzma"
+            " if at all."
+        ),
     ),
     "too_large": (catalogue.CONTENT_TOO_LARGE, "The body of the message is too large."),
     "protocol": (
@@ -67,7 +69,9 @@ HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 NESTED: Final = "headers"
 """Where some tracers repeat their headers; Celery calls it the request's own."""
-CELERY_S: Final = frozenset({*dir(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
+CELERY_S: Final = frozenset(
+    {*dir(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"}
+)
 """Headers with a meaning in Celery, and names its request has for itself."""
 
 TRACE: Final[Mapping[str, re.Pattern[str]]] = {
@@ -91,15 +95,13 @@ def refusal(
     Returns:
         A word of `REFUSALS` or ``None``; milliseconds since the epoch or ``None``.
     """
-    if isinstance(embed, Mapping) and any(embed.get(name) for name in EMBEDDED):
-        return "callbacks", None
-    if (why := _time_limit(headers.get("timelimit"), deadline_s)) is not None:
+    why = (
+        _follow_ups(embed)
+        or _time_limit(headers.get("timelimit"), deadline_s)
+        or _start(headers.get("eta"), now_s)
+    )
+    if why is not None:
         return why, None
-    try:
-        if (eta_s := _instant_s(headers.get("eta"))) is not None and eta_s > now_s + SOON_S:
-            return "eta", None
-    except ValueError:
-        return "eta_form", None
     try:
         expires_s = _instant_s(headers.get("expires"))
     except ValueError:
@@ -109,18 +111,30 @@ def refusal(
     return ("expired", None) if expires_s <= now_s else (None, round(expires_s * 1000))
 
 
+def _follow_ups(embed: object) -> str | None:
+    named = isinstance(embed, Mapping) and any(embed.get(name) for name in EMBEDDED)
+    return "callbacks" if named else None
+
+
 def _time_limit(limits: object, deadline_s: float) -> str | None:
     match limits:
-        case None | (None, None) | [None, None]:
+        case None:
             return None
-        case [hard, soft] if all(_is_seconds(each) for each in (hard, soft)):
-            shortest = min(each for each in (hard, soft) if each is not None)
-            return "time_limit" if shortest < deadline_s else None
-    return "time_limit_form"
+        case [_, _]:
+            given = [each for each in limits if each is not None]
+        case _:
+            return "time_limit_form"
+    if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in given):
+        return "time_limit_form"
+    return "time_limit" if any(each < deadline_s for each in given) else None
 
 
-def _is_seconds(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _start(eta: object, now_s: float) -> str | None:
+    try:
+        eta_s = _instant_s(eta)
+    except ValueError:
+        return "eta_form"
+    return "eta" if eta_s is not None and eta_s > now_s + SOON_S else None
 
 
 def _instant_s(value: object) -> float | None:

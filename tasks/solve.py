@@ -8,7 +8,7 @@ time ran out, SUCCESS otherwise.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -144,11 +144,10 @@ async def _take_in(home: Attempts, raw: Raw) -> Outcome | None:
         steps = submit_steps(
             home.store,
             home.vault,
-            request,
+            replace(request, send_by_ms=raw.send_by_ms),
             submission_id,
             queue_max=home.settings.queue_max,
             queue_age_ms=home.settings.queue_age_max_ms,
-            send_by_ms=raw.send_by_ms,
         )
         await home.door.run(steps)
         log.info("submission.accepted", submission_id=submission_id, provider=provider)

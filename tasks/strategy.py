@@ -107,7 +107,8 @@ def cleanse(message: Any, vault: Vault, deadline_s: float = 0.0) -> None:  # noq
 
 def _read(message: Any) -> tuple[object, tuple[Any, Any, Any], str | None]:  # noqa: ANN401  kombu's
     """Return the id of a message, what its body says, and why it is refused, if it is."""
-    submission_id, nothing = message.headers.get("id"), ((), {}, {})
+    submission_id = message.headers.get("id")
+    nothing: tuple[Any, Any, Any] = ((), {}, {})
     if (unfit := getattr(message, "unfit", None)) is not None:
         return submission_id, nothing, unfit
     try:

@@ -141,7 +141,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
 """Name of the parameter -> what it means here, in the order of ``celery --help``."""
 
 
-class OwnPool(click.ParamType):
+class OwnPool(click.ParamType[str]):
     """Takes no pool but ours; Celery's type would import any other, or fail to."""
 
     name = "pool"

@@ -315,7 +315,7 @@ def configure(
         settings.log_format == "auto" and path is None and sys.stderr.isatty()
     )
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(**({} if colours else {"colors": False}))
+        structlog.dev.ConsoleRenderer(colors=colours)
         if terminal
         else structlog.processors.JSONRenderer(sort_keys=True)
     )

@@ -85,7 +85,7 @@ class Service(bootsteps.StartStopStep):
         """Leave the coroutines to the pool: attempts still need them."""
 
     def terminate(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
-        """Say by the exit status that codes in flight were given up; Celery says that all is fine."""
+        """Say by the exit status that codes in flight were given up; Celery's would be 0."""
         if worker.exitcode is None:
             worker.exitcode = EX_FAILURE
 

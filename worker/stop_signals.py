@@ -11,10 +11,9 @@ module imports only what the interpreter has loaded already.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without the enums, which cost 3 ms.
 import os
 import sys
-
-import _signal  # type: ignore[import-not-found]  # `signal` without the enums, which cost 3 ms.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

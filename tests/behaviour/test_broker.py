@@ -9,8 +9,8 @@ import asyncio
 import base64
 import contextlib
 import json
-import pickle
 import logging
+import pickle
 import random
 import socket
 import threading

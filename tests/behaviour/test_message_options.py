@@ -97,7 +97,7 @@ def test_every_option_of_celery_has_a_meaning() -> None:
     decided = MEANINGS.keys() | ELSEWHERE
     assert known - PRODUCERS_OWN <= decided
     section = PAGE.read_text().partition("## Options of a message")[2].partition("\n## ")[0]
-    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", section, re.M)))
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", section, re.MULTILINE)))
     assert sorted(named) == sorted({*decided, "task_id", "task_protocol"})
 
 

@@ -152,8 +152,7 @@ def test_the_command_line_knows_a_plug_in(acme: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["submit", "intent", "kill"])
 def test_every_command_takes_a_plug_in_s_account(acme: None, command: str) -> None:
     """It gets as far as a Redis that is not there."""
-    done = run(
-        command, "acc_1", "--provider", "acme", stdin="123456\n",
-        env=environment(REDIS_URL="redis://127.0.0.1:1/0", PROVIDERS="ACME", SECRET_KEYS=make_key()),
-    )  # fmt: skip
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", "PROVIDERS": "ACME", "SECRET_KEYS": make_key()}
+    words = (command, "acc_1", "--provider", "acme")
+    done = run(*words, stdin="123456\n", env=environment(**given))
     assert "Redis does not answer" in done.stderr

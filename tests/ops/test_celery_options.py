@@ -34,7 +34,7 @@ SERVED: Final[dict[str, list[str]]] = {
     "prefetch_multiplier": ["1"], "concurrency": ["7"], "task_events": [],
     "queues": ["checkpoint"], "include": ["json"], "without_gossip": [],
     "without_mingle": [], "without_heartbeat": [], "heartbeat_interval": ["5"],
-    "logfile": ["/dev/null"], "pidfile": ["/tmp/x.pid"], "uid": ["0"], "gid": ["0"],
+    "logfile": ["/dev/null"], "pidfile": ["x.pid"], "uid": ["0"], "gid": ["0"],
 }  # fmt: skip
 """Options that are served, each with a value of a command line; flags have none."""
 REFUSED: Final[dict[str, list[str]]] = {
@@ -138,7 +138,9 @@ def test_a_level_that_is_celery_s_default_counts_if_it_was_given(run: Any) -> No
 
 def test_the_page_says_what_each_option_means() -> None:
     """One row for each, in the order of the help."""
-    rows = re.findall(r"^\| `(-[^`]*)` \| (served|refused|depends) \| (.*) \|$", PAGE.read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(-[^`]*)` \| (served|refused|depends) \| (.*) \|$", PAGE.read_text(), re.MULTILINE
+    )
     assert [row for row in rows if not row[0].startswith("--help")] == [
         (", ".join(param.opts), _kind(name), _said(name)) for name, param in (GLOBAL | OWN).items()
     ]
@@ -159,7 +161,7 @@ def _said(name: str) -> str:
 # For real -----------------------------------------------------------------------------------
 
 
-def test_a_detached_worker_writes_its_log_and_hears_its_end(new_stage: Setting) -> None:  # noqa: F811
+def test_a_detached_worker_writes_its_log_and_hears_its_end(new_stage: Setting) -> None:
     """As ``celery multi`` starts one: no terminal, a log file that is rotated, a PID file."""
     stage = new_stage()
     logfile, pidfile = stage.logs / "worker.log", stage.logs / "worker.pid"

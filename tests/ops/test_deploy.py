@@ -313,7 +313,10 @@ def test_the_image_holds_no_secret_and_hears_signals() -> None:
     assert "install --yes --no-install-recommends tini=" in last
     ours = [each for each in SERVICES.values() if each["image"].startswith("checkpoint")]
     containers = [container for _, _, container in pods()]
-    given = [*(each.get("entrypoint", init) for each in ours), *(each.get("command", init) for each in containers)]
+    given = [
+        *(each.get("entrypoint", init) for each in ours),
+        *(each.get("command", init) for each in containers),
+    ]
     assert all(words[: len(init)] == init for words in given)
     assert json.loads(re.findall(r"^CMD (.*)$", last, re.MULTILINE)[0]) == ["worker"]
     assert "STOPSIGNAL SIGTERM" in last

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
+from fastapi import FastAPI
 
+from tasks.gateway_server import run as serve
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.gateways import KEY
 from tests.behaviour.stage import ROOT, Stage, end, until
@@ -93,7 +100,7 @@ def start(
 
 @pytest.mark.parametrize("command", WORKERS)
 def test_an_address_that_is_taken_is_status_1(
-    new_stage: Setting,  # noqa: F811
+    new_stage: Setting,
     taken: str,
     command: str,
 ) -> None:
@@ -106,47 +113,41 @@ def test_an_address_that_is_taken_is_status_1(
 @pytest.mark.parametrize("command", WORKERS)
 @pytest.mark.parametrize("what", BREAKS)
 def test_what_breaks_a_worker_is_status_1(
-    new_stage: Setting,  # noqa: F811
+    new_stage: Setting,
     tmp_path: Path,
     what: str,
     command: str,
 ) -> None:
     """Whatever ends it, and whichever command started it."""
-    import textwrap
-
     (tmp_path / "breaks_it.py").write_text(textwrap.dedent(BREAKS[what]))
     status, said = run(new_stage(), command, "--include", "breaks_it", path=tmp_path)
     assert status == 1, said
 
 
 @pytest.mark.parametrize("command", WORKERS)
-def test_a_setting_that_does_not_fit_is_status_2(new_stage: Setting, command: str) -> None:  # noqa: F811
+def test_a_setting_that_does_not_fit_is_status_2(new_stage: Setting, command: str) -> None:
     """It is used wrongly; one sentence, no traceback."""
     status, said = run(new_stage(), command, deadline_s="soon")
     assert (status, "Traceback" in said) == (2, False)
     assert "CHECKPOINT_DEADLINE_S" in said
 
 
-def test_a_gateway_that_cannot_listen_is_status_1(new_stage: Setting, taken: str) -> None:  # noqa: F811
+def test_a_gateway_that_cannot_listen_is_status_1(new_stage: Setting, taken: str) -> None:
     """The same for the gateway."""
     status, said = run(new_stage(), "checkpoint gateway", "--port", taken.rpartition(":")[2])
     assert status == 1, said
 
 
-def test_a_gateway_that_cannot_start_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_cannot_start_is_status_1() -> None:
     """Uvicorn says 3 where the application does not start."""
-    fastapi = pytest.importorskip("fastapi")
-    from contextlib import asynccontextmanager
-    from types import SimpleNamespace
-
-    from tasks.gateway_server import run as serve
 
     @asynccontextmanager
-    async def broken(_app: object) -> object:
-        raise OSError("broken")
+    async def broken(_app: object) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        raise OSError(errno.EIO, "broken")
         yield
 
-    app = fastapi.FastAPI(lifespan=broken)
+    app = FastAPI(lifespan=broken)
     app.state.gateway = SimpleNamespace(leave=lambda: None)
     ready: list[bool] = []
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SystemExit) as ended:
@@ -156,7 +157,7 @@ def test_a_gateway_that_cannot_start_is_status_1(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("command", WORKERS)
 def test_a_worker_that_gives_up_what_it_has_is_status_1(
-    new_stage: Setting,  # noqa: F811
+    new_stage: Setting,
     command: str,
 ) -> None:
     """SIGQUIT: the code in flight has no verdict from it."""
@@ -176,7 +177,7 @@ def test_a_worker_that_gives_up_what_it_has_is_status_1(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_was_asked_to_end_is_status_0(new_stage: Setting, number: int) -> None:  # noqa: F811
+def test_a_worker_that_was_asked_to_end_is_status_0(new_stage: Setting, number: int) -> None:
     """By either signal; Celery says 1 for Ctrl-C."""
     stage = new_stage()
     process = start(stage, "checkpoint worker")

@@ -162,9 +162,11 @@ def test_another_deployment_on_the_same_redis_is_not_heard(
     """Else its accounts are in this one's Flower, and its workers answer this one's questions."""
     stage, _, producer = scene
     with Stage(redis_server.url, "remote-2", tmp_path) as other:
-        with make_producer(other.settings) as theirs, Monitor(theirs) as sees, Monitor(
-            producer
-        ) as ours:
+        with (
+            make_producer(other.settings) as theirs,
+            Monitor(theirs) as sees,
+            Monitor(producer) as ours,
+        ):
             worker = other.worker()
             person, here = other.person().open(), stage.person().open()
             submission = person.submit(person.right())

@@ -79,7 +79,7 @@ def start(
     name = f"{command.replace(' ', '-')}-{number}-{at}"
     folder = stage.logs / name
     folder.mkdir()
-    script = folder / command.split()[0]
+    script = folder / command.partition(" ")[0]
     script.write_text(PROGRAM)
     env = stage.environ(api_keys="k" * 32, health_address="127.0.0.1:0") | {
         "STOP_AT": str(at),
@@ -94,7 +94,7 @@ def start(
             env=env,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=None if process_one() else _ignore,
+            preexec_fn=None if process_one() else _ignore,  # noqa: PLW1509  it calls one C function
         )
     return process, folder
 
@@ -147,7 +147,7 @@ def stops(stage: Stage, command: str, at: int, number: int = signal.SIGTERM) -> 
     [("checkpoint worker", 5), ("celery worker", 3), ("checkpoint gateway", 4)],
 )
 def test_a_stop_is_heard_at_every_instant_of_the_start(
-    new_stage: Setting,  # noqa: F811
+    new_stage: Setting,
     command: str,
     instants: int,
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_stop_is_heard_at_every_instant_of_the_start(
 
 
 @pytest.mark.parametrize("command", ["checkpoint worker", "checkpoint gateway"])
-def test_ctrl_c_is_a_good_end_as_well(new_stage: Setting, command: str) -> None:  # noqa: F811
+def test_ctrl_c_is_a_good_end_as_well(new_stage: Setting, command: str) -> None:
     """In the middle of an import it would be a traceback, or lost in a library."""
     assert stops(new_stage(), command, 500, signal.SIGINT) < BOUND_S
 

@@ -22,8 +22,7 @@ INPUT_MAX: Final = 1024 * 1024
 """Characters of an intent or a code read from a file or stdin."""
 
 
-
-class ProviderName(click.ParamType):
+class ProviderName(click.ParamType[str]):
     """A provider that has an adapter here, built in or a plug-in, in any case of letters."""
 
     name = "provider"
@@ -127,14 +126,14 @@ def end_with_sentence(error: Exception) -> None:
     Raises:
         SystemExit: With the status of the command.
     """
+    explained = error if isinstance(error, click.ClickException) else None
     try:
-        with sentences():
-            raise error
-    except click.ClickException as explained:
+        _explain(error, as_json=False)
+    except click.ClickException as found:
+        explained = found
+    if explained is not None:
         say(f"checkpoint: {explained.format_message()}")
         raise SystemExit(explained.exit_code) from None
-    except Exception:  # noqa: BLE001  a bug: the caller tells it whole
-        return
 
 
 def _explain(error: Exception, *, as_json: bool) -> None:
