@@ -121,7 +121,7 @@ def _time_limit(limits: object, deadline_s: float) -> str | None:
         case None:
             return None
         case [_, _]:
-            given = [each for each in limits if each is not None]
+            given: list[Any] = [each for each in limits if each is not None]
         case _:
             return "time_limit_form"
     if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in given):
