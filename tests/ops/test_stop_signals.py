@@ -200,3 +200,26 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+FIRST: Final = """
+import os, sys
+sys.argv = {argv!r}
+import worker
+os.kill(os.getpid(), {number})
+os.write(1, b"still there")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "argv",
+    [["checkpoint", "worker"], ["checkpoint", "gateway"], ["celery", "-A", "worker", "worker"]],
+)
+def test_the_first_import_of_ours_hears(argv: list[str], number: int) -> None:
+    """Whatever is imported after it takes its time; exit status 0, for nothing was taken."""
+    script = FIRST.format(argv=argv, number=int(number))
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, cwd=ROOT, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
