@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from providers.contract import Adapter
 
-__all__ = ["GROUP", "LIVE_SESSION", "adapter_for", "adapters"]
+__all__ = ["GROUP", "LIVE_SESSION", "adapter_for", "adapters", "provider_names"]
 
 GROUP = "checkpoint.providers"
 LIVE_SESSION = "live_session"
@@ -30,6 +30,15 @@ _BUILT_IN = {
     "TWITTER": "providers.twitter:Twitter",
     "MESSENGER": "providers.messenger:Messenger",
 }
+
+
+def provider_names() -> tuple[str, ...]:
+    """Return the name of each provider that has an adapter; none of them is imported.
+
+    Raises:
+        ValueError: Two adapters claim one provider.
+    """
+    return tuple(_found())
 
 
 def adapters() -> Mapping[str, Adapter]:

@@ -222,7 +222,11 @@ class Attempt:
     def __init__(self, home: Attempts, submission_id: str, account_id: str, provider: str) -> None:
         self.home = home
         self.submission_id, self.account_id, self.provider = submission_id, account_id, provider
-        self.log = log.bind(submission_id=submission_id, account_id=account_id, provider=provider)
+        # With the producer's trace, which lines of others about this attempt would lack.
+        trace = structlog.contextvars.get_contextvars()
+        self.log = log.bind(
+            submission_id=submission_id, account_id=account_id, provider=provider, **trace
+        )
         self._stage = _Stage.LOOKING
         self._changed = asyncio.Event()
         self._stopped = False
@@ -596,7 +600,7 @@ class Attempt:
         assert self._limit is not None
         assert self._submission is not None
         self._limit.reschedule(None)
-        last_ms = self._submission.deadline_ms - self.home.store.limits.min_send_ms
+        last_ms = self._submission.last_claim_ms(self.home.store.limits.min_send_ms)
         left_s = (last_ms - seen.now_ms - self._since_look_ms()) / 1000
         try:
             async with asyncio.timeout(left_s):

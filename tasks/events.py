@@ -48,13 +48,17 @@ class Open(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Submit(Struct, frozen=True, kw_only=True, gc=False):
-    """A backend submits a solution under an id not seen before."""
+    """A backend submits a solution under an id not seen before.
+
+    ``send_by_ms`` is when its sender gives it up: afterwards no claim is granted.
+    """
 
     submission_id: str
     kind: SolutionKind
     digest: str
     run_id: str
     step: int | None = None
+    send_by_ms: int | None = None
 
 
 class Wake(Struct, frozen=True, kw_only=True, gc=False):

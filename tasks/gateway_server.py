@@ -55,6 +55,9 @@ it at once."""
 CONNECTIONS_MAX: Final = 20_000
 """Connections in all. One more, and one between two requests is closed, or the new one."""
 BACKLOG: Final = 2_048
+STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+FAILED: Final = 1
+"""Exit status of a gateway that could not start."""
 NO_HTTP: Final = "This is no HTTP/1.1 request, or its head is too long."
 
 
@@ -130,13 +133,15 @@ def run(
         timeout_graceful_shutdown=math.ceil(grace_s + leave_s),
     )
     server = Server(config, gateway, grace_s=grace_s, ready=ready)
-    # Uvicorn raises the signal again when it has ended: it has been heeded.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    # Until uvicorn takes over, and when it raises again what it has heeded.
+    before = {number: signal.signal(number, server.stop) for number in STOPS}
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run([listener])
+        server.run([listener])
+    except SystemExit as error:  # Uvicorn's own statuses: what it could not start it has logged.
+        raise SystemExit(FAILED) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_loopback(host: str) -> bool:
@@ -169,10 +174,15 @@ class Server(uvicorn.Server):
         self._gateway: Gateway = gateway.state.gateway
         self._grace_s, self._ready = grace_s, ready
 
+    def stop(self, _number: int, _frame: object) -> None:
+        """Ask it to end; before it serves as well."""
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
-        self._ready()
+        if not self.should_exit:
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in nothing more; after the grace answer everybody who still waits."""

@@ -106,11 +106,16 @@ def new_id(kind: str = "sub") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that is well formed: who, where and the trimmed solution."""
+    """A request that is well formed: who, where and the trimmed solution.
+
+    Attributes:
+        send_by_ms: When its sender gives it up, if that is before the deadline.
+    """
 
     account_id: str
     provider: str
     code: str = field(repr=False)
+    send_by_ms: int | None = None
 
     @property
     def kind(self) -> SolutionKind:
@@ -475,6 +480,7 @@ def submit_steps(
             digest=digest,
             run_id=snapshot.run_id,
             step=step,
+            send_by_ms=request.send_by_ms,
         )
 
     def extra(snapshot: Snapshot, decision: Decision) -> Extra:

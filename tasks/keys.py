@@ -32,6 +32,9 @@ The names of CONTRACT §4 are public; the rest is private and may change in any 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_PREFIX: Final = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,23 @@ class Keys:
     """The names under one prefix."""
 
     prefix: str
+
+    @property
+    def control(self) -> str:
+        """Exchange of Celery's remote control, as Celery calls it under the usual prefix.
+
+        Each other prefix has its own: else two deployments on one Redis hear each other's
+        questions, and one's Flower shows the other's accounts.
+        """
+        return self._celery_s("celery")
+
+    @property
+    def events(self) -> str:
+        """Exchange of Celery's events, and the beginning of the names of who reads them."""
+        return self._celery_s("celeryev")
+
+    def _celery_s(self, name: str) -> str:
+        return name if self.prefix == DEFAULT_PREFIX else f"{self.prefix}.{name}"
 
     def result(self, submission_id: str) -> str:
         """The outcome record of a submission."""

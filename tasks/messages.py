@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 from celery import Celery
 
+from tasks.keys import Keys
 from tasks.ledger import SENTINEL, SOCKET_TIMEOUT_S, sentinel_parts
 from tasks.names import new_name, this_process
 from tasks.settings import Settings
@@ -46,6 +47,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 5,
     }
+    keys = Keys(settings.prefix)
     url, sentinel_options = _for_kombu(broker_url(settings))
     return {
         "broker_url": url,
@@ -55,6 +57,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_channel_error_retry": True,
         "task_default_queue": settings.prefix,
+        "control_exchange": keys.control,
+        "event_exchange": keys.events,
+        "event_queue_prefix": keys.events,
         "task_create_missing_queues": True,
         "task_serializer": "json",
         "result_serializer": "json",
@@ -130,20 +135,7 @@ def task_message(
         "body": body,
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {
-            "lang": "py",
-            "task": TASK,
-            "id": submission_id,
-            "root_id": submission_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": "()",
-            "kwargsrepr": shown,
-        },
+        "headers": task_headers(submission_id, shown),
         "properties": {
             "correlation_id": submission_id,
             "reply_to": None,
@@ -153,6 +145,29 @@ def task_message(
             "body_encoding": encoding,
             "delivery_tag": new_name(),
         },
+    }
+
+
+def task_headers(submission_id: str, shown: str) -> dict[str, Any]:
+    """Return the headers of our task's message.
+
+    Args:
+        submission_id: Also the task id.
+        shown: What Celery shows of the named arguments.
+    """
+    return {
+        "lang": "py",
+        "task": TASK,
+        "id": submission_id,
+        "root_id": submission_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": shown,
     }
 
 

@@ -95,6 +95,7 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False):
         deadline_ms: When it must have its outcome.
         supersedes: The elder it took over from.
         twin_of: The claim whose exchange carries the same code and whose verdict it takes.
+        send_by_ms: When its sender gives it up; ``None``: not before the deadline.
     """
 
     id: str
@@ -108,6 +109,12 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False):
     started_at_ms: int | None = None
     supersedes: str | None = None
     twin_of: str | None = None
+    send_by_ms: int | None = None
+
+    def last_claim_ms(self, min_send_ms: int) -> int:
+        """Return the last instant at which it may be claimed."""
+        last_ms = self.deadline_ms - min_send_ms
+        return last_ms if self.send_by_ms is None else min(last_ms, self.send_by_ms)
 
 
 class Wire(Struct, frozen=True, kw_only=True, gc=False):

@@ -158,6 +158,7 @@ def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -
         run_id=event.run_id,
         queued_at_ms=now_ms,
         deadline_ms=now_ms + limits.deadline_ms,
+        send_by_ms=event.send_by_ms,
     )
     if intent is None:
         return Decision(reply=Reply.DONE, settled=(_refuse(newer, catalogue.UNKNOWN_CONTEXT),))
@@ -323,7 +324,7 @@ def _give_up(intent: Intent, *, sent: bool) -> Decision:
 
 def _last_claim_ms(intent: Intent, limits: Limits) -> int:
     assert intent.current is not None
-    return intent.current.deadline_ms - limits.min_send_ms
+    return intent.current.last_claim_ms(limits.min_send_ms)
 
 
 def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> Wire:

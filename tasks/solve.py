@@ -8,6 +8,7 @@ time ran out, SUCCESS otherwise.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -27,6 +28,7 @@ from tasks.intake import (
     submit_steps,
 )
 from tasks.ledger import LedgerError
+from tasks.message_options import REFUSALS, trace_fields
 from tasks.messages import TASK
 from tasks.records import Outcome
 from tasks.traces import no_values
@@ -48,6 +50,18 @@ class CheckpointTask(AsyncTask):
     Strategy = "tasks.strategy:careful"
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What a message says; of a wake the first three alone."""
+
+    submission_id: str
+    account_id: Any
+    provider: Any
+    sealed: str | None
+    refused: str | None
+    send_by_ms: int | None
+
+
 _home: list[Attempts] = []
 
 
@@ -67,6 +81,8 @@ async def solve(
     account_id: Any = None,  # noqa: ANN401  whatever a producer sent
     provider: Any = None,  # noqa: ANN401
     sealed: str | None = None,
+    refused: str | None = None,
+    send_by_ms: int | None = None,
 ) -> str:
     """Run the attempt of one submission; the task id is the submission id.
 
@@ -74,6 +90,8 @@ async def solve(
         account_id: Whose account.
         provider: At which provider.
         sealed: The code of a plain Celery producer, sealed by `tasks.strategy`.
+        refused: Why it is not to be sent, a word of `tasks.message_options.REFUSALS`.
+        send_by_ms: When its producer gives it up, in milliseconds since the epoch.
 
     Returns:
         Status and type of the outcome, for Flower.
@@ -86,12 +104,21 @@ async def solve(
         # Without a usable id there is nowhere to answer.
         log.warning("wake.unusable_id")
         raise Ignore
+    with structlog.contextvars.bound_contextvars(**trace_fields(current_request())):
+        return await _solve(
+            home,
+            Raw(submission_id, account_id, provider, sealed, refused, send_by_ms),
+        )
+
+
+async def _solve(home: Attempts, raw: Raw) -> str:
+    submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
     try:
         with no_values(SolveFailed, Ignore):
-            if sealed is not None:
-                refused = await _take_in(home, submission_id, account_id, provider, sealed)
-                if refused is not None:
-                    return _show(refused)
+            if raw.sealed is not None or raw.refused is not None:
+                record = await _take_in(home, raw)
+                if record is not None:
+                    return _show(record)
             if not (isinstance(account_id, str) and isinstance(provider, str)):
                 log.warning("wake.unusable", submission_id=submission_id)
                 raise Ignore
@@ -102,17 +129,14 @@ async def solve(
         raise Ignore from None
 
 
-async def _take_in(
-    home: Attempts,
-    submission_id: str,
-    account_id: Any,  # noqa: ANN401
-    provider: Any,  # noqa: ANN401
-    sealed: str,
-) -> Outcome | None:
+async def _take_in(home: Attempts, raw: Raw) -> Outcome | None:
     """Accept a plain producer's submission; return its record if it was refused."""
+    submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
     try:
+        if raw.refused is not None or raw.sealed is None:
+            raise CheckpointError(*REFUSALS[raw.refused or "body"], submission_id)  # noqa: TRY301
         name = solution_name(str(provider), str(account_id), submission_id)
-        code = json.loads(home.vault.open(name, sealed))
+        code = json.loads(home.vault.open(name, raw.sealed))
         if not home.settings.raw_intake:
             raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
         request = read_request(home.settings, account_id, provider, code)
@@ -120,7 +144,7 @@ async def _take_in(
         steps = submit_steps(
             home.store,
             home.vault,
-            request,
+            replace(request, send_by_ms=raw.send_by_ms),
             submission_id,
             queue_max=home.settings.queue_max,
             queue_age_ms=home.settings.queue_age_max_ms,
@@ -131,6 +155,7 @@ async def _take_in(
         log.warning("wake.forged", submission_id=submission_id)
         raise Ignore from None
     except CheckpointError as error:
+        log.info("submission.refused", submission_id=submission_id, error=error.pair.type)
         account, place = (
             value[:ACCOUNT_ID_MAX] if isinstance(value, str) else ""
             for value in (account_id, provider)

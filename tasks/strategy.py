@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from celery.worker.strategy import default
 
 from tasks.client import make_vault
 from tasks.intake import SUBMISSION_ID
+from tasks.message_options import REFUSALS, passed_on, refusal
+from tasks.messages import task_headers
 from tasks.settings import Settings
 from tasks.vault import Vault, solution_name
 
@@ -41,7 +44,7 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
 
     def receive(message: Any, _body: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401  Celery's
         try:
-            cleanse(message, vault)
+            cleanse(message, vault, settings.deadline_s)
         except Exception as error:  # noqa: BLE001  a stranger's message; its text stays out
             kind = type(error).__name__
         else:
@@ -54,42 +57,76 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
     return receive
 
 
-def cleanse(message: Any, vault: Vault) -> None:  # noqa: ANN401  kombu's
-    """Rewrite a task message so that it carries no code in clear.
+def cleanse(message: Any, vault: Vault, deadline_s: float = 0.0) -> None:  # noqa: ANN401  kombu's
+    """Rewrite a task message so that it carries no code in clear, and no option of its producer.
+
+    What cannot be a submission although it has an id of one goes on as a refusal: its producer
+    has no other way to hear of it than the outcome.
 
     Args:
         message: kombu's message; its body, headers and decoded payload are replaced.
         vault: Seals the code for the submission the message names.
+        deadline_s: Of a submission.
 
     Raises:
-        Exception: The body is not ``[args, kwargs, embed]`` of protocol 2, the id is none that
-            a submission can have, or the body does not decode; of any kind.
+        ValueError: The id is none that a submission can have.
     """
-    submission_id = message.headers["id"]
-    args, kwargs, embed = message.payload
-    if not SUBMISSION_ID.fullmatch(submission_id):
+    submission_id, payload, refused = _read(message)
+    if not (isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id)):
         msg = "not the id of a submission"
         raise ValueError(msg)
-    # A producer's time limits would cut our own net short, or, malformed, end the worker.
-    message.headers.update(argsrepr="()", timelimit=[None, None])
-    if _is_wake(args, kwargs, embed):
-        message.headers["kwargsrepr"] = repr(kwargs)
+    args, kwargs, embed = payload
+    if refused is None and _is_wake(args, kwargs, embed):
+        _head(message, submission_id, repr(kwargs), passed_on(message.headers))
         return
     given = dict(zip(ARGUMENTS, args or (), strict=False)) | dict(kwargs or {})
     kept = {name: _encodable(given.get(name)) for name in ("account_id", "provider")}
     shown = repr({name: str(value)[:SHOWN_MAX] for name, value in kept.items()})
-    if "code" in given:
+    code, send_by_ms = given.get("code"), given.get("send_by_ms")
+    if "code" in given and refused is None:
+        refused, send_by_ms = refusal(
+            message.headers, embed, now_s=time.time(), deadline_s=deadline_s
+        )
         name = solution_name(str(kept["provider"]), str(kept["account_id"]), submission_id)
         # As JSON: a number is not a string, and the difference is the producer's error.
-        kept["sealed"] = vault.seal(name, json.dumps(given["code"]).encode())
+        kept["sealed"] = vault.seal(name, json.dumps(code).encode())
     elif isinstance(given.get("sealed"), str):
         # Put back by a worker that had sealed it; somebody else's does not open.
         kept["sealed"] = given["sealed"]
-    text = json.dumps([[], kept, embed if isinstance(embed, dict) else {}])
+        refused = given["refused"] if given.get("refused") in REFUSALS else None
+    if refused is not None:
+        kept["refused"] = refused
+    elif isinstance(send_by_ms, int):
+        kept["send_by_ms"] = send_by_ms
+    text = json.dumps([[], kept, {}])
     message.body = text.encode() if isinstance(message.body, bytes) else text
     message._decoded_cache = json.loads(text)  # noqa: SLF001  kombu keeps what it decoded
-    message.content_encoding = "utf-8"
-    message.headers["kwargsrepr"] = shown
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    _head(message, submission_id, shown, passed_on(message.headers, code))
+
+
+def _read(message: Any) -> tuple[object, tuple[Any, Any, Any], str | None]:  # noqa: ANN401  kombu's
+    """Return the id of a message, what its body says, and why it is refused, if it is."""
+    submission_id = message.headers.get("id")
+    nothing: tuple[Any, Any, Any] = ((), {}, {})
+    if (unfit := getattr(message, "unfit", None)) is not None:
+        return submission_id, nothing, unfit
+    try:
+        payload = message.payload
+    except Exception:  # noqa: BLE001  kombu raises anything over a body
+        return submission_id, nothing, "body"
+    if isinstance(payload, dict) and submission_id is None:
+        return payload.get("id"), nothing, "protocol"
+    match payload:
+        case [list() | tuple() | None as args, dict() | None as kwargs, embed]:
+            return submission_id, (args, kwargs, embed), None
+    return submission_id, nothing, "body"
+
+
+def _head(message: Any, submission_id: str, shown: str, own: dict[str, Any]) -> None:  # noqa: ANN401  kombu's
+    """Replace the headers by those that a wake has, and the producer's own."""
+    message.headers.clear()
+    message.headers.update(task_headers(submission_id, shown), **own)
 
 
 def _is_wake(args: object, kwargs: object, embed: object) -> bool:

@@ -6,6 +6,10 @@ light commands import nothing heavy.
 
 from __future__ import annotations
 
+from worker import stop_signals  # First of all: from here on a service hears that it shall end.
+
+# isort: split
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,5 +25,14 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signat
         raise AttributeError(name)
     from worker.app import make_app  # noqa: PLC0415  see above
 
-    globals()["celery"] = app = make_app()
+    try:
+        app = make_app()
+    except Exception as error:
+        if stop_signals.program(sys.argv, sys.orig_argv) == "celery":
+            from worker.commands.common import end_with_sentence  # noqa: PLC0415
+
+            # Celery would print the traceback of whatever goes wrong here.
+            end_with_sentence(error)
+        raise
+    globals()["celery"] = app
     return app

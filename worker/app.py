@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from typing import Any, Final
 
 import orjson
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
 from tasks.client import make_vault
@@ -17,10 +18,12 @@ from tasks.keys import Keys
 from tasks.messages import broker_url, celery_config
 from tasks.settings import Settings, unknown_variables
 from worker.broker import transport_for
+from worker.celery_options import check_before_app, check_command_line
 from worker.logs import configure
 from worker.privacy import keep_memory_private
 from worker.remote import limit_remote_control
 from worker.service import STEPS
+from worker.stop_signals import before_end, end_promptly
 from worker.streams import keep_going
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
@@ -29,7 +32,7 @@ HARD_LIMIT_BEYOND_S: Final = 20.0
 EVENTS: Final = "checkpoint-events"
 """Kombu's name for how events are written: as JSON like all else, in a tenth of the time."""
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
-"""What Celery hands over as the log level where nobody gave ``--loglevel``."""
+"""What Celery hands over as the log level where no ``--loglevel`` was given."""
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
@@ -72,13 +75,28 @@ def _written(events: object) -> str:
 register(EVENTS, _written, None, "application/json", "utf-8")
 
 
+def _hear_stops(worker: Any) -> None:  # noqa: ANN401  Celery's worker
+    """Let a worker that is asked to stop while it starts end soon, without its PID file."""
+
+    def remove_pidfile() -> None:
+        if worker.pidlock is not None:
+            worker.pidlock.release()
+
+    if threading.current_thread() is threading.main_thread():
+        before_end(remove_pidfile)
+        ready = end_promptly()
+        worker_ready.connect(lambda **_: ready(), weak=False)
+
+
 def make_app(settings: Settings | None = None) -> Celery:
     """Return the worker's Celery app.
 
     Raises:
         ValidationError: A setting does not fit.
         BadKeyError: There is no usable secret key.
+        UsageError: An option of ``celery`` is refused.
     """
+    check_before_app()
     for sentence in unknown_variables() if settings is None else ():
         sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
@@ -88,13 +106,22 @@ def make_app(settings: Settings | None = None) -> Celery:
     app.steps["worker"].update(STEPS)
 
     @celeryd_init.connect(weak=False)
-    def _streams(**_: object) -> None:
+    def _process(instance: Any, **_: object) -> None:  # noqa: ANN401  Celery's worker
         keep_going()
         keep_memory_private()
         limit_remote_control()
+        _hear_stops(instance)
 
     @setup_logging.connect(weak=False)
-    def _logs(loglevel: int | str | None = None, **_: object) -> None:
-        configure(settings, level=None if loglevel in CELERY_LEVELS else loglevel)
+    def _logs(
+        loglevel: int | str | None = None,
+        logfile: str | None = None,
+        colorize: bool | None = None,  # noqa: FBT001  Celery's signal
+        **_: object,
+    ) -> None:
+        level = None if loglevel in CELERY_LEVELS else loglevel
+        given = app.conf.get("checkpoint_log_level", level)
+        configure(settings, level=given, path=logfile, colours=colorize is not False)
 
+    check_command_line(app)
     return app

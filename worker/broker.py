@@ -11,11 +11,14 @@ What is set aside is *described*, never kept: it may hold a code.
 from __future__ import annotations
 
 import base64
+import bz2
 import json
+import lzma
 import re
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -30,7 +33,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tasks.intake import SUBMISSION_ID
+from tasks.message_options import passed_on
 from tasks.messages import TASK, task_message
+from tasks.strategy import WAKE
 from worker.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
@@ -38,14 +43,26 @@ BODY_MAX: Final = 64 * 1024
 """Bytes of a decoded body; a code has at most 256 characters."""
 ELEMENT_MAX: Final = 4 * BODY_MAX
 """Bytes of an element: the body in base64, headers, and room for a talkative producer."""
+READ_MAX: Final = 16 * ELEMENT_MAX
+"""Bytes of an element in which its id is looked for, to answer."""
+LZMA_MEMORY_MAX: Final = 64 * 1024 * 1024
+"""Bytes for unpacking one body; most that Python's own compressor asks for is 9 MiB by default."""
 MORE_MAX: Final = 32
 """Elements taken at once from a queue in which several wait."""
 SOON_S: Final = 0.02
 """An element that came so soon after it was asked for had been waiting."""
 NESTING_MAX: Final = 16
 """Levels of arguments. Far above any of ours, far below where Python gives up on JSON."""
-GZIP: Final = "application/x-gzip"
-"""What kombu calls zlib; the one compression a producer may use."""
+UNPACKERS: Final[Mapping[str, Callable[[], Any]]] = {
+    "application/x-gzip": zlib.decompressobj,  # What kombu calls zlib.
+    "application/x-bz2": bz2.BZ2Decompressor,
+    "application/x-lzma": partial(lzma.LZMADecompressor, memlimit=LZMA_MEMORY_MAX),
+}
+"""Compressions a producer may use: those that can be unpacked up to a bound."""
+TOO_LARGE: Final = ("too large a body", None, "too_large")
+WISHES: Final = ("eta", "expires", "timelimit")
+"""Headers whose meaning for a code is decided in `tasks.strategy`."""
+_NOTHING: Final[list[Any]] = [[], {}, {}]
 TASK_NAME: Final = re.compile(r"[A-Za-z_.]{1,64}")
 """A foreign task name that is shown: without digits it is no code."""
 
@@ -66,24 +83,28 @@ class UnfitError(Exception):
 
     Attributes:
         told: The name of a foreign task, if harmless: it helps to find who sent it.
+        word: What the outcome says where the message names a submission.
     """
 
-    def __init__(self, why: str, told: str | None = None) -> None:
+    def __init__(self, why: str, told: str | None = None, word: str = "body") -> None:
         super().__init__(why)
-        self.told = told
+        self.told, self.word = told, word
 
 
 class Fit(dict[str, Any]):
     """A message that was found fit, and its body as it was decoded then; no JSON makes one."""
 
     body: list[Any]
+    unfit: str | None = None
+    """Why its code is not sent, a word of `tasks.message_options.REFUSALS`."""
 
 
 def fit(element: bytes, queue: str) -> Fit:
     """Return a queue element as a message Celery can take, or refuse it.
 
-    Callbacks, time limits, retries and a start time are a producer's wishes that a wake does
-    not have; odd ones end the worker, so none are passed on. The delivery tag is ours: a
+    Callbacks, time limits and times are a producer's wishes; odd ones end the worker, so they go
+    no further than `tasks.strategy`, which gives each its meaning. A body that cannot be used has
+    an outcome all the same where the message names its submission. The delivery tag is ours: a
     producer's may be any, and Celery counts what is in flight by it.
 
     Args:
@@ -97,20 +118,40 @@ def fit(element: bytes, queue: str) -> Fit:
     headers, properties = message.get("headers"), message.get("properties")
     if not isinstance(headers, dict) or not isinstance(properties, dict):
         _refuse("no headers or properties")
-    if headers.get("task") != TASK:
-        _refuse("another task", headers.get("task"))
-    submission_id = headers.get("id")
+    task, submission_id, unfit, body = headers.get("task"), headers.get("id"), None, _NOTHING
+    try:
+        raw = _raw_body(message.get("body"), properties.get("body_encoding"))
+        clear = _unpacked(raw, headers.get("compression"))
+        if task is None:
+            task, submission_id = _of_protocol_1(clear)
+            unfit = "protocol"
+        else:
+            body = _body(clear)
+    except UnfitError as error:
+        unfit = error.word
+    if task != TASK:
+        _refuse("another task", task)
     if not (isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id)):
         _refuse("no usable id")
-    raw = _raw_body(message.get("body"), properties.get("body_encoding"))
-    body = _body(_unpacked(raw, headers.get("compression")))
-    found = Fit(task_message(queue, submission_id, _text(body), shown="{}"))
-    found.body = body
+    found = Fit(task_message(queue, submission_id, _text([*body[:2], {}]), shown="{}"))
+    found.body, found.unfit = body, unfit
+    if body[1].keys() != WAKE:
+        found["headers"].update((name, headers.get(name)) for name in WISHES)
+    found["headers"].update(passed_on(headers))
     return found
 
 
+def _of_protocol_1(clear: bytes) -> tuple[object, object]:
+    """Return the task and the id that the body of an old message names."""
+    try:
+        found = _parsed(clear[: BODY_MAX + 1])
+    except (ValueError, RecursionError):
+        return None, None
+    return (found.get("task"), found.get("id")) if isinstance(found, dict) else (None, None)
+
+
 def _decoded(element: bytes) -> dict[str, Any]:
-    if len(element) > ELEMENT_MAX:
+    if len(element) > READ_MAX:
         _refuse("too large")
     try:
         message = _parsed(element.decode())
@@ -124,6 +165,8 @@ def _decoded(element: bytes) -> dict[str, Any]:
 def _raw_body(body: object, encoding: object) -> bytes:
     if not isinstance(body, str):
         _refuse("no body")
+    if len(body) > ELEMENT_MAX:
+        raise UnfitError(*TOO_LARGE)
     try:
         return base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
     except ValueError:
@@ -134,12 +177,12 @@ def _unpacked(raw: bytes, compression: object) -> bytes:
     """Return the body in clear; a small one may unpack to gigabytes, so no further than allowed."""
     if compression is None:
         return raw
-    if compression != GZIP:
-        _refuse("compressed by anything but gzip")
-    unpacker = zlib.decompressobj()
+    if not (isinstance(compression, str) and compression in UNPACKERS):
+        _refuse("compressed by anything but zlib, bzip2 or lzma")
+    unpacker = UNPACKERS[compression]()
     try:
-        clear = unpacker.decompress(raw, BODY_MAX + 1)
-    except zlib.error:
+        clear: bytes = unpacker.decompress(raw, BODY_MAX + 1)
+    except (zlib.error, lzma.LZMAError, OSError, EOFError):
         _refuse("a body that does not decompress")
     if len(clear) <= BODY_MAX and not unpacker.eof:
         _refuse("a body that does not decompress")
@@ -148,16 +191,16 @@ def _unpacked(raw: bytes, compression: object) -> bytes:
 
 def _body(raw: bytes) -> list[Any]:
     if len(raw) > BODY_MAX:
-        _refuse("too large a body")
+        raise UnfitError(*TOO_LARGE)
     try:
         decoded = _parsed(raw)
     except (ValueError, RecursionError):
         _refuse("a body that does not decode")
     match decoded:
-        case [list() as args, dict() as kwargs, _]:
-            if _nests_deeper([args, kwargs], NESTING_MAX):
+        case [list() as args, dict() as kwargs, embed]:
+            if _nests_deeper([args, kwargs, embed], NESTING_MAX):
                 _refuse("nested too deep")
-            return [args, kwargs, {}]
+            return [args, kwargs, embed]
     return _refuse("a body that is no task of protocol 2")
 
 
@@ -200,6 +243,7 @@ class FitMessage(virtual.Message):
     def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:  # noqa: ANN401  kombu's
         super().__init__(payload, channel, **options)  # type: ignore[no-untyped-call]
         self._decoded_cache = payload.body if isinstance(payload, Fit) else None
+        self.unfit = payload.unfit if isinstance(payload, Fit) else None
 
 
 class CarefulChannel(redis.Channel):

@@ -29,6 +29,7 @@ import traceback
 import zlib
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -219,6 +220,32 @@ class Lines(logging.StreamHandler[Any]):
         return super().setStream(stream)
 
 
+class FileLines(Lines):
+    """Writes lines to a file, and to a new one of that name after the old one was moved away.
+
+    Args:
+        path: The file; lines are added to its end.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        super().__init__(self._path.open("a", encoding="utf-8"))
+
+    def _write(self, line: str) -> None:
+        self._follow()
+        super()._write(line)
+
+    def _follow(self) -> None:
+        """Open the file anew if another one, or none, has its name: log rotation moved it."""
+        here = os.fstat(self.stream.fileno())
+        with suppress(FileNotFoundError):
+            there = self._path.stat()
+            if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+                return
+        old = self.setStream(self._path.open("a", encoding="utf-8"))
+        old.close()
+
+
 def lines_lost() -> int:
     """Return how many lines were lost since this was last asked."""
     lost, _LOST[0] = _LOST[0], 0
@@ -268,19 +295,27 @@ _SHARED: Final[list[Any]] = [
 ]
 
 
-def configure(settings: Settings, level: int | str | None = None) -> None:
-    """Send everything that is logged in this process to stderr.
+def configure(
+    settings: Settings,
+    level: int | str | None = None,
+    *,
+    path: str | None = None,
+    colours: bool = True,
+) -> None:
+    """Send everything that is logged in this process to stderr, or to a file.
 
     Args:
         settings: ``log_level`` and ``log_format``.
         level: Takes the place of ``log_level`` (a command-line option).
+        path: A file to log to, in place of stderr.
+        colours: Whether a terminal may be shown colours.
     """
     number = _level(level or settings.log_level)
     terminal = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
+        settings.log_format == "auto" and path is None and sys.stderr.isatty()
     )
     renderer: Any = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(colors=colours)
         if terminal
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
@@ -300,13 +335,11 @@ def configure(settings: Settings, level: int | str | None = None) -> None:
                 }
             },
             "handlers": {
-                "stderr": {
-                    "()": Lines,
-                    "formatter": "line",
-                    "stream": "ext://sys.stderr",
-                }
+                "lines": {"()": Lines, "stream": "ext://sys.stderr", "formatter": "line"}
+                if path is None
+                else {"()": FileLines, "path": path, "formatter": "line"},
             },
-            "root": {"handlers": ["stderr"], "level": number},
+            "root": {"handlers": ["lines"], "level": number},
         }
     )
     for name in QUOTING:

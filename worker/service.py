@@ -11,13 +11,15 @@ import asyncio
 import gc
 import os
 import secrets
+import signal
 import socket
 from typing import Any, Final
 
 import structlog
 from celery import Celery, bootsteps
+from celery.apps.worker import install_worker_int_handler
 from celery.exceptions import WorkerShutdown
-from celery.platforms import EX_FAILURE
+from celery.platforms import EX_FAILURE, EX_OK
 
 from tasks.attempt import Attempts, http_exchange
 from tasks.client import make_store, make_vault
@@ -37,6 +39,8 @@ from worker.pool import AsyncioPool
 START_S: Final = 10.0
 STOP_BEYOND_S: Final = 10.0
 """So long after the last outcome is due a worker that was asked to end stops waiting."""
+WARM_HANDLER: Final = "worker_Warm"
+"""Celery's name for its handler of SIGTERM and of the first SIGINT."""
 GARBAGE_AFTER: Final = (20_000, 10, 1_000)
 """New objects after which garbage is looked for among them, and rounds of one generation before the
 next. A look at 200,000 takes a tenth of a second, at 2 million a whole one: with 100,000 and 20
@@ -59,8 +63,11 @@ class Service(bootsteps.StartStopStep):
         """Start after the pool; refuse any pool but ours."""
         pool, app = worker.pool, worker.app
         if not isinstance(pool, AsyncioPool):
-            msg = "the checkpoint worker needs its own pool; leave -P and worker_pool alone"
-            raise TypeError(msg)
+            log.critical("worker.refused", why="it needs its own pool; leave worker_pool alone")
+            raise WorkerShutdown(EX_FAILURE)
+        if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == WARM_HANDLER:
+            # Celery's own says 1. A warm end is a good one, whichever signal asks for it.
+            install_worker_int_handler(worker, exitcode=EX_OK)
         settings: Settings = app.conf.checkpoint_settings
         end_s = settings.deadline_s + settings.drain_s + STOP_BEYOND_S
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)
@@ -76,6 +83,11 @@ class Service(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
         """Leave the coroutines to the pool: attempts still need them."""
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
+        """Say by the exit status that codes in flight were given up; Celery's would be 0."""
+        if worker.exitcode is None:
+            worker.exitcode = EX_FAILURE
 
 
 STEPS: Final = (Service,)

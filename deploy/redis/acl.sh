@@ -49,6 +49,11 @@ edits="/^#/d; /^\$/d
 s/~checkpoint/~$prefix/g; s/&checkpoint/\\&$prefix/g; s/\\.checkpoint /.$prefix /g
 s|&/0\\.|\\&/$db.|g
 $only"
+# Another prefix has its own of Celery's names as well (tasks/keys.py).
+if [ "$prefix" != checkpoint ]; then
+  edits="$edits
+s/\\(celery\\.pidbox\\|celeryev\\|celery\\*\\)/$prefix.\\1/g"
+fi
 for role in WORKER BACKEND OPERATOR READER SESSION PRODUCER FLOWER; do
   eval "password=\${CHECKPOINT_ACL_$role:-} file=\${CHECKPOINT_ACL_${role}_FILE:-}"
   if [ -z "$password" ] && [ -n "$file" ]; then

@@ -15,9 +15,11 @@ import pytest
 import providers
 from providers.contract import Adapter
 from tasks.settings import Settings, unknown_variables
+from tasks.vault import make_key
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import ROOT
+from tests.ops.test_cli import environment, run
 from tests.providers.hostile import Peer, answer, serving
 
 LINES_MAX, ADAPTER_LINES_MAX, LINE_MAX = 55, 40, 100
@@ -135,3 +137,22 @@ def test_a_plug_in_cannot_be_handed_an_address_of_ours(
     """Its codes would go to the ledger's host, and its log line would show the password."""
     monkeypatch.setenv("CHECKPOINT_REDIS_URL", "redis://:canary@127.0.0.1:1")
     assert Settings(providers=(name,)).provider_url(name) is None
+
+
+def test_the_command_line_knows_a_plug_in(acme: None, tmp_path: Path) -> None:
+    """Its name comes from the registry, so nothing here is touched for a new provider."""
+    done = run("config", "--schema", "--provider", "acme", "--json")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == ["ACME"]
+    refused = run("config", "--schema", "--provider", "GEOCITIES")
+    assert refused.returncode == 2
+    assert "is not one of LINKEDIN, INSTAGRAM, TWITTER, MESSENGER, ACME" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["submit", "intent", "kill"])
+def test_every_command_takes_a_plug_in_s_account(acme: None, command: str) -> None:
+    """It gets as far as a Redis that is not there."""
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", "PROVIDERS": "ACME", "SECRET_KEYS": make_key()}
+    words = (command, "acc_1", "--provider", "acme")
+    done = run(*words, stdin="123456\n", env=environment(**given))
+    assert "Redis does not answer" in done.stderr

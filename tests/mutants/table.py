@@ -75,6 +75,12 @@ NAMES: Final = (
     "work before sizes",
     "connection held open for ever",
     "one unreadable record stops its readers",
+    "stop unheard while it starts",
+    "error that ends as a good end",
+    "expired code sent",
+    "another queue served",
+    "code in a trace",
+    "events of another deployment heard",
 )
 """What a suite for this product must catch."""
 
@@ -962,5 +968,92 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/store/test_strange_records.py::test_a_group_passes_over_what_it_cannot_read",
+    ),
+    Mutant(
+        name="stop unheard while it starts",
+        guard="the first import hears SIGTERM, also as process 1",
+        edits=(
+            Edit(
+                file="worker/stop_signals.py",
+                old="install(signals_of(sys.argv, sys.orig_argv))\n",
+                new="",
+            ),
+        ),
+        test="tests/ops/test_stop_signals.py::test_the_first_import_of_ours_hears",
+    ),
+    Mutant(
+        name="error that ends as a good end",
+        guard="Celery's exit status is that of `checkpoint worker`",
+        edits=(
+            Edit(
+                file="worker/commands/local.py",
+                old="    return status or 0\n",
+                new="    return 0\n",
+            ),
+        ),
+        test="tests/ops/test_exit_status.py::"
+        "test_an_address_that_is_taken_is_status_1[checkpoint worker]",
+    ),
+    Mutant(
+        name="expired code sent",
+        guard="what expired in the queue is refused",
+        edits=(
+            Edit(
+                file="tasks/message_options.py",
+                old='    return ("expired", None) if expires_s <= now_s else',
+                new="    return (None, None) if expires_s <= now_s else",
+            ),
+        ),
+        test="tests/behaviour/test_message_options.py::test_an_expired_code_is_not_sent",
+    ),
+    Mutant(
+        name="expired code sent",
+        guard="no claim once the sender has given it up",
+        edits=(
+            Edit(
+                file="tasks/model.py",
+                old="        return last_ms if self.send_by_ms is None"
+                " else min(last_ms, self.send_by_ms)\n",
+                new="        return last_ms\n",
+            ),
+        ),
+        test="tests/behaviour/test_message_options.py::"
+        "test_a_code_that_expires_while_it_waits_is_not_sent",
+    ),
+    Mutant(
+        name="another queue served",
+        guard="a queue that is not the deployment's is refused",
+        edits=(
+            Edit(
+                file="worker/celery_options.py",
+                old="    return list(value) == [ctx.obj.app.conf.task_default_queue]\n",
+                new="    return bool(value)\n",
+            ),
+        ),
+        test="tests/ops/test_celery_options.py::test_a_refused_option_is_a_sentence[queues]",
+    ),
+    Mutant(
+        name="code in a trace",
+        guard="a header that holds the code is dropped",
+        edits=(
+            Edit(
+                file="tasks/message_options.py",
+                old=" and not (hidden and hidden in ",
+                new=" and not (False and hidden in ",
+            ),
+        ),
+        test="tests/behaviour/test_message_options.py::test_headers_of_a_producer_are_bounded",
+    ),
+    Mutant(
+        name="events of another deployment heard",
+        guard="another prefix has its own exchanges of events and remote control",
+        edits=(
+            Edit(
+                file="tasks/keys.py",
+                old="        return name if self.prefix == DEFAULT_PREFIX else",
+                new="        return name if self.prefix else",
+            ),
+        ),
+        test="tests/ops/test_remote.py::test_another_deployment_on_the_same_redis_is_not_heard",
     ),
 )

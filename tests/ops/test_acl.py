@@ -448,7 +448,11 @@ def test_names_follow_prefix_and_database() -> None:
     assert "_kombu.binding_permanent.checkpoint" not in text
     assert "~other.one:result:*" in text
     assert "_kombu.binding.other.one " in text
-    assert "&/3.celery.pidbox" in text
+    assert "&/3.other.one.celery.pidbox" in text
+    assert "&/3.other.one.celeryev/*" in text
+    assert "~_kombu.binding.other.one.celery* " in text
+    assert "~_kombu.binding.reply.other.one.celery.pidbox " in text
+    assert "~other.one.celeryev.* " in text
     assert "/0." not in text
 
 

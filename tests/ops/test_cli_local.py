@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -192,29 +193,24 @@ def test_the_scenarios_are_listed_without_playing_any() -> None:
 # The worker ----------------------------------------------------------------------------
 
 
-class FakeApp:
-    """Takes the command line in place of Celery."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-        self.level = ""
-
-    def worker_main(self, words: list[str]) -> int:
-        self.words, self.level = words, os.environ["CHECKPOINT_LOG_LEVEL"]
-        return 0
-
-
 def test_what_follows_goes_to_celery_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators know Celery's options; ours are put in front, and the level is not Celery's."""
-    app = FakeApp()
-    monkeypatch.setitem(vars(worker), "celery", app)  # Else it would be made first.
+    taken: dict[str, Any] = {}
+
+    def main(args: list[str], **_: object) -> int:
+        taken.update(words=args, level=os.environ["CHECKPOINT_LOG_LEVEL"])
+        return 0
+
+    monkeypatch.setattr("celery.bin.celery.celery.main", main)
+    monkeypatch.setattr("celery.bin.celery.celery.params", [SimpleNamespace()])
+    monkeypatch.setitem(vars(worker), "celery", object())  # Else it would be made first.
     monkeypatch.setenv("CHECKPOINT_LOG_LEVEL", "INFO")  # To be put back.
     ours = ("--concurrency", "7", "--log-level", "WARNING")
     env = environment(SECRET_KEYS=make_key(), LOG_LEVEL="INFO")
     done = run("worker", *ours, "--", "--hostname", "east@%h", "-E", env=env)
     assert done.returncode == 0, done.stderr
-    assert app.words == [
+    assert taken["words"] == [
         *("--quiet", "worker", "-E", "--concurrency", "7"),
         *("--hostname", "east@%h", "-E"),
     ]
-    assert app.level == "WARNING"
+    assert taken["level"] == "WARNING"

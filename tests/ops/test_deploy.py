@@ -298,12 +298,26 @@ def test_the_image_has_what_runs_and_not_what_tests() -> None:
 
 
 def test_the_image_holds_no_secret_and_hears_signals() -> None:
-    """A secret in a layer stays in it; a shell as process 1 would swallow SIGTERM."""
+    """A secret in a layer stays in it; a shell as process 1 would swallow SIGTERM.
+
+    So would the kernel for Python while it starts: an init is process 1, also where another
+    command is given.
+    """
     assert (
         re.findall(r"^(?:ARG|ENV).*(?:KEY|PASSWORD|SECRET|TOKEN)", DOCKERFILE, re.MULTILINE) == []
     )
     last = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert json.loads(re.findall(r"^ENTRYPOINT (.*)$", last, re.MULTILINE)[0]) == ["checkpoint"]
+    init = ["tini", "-e", "143", "--"]
+    entry = json.loads(re.findall(r"^ENTRYPOINT (.*)$", last, re.MULTILINE)[0])
+    assert entry == [*init, "checkpoint"]
+    assert "install --yes --no-install-recommends tini=" in last
+    ours = [each for each in SERVICES.values() if each["image"].startswith("checkpoint")]
+    containers = [container for _, _, container in pods()]
+    given = [
+        *(each.get("entrypoint", init) for each in ours),
+        *(each.get("command", init) for each in containers),
+    ]
+    assert all(words[: len(init)] == init for words in given)
     assert json.loads(re.findall(r"^CMD (.*)$", last, re.MULTILINE)[0]) == ["worker"]
     assert "STOPSIGNAL SIGTERM" in last
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()

@@ -108,8 +108,9 @@ class Together:
     def start(self, name: str, role: str, **env: str) -> subprocess.Popen[bytes]:
         """Start a service of the image by its own command."""
         service = SERVICES[name]
+        entry = service.get("entrypoint", ["--", "worker.cli"])
         command = [
-            *service.get("entrypoint", ["worker.cli"]),
+            *entry[entry.index("--") + 1 :],  # Without the init.
             *(str(each) for each in service["command"]),
         ]
         command = [{"0.0.0.0": "127.0.0.1", "8600": "0"}.get(each, each) for each in command]

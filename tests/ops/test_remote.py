@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,9 +12,11 @@ from celery import Celery
 from celery.worker.control import Panel
 from kombu.pidbox import Mailbox
 
+from tasks.keys import Keys
 from tasks.messages import make_producer
 from tests.behaviour.stage import BOUND_S, Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
+from tests.behaviour.test_pool import Monitor
 from worker.embedded import EmbeddedRedis
 from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD, SETTINGS_SHOWN
 
@@ -151,3 +154,33 @@ def test_questions_are_answered_and_tell_no_secret(scene: Scene) -> None:
     assert password
     for secret in (password, key, code, "sealed", "transport_options"):
         assert secret not in text, secret
+
+
+def test_another_deployment_on_the_same_redis_is_not_heard(
+    scene: Scene, redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """Else its accounts are in this one's Flower, and its workers answer this one's questions."""
+    stage, _, producer = scene
+    with Stage(redis_server.url, "remote-2", tmp_path) as other:
+        with (
+            make_producer(other.settings) as theirs,
+            Monitor(theirs) as sees,
+            Monitor(producer) as ours,
+        ):
+            worker = other.worker()
+            person, here = other.person().open(), stage.person().open()
+            submission = person.submit(person.right())
+            sees.wait(submission, "task-succeeded")
+            ours.wait(here.submit(here.right()), "task-succeeded")
+            assert {event["hostname"] for event in ours.events} == {"remote-0@test"}
+            asked = producer.control.inspect(timeout=2).ping()
+            assert list(asked or ()) == ["remote-0@test"]
+        assert worker.terminate() == 0
+        other.check()
+
+
+def test_the_usual_prefix_keeps_celery_s_names() -> None:
+    """Monitors of others know them."""
+    usual, other = Keys("checkpoint"), Keys("team")
+    assert (usual.control, usual.events) == ("celery", "celeryev")
+    assert (other.control, other.events) == ("team.celery", "team.celeryev")

@@ -60,8 +60,8 @@ def broker_forms(keys: Keys, role: str, db: int = 0) -> tuple[Form, ...]:
         return both
     return (
         *both,
-        ("BRPOP", keys.queue, 1), ("PSUBSCRIBE", f"/{db}.celery.pidbox"),
-        ("PUBLISH", f"/{db}.celeryev/worker.heartbeat", ""),
+        ("BRPOP", keys.queue, 1), ("PSUBSCRIBE", f"/{db}.{keys.control}.pidbox"),
+        ("PUBLISH", f"/{db}.{keys.events}/worker.heartbeat", ""),
     )  # fmt: skip
 
 

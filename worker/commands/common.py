@@ -22,17 +22,40 @@ OPTIONAL: Final = ("pyotp",)
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """What a disk refuses; the same sentence helps wherever that is met."""
 NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+"""The built-in providers, which the sandbox has."""
 INPUT_MAX: Final = 1024 * 1024
 """Characters of an intent or a code read from a file or stdin."""
+
+
+class ProviderName(click.ParamType[str]):
+    """A provider that has an adapter here, built in or a plug-in, in any case of letters."""
+
+    name = "provider"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the name as the adapter has it."""
+        from providers import provider_names  # noqa: PLC0415  `--help` answers at once
+
+        names = {name.casefold(): name for name in provider_names()}
+        found = names.get(str(value).casefold())
+        if found is None:
+            self.fail(f"{value!r} is not one of {', '.join(names.values())}.", param, ctx)
+        return found
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
 provider_option = click.option(
     "--provider",
     "-p",
     required=True,
-    type=click.Choice(NAMES, case_sensitive=False),
+    type=ProviderName(),
     metavar="NAME",
-    help=f"Where the account is: {', '.join(NAMES)}.",
+    help=f"Where the account is: {', '.join(NAMES)} or a plug-in's.",
 )
 
 
@@ -110,6 +133,22 @@ def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iter
     except Exception as error:
         _explain(error, as_json=as_json)
         raise
+
+
+def end_with_sentence(error: Exception) -> None:
+    """End the program as a command of ours does, if the error is one that a sentence explains.
+
+    Raises:
+        SystemExit: With the status of the command.
+    """
+    explained = error if isinstance(error, click.ClickException) else None
+    try:
+        _explain(error, as_json=False)
+    except click.ClickException as found:
+        explained = found
+    if explained is not None:
+        say(f"checkpoint: {explained.format_message()}")
+        raise SystemExit(explained.exit_code) from None
 
 
 def _explain(error: Exception, *, as_json: bool) -> None:

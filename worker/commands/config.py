@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.commands.common import NAMES, as_json, fail, read_settings, sentences
+from worker.commands.common import NAMES, ProviderName, as_json, read_settings, sentences
 from worker.console import put, put_json, table
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ MASK: Final = "******"
 @click.option(
     "--provider",
     "-p",
-    type=click.Choice(NAMES, case_sensitive=False),
+    type=ProviderName(),
     metavar="NAME",
-    help=f"With --schema, of one provider alone: {', '.join(NAMES)}.",
+    help=f"With --schema, of one provider alone: {', '.join(NAMES)} or a plug-in's.",
 )
 @as_json
 def config(*, schema: bool, provider: str | None, as_json: bool) -> None:
@@ -112,11 +112,11 @@ def _shown(value: object) -> str:
 
 
 def _schemas(provider: str | None) -> Mapping[str, Mapping[str, Any]]:
-    from providers import LIVE_SESSION, adapter_for, adapters  # noqa: PLC0415
+    from providers import LIVE_SESSION, adapter_for, adapters, provider_names  # noqa: PLC0415
 
-    live = adapter_for(NAMES[0], LIVE_SESSION)
+    live = adapter_for(provider_names()[0], LIVE_SESSION)
     shared = live.contexts if live is not None else {}
-    found = {
+    return {
         name: {
             route: model.model_json_schema()
             for route, model in {**adapter.contexts, **shared}.items()
@@ -124,6 +124,3 @@ def _schemas(provider: str | None) -> Mapping[str, Mapping[str, Any]]:
         for name, adapter in adapters().items()
         if provider in (None, name)
     }
-    if not found:
-        fail(f"this build has no adapter of {provider}")
-    return found

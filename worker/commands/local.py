@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from worker.commands.common import as_json, fail, read_settings, sentences
 from worker.console import put, put_json, say, table
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 SANDBOX_PORT: Final = 8700
 
@@ -135,7 +138,16 @@ def worker(
         from worker import celery  # noqa: PLC0415
 
         options = ["--concurrency", str(concurrency)] if concurrency else []
-        sys.exit(celery.worker_main(["--quiet", "worker", "-E", *options, *celery_options]))
+        sys.exit(_run_celery(celery, ["--quiet", "worker", "-E", *options, *celery_options]))
+
+
+def _run_celery(app: Celery, words: list[str]) -> int:
+    """Run Celery's own command and return its exit status, which `Celery.worker_main` drops."""
+    from celery.bin.celery import celery as program  # noqa: PLC0415
+
+    program.params[0].default = app
+    status: int | None = program.main(args=words, prog_name="celery", standalone_mode=False)
+    return status or 0
 
 
 @click.command()
