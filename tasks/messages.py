@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 from celery import Celery
 
+from tasks.environment import OwnCelery
 from tasks.keys import Keys
 from tasks.ledger import SENTINEL, SOCKET_TIMEOUT_S, sentinel_parts
 from tasks.names import new_name, this_process
@@ -101,7 +102,7 @@ def _is_tls(url: str) -> bool:
 
 def make_producer(settings: Settings) -> Celery:
     """Return a Celery app that can send wakes and nothing else."""
-    app = Celery("checkpoint", set_as_current=False)
+    app = OwnCelery(set_as_current=False)
     app.conf.update(celery_config(settings))
     app.conf.broker_transport_options |= {
         "socket_timeout": PRODUCER_TIMEOUT_S,

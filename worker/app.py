@@ -9,11 +9,13 @@ import threading
 from typing import Any, Final
 
 import orjson
+import structlog
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
 from tasks.client import make_vault
+from tasks.environment import OwnCelery, forget_foreign
 from tasks.keys import Keys
 from tasks.messages import broker_url, celery_config
 from tasks.settings import Settings, unknown_variables
@@ -33,6 +35,8 @@ EVENTS: Final = "checkpoint-events"
 """Kombu's name for how events are written: as JSON like all else, in a tenth of the time."""
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
 """What Celery hands over as the log level where no ``--loglevel`` was given."""
+
+log = structlog.get_logger("checkpoint.worker")
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
@@ -97,11 +101,14 @@ def make_app(settings: Settings | None = None) -> Celery:
         UsageError: An option of ``celery`` is refused.
     """
     check_before_app()
-    for sentence in unknown_variables() if settings is None else ():
-        sys.stderr.write(f"checkpoint: {sentence}\n")
+    foreign: tuple[str, ...] = ()
+    if settings is None:  # The process is ours.
+        foreign = forget_foreign()
+        for sentence in unknown_variables():
+            sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
     make_vault(settings)  # Refuse to start rather than fail at the first code.
-    app = Celery("checkpoint")
+    app = OwnCelery()
     app.conf.update(worker_config(settings))
     app.steps["worker"].update(STEPS)
 
@@ -122,6 +129,8 @@ def make_app(settings: Settings | None = None) -> Celery:
         level = None if loglevel in CELERY_LEVELS else loglevel
         given = app.conf.get("checkpoint_log_level", level)
         configure(settings, level=given, path=logfile, colours=colorize is not False)
+        if foreign:
+            log.warning("environment.foreign", ignored=foreign)
 
     check_command_line(app)
     return app

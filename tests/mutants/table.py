@@ -81,6 +81,7 @@ NAMES: Final = (
     "another queue served",
     "code in a trace",
     "events of another deployment heard",
+    "broker taken from a stranger's variable",
 )
 """What a suite for this product must catch."""
 
@@ -1055,5 +1056,17 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/ops/test_remote.py::test_another_deployment_on_the_same_redis_is_not_heard",
+    ),
+    Mutant(
+        name="broker taken from a stranger's variable",
+        guard="a Celery app of ours does not ask the environment for its broker",
+        edits=(
+            Edit(
+                file="tasks/environment.py",
+                old='        object.__setattr__(self._conf, "__class__", _OwnSettings)',
+                new="        ",
+            ),
+        ),
+        test="tests/ops/test_environment.py::test_an_app_of_ours_listens_to_no_variable",
     ),
 )

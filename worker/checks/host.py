@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from tasks.environment import foreign_variables
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.settings import unknown_variables
 from tasks.vault import BadKeyError, Vault
@@ -70,6 +72,17 @@ def variables() -> Finding:
             "; ".join(unknown), "correct or unset them; their defaults are in force until then"
         )
     return ok("every CHECKPOINT_* variable is a setting")
+
+
+def foreign(environ: Mapping[str, str] | None = None) -> Finding:
+    """Name variables of another Celery application, which are not used here."""
+    names = foreign_variables(environ)
+    if names:
+        return warning(
+            f"of another Celery application, not used here: {', '.join(names)}",
+            "nothing; what they were meant to set here is a CHECKPOINT_* (`checkpoint config`)",
+        )
+    return ok("none")
 
 
 def times(site: Site) -> Finding:

@@ -18,6 +18,7 @@ BEFORE: Final[tuple[tuple[str, Callable[[], Finding]], ...]] = (
     ("Python", host.python),
     ("libraries", host.libraries),
     ("variables", host.variables),
+    ("foreign variables", host.foreign),
 )
 """Checks that need no settings."""
 HERE: Final[tuple[tuple[str, Check], ...]] = (
