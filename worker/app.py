@@ -17,9 +17,9 @@ from kombu.serialization import register
 from tasks.client import make_vault
 from tasks.environment import OwnCelery, forget_foreign
 from tasks.keys import Keys
-from tasks.messages import broker_url, celery_config
+from tasks.messages import celery_config
 from tasks.settings import Settings, unknown_variables
-from worker.broker import transport_for
+from worker.broker import TRANSPORTS
 from worker.celery_options import check_before_app, check_command_line
 from worker.logs import configure
 from worker.privacy import keep_memory_private
@@ -45,8 +45,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     common = celery_config(settings)
     keys = Keys(settings.prefix)
     return common | {
-        "broker_url": common["broker_url"].partition(";")[0],  # See `CarefulSentinelChannel`.
-        "broker_transport": transport_for(broker_url(settings)),
+        "broker_transport": TRANSPORTS.get(common.get("broker_transport", "")),
         "broker_transport_options": common["broker_transport_options"]
         | {"task_queue": keys.queue, "dead_letters": keys.dead_letters},
         "checkpoint_settings": settings,

@@ -74,7 +74,7 @@ def examine(settings: Settings, role: str, *, offline: bool) -> Made:
         yield "Redis", reach
         if reached and reached[0].result is Result.OK:
             yield from _made(REDIS, site)
-        elif site.url.startswith("sentinel://"):
+        elif site.address.sentinels is not None:
             yield from _made((("sentinel", around.sentinel),), site)
         if not offline:
             names = ((name, around.provider(name)) for name in settings.providers)
