@@ -82,6 +82,8 @@ NAMES: Final = (
     "code in a trace",
     "events of another deployment heard",
     "broker taken from a stranger's variable",
+    "connections that stay with a demoted master",
+    "records read from a replica",
 )
 """What a suite for this product must catch."""
 
@@ -1068,5 +1070,23 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/ops/test_environment.py::test_an_app_of_ours_listens_to_no_variable",
+    ),
+    Mutant(
+        name="connections that stay with a demoted master",
+        guard="a connection ends with the refusal of a Redis that is not the one to ask",
+        edits=(
+            Edit(
+                file="tasks/connections.py",
+                old="    return isinstance(error, _CLASSES) or",
+                new="    return False and isinstance(error, _CLASSES) or error is None and",
+            ),
+        ),
+        test="tests/store/test_connections.py::test_a_blocking_client_leaves",
+    ),
+    Mutant(
+        name="records read from a replica",
+        guard="a look that no commit follows is answered by a master",
+        edits=(Edit(file="tasks/lua/read.lua", old="if needs_master then", new="if false then"),),
+        test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
 )
