@@ -347,7 +347,7 @@ def _host_and_port(place: str, default: int) -> tuple[str, int]:
     )
     if found is None:
         msg = (
-            "a host and a port are written host:port, [IPv6]:port for IPv6"
+            f"a host and a port are written host:port, [IPv6]:port for IPv6; {ENCODE}"
             if place
             else "there is no host in it"
         )

@@ -191,6 +191,9 @@ class AsyncDoor:
         if isinstance(self._scripts, Pipe):
             self._scripts.close()
         await self.client.aclose()
+        finder = getattr(self.client.connection_pool, "sentinel_manager", None)
+        for each in finder.sentinels if finder is not None else ():
+            await each.aclose()
 
     async def publish(self, channel: str, text: str) -> int:
         """Publish once, for who listens must be able to do without; return how many heard it.
@@ -372,7 +375,11 @@ def pipe_to(url: str) -> Pipe:
         sentinel, service = _async_sentinel(given), given.sentinels.service
 
         async def find_master() -> tuple[str, int]:
-            host, port = await sentinel.discover_master(service)
+            try:
+                host, port = await sentinel.discover_master(service)
+            finally:  # It is asked seldom, and by a loop that may be another one next time.
+                for each in sentinel.sentinels:
+                    await each.connection_pool.disconnect()
             return str(host), int(port)
 
         find = find_master

@@ -44,11 +44,11 @@ class _Listens:
                 channel.subclient.connection.disconnect()
 
 
-class ListeningTransport(_Listens, RedisTransport):
+class ListeningTransport(_Listens, RedisTransport):  # type: ignore[misc]  # Untyped.
     """``redis://`` and ``rediss://``."""
 
 
-class ListeningSentinelTransport(_Listens, SentinelTransport):
+class ListeningSentinelTransport(_Listens, SentinelTransport):  # type: ignore[misc]
     """``sentinel://``."""
 
 
