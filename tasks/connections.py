@@ -26,6 +26,7 @@ ELSEWHERE: Final = re.compile(
     r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN)\b"
 )
 """Refusals of a Redis that is not, or not yet, or not any more, the one to ask."""
+CAUSES_DEEP: Final = 5
 _CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError)
 """The same, where the library has taken the word away."""
 
@@ -33,6 +34,63 @@ _CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnly
 def is_elsewhere(error: BaseException) -> bool:
     """Whether an error says that another Redis, or this one by a new connection, is to be asked."""
     return isinstance(error, _CLASSES) or ELSEWHERE.search(str(error)) is not None
+
+
+CLUSTER: Final = "it runs in cluster mode, which is not supported: take one without"
+_TLS: Final = (
+    "WRONG_VERSION_NUMBER|wrong version number|RECORD_LAYER|record layer|UNEXPECTED_EOF"
+    "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis"
+)
+CAUSES: Final[tuple[tuple[str, str], ...]] = (
+    ("CROSSSLOT|CLUSTERDOWN|MOVED|in cluster mode|ClusterDown|ClusterCrossSlot", CLUSTER),
+    (
+        "WRONGPASS|NOAUTH|AuthenticationError|invalid password|Client sent AUTH",
+        "it refuses this user or password",
+    ),
+    (
+        "NOPERM|NoPermission|no permissions",
+        "this user may not do what is needed there (its ACL)",
+    ),
+    (
+        "READONLY|ReadOnly|previous master is now a slave",
+        "it is a read-only replica: its master has to be asked",
+    ),
+    ("OOM|OutOfMemory|maxmemory", "it is full (maxmemory): it refuses every write"),
+    ("LOADING|BusyLoading", "it is still loading its data"),
+    ("MASTERDOWN|MasterDown", "it is a replica that has lost its master"),
+    ("NOREPLICAS", "too few replicas follow it for it to take a write"),
+    ("MISCONF", "it cannot save to its disk and refuses writes until it can"),
+    ("DB index is out of range|invalid DB index", "it has no database of this number"),
+    (
+        "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+        "its certificate is not trusted here (ssl_ca_certs, or another host name)",
+    ),
+    (
+        _TLS,
+        "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way",
+    ),
+    ("MasterNotFound|No master found", "no Sentinel knows a master of this name"),
+    ("unknown command", "it does not know a command that is needed"),
+)
+"""What a refusal holds -> what it means."""
+NO_IDENTITY: Final = (
+    "this Redis does not tell its identity (INFO) to this user, so nothing is taken or sent: "
+    "grant +info, which -@dangerous takes away"
+)
+
+
+def why(error: BaseException) -> str:
+    """Say in words of ours what keeps a Redis from answering; empty: it just does not.
+
+    The texts of a library may quote arguments, so nothing of them is handed on.
+    """
+    seen: BaseException | None = error
+    texts: list[str] = []
+    while seen is not None and len(texts) < CAUSES_DEEP:
+        texts.append(f"{type(seen).__name__} {seen}")
+        seen = seen.__cause__ or seen.__context__
+    text = " ".join(texts)
+    return next((words for pattern, words in CAUSES if re.search(pattern, text)), "")
 
 
 class _Leaves:
@@ -111,4 +169,5 @@ __all__ = [
     "SocketConnection",
     "TlsConnection",
     "is_elsewhere",
+    "why",
 ]

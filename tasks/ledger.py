@@ -39,6 +39,7 @@ from tasks.connections import (
     SocketConnection,
     TlsConnection,
     is_elsewhere,
+    why,
 )
 from tasks.pipe import Address, FindMaster, Pipe
 
@@ -111,8 +112,10 @@ def script(name: str) -> Script:
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:
-    # Only the kind: a message of the library may quote arguments.
-    return LedgerUnavailableError(f"the ledger did not answer ({type(error).__name__})")
+    # The kind, and what it means: a message of the library may quote arguments.
+    kind, meaning = type(error).__name__, why(error)
+    said = f"the ledger did not answer ({kind})"
+    return LedgerUnavailableError(f"{said}: {meaning}" if meaning else said)
 
 
 @contextmanager

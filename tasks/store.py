@@ -16,6 +16,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from tasks.connections import NO_IDENTITY
 from tasks.events import Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
@@ -353,8 +354,7 @@ class Store:
         reply = yield Call("read", tuple(wanted), (*counts, 0))
         now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
-            msg = "this Redis does not tell its identity (INFO server); use a real one"
-            raise ForeignLedgerError(msg)
+            raise ForeignLedgerError(NO_IDENTITY)
         # A trailing nil may be cut off by the protocol of a simulated Redis.
         found = dict(zip(wanted, [*values, *[None] * len(wanted)], strict=False))
         intent, tokens = _load(found[wanted[0]])
@@ -531,7 +531,10 @@ class Store:
     def beat(self, worker: str, last_answered_ms: int) -> Steps[Beat]:
         """Send a worker's heartbeat; the answer lists the exchanges it must close."""
         keys = (self.keys.beats, self.keys.acked, self.keys.drains(worker))
-        now_ms, run_id, flat = yield Call("beat", keys, (worker, last_answered_ms))
+        args = (worker, last_answered_ms, int(not self.embedded))
+        now_ms, run_id, flat = yield Call("beat", keys, args)
+        if run_id == EMBEDDED_RUN_ID and not self.embedded:
+            raise ForeignLedgerError(NO_IDENTITY)
         drains = {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
         return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
 

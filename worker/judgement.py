@@ -101,7 +101,8 @@ def _broker(glance: Glance) -> list[Trouble]:
         return []
     return [
         Trouble(
-            what="the broker does not answer, so no worker hears of a new submission",
+            what="the broker does not answer, so no worker hears of a new submission"
+            + (glance.broker_why and f": {glance.broker_why}"),
             whose="the broker, or the network to it",
             do="bring it back (CHECKPOINT_BROKER_URL; unset: the ledger's Redis);"
             " what waits is woken again by itself",

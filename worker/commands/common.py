@@ -191,6 +191,7 @@ def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
 def _redis_sentence(error: BaseException | None) -> str:
     """Say where no Redis answers, or refuses; of the address only host and port."""
     from tasks.addresses import parse_redis  # noqa: PLC0415
+    from tasks.connections import why  # noqa: PLC0415
     from tasks.ledger import LedgerError  # noqa: PLC0415
     from tasks.settings import Settings  # noqa: PLC0415
 
@@ -201,6 +202,9 @@ def _redis_sentence(error: BaseException | None) -> str:
         return f"Redis at {place} refuses this user or password: correct CHECKPOINT_REDIS_URL"
     if "NoPermissionError" in kind:
         return f"Redis at {place} does not allow this user that: see `checkpoint doctor`"
+    meaning = kind.partition("): ")[2] or (why(error) if error is not None else "")
+    if meaning:
+        return f"Redis at {place} does not serve us: {meaning}; see `checkpoint doctor`"
     return (
         f"Redis does not answer at {place}: start one, set CHECKPOINT_REDIS_URL,"
         " or try `checkpoint up`"
