@@ -37,9 +37,12 @@ def is_elsewhere(error: BaseException) -> bool:
 
 
 CLUSTER: Final = "it runs in cluster mode, which is not supported: take one without"
+NO_TLS: Final = (
+    "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way"
+)
 _TLS: Final = (
     "WRONG_VERSION_NUMBER|wrong version number|RECORD_LAYER|record layer|UNEXPECTED_EOF"
-    "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis"
+    "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis|in time over TLS"
 )
 CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ("CROSSSLOT|CLUSTERDOWN|MOVED|in cluster mode|ClusterDown|ClusterCrossSlot", CLUSTER),
@@ -65,12 +68,13 @@ CAUSES: Final[tuple[tuple[str, str], ...]] = (
         "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
         "its certificate is not trusted here (ssl_ca_certs, or another host name)",
     ),
-    (
-        _TLS,
-        "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way",
-    ),
+    (_TLS, NO_TLS),
     ("MasterNotFound|No master found", "no Sentinel knows a master of this name"),
     ("unknown command", "it does not know a command that is needed"),
+    (
+        "Connection closed by server",
+        "it hangs up: it may want TLS (rediss://), or take no more connections (maxclients)",
+    ),
 )
 """What a refusal holds -> what it means."""
 NO_IDENTITY: Final = (

@@ -143,7 +143,8 @@ class Pipe:
                         host, port = await address.find()
                     _, link = await loop.create_connection(protocol, host, port, ssl=address.tls)
         except TimeoutError as error:
-            msg = "no connection in time"
+            # A Redis without TLS takes the handshake for the beginning of a command, and waits.
+            msg = "no connection in time over TLS" if address.tls else "no connection in time"
             raise SilentError(msg) from error
         except OSError as error:
             msg = f"no connection ({type(error).__name__})"

@@ -9,11 +9,13 @@ import json
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from redis.exceptions import RedisError
 
 from tasks.client import make_store
 from tasks.connections import why
-from tasks.ledger import Call, Steps, SyncDoor, connect
+from tasks.ledger import Call, Steps, SyncDoor, answered, connect
 from tasks.messages import make_producer
 from tasks.settings import PROVIDERS, Settings
 from tasks.store import Overview, WorkerView
@@ -46,6 +48,7 @@ class Glance:
         outcomes: Of the last ``minutes``, the commonest first.
         complete: Whether those are all; a look reads at most `READ_MAX`.
         broker_why: Why the broker does not answer, if that is known.
+        refuses: Why the ledger's Redis refuses what is written; empty: it does not.
     """
 
     view: Overview
@@ -55,6 +58,7 @@ class Glance:
     complete: bool
     settings: Settings = field(repr=False)
     broker_why: str = ""
+    refuses: str = ""
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +83,20 @@ class Glance:
         """Whether it misses heartbeats: sooner than it is lost, and soon after that forgotten."""
         age_s = self.beat_age_s(worker)
         return self.is_lost(worker) or age_s > SILENT_BEATS * self.settings.heartbeat_s
+
+
+def refusal(info: Mapping[str, Any]) -> str:
+    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing."""
+    if info.get("redis_mode") == "cluster":
+        return why(RedisError("CROSSSLOT"))
+    if info.get("role") == "slave":
+        return why(RedisError("READONLY"))
+    most = int(info.get("maxmemory", 0))
+    if 0 < most <= int(info.get("used_memory", 0)) and info.get("maxmemory_policy") == "noeviction":
+        return why(RedisError("OOM"))
+    if int(info.get("min_slaves_good_slaves", 1)) == 0:  # Told where a number is asked for.
+        return why(RedisError("NOREPLICAS"))
+    return ""
 
 
 class Watcher:
@@ -115,12 +133,15 @@ class Watcher:
         view = self._door.run(self._store.overview())
         # Whether its identity is told, without which nobody takes a submission.
         self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
+        with answered():
+            refuses = refusal(cast("Mapping[str, Any]", self._client.info()))
         self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return Glance(
             view=view,
             queue=self.queue_length(),
             broker_why=self.broker_why,
+            refuses=refuses,
             minutes=self.minutes,
             outcomes=tuple(
                 Tally(provider=provider, status=status, type=type_, count=count)

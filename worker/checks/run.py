@@ -36,6 +36,7 @@ REDIS: Final[tuple[tuple[str, Check], ...]] = (
     ("permissions", permissions.permissions),
     ("identity", ledger.identity),
     ("role and replicas", ledger.role),
+    ("writes", ledger.writes),
     ("sentinel", around.sentinel),
     ("persistence", ledger.persistence),
     ("eviction", ledger.eviction),

@@ -191,11 +191,12 @@ def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
 def _redis_sentence(error: BaseException | None) -> str:
     """Say where no Redis answers, or refuses; of the address only host and port."""
     from tasks.addresses import parse_redis  # noqa: PLC0415
-    from tasks.connections import why  # noqa: PLC0415
+    from tasks.connections import NO_TLS, why  # noqa: PLC0415
     from tasks.ledger import LedgerError  # noqa: PLC0415
     from tasks.settings import Settings  # noqa: PLC0415
 
-    place = parse_redis(Settings().redis_url.get_secret_value()).shown
+    address = parse_redis(Settings().redis_url.get_secret_value())
+    place = address.shown
     # A ledger's error names the kind of the library's, and nothing else of it.
     kind = str(error) if isinstance(error, LedgerError) else type(error).__name__
     if "AuthenticationError" in kind:
@@ -203,6 +204,8 @@ def _redis_sentence(error: BaseException | None) -> str:
     if "NoPermissionError" in kind:
         return f"Redis at {place} does not allow this user that: see `checkpoint doctor`"
     meaning = kind.partition("): ")[2] or (why(error) if error is not None else "")
+    if not meaning and address.tls is not None and "TimeoutError" in kind:
+        meaning = NO_TLS
     if meaning:
         return f"Redis at {place} does not serve us: {meaning}; see `checkpoint doctor`"
     return (
