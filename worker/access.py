@@ -1,4 +1,4 @@
-"""Whether this worker's Redis user may do what a worker does, asked with nothing done.
+"""Whether this worker's Redis takes what a worker does, asked with nothing done.
 
 A heartbeat alone does not say it: a user that lacks one command of a commit beats, looks ready, and
 every code of its is answered late.
@@ -16,6 +16,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from tasks.attempt import Attempts
 from tasks.messages import in_ledger
 from worker.checks.permissions import broker_forms, forms
+from worker.overview import refusal
 
 OK: Final = "ok"
 AGAIN_S: Final = 30.0
@@ -30,7 +31,7 @@ class Access:
     """Asks now and then.
 
     Attributes:
-        said: ``ok``, or what the user may not do.
+        said: ``ok``, or what the user may not do, or why Redis refuses what is written.
     """
 
     def __init__(self, attempts: Attempts) -> None:
@@ -65,12 +66,13 @@ class Access:
         finally:
             await connection.disconnect()
             await pool.release(connection)
-        before, self.said = self.said, OK
+        said = refusal(await self._client.info()) if "INFO" not in refused else ""
         if refused:
             names = ", ".join(dict.fromkeys(refused))
-            self.said = f"this Redis user may not do what a worker does: {names} (its ACL)"
-            if before != self.said:
-                log.critical("ledger.not_permitted", why=self.said)
+            said = f"this Redis user may not do what a worker does: {names} (its ACL)"
+        before, self.said = self.said, said or OK
+        if said and before != said:
+            log.critical("ledger.not_usable", why=said)
 
 
 __all__ = ["OK", "Access"]

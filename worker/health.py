@@ -81,7 +81,7 @@ class Checkup:
             "broker": OK if reached else "not reached",
             "consuming": OK if PULSE.consuming else "no messages are taken",
             "ledger": self._ledger(),
-            "permissions": self.access.said,
+            "redis": self.access.said,
             "draining": "was asked to stop" if draining() else OK,
         }
 
