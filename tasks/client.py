@@ -68,7 +68,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-CALLS_MAX: Final = CONNECTIONS_MAX - 4
+LISTENER_CONNECTIONS: Final = 4
+CALLS_MAX: Final = CONNECTIONS_MAX - LISTENER_CONNECTIONS
 """Calls the blocking client makes at once; its listener has the rest of the connections."""
 TURN_S: Final = 10.0
 """How long a call waits for its turn. A thousand threads that come at once are served in seconds;
@@ -182,7 +183,8 @@ class CheckpointClient(_Client):
     def _connect(self) -> None:
         self._redis = connect(self.settings.redis_url.get_secret_value())
         self._door = SyncDoor(self._redis)
-        self._room = threading.BoundedSemaphore(CALLS_MAX)
+        places = self._redis.connection_pool.max_connections - LISTENER_CONNECTIONS
+        self._room = threading.BoundedSemaphore(min(CALLS_MAX, places))
         self._ears = Ears(self._redis, self._door, self._core.store)
 
     def __enter__(self) -> Self:

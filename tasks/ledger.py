@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,7 +26,22 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from tasks.pipe import Address, Pipe
+from tasks.addresses import RedisAddress, parse_redis
+from tasks.connections import (
+    AwaitedConnection,
+    AwaitedSentinelConnection,
+    AwaitedSentinelTlsConnection,
+    AwaitedSocketConnection,
+    AwaitedTlsConnection,
+    Connection,
+    SentinelConnection,
+    SentinelTlsConnection,
+    SocketConnection,
+    TlsConnection,
+    is_elsewhere,
+    why,
+)
+from tasks.pipe import Address, FindMaster, Pipe
 
 T = TypeVar("T")
 
@@ -37,7 +52,6 @@ PAUSES_S: Final = (0.05, 0.5)
 SOCKET_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
 """Of one client; who needs one more waits `SOCKET_TIMEOUT_S` for it."""
-SENTINEL: Final = "sentinel://"
 SENTINEL_CONNECTIONS_MAX: Final = 1_024
 """The library's pool for Sentinel refuses rather than waits, so it must never be full."""
 SIGNAL_CHECK_S: Final = 5.0
@@ -98,8 +112,10 @@ def script(name: str) -> Script:
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:
-    # Only the kind: a message of the library may quote arguments.
-    return LedgerUnavailableError(f"the ledger did not answer ({type(error).__name__})")
+    # The kind, and what it means: a message of the library may quote arguments.
+    kind, meaning = type(error).__name__, why(error)
+    said = f"the ledger did not answer ({kind})"
+    return LedgerUnavailableError(f"{said}: {meaning}" if meaning else said)
 
 
 @contextmanager
@@ -141,6 +157,8 @@ class SyncDoor:
             try:
                 return self._eval(call)
             except (RedisError, OSError) as error:
+                if is_elsewhere(error):  # The others of the pool lead there as well.
+                    self.client.connection_pool.disconnect(inuse_connections=False)
                 if pause_s is None:
                     raise _unavailable(error) from None
                 time.sleep(pause_s)
@@ -176,6 +194,9 @@ class AsyncDoor:
         if isinstance(self._scripts, Pipe):
             self._scripts.close()
         await self.client.aclose()
+        finder = getattr(self.client.connection_pool, "sentinel_manager", None)
+        for each in finder.sentinels if finder is not None else ():
+            await each.aclose()
 
     async def publish(self, channel: str, text: str) -> int:
         """Publish once, for who listens must be able to do without; return how many heard it.
@@ -220,10 +241,17 @@ class AsyncDoor:
             try:
                 return await self._eval(call)
             except (RedisError, OSError, TimeoutError) as error:
+                if is_elsewhere(error):
+                    await self._leave()
                 if pause_s is None:
                     raise _unavailable(error) from None
                 await asyncio.sleep(pause_s)
         raise AssertionError
+
+    async def _leave(self) -> None:
+        """Leave a Redis that is not the one to ask; the pipe has done so by itself."""
+        with suppress(RedisError, OSError):
+            await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def _eval(self, call: Call) -> list[Any]:
         code, size = script(call.script), len(call.keys)
@@ -243,102 +271,130 @@ class AsyncDoor:
 
 # Connecting ----------------------------------------------------------------------------
 
-_TIMEOUTS: Final[dict[str, Any]] = {
-    "socket_timeout": SOCKET_TIMEOUT_S,
-    "socket_connect_timeout": SOCKET_TIMEOUT_S,
-}
+_BLOCKING: Final = (Connection, TlsConnection, SocketConnection)
+_AWAITED: Final = (AwaitedConnection, AwaitedTlsConnection, AwaitedSocketConnection)
 
 
-def _options(url: str, connections_max: int) -> dict[str, Any]:
-    """Return what every client has, as far as the kind of socket knows it.
+def _timeouts(address: RedisAddress) -> dict[str, Any]:
+    return {
+        "socket_timeout": address.socket_timeout_s or SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": address.connect_timeout_s or SOCKET_TIMEOUT_S,
+    }
+
+
+def _options(address: RedisAddress) -> dict[str, Any]:
+    """Return what every connection has, as far as the kind of socket knows it.
 
     The library's own retries are off: a door repeats, and only what may be repeated.
     """
+    timeouts = _timeouts(address)
     options: dict[str, Any] = {
         "decode_responses": True,
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "health_check_interval": SIGNAL_CHECK_S,
-        "max_connections": connections_max,
+        "socket_timeout": timeouts["socket_timeout"],
+        "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
+        "client_name": address.client_name,
+        "db": address.db,
+        **address.login.options(),
+        **(address.tls.options() if address.tls is not None else {}),
     }
-    if url.startswith("unix://"):
+    if address.protocol is not None:
+        options["protocol"] = address.protocol
+    if address.path is not None:
+        return {**options, "path": address.path}
+    options = {**options, **timeouts, "socket_keepalive": address.keepalive}
+    if address.sentinels is not None:
         return options
-    if url.startswith(SENTINEL):
-        options["max_connections"] = max(connections_max, SENTINEL_CONNECTIONS_MAX)
-    return {**options, **_TIMEOUTS, "socket_keepalive": True}
+    return {**options, "host": address.host, "port": address.port}
 
 
-def connect(url: str, connections_max: int = CONNECTIONS_MAX) -> redis.Redis:
-    """Return a blocking client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://``."""
-    options = {**_options(url, connections_max), "retry": Retry(NoBackoff(), 0)}
-    if url.startswith(SENTINEL):
-        hosts, service, login, place = sentinel_parts(url)
-        master: redis.Redis = Sentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login}).master_for(
-            service, **options, **login, **place
+def _pool_options(address: RedisAddress, kinds: tuple[type, type, type]) -> dict[str, Any]:
+    plain, tls, local = kinds
+    kind = local if address.path is not None else plain if address.tls is None else tls
+    return {
+        "connection_class": kind,
+        "timeout": address.turn_timeout_s or SOCKET_TIMEOUT_S,
+        "max_connections": address.connections_max or CONNECTIONS_MAX,
+    }
+
+
+def sentinel_options(address: RedisAddress) -> dict[str, Any]:
+    """Return the options of clients of an address' Sentinels."""
+    assert address.sentinels is not None
+    return {**_timeouts(address), **address.sentinels.options()}
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a blocking client of an address as `tasks.addresses` reads it.
+
+    Raises:
+        AddressError: It is none.
+    """
+    address = parse_redis(url)
+    options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
+    if address.sentinels is not None:
+        found = Sentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+        master: redis.Redis = found.master_for(
+            address.sentinels.service,
+            connection_class=SentinelConnection if address.tls is None else SentinelTlsConnection,
+            max_connections=max(address.connections_max or 0, SENTINEL_CONNECTIONS_MAX),
+            **options,
         )
         return master
-    pool = redis.BlockingConnectionPool.from_url(url, timeout=SOCKET_TIMEOUT_S, **options)
+    pool = redis.BlockingConnectionPool(**_pool_options(address, _BLOCKING), **options)
     return redis.Redis.from_pool(pool)
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
     """Return an asyncio client for the same addresses as `connect`."""
     from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
-    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415
 
-    options = {**_options(url, CONNECTIONS_MAX), "retry": AsyncRetry(NoBackoff(), 0)}
-    if url.startswith(SENTINEL):
-        hosts, service, login, place = sentinel_parts(url)
-        sentinel = AsyncSentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login})
-        master: redis.asyncio.Redis = sentinel.master_for(service, **options, **login, **place)
+    address = parse_redis(url)
+    options = {**_options(address), "retry": AsyncRetry(NoBackoff(), 0)}
+    if address.sentinels is not None:
+        kind = AwaitedSentinelConnection if address.tls is None else AwaitedSentinelTlsConnection
+        master: redis.asyncio.Redis = _async_sentinel(address).master_for(
+            address.sentinels.service,
+            connection_class=kind,
+            max_connections=max(address.connections_max or 0, SENTINEL_CONNECTIONS_MAX),
+            **options,
+        )
         return master
-    pool = redis.asyncio.BlockingConnectionPool.from_url(url, timeout=SOCKET_TIMEOUT_S, **options)
+    pool = redis.asyncio.BlockingConnectionPool(**_pool_options(address, _AWAITED), **options)
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _async_sentinel(address: RedisAddress) -> Any:  # noqa: ANN401  the library's
+    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415  only where awaited
+
+    assert address.sentinels is not None
+    return AsyncSentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
 
 
 def pipe_to(url: str) -> Pipe:
     """Return a pipe to the same addresses as `connect_async`."""
-    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415  only where awaited
+    given = parse_redis(url)
+    find: FindMaster | None = None
+    if given.sentinels is not None:
+        sentinel, service = _async_sentinel(given), given.sentinels.service
 
-    if not url.startswith(SENTINEL):
-        return Pipe(Address.of(url), silence_s=SOCKET_TIMEOUT_S)
-    hosts, service, login, place = sentinel_parts(url)
-    sentinel = AsyncSentinel(hosts, sentinel_kwargs={**_TIMEOUTS, **login})
+        async def find_master() -> tuple[str, int]:
+            try:
+                host, port = await sentinel.discover_master(service)
+            finally:  # It is asked seldom, and by a loop that may be another one next time.
+                for each in sentinel.sentinels:
+                    await each.connection_pool.disconnect()
+            return str(host), int(port)
 
-    async def find() -> tuple[str, int]:
-        host, port = await sentinel.discover_master(service)
-        return str(host), int(port)
-
-    words = tuple(login[name] for name in ("username", "password") if name in login)
-    address = Address(find=find, login=words, db=place.get("db", 0))
-    return Pipe(address, silence_s=SOCKET_TIMEOUT_S)
-
-
-def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
-    """Take ``sentinel://[user:pw@]h:p,h:p/service[/db]`` apart.
-
-    Returns:
-        The sentinels, the service, the credentials of both sentinels and Redis, and the
-        database, which sentinels do not have.
-
-    Raises:
-        ValueError: It names no service, or is written another way.
-    """
-    from urllib.parse import unquote, urlsplit  # noqa: PLC0415
-
-    parts = urlsplit(url)
-    login, _, places = parts.netloc.rpartition("@")
-    hosts = [
-        (host, int(port or 26379))
-        for host, _, port in (place.partition(":") for place in places.split(","))
-    ]
-    service, _, db = parts.path.strip("/").partition("/")
-    if not service or ";" in url:
-        msg = "a Sentinel address is written sentinel://host:port,host:port/service[/db]"
-        raise ValueError(msg)
-    credentials: dict[str, Any] = {}
-    if login:
-        user, _, password = login.partition(":")
-        credentials["password"] = unquote(password)
-        if user:
-            credentials["username"] = unquote(user)
-    return hosts, service, credentials, {"db": int(db)} if db else {}
+        find = find_master
+    address = Address(
+        host=given.host,
+        port=given.port,
+        path=given.path,
+        find=find,
+        tls=None if given.tls is None else given.tls.context(),
+        login=given.login.words(),
+        db=given.db,
+        client_name=given.client_name,
+        keepalive=given.keepalive,
+    )
+    return Pipe(address, silence_s=given.socket_timeout_s or SOCKET_TIMEOUT_S)

@@ -55,8 +55,8 @@ __all__ = [
 REGISTRATION_TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
 QUIET_S: Final = 3.0
-"""A subscription that brought nothing for this long is asked whether it still lives; one that
-brings no answer for as long again is given up."""
+"""Where a subscription brought nothing for this long, a word is published; one that does not
+bring it for as long again is given up."""
 RECONNECT_S: Final = 0.1
 """Before the first try to connect again; each further one waits twice as long,"""
 RECONNECT_MAX_S: Final = 3.0
@@ -81,7 +81,7 @@ class _Subscription:
     """One channel over one connection, which notices when that is dead."""
 
     def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float) -> None:
-        self._channel = client.pubsub()
+        self._client, self._channel = client, client.pubsub()
         self._name, self._quiet_s = name, quiet_s
         self._clock = asyncio.get_running_loop().time
         self._heard_s = self._pinged_s = self._clock()
@@ -124,12 +124,13 @@ class _Subscription:
         now_s = self._clock()
         if message is not None:
             self._heard_s = now_s
-            return str(message["data"]) if message["type"] == "message" else None
+            return str(message["data"]) or None if message["type"] == "message" else None
         if now_s - self._heard_s >= 2 * self._quiet_s:
             raise TimeoutError
         if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
             self._pinged_s = now_s
-            await self._channel.ping()
+            # A ping would be answered by an old master after a switchover, and it hears nothing.
+            await self._client.publish(self._name, "")
         return None
 
 

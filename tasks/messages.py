@@ -6,20 +6,19 @@ A wake says "look at the ledger" and nothing more. It may be lost, doubled or la
 from __future__ import annotations
 
 import base64
-import ssl
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 from celery import Celery
 
+from tasks.addresses import AmqpAddress, RedisAddress, parse_broker, parse_redis
+from tasks.environment import OwnCelery
 from tasks.keys import Keys
-from tasks.ledger import SENTINEL, SOCKET_TIMEOUT_S, sentinel_parts
+from tasks.ledger import sentinel_options
 from tasks.names import new_name, this_process
 from tasks.settings import Settings
 
 TASK: Final = "checkpoint.solve"
-_REDIS: Final = frozenset({"redis", "rediss", "sentinel"})
 _NO_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 PUBLISH_POLICY: Final = {"max_retries": 1, "interval_start": 0.1}
 """One retry finds a connection the broker has closed meanwhile; the sweeper does the rest."""
@@ -27,9 +26,16 @@ PRODUCER_TIMEOUT_S: Final = 1.0
 """How long a backend waits for a silent broker, at most twice (measured: 2.1 s; 6.2 with 3.0)."""
 
 
-def broker_url(settings: Settings) -> str:
-    """Return Celery's broker: its own setting, else the ledger's Redis."""
-    return (settings.broker_url or settings.redis_url).get_secret_value()
+BROKER_TIMEOUT_S: Final = 3.0
+
+
+def broker_address(settings: Settings) -> RedisAddress | AmqpAddress:
+    """Return Celery's broker: its own setting, else the ledger's Redis.
+
+    Raises:
+        AddressError: It cannot be used, or is a Unix socket.
+    """
+    return parse_broker((settings.broker_url or settings.redis_url).get_secret_value())
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -38,22 +44,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     ``ack_emulation: false``: the ledger and the sweeper carry what acknowledgements would,
     and a worker whose broker restarts survives it (FACTS in the decisions, D-7).
     """
-    redis_options: dict[str, Any] = {
-        "ack_emulation": False,
-        # Celery's one thread waits this long for each connection that went silent, three of them
-        # one after the other; only then it finds its silent BRPOP (measured: 30 s with 10.0).
-        "socket_timeout": 3.0,
-        "socket_connect_timeout": 3.0,
-        "socket_keepalive": True,
-        "health_check_interval": 5,
-    }
     keys = Keys(settings.prefix)
-    url, sentinel_options = _for_kombu(broker_url(settings))
-    return {
-        "broker_url": url,
-        "broker_transport_options": redis_options | sentinel_options,
-        # Celery's default for TLS is to trust any certificate.
-        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if _is_tls(url) else False,
+    address = broker_address(settings)
+    of_broker = _of_redis(address) if isinstance(address, RedisAddress) else _of_amqp(address)
+    return of_broker | {
         "broker_connection_retry_on_startup": True,
         "broker_channel_error_retry": True,
         "task_default_queue": settings.prefix,
@@ -71,41 +65,68 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _for_kombu(url: str) -> tuple[str, dict[str, Any]]:
-    """Return a broker's address as kombu wants it, and what that needs beside it.
+def _of_redis(address: RedisAddress) -> dict[str, Any]:
+    """Return Celery's settings for a Redis; kombu and Flower read the login from the URL.
 
-    One address serves ledger and broker: kombu writes Sentinel's another way, with a URL for each
-    sentinel and the service in an option.
-
-    Raises:
-        ValueError: A Sentinel address that names no service.
+    One address serves ledger and broker. Kombu wants Sentinel's another way: the first of them in
+    the URL, the others and the service in options.
     """
-    if not url.startswith(SENTINEL):
-        return url, {}
-    hosts, service, login, place = sentinel_parts(url)
-    user = quote(login.get("username", ""), safe="")
-    who = f"{user}:{quote(login['password'], safe='')}@" if login else ""
-    addresses = (f"{SENTINEL}{who}{host}:{port}/{place.get('db', 0)}" for host, port in hosts)
-    timeouts = {"socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": SOCKET_TIMEOUT_S}
-    options = {
-        "master_name": service,
-        "sentinel_kwargs": timeouts | login,
-        "sentinels": hosts,  # For the worker, whose address names the first alone.
+    options: dict[str, Any] = {
+        "ack_emulation": False,
+        # Celery's one thread waits this long for each connection that went silent, three of them
+        # one after the other; only then it finds its silent BRPOP (measured: 30 s with 10.0).
+        "socket_timeout": address.socket_timeout_s or BROKER_TIMEOUT_S,
+        "socket_connect_timeout": address.connect_timeout_s or BROKER_TIMEOUT_S,
+        "socket_keepalive": address.keepalive,
+        "health_check_interval": address.health_check_s or 5,
+        "client_name": address.client_name,
     }
-    return ";".join(addresses), options
+    scheme, kind = "redis" if address.tls is None else "rediss", "RedisTransport"
+    if address.sentinels is not None:
+        scheme, kind = "sentinel", "SentinelTransport"
+        options["master_name"] = address.sentinels.service
+        options["sentinel_kwargs"] = sentinel_options(address)
+        options["sentinels"] = address.sentinels.places
+    host, port = address.places[0]
+    place = f"[{host}]" if ":" in host else host
+    return {
+        "broker_url": f"{scheme}://{address.login.prefix()}{place}:{port}/{address.db}",
+        "broker_transport": f"tasks.transports:{kind}",
+        "broker_transport_options": options,
+        # Celery's default for TLS is to trust any certificate.
+        "broker_use_ssl": False if address.tls is None else address.tls.options(),
+    }
 
 
-def _is_tls(url: str) -> bool:
-    return url.startswith("rediss://")
+def _of_amqp(address: AmqpAddress) -> dict[str, Any]:
+    tls: dict[str, Any] | bool = False
+    if address.tls is not None:  # In py-amqp's words.
+        given = {name.removeprefix("ssl_"): each for name, each in address.tls.options().items()}
+        if given.pop("check_hostname"):  # It compares the certificate's with this one, if any.
+            given["server_hostname"] = address.host
+        if (least := given.pop("min_version", None)) is not None:
+            given["tls_minimum_version"] = least
+        tls = given
+    found: dict[str, Any] = {
+        "broker_url": address.url,
+        "broker_transport_options": {},
+        "broker_use_ssl": tls,
+    }
+    if address.heartbeat_s is not None:
+        found["broker_heartbeat"] = address.heartbeat_s
+    if address.connect_timeout_s is not None:
+        found["broker_connection_timeout"] = address.connect_timeout_s
+    return found
 
 
 def make_producer(settings: Settings) -> Celery:
     """Return a Celery app that can send wakes and nothing else."""
-    app = Celery("checkpoint", set_as_current=False)
+    app = OwnCelery(set_as_current=False)
     app.conf.update(celery_config(settings))
-    app.conf.broker_transport_options |= {
-        "socket_timeout": PRODUCER_TIMEOUT_S,
-        "socket_connect_timeout": PRODUCER_TIMEOUT_S,
+    limits = {"socket_timeout": PRODUCER_TIMEOUT_S, "socket_connect_timeout": PRODUCER_TIMEOUT_S}
+    given = app.conf.broker_transport_options
+    app.conf.broker_transport_options = given | {
+        **{name: min(most, given.get(name, most)) for name, most in limits.items()},
         # Kombu shares connections among all apps with the same options; a forked process must
         # not come by its parent's.
         "process": this_process().name,
@@ -115,8 +136,11 @@ def make_producer(settings: Settings) -> Celery:
 
 def in_ledger(settings: Settings) -> bool:
     """Whether the Celery queue lies in the ledger's own Redis."""
-    url = broker_url(settings)
-    return url == settings.redis_url.get_secret_value() and url.partition("://")[0] in _REDIS
+    ledger = parse_redis(settings.redis_url.get_secret_value())
+    if settings.broker_url is None:
+        return ledger.path is None
+    broker = parse_broker(settings.broker_url.get_secret_value())
+    return isinstance(broker, RedisAddress) and broker.same_place == ledger.same_place
 
 
 def task_message(

@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
-FORGETFUL: Final = ("READONLY", "LOADING", "MASTERDOWN")
-"""Refusals of a Redis that is not, or not yet, the one to ask: the next command looks anew."""
+from tasks.connections import is_elsewhere
 
 FindMaster = Callable[[], Awaitable[tuple[str, int]]]
 """Asks where the Redis is now."""
@@ -44,6 +42,8 @@ class Address:
         tls: Verifies the server, if it speaks TLS.
         login: Words of AUTH.
         db: Number of the database.
+        client_name: What CLIENT LIST shows.
+        keepalive: Whether the kernel looks if the other end is there.
     """
 
     host: str = "127.0.0.1"
@@ -53,29 +53,12 @@ class Address:
     tls: ssl.SSLContext | None = None
     login: tuple[str, ...] = ()
     db: int = 0
+    client_name: str | None = None
+    keepalive: bool = True
 
     def __repr__(self) -> str:
         """Say what it is and nothing of it: there may be a password."""
         return "<Address>"
-
-    @classmethod
-    def of(cls, url: str) -> Address:
-        """Read ``redis://``, ``rediss://`` or ``unix://``.
-
-        Raises:
-            ValueError: It is none of these.
-        """
-        given = cast("dict[str, Any]", parse_url(url))
-        is_tls = given.pop("connection_class", None) is SSLConnection
-        words = (given.get("username"), given.get("password"))
-        return cls(
-            host=given.get("host") or "127.0.0.1",
-            port=given.get("port") or 6379,
-            path=given.get("path"),
-            tls=SSLConnection(**given).ssl_context.get() if is_tls else None,
-            login=tuple(word for word in words if word),
-            db=int(given.get("db") or 0),
-        )
 
 
 class Pipe:
@@ -147,7 +130,7 @@ class Pipe:
         address, loop = self._address, asyncio.get_running_loop()
 
         def protocol() -> _Link:
-            return _Link(loop, self._silence_s)
+            return _Link(loop, self._silence_s, keepalive=address.keepalive)
 
         link: _Link
         try:
@@ -160,7 +143,8 @@ class Pipe:
                         host, port = await address.find()
                     _, link = await loop.create_connection(protocol, host, port, ssl=address.tls)
         except TimeoutError as error:
-            msg = "no connection in time"
+            # A Redis without TLS takes the handshake for the beginning of a command, and waits.
+            msg = "no connection in time over TLS" if address.tls else "no connection in time"
             raise SilentError(msg) from error
         except OSError as error:
             msg = f"no connection ({type(error).__name__})"
@@ -168,6 +152,8 @@ class Pipe:
         try:
             if address.login:
                 await link.send(("AUTH", *address.login))
+            if address.client_name:
+                await link.send(("CLIENT", "SETNAME", address.client_name))
             if address.db:
                 await link.send(("SELECT", address.db))
         except BaseException:
@@ -187,8 +173,10 @@ class Pipe:
 class _Link(asyncio.Protocol):
     """One connection: what leaves next, and who waits for which reply."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, silence_s: float) -> None:
-        self._loop, self._silence_s = loop, silence_s
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, silence_s: float, *, keepalive: bool
+    ) -> None:
+        self._loop, self._silence_s, self._keepalive = loop, silence_s, keepalive
         self._reader = hiredis.Reader(
             encoding="utf-8", errors="replace", replyError=_refusal, notEnoughData=_NOT_YET
         )
@@ -242,7 +230,7 @@ class _Link(asyncio.Protocol):
         """Keep the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)
         if (sock := transport.get_extra_info("socket")) is not None and sock.family in _TCP:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(self._keepalive))
 
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that are complete."""
@@ -265,7 +253,7 @@ class _Link(asyncio.Protocol):
             return
         if not reply.done():
             reply.set_exception(value)
-        if str(value).startswith(FORGETFUL):
+        if is_elsewhere(value):  # The next command looks anew.
             self._end(LostError("this Redis does not work now"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -298,4 +286,4 @@ def _refusal(text: str) -> RedisError:
     return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
 
 
-__all__ = ["Address", "Pipe"]
+__all__ = ["Address", "FindMaster", "Pipe"]

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tasks.addresses import parse_broker, parse_redis
 from tasks.events import Limits
 
 ENV_PREFIX = "CHECKPOINT_"
@@ -47,6 +49,8 @@ class Settings(BaseSettings):
         extra="forbid",
         hide_input_in_errors=True,
         allow_inf_nan=False,
+        # Compose writes ``NAME=`` for a variable that it does not have.
+        env_ignore_empty=True,
     )
 
     redis_url: SecretStr = Field(
@@ -73,7 +77,7 @@ class Settings(BaseSettings):
     routes_off: Names = Field(
         # Too little is known of this one: who has accounts that need it switches it on.
         ("INSTAGRAM/bloks_auth_platform",),
-        description="Comma-separated routes not in service, as PROVIDER/route.",
+        description="Comma-separated routes not in service, as PROVIDER/route; `none`: all are.",
     )
     linkedin_url: str | None = Field(None, description="Where LINKEDIN is. Unset: its own address.")
     instagram_url: str | None = Field(None, description="The same for INSTAGRAM.")
@@ -174,6 +178,24 @@ class Settings(BaseSettings):
 
     _plug_in_urls: dict[str, str] = PrivateAttr(default_factory=dict)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        parse_redis(url.get_secret_value()).check()
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_broker(url.get_secret_value()).check()
+        return url
+
+    @field_validator("linkedin_url", "instagram_url", "twitter_url", "messenger_url")
+    @classmethod
+    def _is_provider(cls, url: str | None) -> str | None:
+        return None if url is None else provider_address(url)
+
     @field_validator("secret_keys", "api_keys", "providers", "routes_off", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -198,6 +220,9 @@ class Settings(BaseSettings):
     @field_validator("routes_off")
     @classmethod
     def _are_routes(cls, routes: tuple[str, ...]) -> tuple[str, ...]:
+        # An empty variable is one that is not set, so there has to be a word for it.
+        if [route.lower() for route in routes] == ["none"]:
+            return ()
         # What names no route would switch none off, without a word.
         if not all(ROUTE.fullmatch(route) for route in routes):
             msg = "a route is written as PROVIDER/route"
@@ -253,7 +278,30 @@ class Settings(BaseSettings):
         for name in self.providers:
             # A plug-in called REDIS must not be handed the ledger's address.
             if f"{name.lower()}_url" not in type(self).model_fields:
-                self._plug_in_urls[name] = os.environ.get(_url_variable(name), "")
+                variable = _url_variable(name)
+                if url := os.environ.get(variable, ""):
+                    self._plug_in_urls[name] = provider_address(url, variable)
+
+
+def provider_address(url: str, variable: str = "") -> str:
+    """Return where a provider is, if an exchange can go there.
+
+    Raises:
+        ValueError: It cannot; the text quotes nothing of it.
+    """
+    said = f"{variable}: " if variable else ""
+    form = f"{said}a provider's address is written https://host or http://host:port"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # A port that is none, half an IPv6 address.
+        raise ValueError(form) from None
+    if not good or re.search(r"\s", url):
+        raise ValueError(form)
+    if parts.username is not None or parts.query or parts.fragment:
+        msg = f"{said}a provider's address has no user, no ? and no #"
+        raise ValueError(msg)
+    return url
 
 
 def _url_variable(provider: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from tasks.connections import NO_IDENTITY
 from tasks.events import Answer, Decision, Do, Event, Limits, Reply, Signal, Tick
 from tasks.keys import Keys
 from tasks.ledger import Call, ForeignLedgerError, LedgerBusyError, Steps
@@ -350,11 +351,10 @@ class Store:
             wanted.append(self.keys.result(submission_id))
         wanted += also
         counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
-        reply = yield Call("read", tuple(wanted), counts)
+        reply = yield Call("read", tuple(wanted), (*counts, 0))
         now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
-            msg = "this Redis does not tell its identity (INFO server); use a real one"
-            raise ForeignLedgerError(msg)
+            raise ForeignLedgerError(NO_IDENTITY)
         # A trailing nil may be cut off by the protocol of a simulated Redis.
         found = dict(zip(wanted, [*values, *[None] * len(wanted)], strict=False))
         intent, tokens = _load(found[wanted[0]])
@@ -531,7 +531,10 @@ class Store:
     def beat(self, worker: str, last_answered_ms: int) -> Steps[Beat]:
         """Send a worker's heartbeat; the answer lists the exchanges it must close."""
         keys = (self.keys.beats, self.keys.acked, self.keys.drains(worker))
-        now_ms, run_id, flat = yield Call("beat", keys, (worker, last_answered_ms))
+        args = (worker, last_answered_ms, int(not self.embedded))
+        now_ms, run_id, flat = yield Call("beat", keys, args)
+        if run_id == EMBEDDED_RUN_ID and not self.embedded:
+            raise ForeignLedgerError(NO_IDENTITY)
         drains = {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
         return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
 
@@ -620,7 +623,7 @@ class Store:
 
     def record(self, submission_id: str) -> Steps[tuple[int, Outcome | None]]:
         """Read one record, with Redis time in ms."""
-        reply = yield Call("read", (self.keys.result(submission_id),), ("", 0))
+        reply = yield Call("read", (self.keys.result(submission_id),), ("", 0, 1))
         now_ms, values = reply[0], reply[-1]
         stored = values[0] if values else None
         return int(now_ms), read_outcome(stored, submission_id)
@@ -628,7 +631,7 @@ class Store:
     def records(self, submission_ids: Sequence[str]) -> Steps[dict[str, Outcome | None]]:
         """Read many records at once, as they stand; nothing is settled by looking."""
         keys = tuple(map(self.keys.result, submission_ids))
-        stored = (yield Call("read", keys, ("", 0)))[-1]
+        stored = (yield Call("read", keys, ("", 0, 1)))[-1]
         # A trailing nil may be cut off by the protocol of a simulated Redis.
         texts = zip(submission_ids, [*stored, *[None] * len(keys)], strict=False)
         return {name: read_outcome(text, name) for name, text in texts}

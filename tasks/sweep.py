@@ -47,6 +47,8 @@ class Heart:
     answered_s: float | None = None
     answered_by: str | None = None
     steady_since_s: float | None = None
+    refused: str = ""
+    """Why the last one was not answered; empty: it was."""
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -55,7 +57,9 @@ class Heart:
             asked_s = time.monotonic()
             try:
                 await self.beat()
+                self.refused = ""
             except LedgerError as error:
+                self.refused = str(error)
                 log.warning("heartbeat.unanswered", error=str(error))
             await asyncio.sleep(max(0.0, asked_s + period_s - time.monotonic()))
 

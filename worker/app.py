@@ -9,15 +9,17 @@ import threading
 from typing import Any, Final
 
 import orjson
+import structlog
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
 from tasks.client import make_vault
+from tasks.environment import OwnCelery, forget_foreign
 from tasks.keys import Keys
-from tasks.messages import broker_url, celery_config
+from tasks.messages import celery_config
 from tasks.settings import Settings, unknown_variables
-from worker.broker import transport_for
+from worker.broker import TRANSPORTS
 from worker.celery_options import check_before_app, check_command_line
 from worker.logs import configure
 from worker.privacy import keep_memory_private
@@ -34,6 +36,8 @@ EVENTS: Final = "checkpoint-events"
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
 """What Celery hands over as the log level where no ``--loglevel`` was given."""
 
+log = structlog.get_logger("checkpoint.worker")
+
 
 def worker_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of a worker: what producers have, and how it runs."""
@@ -41,8 +45,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     common = celery_config(settings)
     keys = Keys(settings.prefix)
     return common | {
-        "broker_url": common["broker_url"].partition(";")[0],  # See `CarefulSentinelChannel`.
-        "broker_transport": transport_for(broker_url(settings)),
+        "broker_transport": TRANSPORTS.get(common.get("broker_transport", "")),
         "broker_transport_options": common["broker_transport_options"]
         | {"task_queue": keys.queue, "dead_letters": keys.dead_letters},
         "checkpoint_settings": settings,
@@ -97,11 +100,14 @@ def make_app(settings: Settings | None = None) -> Celery:
         UsageError: An option of ``celery`` is refused.
     """
     check_before_app()
-    for sentence in unknown_variables() if settings is None else ():
-        sys.stderr.write(f"checkpoint: {sentence}\n")
+    foreign: tuple[str, ...] = ()
+    if settings is None:  # The process is ours.
+        foreign = forget_foreign()
+        for sentence in unknown_variables():
+            sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
     make_vault(settings)  # Refuse to start rather than fail at the first code.
-    app = Celery("checkpoint")
+    app = OwnCelery()
     app.conf.update(worker_config(settings))
     app.steps["worker"].update(STEPS)
 
@@ -122,6 +128,8 @@ def make_app(settings: Settings | None = None) -> Celery:
         level = None if loglevel in CELERY_LEVELS else loglevel
         given = app.conf.get("checkpoint_log_level", level)
         configure(settings, level=given, path=logfile, colours=colorize is not False)
+        if foreign:
+            log.warning("environment.foreign", ignored=foreign)
 
     check_command_line(app)
     return app

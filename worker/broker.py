@@ -27,7 +27,6 @@ from kombu.exceptions import InconsistencyError, VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -36,6 +35,7 @@ from tasks.intake import SUBMISSION_ID
 from tasks.message_options import passed_on
 from tasks.messages import TASK, task_message
 from tasks.strategy import WAKE
+from tasks.transports import Channel, SentinelChannel
 from worker.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
@@ -246,7 +246,7 @@ class FitMessage(virtual.Message):
         self.unfit = payload.unfit if isinstance(payload, Fit) else None
 
 
-class CarefulChannel(redis.Channel):
+class CarefulChannel(Channel):
     """A channel that survives what lies in the queue.
 
     The ledger and the sweeper carry what restoring unacknowledged messages would. After a lost
@@ -367,19 +367,11 @@ class CarefulChannel(redis.Channel):
             log.warning("broker.dead_letter_lost", error=type(error).__name__)
 
 
-class CarefulSentinelChannel(CarefulChannel, redis.SentinelChannel):
-    """The same, found by any of the sentinels.
+class CarefulSentinelChannel(CarefulChannel, SentinelChannel):
+    """The same, found by Sentinels."""
 
-    The worker's address names the first alone. kombu would take the others from alternative
-    addresses, and go on with its own transport after the first lost connection.
-    """
-
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  kombu's
-        pool: Any = super()._sentinel_managed_pool(asynchronous)  # type: ignore[no-untyped-call]
-        finder = pool.sentinel_manager
-        others = self.connection.client.transport_options["sentinels"][1:]
-        finder.sentinels += [Redis(host, port, **finder.sentinel_kwargs) for host, port in others]
-        return pool
+    connection_class = SentinelChannel.connection_class
+    connection_class_ssl = SentinelChannel.connection_class_ssl
 
 
 class RedisTransport(redis.Transport):
@@ -394,26 +386,10 @@ class SentinelTransport(redis.SentinelTransport):
     Channel = CarefulSentinelChannel
 
 
-def transport_for(url: str) -> str | None:
-    """Return the transport for a broker's address, ``None`` to leave it to kombu.
+TRANSPORTS: Final[Mapping[str, str]] = {
+    "tasks.transports:RedisTransport": "worker.broker:RedisTransport",
+    "tasks.transports:SentinelTransport": "worker.broker:SentinelTransport",
+}
+"""What producers use -> what a worker uses in its place."""
 
-    One address alone: with an alternative kombu would change over to its own transport.
-
-    Raises:
-        ValueError: A Redis on a Unix socket: kombu would take its own transport for it.
-    """
-    match url.partition("://")[0].lower():
-        case "redis" | "rediss":
-            return "worker.broker:RedisTransport"
-        case "sentinel":
-            return "worker.broker:SentinelTransport"
-        case "unix" | "socket" | "redis+socket" as scheme:
-            msg = (
-                f"{scheme}:// is no address for the broker: Celery's Redis is reached over TCP; "
-                "set CHECKPOINT_BROKER_URL to redis://, rediss:// or sentinel://"
-            )
-            raise ValueError(msg)
-    return None
-
-
-__all__ = ["RedisTransport", "SentinelTransport", "UnfitError", "fit", "transport_for"]
+__all__ = ["TRANSPORTS", "RedisTransport", "SentinelTransport", "UnfitError", "fit"]

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
-from celery import Celery
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from providers.sandbox import SandboxClient
 from tasks.client import AsyncCheckpointClient
+from tasks.environment import OwnCelery
 from tasks.keys import Keys
 from tasks.settings import ENV_PREFIX
 from worker.console import coloured, put, put_json, say, table
@@ -241,7 +241,8 @@ async def _world(box: OneBox, tell: Callable[[str, Check], None]) -> AsyncIterat
         await stack.enter_async_context(front)
         box.env[f"{ENV_PREFIX}{TUNNELLED}_URL"] = front.url
         box.env["SSL_CERT_FILE"] = str(front.authority)
-        producer = Celery(broker=box.redis.url, set_as_current=False)
+        producer = OwnCelery(set_as_current=False)
+        producer.conf.broker_url = box.redis.url
         stack.callback(producer.close)
         world = World(
             client=await stack.enter_async_context(AsyncCheckpointClient(settings)),

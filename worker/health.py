@@ -26,6 +26,7 @@ from aiohttp import web
 from celery.worker import state as celery_state
 
 from tasks.sweep import Heart
+from worker.access import OK, Access
 from worker.ledger_view import LedgerView
 from worker.logs import lines_lost
 from worker.metrics import METRICS
@@ -36,7 +37,6 @@ WRITE_EVERY_S: Final = 1.0
 """Between two heartbeat files; `worker.probe.FRESH_S` is a few of these."""
 LEAVE_S: Final = 1.0
 """An open request may take so long when the worker ends."""
-OK: Final = "ok"
 JSON: Final = "application/json"
 SCRAPE_HEADER_MAX: Final = 1024
 
@@ -57,10 +57,12 @@ class Checkup:
     Attributes:
         worker: Celery's worker.
         heart: Beats in the ledger.
+        access: Asks what this user may do there.
     """
 
     worker: Any
     heart: Heart
+    access: Access
 
     def live(self) -> Checks:
         """Return what a restart would help."""
@@ -79,16 +81,19 @@ class Checkup:
             "broker": OK if reached else "not reached",
             "consuming": OK if PULSE.consuming else "no messages are taken",
             "ledger": self._ledger(),
+            "redis": self.access.said,
             "draining": "was asked to stop" if draining() else OK,
         }
 
     def _ledger(self) -> str:
         answered_s = self.heart.answered_s
+        why = f"; {self.heart.refused}" if self.heart.refused else ""
         if answered_s is None:
-            return "no heartbeat was answered yet"
+            return f"no heartbeat was answered yet{why}"
         age_s = time.monotonic() - answered_s
-        settings = self.heart.attempts.settings
-        return OK if age_s < settings.lost_after_s else f"no heartbeat answered for {age_s:.0f} s"
+        if age_s < self.heart.attempts.settings.lost_after_s:
+            return OK
+        return f"no heartbeat answered for {age_s:.0f} s{why}"
 
 
 def draining() -> bool:

@@ -78,8 +78,26 @@ def judge(glance: Glance) -> tuple[tuple[Trouble, ...], tuple[Trouble, ...]]:
         Reasons, none for a healthy one, and notes: first what is missing or wrong here, then what
         seems to be others'.
     """
-    reasons = (*_workers(glance), *_broker(glance), *_backlog(glance), *_overdue(glance))
+    reasons = (
+        *_ledger(glance),
+        *_workers(glance),
+        *_broker(glance),
+        *_backlog(glance),
+        *_overdue(glance),
+    )
     return reasons, (*_leftovers(glance), *_frequent(glance))
+
+
+def _ledger(glance: Glance) -> list[Trouble]:
+    if not glance.refuses:
+        return []
+    return [
+        Trouble(
+            what=f"the ledger's Redis refuses what is written: {glance.refuses}",
+            whose="that Redis",
+            do="nothing is taken until it does not; `checkpoint doctor` says more",
+        )
+    ]
 
 
 def _workers(glance: Glance) -> list[Trouble]:
@@ -101,7 +119,8 @@ def _broker(glance: Glance) -> list[Trouble]:
         return []
     return [
         Trouble(
-            what="the broker does not answer, so no worker hears of a new submission",
+            what="the broker does not answer, so no worker hears of a new submission"
+            + (glance.broker_why and f": {glance.broker_why}"),
             whose="the broker, or the network to it",
             do="bring it back (CHECKPOINT_BROKER_URL; unset: the ledger's Redis);"
             " what waits is woken again by itself",

@@ -7,18 +7,21 @@ second and a draining exchange a heartbeat; the claim needs none of them.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from tasks.attempt import Attempts
+from tasks.ledger import LedgerError
 from tasks.store import parse_signal
 
 RECONNECT_S: Final = 0.5
 QUIET_S: Final = 5.0
-"""A connection that brought nothing for this long is asked whether it still lives, and one
-that brings no answer for as long again is given up: TCP alone takes a quarter of an hour."""
+"""Where a connection brought nothing for this long, a word is published, and one that does not
+bring it for as long again is given up: TCP alone takes a quarter of an hour. A ping would not do,
+for after a switchover behind a name the old master answers it, and hears nothing of the new one."""
 
 log = structlog.get_logger("checkpoint.listener")
 
@@ -28,24 +31,28 @@ async def listen(attempts: Attempts) -> None:
     while True:
         try:
             await _subscribed(attempts)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (LedgerError, RedisError, OSError, TimeoutError) as error:
             log.warning("listener.disconnected", error=type(error).__name__)
         await asyncio.sleep(RECONNECT_S)
 
 
 async def _subscribed(attempts: Attempts) -> None:
     clock = asyncio.get_running_loop().time
+    keys = attempts.store.keys
+    own = keys.ear(secrets.token_hex(8))
     async with attempts.door.client.pubsub() as channel:
-        await channel.subscribe(attempts.store.keys.signals)
+        await channel.subscribe(keys.signals, own)
         heard_s = clock()
         while True:
             message = await channel.get_message(timeout=QUIET_S)
             if message is None:
                 if clock() - heard_s >= 2 * QUIET_S:
                     raise TimeoutError
-                await channel.ping()
+                await attempts.door.publish(own, "")
                 continue
             heard_s = clock()
+            if message["channel"] == own:
+                continue
             if message["type"] == "subscribe":
                 attempts.look_all()  # What was said while nobody listened.
             elif message["type"] == "message":

@@ -241,13 +241,16 @@ def make_monitor() -> Celery:
     Raises:
         ValidationError: A setting does not fit.
     """
-    from celery import Celery  # noqa: PLC0415  light commands stay light
-
+    from tasks.environment import OwnCelery, forget_foreign  # noqa: PLC0415  commands stay light
     from tasks.messages import celery_config  # noqa: PLC0415
     from tasks.settings import Settings  # noqa: PLC0415
+    from worker.monitor_transports import install  # noqa: PLC0415
 
-    app = Celery("checkpoint")
-    app.conf.update(celery_config(Settings()))
+    if foreign := forget_foreign():
+        sys.stderr.write(f"checkpoint: of another Celery, not used: {', '.join(foreign)}\n")
+    app = OwnCelery()
+    app.conf.update(celery_config(Settings()) | {"broker_transport": None})
+    install()
     return app
 
 

@@ -9,12 +9,15 @@ import json
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from redis.exceptions import RedisError
 
 from tasks.client import make_store
-from tasks.ledger import Call, Steps, SyncDoor, connect
+from tasks.connections import why
+from tasks.ledger import Call, Steps, SyncDoor, answered, connect
 from tasks.messages import make_producer
-from tasks.settings import Settings
+from tasks.settings import PROVIDERS, Settings
 from tasks.store import Overview, WorkerView
 
 PAGE: Final = 1_000
@@ -44,6 +47,8 @@ class Glance:
         queue: Messages in the broker's queue, ``None`` if it does not answer.
         outcomes: Of the last ``minutes``, the commonest first.
         complete: Whether those are all; a look reads at most `READ_MAX`.
+        broker_why: Why the broker does not answer, if that is known.
+        refuses: Why the ledger's Redis refuses what is written; empty: it does not.
     """
 
     view: Overview
@@ -52,6 +57,8 @@ class Glance:
     outcomes: tuple[Tally, ...]
     complete: bool
     settings: Settings = field(repr=False)
+    broker_why: str = ""
+    refuses: str = ""
 
     @property
     def in_flight(self) -> int:
@@ -78,6 +85,20 @@ class Glance:
         return self.is_lost(worker) or age_s > SILENT_BEATS * self.settings.heartbeat_s
 
 
+def refusal(info: Mapping[str, Any]) -> str:
+    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing."""
+    if info.get("redis_mode") == "cluster":
+        return why(RedisError("CROSSSLOT"))
+    if info.get("role") == "slave":
+        return why(RedisError("READONLY"))
+    most = int(info.get("maxmemory", 0))
+    if 0 < most <= int(info.get("used_memory", 0)) and info.get("maxmemory_policy") == "noeviction":
+        return why(RedisError("OOM"))
+    if int(info.get("min_slaves_good_slaves", 1)) == 0:  # Told where a number is asked for.
+        return why(RedisError("NOREPLICAS"))
+    return ""
+
+
 class Watcher:
     """Looks at a deployment again and again over the same connections.
 
@@ -95,6 +116,8 @@ class Watcher:
         self._seen: deque[tuple[int, str, int, str]] = deque()
         self._last = ""
         self._complete = True
+        self.broker_why = ""
+        """Why the broker did not answer, if that is known."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -108,11 +131,17 @@ class Watcher:
             LedgerError: Redis does not answer.
         """
         view = self._door.run(self._store.overview())
+        # Whether its identity is told, without which nobody takes a submission.
+        self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
+        with answered():
+            refuses = refusal(cast("Mapping[str, Any]", self._client.info()))
         self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return Glance(
             view=view,
             queue=self.queue_length(),
+            broker_why=self.broker_why,
+            refuses=refuses,
             minutes=self.minutes,
             outcomes=tuple(
                 Tally(provider=provider, status=status, type=type_, count=count)
@@ -135,7 +164,8 @@ class Watcher:
                 except connection.channel_errors:
                     return 0  # An empty queue does not exist in Redis.
                 return int(declared.message_count)
-        except Exception:  # noqa: BLE001  whatever the broker's library raises; it may quote its URL
+        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            self.broker_why = why(error)
             return None
 
     def _read_outcomes(self, from_ms: int) -> Steps[None]:

@@ -30,6 +30,7 @@ from tasks.settings import Settings
 from tasks.solve import install
 from tasks.store import LostWorker
 from tasks.sweep import Heart, Sweeper
+from worker.access import Access
 from worker.health import AddressError, Checkup, Health
 from worker.ledger_view import LedgerView, OutcomeReader
 from worker.listener import listen
@@ -107,9 +108,11 @@ def _spare_the_collector() -> None:
 def _tell_health(worker: Any, pool: AsyncioPool, heart: Heart, settings: Settings) -> None:  # noqa: ANN401  Celery's
     """Start what says how this worker is: health, heartbeat file, metrics."""
     attempts = heart.attempts
+    access = Access(attempts)
+    pool.spawn(access.run(), name="access")
     health = Health(
         pool=pool,
-        checkup=Checkup(worker=worker, heart=heart),
+        checkup=Checkup(worker=worker, heart=heart, access=access),
         view=LedgerView(attempts, METRICS, own_broker=settings.broker_url is not None),
         heartbeat_file=settings.heartbeat_file,
     )

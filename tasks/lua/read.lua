@@ -3,15 +3,22 @@
 -- the values must belong together. Identity is read here, never remembered: a value read
 -- earlier is stale after a reconnect.
 -- KEYS: strings to read. ARGV[1]: a sorted set of instants in ms to count, or ''; ARGV[2]: an
--- age in ms.
+-- age in ms; ARGV[3]: 1 where no commit will follow, which a replica would refuse: after a
+-- switchover it may hold records of long ago, and it would be asked for ever.
 -- Returns {now_ms, run_id, count, aged, filled, {value or nil, ...}}: how many members it has and
 -- how many of them are at least that old; with a set to count also how much of `maxmemory` is in
 -- use, in thousandths, 0 without a limit; run_id is 'embedded' where INFO is unknown (fakeredis).
--- The caller decides on it.
-local counted, age_ms = ARGV[1], ARGV[2]
+-- The caller decides on it. An error READONLY: this is a replica.
+local counted, age_ms, needs_master = ARGV[1], ARGV[2], ARGV[3] == '1'
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if needs_master then
+  local role = redis.pcall('INFO', 'replication')
+  if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
+    return redis.error_reply('READONLY This is a replica')
+  end
+end
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
 local count, aged, filled = 0, 0, 0

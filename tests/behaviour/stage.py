@@ -27,7 +27,7 @@ import redis
 from providers.sandbox import Sandbox
 from providers.sandbox.world import Account
 from tasks.client import CheckpointClient
-from tasks.ledger import SENTINEL, connect
+from tasks.ledger import connect
 from tasks.records import Outcome
 from tasks.settings import Settings
 from tasks.vault import make_key
@@ -421,7 +421,7 @@ class Stage:
         urls = {f"{name.lower()}_url": url for name, url in self.sandbox.urls.items()}
         self._given = urls | self._given
         self.settings = Settings(**self._given)
-        if self.url.startswith(SENTINEL):
+        if self.url.startswith("sentinel://"):
             self.redis = connect(self.url)
         else:
             self.redis = redis.Redis.from_url(self.url, decode_responses=True)

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from kombu.transport.virtual import Channel, Message
 
 import tasks.solve  # noqa: F401  registers the task
+from tasks.addresses import AddressError, parse_broker
 from tasks.message_options import REFUSALS
 from tasks.messages import TASK, make_producer
 from tasks.settings import Settings
@@ -38,7 +39,7 @@ from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import LoopThread, RedisProcess, Stage, Worker, until
 from tests.behaviour.test_pool import Monitor
 from worker.app import worker_config
-from worker.broker import BODY_MAX, ELEMENT_MAX, READ_MAX, UnfitError, fit, transport_for
+from worker.broker import BODY_MAX, ELEMENT_MAX, READ_MAX, UnfitError, fit
 
 log = logging.getLogger(__name__)
 
@@ -499,13 +500,27 @@ def test_copies_are_counted_apart() -> None:
 def test_a_unix_socket_is_refused_with_a_way_out(scheme: str) -> None:
     """Otherwise kombu would take its own transport, and a stranger's message end the worker."""
     with pytest.raises(ValueError, match="CHECKPOINT_BROKER_URL"):
-        transport_for(f"{scheme}:///run/redis.sock")
+        parse_broker(f"{scheme}:///run/redis.sock")
+    given = Settings(redis_url="unix:///run/redis.sock", secret_keys=make_key())  # type: ignore[arg-type]
+    for make in (worker_config, make_producer):
+        with pytest.raises(AddressError, match="CHECKPOINT_BROKER_URL"):
+            make(given)
 
 
-def test_other_brokers_are_left_to_kombu() -> None:
-    """RabbitMQ has no transport of ours."""
-    assert transport_for("amqp://127.0.0.1//") is None
-    assert transport_for("sentinel://127.0.0.1:26379/main") == "worker.broker:SentinelTransport"
+@pytest.mark.parametrize(
+    ("url", "transport"),
+    [
+        ("amqp://127.0.0.1//", None),
+        ("redis://127.0.0.1", "worker.broker:RedisTransport"),
+        ("sentinel://127.0.0.1:26379/main", "worker.broker:SentinelTransport"),
+    ],
+)
+def test_a_worker_s_transport_is_ours_wherever_it_is_a_redis(
+    url: str, transport: str | None
+) -> None:
+    """RabbitMQ is left to kombu."""
+    given = Settings(broker_url=url, secret_keys=make_key())  # type: ignore[arg-type]
+    assert worker_config(given)["broker_transport"] == transport
 
 
 def test_tls_means_tls() -> None:

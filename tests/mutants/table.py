@@ -81,6 +81,9 @@ NAMES: Final = (
     "another queue served",
     "code in a trace",
     "events of another deployment heard",
+    "broker taken from a stranger's variable",
+    "connections that stay with a demoted master",
+    "records read from a replica",
 )
 """What a suite for this product must catch."""
 
@@ -1055,5 +1058,35 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/ops/test_remote.py::test_another_deployment_on_the_same_redis_is_not_heard",
+    ),
+    Mutant(
+        name="broker taken from a stranger's variable",
+        guard="a Celery app of ours does not ask the environment for its broker",
+        edits=(
+            Edit(
+                file="tasks/environment.py",
+                old='        object.__setattr__(self._conf, "__class__", _OwnSettings)',
+                new="        ",
+            ),
+        ),
+        test="tests/ops/test_environment.py::test_an_app_of_ours_listens_to_no_variable",
+    ),
+    Mutant(
+        name="connections that stay with a demoted master",
+        guard="a connection ends with the refusal of a Redis that is not the one to ask",
+        edits=(
+            Edit(
+                file="tasks/connections.py",
+                old="    return isinstance(error, _CLASSES) or",
+                new="    return False and isinstance(error, _CLASSES) or error is None and",
+            ),
+        ),
+        test="tests/store/test_connections.py::test_a_blocking_client_leaves",
+    ),
+    Mutant(
+        name="records read from a replica",
+        guard="a look that no commit follows is answered by a master",
+        edits=(Edit(file="tasks/lua/read.lua", old="if needs_master then", new="if false then"),),
+        test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
 )

@@ -335,7 +335,7 @@ def test_an_address_that_is_none_is_wrong_use_and_not_quoted() -> None:
     url = f"127.0.0.1:6379/{PASSWORD}"
     done = spawn("result", "sub_1", env=environment(REDIS_URL=url, SECRET_KEYS=make_key()))
     assert done.returncode == 2
-    assert "CHECKPOINT_REDIS_URL is no address: write redis://" in done.stderr
+    assert "CHECKPOINT_REDIS_URL: it is no address: write redis://" in done.stderr
     assert PASSWORD not in done.stderr
     assert "Traceback" not in done.stderr
 

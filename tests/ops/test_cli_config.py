@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 
 from providers import LIVE_SESSION, adapters
 from providers.sandbox import background
 from tasks.settings import ENV_PREFIX, Settings
 from tasks.vault import make_key
 from tests.ops.test_cli import environment, run
-from worker.commands import bench
+from worker.commands import bench, config
 
 CANARY = "canary-password-33"
 
@@ -46,14 +47,18 @@ def test_every_setting_is_there_with_value_source_and_meaning() -> None:
 )
 def test_passwords_in_addresses_are_masked(url: str, expected: str) -> None:
     """The rest of the address is what somebody looks for."""
-    shown = rows(BROKER_URL=url, LINKEDIN_URL=url)
-    assert shown["CHECKPOINT_BROKER_URL"]["value"] == expected
-    assert shown["CHECKPOINT_LINKEDIN_URL"]["value"] == expected
+    assert config._masked(SecretStr(url)) == config._masked(url) == expected
+    if "#" not in url:
+        assert rows(BROKER_URL=url)["CHECKPOINT_BROKER_URL"]["value"] == expected
 
 
-def test_a_secret_that_is_no_address_is_masked_whole() -> None:
-    """Somebody pasted the password where the address belongs."""
-    assert rows(BROKER_URL=CANARY)["CHECKPOINT_BROKER_URL"]["value"] == "******"
+def test_a_secret_that_is_no_address_is_refused_and_not_quoted() -> None:
+    """The password was pasted where the address belongs."""
+    done = run("config", env=environment(BROKER_URL=CANARY))
+    assert done.returncode == 2
+    assert "CHECKPOINT_BROKER_URL: it is no address" in done.stderr
+    assert CANARY not in done.stderr
+    assert config._masked(SecretStr(CANARY)) == "******"
 
 
 def test_keys_are_counted_and_not_shown() -> None:
@@ -76,8 +81,29 @@ def test_every_secret_setting_is_masked_whatever_it_is_called() -> None:
 
 def test_a_plug_in_s_address_is_a_setting_too() -> None:
     """It is read from the environment like the others."""
-    shown = rows(PROVIDERS="MYSPACE", MYSPACE_URL=f"http://u:{CANARY}@h")
-    assert shown["CHECKPOINT_MYSPACE_URL"]["value"] == "http://u:******@h"
+    shown = rows(PROVIDERS="MYSPACE", MYSPACE_URL="http://h:1")
+    assert shown["CHECKPOINT_MYSPACE_URL"]["value"] == "http://h:1"
+
+
+@pytest.mark.parametrize(
+    "url", [f"http://u:{CANARY}@h", "ftp://h", "h:443", "https://", "http://h:no", "http://h/?a=1"]
+)
+@pytest.mark.parametrize("name", ["LINKEDIN", "MYSPACE"])
+def test_a_provider_s_address_that_is_none_is_refused_at_start(name: str, url: str) -> None:
+    """Else the first code would be spent on it."""
+    done = run("config", env=environment(**{"PROVIDERS": name, f"{name}_URL": url}))
+    assert done.returncode == 2
+    assert f"CHECKPOINT_{name}_URL: a provider's address" in done.stderr
+    assert CANARY not in done.stderr
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    """Compose writes ``NAME=`` for each that its environment lacks."""
+    empty = {name.upper(): "" for name in Settings.model_fields} | {"MYSPACE_URL": ""}
+    shown = rows(**empty)
+    assert all(each["source"] == "default" for each in shown.values())
+    assert shown["CHECKPOINT_PREFIX"]["value"] == "checkpoint"
+    assert len(shown["CHECKPOINT_PROVIDERS"]["value"]) == 4
 
 
 def test_schemas_are_those_the_intake_validates_with() -> None:

@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from providers.sandbox import background
+from tasks.addresses import parse_redis
 from tasks.keys import Keys
 from tasks.ledger import script
 from tasks.vault import make_key
@@ -268,7 +269,9 @@ def test_an_address_over_the_network_needs_a_password_and_tls(
     url: str, words: tuple[str, ...]
 ) -> None:
     """Intents and, with raw intake, codes go over it."""
-    site = type("Site", (), {"url": url, "settings": type("S", (), {"broker_url": None})})
+    site = type(
+        "Site", (), {"address": parse_redis(url), "settings": type("S", (), {"broker_url": None})}
+    )
     finding = host.transport(site)  # type: ignore[arg-type]
     assert finding.result == ("warning" if words else "ok")
     assert all(word in finding.reason for word in words)

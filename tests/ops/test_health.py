@@ -330,7 +330,7 @@ def test_a_hub_that_waits_for_a_broker_lives_and_one_that_is_blocked_does_not(
     clock = Clock()
     pulse = Pulse(clock)
     monkeypatch.setattr(health, "PULSE", pulse)
-    checkup = Checkup(worker=None, heart=None)  # type: ignore[arg-type]
+    checkup = Checkup(worker=None, heart=None, access=None)  # type: ignore[arg-type]
     pulse.hub_turned()
     assert pulse.consuming
     for _ in range(100):

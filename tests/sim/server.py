@@ -129,7 +129,7 @@ class SimServer:
 
     def _beat(self, keys: list[str], args: list[str]) -> Any:
         beats, acked, drains = keys
-        worker, last_answered_ms = args
+        worker, last_answered_ms, _ = args
         now_ms = self.now_ms
         self._zset(beats)[worker] = now_ms
         if last_answered_ms != "0":

@@ -174,7 +174,7 @@ def test_a_taken_session_and_a_worker_forgotten_are_as_in_redis(redis_url: str) 
             (10, "take", ["session", "taken"], ["other", "5000"]),
             (20, "take", ["session", "taken"], ["one", "5000"]),
             (5_001, "take", ["session", "taken"], ["one", "5000"]),
-            (5_002, "beat", ["beats", "acked", "drains:w1"], ["w1", "17"]),
+            (5_002, "beat", ["beats", "acked", "drains:w1"], ["w1", "17", "1"]),
             (5_003, "survey", ["due", "beats", "acked", "queued"], ["5", "0", "0", "holds:"]),
             (5_004, "forget", [*indexes, "holds:w1"], ["worker", "w1", "1"]),
             (5_005, "forget", [*indexes, "holds:w1"], ["worker", "w1", str(now_ms + 5_002)]),

@@ -426,21 +426,6 @@ def test_a_sentinel_address_is_taken_apart(make: Any) -> None:
     assert pool.max_connections >= ledger.SENTINEL_CONNECTIONS_MAX
 
 
-@pytest.mark.parametrize(
-    ("url", "login", "place"),
-    [
-        ("sentinel://h/s", {}, {}),
-        ("sentinel://:pw@h/s/", {"password": "pw"}, {}),
-        ("sentinel://h/s/0", {}, {"db": 0}),
-    ],
-)
-def test_a_sentinel_address_may_leave_things_out(
-    url: str, login: dict[str, str], place: dict[str, int]
-) -> None:
-    """Password alone, no database, none of both."""
-    assert ledger.sentinel_parts(url) == ([("h", 26379)], "s", login, place)
-
-
 # The embedded mode -------------------------------------------------------------------------
 
 

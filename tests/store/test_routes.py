@@ -60,11 +60,13 @@ def test_the_asynchronous_client_refuses_it_too(desk: Desk, redis_url: str) -> N
     assert desk.redis.dbsize() == 0
 
 
-def test_an_empty_setting_switches_every_route_on(
+def test_the_word_none_switches_every_route_on(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an operator writes it: ``CHECKPOINT_ROUTES_OFF=``."""
+    """An empty variable is one that is not set, as Compose writes it."""
     monkeypatch.setenv("CHECKPOINT_ROUTES_OFF", "")
+    assert settings_for(redis_url).routes_off == ("INSTAGRAM/bloks_auth_platform",)
+    monkeypatch.setenv("CHECKPOINT_ROUTES_OFF", "none")
     with CheckpointClient(settings_for(redis_url)) as client:
         assert client.settings.routes_off == ()
         assert client.open_intent(**opening()).state == "open"

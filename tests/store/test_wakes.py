@@ -84,7 +84,8 @@ def test_asking_again_and_being_refused_wake_nobody(desk: Desk) -> None:
 
 def test_a_broker_of_its_own_gets_its_wakes_from_celery(desk: Desk) -> None:
     """A commit reaches the ledger's Redis alone."""
-    other = settings_for(desk.settings.redis_url.get_secret_value(), broker_url="memory://")
+    here = desk.settings.redis_url.get_secret_value()
+    other = settings_for(here, broker_url=f"{here.rpartition('/')[0]}/9")
     desk.open()
     with CheckpointClient(other.model_copy(update={"secret_keys": desk.settings.secret_keys})) as c:
         submitted = c.submit(**SUBMITTING)

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from providers import adapter_for
-from tasks.ledger import SOCKET_TIMEOUT_S, sentinel_parts
+from tasks.ledger import sentinel_options
 from worker.checks.finding import Check, Finding, Site, mend, ok, skipped, warning
 from worker.overview import Watcher
 
@@ -27,10 +27,11 @@ def queue(site: Site) -> Finding:
     """Reach the broker, and compare its queue with what waits."""
     with closing(Watcher(site.settings, minutes=0.1)) as watcher:
         length = watcher.queue_length()
+        meaning = watcher.broker_why and f": {watcher.broker_why}"
     waiting = site.view.waiting
     if length is None:
         return mend(
-            "the broker does not answer: no worker hears of a submission",
+            f"the broker does not answer, so no worker hears of a submission{meaning}",
             "start it, or correct CHECKPOINT_BROKER_URL (unset: the ledger's Redis, over TCP)",
         )
     if waiting and not length:
@@ -49,19 +50,18 @@ def queue(site: Site) -> Finding:
 
 def sentinel(site: Site) -> Finding:
     """Ask each Sentinel about the master, and whether they could agree on another one."""
-    if not site.url.startswith("sentinel://"):
+    sentinels = site.address.sentinels
+    if sentinels is None:
         return skipped("CHECKPOINT_REDIS_URL is not sentinel://…")
-    hosts, service, login, _ = sentinel_parts(site.url)
+    hosts, service = sentinels.places, sentinels.service
     answered, silent, quorum = 0, [], True
     for host, port in hosts:
         with closing(
             redis.Redis(
                 host=host,
                 port=port,
-                socket_timeout=SOCKET_TIMEOUT_S,
-                socket_connect_timeout=SOCKET_TIMEOUT_S,
                 retry=Retry(NoBackoff(), 0),
-                **login,
+                **sentinel_options(site.address),
             )
         ) as asked:
             try:

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import redis
 from redis.exceptions import ResponseError
 
+from tasks.addresses import parse_redis
 from tasks.client import make_store
 from tasks.keys import Keys
 from tasks.ledger import SyncDoor, connect
@@ -75,6 +76,7 @@ class Site:
     def __init__(self, settings: Settings, role: str) -> None:
         self.settings, self.role = settings, role
         self.url = settings.redis_url.get_secret_value()
+        self.address = parse_redis(self.url)
         self.keys = Keys(settings.prefix)
         self.client: redis.Redis = connect(self.url)
         self.door = SyncDoor(self.client)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import resource
+import ssl
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from tasks.addresses import AmqpAddress, RedisAddress, parse_broker
+from tasks.environment import foreign_variables
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.settings import unknown_variables
 from tasks.vault import BadKeyError, Vault
@@ -70,6 +74,17 @@ def variables() -> Finding:
             "; ".join(unknown), "correct or unset them; their defaults are in force until then"
         )
     return ok("every CHECKPOINT_* variable is a setting")
+
+
+def foreign(environ: Mapping[str, str] | None = None) -> Finding:
+    """Name variables of another Celery application, which are not used here."""
+    names = foreign_variables(environ)
+    if names:
+        return warning(
+            f"of another Celery application, not used here: {', '.join(names)}",
+            "nothing; what they were meant to set here is a CHECKPOINT_* (`checkpoint config`)",
+        )
+    return ok("none")
 
 
 def times(site: Site) -> Finding:
@@ -144,20 +159,20 @@ def core_dumps(_site: Site) -> Finding:
 
 def transport(site: Site) -> Finding:
     """Look at how the addresses of Redis and broker are protected."""
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
     weak = []
-    addresses = {"CHECKPOINT_REDIS_URL": site.url}
+    addresses: dict[str, RedisAddress | AmqpAddress] = {"CHECKPOINT_REDIS_URL": site.address}
     if site.settings.broker_url is not None:
-        addresses["CHECKPOINT_BROKER_URL"] = site.settings.broker_url.get_secret_value()
-    for name, url in addresses.items():
-        scheme, login, place = _parts(url)
-        if scheme == "unix" or urlsplit(f"//{place}").hostname in LOOPBACK:
+        given = site.settings.broker_url.get_secret_value()
+        addresses["CHECKPOINT_BROKER_URL"] = parse_broker(given)
+    for name, address in addresses.items():
+        if _is_here(address):
             continue
-        if not login:
+        if not address.login.password:
             weak.append(f"{name} has no password")
-        if scheme in ("redis", "amqp", "sentinel"):
-            weak.append(f"{name} is not encrypted ({scheme}://)")
+        if address.tls is None:
+            weak.append(f"{name} is not encrypted")
+        elif address.tls.verify is ssl.CERT_NONE:
+            weak.append(f"{name} takes any server's certificate (ssl_cert_reqs=none)")
     if weak:
         return warning(
             "; ".join(weak),
@@ -166,18 +181,15 @@ def transport(site: Site) -> Finding:
     return ok("local, or with a password and TLS")
 
 
-def _parts(url: str) -> tuple[str, bool, str]:
-    """Return scheme, whether there is a login, and the first place, without ever the login."""
-    scheme, _, rest = url.partition("://")
-    login, _, place = rest.rpartition("@")
-    return scheme, bool(login), place.partition("/")[0].partition(",")[0]
+def _is_here(address: RedisAddress | AmqpAddress) -> bool:
+    if isinstance(address, AmqpAddress):
+        return address.host in LOOPBACK
+    return all(host in LOOPBACK for host, _ in address.places)
 
 
 def kernel(site: Site) -> Finding:
     """Look at what Redis asks of its kernel, where that is this machine's."""
-    scheme, _, place = _parts(site.url)
-    host = place.rpartition(":")[0] or place
-    if scheme != "unix" and host not in LOOPBACK:
+    if not _is_here(site.address):
         return skipped("Redis is on another machine; see the first lines of its log")
     hints, remedies = [], []
     if HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text():

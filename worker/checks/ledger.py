@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from tasks.connections import CLUSTER, NO_TLS, why
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.store import EMBEDDED_RUN_ID
 from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
 from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
+from worker.overview import refusal
 
 VERSION_MIN: Final = (6, 2)
 """The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
@@ -77,6 +80,14 @@ def role(site: Site) -> Finding:
             "CONFIG SET min-replicas-to-write 1, and min-replicas-max-lag 10",
         )
     return ok(f"master with {len(replicas)} replicas")
+
+
+def writes(site: Site) -> Finding:
+    """Look whether it takes what is written, as far as it tells."""
+    found = refusal(site.info)
+    if found:
+        return mend(f"nothing can be written: {found}", "what is said there; its log says more")
+    return ok("nothing keeps it from taking what is written")
 
 
 def persistence(site: Site) -> Finding:
@@ -275,8 +286,28 @@ def reachable(site: Site) -> Finding:
     except AuthenticationError:
         return mend("Redis refuses this user or password", "correct CHECKPOINT_REDIS_URL")
     except (RedisError, OSError) as error:
+        meaning = why(error)
+        if not meaning and site.address.tls is not None and isinstance(error, redis.TimeoutError):
+            meaning = NO_TLS
         return mend(
-            f"Redis does not answer ({type(error).__name__})",
+            f"Redis does not answer ({type(error).__name__}){meaning and f': {meaning}'}",
             "start it, or correct CHECKPOINT_REDIS_URL (scheme, host, port, user and password)",
         )
+    if in_cluster_mode(site.client):
+        return mend(f"Redis answers, but {CLUSTER}", "a Redis with cluster-enabled no")
     return ok("it answers")
+
+
+def in_cluster_mode(client: redis.Redis) -> bool:
+    """Whether a Redis is part of a cluster, also where INFO is refused."""
+    try:
+        told: Any = client.info("cluster")
+    except RedisError:
+        told = {}
+    if told.get("cluster_enabled") == 1:
+        return True
+    try:
+        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
+    except RedisError as error:
+        return why(error) == CLUSTER
+    return False

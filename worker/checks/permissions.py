@@ -72,9 +72,8 @@ def permissions(site: Site) -> Finding:
     """
     pool: Any = site.client.connection_pool
     wanted = list(forms(site.keys, site.role))
-    if site.settings.broker_url is None and not site.url.startswith("unix://"):
-        db = int(pool.connection_kwargs.get("db") or 0)
-        wanted += broker_forms(site.keys, site.role, db)
+    if site.settings.broker_url is None and site.address.path is None:
+        wanted += broker_forms(site.keys, site.role, site.address.db)
     refused = []
     connection = pool.get_connection()
     try:

@@ -18,6 +18,7 @@ BEFORE: Final[tuple[tuple[str, Callable[[], Finding]], ...]] = (
     ("Python", host.python),
     ("libraries", host.libraries),
     ("variables", host.variables),
+    ("foreign variables", host.foreign),
 )
 """Checks that need no settings."""
 HERE: Final[tuple[tuple[str, Check], ...]] = (
@@ -35,6 +36,7 @@ REDIS: Final[tuple[tuple[str, Check], ...]] = (
     ("permissions", permissions.permissions),
     ("identity", ledger.identity),
     ("role and replicas", ledger.role),
+    ("writes", ledger.writes),
     ("sentinel", around.sentinel),
     ("persistence", ledger.persistence),
     ("eviction", ledger.eviction),
@@ -73,7 +75,7 @@ def examine(settings: Settings, role: str, *, offline: bool) -> Made:
         yield "Redis", reach
         if reached and reached[0].result is Result.OK:
             yield from _made(REDIS, site)
-        elif site.url.startswith("sentinel://"):
+        elif site.address.sentinels is not None:
             yield from _made((("sentinel", around.sentinel),), site)
         if not offline:
             names = ((name, around.provider(name)) for name in settings.providers)

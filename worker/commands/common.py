@@ -65,23 +65,7 @@ def read_settings(*, tell_unknown: bool = True) -> Settings:
 
     for sentence in unknown_variables() if tell_unknown else ():
         say(f"checkpoint: {sentence}")
-    settings = Settings()
-    _check_address(settings)
-    return settings
-
-
-def _check_address(settings: Settings) -> None:
-    """Refuse an address nothing could connect to; the library's own words may quote it."""
-    from tasks.ledger import connect  # noqa: PLC0415
-
-    try:
-        connect(settings.redis_url.get_secret_value()).close()
-    except ValueError:
-        msg = (
-            "CHECKPOINT_REDIS_URL is no address: write redis://user:password@host:port/0,"
-            " rediss://…, unix://… or sentinel://host:port,host:port/service"
-        )
-        raise click.UsageError(msg) from None
+    return Settings()
 
 
 @contextlib.contextmanager
@@ -157,6 +141,7 @@ def _explain(error: Exception, *, as_json: bool) -> None:
     from pydantic_settings import SettingsError  # noqa: PLC0415
     from redis.exceptions import RedisError  # noqa: PLC0415
 
+    from tasks.addresses import AddressError  # noqa: PLC0415
     from tasks.intake import CheckpointError  # noqa: PLC0415
     from tasks.ledger import LedgerError, LedgerUnavailableError  # noqa: PLC0415
     from tasks.vault import BadKeyError  # noqa: PLC0415
@@ -165,6 +150,9 @@ def _explain(error: Exception, *, as_json: bool) -> None:
     match error:
         case ValidationError(title="Settings"):
             raise click.UsageError(_settings_sentence(error)) from None
+        case AddressError():  # Settings have read it: a Unix socket that no broker can be.
+            msg = f"CHECKPOINT_BROKER_URL: {error}"
+            raise click.UsageError(msg) from None
         case SettingsError():
             msg = "a CHECKPOINT_* variable cannot be read"
             raise click.UsageError(msg) from None
@@ -202,19 +190,24 @@ def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
 
 def _redis_sentence(error: BaseException | None) -> str:
     """Say where no Redis answers, or refuses; of the address only host and port."""
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
+    from tasks.addresses import parse_redis  # noqa: PLC0415
+    from tasks.connections import NO_TLS, why  # noqa: PLC0415
     from tasks.ledger import LedgerError  # noqa: PLC0415
     from tasks.settings import Settings  # noqa: PLC0415
 
-    url = Settings().redis_url.get_secret_value()
-    place = urlsplit(url).netloc.rpartition("@")[2] or "its socket"
+    address = parse_redis(Settings().redis_url.get_secret_value())
+    place = address.shown
     # A ledger's error names the kind of the library's, and nothing else of it.
     kind = str(error) if isinstance(error, LedgerError) else type(error).__name__
     if "AuthenticationError" in kind:
         return f"Redis at {place} refuses this user or password: correct CHECKPOINT_REDIS_URL"
     if "NoPermissionError" in kind:
         return f"Redis at {place} does not allow this user that: see `checkpoint doctor`"
+    meaning = kind.partition("): ")[2] or (why(error) if error is not None else "")
+    if not meaning and address.tls is not None and "TimeoutError" in kind:
+        meaning = NO_TLS
+    if meaning:
+        return f"Redis at {place} does not serve us: {meaning}; see `checkpoint doctor`"
     return (
         f"Redis does not answer at {place}: start one, set CHECKPOINT_REDIS_URL,"
         " or try `checkpoint up`"

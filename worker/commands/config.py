@@ -61,7 +61,7 @@ def config(*, schema: bool, provider: str | None, as_json: bool) -> None:
 def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
     from tasks.settings import ENV_PREFIX, PROVIDERS  # noqa: PLC0415  light commands stay light
 
-    given = {name.upper() for name in os.environ}
+    given = {name.upper() for name, value in os.environ.items() if value}
     for name, field in type(settings).model_fields.items():
         variable = f"{ENV_PREFIX}{name.upper()}"
         yield {

@@ -56,11 +56,18 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
             if error.name not in MISSING:
                 raise
             fail(f"the gateway needs {error.name}: pip install '{PACKAGE}[gateway]'")
+        import structlog  # noqa: PLC0415
+
+        from tasks.environment import foreign_variables  # noqa: PLC0415
         from worker import logs  # noqa: PLC0415
         from worker.privacy import keep_memory_private  # noqa: PLC0415
 
         logs.configure(settings)
         keep_memory_private()
+        if foreign := foreign_variables():
+            structlog.get_logger("checkpoint.gateway").warning(
+                "environment.foreign", ignored=foreign
+            )
 
         def announce(address: str) -> None:
             if as_json:

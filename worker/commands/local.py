@@ -130,7 +130,10 @@ def worker(
     with sentences():
         if log_level is not None:  # Celery's option could not say WARNING: that is its default.
             os.environ["CHECKPOINT_LOG_LEVEL"] = log_level
-        read_settings(tell_unknown=False)  # The app tells them.
+        from tasks.environment import forget_foreign  # noqa: PLC0415
+
+        forget_foreign()  # The app tells them, but Celery reads some when it is imported.
+        read_settings(tell_unknown=False)
         if until_stdin_closes:
             from worker.onebox import end_with_stdin  # noqa: PLC0415
 

@@ -1,0 +1,613 @@
+"""The one place that reads an address of Redis or RabbitMQ: `parse_redis`, `parse_broker`.
+
+Ledger, broker, clients, gateway, Flower and `doctor` all use what it returns, so an option means
+the same everywhere. ``deploy/docs/addresses.md`` says what can be written; anything else is refused
+when a process starts, by its name and without a word of what is secret.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+AMQP_PORTS: Final[Mapping[str, int]] = {"amqp": 5672, "amqps": 5671}
+TIMEOUT_MAX_S: Final = 10.0
+"""A Redis that is silent for longer would cost a code its deadline."""
+NAME: Final = re.compile(r"[A-Za-z_]{1,40}")
+"""An option's name that may be repeated: in another one there may be a part of a password."""
+ENCODE: Final = "in a user or password write @ : / ? # % [ ] percent-encoded"
+
+
+class AddressError(ValueError):
+    """An address cannot be used; the text says why and quotes nothing secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How a server is verified, and how it verifies us; in `ssl`'s and redis-py's words."""
+
+    verify: ssl.VerifyMode = ssl.CERT_REQUIRED
+    check_hostname: bool = True
+    ca_certs: str | None = None
+    ca_path: str | None = None
+    ca_data: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+    min_version: ssl.TLSVersion | None = None
+    ciphers: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of redis-py's TLS connections."""
+        given = {
+            "ssl_cert_reqs": self.verify,
+            "ssl_check_hostname": self.check_hostname and self.verify != ssl.CERT_NONE,
+            "ssl_ca_certs": self.ca_certs,
+            "ssl_ca_path": self.ca_path,
+            "ssl_ca_data": self.ca_data,
+            "ssl_certfile": self.certfile,
+            "ssl_keyfile": self.keyfile,
+            "ssl_password": self.key_password,
+            "ssl_min_version": self.min_version,
+            "ssl_ciphers": self.ciphers,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context these options make.
+
+        Raises:
+            AddressError: A file cannot be read, or does not fit.
+        """
+        try:
+            context = ssl.create_default_context(
+                cafile=self.ca_certs, capath=self.ca_path, cadata=self.ca_data
+            )
+            context.check_hostname = self.check_hostname and self.verify != ssl.CERT_NONE
+            context.verify_mode = self.verify
+            if self.certfile is not None:
+                context.load_cert_chain(self.certfile, self.keyfile, self.key_password)
+            if self.min_version is not None:
+                context.minimum_version = self.min_version
+            if self.ciphers is not None:
+                context.set_ciphers(self.ciphers)
+        except (OSError, ValueError) as error:  # An `ssl.SSLError` is an OSError.
+            why = getattr(error, "strerror", None) or getattr(error, "reason", None)
+            msg = (
+                "a certificate, key or cipher of the ssl_* options cannot be used"
+                f" ({why or type(error).__name__})"
+            )
+            raise AddressError(msg) from None
+        return context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who logs in; both empty: nobody does."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    def options(self) -> dict[str, str]:
+        """Return the options of redis-py."""
+        if self.user:  # A user without a password is one who needs none.
+            return {"username": self.user, "password": self.password}
+        return {"password": self.password} if self.password else {}
+
+    def words(self) -> tuple[str, ...]:
+        """Return the words of AUTH."""
+        return tuple(self.options().values())
+
+    def prefix(self) -> str:
+        """Return what stands before the host in a URL."""
+        if not (self.user or self.password):
+            return ""
+        return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentinels:
+    """Who knows where the master is.
+
+    Attributes:
+        places: Host and port of each.
+        service: What they call the Redis.
+        login: Theirs, which may differ from that of Redis.
+        tls: Of the way to them.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    service: str
+    login: Login
+    tls: Tls | None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of redis-py's clients of Sentinels."""
+        return {**self.login.options(), **({"ssl": True, **self.tls.options()} if self.tls else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """Where a Redis is, how to log in to it, and what an operator wants of the connections.
+
+    ``None`` leaves a choice to whoever connects.
+    """
+
+    host: str = ""
+    port: int = REDIS_PORT
+    path: str | None = None
+    sentinels: Sentinels | None = None
+    db: int = 0
+    login: Login = Login()
+    tls: Tls | None = None
+    socket_timeout_s: float | None = None
+    connect_timeout_s: float | None = None
+    health_check_s: float | None = None
+    keepalive: bool = True
+    connections_max: int | None = None
+    turn_timeout_s: float | None = None
+    client_name: str | None = None
+    protocol: int | None = None
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Where to connect to first: the Redis, or its Sentinels; nothing for a Unix socket."""
+        if self.sentinels is not None:
+            return self.sentinels.places
+        return () if self.path is not None else ((self.host, self.port),)
+
+    @property
+    def shown(self) -> str:
+        """The place without anything secret."""
+        if self.path is not None:
+            return self.path
+        return ",".join(
+            f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.places
+        )
+
+    def check(self) -> None:
+        """Look whether the files it names can be used.
+
+        Raises:
+            AddressError: They cannot.
+        """
+        for tls in {self.tls, self.sentinels.tls if self.sentinels is not None else None}:
+            if tls is not None:
+                tls.context()
+
+    @property
+    def same_place(self) -> tuple[object, ...]:
+        """What two addresses have in common that lead the same user to the same database."""
+        service = self.sentinels.service if self.sentinels is not None else None
+        return self.places, self.path, service, self.db, self.login
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmqpAddress:
+    """Where a RabbitMQ is and how to log in to it."""
+
+    host: str
+    port: int
+    virtual_host: str
+    login: Login
+    tls: Tls | None
+    heartbeat_s: float | None = None
+    connect_timeout_s: float | None = None
+
+    @property
+    def url(self) -> str:
+        """The address as kombu reads it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        vhost = quote(self.virtual_host, safe="")
+        scheme = "amqps" if self.tls is not None else "amqp"
+        return f"{scheme}://{self.login.prefix()}{host}:{self.port}/{vhost}"
+
+    @property
+    def shown(self) -> str:
+        """The place without anything secret."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def check(self) -> None:
+        """Look whether the files it names can be used.
+
+        Raises:
+            AddressError: They cannot.
+        """
+        if self.tls is not None:
+            self.tls.context()
+
+
+# Reading -------------------------------------------------------------------------------
+
+_TCP: Final = frozenset({"redis", "rediss"})
+_SENTINEL: Final[Mapping[str, bool]] = {
+    "sentinel": False,
+    "redis+sentinel": False,
+    "sentinels": True,
+    "rediss+sentinel": True,
+}
+"""Scheme -> whether Redis and its Sentinels speak TLS."""
+_AMQP: Final[Mapping[str, str]] = {
+    "amqp": "amqp", "pyamqp": "amqp", "amqps": "amqps", "pyamqps": "amqps"
+}  # fmt: skip
+REDIS_FORMS: Final = (
+    "write redis://user:password@host:port/0, rediss://…, unix:///path or"
+    " sentinel://host:port,host:port/service"
+)
+BROKER_FORMS: Final = (
+    "write redis://user:password@host:port/0, rediss://…,"
+    " sentinel://host:port,host:port/service or amqp://user:password@host:port/vhost"
+)
+_NEVER: Final[Mapping[str, str]] = {
+    "credential_provider": "a user and a password are what it knows",
+    "decode_responses": "replies are decoded as they are needed",
+    "encoding": "text is UTF-8",
+    "encoding_errors": "text is UTF-8",
+    "fanout_patterns": "it belongs to Celery's options, which are not settings here",
+    "fanout_prefix": "it belongs to Celery's options, which are not settings here",
+    "global_keyprefix": "CHECKPOINT_PREFIX is the prefix",
+    "legacy_responses": "how replies are parsed is no choice",
+    "lib_name": "the library tells its own",
+    "lib_version": "the library tells its own",
+    "priority_steps": "there are no priorities",
+    "queue_order_strategy": "there is one queue",
+    "retry_on_error": "what may be repeated is repeated, and nothing else",
+    "sep": "there are no priorities",
+    "socket_read_size": "it is no choice",
+    "ssl_exclude_verify_flags": "verification is not weakened by parts",
+    "ssl_include_verify_flags": "put stricter rules into the CA file's issuer",
+    "ssl_ocsp_context": "OCSP is not supported",
+    "ssl_ocsp_expected_cert": "OCSP is not supported",
+    "ssl_validate_ocsp": "OCSP is not supported",
+    "ssl_validate_ocsp_stapled": "OCSP is not supported",
+    "visibility_timeout": "the ledger decides what is sent again",
+}
+"""Options that others document, and why they are not taken."""
+
+
+def parse_redis(text: str) -> RedisAddress:
+    """Read the address of a Redis.
+
+    Raises:
+        AddressError: It is none, or an option of it is not supported.
+    """
+    parts = _split(text, REDIS_FORMS)
+    if parts.scheme in _SENTINEL:
+        return _sentinel(parts)
+    if parts.scheme in _TCP:
+        return _tcp(parts)
+    if parts.scheme == "unix":
+        return _unix(parts)
+    msg = f"{_scheme(parts)} is no address of a Redis: {REDIS_FORMS}"
+    raise AddressError(msg)
+
+
+def parse_broker(text: str) -> RedisAddress | AmqpAddress:
+    """Read the address of a broker.
+
+    Raises:
+        AddressError: It is none, or an option of it is not supported.
+    """
+    parts = _split(text, BROKER_FORMS)
+    if parts.scheme in _AMQP:
+        return _amqp(parts, _AMQP[parts.scheme])
+    if parts.scheme in _TCP or parts.scheme in _SENTINEL:
+        return parse_redis(text)
+    if parts.scheme in ("unix", "socket", "redis+socket"):
+        msg = f"{parts.scheme}:// is no address for the broker: {OVER_TCP}"
+        raise AddressError(msg)
+    msg = f"{_scheme(parts)} is no address of a broker: {BROKER_FORMS}"
+    raise AddressError(msg)
+
+
+OVER_TCP: Final = (
+    "Celery's Redis is reached over TCP; set CHECKPOINT_BROKER_URL to redis://, rediss://,"
+    " sentinel:// or amqp://"
+)
+
+
+def _scheme(parts: SplitResult) -> str:
+    return f"{parts.scheme}://" if NAME.fullmatch(parts.scheme.replace("+", "_")) else "this"
+
+
+def _split(text: str, forms: str) -> SplitResult:
+    if re.search(r"[;,]\s*[a-z+]+://", text):  # Celery's way to name several.
+        msg = "several addresses: Sentinels are written sentinel://host:port,host:port/service"
+        raise AddressError(msg)
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        msg = f"it cannot be read; {ENCODE}"
+        raise AddressError(msg) from None
+    if "://" not in text or not parts.scheme:
+        msg = f"it is no address: {forms}"
+        raise AddressError(msg)
+    if parts.fragment:
+        msg = f"a # ends an address; {ENCODE}"
+        raise AddressError(msg)
+    return parts
+
+
+def _login_and_place(parts: SplitResult) -> tuple[Login, str]:
+    who, _, place = parts.netloc.rpartition("@")
+    user, _, password = who.partition(":")
+    return Login(user=unquote(user), password=unquote(password)), place
+
+
+def _host_and_port(place: str, default: int) -> tuple[str, int]:
+    """Read ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``."""
+    found = re.fullmatch(
+        r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.%-]+)?)\]|([^:\[\]@/\s]+))(?::(\d*))?", place
+    )
+    if found is None:
+        msg = (
+            f"a host and a port are written host:port, [IPv6]:port for IPv6; {ENCODE}"
+            if place
+            else "there is no host in it"
+        )
+        raise AddressError(msg)
+    port = int(found[3] or default)
+    if not 0 < port < 1 << 16:
+        msg = "the port is not one from 1 to 65535"
+        raise AddressError(msg)
+    return unquote(found[1] or found[2]), port
+
+
+def _tcp(parts: SplitResult) -> RedisAddress:
+    login, place = _login_and_place(parts)
+    host, port = _host_and_port(place, REDIS_PORT)
+    options = _Options(parts)
+    tls = options.tls(wanted=parts.scheme == "rediss")
+    return RedisAddress(
+        host=host, port=port, tls=tls, db=options.db(parts.path), **_common(options, login)
+    )
+
+
+def _unix(parts: SplitResult) -> RedisAddress:
+    login, place = _login_and_place(parts)
+    if place or not parts.path.strip("/"):
+        msg = "a Unix socket is written unix:///path, with user:password@ before the third slash"
+        raise AddressError(msg)
+    options = _Options(parts)
+    options.tls(wanted=False)
+    return RedisAddress(path=unquote(parts.path), db=options.db(""), **_common(options, login))
+
+
+def _sentinel(parts: SplitResult) -> RedisAddress:
+    login, place = _login_and_place(parts)
+    places = tuple(_host_and_port(each, SENTINEL_PORT) for each in place.split(","))
+    service, _, db = parts.path.strip("/").partition("/")
+    options = _Options(parts)
+    service = unquote(service) or options.text("master_name") or ""
+    if not service:
+        msg = "a Sentinel address is written sentinel://host:port,host:port/service[/db]"
+        raise AddressError(msg)
+    wanted = options.flag("ssl", default=_SENTINEL[parts.scheme])
+    tls = options.tls(wanted=wanted)
+    theirs = options.flag("sentinel_ssl", default=wanted)
+    their_tls = options.tls("sentinel_", wanted=theirs, unless=tls)
+    own = ("sentinel_username", "sentinel_password")
+    their_login = login
+    if options.has(*own):
+        user, password = (options.text(name, blank=True) or "" for name in own)
+        their_login = Login(user=user, password=password)
+    sentinels = Sentinels(places=places, service=service, login=their_login, tls=their_tls)
+    return RedisAddress(sentinels=sentinels, tls=tls, db=options.db(db), **_common(options, login))
+
+
+def _common(options: _Options, login: Login) -> dict[str, Any]:
+    """Read what every address of a Redis may have, and refuse what is left."""
+    user, password = options.text("username"), options.text("password")
+    options.flag("retry_on_timeout", default=False)  # The ledger decides what is repeated.
+    found = {
+        "login": Login(user=login.user or user or "", password=login.password or password or ""),
+        "socket_timeout_s": options.seconds("socket_timeout", TIMEOUT_MAX_S),
+        "connect_timeout_s": options.seconds("socket_connect_timeout", TIMEOUT_MAX_S),
+        "health_check_s": options.seconds("health_check_interval", 300.0, least=1.0),
+        "keepalive": options.flag("socket_keepalive", default=True),
+        "connections_max": options.number("max_connections", 8, 10_000),
+        "turn_timeout_s": options.seconds("timeout", TIMEOUT_MAX_S),
+        "client_name": options.client_name(),
+        "protocol": options.number("protocol", 2, 3),
+    }
+    options.end()
+    return found
+
+
+def _amqp(parts: SplitResult, scheme: str) -> AmqpAddress:
+    login, place = _login_and_place(parts)
+    host, port = _host_and_port(place, AMQP_PORTS[scheme])
+    options = _Options(parts)
+    for name in ("ssl_ca_path", "ssl_ca_data", "ssl_password"):
+        if options.has(name):
+            msg = f"the option {name} is not supported with {parts.scheme}://: py-amqp has no such"
+            raise AddressError(msg)
+    found = AmqpAddress(
+        host=host,
+        port=port,
+        # A path of one slash is the vhost of that name, as is none.
+        virtual_host=unquote(parts.path[1:]) or "/",
+        login=login,
+        tls=options.tls(wanted=scheme == "amqps"),
+        heartbeat_s=options.seconds("heartbeat", 600.0, least=1.0),
+        connect_timeout_s=options.seconds("connection_timeout", TIMEOUT_MAX_S),
+    )
+    options.end()
+    return found
+
+
+_VERIFY: Final[Mapping[str, ssl.VerifyMode]] = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
+    "TLSV1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSV1.3": ssl.TLSVersion.TLSv1_3,
+    str(int(ssl.TLSVersion.TLSv1_2)): ssl.TLSVersion.TLSv1_2,  # As redis-py has them.
+    str(int(ssl.TLSVersion.TLSv1_3)): ssl.TLSVersion.TLSv1_3,
+}
+_FLAGS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "t", "1", "yes", "y", "on"), True),
+    **dict.fromkeys(("false", "f", "0", "no", "n", "off"), False),
+}
+_TLS_TEXTS: Final[Mapping[str, str]] = {
+    "ssl_ca_certs": "ca_certs",
+    "ssl_ca_path": "ca_path",
+    "ssl_ca_data": "ca_data",
+    "ssl_certfile": "certfile",
+    "ssl_keyfile": "keyfile",
+    "ssl_password": "key_password",
+    "ssl_ciphers": "ciphers",
+}
+TLS_OPTIONS: Final = (*_TLS_TEXTS, "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version")
+
+
+class _Options:
+    """The query of an address: each option is taken once; what is left at the end is refused."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        self._scheme = parts.scheme
+        self._left: dict[str, str] = {}
+        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+            if not NAME.fullmatch(name):
+                msg = f"what follows the ? is no option; {ENCODE}"
+                raise AddressError(msg)
+            if name in self._left:
+                msg = f"the option {name} stands there twice"
+                raise AddressError(msg)
+            self._left[name] = value
+
+    def has(self, *names: str) -> bool:
+        """Whether one of them is there."""
+        return any(name in self._left for name in names)
+
+    def text(self, name: str, *, blank: bool = False) -> str | None:
+        """Take a text; a blank one is none, unless it means something."""
+        value = self._left.pop(name, None)
+        return value if value or blank else None
+
+    def _read(self, name: str, read: Callable[[str], Any], rule: str) -> Any:  # noqa: ANN401
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            return read(value.strip())
+        except (KeyError, ValueError):
+            msg = f"the option {name} is {rule}"
+            raise AddressError(msg) from None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Take a yes or no."""
+        found = self._read(name, lambda value: _FLAGS[value.lower()], "true or false")
+        return default if found is None else bool(found)
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        """Take a whole number."""
+
+        def read(value: str) -> int:
+            if not least <= (found := int(value)) <= most:
+                raise ValueError
+            return found
+
+        found: int | None = self._read(name, read, f"a whole number from {least} to {most}")
+        return found
+
+    def seconds(self, name: str, most: float, least: float = 0.1) -> float | None:
+        """Take a duration."""
+
+        def read(value: str) -> float:
+            if not least <= (found := float(value)) <= most:
+                raise ValueError
+            return found
+
+        found: float | None = self._read(name, read, f"a number of {least:g} to {most:g} seconds")
+        return found
+
+    def db(self, path: str) -> int:
+        """Take the number of the database, from the path or an option."""
+        numbers = set()
+        in_path = unquote(path).strip("/")
+        if in_path:
+            if not re.fullmatch(r"\d{1,5}", in_path):
+                msg = "its path is no number of a database"
+                raise AddressError(msg)
+            numbers.add(int(in_path))
+        for name in ("db", "virtual_host"):
+            if (found := self.number(name, 0, 99_999)) is not None:
+                numbers.add(found)
+        if len(numbers) > 1:
+            msg = "it names two databases"
+            raise AddressError(msg)
+        return numbers.pop() if numbers else 0
+
+    def client_name(self) -> str | None:
+        """Take the name that CLIENT LIST shows."""
+
+        def read(value: str) -> str:
+            if not re.fullmatch(r"[!-~]{1,64}", value):
+                raise ValueError
+            return value
+
+        name: str | None = self._read(
+            "client_name", read, "1 to 64 visible ASCII characters without a space"
+        )
+        return name
+
+    def tls(self, prefix: str = "", *, wanted: bool, unless: Tls | None = None) -> Tls | None:
+        """Take the options of TLS.
+
+        Args:
+            prefix: Of their names.
+            wanted: Whether TLS is spoken; without it an option of it would be a mistake.
+            unless: Return this where none of the options is there.
+        """
+        names = [f"{prefix}{name}" for name in TLS_OPTIONS]
+        given = [name for name in names if name in self._left]
+        if not wanted:
+            if given:
+                msg = f"the option {given[0]} needs TLS: rediss://, sentinels:// or amqps://"
+                raise AddressError(msg)
+            return None
+        if not given and unless is not None:
+            return unless
+        verify = self._read(
+            f"{prefix}ssl_cert_reqs",
+            lambda value: _VERIFY[value.lower().removeprefix("cert_")],
+            "required, optional or none (or CERT_REQUIRED and so on)",
+        )
+        version = self._read(
+            f"{prefix}ssl_min_version", lambda value: _VERSIONS[value.upper()], "TLSv1.2 or TLSv1.3"
+        )
+        texts = {own: self.text(f"{prefix}{name}") for name, own in _TLS_TEXTS.items()}
+        return Tls(
+            verify=ssl.CERT_REQUIRED if verify is None else verify,
+            check_hostname=self.flag(f"{prefix}ssl_check_hostname", default=True),
+            min_version=version,
+            **texts,
+        )
+
+    def end(self) -> None:
+        """Refuse what nobody took."""
+        for name in self._left:
+            why = f": {_NEVER[name]}" if name in _NEVER else ""
+            msg = f"the option {name} is not supported with {self._scheme}://{why}"
+            raise AddressError(msg)
+
+
+__all__ = [
+    "AddressError",
+    "AmqpAddress",
+    "Login",
+    "RedisAddress",
+    "Sentinels",
+    "Tls",
+    "parse_broker",
+    "parse_redis",
+]

@@ -1,0 +1,177 @@
+"""Connections to Redis that do not stay with one that is not the one to ask.
+
+After a switchover behind a name the old master lives on as a replica and keeps its connections.
+Libraries keep theirs as well: what a pool holds would be refused for ever. These end themselves
+with such a refusal, so that the next command looks the name up anew.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import redis
+from redis import asyncio as awaited
+from redis import sentinel
+from redis.asyncio import sentinel as awaited_sentinel
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+)
+
+# Redis 6.2 wraps what a script's command was refused with: "ERR Error running script … -READONLY".
+ELSEWHERE: Final = re.compile(
+    r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN)\b"
+)
+"""Refusals of a Redis that is not, or not yet, or not any more, the one to ask."""
+CAUSES_DEEP: Final = 5
+_CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError)
+"""The same, where the library has taken the word away."""
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether an error says that another Redis, or this one by a new connection, is to be asked."""
+    return isinstance(error, _CLASSES) or ELSEWHERE.search(str(error)) is not None
+
+
+CLUSTER: Final = "it runs in cluster mode, which is not supported: take one without"
+NO_TLS: Final = (
+    "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way"
+)
+_TLS: Final = (
+    "WRONG_VERSION_NUMBER|wrong version number|RECORD_LAYER|record layer|UNEXPECTED_EOF"
+    "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis|in time over TLS"
+)
+CAUSES: Final[tuple[tuple[str, str], ...]] = (
+    ("CROSSSLOT|CLUSTERDOWN|MOVED|in cluster mode|ClusterDown|ClusterCrossSlot", CLUSTER),
+    (
+        "WRONGPASS|NOAUTH|AuthenticationError|invalid password|Client sent AUTH",
+        "it refuses this user or password",
+    ),
+    (
+        "NOPERM|NoPermission|no permissions",
+        "this user may not do what is needed there (its ACL)",
+    ),
+    (
+        "READONLY|ReadOnly|previous master is now a slave",
+        "it is a read-only replica: its master has to be asked",
+    ),
+    ("OOM|OutOfMemory|maxmemory", "it is full (maxmemory): it refuses every write"),
+    ("LOADING|BusyLoading", "it is still loading its data"),
+    ("MASTERDOWN|MasterDown", "it is a replica that has lost its master"),
+    ("NOREPLICAS", "too few replicas follow it for it to take a write"),
+    ("MISCONF", "it cannot save to its disk and refuses writes until it can"),
+    ("DB index is out of range|invalid DB index", "it has no database of this number"),
+    (
+        "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+        "its certificate is not trusted here (ssl_ca_certs, or another host name)",
+    ),
+    (_TLS, NO_TLS),
+    ("MasterNotFound|No master found", "no Sentinel knows a master of this name"),
+    ("unknown command", "it does not know a command that is needed"),
+    (
+        "Connection closed by server",
+        "it hangs up: it may want TLS (rediss://), or take no more connections (maxclients)",
+    ),
+)
+"""What a refusal holds -> what it means."""
+NO_IDENTITY: Final = (
+    "this Redis does not tell its identity (INFO) to this user, so nothing is taken or sent: "
+    "grant +info, which -@dangerous takes away"
+)
+
+
+def why(error: BaseException) -> str:
+    """Say in words of ours what keeps a Redis from answering; empty: it just does not.
+
+    The texts of a library may quote arguments, so nothing of them is handed on.
+    """
+    seen: BaseException | None = error
+    texts: list[str] = []
+    while seen is not None and len(texts) < CAUSES_DEEP:
+        texts.append(f"{type(seen).__name__} {seen}")
+        seen = seen.__cause__ or seen.__context__
+    text = " ".join(texts)
+    return next((words for pattern, words in CAUSES if re.search(pattern, text)), "")
+
+
+class _Leaves:
+    """Ends a blocking connection with such a refusal."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  the library's
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except redis.RedisError as error:
+            if is_elsewhere(error):
+                self.disconnect()  # type: ignore[attr-defined]
+            raise
+
+
+class _LeavesAwaited:
+    """Ends an awaited connection with such a refusal."""
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except redis.RedisError as error:
+            if is_elsewhere(error):
+                await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise
+
+
+class Connection(_Leaves, redis.Connection):
+    """Over TCP."""
+
+
+class TlsConnection(_Leaves, redis.SSLConnection):
+    """Over TLS."""
+
+
+class SocketConnection(_Leaves, redis.UnixDomainSocketConnection):
+    """Over a Unix socket."""
+
+
+class SentinelConnection(_Leaves, sentinel.SentinelManagedConnection):
+    """To the master that Sentinels name."""
+
+
+class SentinelTlsConnection(_Leaves, sentinel.SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+class AwaitedConnection(_LeavesAwaited, awaited.Connection):
+    """Over TCP."""
+
+
+class AwaitedTlsConnection(_LeavesAwaited, awaited.SSLConnection):
+    """Over TLS."""
+
+
+class AwaitedSocketConnection(_LeavesAwaited, awaited.UnixDomainSocketConnection):
+    """Over a Unix socket."""
+
+
+class AwaitedSentinelConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedConnection):
+    """To the master that Sentinels name."""
+
+
+class AwaitedSentinelTlsConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+__all__ = [
+    "AwaitedConnection",
+    "AwaitedSentinelConnection",
+    "AwaitedSentinelTlsConnection",
+    "AwaitedSocketConnection",
+    "AwaitedTlsConnection",
+    "Connection",
+    "SentinelConnection",
+    "SentinelTlsConnection",
+    "SocketConnection",
+    "TlsConnection",
+    "is_elsewhere",
+    "why",
+]

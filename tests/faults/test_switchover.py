@@ -1,0 +1,227 @@
+"""Switchovers as managed Redis does them: the name moves, the old master stays as a replica.
+
+It keeps its connections. So whoever holds one is answered by a Redis that refuses writes, serves
+old reads and, once it is cut off from the new master, never says anything on a channel again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pytest
+import redis
+
+from tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
+from tests.behaviour.gateways import GatewayProcess
+from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, until
+from tests.ops.flowers import FlowerProcess
+
+WITHIN_S: Final = 5.0
+NOWHERE: Final = ("127.0.0.1", "1")
+
+
+class Name:
+    """An address that leads to one Redis or another; who is connected stays where it is."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self._loops = LoopThread()
+        self._talks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    def __enter__(self) -> Self:
+        self._server = self._loops.run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"redis://127.0.0.1:{port}/0"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._loops.do(self._server.close)
+        self._loops.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: asyncio tells of each that is cancelled at the end.
+        talk = asyncio.create_task(self._talk(reader, writer))
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            there = await asyncio.open_connection("127.0.0.1", self.target)
+            try:
+                await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+            finally:
+                there[1].close()
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+class Pair:
+    """A master, its replica, and the name by which they are known."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.servers = []
+        for word in ("old", "new"):
+            (directory / word).mkdir()
+            self.servers.append(RedisProcess(directory / word))
+        self._options = options
+
+    def __enter__(self) -> Self:
+        for server in self.servers:
+            server.launch(*self._options)
+        self.old, self.new = (redis.Redis.from_url(each.url) for each in self.servers)
+        for client in (self.old, self.new):
+            until(lambda: _answers(client), "Redis")  # noqa: B023
+        self.new.replicaof("127.0.0.1", str(self.servers[0].port))
+        until(lambda: _link(self.new) == "up", "the replica")
+        self.name = Name(self.servers[0].port)
+        self.name.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.name.__exit__()
+        for client, server in zip((self.old, self.new), self.servers, strict=True):
+            client.close()
+            server.kill()
+
+    def switch(self, *, attached: bool) -> float:
+        """Let the replica be the master, and the name lead to it; return when that was so.
+
+        Args:
+            attached: Whether the old master follows the new one; else it is cut off from it.
+        """
+        there = ("127.0.0.1", str(self.servers[1].port)) if attached else NOWHERE
+        self.old.replicaof(*there)
+        self.new.replicaof("NO", "ONE")
+        self.name.target = self.servers[1].port
+        return time.monotonic()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _link(replica: redis.Redis) -> str:
+    told: Any = replica.info("replication")
+    return str(told["master_link_status"])
+
+
+@pytest.fixture(
+    params=[(True, ()), (False, ("--appendonly", "yes"))], ids=["attached", "cut-off-with-aof"]
+)
+def switched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pair, bool]]:
+    """A pair; and whether the old master follows the new one after the switchover."""
+    attached, options = request.param
+    with Pair(tmp_path, *options) as pair:
+        yield pair, attached
+
+
+def _soon(began_s: float, act: Callable[[], Any], what: str) -> Any:
+    """Try until it works, which it must within the time."""
+
+    def done() -> Any:
+        with contextlib.suppress(CheckpointError):  # A 503, as long as it does not last.
+            return act()
+        assert time.monotonic() - began_s < WITHIN_S, f"{what} is still refused"
+        return None
+
+    found = until(done, what)
+    assert time.monotonic() - began_s < WITHIN_S, f"{what} came late"
+    return found
+
+
+def test_every_client_comes_back_after_a_switchover(
+    switched: tuple[Pair, bool], tmp_path: Path
+) -> None:
+    """Blocking, awaited, gateway, worker and monitor; what was sent has one outcome, sent once."""
+    pair, attached = switched
+    with Stage(pair.name.url, "switch", tmp_path) as stage:
+        with (
+            FlowerProcess(stage, tmp_path) as flower,
+            GatewayProcess(stage) as gateway,
+            CheckpointClient(stage.settings) as waits,
+        ):
+            worker = stage.worker()
+            loops = LoopThread()
+            awaited = loops.run(_opened(stage))
+            before, sent, other = (stage.person().open() for _ in range(3))
+            # Every pool has connections to the old master, and every subscription stands there.
+            assert stage.outcome(before.submit(before.right())).status == 201
+            assert gateway.person(other, other.right()).status == 201
+            assert loops.run(awaited.intent(before.id, before.provider)).state == "completed"
+            assert waits.intent(before.id, before.provider).state == "completed"  # type: ignore[union-attr]
+            sent.hold()
+            held = sent.submit(sent.right())
+            sent.received()
+
+            began_s = pair.switch(attached=attached)
+            assert worker.process.poll() is None
+            look = lambda: waits.result(held) or True  # noqa: E731
+            _soon(began_s, look, "the blocking client's look")
+            _soon(began_s, lambda: loops.run(awaited.result(held)) or True, "the awaited look")
+            _soon(began_s, lambda: _cleared(stage, began_s), "a blocking client's code")
+            _soon(
+                began_s,
+                lambda: loops.run(_awaited_code(awaited, stage)),
+                "an awaited client's code",
+            )
+            third = _soon(began_s, lambda: stage.person().open(), "the third intent")
+            answer = gateway.person(third, third.right())
+            assert answer.status == 201, answer.raw
+            assert time.monotonic() - began_s < WITHIN_S, "the gateway's code came late"
+
+            record = stage.client.wait(held, 10.0)
+            assert record is None or (record.is_final and record.code_sent is not False)
+            assert sent.sends(sent.typed[0][1]) == 1
+            sent.release()
+            shown = stage.person().open()
+            submission = shown.submit(shown.right())
+            assert stage.outcome(submission).status == 201
+            flower.wait_task(submission, "SUCCESS")
+            loops.run(awaited.close())
+            loops.close()
+        for person in stage.persons:
+            assert person.account.max_open_exchanges <= 1
+            assert all(person.sends(code) <= 1 for _, code in person.typed)
+
+
+async def _opened(stage: Stage) -> AsyncCheckpointClient:
+    return AsyncCheckpointClient(stage.settings)
+
+
+def _cleared(stage: Stage, began_s: float) -> bool:
+    person = stage.person().open()
+    submission = person.submit(person.right())
+    record = stage.client.wait(submission, WITHIN_S - (time.monotonic() - began_s))
+    assert record is not None
+    return record.status == 201
+
+
+async def _awaited_code(client: AsyncCheckpointClient, stage: Stage) -> bool:
+    person = await asyncio.to_thread(stage.person)
+    await asyncio.to_thread(person.open)
+    code = await asyncio.to_thread(person.right)
+    submitted = await client.submit(account_id=person.id, provider=person.provider, code=code)
+    person.typed.append((submitted.id, code))
+    record = await client.wait(submitted.id, WITHIN_S)
+    assert record is not None
+    return record.status == 201
+
+
+__all__ = ["Person"]

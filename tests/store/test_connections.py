@@ -1,0 +1,162 @@
+"""A connection leaves a Redis that is not the one to ask, whatever words it says so in."""
+
+from __future__ import annotations
+
+import asyncio
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+from kombu.exceptions import OperationalError
+from redis.exceptions import ResponseError
+
+from tasks.connections import is_elsewhere
+from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, SyncDoor, connect, connect_async
+from tasks.messages import make_producer, send_wake
+from tests.behaviour.stage import RedisProcess
+from tests.store.desk import settings_for
+
+SAID: Final = (
+    "READONLY You can't write against a read only replica.",
+    "ERR Error running script (call to f_0): @user_script:7: @user_script: 7: -READONLY You can't",
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    "NOREPLICAS Not enough good replicas to write.",
+    "MISCONF Redis is configured to save RDB snapshots",
+    "CLUSTERDOWN The cluster is down",
+)
+"""As Redis 6.2 and 7 have them."""
+OTHERS: Final = ("OOM command not allowed", "NOSCRIPT No matching script.", "ERR a -READONLYX")
+
+
+@contextmanager
+def _refusing(said: str) -> Iterator[tuple[str, list[int]]]:
+    """A server that says the same to every command; its address, and who has connected."""
+    came: list[int] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            came.append(1)
+            while line := self.rfile.readline():
+                words = [self._word() for _ in range(int(line[1:]))]
+                own = {b"CLIENT": b"+OK\r\n", b"PING": b"+PONG\r\n"}
+                self.wfile.write(own.get(words[0].upper(), f"-{said}\r\n".encode()))
+
+        def _word(self) -> bytes:
+            size = int(self.rfile.readline()[1:])
+            return self.rfile.read(size + 2)[:-2]
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"redis://127.0.0.1:{server.server_address[1]}/0?protocol=2", came
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_blocking_client_leaves(said: str) -> None:
+    """It stayed with the demoted master for ever: every call was a 503 until its restart."""
+    with _refusing(said) as (url, came), closing(connect(url)) as client:
+        for number in range(1, 4):
+            with pytest.raises(redis.RedisError) as refused:
+                client.set("a", "b")
+            assert is_elsewhere(refused.value)
+            assert len(came) == number
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_an_awaited_client_leaves(said: str) -> None:
+    """Its pool as well as the pipe."""
+
+    async def story(url: str) -> None:
+        client = connect_async(url)
+        for _ in range(3):
+            with pytest.raises(redis.RedisError):
+                await client.set("a", "b")
+        await client.aclose()
+
+    with _refusing(said) as (url, came):
+        asyncio.run(story(url))
+        assert len(came) == 3
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_other_refusals_keep_the_connection(said: str) -> None:
+    """A full Redis is the right one, and a connection costs it memory."""
+    with _refusing(said) as (url, came), closing(connect(url)) as client:
+        for _ in range(3):
+            with pytest.raises(redis.RedisError) as refused:
+                client.set("a", "b")
+            assert not is_elsewhere(refused.value)
+        assert len(came) == 1
+
+
+def _lead() -> Any:
+    return (yield Call("lead", ("leader",), ("w", 1_000)))
+
+
+def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
+    """The others of the pool lead to the same place; each would cost a call its answer."""
+    with RedisProcess(tmp_path) as server, closing(connect(server.url)) as client:
+        pool = client.connection_pool
+        several = [pool.get_connection() for _ in range(3)]
+        for each in several:
+            pool.release(each)
+        with redis.Redis.from_url(server.url) as admin:
+            admin.replicaof("127.0.0.1", "1")
+            with pytest.raises(LedgerUnavailableError):
+                SyncDoor(client).run(_lead())
+            assert not any(each._sock for each in several)  # type: ignore[attr-defined]
+
+            async def story() -> None:
+                awaited = connect_async(server.url)
+                await awaited.ping()
+                with pytest.raises(LedgerUnavailableError):
+                    await AsyncDoor(awaited).run(_lead())
+                held = awaited.connection_pool._available_connections
+                assert not any(each.is_connected for each in held)
+                await awaited.aclose()
+
+            asyncio.run(story())
+
+
+def test_a_producer_s_wake_finds_the_new_master(tmp_path: Path) -> None:
+    """Kombu's pool repeats a wake over the connection that was refused."""
+    with RedisProcess(tmp_path) as server, redis.Redis.from_url(server.url) as admin:
+        producer = make_producer(settings_for(server.url))
+        send_wake(producer, "s1", "a", "LINKEDIN")
+        admin.replicaof("127.0.0.1", "1")
+        with pytest.raises((ResponseError, OperationalError)):
+            send_wake(producer, "s2", "a", "LINKEDIN")
+        before: Any = admin.client_list()
+        admin.replicaof("NO", "ONE")
+        send_wake(producer, "s3", "a", "LINKEDIN")
+        after: Any = admin.client_list()
+        assert {each["id"] for each in after} - {each["id"] for each in before}
+        assert admin.llen("checkpoint") == 2
+        producer.close()
+
+
+def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:
+    """It may be cut off from the new master: a record would never be final there."""
+    with RedisProcess(tmp_path) as server:
+        from tasks.client import CheckpointClient, CheckpointError  # noqa: PLC0415  its only use
+
+        with CheckpointClient(settings_for(server.url)) as client:
+            assert client.result("s1") is None
+            with redis.Redis.from_url(server.url) as admin:
+                admin.replicaof("127.0.0.1", "1")
+                with pytest.raises(CheckpointError) as refused:
+                    client.result("s1")
+                assert refused.value.status == 503
+                admin.replicaof("NO", "ONE")
+            assert client.result("s1") is None

@@ -1,0 +1,78 @@
+"""Whether this worker's Redis takes what a worker does, asked with nothing done.
+
+A heartbeat alone does not say it: a user that lacks one command of a commit beats, looks ready, and
+every code of its is answered late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from tasks.attempt import Attempts
+from tasks.messages import in_ledger
+from worker.checks.permissions import broker_forms, forms
+from worker.overview import refusal
+
+OK: Final = "ok"
+AGAIN_S: Final = 30.0
+"""Between two questions, of some sixty commands that are not run."""
+SOON_S: Final = 2.0
+"""The same, after an answer that was not good."""
+
+log = structlog.get_logger("checkpoint.worker")
+
+
+class Access:
+    """Asks now and then.
+
+    Attributes:
+        said: ``ok``, or what the user may not do, or why Redis refuses what is written.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._client, self.said = attempts.door.client, "not asked yet"
+        settings, keys = attempts.settings, attempts.store.keys
+        self._forms = forms(keys, "worker")
+        if in_ledger(settings):
+            db = int(self._client.connection_pool.connection_kwargs.get("db") or 0)
+            self._forms += broker_forms(keys, "worker", db)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            with suppress(RedisError, OSError):  # The heartbeat says why.
+                await self.ask()
+            await asyncio.sleep(AGAIN_S if self.said == OK else SOON_S)
+
+    async def ask(self) -> None:
+        """Ask once: inside MULTI a command is judged when it is queued; DISCARD forgets them."""
+        pool: Any = self._client.connection_pool
+        connection = await pool.get_connection()
+        refused: list[str] = []
+        try:
+            for form in (("MULTI",), *self._forms, ("DISCARD",)):
+                try:
+                    await connection.send_command(*form)
+                    await connection.read_response()
+                except NoPermissionError:
+                    refused.append(str(form[0]))
+                except ResponseError:
+                    continue  # For another reason, which the heartbeat tells.
+        finally:
+            await connection.disconnect()
+            await pool.release(connection)
+        said = refusal(await self._client.info()) if "INFO" not in refused else ""
+        if refused:
+            names = ", ".join(dict.fromkeys(refused))
+            said = f"this Redis user may not do what a worker does: {names} (its ACL)"
+        before, self.said = self.said, said or OK
+        if said and before != said:
+            log.critical("ledger.not_usable", why=said)
+
+
+__all__ = ["OK", "Access"]
