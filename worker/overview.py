@@ -173,15 +173,17 @@ class Watcher:
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            rows = yield Call("recent", (self._store.keys.outcomes,), (start, PAGE))
-            there = len(rows) == PAGE
+            words = (start, PAGE, "")
+            looked, last, rows = yield Call("recent", (self._store.keys.outcomes,), words)
+            there = int(looked) == PAGE
             for entry, text in rows:
                 newest = newest or entry
                 if _order(entry) <= max(_order(self._last), (from_ms, 0)):
                     there = False
                     break
-                fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
-            start = f"({rows[-1][0]}" if rows else start
+                if text:  # What is none of ours is told as nothing.
+                    fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
+            start = f"({last}" if last else start
         if there:
             self._complete = False
             self._seen.clear()

@@ -6,13 +6,15 @@ import os
 import secrets
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
 import redis
 
 from tests import servers
-from tests.behaviour.stage import BOUND_S, ROOT, until
+from tests.behaviour.stage import BOUND_S, ROOT, Stage, Worker, until
 
 FILES: Final = ROOT / "deploy/redis"
 ROLES: Final = ("worker", "backend", "operator", "reader", "session", "producer", "flower")
@@ -106,4 +108,16 @@ class GuardedRedis:
         return {(each["username"], each["reason"], each["object"]) for each in entries}
 
 
-__all__ = ["FILES", "ROLES", "GuardedRedis", "acl_file"]
+@contextmanager
+def guarded_stage(directory: Path) -> Iterator[tuple[Stage, GuardedRedis, Worker]]:
+    """Worker and client over a guarded Redis, each as its own user."""
+    with (
+        GuardedRedis(directory) as guarded,
+        Stage(
+            guarded.url("root"), "checkpoint", directory, redis_url=guarded.url("backend")
+        ) as stage,
+    ):
+        yield stage, guarded, stage.worker(redis_url=guarded.url("worker"))
+
+
+__all__ = ["FILES", "ROLES", "GuardedRedis", "acl_file", "guarded_stage"]

@@ -21,7 +21,7 @@ from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
 from tests.ops.flowers import FlowerProcess
-from tests.ops.guarded import FILES, ROLES, GuardedRedis, acl_file
+from tests.ops.guarded import FILES, ROLES, GuardedRedis, acl_file, guarded_stage
 
 Scene = tuple[Stage, GuardedRedis, Worker]
 
@@ -34,13 +34,7 @@ OF_ONE = "0123456789abcdef-one"
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Worker and client over a guarded Redis, each as its own user."""
     directory = tmp_path_factory.mktemp("acl")
-    with (
-        GuardedRedis(directory) as guarded,
-        Stage(
-            guarded.url("root"), "checkpoint", directory, redis_url=guarded.url("backend")
-        ) as stage,
-    ):
-        worker = stage.worker(redis_url=guarded.url("worker"))
+    with guarded_stage(directory) as (stage, guarded, worker):
         yield stage, guarded, worker
         assert worker.terminate() == 0, worker.log[-4000:]
         assert not refused(guarded), "also at its end"

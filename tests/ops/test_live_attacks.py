@@ -36,7 +36,7 @@ from tasks.live_channel import Question, SessionHost
 from tasks.records import Outcome
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, until
 from tests.measuring import end
-from tests.ops.guarded import GuardedRedis
+from tests.ops.guarded import GuardedRedis, guarded_stage
 
 Scene = tuple[Stage, GuardedRedis]
 
@@ -51,13 +51,7 @@ FLOOD = 100_000
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A worker over a guarded Redis."""
     directory = tmp_path_factory.mktemp("attacks")
-    with (
-        GuardedRedis(directory) as guarded,
-        Stage(
-            guarded.url("root"), "checkpoint", directory, redis_url=guarded.url("backend")
-        ) as stage,
-    ):
-        worker = stage.worker(redis_url=guarded.url("worker"))
+    with guarded_stage(directory) as (stage, guarded, worker):
         yield stage, guarded
         assert worker.terminate() == 0, worker.log[-4000:]
 
