@@ -152,7 +152,7 @@ class Watcher:
                 if _order(entry) <= max(_order(self._last), (from_ms, 0)):
                     there = False
                     break
-                with suppress(ValueError, LookupError, TypeError, AttributeError):
+                with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
                     # What is no record was appended by a stranger, and counts for nothing.
                     fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
             start = f"({last}" if last else start
