@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -173,15 +174,16 @@ class Watcher:
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            words = (start, PAGE, "")
-            looked, last, rows = yield Call("recent", (self._store.keys.outcomes,), words)
+            args = (start, PAGE, "")
+            looked, last, rows = yield Call("recent", (self._store.keys.outcomes,), args)
             there = int(looked) == PAGE
             for entry, text in rows:
                 newest = newest or entry
                 if _order(entry) <= max(_order(self._last), (from_ms, 0)):
                     there = False
                     break
-                if text:  # What is none of ours is told as nothing.
+                with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                    # What is no record was appended by a stranger, and counts for nothing.
                     fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
             start = f"({last}" if last else start
         if there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -364,6 +365,10 @@ def test_an_idle_connection_outlives_a_balancer_s(new_stage: Setting) -> None:
         GatewayProcess(new_stage(), keep_alive_s=1.0) as gateway,
         closing(gateway.connect()) as one,
     ):
+        # Its memory holds codes, its environment the keys: no core, and closed to its own user.
+        home = Path(f"/proc/{gateway.pid}")
+        assert re.search(r"Max core file size +0 +0 ", (home / "limits").read_text())
+        assert (home / "environ").stat().st_uid == 0
         for _ in range(2):
             one.request("GET", "/openapi.json", headers={"X-API-KEY": KEY})
             assert one.getresponse().read()

@@ -760,7 +760,7 @@ def test_up_prints_the_page_first_and_a_call_that_works(tmp_path: Path) -> None:
                     capture_output=True,
                     env=environ,
                 ).stdout
-                == b'{"object":"OutcomeList","items":[]}'
+                == b'{"object":"OutcomeList","items":[],"next":null}'
             )
         finally:
             process.terminate()

@@ -16,6 +16,7 @@ from tasks.intake import CheckpointError
 from tasks.ledger import ForeignLedgerError
 from tasks.records import Outcome, RecordState, read_outcome
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
+from worker.overview import Watcher
 
 NEWER: Final[dict[str, Any]] = {
     "v": 7,
@@ -146,3 +147,14 @@ def test_an_intent_of_another_version_is_refused_by_its_name(
     with pytest.raises(CheckpointError) as caught:
         client.intent(ACCOUNT, PROVIDER)
     assert caught.value.pair.key == (503, "service_unavailable")
+
+
+def test_status_counts_what_it_can_read(desk: Desk) -> None:
+    """An operator looks at it when something is odd."""
+    strew(desk)
+    watcher = Watcher(desk.settings, minutes=10)
+    try:
+        counted = {(tally.status, tally.count) for tally in watcher.look().outcomes}
+    finally:
+        watcher.close()
+    assert {(403, 2), (299, 1)} <= counted
