@@ -141,14 +141,17 @@ def test_an_expired_code_is_not_sent(new_stage: Setting) -> None:
     assert stage.outcome(person.submit(person.right())).status == 201
 
 
-def test_a_code_that_expires_while_it_waits_is_not_sent(stage: Stage, producer: Celery) -> None:
+def test_a_code_that_expires_while_it_waits_is_not_sent(new_stage: Setting) -> None:
     """It was taken in time, and waits for an exchange that is under way."""
+    stage = new_stage(deadline_s=60.0, provider_timeout_s=30.0, drain_s=20.0)
+    stage.worker()
     person = stage.person().open()
     person.hold()
     first, right = person.submit(person.wrong()), person.right()
     person.received(1)
-    expires = datetime.now(UTC) + timedelta(seconds=0.2)
-    send_raw(producer, person, right, "waits", expires=expires)
+    expires = datetime.now(UTC) + timedelta(seconds=3)
+    with make_producer(stage.settings) as producer:
+        send_raw(producer, person, right, "waits", expires=expires)
     assert stage.outcome(first).status == 409
     until(lambda: datetime.now(UTC) > expires, "the end of it")
     person.release()

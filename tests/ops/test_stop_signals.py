@@ -123,10 +123,16 @@ def events_to_ready(stage: Stage, command: str) -> int:
             until(lambda: stage.queue_length() == 0, "a worker that takes")
         return int((folder / "out").read_text())
     finally:
-        if process_one():
-            process.kill()  # With all that is in its name space.
-            process.wait()
+        # Not killed: Redis would give the next message to the worker that is gone.
+        os.kill(_inner(process), signal.SIGTERM)
+        process.wait(60)
         end(process)
+
+
+def _inner(process: subprocess.Popen[bytes]) -> int:
+    """Return the service's own number: in a name space it is a child of what was started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(children[0]) if process_one() else process.pid
 
 
 def stops(stage: Stage, command: str, at: int, number: int = signal.SIGTERM) -> float:
