@@ -179,7 +179,7 @@ class Survey:
     """What a sweep has to look at. Intents are ``(provider, account_id)``.
 
     Attributes:
-        due: Intents to which a time row may apply.
+        due: Intents to which a time row may apply and their scores, the longest due first.
         acked: Workers by their last answered heartbeat, ms.
         stale: Intents whose submission waits and was not woken for a while, oldest first.
         waiting: How many submissions wait in all.
@@ -188,7 +188,7 @@ class Survey:
 
     now_ms: int
     run_id: str
-    due: tuple[tuple[str, str], ...]
+    due: Mapping[tuple[str, str], str]
     acked: Mapping[str, int]
     stale: tuple[tuple[str, str], ...]
     waiting: int
@@ -458,17 +458,26 @@ class Store:
 
         return (yield from self.transact(provider, account_id, tick))
 
-    def survey(self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0) -> Steps[Survey]:
-        """Read what a sweep has to look at, at most ``most`` of each kind."""
+    def survey(
+        self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0, skip: int = 0
+    ) -> Steps[Survey]:
+        """Read what a sweep has to look at, at most ``most`` of each kind.
+
+        Args:
+            most: How many of each kind.
+            wake_after_ms: How long ago a waiting submission was woken that may be woken again.
+            lost_after_ms: Silence from which a worker counts as lost.
+            skip: How many of what is due to leave out, from the beginning.
+        """
         keys = (self.keys.due, self.keys.beats, self.keys.acked, self.keys.queued)
-        args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""))
+        args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""), skip)
         reply = yield Call("survey", keys, args)
         now_ms, run_id, due, acked, stale, waiting, lost = reply
         parse = self.keys.parse_member
         return Survey(
             now_ms=int(now_ms),
             run_id=run_id,
-            due=tuple(map(parse, due)),
+            due=dict(zip(map(parse, due[::2]), due[1::2], strict=True)),
             acked={name: int(score) for name, score in zip(acked[::2], acked[1::2], strict=True)},
             stale=tuple(map(parse, stale)),
             waiting=int(waiting),
