@@ -64,6 +64,8 @@ LOOKED_AT_MAX: Final = 5_000
 """Entries looked at for one page of a listing."""
 OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
+LATE_OF: Final = 1_000
+"""Among so many that are due longest are those looked for which only wait for their exchange."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 SKIPPED: Final = "-"
@@ -492,7 +494,8 @@ class Store:
         keys = self.keys
         names = (keys.beats, keys.queued, keys.due, keys.leader, keys.dead_letters)
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
-        reply = yield Call("overview", names, (most, OLDEST_OF, OVERDUE_MS, *prefixes))
+        args = (most, OLDEST_OF, OVERDUE_MS, *prefixes, LATE_OF)
+        reply = yield Call("overview", names, args)
         now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters = reply
         return Overview(
             now_ms=int(now_ms),

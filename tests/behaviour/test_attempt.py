@@ -1160,12 +1160,14 @@ def test_a_sweep_that_meets_what_nobody_foresaw_goes_on(on_desk: OnDesk) -> None
     async def play(desk: Desk) -> None:
         desk.play(clears)
         sweeper = sweeper_of(desk)
-        once, looks = sweeper.once, []
+        once = sweeper.once
+        looks: list[int] = []
 
         async def broken(_self: Sweeper, skip: int) -> int | None:
             looks.append(skip)
             if len(looks) == 1:
-                raise ValueError("canary")
+                msg = "canary"
+                raise ValueError(msg)
             return await once(skip)
 
         desk.patch.setattr(Sweeper, "once", broken)
