@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from providers.contract import ProviderBrokenError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 CODINGS_MAX: Final = 5
 """On top of each other; urllib3 takes as many."""
@@ -43,21 +40,23 @@ class Body:
     """A body as it was before it was encoded.
 
     Args:
-        encodings: What the headers say, in the order in which it was done. A word that names no
-            packing (``identity``, and ``utf-8`` of some servers) says nothing.
+        encodings: What the headers say, in the order in which it was done, with commas. A word
+            that names no packing (``identity``, and ``utf-8`` of some servers) says nothing.
         limit_bytes: Cap on what comes out, of each layer.
     """
 
     __slots__ = ("_is_foreign", "_layers", "_left", "_out")
 
-    def __init__(self, encodings: Iterable[str], limit_bytes: int) -> None:
-        words = [word for each in encodings for word in _NAME.findall(each.lower())]
-        packed = [word for word in words if word in _PACKED]
-        # Known only by its first byte: an empty body needs no reader.
-        self._is_foreign = len(packed) > CODINGS_MAX or not _FOREIGN.isdisjoint(words)
-        self._layers = [Unpacker("deflate" in word, limit_bytes) for word in reversed(packed)]
+    def __init__(self, encodings: str, limit_bytes: int) -> None:
         self._left = limit_bytes
         self._out = bytearray()
+        self._is_foreign = False
+        self._layers: list[Unpacker] = []
+        if encodings:
+            words = _NAME.findall(encodings.lower())
+            packed = [word for word in words if word in _PACKED]
+            self._is_foreign = len(packed) > CODINGS_MAX or not _FOREIGN.isdisjoint(words)
+            self._layers = [Unpacker("deflate" in word, limit_bytes) for word in reversed(packed)]
 
     def feed(self, data: bytes) -> None:
         """Take in some bytes as they travel.
@@ -66,7 +65,7 @@ class Body:
             ProviderBrokenError: Too much comes out, or it is packed in a way we did not learn.
             zlib.error: It is packed wrongly.
         """
-        if self._is_foreign and data:
+        if self._is_foreign and data:  # An empty body needs no reader.
             raise unreadable()
         for layer in self._layers:
             data = layer.feed(data)
@@ -74,10 +73,11 @@ class Body:
 
     def finish(self) -> bytes:
         """Return the whole body: what is packed may lack its end, as with the common clients."""
-        data = b""
-        for layer in self._layers:
-            data = layer.feed(data) + layer.finish()
-        self._keep(data)
+        if self._layers:
+            data = b""
+            for layer in self._layers:
+                data = layer.feed(data) + layer.finish()
+            self._keep(data)
         return self.read()
 
     def read(self) -> bytes:

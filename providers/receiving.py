@@ -12,7 +12,7 @@ import enum
 import re
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httptools
 
@@ -20,9 +20,6 @@ from providers.contract import Cookie, ProviderBrokenError, Reply
 from providers.cookies import parse_set_cookie
 from providers.decoding import Body, too_large, unreadable
 from providers.heads import Heads
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+([1-9]\d\d)(?!\d)")
 """The reason behind it is for people, and may be missing."""
@@ -33,10 +30,14 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _FRAMING_BYTES_MAX: Final = 16_384
 """Between two pieces of a body: a chunk's size and extension. The parser keeps lines of what
 follows the body whole, and must not get a long one in small pieces."""
+_CHUNKED: Final = "chunked"
 _CHUNKS_FOLLOW: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LAST_CHUNK: Final = re.compile(rb"(?:^|\n)0+[ \t]*(?:;[^\n]*)?\r?\n\r?\Z")
 _LAST_CHUNK_BYTES: Final = 64
 _LENGTH: Final = re.compile(r"\d{1,15}")
+_FOLDS: Final = frozenset({"", " ", "\t", "\r"})
+"""What a line begins with that is none of its own; the blank one is the last."""
+_SPACE: Final = " \t\r"
 _ONLY_ONE: Final = frozenset({"content-type", "location"})
 """Headers whose values make no list: the first counts."""
 
@@ -78,36 +79,31 @@ class Answer:
         refusal: The status whose body does not matter (407 of a proxy), if there is one.
     """
 
-    __slots__ = (
-        "_all_bytes", "_body", "_chunks", "_cookies", "_ends_with_head", "_error", "_framing_bytes",
-        "_head_count", "_headers", "_heads", "_heard", "_is_over", "_left", "_limits", "_path",
-        "_place", "_refusal", "_reply", "_status", "_tail", "_wire_bytes", "is_begun",
-    )  # fmt: skip
+    is_begun = False
+    """Whether the head of the final answer was read."""
+    _reply: Reply | None = None
+    _error: BaseException | None = None
+    _is_over = False
+    _head_count = 0
+    _status = 0
+    _body: Body | None = None
+    _chunks: httptools.HttpResponseParser | None = None
+    _left: int | None = None
+    _place = _Place.OUTSIDE
+    _tail = b""
+    _wire_bytes = _all_bytes = _framing_bytes = 0
 
     def __init__(
         self, *, path: str, limits: Limits, ends_with_head: bool, refusal: int | None = None
     ) -> None:
-        self.is_begun = False
-        """Whether the head of the final answer was read."""
         self._path = path
         self._limits = limits
         self._ends_with_head = ends_with_head
         self._refusal = refusal
-        self._reply: Reply | None = None
-        self._error: BaseException | None = None
-        self._is_over = False
-        self._heard = bytearray()
+        self._heard: bytes | bytearray | None = None
         self._heads = Heads()
-        self._head_count = 0
-        self._status = 0
         self._headers: dict[str, str] = {}
         self._cookies: list[Cookie] = []
-        self._body: Body | None = None
-        self._chunks: httptools.HttpResponseParser | None = None
-        self._left: int | None = None
-        self._place = _Place.OUTSIDE
-        self._tail = b""
-        self._wire_bytes = self._all_bytes = self._framing_bytes = 0
 
     @property
     def is_over(self) -> bool:
@@ -120,8 +116,7 @@ class Answer:
             return True
         try:
             if not self.is_begun:
-                self._heard += data
-                data = self._read_heads()
+                data = self._read_heads(data)
             if data and not self._is_over:
                 self._read_body(data)
         except httptools.HttpParserCallbackError as caught:
@@ -173,42 +168,50 @@ class Answer:
 
     # Heads
 
-    def _read_heads(self) -> bytes:
+    def _read_heads(self, data: bytes) -> bytes:
         """Read what heads there are, hints (1xx) before the answer included; return the rest."""
-        heads, heard = self._heads, self._heard
+        heads = self._heads
+        heard = self._hear(data)
         while (head := heads.next_of(heard)) is not None:
             self._check_size(heads.end)
             found = _STATUS.match(head)
             if found is None:
                 raise _not_http()
-            self._status = int(found[1])
-            lines = list(_header_lines(head))
+            status = self._status = int(found[1])
+            lines = _header_lines(head)
             self._head_count += len(lines)
             if self._head_count > self._limits.headers_count:
                 raise too_large()
-            if self._status not in _INFORMATIONAL:
-                rest = bytes(heard[heads.end :])
-                self._heard = bytearray()
+            if status not in _INFORMATIONAL:
+                self._heard = None
                 self._begin(lines)
-                return rest
-            if self._status == _SWITCHING:  # It would change the language.
+                return bytes(heard[heads.end :])
+            if status == _SWITCHING:  # It would change the language.
                 raise unreadable()
         if heads.is_hopeless:
             raise _not_http()
         self._check_size(len(heard))
         return b""
 
+    def _hear(self, data: bytes) -> bytes | bytearray:
+        """Return all that was said until now; most heads come in one piece."""
+        if self._heard is None:
+            self._heard = data
+        elif isinstance(self._heard, bytes):
+            self._heard = bytearray(self._heard) + data
+        else:
+            self._heard += data
+        return self._heard
+
     def _check_size(self, head_bytes: int) -> None:
         if head_bytes > self._limits.headers_bytes:
             raise too_large()
 
-    def _begin(self, lines: list[tuple[bytes, bytes]]) -> None:
+    def _begin(self, lines: list[tuple[str, str]]) -> None:
         """Read the head of the answer and how long its body is."""
         self.is_begun = True
         headers = self._headers
-        for raw_name, raw_value in lines:
-            name = raw_name.decode("latin-1").lower()
-            value = raw_value.decode("utf-8", "replace").strip(" \t")
+        for name, value in lines:
             if name == "set-cookie" and (cookie := parse_set_cookie(value, path=self._path)):
                 self._cookies.append(cookie)
             if name not in headers:
@@ -219,9 +222,11 @@ class Answer:
             self._finish()
             return
         transfer = headers.get("transfer-encoding", "")
-        encodings = (headers.get("content-encoding", ""), transfer)
+        encodings = headers.get("content-encoding", "")
+        if transfer and transfer != _CHUNKED:
+            encodings = f"{encodings},{transfer}"
         self._body = Body(encodings, self._limits.body_bytes)
-        if "chunked" in transfer.lower():  # Which outweighs a length (RFC 9112, 6.3).
+        if transfer and _CHUNKED in transfer.lower():  # Which outweighs a length (RFC 9112, 6.3).
             self._chunks = httptools.HttpResponseParser(self)
             self._chunks.set_dangerous_leniencies(
                 lenient_optional_cr_before_lf=True,
@@ -325,19 +330,19 @@ class Answer:
         self._body = None
 
 
-def _header_lines(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield names and values: folded ones in one, and nothing of a line that is no header."""
-    name, value = b"", b""
-    for line in head.split(b"\n")[1:]:
-        line = line.rstrip(b"\r")  # noqa: PLW2901  a line without its end
-        if line[:1] in (b" ", b"\t") and name:
-            value += b" " + line.strip()
+def _header_lines(head: bytes) -> list[tuple[str, str]]:
+    """Return names and values: folded ones in one, and nothing of a line that is no header."""
+    found: list[tuple[str, str]] = []
+    for line in head.decode("utf-8", "replace").split("\n")[1:]:
+        if line[:1] in _FOLDS:
+            if line.strip(_SPACE) and found:
+                name, value = found[-1]
+                found[-1] = name, f"{value} {line.strip(_SPACE)}"
             continue
-        if name:
-            yield name, value
-        name, colon, value = line.partition(b":")
-        name = name.strip() if colon else b""
-    # The last line is the blank one, so nothing is left.
+        name, colon, value = line.partition(":")
+        if colon and (name := name.rstrip(_SPACE)):
+            found.append((name.lower(), value.strip(_SPACE)))
+    return found
 
 
 def _length(said: str) -> int | None:
@@ -346,6 +351,8 @@ def _length(said: str) -> int | None:
     Raises:
         ProviderBrokenError: Two numbers: clients differ in what they read then, or refuse it.
     """
+    if _LENGTH.fullmatch(said):
+        return int(said)
     numbers = {int(word) for word in map(str.strip, said.split(",")) if _LENGTH.fullmatch(word)}
     if len(numbers) > 1:
         raise unreadable()

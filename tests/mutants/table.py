@@ -75,6 +75,7 @@ NAMES: Final = (
     "work before sizes",
     "connection held open for ever",
     "one unreadable record stops its readers",
+    "one person's trouble is everybody's",
 )
 """What a suite for this product must catch."""
 
@@ -962,5 +963,72 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/store/test_strange_records.py::test_a_group_passes_over_what_it_cannot_read",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="names of proxies are looked up apart from those of providers",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="resolver or PROXY_NAMES",
+                new="resolver or PROVIDER_NAMES",
+            ),
+        ),
+        test="tests/faults/test_others.py::test_dead_names_of_proxies_stop_nobody",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="all who want a name share one look-up",
+        edits=(
+            Edit(
+                file="providers/names.py",
+                old="    if found is not None and found.get_loop() is asyncio.get_running_loop():\n",
+                new="    if found is None and asked is None:\n",
+            ),
+        ),
+        test="tests/providers/test_names.py::"
+        "test_a_provider_s_name_is_asked_once_for_all_who_want_it",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="a sweep goes on behind what no look can change",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="        skip += await self._tick_each(survey)\n",
+                new="        await self._tick_each(survey)\n",
+            ),
+        ),
+        test="tests/faults/test_stuck.py::test_what_cannot_be_changed_delays_nobody_s_outcome",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="a lost worker is forgotten, whatever it held",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="                if end is None or _is_unreadable(end):\n",
+                new="                if end is None:\n",
+            ),
+        ),
+        test="tests/behaviour/test_attempt.py::"
+        "test_one_intent_that_cannot_be_read_keeps_back_no_other",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="each byte of a head is looked at once",
+        edits=(
+            Edit(
+                file="providers/heads.py",
+                old="max(self.end, self._looked - 2)",
+                new="self.end",
+            ),
+            Edit(
+                file="providers/heads.py",
+                old="heard.find(_END, start)",
+                new="bytes(heard).replace(b'\\r', b' ').find(b'\\n \\n', start)",
+            ),
+        ),
+        test="tests/providers/test_heads.py::test_a_head_costs_no_more_than_its_bytes",
     ),
 )

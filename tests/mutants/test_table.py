@@ -12,7 +12,7 @@ from tests.mutants.table import MUTANTS, NAMES, ROOT, Edit, Mutant
 def test_every_known_mistake_has_its_mutant() -> None:
     """A name that is only in the list proves nothing."""
     assert {mutant.name for mutant in MUTANTS} == set(NAMES)
-    assert len(NAMES) == len(set(NAMES)) == 55
+    assert len(NAMES) == len(set(NAMES))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.name}: {mutant.guard}")
