@@ -982,8 +982,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/names.py",
-                old="    if found is not None and found.get_loop() is asyncio.get_running_loop():\n",
-                new="    if found is None and asked is None:\n",
+                old="    found = asked.get(host)\n",
+                new="    found = None\n",
             ),
         ),
         test="tests/providers/test_names.py::"
