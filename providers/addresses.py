@@ -8,7 +8,6 @@ checked: a second look-up could answer otherwise.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ipaddress
 import socket
@@ -92,17 +91,6 @@ class Resolver(Protocol):
             OSError: It has none, or nobody can say.
         """
         ...
-
-
-class SystemResolver:
-    """What the system says, asked on a thread of the loop."""
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of the kinds that this machine has itself."""
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 def literal_bytes(host: str) -> bytes | None:

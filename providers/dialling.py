@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from providers.addresses import ADDRESSES_MAX, is_literal, literal_bytes
 from providers.contract import ProxyAuthError
+from providers.heads import Heads
 from providers.line import Line, Said
 
 if TYPE_CHECKING:
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
 
 HEAD_START_S: Final = 0.25
 """What one address of a name gets before the next is tried beside it (RFC 8305)."""
-PROXY_HEAD_BYTES_MAX: Final = 65_536
-"""What an HTTP proxy may say before its tunnel stands."""
+PROXY_HEAD_BYTES_MAX: Final = 16_384
+"""What an HTTP proxy may say before its tunnel stands; curl takes as much."""
 _HEAD: Final = re.compile(
-    rb"(?:\r?\n)*HTTP/1\.[01] (?P<status>\d{3})(?: [^\r\n]*)?\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
+    rb"HTTP/1\.[01] (?P<status>\d{3})(?: [^\r\n]*)?\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
 )
 """Of a proxy's answer; old ones leave out CR."""
-_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _HINTS: Final = range(100, 200)
 _OK: Final = range(200, 300)
 PROXY_AUTH_REQUIRED: Final = 407
@@ -233,34 +233,40 @@ async def _tunnel(line: Line, target: Target, proxy: Proxy) -> None:
     ask = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
     if proxy.authorization:
         ask += f"Proxy-Authorization: {proxy.authorization}\r\n"
-    said = Said(PROXY_HEAD_BYTES_MAX)
-    await said.until(line, _has_head, after=f"{ask}\r\n".encode())
-    found = _final_head(said.heard)
-    status = int(found["status"]) if found else 0
-    if status == PROXY_AUTH_REQUIRED:
+    said, head = Said(PROXY_HEAD_BYTES_MAX), ProxyHead()
+    await said.until(line, head.is_over, after=f"{ask}\r\n".encode())
+    if head.status == PROXY_AUTH_REQUIRED:
         _refuse_credentials()
-    beyond = found is not None and found.end() < len(said.heard)
-    if status not in _OK or beyond:  # In a tunnel nobody speaks before we do.
+    # In a tunnel nobody speaks before we do.
+    if head.status not in _OK or head.end < len(said.heard):
         raise ConnectionAbortedError
 
 
-def _final_head(heard: bytearray) -> re.Match[bytes] | None:
-    """Return the head of a proxy's answer, past hints before it; ``None`` if there is none."""
-    found = _HEAD.match(heard)
-    while found is not None and int(found["status"]) in _HINTS:
-        found = _HEAD.match(heard, found.end())
-    return found
+class ProxyHead:
+    """What an HTTP proxy answers, past hints before it.
 
+    Attributes:
+        status: Of the answer; 0 if there is none, and there will be none.
+    """
 
-def _has_head(heard: bytearray) -> bool:
-    """Whether there is an answer, or what can never become one."""
-    if _final_head(heard) is not None:
-        return True
-    after_hints = 0
-    while (hint := _HEAD.match(heard, after_hints)) is not None:
-        after_hints = hint.end()
-    begun = heard[after_hints:].lstrip(b"\r\n")
-    return _END_OF_HEAD.search(begun) is not None
+    __slots__ = ("_done", "_heads", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._heads, self._done = Heads(), False
+
+    @property
+    def end(self) -> int:
+        """Where its head ends."""
+        return self._heads.end
+
+    def is_over(self, heard: bytearray) -> bool:
+        """Whether there is an answer in what was heard, or what can never become one."""
+        while not self._done and (head := self._heads.next_of(heard)) is not None:
+            found = _HEAD.fullmatch(head)
+            self.status = int(found["status"]) if found else 0
+            self._done = self.status not in _HINTS
+        return self._done or self._heads.is_hopeless
 
 
 async def _socks(line: Line, name: str, port: int, proxy: Proxy) -> None:

@@ -1,29 +1,67 @@
-"""Reading one answer off a connection without believing it: caps, encodings, cookies."""
+"""Reading one answer off a connection without believing it: caps, framing, cookies.
+
+One answer is all a connection carries, and the code is used by now. So what a head says is read
+as browsers, curl and urllib3 read it, and refused only where they refuse it too: an unclear
+framing cannot mislead anybody here. llhttp (through httptools) reads chunks; heads are read
+here, since it refuses much of what those clients take, and the outcome would be lost.
+"""
 
 from __future__ import annotations
 
+import enum
+import re
 import zlib
 from dataclasses import dataclass
+from typing import Final
 
 import httptools
 
 from providers.contract import Cookie, ProviderBrokenError, Reply
 from providers.cookies import parse_set_cookie
+from providers.decoding import Body, too_large, unreadable
+from providers.heads import Heads
 
-FIRST_FINAL_STATUS = 200
-INFORMATIONAL = frozenset(range(100, 200)) - {101}
-"""Hints before the answer. 101 is none: it would change the language."""
-ZLIB_METHOD = 8
-"""Low half of the first byte of zlib's frame (RFC 1950)."""
+_STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+([1-9]\d\d)(?!\d)")
+"""The reason behind it is for people, and may be missing."""
+_INFORMATIONAL: Final = range(100, 200)
+_SWITCHING: Final = 101
+_REDIRECTS: Final = range(300, 400)
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_FRAMING_BYTES_MAX: Final = 16_384
+"""Between two pieces of a body: a chunk's size and extension. The parser keeps lines of what
+follows the body whole, and must not get a long one in small pieces."""
+_CHUNKED: Final = "chunked"
+_CHUNKS_FOLLOW: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_LAST_CHUNK: Final = re.compile(rb"(?:^|\n)0+[ \t]*(?:;[^\n]*)?\r?\n\r?\Z")
+_LAST_CHUNK_BYTES: Final = 64
+_LENGTH: Final = re.compile(r"\d{1,15}")
+_FOLDS: Final = frozenset({"", " ", "\t", "\r"})
+"""What a line begins with that is none of its own; the blank one is the last."""
+_SPACE: Final = " \t\r"
+_ONLY_ONE: Final = frozenset({"content-type", "location"})
+"""Headers whose values make no list: the first counts."""
+
+
+_FORGIVEN: Final = (ProviderBrokenError, OSError, httptools.HttpParserError, zlib.error)
+"""What may be wrong with the body of a redirect: nobody reads it."""
+
+
+class _Place(enum.Enum):
+    """Where in a chunked body we are."""
+
+    OUTSIDE = enum.auto()
+    SIZE_READ = enum.auto()
+    INSIDE = enum.auto()
+    BETWEEN = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one request may weigh in either direction, in bytes unless said otherwise."""
 
-    header_line_bytes: int = 16_384
-    headers_count: int = 100
-    headers_bytes: int = 65_536
+    headers_count: int = 1_000
+    headers_bytes: int = 262_144
+    """Large pages carry policies and cookies of tens of kilobytes; Chrome takes as much."""
     wire_bytes: int = 2 * 1024 * 1024
     """The body as it travels; with chunks it may come with as much again around them."""
     body_bytes: int = 2 * 1024 * 1024
@@ -34,11 +72,6 @@ class Limits:
 class Answer:
     """The listener that makes a `Reply` of what a provider says, within the limits.
 
-    llhttp (through httptools) parses as the bytes arrive and calls the ``on_`` methods. It
-    is strict but for habits of old servers that cannot mislead here, where one answer is all a
-    connection carries: lines without CR, spaces behind a chunk's size, and header values that
-    are folded or hold control characters. The code is used by now: what can be read is read.
-
     Args:
         path: The request's, for cookies that name none.
         limits: What it may weigh.
@@ -46,78 +79,76 @@ class Answer:
         refusal: The status whose body does not matter (407 of a proxy), if there is one.
     """
 
-    __slots__ = (
-        "_all_bytes", "_cookies", "_decoder", "_ends_with_head", "_error", "_framed", "_head_bytes",
-        "_head_count", "_headers", "_limits", "_parser", "_path", "_raw", "_refusal", "_reply",
-        "_status", "_unnoticed_bytes", "_wire_bytes", "is_begun",
-    )  # fmt: skip
+    is_begun = False
+    """Whether the head of the final answer was read."""
+    _reply: Reply | None = None
+    _error: BaseException | None = None
+    _is_over = False
+    _head_count = 0
+    _status = 0
+    _body: Body | None = None
+    _chunks: httptools.HttpResponseParser | None = None
+    _left: int | None = None
+    _place = _Place.OUTSIDE
+    _tail = b""
+    _wire_bytes = _all_bytes = _framing_bytes = 0
 
     def __init__(
         self, *, path: str, limits: Limits, ends_with_head: bool, refusal: int | None = None
     ) -> None:
-        self.is_begun = False
-        """Whether the head of the final answer was read."""
         self._path = path
         self._limits = limits
         self._ends_with_head = ends_with_head
         self._refusal = refusal
-        self._reply: Reply | None = None
-        self._error: BaseException | None = None
-        self._raw: list[tuple[bytes, bytes]] = []
-        self._status = 0
+        self._heard: bytes | bytearray | None = None
+        self._heads = Heads()
         self._headers: dict[str, str] = {}
         self._cookies: list[Cookie] = []
-        self._head_bytes = 0
-        self._head_count = 0
-        self._unnoticed_bytes = 0
-        self._all_bytes = 0
-        self._wire_bytes = 0
-        self._framed = True
-        self._decoder: Decoder | None = None
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_spaces_after_chunk_size=True,
-        )
 
     @property
     def is_over(self) -> bool:
         """Whether there is a reply or a reason why there is none."""
-        return self._parser is None
+        return self._is_over
 
     def feed(self, data: bytes) -> bool:
-        """Parse some bytes.
-
-        The parser keeps a header until its line ends and calls nobody for a long chunk
-        extension: what it takes in without a call is counted, and everything in all.
-        """
-        if self._parser is None:
+        """Read some bytes."""
+        if self._is_over:
             return True
-        self._unnoticed_bytes += len(data)
-        self._all_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            if not self.is_begun:
+                data = self._read_heads(data)
+            if data and not self._is_over:
+                self._read_body(data)
         except httptools.HttpParserCallbackError as caught:
             self._fail(caught.__context__ or caught)  # Ours, raised in a method below.
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as caught:
+        except Exception as caught:  # noqa: BLE001  `result` raises it where it is understood
             self._fail(caught)
-        most = 2 * (self._limits.headers_bytes + self._limits.wire_bytes)
-        if self._unnoticed_bytes > self._limits.headers_bytes or self._all_bytes > most:
-            self._fail(_too_large())
-        return self.is_over
+        return self._is_over
 
     def end(self, error: Exception | None) -> None:
-        """Take the end of the connection, which is the end of a body without a length."""
-        if self.is_over:
+        """Take the end of the connection, which is the end of a body without a length.
+
+        So it is where chunks end behind a whole one: some servers leave the last one out.
+        """
+        if self._is_over:
             return
-        if self._decoder is None or self._framed or error is not None:
+        if error is None and self._is_whole():
+            try:
+                self._finish()
+            except Exception as caught:  # noqa: BLE001  as in `feed`
+                self._fail(caught)
+        else:
             self._fail(error or ConnectionResetError())
-            return
-        try:
-            self._finish(self._decoder.finish())
-        except ProviderBrokenError as caught:
-            self._fail(caught)
+
+    def _is_whole(self) -> bool:
+        """Whether the connection may end here."""
+        if self._body is None or self._left is not None:
+            return False
+        if self._chunks is None:
+            return not self._body.is_cut
+        if self._place is _Place.BETWEEN:
+            return self._tail.endswith(b"\n")
+        return self._place is _Place.SIZE_READ and _LAST_CHUNK.search(self._tail) is not None
 
     def result(self) -> Reply:
         """Return the reply.
@@ -135,67 +166,148 @@ class Answer:
         assert self._reply is not None
         return self._reply
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header, also of a hint before the answer and of a trailer behind it."""
-        self._unnoticed_bytes = 0
-        size = len(name) + len(value)
-        self._head_count += 1
-        self._head_bytes += size
-        if (
-            size > self._limits.header_line_bytes
-            or self._head_bytes > self._limits.headers_bytes
-            or self._head_count > self._limits.headers_count
-        ):
-            raise _too_large()
-        self._raw.append((name, value))  # A trailer's is never read.
+    # Heads
 
-    def on_headers_complete(self) -> None:
-        """Read the head of an answer; hints (1xx) are passed over."""
-        assert self._parser is not None
-        status = self._parser.get_status_code()
-        if status in INFORMATIONAL:
-            self._raw.clear()
-            return
+    def _read_heads(self, data: bytes) -> bytes:
+        """Read what heads there are, hints (1xx) before the answer included; return the rest."""
+        heads = self._heads
+        heard = self._hear(data)
+        while (head := heads.next_of(heard)) is not None:
+            self._check_size(heads.end)
+            found = _STATUS.match(head)
+            if found is None:
+                raise _not_http()
+            status = self._status = int(found[1])
+            lines = _header_lines(head)
+            self._head_count += len(lines)
+            if self._head_count > self._limits.headers_count:
+                raise too_large()
+            if status not in _INFORMATIONAL:
+                self._heard = None
+                self._begin(lines)
+                return bytes(heard[heads.end :])
+            if status == _SWITCHING:  # It would change the language.
+                raise unreadable()
+        if heads.is_hopeless:
+            raise _not_http()
+        self._check_size(len(heard))
+        return b""
+
+    def _hear(self, data: bytes) -> bytes | bytearray:
+        """Return all that was said until now; most heads come in one piece."""
+        if self._heard is None:
+            self._heard = data
+        elif isinstance(self._heard, bytes):
+            self._heard = bytearray(self._heard) + data
+        else:
+            self._heard += data
+        return self._heard
+
+    def _check_size(self, head_bytes: int) -> None:
+        if head_bytes > self._limits.headers_bytes:
+            raise too_large()
+
+    def _begin(self, lines: list[tuple[str, str]]) -> None:
+        """Read the head of the answer and how long its body is."""
         self.is_begun = True
-        if status < FIRST_FINAL_STATUS:
-            raise _unreadable()
-        self._status = status
-        self._read_head()
-        if self._ends_with_head or status == self._refusal:
-            self._finish(b"")
+        headers = self._headers
+        for name, value in lines:
+            if name == "set-cookie" and (cookie := parse_set_cookie(value, path=self._path)):
+                self._cookies.append(cookie)
+            if name not in headers:
+                headers[name] = value
+            elif name not in _ONLY_ONE:
+                headers[name] = f"{headers[name]}, {value}"
+        if self._ends_with_head or self._status in _WITHOUT_BODY or self._status == self._refusal:
+            self._finish()
             return
-        encoding = self._headers.get("content-encoding", "")
-        self._decoder = Decoder(encoding, self._limits.body_bytes)
+        transfer = headers.get("transfer-encoding", "")
+        encodings = headers.get("content-encoding", "")
+        if transfer and transfer != _CHUNKED:
+            encodings = f"{encodings},{transfer}"
+        self._body = Body(encodings, self._limits.body_bytes)
+        if transfer and _CHUNKED in transfer.lower():  # Which outweighs a length (RFC 9112, 6.3).
+            self._chunks = httptools.HttpResponseParser(self)
+            self._chunks.set_dangerous_leniencies(
+                lenient_optional_cr_before_lf=True,
+                lenient_spaces_after_chunk_size=True,
+            )
+            self._chunks.feed_data(_CHUNKS_FOLLOW)
+            return
+        self._left = _length(headers.get("content-length", ""))
+        if self._left == 0:
+            self._finish()
+
+    # Bodies
+
+    def _read_body(self, data: bytes) -> None:
+        if self._chunks is not None:
+            self._read_chunks(data)
+        elif self._left is None:
+            self.on_body(data)
+        else:
+            data = data[: self._left]
+            self._left -= len(data)
+            self.on_body(data)
+            if self._left == 0:
+                self._finish()
+
+    def _read_chunks(self, data: bytes) -> None:
+        """Hand some bytes to the parser, which calls the ``on_`` methods for what it finds.
+
+        For a long chunk extension it calls nobody: what it takes in without a call is counted,
+        and everything in all.
+        """
+        assert self._chunks is not None
+        self._framing_bytes += len(data)
+        self._all_bytes += len(data)
+        self._tail = (self._tail + data)[-_LAST_CHUNK_BYTES:]
+        try:
+            self._chunks.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise
+        except httptools.HttpParserError:
+            if self._place is not _Place.SIZE_READ:
+                raise
+            self._finish()  # Only lines behind the last chunk can be wrong here.
+        most = 2 * self._limits.wire_bytes
+        if self._framing_bytes > _FRAMING_BYTES_MAX or self._all_bytes > most:
+            raise too_large()
+
+    def on_chunk_header(self) -> None:
+        """Note that a chunk's size was read."""
+        self._place = _Place.SIZE_READ
+
+    def on_chunk_complete(self) -> None:
+        """Note that a chunk was read."""
+        self._place, self._framing_bytes = _Place.BETWEEN, 0
 
     def on_body(self, data: bytes) -> None:
         """Undo the encoding of some of the body."""
-        if self._decoder is None:
+        if self._body is None:
             return
-        self._unnoticed_bytes = 0
+        self._place, self._framing_bytes = _Place.INSIDE, 0
         self._wire_bytes += len(data)
         if self._wire_bytes > self._limits.wire_bytes:
-            raise _too_large()
-        self._decoder.feed(data)
+            raise too_large()
+        self._body.feed(data)
+
+    def on_header(self, _name: bytes, _value: bytes) -> None:
+        """Take a line behind the last chunk for what it says: that the body is whole."""
+        if self._place is _Place.SIZE_READ:
+            self._finish()
 
     def on_message_complete(self) -> None:
-        """Finish the reply, unless it was only a hint."""
-        if self._decoder is not None:
-            self._finish(self._decoder.finish())
+        """Finish the reply."""
+        self._finish()
 
-    def _read_head(self) -> None:
-        headers = self._headers
-        for raw_name, raw_value in self._raw:
-            name = raw_name.decode("latin-1").lower()
-            value = raw_value.decode("utf-8", "replace").strip(" \t")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-            if name == "set-cookie" and (cookie := parse_set_cookie(value, path=self._path)):
-                self._cookies.append(cookie)
-        # Any coding that ends in "chunked" has its own end. Where the parser sees none and
-        # this does, a whole body counts as cut short, never the other way round.
-        chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        self._framed = chunked or "content-length" in headers
+    # The end
 
-    def _finish(self, body: bytes) -> None:
+    def _finish(self) -> None:
+        if not self._is_over:
+            self._say(self._body.finish() if self._body is not None else b"")
+
+    def _say(self, body: bytes) -> None:
         self._reply = Reply(
             status=self._status, headers=self._headers, cookies=tuple(self._cookies), body=body
         )
@@ -203,71 +315,49 @@ class Answer:
 
     def _fail(self, error: BaseException) -> None:
         """Give up, unless the answer was whole: what follows it is nobody's."""
-        if not self.is_over:
-            self._error = error
-            self._over()
+        if self._is_over:
+            return
+        redirects = self._status in _REDIRECTS and "location" in self._headers
+        if redirects and self._body is not None and isinstance(error, _FORGIVEN):
+            self._say(self._body.read())
+            return
+        self._error = error
+        self._over()
 
     def _over(self) -> None:
-        self._parser = None  # It holds this object, and nobody should wait for the collector.
-        self._decoder = None
+        self._is_over = True
+        self._chunks = None  # It holds this object, and nobody should wait for the collector.
+        self._body = None
 
 
-def _unreadable() -> ProviderBrokenError:
-    return ProviderBrokenError("The provider's answer is cut short or unreadable.")
+def _header_lines(head: bytes) -> list[tuple[str, str]]:
+    """Return names and values: folded ones in one, and nothing of a line that is no header."""
+    found: list[tuple[str, str]] = []
+    for line in head.decode("utf-8", "replace").split("\n")[1:]:
+        if line[:1] in _FOLDS:
+            if line.strip(_SPACE) and found:
+                name, value = found[-1]
+                found[-1] = name, f"{value} {line.strip(_SPACE)}"
+            continue
+        name, colon, value = line.partition(":")
+        if colon and (name := name.rstrip(_SPACE)):
+            found.append((name.lower(), value.strip(_SPACE)))
+    return found
 
 
-def _too_large() -> ProviderBrokenError:
-    return ProviderBrokenError("The provider's answer is too large.")
+def _length(said: str) -> int | None:
+    """Return what Content-Length says; ``None``, until the connection ends, for what is no number.
 
-
-class Decoder:
-    """Undoes one content encoding, never producing more than its limit.
-
-    Args:
-        encoding: The ``Content-Encoding``; gzip and deflate are known.
-        limit_bytes: Cap on what comes out.
+    Raises:
+        ProviderBrokenError: Two numbers: clients differ in what they read then, or refuse it.
     """
+    if _LENGTH.fullmatch(said):
+        return int(said)
+    numbers = {int(word) for word in map(str.strip, said.split(",")) if _LENGTH.fullmatch(word)}
+    if len(numbers) > 1:
+        raise unreadable()
+    return next(iter(numbers), None)
 
-    def __init__(self, encoding: str, limit_bytes: int) -> None:
-        self._encoding = encoding.strip().lower()
-        if self._encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-            raise _unreadable()
-        self._plain = self._encoding in {"", "identity"}
-        self._left = limit_bytes
-        self._inflate: zlib._Decompress | None = None
-        self._out = bytearray()
 
-    def feed(self, chunk: bytes) -> None:
-        """Take in some bytes of the body."""
-        if self._plain:
-            self._keep(chunk)
-            return
-        while chunk:
-            if self._inflate is not None and self._inflate.eof:
-                # What follows the end is padding, and the answer was complete. Zlib would copy
-                # all of the padding for each piece of it.
-                return
-            if self._inflate is None:
-                self._inflate = zlib.decompressobj(self._window_bits(chunk))
-            # One byte more than allowed is enough to know; the rest of a bomb stays packed.
-            self._keep(self._inflate.decompress(chunk, self._left + 1))
-            chunk = self._inflate.unconsumed_tail
-
-    def finish(self) -> bytes:
-        """Return the whole body."""
-        if self._inflate is not None and not self._inflate.eof:
-            raise _unreadable()
-        return bytes(self._out)
-
-    def _keep(self, data: bytes) -> None:
-        if len(data) > self._left:
-            raise _too_large()
-        self._left -= len(data)
-        self._out += data
-
-    def _window_bits(self, first: bytes) -> int:
-        """Return zlib's word for the format; "deflate" comes with and without its frame."""
-        if self._encoding != "deflate":
-            return zlib.MAX_WBITS | 16
-        is_framed = first[0] & 0x0F == ZLIB_METHOD
-        return zlib.MAX_WBITS if is_framed else -zlib.MAX_WBITS
+def _not_http() -> ProviderBrokenError:
+    return ProviderBrokenError("The provider's answer is not HTTP.")

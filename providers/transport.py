@@ -30,7 +30,7 @@ from typing import TypeVar
 
 import httptools
 
-from providers.addresses import CheckedProxy, Resolver, SystemResolver, check_proxy
+from providers.addresses import CheckedProxy, Resolver, check_proxy
 from providers.answers import read_json, refuse_common
 from providers.contract import (
     ClaimTicket,
@@ -49,6 +49,7 @@ from providers.contract import (
 from providers.cookies import cookie_header
 from providers.dialling import PROXY_AUTH_REQUIRED, BehindProxyError, dial
 from providers.line import Line
+from providers.names import PROVIDER_NAMES, PROXY_NAMES
 from providers.receiving import Answer, Limits
 from providers.sending import Draft, check_size, checked_headers, checked_method, checked_target
 
@@ -91,7 +92,6 @@ def _default_tls() -> ssl.SSLContext:
 
 
 _LIMITS = Limits()
-_SYSTEM = SystemResolver()
 
 
 # The exchange --------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class HttpExchange:
             proxy there is never a direct connection.
         tls: Context for the provider and for an ``https`` proxy; verifies by default.
         limits: Caps on what is sent and read.
-        resolver: Where names are looked up; the system's by default.
+        resolver: Where names are looked up; by default providers' and proxies' apart.
         allow_private_proxies: Whether a proxy may live at a private or loopback address.
     """
 
@@ -130,7 +130,8 @@ class HttpExchange:
         self._proxy_url = proxy
         self._tls = tls or _default_tls()
         self._limits = limits or _LIMITS
-        self._resolver = resolver or _SYSTEM
+        self._resolver = resolver or PROVIDER_NAMES
+        self._proxy_resolver = resolver or PROXY_NAMES
         self._allow_private_proxies = allow_private_proxies
         self._checked: CheckedProxy | None = None
         self._code_request_made = False
@@ -203,7 +204,7 @@ class HttpExchange:
         """Resolve and check the proxy, once for the whole exchange."""
         if self._checked is None:
             self._checked = await check_proxy(
-                url, resolver=self._resolver, allow_private=self._allow_private_proxies
+                url, resolver=self._proxy_resolver, allow_private=self._allow_private_proxies
             )
         proxy = self._checked.proxy
         if not proxy.is_socks and not draft.target.is_secure:

@@ -106,8 +106,14 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> 
             assert_never(event)
 
 
-def next_due_ms(intent: Intent, limits: Limits) -> int | None:
-    """Return the earliest instant at which a time row applies, ``None`` if none ever will."""
+def next_due_ms(intent: Intent, limits: Limits, *, after_ms: int = 0) -> int | None:
+    """Return the earliest instant at which a time row applies, ``None`` if none ever will.
+
+    Args:
+        intent: Whose.
+        limits: The times of the rules.
+        after_ms: Instants up to this one do not count: what they ask for was tried.
+    """
     instants: list[int] = []
     if intent.current is not None:
         instants.append(intent.current.deadline_ms)
@@ -117,7 +123,7 @@ def next_due_ms(intent: Intent, limits: Limits) -> int | None:
             instants.append(wire.drain_until_ms + limits.wire_margin_ms)
     if intent.state is IntentState.OPEN and not instants:
         instants.append(intent.expires_at_ms)
-    return min(instants, default=None)
+    return min((each for each in instants if each > after_ms), default=None)
 
 
 # Open and submit -----------------------------------------------------------------------

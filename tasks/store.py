@@ -65,6 +65,8 @@ LOOKED_AT_MAX: Final = 5_000
 """Entries looked at for one page of a listing."""
 OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
+LATE_OF: Final = 1_000
+"""Among so many that are due longest are those looked for which only wait for their exchange."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 SKIPPED: Final = "-"
@@ -180,7 +182,7 @@ class Survey:
     """What a sweep has to look at. Intents are ``(provider, account_id)``.
 
     Attributes:
-        due: Intents to which a time row may apply.
+        due: Intents to which a time row may apply and their scores, the longest due first.
         acked: Workers by their last answered heartbeat, ms.
         stale: Intents whose submission waits and was not woken for a while, oldest first.
         waiting: How many submissions wait in all.
@@ -189,7 +191,7 @@ class Survey:
 
     now_ms: int
     run_id: str
-    due: tuple[tuple[str, str], ...]
+    due: Mapping[tuple[str, str], str]
     acked: Mapping[str, int]
     stale: tuple[tuple[str, str], ...]
     waiting: int
@@ -458,17 +460,26 @@ class Store:
 
         return (yield from self.transact(provider, account_id, tick))
 
-    def survey(self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0) -> Steps[Survey]:
-        """Read what a sweep has to look at, at most ``most`` of each kind."""
+    def survey(
+        self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0, skip: int = 0
+    ) -> Steps[Survey]:
+        """Read what a sweep has to look at, at most ``most`` of each kind.
+
+        Args:
+            most: How many of each kind.
+            wake_after_ms: How long ago a waiting submission was woken that may be woken again.
+            lost_after_ms: Silence from which a worker counts as lost.
+            skip: How many of what is due to leave out, from the beginning.
+        """
         keys = (self.keys.due, self.keys.beats, self.keys.acked, self.keys.queued)
-        args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""))
+        args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""), skip)
         reply = yield Call("survey", keys, args)
         now_ms, run_id, due, acked, stale, waiting, lost = reply
         parse = self.keys.parse_member
         return Survey(
             now_ms=int(now_ms),
             run_id=run_id,
-            due=tuple(map(parse, due)),
+            due=dict(zip(map(parse, due[::2]), due[1::2], strict=True)),
             acked={name: int(score) for name, score in zip(acked[::2], acked[1::2], strict=True)},
             stale=tuple(map(parse, stale)),
             waiting=int(waiting),
@@ -483,7 +494,8 @@ class Store:
         keys = self.keys
         names = (keys.beats, keys.queued, keys.due, keys.leader, keys.dead_letters)
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
-        reply = yield Call("overview", names, (most, OLDEST_OF, OVERDUE_MS, *prefixes))
+        args = (most, OLDEST_OF, OVERDUE_MS, *prefixes, LATE_OF)
+        reply = yield Call("overview", names, args)
         now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters = reply
         return Overview(
             now_ms=int(now_ms),

@@ -25,10 +25,6 @@ READ_MOST: Final = 500
 CACHE_S: Final = 2.0
 TIMEOUT_S: Final = 1.0
 """A scrape waits no longer for Redis, and says without it what it can."""
-OLDEST_OF: Final = 200
-"""The oldest waiting submission is looked for among so many that were woken longest ago."""
-OVERDUE_MS: Final = 5_000
-"""What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 
 log = structlog.get_logger("checkpoint.metrics")
 
@@ -94,16 +90,16 @@ class OutcomeReader:
 
 
 class LedgerView:
-    """Sets the gauges of what lies in the ledger.
+    """Sets the gauges of what lies in the ledger: what `checkpoint status` shows, by its script.
 
     Args:
-        attempts: Whose client is used.
+        attempts: Whose door is used.
         metrics: Whose gauges.
         own_broker: The broker is another server, so the dead letters are not in the ledger.
     """
 
     def __init__(self, attempts: Attempts, metrics: Metrics, *, own_broker: bool) -> None:
-        self._client, self._keys = attempts.door.client, attempts.store.keys
+        self._door, self._store = attempts.door, attempts.store
         self._metrics, self._own_broker = metrics, own_broker
         self._lock = asyncio.Lock()
         self._read_s = -math.inf
@@ -127,23 +123,12 @@ class LedgerView:
             self._read_s = time.monotonic()
 
     async def _read(self) -> None:
-        keys, metrics = self._keys, self._metrics
-        seconds, micros = await self._client.time()
-        now_ms = seconds * 1000 + micros // 1000
-        async with self._client.pipeline(transaction=False) as pipe:
-            pipe.zcard(keys.queued)
-            pipe.zrange(keys.queued, 0, OLDEST_OF - 1)
-            pipe.zcount(keys.due, "-inf", now_ms - OVERDUE_MS)
-            pipe.llen(keys.dead_letters)
-            waiting, members, overdue, dead = await pipe.execute()
-        names = [keys.intent(*keys.parse_member(member)) for member in members]
-        intents: Any = await self._client.mget(names) if names else []
-        since = [_queued_at_ms(text) for text in intents]
-        oldest_ms = min((each for each in since if each is not None), default=now_ms)
-        metrics.waiting.set(waiting)
-        metrics.overdue.set(overdue)
-        metrics.oldest_waiting.set(max(0, now_ms - oldest_ms) / 1000)
-        metrics.dead_letters_kept.set(math.nan if self._own_broker else dead)
+        view, metrics = await self._door.run(self._store.overview(most=0)), self._metrics
+        oldest = view.oldest
+        metrics.waiting.set(view.waiting)
+        metrics.overdue.set(view.overdue)
+        metrics.oldest_waiting.set((view.now_ms - oldest.queued_ms) / 1000 if oldest else 0)
+        metrics.dead_letters_kept.set(math.nan if self._own_broker else view.dead_letters)
 
     def _forget(self) -> None:
         """Rather nothing than old figures: an alert must not rest on them."""
@@ -153,8 +138,3 @@ class LedgerView:
             metrics.waiting, metrics.overdue, metrics.oldest_waiting, metrics.dead_letters_kept
         ):  # fmt: skip
             gauge.set(math.nan)
-
-
-def _queued_at_ms(text: str | None) -> int | None:
-    current = json.loads(text).get("current") if text else None
-    return None if current is None else int(current["queued_at_ms"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -182,9 +181,8 @@ class Watcher:
                 if _order(entry) <= max(_order(self._last), (from_ms, 0)):
                     there = False
                     break
-                with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                    # What is no record was appended by a stranger, and counts for nothing.
-                    fresh.append((_order(entry)[0], *_outcome(json.loads(text))))
+                if (outcome := _outcome(text)) is not None:
+                    fresh.append((_order(entry)[0], *outcome))
             start = f"({last}" if last else start
         if there:
             self._complete = False
@@ -200,9 +198,14 @@ def _order(entry: str) -> tuple[int, int]:
     return int(at_ms or 0), int(number or 0)
 
 
-def _outcome(record: Mapping[str, Any]) -> tuple[str, int, str]:
-    status, body = record["status"], record["body"]
-    if status is None or body is None:
-        return record["provider"], 201, "intent completed"
-    kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
-    return record["provider"], status, kind
+def _outcome(text: str) -> tuple[str, int, str] | None:
+    """Return provider, status and type of a record; ``None`` for what is no record this version knows."""
+    try:
+        record = json.loads(text)
+        status, body = record["status"], record["body"]
+        if status is None or body is None:
+            return str(record["provider"]), 201, "intent completed"
+        kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
+        return str(record["provider"]), int(status), kind
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None

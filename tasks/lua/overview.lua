@@ -4,7 +4,8 @@
 -- KEYS[1] beats, [2] queued, [3] due, [4] leader, [5] dead letters. ARGV[1] how many of each kind
 -- at most, ARGV[2] how many of those woken longest ago are looked through for the oldest, ARGV[3]
 -- how long in ms a due row may be left before it is overdue, ARGV[4] prefix of the names of the
--- sets of what workers hold, ARGV[5] of the hashes of what they drain, ARGV[6] of the intents.
+-- sets of what workers hold, ARGV[5] of the hashes of what they drain, ARGV[6] of the intents,
+-- ARGV[7] how many of those that are due longest are looked through for what is not overdue.
 -- Returns {now_ms, workers, waiting, oldest, overdue, late, leader or '', dead}: {name, beat ms,
 -- intents held, exchanges to close} for each worker; how many wait; {member, submission id,
 -- queued ms} of the submission with the earliest deadline among those that wait for an attempt
@@ -13,12 +14,31 @@ local beats_key, queued_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local leader_key, dead_key = KEYS[4], KEYS[5]
 local most, looked_at, overdue_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local holds_prefix, drains_prefix, intent_prefix = ARGV[4], ARGV[5], ARGV[6]
+local late_of = tonumber(ARGV[7])
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Of another version, or damaged, an intent is shown by its name: none of its fields is taken.
+local function read(member)
+  local stored = redis.call('GET', intent_prefix .. member)
+  local known, intent = pcall(cjson.decode, stored or '{}')
+  if not known or type(intent) ~= 'table' then
+    return nil, nil
+  end
+  local current, wire = intent.current, intent.wire
+  if type(current) ~= 'table' or not tonumber(current.deadline_ms)
+    or not tonumber(current.queued_at_ms) or type(current.id) ~= 'string' then
+    current = nil
+  end
+  if type(wire) ~= 'table' or not tonumber(wire.until_ms) then
+    wire = nil
+  end
+  return current, wire
+end
+
 local workers = {}
-local beats = redis.call('ZREVRANGE', beats_key, 0, most - 1, 'WITHSCORES')
+local beats = redis.call('ZREVRANGEBYSCORE', beats_key, '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #beats, 2 do
   local name = beats[i]
   local held = redis.call('SCARD', holds_prefix .. name)
@@ -31,10 +51,8 @@ local oldest, oldest_due = {}, nil
 for _, member in ipairs(redis.call('ZRANGE', queued_key, 0, looked_at - 1)) do
   local due = tonumber(redis.call('ZSCORE', due_key, member) or '')
   if due and (not oldest_due or due < oldest_due) then
-    local stored = redis.call('GET', intent_prefix .. member)
-    local intent = stored and cjson.decode(stored) or {}
-    local current, wire = intent.current, intent.wire
-    if type(current) == 'table' and type(wire) ~= 'table' then
+    local current, wire = read(member)
+    if current and not wire then
       oldest = {member, current.id, string.format('%.0f', current.queued_at_ms)}
       oldest_due = due
     end
@@ -44,14 +62,12 @@ end
 -- A lost worker's exchange is waited for to its own end; that is no row somebody forgot.
 local late_at = string.format('%.0f', now_ms - overdue_ms)
 local late, excused = {}, 0
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', late_at, 'LIMIT', 0, most)) do
-  local stored = redis.call('GET', intent_prefix .. member)
-  local intent = stored and cjson.decode(stored) or {}
-  local current, wire = intent.current, intent.wire
-  local unanswered = type(current) == 'table' and current.deadline_ms <= now_ms
-  if type(wire) == 'table' and wire.until_ms > now_ms and not unanswered then
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', late_at, 'LIMIT', 0, late_of)) do
+  local current, wire = read(member)
+  local unanswered = current and tonumber(current.deadline_ms) <= now_ms
+  if wire and tonumber(wire.until_ms) > now_ms and not unanswered then
     excused = excused + 1
-  else
+  elseif #late < most then
     late[#late + 1] = member
   end
 end

@@ -3,13 +3,15 @@
 -- worker is judged by beats and clock of the same moment.
 -- KEYS[1] due, [2] beats, [3] acked, [4] queued. ARGV[1] how many intents at most, ARGV[2] age
 -- in ms from which a waiting submission may be woken again, ARGV[3] silence in ms from which a
--- worker counts as lost, ARGV[4] prefix of the names of the sets of what workers hold.
--- Returns {now_ms, run_id, due, acked, queued, waiting, lost}: members; member, score pairs;
+-- worker counts as lost, ARGV[4] prefix of the names of the sets of what workers hold, ARGV[5]
+-- how many of the intents that are due to leave out, from the one that is due longest: they were
+-- looked at and stay as they are.
+-- Returns {now_ms, run_id, due, acked, queued, waiting, lost}: member, score pairs, twice;
 -- members whose last wake is old enough, oldest first; how many wait in all; and a
 -- {worker, beat ms, {member, ...}} for each silent worker.
 local due_key, beats_key, acked_key, queued_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local most, age_ms, silence_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local holds_prefix = ARGV[4]
+local holds_prefix, skip = ARGV[4], tonumber(ARGV[5])
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -26,7 +28,7 @@ end
 return {
   now,
   run_id,
-  redis.call('ZRANGEBYSCORE', due_key, '-inf', now, 'LIMIT', 0, most),
+  redis.call('ZRANGEBYSCORE', due_key, '-inf', now, 'WITHSCORES', 'LIMIT', skip, most),
   redis.call('ZRANGE', acked_key, 0, -1, 'WITHSCORES'),
   redis.call('ZRANGEBYSCORE', queued_key, '-inf', stale, 'LIMIT', 0, most),
   redis.call('ZCARD', queued_key),

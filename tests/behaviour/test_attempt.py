@@ -1100,12 +1100,114 @@ def test_one_intent_that_cannot_be_read_keeps_back_no_other(on_desk: OnDesk) -> 
         await client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
         await client.zadd(keys.beats, {"worker-3": 1})
         await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "damaged"))
+        await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "gone"))
         with capture_logs() as logs:
-            assert await sweeper_of(desk).once() is False
+            assert await sweeper_of(desk).once() is None
         assert desk.woken == ["sub_a"]
         assert "sweep.failed" in [line["event"] for line in logs]
         assert await client.zscore(keys.queued, keys.member(PROVIDER, "gone")) is None
-        assert await client.zscore(keys.beats, "worker-3") == 1, "not forgotten: not done with"
+        # A damaged wire has its own end; a worker that is never forgotten is buried every second.
+        assert await client.zscore(keys.beats, "worker-3") is None
+        assert await client.zscore(keys.due, keys.member(PROVIDER, "damaged")) == 0, "still seen"
+
+    on_desk(play)
+
+
+def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
+    on_desk: OnDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number of such rows costs a look each, once in a while; what comes after has its turn."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        keys, client = desk.attempts.store.keys, desk.side.client
+        damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
+        for member in damaged:
+            await client.set(f"{keys.prefix}:intent:{member}", '{"v": 2, "tokens": []}')
+        await client.zadd(keys.due, dict.fromkeys(damaged, 0))
+        # The open intent has nothing to do yet: to look at it is in vain, but for its own instant.
+        await client.zadd(keys.due, {keys.member(PROVIDER, ACCOUNT): 1})
+        sweeper = sweeper_of(desk)
+
+        async def failures(skip: int, more: int | None) -> int:
+            with capture_logs() as logs:
+                assert await sweeper.once(skip) == more
+            return sum(line.get("intents", 0) for line in logs if line["event"] == "sweep.failed")
+
+        assert await failures(0, 2) == 2
+        assert await failures(2, None) == 0
+        assert await failures(0, 2) == 0, "passed over"
+        await client.zadd(keys.due, {damaged[0]: 0.5})
+        assert await failures(0, 2) == 1, "written since: looked at again"
+        monkeypatch.setattr("tasks.sweep.UNREADABLE_MS", 0)
+        sweeper._quiet.clear()
+        assert await failures(0, 2) == 2
+        assert await failures(0, 2) == 2, "its time is over"
+        desk.door.before["read"] = [no_answer, no_answer, no_answer]
+        await client.zrem(keys.due, *damaged)
+        sweeper._quiet.clear()
+        assert await failures(0, None) == 1
+        assert not sweeper._quiet, "Redis' fault is none of the intent's"
+
+    on_desk(play)
+
+
+def test_a_sweep_that_meets_what_nobody_foresaw_goes_on(on_desk: OnDesk) -> None:
+    """Whatever lies in an index, the next sweep looks again; the log tells the kind alone."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        sweeper = sweeper_of(desk)
+        once = sweeper.once
+        looks: list[int] = []
+
+        async def broken(_self: Sweeper, skip: int) -> int | None:
+            looks.append(skip)
+            if len(looks) == 1:
+                msg = "canary"
+                raise ValueError(msg)
+            return await once(skip)
+
+        desk.patch.setattr(Sweeper, "once", broken)
+        with capture_logs() as logs:
+            sweeping = asyncio.create_task(sweeper.run())
+            async with asyncio.timeout(BOUND_S):
+                while len(looks) < 3:  # noqa: ASYNC110  the sweeper's own clock
+                    await asyncio.sleep(0.001)
+            sweeping.cancel()
+        (told,) = [line for line in logs if line["event"] == "sweep.failed"]
+        assert told["error"] == "ValueError"
+        assert "canary" not in repr(logs)
+
+    on_desk(play, sweep_s=0.01)
+
+
+def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time(
+    on_desk: OnDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due comes in between, and the lock is renewed; what is done is not done again."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        keys, client = desk.attempts.store.keys, desk.side.client
+        await client.zadd(keys.beats, {"worker-3": 1})
+        held = [keys.member(PROVIDER, f"gone{number}") for number in range(5)]
+        await client.sadd(keys.holds("worker-3"), *held)
+        sweeper = sweeper_of(desk)
+        desk.door.before["read"] = [no_answer, no_answer, no_answer]
+        with capture_logs() as logs:
+            assert await sweeper.once() == 0
+            for _ in range(2):
+                assert await client.exists(keys.beats)
+                await sweeper.once()
+            assert await sweeper.once() is None
+        assert [line["event"] for line in logs].count("worker.lost") == 1
+        assert not await client.exists(keys.beats, keys.holds("worker-3"))
+        await sweeper.once()
+        assert not sweeper._buried
 
     on_desk(play)
 

@@ -84,6 +84,7 @@ NAMES: Final = (
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
     "records read from a replica",
+    "one person's trouble is everybody's",
 )
 """What a suite for this product must catch."""
 
@@ -1088,5 +1089,72 @@ MUTANTS: Final = (
         guard="a look that no commit follows is answered by a master",
         edits=(Edit(file="tasks/lua/read.lua", old="if needs_master then", new="if false then"),),
         test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="names of proxies are looked up apart from those of providers",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="resolver or PROXY_NAMES",
+                new="resolver or PROVIDER_NAMES",
+            ),
+        ),
+        test="tests/faults/test_others.py::test_dead_names_of_proxies_stop_nobody",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="all who want a name share one look-up",
+        edits=(
+            Edit(
+                file="providers/names.py",
+                old="    found = asked.get(host)\n",
+                new="    found = None\n",
+            ),
+        ),
+        test="tests/providers/test_names.py::"
+        "test_a_provider_s_name_is_asked_once_for_all_who_want_it",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="a sweep goes on behind what no look can change",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="        skip += await self._tick_each(survey)\n",
+                new="        await self._tick_each(survey)\n",
+            ),
+        ),
+        test="tests/faults/test_stuck.py::test_what_cannot_be_changed_delays_nobody_s_outcome",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="a lost worker is forgotten, whatever it held",
+        edits=(
+            Edit(
+                file="tasks/sweep.py",
+                old="                if end is None or _is_unreadable(end):\n",
+                new="                if end is None:\n",
+            ),
+        ),
+        test="tests/behaviour/test_attempt.py::"
+        "test_one_intent_that_cannot_be_read_keeps_back_no_other",
+    ),
+    Mutant(
+        name="one person's trouble is everybody's",
+        guard="each byte of a head is looked at once",
+        edits=(
+            Edit(
+                file="providers/heads.py",
+                old="max(self.end, self._looked - 2)",
+                new="self.end",
+            ),
+            Edit(
+                file="providers/heads.py",
+                old="heard.find(_END, start)",
+                new="bytes(heard).replace(b'\\r', b' ').find(b'\\n \\n', start)",
+            ),
+        ),
+        test="tests/providers/test_heads.py::test_a_head_costs_no_more_than_its_bytes",
     ),
 )

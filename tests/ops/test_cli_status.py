@@ -266,6 +266,20 @@ def test_outcomes_are_counted_once_over_many_looks_and_forgotten_later(desk: Des
         watcher.close()
 
 
+@pytest.mark.parametrize("odd", ["{", "[]", "{}", '{"status": "x", "body": {}, "provider": "P"}'])
+def test_a_record_that_cannot_be_read_hides_no_other(desk: Desk, odd: str) -> None:
+    """Another version's, or rubbish: whoever is worried sees the rest."""
+    desk.redis.xadd(desk.store.keys.outcomes, {"record": odd})
+    desk.open()
+    desk.submit("s1")
+    desk.submit("s2", "654321")
+    watcher = Watcher(desk.settings, minutes=60)
+    try:
+        assert [each.status for each in watcher.look().outcomes] == [409]
+    finally:
+        watcher.close()
+
+
 def test_a_look_reads_a_bounded_part_of_the_stream(desk: Desk) -> None:
     """A busy deployment must not be slowed by the one who looks."""
     record = json.dumps({"provider": "TWITTER", "status": 500, "body": {"type": "errors/x"}})

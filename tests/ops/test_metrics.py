@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from tasks.ledger import AsyncDoor
 from tasks.observe import Observer, Refusal
+from tasks.store import OVERDUE_MS
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
 from tests.behaviour.stage import LINKEDIN, RedisProcess, Stage, until
 from tests.ops.signs import Scrape, Signs
-from worker.ledger_view import OutcomeReader
+from tests.store.conftest import desk  # noqa: F401  a fixture
+from tests.store.desk import PROVIDER, Desk
+from worker.ledger_view import LedgerView, OutcomeReader
 from worker.metrics import OTHER, Counting, Metrics
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -273,6 +277,49 @@ def test_a_stream_that_begins_anew_is_counted_from_its_beginning(redis_url: str)
 
     asyncio.run(play())
     assert text(metrics).sum("checkpoint_outcomes_total") == 2
+
+
+def test_metrics_and_status_say_the_same_of_one_ledger(desk: Desk) -> None:  # noqa: F811
+    """An alert that `checkpoint status` cannot explain is worse than none.
+
+    Overdue ones, more of them than are named; what only waits for its exchange; what cannot be
+    read; a submission that waits for its elder, which no further worker would make faster.
+    """
+    metrics = Metrics([LINKEDIN])
+    keys = desk.store.keys
+    desk.open()
+    desk.submit("elder")
+    desk.claim("elder")
+    desk.submit("newer", "654321")
+    draining: Any = desk.redis.get(keys.intent(PROVIDER, "acc_1"))
+    late_ms = desk.door.run(desk.store.overview()).now_ms - 2 * OVERDUE_MS
+    for number in range(300):
+        desk.redis.set(keys.intent(PROVIDER, f"drained{number}"), draining)
+    unreadable = ("{", "[]", "1", '{"v": 2}', '{"current": {}, "wire": 1}', '{"wire": {}}')
+    for number, stored in enumerate(unreadable):
+        desk.redis.set(keys.intent(PROVIDER, f"odd{number}"), stored)
+    names = [f"drained{n}" for n in range(300)] + [f"odd{n}" for n in range(len(unreadable))]
+    rows = {keys.member(PROVIDER, name): late_ms for name in [*names, "acc_1"]}
+    desk.redis.zadd(keys.due, rows)
+    desk.redis.zadd(keys.queued, dict.fromkeys(rows, late_ms))
+    desk.redis.lpush(keys.dead_letters, "{}")
+
+    async def look() -> None:
+        async with redis.asyncio.Redis.from_url(
+            desk.settings.redis_url.get_secret_value(), decode_responses=True
+        ) as client:
+            ledger: Any = SimpleNamespace(door=AsyncDoor(client), store=desk.store)
+            await LedgerView(ledger, metrics, own_broker=False).refresh()
+
+    asyncio.run(look())
+    shown, told = desk.door.run(desk.store.overview()), text(metrics)
+    assert told.sum("checkpoint_ledger_up") == 1
+    assert told.sum("checkpoint_overdue") == shown.overdue == len(unreadable)
+    assert {name for _, name in shown.late} == {f"odd{n}" for n in range(len(unreadable))}
+    assert told.sum("checkpoint_waiting") == shown.waiting == len(rows)
+    assert told.sum("checkpoint_oldest_waiting_seconds") == 0
+    assert shown.oldest is None
+    assert told.sum("checkpoint_dead_letters_kept") == shown.dead_letters == 1
 
 
 # Without a worker ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from providers.addresses import CheckedProxy, SystemResolver, check_proxy, parse_proxy
+from providers.addresses import CheckedProxy, check_proxy, parse_proxy
 from providers.contract import ProxyFailedError
 
 
@@ -164,11 +164,3 @@ def test_a_name_that_does_not_resolve_is_a_proxy_failure() -> None:
     """502: an operator has to mend the setting."""
     with pytest.raises(ProxyFailedError, match="resolve"):
         checked("http://proxy.test")
-
-
-def test_the_system_s_resolver_gives_numbers() -> None:
-    """Each once: they are checked and connected to as they are, without a second look-up."""
-    found = asyncio.run(SystemResolver().resolve("localhost", 80))
-    assert found
-    assert len(found) == len(set(found))
-    assert all(ipaddress.ip_address(address).is_loopback for address in found)

@@ -74,6 +74,21 @@ def test_no_sweep_before_the_due_instant_changes_anything(
 
 
 @settings(max_examples=400, derandomize=True, database=None, deadline=None)
+@given(intent=intents(), now_ms=MOMENTS, later=MOMENTS)
+def test_after_a_sweep_in_vain_none_changes_anything_before_the_next_instant(
+    intent: Intent, now_ms: int, later: int
+) -> None:
+    """A sweep passes over what it could not change; only an answered heartbeat comes sooner."""
+    tick = Tick(run_id=RUN, acked_ms=None)
+    if decide(intent, tick, now_ms, LIMITS).writes:
+        return
+    next_ms = next_due_ms(intent, LIMITS, after_ms=now_ms)
+    for moment in (later, FAR) if next_ms is None else (min(later, next_ms - 1), next_ms - 1):
+        if moment > now_ms:
+            assert not decide(intent, tick, moment, LIMITS).writes
+
+
+@settings(max_examples=400, derandomize=True, database=None, deadline=None)
 @given(intent=intents())
 def test_sweeps_at_the_due_instants_bring_every_intent_to_rest(intent: Intent) -> None:
     """Each sweep at its instant moves something on; nothing is due for ever.

@@ -107,8 +107,8 @@ async def _deaf_beat(heart: sweep.Heart) -> None:
     home.ready.set()
 
 
-async def _no_tick(*_: object) -> bool:
-    return True
+async def _no_tick(*_: object) -> None:
+    return None
 
 
 MUTANTS = (

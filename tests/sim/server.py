@@ -154,6 +154,7 @@ class SimServer:
     def _survey(self, keys: list[str], args: list[str]) -> Any:
         due, beats, acked, queued = keys
         most, age_ms, silence_ms = map(int, args[:3])
+        skip = int(args[4])
         now_ms = self.now_ms
         lost = []
         for name, score in self._by_score(beats, now_ms - silence_ms)[:most]:
@@ -163,7 +164,7 @@ class SimServer:
         return [
             str(now_ms),
             self.run_id,
-            [name for name, _ in self._by_score(due, now_ms)[:most]],
+            [str(word) for pair in self._by_score(due, now_ms)[skip:][:most] for word in pair],
             [str(word) for pair in self._by_score(acked) for word in pair],
             [name for name, _ in self._by_score(queued, now_ms - age_ms)[:most]],
             len(self.data.zsets.get(queued, {})),

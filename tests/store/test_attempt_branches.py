@@ -312,9 +312,9 @@ def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
 
         looks: list[int] = []
 
-        async def always_more(_: Sweeper) -> bool:
-            looks.append(1)
-            return True
+        async def always_more(_: Sweeper, skip: int) -> int:
+            looks.append(skip)
+            return skip + 1
 
         desk.patch.setattr(sweep, "BATCHES_MAX", 2)
         desk.patch.setattr(Sweeper, "once", always_more)
@@ -323,7 +323,7 @@ def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
         )
         await sees(lambda: len(looks) > 2 or sweeping.done())
         sweeping.cancel()
-        assert len(looks) > 2
+        assert looks[:3] == [0, 1, 0]
 
     on_desk(play, sweep_s=0.01)
 

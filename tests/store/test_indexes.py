@@ -314,13 +314,14 @@ def test_a_survey_finds_what_is_due_stale_and_lost(desk: Desk) -> None:
     desk.door.run(desk.store.beat("w2", 0))
     desk.redis.zadd(desk.store.keys.beats, {"w1": 1_000})
     survey = desk.door.run(desk.store.survey(most=10, wake_after_ms=3_000, lost_after_ms=30_000))
-    assert survey.due == ((PROVIDER, ACCOUNT),)
+    assert tuple(survey.due) == ((PROVIDER, ACCOUNT),)
     assert survey.stale == ((PROVIDER, ACCOUNT),)
     assert survey.waiting == 1
     assert survey.lost == (LostWorker("w1", 1_000, ((PROVIDER, "acc_2"),)),)
     assert survey.run_id == desk.run_id
     nothing = desk.door.run(desk.store.survey(most=0))
-    assert (nothing.due, nothing.stale, nothing.lost) == ((), (), ())
+    assert (nothing.due, nothing.stale, nothing.lost) == ({}, (), ())
+    assert not desk.door.run(desk.store.survey(most=10, skip=1)).due
 
 
 def test_the_sweeper_s_lock_has_one_holder(desk: Desk) -> None:
