@@ -199,7 +199,7 @@ def _order(entry: str) -> tuple[int, int]:
 
 
 def _outcome(text: str) -> tuple[str, int, str] | None:
-    """Return provider, status and type of a record; ``None`` for what is no record this version knows."""
+    """Return provider, status and type of a record; ``None`` for what this version cannot read."""
     try:
         record = json.loads(text)
         status, body = record["status"], record["body"]
