@@ -61,6 +61,10 @@ bench: $(ENVIRONMENT) ## Measure throughput and latency on this machine (minutes
 faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; ARGS="--seed 7")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: soak
+soak: $(ENVIRONMENT) ## Watch memory, files and keys over 20,000 submissions (ARGS="--for 1h")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: sim
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
 	@$(BIN)/python -m tests.sim $(ARGS)
