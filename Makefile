@@ -16,7 +16,7 @@ MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/te
   tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
 # And those that start it, in processes that measure themselves.
 ifdef WORKERS
-MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool supersede messages workers states broker \
+MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool pool_garbage supersede messages workers states broker \
   solve service live_session reference_session demo try_page gateway gateway_command \
   gateway_openapi gateway_pipeline gateway_requests gateway_restarts gateway_waiting) \
   $(patsubst %,tests/ops/test_%.py,app cli cli_config cli_local cli_status doctor flower health \

@@ -35,7 +35,7 @@ SETTINGS: Final = {
     "API_KEYS": KEY,
     "DEADLINE_S": "30",
     "INTENT_TTL_S": "35",
-    "RESULT_TTL_S": "5",
+    "RESULT_TTL_S": "20",
     "OUTCOMES_MAX": "1000",
     "QUEUE_MAX": "10000000",
     "QUEUE_AGE_MAX_S": "1000",
