@@ -16,7 +16,7 @@ MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/te
   tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
 # And those that start it, in processes that measure themselves.
 ifdef WORKERS
-MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool supersede messages workers states broker \
+MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool pool_garbage supersede messages workers states broker \
   solve service live_session reference_session demo try_page gateway gateway_command \
   gateway_openapi gateway_pipeline gateway_requests gateway_restarts gateway_waiting) \
   $(patsubst %,tests/ops/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
@@ -60,6 +60,10 @@ bench: $(ENVIRONMENT) ## Measure throughput and latency on this machine (minutes
 .PHONY: faults
 faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; ARGS="--seed 7")
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+.PHONY: soak
+soak: $(ENVIRONMENT) ## Watch memory, files and keys over 20,000 submissions (ARGS="--for 1h")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 .PHONY: sim
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)

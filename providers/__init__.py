@@ -88,8 +88,9 @@ def _found() -> Mapping[str, EntryPoint]:
 def _load(name: str) -> Adapter:
     loaded = _found()[name].load()
     made = loaded() if isinstance(loaded, type) else loaded
-    if getattr(made, "provider", None) != name or not callable(getattr(made, "verify", None)):
+    from providers.contract import Adapter  # noqa: PLC0415  every adapter imports it
+
+    if not isinstance(made, Adapter) or made.provider != name or not callable(made.verify):
         msg = f"the entry point {name} of {GROUP} leads to no adapter of that provider"
         raise ValueError(msg)
-    found: Adapter = made
-    return found
+    return made

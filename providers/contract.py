@@ -4,7 +4,8 @@ A leaf: it imports nothing of this project. An adapter gets a `Challenge` and an
 `Exchange`, sends the person's code exactly once through it, reads the answer and returns
 a `Verdict`. It never sees Redis, Celery, an intent or, outside one callback, the code.
 
-Answers are values (`Verdict`); operating failures are exceptions of one tree:
+Answers are values (`Verdict`); operating failures are exceptions of one tree. Whatever else
+`Adapter.verify` ends with, or what of these cannot be stored, is 500 ``unexpected_error``:
 
     ProviderFailure                      status type                            after the code?
     ├── MalformedRequestError            400 malformed_request                  maybe

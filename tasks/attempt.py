@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 import structlog
 from pydantic import ValidationError
@@ -66,6 +65,7 @@ from tasks.rules import next_due_ms
 from tasks.settings import Settings
 from tasks.store import Extra, HeardSignal, Result, Snapshot, Store
 from tasks.vault import CannotOpenError, Vault, context_name, session_name, solution_name
+from tasks.verdicts import UnfitError, fit_failure, fit_verdict, session_bytes
 
 FIRST_BYTE_S: Final = 1.0
 """At most this long from the claim's command to the first byte, else it is not sent: a process
@@ -87,9 +87,6 @@ log = structlog.get_logger("checkpoint.attempt")
 
 SUCCESS_LOST: Final = "intent.success_lost"
 """A note of the rules: the provider let the account in, for an intent that is another now."""
-
-TELLS_USE: Final = frozenset({408, 503})
-"""Statuses whose detail says whether the code may have been used (CONTRACT §3)."""
 
 DETAIL_CODE_GONE = "The sealed code is not there any more; submit it again."
 DETAIL_CODE_SEALED = "The sealed code cannot be opened here; check CHECKPOINT_SECRET_KEYS."
@@ -214,6 +211,24 @@ _REFUSALS: Final = {
 
 class _SealedError(ExchangeRefusedError):
     """The claim was granted, but the code cannot be opened here; nothing was sent."""
+
+
+class _Crash(NamedTuple):
+    """What an adapter did that it may not.
+
+    Only the kind and the place: the text of a foreign exception may quote anything, and a traceback
+    shows values. ``why`` is in our own words.
+    """
+
+    kind: str
+    where: str
+    why: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Note what can be told of an error."""
+        why = str(error) if isinstance(error, UnfitError) else ""
+        return cls(type(error).__name__, _where(error), why)
 
 
 class Attempt:
@@ -341,7 +356,13 @@ class Attempt:
         self._claim_name = new_name()
         self._stage, self._begun = _Stage.LOOKING, False
         self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
-        prepared = self._prepare(snapshot)
+        prepared: tuple[Adapter, Challenge, Exchange] | Failed | _Crash
+        try:
+            prepared = self._prepare(snapshot)
+        except Exception as error:  # noqa: BLE001  a plug-in is loaded, and its model runs
+            prepared = _Crash.of(error)
+        if isinstance(prepared, _Crash):
+            prepared = self._crashed(prepared, sent=False)
         if isinstance(prepared, Failed):
             await self._abort(prepared)
             return False
@@ -462,31 +483,65 @@ class Attempt:
             async with asyncio.timeout(before_claim_s) as self._limit:
                 if self._stopped:
                     self._close_in(0)
-                return await adapter.verify(challenge, exchange)
-        except (_Refused, LedgerError):
-            raise
-        except _SealedError:
-            self._tell_refused(Refusal.SEALED)
-            return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
-        except ExchangeRefusedError:
-            self._tell_refused(Refusal.LATE)
-            return Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
-        except ProviderFailure as failure:
-            return _failed(failure, sent=exchange.code_sent)
-        except TimeoutError:
-            if self._stage < _Stage.CLAIMED and self._stopped:
+                return self._fit(
+                    await adapter.verify(challenge, exchange), adapter, sent=exchange.code_sent
+                )
+        except BaseException as error:
+            if self._goes_on(error):
+                raise
+            if isinstance(error, TimeoutError) and self._stage < _Stage.CLAIMED and self._stopped:
                 raise _Refused(Reply.STOP) from None
-            return _timed_out(sent=exchange.code_sent)
-        except Exception as error:  # noqa: BLE001  an adapter's bug must not lose the outcome
-            # Only the kind and the place: the text of a foreign exception may quote anything.
-            kind, where = type(error).__name__, _where(error)
+            ended = self._ended_by(error, adapter, sent=exchange.code_sent)
         finally:
             # Settling takes a while, and a limit that is over must not be moved: the error
             # would end the heartbeat or the listener that brings the signal.
             self._limit = None
         # When the error is gone: what reports the stack of this line would show it.
-        self.log.error("attempt.crashed", error=kind, where=where)
-        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)
+        return self._crashed(ended, sent=exchange.code_sent) if isinstance(ended, _Crash) else ended
+
+    def _fit(self, verdict: Verdict, adapter: Adapter, *, sent: bool) -> Verdict:
+        if self._stage is not _Stage.CLAIMED and isinstance(verdict, Verdict):
+            return verdict  # A bug of its own, told by `_unclaimed_verdict`.
+        return fit_verdict(verdict, adapter, sent=sent)
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether this is no end that the adapter made, nor its provider.
+
+        A cancellation that nobody asked for is a bug of the adapter, like ``SystemExit``: it must
+        neither lose the outcome nor end the loop of all others.
+        """
+        match error:
+            case asyncio.CancelledError():
+                task = asyncio.current_task()
+                return task is not None and task.cancelling() > 0
+            case LedgerError():
+                return self._stage is _Stage.CLAIMING
+            case _:
+                return isinstance(error, _Refused | GeneratorExit)
+
+    def _ended_by(self, error: BaseException, adapter: Adapter, *, sent: bool) -> Failed | _Crash:
+        match error:
+            case _SealedError():
+                self._tell_refused(Refusal.SEALED)
+                return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
+            case ExchangeRefusedError() if not sent:
+                self._tell_refused(Refusal.LATE)
+                return Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
+            case TimeoutError():
+                return _timed_out(sent=sent)
+            case ProviderFailure():
+                try:
+                    return fit_failure(error, adapter, sent=sent)
+                except Exception as bug:  # noqa: BLE001  a plug-in's model runs
+                    return _Crash.of(bug)
+            case _:
+                return _Crash.of(error)
+
+    def _crashed(self, crash: _Crash, *, sent: bool) -> Failed:
+        """Tell what an adapter did that it may not; 500."""
+        why = {"why": crash.why} if crash.why else {}
+        self.log.error("attempt.crashed", error=crash.kind, where=crash.where, **why)
+        return Failed(failure=catalogue.UNEXPECTED, sent=sent)
 
     async def _unclaimed_verdict(self) -> None:
         """An adapter that answers without having sent the code: a bug of the adapter."""
@@ -678,8 +733,8 @@ class Attempt:
             put.append((keys.context(provider, account_id), text, store.context_ttl_ms))
         if decision.session is None or user_key is None:
             return Extra(put=tuple(put))
-        session = json.dumps(decision.session).encode()
-        text = vault.seal(session_name(provider, account_id), session)
+        name = session_name(provider, account_id)
+        text = vault.seal(name, session_bytes(decision.session))
         put.append((keys.session(provider, account_id), text, store.result_ttl_ms))
         put.append((user_key, account_id, 0))
         return Extra(put=tuple(put), expect={user_key: snapshot.values.get(user_key) or ""})
@@ -754,15 +809,6 @@ class Attempt:
         return result
 
 
-def _failed(failure: ProviderFailure, *, sent: bool) -> Failed:
-    row = catalogue.pair(failure.status, failure.type)
-    detail = failure.detail
-    if row.status in TELLS_USE and "code" not in (detail or ""):
-        use = "The code may have been used." if sent else "The code was not sent."
-        detail = f"{detail or row.detail} {use}"
-    return Failed(failure=row, sent=sent, detail=detail, context=failure.context)
-
-
 def _timed_out(*, sent: bool) -> Failed:
     detail = DETAIL_NO_ANSWER if sent else DETAIL_NOT_REACHED
     return Failed(failure=catalogue.PROVIDER_TIMED_OUT, sent=sent, detail=detail)
@@ -772,7 +818,7 @@ def _word(ended: Verdict | Failed) -> str:
     return ended.failure.type if isinstance(ended, Failed) else type(ended).__name__
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """Return file and line a crash came from: enough to find it, and no value of it."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"

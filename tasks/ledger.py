@@ -41,6 +41,7 @@ from tasks.connections import (
     is_elsewhere,
     why,
 )
+from tasks.frames import let_go
 from tasks.pipe import Address, FindMaster, Pipe
 
 T = TypeVar("T")
@@ -128,6 +129,7 @@ def answered() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        let_go(error)
         raise _unavailable(error) from None
 
 
@@ -159,6 +161,7 @@ class SyncDoor:
             except (RedisError, OSError) as error:
                 if is_elsewhere(error):  # The others of the pool lead there as well.
                     self.client.connection_pool.disconnect(inuse_connections=False)
+                let_go(error)  # The library keeps it in a frame, among those with the command.
                 if pause_s is None:
                     raise _unavailable(error) from None
                 time.sleep(pause_s)
@@ -243,6 +246,7 @@ class AsyncDoor:
             except (RedisError, OSError, TimeoutError) as error:
                 if is_elsewhere(error):
                     await self._leave()
+                let_go(error)  # The library keeps it in a frame, among those with the command.
                 if pause_s is None:
                     raise _unavailable(error) from None
                 await asyncio.sleep(pause_s)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tasks.frames import let_go
+
 PLACES_TOLD: Final = 4
 """Of the way to an error, from its end."""
 _AT: Final = "at "
@@ -52,17 +54,8 @@ class no_values:  # noqa: N801  used as a verb is
                 error.add_note(_AT + places_of(error))
         if trace is not None:
             trace.tb_next = None
-        left: list[BaseException | None] = [error.__cause__, error.__context__]
-        seen = {id(error), id(self._outer)}
-        while left:
-            inner = left.pop()
-            if inner is None or id(inner) in seen:
-                continue
-            seen.add(id(inner))
-            inner.__traceback__ = None
-            left += [inner.__cause__, inner.__context__]
-            if isinstance(inner, BaseExceptionGroup):
-                left += inner.exceptions
+        for inner in (error.__cause__, error.__context__):
+            let_go(inner, error, self._outer)
 
 
 def places_of(error: BaseException) -> str:

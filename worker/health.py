@@ -243,7 +243,7 @@ class Health:
         await self.view.refresh()
         attempts = self.checkup.heart.attempts
         METRICS.in_flight.set(len(attempts.running))
-        METRICS.capacity.set(attempts.settings.concurrency)
+        METRICS.capacity.set(self.pool.limit)  # `--concurrency` may say other than settings.
         METRICS.loop_lag.set(PULSE.lag_s)
         METRICS.ready.set(fine(self.checkup.ready()))
         METRICS.draining.set(draining())

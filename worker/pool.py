@@ -58,10 +58,12 @@ from celery.concurrency.base import BasePool
 from celery.concurrency.prefork import _run_ready_callbacks
 from celery.exceptions import Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.platforms import EX_FAILURE
+from celery.signals import task_postrun
 from celery.worker import state as worker_state
 from greenlet import getcurrent
 
 from tasks.async_task import AsyncTask, Call, CancelReason, Tracer
+from tasks.frames import let_go
 
 __all__ = ["AsyncioPool", "CoroutineEndedError"]
 
@@ -198,6 +200,7 @@ class AsyncioPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop and wait until it turns."""
+        task_postrun.connect(_note_error)
         loop = self._loop = uvloop.new_event_loop()
         loop.set_debug(enabled=False)  # A debugging loop logs representations of what it runs.
         loop.set_exception_handler(_log_loop_error)
@@ -411,9 +414,12 @@ class AsyncioPool(BasePool):
         report: _Report = None
         try:
             if not job.closed:
-                report = _result_report(job, job.target(*job.args, **job.kwargs))
+                ended = job.target(*job.args, **job.kwargs)
+                _part(ended)
+                report = _result_report(job, ended)
         except BaseException as exc:  # noqa: BLE001  # A thread's end is reported, whatever it is.
             report = _error_report(job, exc)
+            _part(exc)
         with self._lock:
             self._threads -= 1
             heir = self._thread_queue.popleft() if self._thread_queue else None
@@ -474,7 +480,10 @@ class AsyncioPool(BasePool):
             while not tracer.dead:
                 handed = await self._attend(job, tracer, handed)
         except BaseException as exc:  # noqa: BLE001  # A job's end is reported, whatever it is.
-            return None if job.reason is not None else _error_report(job, exc)
+            report = None if job.reason is not None else _error_report(job, exc)
+            _part(exc)
+            return report
+        _part(handed)
         return None if job.reason is not None else _result_report(job, handed)
 
     async def _attend(self, job: _Job, tracer: Tracer, call: Call) -> Any:  # noqa: ANN401  # Celery's.
@@ -677,6 +686,36 @@ def _error_report(job: _Job, exc: BaseException) -> _Report:
     if job.on_error is not None:
         return partial(job.on_error, info)
     return _result_report(job, (1, info, 0.0))
+
+
+class _Raised(threading.local):
+    """What the task raised whose tracer is about to end on this thread."""
+
+    error: BaseException | None = None
+
+
+_raised = _Raised()
+
+
+def _note_error(retval: object = None, **_: object) -> None:
+    """Receive ``task_postrun``: what Celery reports later may be a copy of the exception."""
+    if isinstance(retval, BaseException):
+        _raised.error = retval
+
+
+def _part(ended: object) -> None:
+    """Let go of what a tracer returned or raised, and of what its task raised.
+
+    Celery's tracer keeps the task's exception in its own variables. It clears the frames of the
+    traceback but its own, which still runs then.
+    """
+    error, _raised.error = _raised.error, None
+    let_go(error)
+    match ended:
+        case BaseException():
+            let_go(ended)
+        case (1, ExceptionInfo(exception=reported), *_):
+            let_go(reported)
 
 
 def _report_timeout(job: _Job, *, soft: bool, limit_s: float | None) -> None:

@@ -8,7 +8,6 @@ attempt at a warm stop.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import secrets
 import signal
@@ -31,6 +30,7 @@ from tasks.solve import install
 from tasks.store import LostWorker
 from tasks.sweep import Heart, Sweeper
 from worker.access import Access
+from worker.garbage import spare_the_collector, watch_growth
 from worker.health import AddressError, Checkup, Health
 from worker.ledger_view import LedgerView, OutcomeReader
 from worker.listener import listen
@@ -42,10 +42,6 @@ STOP_BEYOND_S: Final = 10.0
 """So long after the last outcome is due a worker that was asked to end stops waiting."""
 WARM_HANDLER: Final = "worker_Warm"
 """Celery's name for its handler of SIGTERM and of the first SIGINT."""
-GARBAGE_AFTER: Final = (20_000, 10, 1_000)
-"""New objects after which garbage is looked for among them, and rounds of one generation before the
-next. A look at 200,000 takes a tenth of a second, at 2 million a whole one: with 100,000 and 20
-rounds 16 of 10,000 claims were granted, and came too late to send (measured)."""
 
 log = structlog.get_logger("checkpoint.worker")
 
@@ -79,7 +75,8 @@ class Service(bootsteps.StartStopStep):
         pool.spawn(_beat(heart), name="heartbeat")
         pool.spawn(listen(attempts), name="listener")
         pool.spawn(Sweeper(attempts, heart, _queue_length(app)).run(), name="sweeper")
-        _spare_the_collector()
+        pool.spawn(watch_growth(lambda: len(attempts.running)), name="garbage")
+        spare_the_collector()
         log.info("worker.started", worker=attempts.worker, prefix=settings.prefix)
 
     def stop(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
@@ -92,17 +89,6 @@ class Service(bootsteps.StartStopStep):
 
 
 STEPS: Final = (Service,)
-
-
-def _spare_the_collector() -> None:
-    """Let Python look for cyclic garbage rarely, and never among what was there at the start.
-
-    By default it begins after every 700 new objects, a handful of attempts, and now and then walks
-    through all modules: a fifth of an attempt's cost (measured).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_AFTER)
 
 
 def _tell_health(worker: Any, pool: AsyncioPool, heart: Heart, settings: Settings) -> None:  # noqa: ANN401  Celery's

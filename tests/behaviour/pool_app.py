@@ -6,12 +6,13 @@ hold them, ``die`` makes a background coroutine fail. Redis lists carry the answ
 
 import asyncio
 import os
+import threading
 from contextvars import ContextVar
 
 import redis
 import redis.asyncio
 from celery import Celery, bootsteps
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.signals import task_prerun
 from celery.worker import WorkController
 
@@ -133,6 +134,50 @@ async def failing(kind: str) -> None:
         raise asyncio.CancelledError
     msg = "no luck"
     raise ValueError(msg)
+
+
+class StubbornError(Exception):
+    """Cannot be pickled, so Celery replaces it."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.lock = threading.Lock()
+
+
+def end_by(kind: str) -> None:
+    """End as told, with local variables that hold what went before."""
+    try:
+        _ = {"plain": None}[kind]
+    except KeyError as cause:
+        earlier = cause
+        match kind:
+            case "ignored":
+                raise Ignore from earlier
+            case "rejected":
+                raise Reject(earlier, requeue=False) from earlier
+            case "superseded":
+                raise Superseded from None
+            case "unpicklable":
+                raise StubbornError(kind) from earlier
+            case "group":
+                raise ExceptionGroup(kind, [earlier, ValueError(kind)]) from None
+            case _:
+                raise ValueError(kind) from earlier
+
+
+@app.task(base=AsyncTask)
+async def ending(kind: str) -> None:
+    """End as told, in a coroutine."""
+    await asyncio.sleep(0)
+    answers.rpush("ending", kind)
+    end_by(kind)
+
+
+@app.task
+def ending_in_thread(kind: str) -> None:
+    """End as told, in a thread."""
+    answers.rpush("ending", kind)
+    end_by(kind)
 
 
 @app.task(base=AsyncTask, bind=True)

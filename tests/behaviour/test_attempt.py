@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,6 +26,8 @@ from providers.contract import (
     Exchange,
     ExchangeRefusedError,
     NextCheckpoint,
+    ProviderBrokenError,
+    ProviderFailure,
     ProviderTimeoutError,
     Rejected,
     Reply,
@@ -426,6 +428,192 @@ def test_an_adapter_s_bug_is_500_and_tells_no_value(on_desk: OnDesk, sent: bool)
         crash = next(line for line in logs if line["event"] == "attempt.crashed")
         assert crash["where"].startswith("test_attempt.py:")
         assert (await desk.intent()).faults == 1
+
+    on_desk(play)
+
+
+class Own(Context):
+    """A context of an adapter, with what only it knows."""
+
+    token: str = "t"
+
+
+class OddPairError(ProviderFailure):
+    """A kind of failure that the contract does not have."""
+
+    status, type = 409, "operation_canceled"
+
+
+class BareError(ProviderFailure):
+    """A failure that forgot to make itself."""
+
+    status, type = 500, "provider_error"
+
+    def __init__(self) -> None:
+        pass
+
+
+class Stranger:
+    """Something of a plug-in that is no part of the contract."""
+
+
+def looped() -> dict[str, object]:
+    """Return a session that holds itself."""
+    session: dict[str, object] = {}
+    session["me"] = session
+    return session
+
+
+def crooked(**fields: Any) -> Context:
+    """Return a context that was made past its own checks."""
+    return Context.model_construct(**{"route": "http", **fields})
+
+
+STEP = Checkpoint(type="OTP", source="SMS")
+BAD: dict[str, Any] = {
+    "nothing": None,
+    "a word": "cleared",
+    "the class": Cleared,
+    "a stranger": Stranger(),
+    "no user id": Cleared(user_id=cast("Any", None), session={}),
+    "an empty user id": Cleared(user_id="", session={}),
+    "a number as user id": Cleared(user_id=cast("Any", 77), session={}),
+    "a user id with a line": Cleared(user_id="7\n7", session={}),
+    "half a pair in a user id": Cleared(user_id="7\ud8007", session={}),
+    "bytes in a session": Cleared(user_id="77", session={"cookie": b"made-up"}),
+    "NaN in a session": Cleared(user_id="77", session={"at": float("nan")}),
+    "half a pair in a session": Cleared(user_id="77", session={"name": "\ud800"}),
+    "a session in itself": Cleared(user_id="77", session=looped()),
+    "a session that is a list": Cleared(user_id="77", session=cast("Any", ["cookie"])),
+    "no session": Cleared(user_id="77", session=cast("Any", None)),
+    "a huge session": Cleared(user_id="77", session={"cookie": "x" * 1_100_000}),
+    "a key that is no text": Cleared(user_id="77", session=cast("Any", {("a", 1): "b"})),
+    "a mapping as context": Rejected(context=cast("Any", {"route": "http"})),
+    "a context of another model": Rejected(context=Own()),
+    "a context of another route": Rejected(context=crooked(route="elsewhere")),
+    "bytes in a context": Rejected(context=crooked(device={"id": b"\xff"})),
+    "half a pair in a context": Rejected(context=crooked(user_agent="\ud800")),
+    "a stranger in a context": Rejected(context=crooked(app={"it": Stranger()})),
+    "no next checkpoint": NextCheckpoint(checkpoint=cast("Any", None), context=Context()),
+    "a next one as mapping": NextCheckpoint(
+        checkpoint=cast("Any", {"type": "OTP"}), context=Context()
+    ),
+    "a next one without a type": NextCheckpoint(
+        checkpoint=Checkpoint(type=cast("Any", None)), context=Context()
+    ),
+    "a next one of numbers": NextCheckpoint(
+        checkpoint=Checkpoint(type="OTP", source=cast("Any", 4)), context=Context()
+    ),
+    "a next one without context": NextCheckpoint(checkpoint=STEP, context=cast("Any", None)),
+    "an unknown pair": OddPairError(),
+    "the root of failures": ProviderFailure(),
+    "a failure not made": BareError(),
+    "bytes as detail": ProviderBrokenError(cast("Any", b"broken")),
+    "half a pair as detail": ProviderBrokenError("\ud800"),
+    "a novel as detail": ProviderBrokenError("x" * 5_000),
+    "a failure's bad context": ProviderBrokenError(context=crooked(device={"id": b"\xff"})),
+    "a refusal of its own": ExchangeRefusedError(),
+    "an error of the ledger": LedgerUnavailableError("away"),
+    "an exit": SystemExit(3),
+    "an interrupt": KeyboardInterrupt(),
+    "a cancellation of its own": asyncio.CancelledError(),
+    "a group": ExceptionGroup("two", [ProviderBrokenError(), ValueError(CODE)]),
+    "a group with an exit": BaseExceptionGroup("two", [SystemExit(3)]),
+    "too deep": RecursionError(),
+}
+"""What no adapter may return or raise, by what is wrong with it."""
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_cannot_be_told_is_500_at_once(on_desk: OnDesk, wrong: str) -> None:
+    """Settling it would fail again and again, and the person wait for the deadline.
+
+    The code was sent, so the outcome says that; the intent stays open for another one.
+    """
+
+    async def play(desk: Desk) -> None:
+        async def ends(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            if isinstance(found := BAD[wrong], BaseException):
+                raise found
+            return cast("Verdict", found)
+
+        desk.play(ends)
+        await desk.opened()
+        with capture_logs() as logs:
+            record = await desk.run()
+        assert (record.status, record.code_sent) == (500, True)
+        assert record.body is not None
+        assert record.body["type"] == "errors/unexpected_error"
+        assert [line["event"] for line in logs].count("attempt.crashed") == 1
+        assert CODE not in repr(logs) + record.to_json()
+        intent = await desk.intent()
+        assert (intent.state, intent.faults, intent.wire) == (IntentState.OPEN, 1, None)
+
+    on_desk(play)
+
+
+def test_a_verdict_after_a_refusal_that_was_passed_over_is_500(on_desk: OnDesk) -> None:
+    """An adapter that goes on after its send was refused knows nothing of the code."""
+
+    async def play(desk: Desk) -> None:
+        async def goes_on(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange._claim()  # Claimed, and too late for the first byte.
+            return CLEARED
+
+        desk.play(goes_on)
+        await desk.opened()
+        with capture_logs() as logs:
+            record = await desk.run()
+        assert (record.status, record.code_sent) == (500, False)
+        crash = next(line for line in logs if line["event"] == "attempt.crashed")
+        assert crash["why"] == "a verdict on a code that was not sent"
+
+    on_desk(play)
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_500_at_once(on_desk: OnDesk) -> None:
+    """It can be broken on the workers alone, after the backend has taken the code."""
+
+    async def play(desk: Desk) -> None:
+        desk.play(clears)
+        await desk.opened()
+
+        def broken(*_: object) -> None:
+            raise ImportError(CODE)
+
+        desk.patch.setattr(module, "adapter_for", broken)
+        with capture_logs() as logs:
+            record = await desk.run()
+        assert (record.status, record.code_sent) == (500, False)
+        assert "attempt.crashed" in [line["event"] for line in logs]
+        assert CODE not in repr(logs) + record.to_json()
+
+    on_desk(play)
+
+
+def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(on_desk: OnDesk) -> None:
+    """A worker that stops cancels it, and says so."""
+
+    async def play(desk: Desk) -> None:
+        sent = asyncio.Event()
+
+        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+            await exchange.send()
+            sent.set()
+            await asyncio.Event().wait()
+            return CLEARED
+
+        desk.play(hangs)
+        await desk.opened()
+        running = desk.start()
+        await sent.wait()
+        running.cancel()
+        with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+            await running
+        record = await desk.record()
+        assert (record.status, record.code_sent) == (504, True)
+        assert "attempt.crashed" not in [line["event"] for line in logs]
 
     on_desk(play)
 

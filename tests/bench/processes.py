@@ -18,6 +18,8 @@ START_S = 60.0
 STOP_S = 20.0
 TICKS = os.sysconf("SC_CLK_TCK")
 LOG_TAIL = 15
+TELLS = ("tests.bench", "tests.soak.client", "tests.soak.provider", "worker.cli")
+"""Programs that say on stdout when they are ready."""
 
 
 class StuckError(RuntimeError):
@@ -56,9 +58,7 @@ def running(
             [sys.executable, *command],
             cwd=ROOT,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE
-            if command[1].startswith(("tests.bench", "worker.cli"))
-            else file,
+            stdout=subprocess.PIPE if any(word.startswith(TELLS) for word in command) else file,
             stderr=file,
             text=True,
             env={**os.environ, **(env or {})},

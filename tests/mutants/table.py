@@ -85,6 +85,9 @@ NAMES: Final = (
     "connections that stay with a demoted master",
     "records read from a replica",
     "one person's trouble is everybody's",
+    "a job's exception keeps the frames it went through",
+    "garbage without a bound",
+    "a verdict that cannot be told",
 )
 """What a suite for this product must catch."""
 
@@ -149,6 +152,7 @@ def _sequence(name: str) -> str:
 
 SIM: Final = "tests/sim/test_sim.py::test_every_promise_is_kept_whatever_the_weather"
 TRANSPORT: Final = "tests/providers/test_transport.py::"
+GARBAGE: Final = "tests/behaviour/test_pool_garbage.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
@@ -578,17 +582,14 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/attempt.py",
-                old="            kind, where = type(error).__name__, _where(error)\n",
-                new="            kind, where, told ="
-                " type(error).__name__, _where(error), str(error)\n",
+                old='        why = str(error) if isinstance(error, UnfitError) else ""\n',
+                new="        why = str(error)\n",
             ),
             Edit(
                 file="tasks/attempt.py",
-                old="error=kind, where=where)\n"
-                "        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent)\n",
-                new="error=kind, where=where)\n"
-                "        return Failed(failure=catalogue.UNEXPECTED, sent=exchange.code_sent,"
-                " detail=told)\n",
+                old="        return Failed(failure=catalogue.UNEXPECTED, sent=sent)\n",
+                new="        return Failed(failure=catalogue.UNEXPECTED, sent=sent,"
+                " detail=crash.why)\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"
@@ -1156,5 +1157,81 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/providers/test_heads.py::test_a_head_costs_no_more_than_its_bytes",
+    ),
+    Mutant(
+        name="a job's exception keeps the frames it went through",
+        guard="exceptions are parted from frames when a job ends",
+        edits=(
+            Edit(
+                file="tasks/frames.py",
+                old="        exc.__traceback__ = None\n",
+                new="        exc.__suppress_context__ = True\n",
+            ),
+        ),
+        test=f"{GARBAGE}test_no_end_of_a_job_leaves_garbage",
+    ),
+    Mutant(
+        name="a job's exception keeps the frames it went through",
+        guard="the same, over a soak of all kinds",
+        edits=(
+            Edit(file="worker/pool.py", old="        _part(handed)\n", new=""),
+            Edit(file="tasks/frames.py", old="        exc.__traceback__ = None\n", new=""),
+        ),
+        test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",
+    ),
+    Mutant(
+        name="a job's exception keeps the frames it went through",
+        guard="so is the exception that Celery reports a copy of",
+        edits=(
+            Edit(
+                file="worker/pool.py",
+                old="        task_postrun.connect(_note_error)\n",
+                new="",
+            ),
+        ),
+        test=f"{GARBAGE}test_no_end_of_a_job_leaves_garbage",
+    ),
+    Mutant(
+        name="a job's exception keeps the frames it went through",
+        guard="so are the library's errors behind a backend's 503",
+        edits=(
+            Edit(
+                file="tasks/ledger.py",
+                old="                let_go(error)  # The library keeps it in a frame, among those"
+                " with the command.\n"
+                "                if pause_s is None:\n"
+                "                    raise _unavailable(error) from None\n"
+                "                time.sleep(pause_s)\n",
+                new="                if pause_s is None:\n"
+                "                    raise _unavailable(error) from None\n"
+                "                time.sleep(pause_s)\n",
+            ),
+        ),
+        test="tests/store/test_frames.py::test_a_blocking_client_s_503_leaves_nothing",
+    ),
+    Mutant(
+        name="garbage without a bound",
+        guard="growth that no attempt explains calls for a full round",
+        edits=(
+            Edit(
+                file="worker/garbage.py",
+                old="        if unexplained - self._least < GROWN_MAX:\n",
+                new="        if unexplained:\n",
+            ),
+        ),
+        test=f"{GARBAGE}test_old_garbage_is_found_though_python_s_own_rounds_are_rare",
+    ),
+    Mutant(
+        name="a verdict that cannot be told",
+        guard="what an adapter returns is checked before it is settled",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="        return fit_verdict(verdict, adapter, sent=sent)\n",
+                new="        return verdict\n",
+            ),
+        ),
+        test="tests/behaviour/test_attempt.py::"
+        "test_what_cannot_be_told_is_500_at_once[bytes in a session]",
     ),
 )

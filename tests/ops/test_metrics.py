@@ -197,6 +197,8 @@ def test_what_waits_shows_with_its_age(new_stage: Setting) -> None:  # noqa: F81
 
     scrape = signs.until(aged, "an old one")
     assert scrape.sum("checkpoint_waiting") == 1
+    full = [scrape.sum(f"checkpoint_{name}") for name in ("in_flight", "capacity")]
+    assert full == [1, 1], "the command line says how many, not the settings"
     held.release()
     assert stage.outcome(first).status == 201
     assert stage.outcome(last).status == 401

@@ -1,0 +1,1 @@
+"""Many submissions that end badly, and what each leaves behind: ``make soak``."""
