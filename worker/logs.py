@@ -235,6 +235,12 @@ class FileLines(Lines):
         self._follow()
         super()._write(line)
 
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError, ValueError):
+            self.stream.close()
+        super().close()
+
     def _follow(self) -> None:
         """Open the file anew if another one, or none, has its name: log rotation moved it."""
         here = os.fstat(self.stream.fileno())

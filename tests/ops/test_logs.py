@@ -453,3 +453,25 @@ def test_a_reader_that_has_stopped_does_not_stop_the_worker(handler: logs.Lines)
     whole = [line for line in text.splitlines() if len(line.split(" ")[-1]) == 10_000]
     assert len(whole) == 400 - lost
     assert text.endswith("\nread again\n")
+
+
+def test_a_file_is_followed_by_its_name(lines: Lines, tmp_path: Path) -> None:
+    """Rotation moves the file away or removes it; the log goes on in a new one of that name."""
+    path, moved = tmp_path / "worker.log", tmp_path / "worker.log.1"
+    configure(Settings(log_format="auto"), path=str(path), colours=False)
+    log = logging.getLogger("rotated")
+    log.warning("one")
+    path.rename(moved)
+    log.warning("two")
+    path.unlink()
+    log.warning("three")
+    log.warning("four")
+    assert "one" in moved.read_text()
+    assert "two" not in moved.read_text()
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == [
+        "three",
+        "four",
+    ]
+    assert lines() == [], "nothing on stderr"
+    for handler in logging.getLogger().handlers:
+        handler.close()
