@@ -18,7 +18,8 @@ MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/te
 ifdef WORKERS
 MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool pool_garbage supersede messages workers states broker \
   solve service live_session reference_session demo try_page gateway gateway_command \
-  gateway_openapi gateway_pipeline gateway_requests gateway_restarts gateway_waiting) \
+  gateway_limits gateway_openapi gateway_pipeline gateway_requests gateway_restarts \
+  gateway_waiting) \
   $(patsubst %,tests/ops/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
   metrics onebox remote streams) tests/faults/test_sentinel.py
 coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/workers.coverage.toml

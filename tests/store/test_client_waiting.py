@@ -596,3 +596,84 @@ def test_submissions_leave_nothing_behind_in_the_client(
     after = round_of(800)
     assert after - before < 500, "objects grow with submissions"
     assert len(desk.redis.client_list()) <= connections, "connections grow with submissions"
+
+
+def test_changes_are_told_to_the_final_one(desk: Desk) -> None:
+    """Each once, as it is seen; in between the same record is a sign of life."""
+    desk.open()
+    desk.submit("s1")
+
+    async def run() -> list[str]:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            record = await client.result("s1")
+            assert record is not None
+            told: list[str] = []
+            async for found in client.changes(record, beat_s=0.2):
+                assert found is not None
+                if not told or told[-1] != found.state:
+                    told.append(found.state)
+                if told == ["queued"]:
+                    await asyncio.to_thread(desk.claim, "s1")
+                elif told == ["queued", "running"]:
+                    await asyncio.to_thread(desk.clear, "s1")
+            return told
+
+    assert asyncio.run(run()) == ["queued", "running", "final"]
+
+
+def test_changes_end_when_the_record_is_gone(desk: Desk) -> None:
+    """It has expired, or its Redis has forgotten it: nothing will ever be told of it."""
+    desk.open()
+    desk.submit("s1")
+
+    async def run() -> list[Outcome | None]:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            record = await client.result("s1")
+            assert record is not None
+            await asyncio.to_thread(desk.redis.flushall)
+            return [found async for found in client.changes(record, beat_s=60.0)]
+
+    assert asyncio.run(run()) == [None]
+
+
+def test_changes_are_settled_by_their_reader_when_they_are_overdue(desk: Desk) -> None:
+    """No worker lives: whoever follows a submission has its outcome all the same."""
+    desk.open()
+    past = desk.ago(desk.settings.deadline_s + 5)
+    past.submit("s1")
+
+    async def run() -> list[int | None]:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            record = past.record("s1")
+            assert record is not None
+            return [found.status async for found in client.changes(record, beat_s=60.0) if found]
+
+    assert asyncio.run(run())[-1] == 504
+
+
+def test_a_page_looks_at_so_many_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says where the next one begins, whether it was full or had looked long enough."""
+    monkeypatch.setattr("tasks.store.PAGE", 2)
+    monkeypatch.setattr("tasks.store.LOOKED_AT_MAX", 4)
+    for name in ("a1", "a2", "a3", "b1", "b2", "b3"):
+        desk.submit(name, account=f"acc_{name[0]}")
+
+    async def run() -> None:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            page = await client.page(None, 5)
+            assert [one.submission_id for one in page.records] == ["b3", "b2", "b1", "a3"]
+            page = await client.page(None, 5, after=page.after or "")
+            assert [one.submission_id for one in page.records] == ["a2", "a1"]
+            assert page.after is None
+            page = await client.page("acc_a", 5)
+            assert [one.submission_id for one in page.records] == ["a3"]
+            page = await client.page("acc_a", 1, after=page.after or "")
+            assert [one.submission_id for one in page.records] == ["a2"]
+            page = await client.page(None, 5, prefix="acc_a", after=page.after or "")
+            assert [one.submission_id for one in page.records] == ["a1"]
+            assert page.after is None
+            page = await client.page("acc_b", 1)
+            assert [one.submission_id for one in page.records] == ["b3"]
+            assert page.after
+
+    asyncio.run(run())

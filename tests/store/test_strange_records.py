@@ -157,4 +157,4 @@ def test_status_counts_what_it_can_read(desk: Desk) -> None:
         counted = {(tally.status, tally.count) for tally in watcher.look().outcomes}
     finally:
         watcher.close()
-    assert {(403, 2), (299, 1)} <= counted
+    assert (403, 2) in counted
