@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from tests import servers
-from worker.embedded import EmbeddedRedis, EmbeddedRedisError
+from worker.embedded import EmbeddedRedis, EmbeddedRedisError, find_program
 
+NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 PROCESSES_PER_CORE = 2
 """Most tests wait for something most of the time."""
 
@@ -25,8 +26,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return PROCESSES_PER_CORE * (os.cpu_count() or 1)
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Undo what the caller's shell left us, for us and for every process a test starts.
+
+    Where there is no real server, the whole suite ends here with a sentence instead of hundreds of
+    errors; what needs none can be asked for by its path.
 
     A script's ``… &`` and ``nohup`` leave SIGINT ignored, and tests end programs by it. Some tests
     hold thousands of connections: the soft limit of open files rises to the hard one.
@@ -36,6 +40,9 @@ def pytest_sessionstart() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS grants less than it says.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    whole = session.config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole and find_program() is None:
+        pytest.exit(NO_SERVER, returncode=1)
 
 
 def pytest_collection_finish() -> None:
@@ -61,11 +68,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
         pytest.fail(str(error), pytrace=False)
     with server:
         if server.kind == "fakeredis":
-            pytest.fail(
-                "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on "
-                "PATH",
-                pytrace=False,
-            )
+            pytest.fail(NO_SERVER, pytrace=False)
         yield server
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.behaviour.stage import RedisProcess
 from worker import onebox, up
-from worker.embedded import EmbeddedRedis, EmbeddedRedisError
+from worker.embedded import SHORTFALL, EmbeddedRedis, EmbeddedRedisError
 from worker.onebox import Child, OneBox, OneBoxError, ends_as_interrupted, free_port, only_one
 
 ADDRESSES = {"page": "http://127.0.0.1:8700"}
@@ -222,3 +222,19 @@ def test_being_told_to_end_is_a_ctrl_c(number: signal.Signals, ignored: bool) ->
     finally:
         signal.signal(signal.SIGINT, before)
     assert signal.getsignal(number) is own
+
+
+def test_an_imitation_says_what_it_cannot_do_and_no_flower_is_announced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, on stderr; what is dropped there is not among what starts."""
+    with OneBox(tmp_path) as box:
+        box.redis = EmbeddedRedis(tmp_path, kind="fakeredis")
+        box.start_redis()
+        assert not box.has_flower
+        assert box.start_flower() is None
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"{SHORTFALL}\n"
+    assert "INFO" in said.err
+    assert "Flower" in said.err
