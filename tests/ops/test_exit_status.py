@@ -19,6 +19,8 @@ import pytest
 from fastapi import FastAPI
 
 from tasks.gateway_server import run as serve
+from tasks.settings import Settings
+from tasks.vault import make_key
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.gateways import KEY
 from tests.behaviour.stage import ROOT, Stage, end, until
@@ -148,7 +150,8 @@ def test_a_gateway_that_cannot_start_is_status_1() -> None:
         yield
 
     app = FastAPI(lifespan=broken)
-    app.state.gateway = SimpleNamespace(leave=lambda: None)
+    settings = Settings(secret_keys=make_key())
+    app.state.gateway = SimpleNamespace(leave=lambda: None, settings=settings)
     ready: list[bool] = []
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SystemExit) as ended:
         serve(app, app, listener, grace_s=0.1, ready=lambda: ready.append(True))
