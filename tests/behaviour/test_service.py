@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import WorkerShutdown
 from celery.concurrency.solo import TaskPool
 from structlog.testing import capture_logs
 
@@ -50,8 +51,9 @@ def test_another_pool_than_ours_is_refused_at_once(app: Celery, settings: Settin
     """Celery's pools run no coroutines: every code would wait until its deadline, and be 504."""
     app.conf.checkpoint_settings = settings
     worker = SimpleNamespace(app=app, pool=TaskPool(1, app=app))
-    with pytest.raises(TypeError, match="needs its own pool"):
+    with capture_logs() as logs, pytest.raises(WorkerShutdown, match="1"):
         Service(worker).start(worker)
+    assert events(logs) == ["worker.refused"]
 
 
 def test_a_wake_that_cannot_be_sent_harms_nobody(app: Celery, settings: Settings) -> None:
