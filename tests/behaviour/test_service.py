@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerShutdown
 from celery.concurrency.solo import TaskPool
+from celery.exceptions import WorkerShutdown
 from structlog.testing import capture_logs
 
 from tasks.ledger import AsyncDoor, LedgerUnavailableError
