@@ -18,7 +18,7 @@ import redis
 
 from tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
 from tests.behaviour.gateways import GatewayProcess
-from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, until
+from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, _pump, until
 from tests.ops.flowers import FlowerProcess
 
 WITHIN_S: Final = 5.0
@@ -59,14 +59,6 @@ class Name:
             finally:
                 there[1].close()
         writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 class Pair:
