@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
 from providers import LIVE_SESSION, adapters
+from providers.live_session import new_session_secret
 from tasks.catalogue import PAIRS, Success, error_body
 from tasks.gateway import make_gateway
 from tasks.gateway_http import TRANSPORT
@@ -63,7 +64,7 @@ def assert_only_the_context_is_odd(body: Any) -> None:
 
     An adapter's model takes a number's text for the number; the document names the number.
     """
-    usual = {**body, "context": {"route": LIVE_SESSION}}
+    usual = {**body, "context": {"route": LIVE_SESSION, "secret": new_session_secret()}}
     reference = f"#/components/schemas/{body['provider']}IntentRequest"
     Draft202012Validator({**DOCUMENT, "$ref": reference}).validate(usual)
 

@@ -164,8 +164,9 @@ def test_no_caller_writes_a_line_of_the_log(stage: Stage, producer: Celery) -> N
     """One event, one line of JSON; what a stranger sends stays inside its quotes."""
     forged = '{"event": "attempt.settled", "forged": true}'
     hostile = [*ODD.values(), *STRANGE.values(), f"x\n{forged}\n", "y" * 9_000]
-    huge = {"account_id": "acc_huge", "provider": LINKEDIN, "code": "1" * MEGABYTE}
-    producer.send_task(TASK, kwargs=huge, task_id="huge")
+    for name, size in (("large", MEGABYTE), ("huge", 4 * MEGABYTE)):
+        kwargs = {"account_id": "acc_huge", "provider": LINKEDIN, "code": "1" * size}
+        producer.send_task(TASK, kwargs=kwargs, task_id=name)
     for number, text in enumerate(hostile):
         kwargs = {"account_id": text, "provider": LINKEDIN, "code": text}
         producer.send_task(TASK, kwargs=kwargs, task_id=f"hostile-{number}")
@@ -179,7 +180,10 @@ def test_no_caller_writes_a_line_of_the_log(stage: Stage, producer: Celery) -> N
     (worker,) = stage._workers
     assert worker.process.poll() is None
     until(lambda: "too large" in worker.log, "the message that is too large for anybody")
-    assert stage.client.result("huge") is None
+    assert stage.client.result("huge") is None, "no id is looked for in so much"
+    until(lambda: stage.client.result("large"), "the outcome of the large message")
+    large = stage.outcome("large")
+    assert (large.status, large.type) == (400, "content_too_large")
     lines = worker.log.splitlines()
     events = [json.loads(line) for line in lines if line.startswith("{")]
     assert len(events) > 5

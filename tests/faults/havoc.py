@@ -38,7 +38,7 @@ MALFORMED: Final[tuple[bytes, ...]] = (
     b"42",
     b"{}",
     b'{"body": "W1tdLCB7fSwge31d", "headers": {"task": "checkpoint.solve", "id"',
-    b'{"body": "!!", "headers": {"task": "checkpoint.solve", "id": "sub_x"}, "properties": {}}',
+    b'{"body": "!!", "headers": {"task": "checkpoint.solve", "id": "sub x"}, "properties": {}}',
     b'{"body": "W10=", "headers": {"task": "checkpoint.solve", "id": 7}, "properties": {}}',
     b'{"headers": {"task": "another.task", "id": "sub_x"}, "properties": {}}',
     b"[" * 5_000,

@@ -64,11 +64,11 @@ def _worked(call: Callable[[], object]) -> bool:
     return True
 
 
-def refused(stage: Stage) -> None:
+def refused(stage: Stage, why: str = "ask for this submission id") -> None:
     """Assert that a producer is told 503 in bounded time, and how to learn more."""
     person = stage.persons[0]
     begin_s = time.monotonic()
-    with pytest.raises(CheckpointError, match="ask for this submission id") as told:
+    with pytest.raises(CheckpointError, match=why) as told:
         person.submit("123456", "sub_refused")
     assert (told.value.status, told.value.body["type"]) == (503, "errors/service_unavailable")
     assert time.monotonic() - begin_s < ANSWER_S
@@ -87,25 +87,7 @@ def turn_back(client: redis.Redis) -> None:
     client.execute_command("REPLICAOF", "NO", "ONE")
 
 
-def fill(client: redis.Redis) -> None:
-    """It has no memory left for writes."""
-    client.config_set("maxmemory", 1)
-
-
-def empty(client: redis.Redis) -> None:
-    """It has."""
-    client.config_set("maxmemory", 0)
-
-
-@pytest.mark.parametrize(
-    ("begin", "end"), [(turn_read_only, turn_back), (fill, empty)], ids=["READONLY", "OOM"]
-)
-def test_a_ledger_that_refuses_writes_for_a_while(
-    server: RedisProcess,
-    new_stage: Setting,
-    begin: Callable[[redis.Redis], None],
-    end: Callable[[redis.Redis], None],
-) -> None:
+def test_a_ledger_that_refuses_writes_for_a_while(server: RedisProcess, new_stage: Setting) -> None:
     """No claim is acknowledged, so nothing new is sent; the verdict on the way is settled later."""
     stage = new_stage(server.url, **ROOMY)
     worker = stage.worker()
@@ -117,14 +99,14 @@ def test_a_ledger_that_refuses_writes_for_a_while(
         waiting.open(proxy=gate.url)
         unclaimed = waiting.submit(waiting.right())
         gate.wait_for(1)
-        begin(client)
+        turn_read_only(client)
         refused(stage)
         held.release()
         gate.open()
         until(lambda: "attempt.ledger_away" in worker.log, "the verdict to find no ledger")
         until(lambda: "attempt.claim_unanswered" in worker.log, "the claim to be refused")
         assert not waiting.account.sends
-        end(client)
+        turn_back(client)
         ended_s = time.monotonic()
         took_s = served_after_s(stage, ended_s)
         log.info("served %.2f s after the end", took_s)
@@ -132,6 +114,33 @@ def test_a_ledger_that_refuses_writes_for_a_while(
         assert stage.client.result("sub_refused") is None, "so its backend knows"
         assert stage.outcome(submission).status == 201
         assert stage.outcome(unclaimed).status == 201
+    assert len(waiting.account.sends) == 1
+    assert worker.terminate() == 0
+
+
+def test_a_full_ledger_takes_nothing_in_and_ends_what_it_has(
+    server: RedisProcess, new_stage: Setting
+) -> None:
+    """What is under way needs no more memory: it goes on while the next one is told to wait."""
+    stage = new_stage(server.url, **ROOMY)
+    worker = stage.worker()
+    held, waiting = stage.person().open(), stage.person()
+    held.hold()
+    submission = held.submit(held.right())
+    held.received()
+    with stage.gate() as gate, redis.Redis.from_url(server.url) as client:
+        waiting.open(proxy=gate.url)
+        unclaimed = waiting.submit(waiting.right())
+        gate.wait_for(1)
+        client.config_set("maxmemory", 1)
+        refused(stage, "memory is nearly full; nothing was stored")
+        assert stage.client.result("sub_refused") is None
+        held.release()
+        gate.open()
+        assert stage.outcome(submission).status == 201
+        assert stage.outcome(unclaimed).status == 201
+        client.config_set("maxmemory", 0)
+        assert served_after_s(stage, time.monotonic()) < RECOVERED_MAX_S
     assert len(waiting.account.sends) == 1
     assert worker.terminate() == 0
 
