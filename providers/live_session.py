@@ -671,9 +671,15 @@ REJECTED: Final = (401, "invalid_checkpoint_solution")
 
 
 def _failure(status: int | None, type_: str) -> ProviderFailure | None:
-    """Return the failure with this wire pair, if a provider's answer may have it."""
+    """Return the failure with this wire pair, if a provider's answer may have it.
+
+    Those of the contract alone: a plug-in's own class may stand for any pair.
+    """
     for kind in ProviderFailure.__subclasses__():
-        if (kind.status, kind.type) == (status, type_):
+        if kind.__module__ == ProviderFailure.__module__ and (kind.status, kind.type) == (
+            status,
+            type_,
+        ):
             return kind()
     return None
 

@@ -443,6 +443,8 @@ def test_a_redis_without_identity_is_refused(fake: EmbeddedRedis) -> None:
         with pytest.raises(ForeignLedgerError, match="does not tell its identity"):
             act()
     assert desk.redis.dbsize() == 0
+    with pytest.raises(ForeignLedgerError, match="does not tell its identity"):
+        desk.door.run(desk.store.beat("w1", 0))
     desk.redis.close()
 
 
