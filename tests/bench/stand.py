@@ -39,6 +39,8 @@ PATIENT: Final = {
     "OUTCOMES_MAX": "10000000",
     "SUBMISSIONS_MAX": "10000000",
     "HOURLY_MAX": "10000000",
+    "HOURLY_OPENS_MAX": "10000000",
+    "HOURLY_REFUSED_MAX": "10000000",
     # A backlog that is held back for the start would otherwise be woken a second time.
     "WAKE_AGAIN_S": "1000",
     "ALLOW_PRIVATE_PROXIES": "true",
