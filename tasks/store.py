@@ -239,6 +239,7 @@ class Overview:
         late: Some of them, longest first.
         leader: The worker that sweeps, ``""`` for none.
         dead_letters: Descriptions of messages that were set aside.
+        filled: How much of its `maxmemory` Redis uses, in thousandths; ``None`` without a limit.
     """
 
     now_ms: int
@@ -249,6 +250,7 @@ class Overview:
     late: tuple[tuple[str, str], ...]
     leader: str
     dead_letters: int
+    filled: int | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
@@ -496,7 +498,7 @@ class Store:
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
         args = (most, OLDEST_OF, OVERDUE_MS, *prefixes, LATE_OF)
         reply = yield Call("overview", names, args)
-        now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters = reply
+        now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters, filled = reply
         return Overview(
             now_ms=int(now_ms),
             workers=tuple(
@@ -509,6 +511,7 @@ class Store:
             late=tuple(map(keys.parse_member, late)),
             leader=leader,
             dead_letters=int(dead_letters),
+            filled=int(filled) if int(filled) >= 0 else None,
         )
 
     def _waiting_view(self, member: str, submission_id: str, queued_ms: str) -> WaitingView:

@@ -103,6 +103,13 @@ CASES = {
         "it is full",
         lambda client: client.config_set("maxmemory", 1),
     ),
+    "nearly full": Case(
+        r"nothing new is taken in .*503|maxmemory: from 30% ",
+        r"of its maxmemory: nothing new is taken in \(503\); the limit is 30%",
+        "^$",  # A worker stays ready: what was accepted needs it.
+        lambda client: client.config_set("maxmemory", 2 * client.info("memory")["used_memory"]),
+        env={"MEMORY_SHARE_MAX": "0.3"},
+    ),
     "replica": Case(
         "read-only replica",
         "read-only replica",
