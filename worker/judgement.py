@@ -107,8 +107,8 @@ def _share_max(glance: Glance) -> float:
 
 def _memory(glance: Glance, then: str) -> Trouble:
     return Trouble(
-        what=f"the ledger's Redis uses {glance.memory_share:.0%} of its maxmemory: {then}; the limit"
-        f" is {_share_max(glance):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
+        what=f"the ledger's Redis uses {glance.memory_share:.0%} of its maxmemory: {then}; the"
+        f" limit is {_share_max(glance):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
         whose="that Redis, or what fills it",
         do="raise maxmemory (CONFIG SET, and in redis.conf); what has been accepted goes on to its"
         " outcome; records leave after CHECKPOINT_RESULT_TTL_S",
