@@ -231,12 +231,13 @@ class Core:
     def intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
         """Read an intent."""
         account, name = read_account(self.settings, account_id, provider)
-        snapshot = yield from self.store.read(name, account)
+        snapshot = yield from self.store.read(name, account, needs_master=True)
         return _info(snapshot.intent) if snapshot.intent else None
 
     def kill_intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
         """End an intent."""
         account, name = read_account(self.settings, account_id, provider)
+        yield from self.store.read(name, account, needs_master=True)  # Where it does not know it.
         result = yield from self.store.transact(name, account, lambda _: Kill())
         assert result is not None
         if result.decision.reply is Reply.STOP:

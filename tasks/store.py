@@ -336,6 +336,7 @@ class Store:
         submission_id: str | None = None,
         also: Sequence[str] = (),
         queue_age_ms: int | None = None,
+        needs_master: bool = False,
     ) -> Steps[Snapshot]:
         """Read one intent, one record and any other strings, all of one instant.
 
@@ -346,6 +347,7 @@ class Store:
             also: Other strings to read.
             queue_age_ms: Count what waits, and what has waited for so long, and how much of its
                 memory Redis uses.
+            needs_master: No commit will follow, which a replica would refuse.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -355,7 +357,7 @@ class Store:
             wanted.append(self.keys.result(submission_id))
         wanted += also
         counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
-        reply = yield Call("read", tuple(wanted), (*counts, 0))
+        reply = yield Call("read", tuple(wanted), (*counts, int(needs_master)))
         now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             raise ForeignLedgerError(NO_IDENTITY)
@@ -590,7 +592,8 @@ class Store:
         while True:
             most = min(PAGE, left) if held else min(limit - len(found), left)
             start = f"({after}" if after else "+"
-            looked, last, rows = yield Call("recent", (self.keys.outcomes,), (start, most, held))
+            args = (start, most, held, 1)
+            looked, last, rows = yield Call("recent", (self.keys.outcomes,), args)
             left -= int(looked)
             found += (
                 (entry, record)

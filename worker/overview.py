@@ -186,7 +186,7 @@ class Watcher:
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            args = (start, PAGE, "")
+            args = (start, PAGE, "", 0)  # A look at a replica is told as one.
             looked, last, rows = yield Call("recent", (self._store.keys.outcomes,), args)
             there = int(looked) == PAGE
             for entry, text in rows:
