@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,9 +20,12 @@ import redis
 from tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
 from tests.behaviour.gateways import GatewayProcess
 from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, _pump, until
+from tests.behaviour.test_live_session import CLEARED, LINKEDIN, Held, Login
 from tests.ops.flowers import FlowerProcess
 
 WITHIN_S: Final = 5.0
+SIGNALS_WITHIN_S: Final = 10.0
+"""Signals are hints: a late one costs a second. A worker gives up after twice 4 s of silence."""
 HEARD_S: Final = 0.5
 """An event is shown sooner."""
 OUTCOME_S: Final = 20.0
@@ -196,6 +200,44 @@ def test_every_client_comes_back_after_a_switchover(
         for person in stage.persons:
             assert person.account.max_open_exchanges <= 1
             assert all(person.sends(code) <= 1 for _, code in person.typed)
+
+
+def test_every_subscription_comes_back_after_a_switchover(tmp_path: Path) -> None:
+    """Signals, a client session's questions and the replies to them, each by its own bound.
+
+    The old master is cut off and keeps the connections: it answers every look whether they live,
+    and says nothing on a channel any more.
+    """
+    patient = {"provider_timeout_s": 30.0, "deadline_s": 40.0}
+    with Pair(tmp_path) as pair, Stage(pair.name.url, "hears", tmp_path, **patient) as stage:
+        stage.worker()
+        login = Login(stage, "live")
+        keys = stage.client._core.store.keys
+        replies = keys.live_replies("*").encode()
+        bounds = {
+            keys.live_requests(LINKEDIN, "live").encode(): WITHIN_S,
+            replies: WITHIN_S,
+            keys.signals.encode(): SIGNALS_WITHIN_S,
+        }
+        with Held(stage, "live") as held:
+            submission = login.submit("1")
+            held.wait_asked()
+            pair.in_step()
+            began_s = pair.switch(attached=False)
+            back: dict[bytes, float] = {}
+
+            def all_back() -> bool:
+                channels: Any = pair.new.pubsub_channels()
+                for name in bounds:
+                    if any(fnmatch(each.decode(), name.decode()) for each in channels):
+                        back.setdefault(name, time.monotonic() - began_s)
+                return len(back) == len(bounds)
+
+            until(all_back, "all subscriptions")
+            assert all(back[name] < bound for name, bound in bounds.items()), back
+            held.answer(CLEARED)
+            assert stage.outcome(submission).status == 201
+            assert [question.code for question in held.asked] == ["1"]
 
 
 async def _opened(stage: Stage) -> AsyncCheckpointClient:
