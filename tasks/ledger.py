@@ -70,7 +70,15 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailableError(LedgerError):
-    """Redis is away, full, read-only or loading. The effect of the command is unknown."""
+    """Redis is away, full, read-only or loading. The effect of the command is unknown.
+
+    Attributes:
+        meaning: Why, in words of ours, if that is known.
+    """
+
+    def __init__(self, said: str, meaning: str = "") -> None:
+        super().__init__(f"{said}: {meaning}" if meaning else said)
+        self.meaning = meaning
 
 
 class LedgerBusyError(LedgerError):
@@ -115,8 +123,7 @@ def script(name: str) -> Script:
 def _unavailable(error: Exception) -> LedgerUnavailableError:
     # The kind, and what it means: a message of the library may quote arguments.
     kind, meaning = type(error).__name__, why(error)
-    said = f"the ledger did not answer ({kind})"
-    return LedgerUnavailableError(f"{said}: {meaning}" if meaning else said)
+    return LedgerUnavailableError(f"the ledger did not answer ({kind})", meaning)
 
 
 @contextmanager
@@ -335,6 +342,9 @@ def connect(url: str) -> redis.Redis:
     """
     address = parse_redis(url)
     options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
+    options["encoding_errors"] = (
+        "replace"  # What is no text is rubbish to its reader, as in a pipe.
+    )
     if address.sentinels is not None:
         found = Sentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
         master: redis.Redis = found.master_for(

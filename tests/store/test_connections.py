@@ -159,6 +159,32 @@ LOOKS: dict[str, Callable[[CheckpointClient], Any]] = {
 }
 
 
+REFUSED: Final = {
+    "full": (lambda admin: admin.config_set("maxmemory", 1), "memory is nearly full"),
+    "replica": (lambda admin: admin.replicaof("127.0.0.1", "1"), "Cause: it is a read-only"),
+    "rights": (
+        lambda admin: admin.execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval"),
+        "Cause: this user may not do",
+    ),
+    "disk": (lambda admin: admin.config_set("min-replicas-to-write", 1), "Cause: too few replicas"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_client_says_why_the_ledger_refuses(tmp_path: Path, name: str) -> None:
+    """In words of ours: a refusal of Redis quotes names of users, commands and keys."""
+    spoil, said = REFUSED[name]
+    with (
+        RedisProcess(tmp_path) as server,
+        CheckpointClient(settings_for(server.url)) as client,
+        redis.Redis.from_url(server.url) as admin,
+    ):
+        spoil(admin)
+        with pytest.raises(CheckpointError, match=said) as refused:
+            client.submit(account_id="acc_1", provider="LINKEDIN", code="123456")
+        assert refused.value.pair.key == (503, "service_unavailable")
+
+
 def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:
     """It may be cut off from the new master: a record would never be final there.
 
