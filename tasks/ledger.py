@@ -222,7 +222,6 @@ class AsyncDoor:
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
-            UnicodeDecodeError: It is no text, where there is no pipe; a pipe replaces what is none.
         """
         with answered():
             return str(await self._one("GETRANGE", key, "0", str(most - 1)))
@@ -301,6 +300,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
     timeouts = _timeouts(address)
     options: dict[str, Any] = {
         "decode_responses": True,
+        "encoding_errors": "replace",  # What is no text is rubbish to its reader, as in a pipe.
         "socket_timeout": timeouts["socket_timeout"],
         "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
         "client_name": address.client_name,
@@ -342,9 +342,6 @@ def connect(url: str) -> redis.Redis:
     """
     address = parse_redis(url)
     options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
-    options["encoding_errors"] = (
-        "replace"  # What is no text is rubbish to its reader, as in a pipe.
-    )
     if address.sentinels is not None:
         found = Sentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
         master: redis.Redis = found.master_for(

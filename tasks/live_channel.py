@@ -113,8 +113,6 @@ class _Subscription:
         message: dict[str, Any] | None
         try:
             message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
-        except UnicodeDecodeError:  # Somebody published what is no text.
-            message = {"type": "foreign"}
         except RedisError:
             # The library tells a loss after it has connected and subscribed again. Leaving that
             # connection would lose what it has heard since.
@@ -232,8 +230,6 @@ class RedisSessionChannel:
         """
         try:
             return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
-        except UnicodeDecodeError:
-            return ""
         except LedgerError:
             raise ServiceUnavailableError from None
 

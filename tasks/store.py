@@ -7,6 +7,7 @@ Everything here is a generator of `tasks.ledger.Call`; a door runs it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -67,6 +68,8 @@ OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
 LATE_OF: Final = 1_000
 """Among so many that are due longest are those looked for which only wait for their exchange."""
+INSTANT: Final = re.compile(r"[0-9]{1,15}")
+"""Milliseconds since the epoch as text."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 SKIPPED: Final = "-"
@@ -205,6 +208,8 @@ class Beat:
     now_ms: int
     run_id: str
     drains: Mapping[str, int]
+    strange: int = 0
+    """Rows there that are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -552,8 +557,10 @@ class Store:
         now_ms, run_id, flat = yield Call("beat", keys, args)
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             raise ForeignLedgerError(NO_IDENTITY)
-        drains = {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
-        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
+        rows = dict(zip(flat[::2], flat[1::2], strict=True))
+        drains = {name: int(at) for name, at in rows.items() if INSTANT.fullmatch(at)}
+        strange = len(rows) - len(drains)
+        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains, strange=strange)
 
     def lead(self, worker: str, life_ms: int) -> Steps[bool]:
         """Take or renew the sweeper's lock, or give it up (0 ms); whether this worker leads."""

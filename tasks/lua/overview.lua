@@ -38,12 +38,17 @@ local function read(member)
   return current, wire
 end
 
+local function size(command, key) -- 0 of what is of another kind.
+  local found = redis.pcall(command, key)
+  return type(found) == 'number' and found or 0
+end
+
 local workers = {}
 local beats = redis.call('ZREVRANGEBYSCORE', beats_key, '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #beats, 2 do
   local name = beats[i]
-  local held = redis.call('SCARD', holds_prefix .. name)
-  local drained = redis.call('HLEN', drains_prefix .. name)
+  local held = size('SCARD', holds_prefix .. name)
+  local drained = size('HLEN', drains_prefix .. name)
   workers[#workers + 1] = {name, beats[i + 1], held, drained}
 end
 
