@@ -34,14 +34,20 @@ from tasks.intake import (
     unknown_submission,
 )
 from tasks.keys import Keys
-from tasks.ledger import ForeignLedgerError, LedgerBusyError, LedgerError, Steps
+from tasks.ledger import (
+    ForeignLedgerError,
+    LedgerBusyError,
+    LedgerError,
+    LedgerUnavailableError,
+    Steps,
+)
 from tasks.messages import in_ledger
 from tasks.model import Intent, IntentState, Purpose, Settlement, Submission, replace
 from tasks.records import Outcome, timestamp
 from tasks.rules import DETAIL_MAYBE_USED
 from tasks.settings import Settings
 from tasks.store import Room, Store
-from tasks.vault import Vault, session_name
+from tasks.vault import CannotOpenError, Vault, session_name
 
 LIMIT_MAX: Final = 1_000
 OVERDUE_MS: Final = 1_000
@@ -231,12 +237,13 @@ class Core:
     def intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
         """Read an intent."""
         account, name = read_account(self.settings, account_id, provider)
-        snapshot = yield from self.store.read(name, account)
+        snapshot = yield from self.store.read(name, account, needs_master=True)
         return _info(snapshot.intent) if snapshot.intent else None
 
     def kill_intent(self, account_id: object, provider: object) -> Steps[IntentInfo | None]:
         """End an intent."""
         account, name = read_account(self.settings, account_id, provider)
+        yield from self.store.read(name, account, needs_master=True)  # Where it does not know it.
         result = yield from self.store.transact(name, account, lambda _: Kill())
         assert result is not None
         if result.decision.reply is Reply.STOP:
@@ -251,8 +258,16 @@ class Core:
         sealed = yield from self.store.take_session(name, account, token or self.token)
         if sealed is None:
             return None
-        session: dict[str, Any] = json.loads(self.vault.open(session_name(name, account), sealed))
-        return session
+        try:
+            session = json.loads(self.vault.open(session_name(name, account), sealed))
+            if isinstance(session, dict):
+                return session
+            reason = "it is none"
+        except CannotOpenError as error:
+            reason = str(error)
+        except ValueError:
+            reason = "it is none"
+        raise _unopened(reason)
 
     def next_of(
         self,
@@ -310,6 +325,15 @@ def _info(intent: Intent) -> IntentInfo:
     )
 
 
+def _unopened(reason: str) -> CheckpointError:
+    """Return the error for a session that was taken and is of no use here."""
+    msg = (
+        f"There is a session, but it cannot be opened here: {reason}. The same token may ask again"
+        " for a minute; after that it is gone, and the login has to be made anew."
+    )
+    return CheckpointError(catalogue.UNAVAILABLE, msg, retry_after_s=RETRY_S)
+
+
 def _is_id(submission_id: object) -> bool:
     """Whether it can be a submission's id at all; what cannot be one is unknown."""
     return isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id) is not None
@@ -352,6 +376,8 @@ def unavailable(
     match error:
         case LedgerBusyError():
             known = "Too many change this login at once; nothing was stored, try again."
-        case ForeignLedgerError():
-            known = "This ledger is not one to be used; nothing was stored."
+        case ForeignLedgerError():  # What it says is ours, and names nothing secret.
+            known = f"This ledger is not one to be used; nothing was stored. Cause: {error}."
+        case LedgerUnavailableError(meaning=str(meaning)) if meaning:
+            known = f"{known} Cause: {meaning}."
     return CheckpointError(catalogue.UNAVAILABLE, known, submission_id, retry_after_s=RETRY_S)

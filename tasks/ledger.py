@@ -70,7 +70,15 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailableError(LedgerError):
-    """Redis is away, full, read-only or loading. The effect of the command is unknown."""
+    """Redis is away, full, read-only or loading. The effect of the command is unknown.
+
+    Attributes:
+        meaning: Why, in words of ours, if that is known.
+    """
+
+    def __init__(self, said: str, meaning: str = "") -> None:
+        super().__init__(f"{said}: {meaning}" if meaning else said)
+        self.meaning = meaning
 
 
 class LedgerBusyError(LedgerError):
@@ -115,8 +123,7 @@ def script(name: str) -> Script:
 def _unavailable(error: Exception) -> LedgerUnavailableError:
     # The kind, and what it means: a message of the library may quote arguments.
     kind, meaning = type(error).__name__, why(error)
-    said = f"the ledger did not answer ({kind})"
-    return LedgerUnavailableError(f"{said}: {meaning}" if meaning else said)
+    return LedgerUnavailableError(f"the ledger did not answer ({kind})", meaning)
 
 
 @contextmanager
@@ -215,7 +222,6 @@ class AsyncDoor:
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
-            UnicodeDecodeError: It is no text, where there is no pipe; a pipe replaces what is none.
         """
         with answered():
             return str(await self._one("GETRANGE", key, "0", str(most - 1)))
@@ -294,6 +300,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
     timeouts = _timeouts(address)
     options: dict[str, Any] = {
         "decode_responses": True,
+        "encoding_errors": "replace",  # What is no text is rubbish to its reader, as in a pipe.
         "socket_timeout": timeouts["socket_timeout"],
         "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
         "client_name": address.client_name,

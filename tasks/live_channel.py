@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, Self
 
 import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError, WatchError
 
 from providers.contract import NoHandlerError, ProviderTimeoutError, ServiceUnavailableError
@@ -54,7 +55,7 @@ __all__ = [
 
 REGISTRATION_TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
-QUIET_S: Final = 3.0
+QUIET_S: Final = 2.0
 """Where a subscription brought nothing for this long, a word is published; one that does not
 bring it for as long again is given up."""
 RECONNECT_S: Final = 0.1
@@ -112,8 +113,6 @@ class _Subscription:
         message: dict[str, Any] | None
         try:
             message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
-        except UnicodeDecodeError:  # Somebody published what is no text.
-            message = {"type": "foreign"}
         except RedisError:
             # The library tells a loss after it has connected and subscribed again. Leaving that
             # connection would lose what it has heard since.
@@ -231,8 +230,6 @@ class RedisSessionChannel:
         """
         try:
             return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
-        except UnicodeDecodeError:
-            return ""
         except LedgerError:
             raise ServiceUnavailableError from None
 
@@ -345,6 +342,8 @@ class SessionHost:
                 except (RedisError, OSError) as error:
                     self.listening.clear()
                     log.warning("session.disconnected error=%s", type(error).__name__)
+                    # After a switchover the others lead to the old master as well.
+                    await self.client.connection_pool.disconnect(inuse_connections=False)
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
             raise SessionReplacedError
@@ -452,10 +451,14 @@ class SessionHost:
                 pipe.set(self._name, text, px=life_ms)
             else:
                 pipe.delete(self._name)
-            with suppress(WatchError):
+            try:
                 await pipe.execute()
-                return True
-        return False
+            except WatchError as error:
+                # The library calls a lost connection so too, and that says nothing of the name.
+                if isinstance(error.__context__, RedisError):
+                    raise LostError from error
+                return False
+        return True
 
     async def _leave(self) -> None:
         self.listening.clear()

@@ -7,6 +7,7 @@ Everything here is a generator of `tasks.ledger.Call`; a door runs it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -67,6 +68,8 @@ OLDEST_OF: Final = 200
 """The oldest waiting submission is looked for among so many that were woken longest ago."""
 LATE_OF: Final = 1_000
 """Among so many that are due longest are those looked for which only wait for their exchange."""
+INSTANT: Final = re.compile(r"[0-9]{1,15}")
+"""Milliseconds since the epoch as text."""
 OVERDUE_MS: Final = 5_000
 """What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
 SKIPPED: Final = "-"
@@ -205,6 +208,8 @@ class Beat:
     now_ms: int
     run_id: str
     drains: Mapping[str, int]
+    strange: int = 0
+    """Rows there that are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +244,7 @@ class Overview:
         late: Some of them, longest first.
         leader: The worker that sweeps, ``""`` for none.
         dead_letters: Descriptions of messages that were set aside.
+        filled: How much of its `maxmemory` Redis uses, in thousandths; ``None`` without a limit.
     """
 
     now_ms: int
@@ -249,6 +255,7 @@ class Overview:
     late: tuple[tuple[str, str], ...]
     leader: str
     dead_letters: int
+    filled: int | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
@@ -334,6 +341,7 @@ class Store:
         submission_id: str | None = None,
         also: Sequence[str] = (),
         queue_age_ms: int | None = None,
+        needs_master: bool = False,
     ) -> Steps[Snapshot]:
         """Read one intent, one record and any other strings, all of one instant.
 
@@ -344,6 +352,7 @@ class Store:
             also: Other strings to read.
             queue_age_ms: Count what waits, and what has waited for so long, and how much of its
                 memory Redis uses.
+            needs_master: No commit will follow, which a replica would refuse.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -353,7 +362,7 @@ class Store:
             wanted.append(self.keys.result(submission_id))
         wanted += also
         counts = ("", 0) if queue_age_ms is None else (self.keys.queued, queue_age_ms)
-        reply = yield Call("read", tuple(wanted), (*counts, 0))
+        reply = yield Call("read", tuple(wanted), (*counts, int(needs_master)))
         now_ms, run_id, queued, aged, filled, values = reply
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             raise ForeignLedgerError(NO_IDENTITY)
@@ -496,7 +505,7 @@ class Store:
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
         args = (most, OLDEST_OF, OVERDUE_MS, *prefixes, LATE_OF)
         reply = yield Call("overview", names, args)
-        now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters = reply
+        now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters, filled = reply
         return Overview(
             now_ms=int(now_ms),
             workers=tuple(
@@ -509,6 +518,7 @@ class Store:
             late=tuple(map(keys.parse_member, late)),
             leader=leader,
             dead_letters=int(dead_letters),
+            filled=int(filled) if int(filled) >= 0 else None,
         )
 
     def _waiting_view(self, member: str, submission_id: str, queued_ms: str) -> WaitingView:
@@ -547,8 +557,10 @@ class Store:
         now_ms, run_id, flat = yield Call("beat", keys, args)
         if run_id == EMBEDDED_RUN_ID and not self.embedded:
             raise ForeignLedgerError(NO_IDENTITY)
-        drains = {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
-        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains)
+        rows = dict(zip(flat[::2], flat[1::2], strict=True))
+        drains = {name: int(at) for name, at in rows.items() if INSTANT.fullmatch(at)}
+        strange = len(rows) - len(drains)
+        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains, strange=strange)
 
     def lead(self, worker: str, life_ms: int) -> Steps[bool]:
         """Take or renew the sweeper's lock, or give it up (0 ms); whether this worker leads."""
@@ -587,7 +599,8 @@ class Store:
         while True:
             most = min(PAGE, left) if held else min(limit - len(found), left)
             start = f"({after}" if after else "+"
-            looked, last, rows = yield Call("recent", (self.keys.outcomes,), (start, most, held))
+            args = (start, most, held, 1)
+            looked, last, rows = yield Call("recent", (self.keys.outcomes,), args)
             left -= int(looked)
             found += (
                 (entry, record)

@@ -55,6 +55,7 @@ class Heart:
     steady_since_s: float | None = None
     refused: str = ""
     """Why the last one was not answered; empty: it was."""
+    _strange: int = 0
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -67,6 +68,9 @@ class Heart:
             except LedgerError as error:
                 self.refused = str(error)
                 log.warning("heartbeat.unanswered", error=str(error))
+            except Exception as error:  # noqa: BLE001  whatever lies there: without beats it is lost
+                self.refused = f"a heartbeat failed ({type(error).__name__})"
+                log.error("heartbeat.failed", error=type(error).__name__)  # noqa: TRY400
             await asyncio.sleep(max(0.0, asked_s + period_s - time.monotonic()))
 
     async def beat(self) -> None:
@@ -84,6 +88,9 @@ class Heart:
             self.steady_since_s = now_s
         self.answered_ms, self.answered_s = answer.now_ms, now_s
         self.answered_by = answer.run_id
+        if answer.strange != self._strange:
+            self._strange = answer.strange
+            log.warning("heartbeat.strange_drains", count=answer.strange)
         for submission_id, until_ms in answer.drains.items():
             left_s = max(0, until_ms - answer.now_ms) / 1000
             home.hear(HeardSignal(submission_id=submission_id, do=Do.DRAIN, left_s=left_s))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tasks import catalogue
 from tasks.catalogue import Actor
 from tasks.records import timestamp
-from worker.overview import Glance
+from worker.overview import MEMORY_NEAR, Glance
 
 TROUBLE_SHARE: Final = 0.2
 TROUBLE_COUNT: Final = 3
@@ -90,7 +90,8 @@ def judge(glance: Glance) -> tuple[tuple[Trouble, ...], tuple[Trouble, ...]]:
 
 def _ledger(glance: Glance) -> list[Trouble]:
     if not glance.refuses:
-        return []
+        full = glance.memory_share is not None and glance.memory_share >= _share_max(glance)
+        return [_memory(glance, "nothing new is taken in (503)")] if full else []
     return [
         Trouble(
             what=f"the ledger's Redis refuses what is written: {glance.refuses}",
@@ -98,6 +99,20 @@ def _ledger(glance: Glance) -> list[Trouble]:
             do="nothing is taken until it does not; `checkpoint doctor` says more",
         )
     ]
+
+
+def _share_max(glance: Glance) -> float:
+    return glance.settings.memory_share_max
+
+
+def _memory(glance: Glance, then: str) -> Trouble:
+    return Trouble(
+        what=f"the ledger's Redis uses {glance.memory_share:.0%} of its maxmemory: {then}; the"
+        f" limit is {_share_max(glance):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
+        whose="that Redis, or what fills it",
+        do="raise maxmemory (CONFIG SET, and in redis.conf); what has been accepted goes on to its"
+        " outcome; records leave after CHECKPOINT_RESULT_TTL_S",
+    )
 
 
 def _workers(glance: Glance) -> list[Trouble]:
@@ -169,6 +184,9 @@ def _overdue(glance: Glance) -> list[Trouble]:
 
 def _leftovers(glance: Glance) -> list[Trouble]:
     view, found = glance.view, []
+    share, most = glance.memory_share, _share_max(glance)
+    if share is not None and most - MEMORY_NEAR <= share < most:
+        found.append(_memory(glance, "at the limit nothing new is taken in (503)"))
     silent = [each for each in view.workers if glance.is_silent(each)]
     if silent and not all(map(glance.is_lost, view.workers)):
         first = max(silent, key=glance.beat_age_s)
@@ -249,6 +267,7 @@ def as_json(glance: Glance) -> dict[str, Any]:
             for provider, account_id in glance.view.late
         ],
         "dead_letters": glance.view.dead_letters,
+        "memory_share": glance.memory_share,
         "minutes": glance.minutes,
         "outcomes": [asdict(each) for each in glance.outcomes],
         "complete": glance.complete,

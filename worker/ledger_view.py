@@ -129,12 +129,14 @@ class LedgerView:
         metrics.overdue.set(view.overdue)
         metrics.oldest_waiting.set((view.now_ms - oldest.queued_ms) / 1000 if oldest else 0)
         metrics.dead_letters_kept.set(math.nan if self._own_broker else view.dead_letters)
+        metrics.memory_share.set(math.nan if view.filled is None else view.filled / 1000)
 
     def _forget(self) -> None:
         """Rather nothing than old figures: an alert must not rest on them."""
         metrics = self._metrics
         metrics.ledger_up.set(0)
         for gauge in (
-            metrics.waiting, metrics.overdue, metrics.oldest_waiting, metrics.dead_letters_kept
+            metrics.waiting, metrics.overdue, metrics.oldest_waiting, metrics.dead_letters_kept,
+            metrics.memory_share,
         ):  # fmt: skip
             gauge.set(math.nan)

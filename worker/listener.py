@@ -18,10 +18,11 @@ from tasks.ledger import LedgerError
 from tasks.store import parse_signal
 
 RECONNECT_S: Final = 0.5
-QUIET_S: Final = 5.0
+QUIET_S: Final = 4.0
 """Where a connection brought nothing for this long, a word is published, and one that does not
-bring it for as long again is given up: TCP alone takes a quarter of an hour. A ping would not do,
-for after a switchover behind a name the old master answers it, and hears nothing of the new one."""
+bring it for as long again is given up, within 10 s in all: TCP alone takes a quarter of an hour. A
+ping would not do, for after a switchover behind a name the old master answers it, and hears nothing
+of the new one."""
 
 log = structlog.get_logger("checkpoint.listener")
 

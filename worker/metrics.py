@@ -146,6 +146,9 @@ class Metrics:
         )
         self.overdue = self._gauge("overdue", "Intents with something due for over 5 s.")
         self.dead_letters_kept = self._gauge("dead_letters_kept", "Messages set aside and kept.")
+        self.memory_share = self._gauge(
+            "ledger_memory_share", "How much of its maxmemory the ledger's Redis uses, 0 to 1."
+        )
         self.ledger_up = self._gauge("ledger_up", "1 if the ledger answered the last scrape.")
         build = self._gauge("build_info", "Always 1.", ("version", "python", "celery"))
         build.labels(version(PACKAGE), platform.python_version(), version("celery")).set(1)

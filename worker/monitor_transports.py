@@ -14,7 +14,8 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.transports import RedisTransport, SentinelTransport
 
-SILENT_S: Final = 3.0
+SILENT_S: Final = 2.5
+"""Looked at once a second, so 3 s at most. A look costs an event only if one comes just then."""
 
 
 class _Listens:

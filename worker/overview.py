@@ -24,6 +24,8 @@ PAGE: Final = 1_000
 READ_MAX: Final = 10_000
 """Outcomes read in one look at most; a busier deployment has its metrics."""
 BROKER_TIMEOUT_S: Final = 3.0
+MEMORY_NEAR: Final = 0.05
+"""So near to `memory_share_max`, as a share of `maxmemory`, it is told."""
 SILENT_BEATS: Final = 3
 """Heartbeats that a worker may miss before its silence is told."""
 
@@ -66,6 +68,11 @@ class Glance:
         return sum(each.holds for each in self.view.workers)
 
     @property
+    def memory_share(self) -> float | None:
+        """How much of its ``maxmemory`` the ledger's Redis uses; ``None`` without a limit."""
+        return None if self.view.filled is None else self.view.filled / 1000
+
+    @property
     def oldest_s(self) -> float:
         """For how long the oldest submission has waited, seconds."""
         oldest = self.view.oldest
@@ -85,14 +92,20 @@ class Glance:
         return self.is_lost(worker) or age_s > SILENT_BEATS * self.settings.heartbeat_s
 
 
+def memory_of(info: Mapping[str, Any]) -> tuple[int, int]:
+    """Return what Redis counts when it refuses a write, and its limit or 0, both in bytes."""
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    return used, int(info.get("maxmemory", 0))
+
+
 def refusal(info: Mapping[str, Any]) -> str:
     """Return why a Redis refuses what is written, as far as its INFO tells; else nothing."""
     if info.get("redis_mode") == "cluster":
         return why(RedisError("CROSSSLOT"))
     if info.get("role") == "slave":
         return why(RedisError("READONLY"))
-    most = int(info.get("maxmemory", 0))
-    if 0 < most <= int(info.get("used_memory", 0)) and info.get("maxmemory_policy") == "noeviction":
+    used, most = memory_of(info)
+    if 0 < most <= used and info.get("maxmemory_policy") == "noeviction":
         return why(RedisError("OOM"))
     if int(info.get("min_slaves_good_slaves", 1)) == 0:  # Told where a number is asked for.
         return why(RedisError("NOREPLICAS"))
@@ -173,7 +186,7 @@ class Watcher:
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            args = (start, PAGE, "")
+            args = (start, PAGE, "", 0)  # A look at a replica is told as one.
             looked, last, rows = yield Call("recent", (self._store.keys.outcomes,), args)
             there = int(looked) == PAGE
             for entry, text in rows:

@@ -4,7 +4,8 @@
 -- its last beat whose answer it received, 0 for none, [3] 1: nothing is written where this Redis
 -- does not tell its identity, for a worker that cannot take a code is not alive.
 -- Returns {now_ms, run_id, {submission id, instant ms, ...}}; the caller hands ``now_ms`` back
--- with its next beat.
+-- with its next beat. What somebody else left under the name of the drains, and what is no hash, is
+-- deleted and told as a row without an instant.
 local beats, acked, drains = KEYS[1], KEYS[2], KEYS[3]
 local worker, last_answered_ms, needs_identity = ARGV[1], ARGV[2], ARGV[3] == '1'
 
@@ -20,4 +21,9 @@ redis.call('ZADD', beats, now_ms, worker)
 if last_answered_ms ~= '0' then
   redis.call('ZADD', acked, last_answered_ms, worker)
 end
-return {now_ms, run_id, redis.call('HGETALL', drains)}
+local rows = redis.pcall('HGETALL', drains)
+if rows.err then -- Of another kind: a commit could not write there either.
+  redis.call('DEL', drains)
+  rows = {'', ''}
+end
+return {now_ms, run_id, rows}

@@ -6,10 +6,11 @@
 -- how long in ms a due row may be left before it is overdue, ARGV[4] prefix of the names of the
 -- sets of what workers hold, ARGV[5] of the hashes of what they drain, ARGV[6] of the intents,
 -- ARGV[7] how many of those that are due longest are looked through for what is not overdue.
--- Returns {now_ms, workers, waiting, oldest, overdue, late, leader or '', dead}: {name, beat ms,
--- intents held, exchanges to close} for each worker; how many wait; {member, submission id,
+-- Returns {now_ms, workers, waiting, oldest, overdue, late, leader or '', dead, filled}: {name,
+-- beat ms, intents held, exchanges to close} for each worker; how many wait; {member, submission id,
 -- queued ms} of the submission with the earliest deadline among those that wait for an attempt
--- alone, or {}; how many are overdue; their members, longest first; who sweeps; how many letters.
+-- alone, or {}; how many are overdue; their members, longest first; who sweeps; how many letters;
+-- how much of `maxmemory` is in use as read.lua counts it, in thousandths, -1 without a limit.
 local beats_key, queued_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local leader_key, dead_key = KEYS[4], KEYS[5]
 local most, looked_at, overdue_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -37,12 +38,17 @@ local function read(member)
   return current, wire
 end
 
+local function size(command, key) -- 0 of what is of another kind.
+  local found = redis.pcall(command, key)
+  return type(found) == 'number' and found or 0
+end
+
 local workers = {}
 local beats = redis.call('ZREVRANGEBYSCORE', beats_key, '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #beats, 2 do
   local name = beats[i]
-  local held = redis.call('SCARD', holds_prefix .. name)
-  local drained = redis.call('HLEN', drains_prefix .. name)
+  local held = size('SCARD', holds_prefix .. name)
+  local drained = size('HLEN', drains_prefix .. name)
   workers[#workers + 1] = {name, beats[i + 1], held, drained}
 end
 
@@ -72,6 +78,16 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', late_at, 'L
   end
 end
 
+local memory = redis.pcall('INFO', 'memory')
+local function number(name)
+  return tonumber(string.match(memory, '%f[%w]' .. name .. ':(%d+)') or 0)
+end
+local filled = -1
+if type(memory) == 'string' and number('maxmemory') > 0 then
+  local used = number('used_memory') - number('mem_not_counted_for_evict')
+  filled = math.floor(used * 1000 / number('maxmemory'))
+end
+
 return {
   string.format('%.0f', now_ms),
   workers,
@@ -81,4 +97,5 @@ return {
   late,
   redis.call('GET', leader_key) or '',
   redis.call('LLEN', dead_key),
+  filled,
 }

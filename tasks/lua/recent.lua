@@ -2,11 +2,20 @@
 -- A script only so that it goes through the same door as everything else, and so that what is not
 -- asked for stays here; a page is of one instant, the pages are not.
 -- KEYS[1] outcomes stream. ARGV[1] where the page begins, '+' or '(' and the last page's last
--- id; ARGV[2] how many entries at most; ARGV[3] a text that the records asked for hold, or ''.
+-- id; ARGV[2] how many entries at most; ARGV[3] a text that the records asked for hold, or '';
+-- ARGV[4]: 1 where a replica must not answer: after a switchover it may hold records of long ago.
 -- Returns {looked at, last id or '', {{entry id, record JSON}, ...}}; fewer looked at than asked
--- for: the stream ends here. An entry that is none of ours has the record ''.
+-- for: the stream ends here. An entry that is none of ours has the record ''. An error READONLY:
+-- this is a replica.
 local stream = KEYS[1]
-local start, most, held = ARGV[1], ARGV[2], ARGV[3]
+local start, most, held, needs_master = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
+
+if needs_master then
+  local role = redis.pcall('INFO', 'replication')
+  if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
+    return redis.error_reply('READONLY This is a replica')
+  end
+end
 
 local entries = redis.call('XREVRANGE', stream, start, '-', 'COUNT', most)
 local found, last = {}, ''

@@ -23,7 +23,8 @@ local silent = string.format('%.0f', now_ms - silence_ms)
 local lost = {}
 local names = redis.call('ZRANGEBYSCORE', beats_key, '-inf', silent, 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #names, 2 do
-  lost[#lost + 1] = {names[i], names[i + 1], redis.call('SMEMBERS', holds_prefix .. names[i])}
+  local held = redis.pcall('SMEMBERS', holds_prefix .. names[i])
+  lost[#lost + 1] = {names[i], names[i + 1], held.err and {} or held} -- Of another kind: nothing.
 end
 return {
   now,

@@ -1,10 +1,15 @@
 -- take: hand a sealed session out once. Atomic because two backends asking at once must not
 -- both get it; the same one may ask again for a while, so a lost reply is not a lost session.
 -- KEYS[1] session, [2] taken. ARGV[1] the caller's token, ARGV[2] how long it may ask again,
--- ms. Returns the sealed session, or nil: there is none, or another token took it.
+-- ms. Returns the sealed session, or nil: there is none, or another token took it. An error
+-- READONLY: this is a replica, which would know of no session for ever after a switchover.
 local session_key, taken_key = KEYS[1], KEYS[2]
 local token, again_ms = ARGV[1], ARGV[2]
 
+local role = redis.pcall('INFO', 'replication')
+if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
+  return redis.error_reply('READONLY This is a replica')
+end
 local sealed = redis.call('GET', session_key)
 if not sealed then
   return false

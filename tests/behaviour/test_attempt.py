@@ -1569,6 +1569,49 @@ def test_a_heartbeat_s_answer_closes_what_must_be_closed(on_desk: OnDesk) -> Non
     on_desk(play, heartbeat_s=0.02)
 
 
+@pytest.mark.parametrize("kind", ["rows", "list", "text", "crash"])
+def test_a_heart_outlives_what_lies_under_its_drains(
+    on_desk: OnDesk, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Rows that are none, another kind of value, a bug: it would be judged lost with its codes."""
+    rows = {"s1": "soon", "s2": "9" * 400, "s3": "", "sub_here": "1700000000000"}
+
+    async def play(desk: Desk) -> None:
+        key, client = desk.attempts.store.keys.drains(desk.attempts.worker), desk.side.client
+        heard: list[HeardSignal] = []
+
+        def hear(_: Attempts, signal: HeardSignal) -> None:
+            heard.append(signal)
+            if kind == "crash" and len(heard) == 1:
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(Attempts, "hear", hear)
+        heart = Heart(desk.attempts)
+        await client.delete(key)
+        if kind == "list":
+            await client.lpush(key, "x")
+        elif kind == "text":
+            await client.set(key, "x")
+        else:
+            await client.hset(key, mapping=rows)
+        with capture_logs() as logs:
+            beating = asyncio.create_task(heart.run())
+            await sees(lambda: heart.answered_s is not None)
+            first_s = heart.answered_s
+            if kind in ("list", "text"):  # What is written there next is heard of.
+                await client.hset(key, mapping=rows)
+            await sees(lambda: len(heard) > 1 and heart.answered_s != first_s)
+            assert not beating.done()
+            assert heart.refused == ""
+            beating.cancel()
+        assert {signal.submission_id for signal in heard} == {"sub_here"}
+        events = {line["event"] for line in logs}
+        crashed = {"heartbeat.failed"} if kind == "crash" else set()
+        assert events == {"heartbeat.strange_drains"} | crashed
+
+    on_desk(play, heartbeat_s=0.02)
+
+
 def test_the_sweep_settles_what_is_overdue(on_desk: OnDesk) -> None:
     """By the deadline, whatever became of messages and workers."""
 
@@ -1612,7 +1655,8 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
             listening = asyncio.create_task(listen(desk.attempts))
             async with asyncio.timeout(BOUND_S):
                 await sees(lambda: looks)
-                await client.publish(channel, "no signal of ours")
+                for rubbish in ("no signal of ours", b"\xff\xfe"):
+                    await client.publish(channel, rubbish)
                 text = '{"submission_id":"sub_a","do":"look","left_ms":null,"successor":null}'
                 await client.publish(channel, text)
                 await sees(lambda: heard)
@@ -1623,7 +1667,7 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
                 await sees(lambda: len(looks) == 2)
             listening.cancel()
         events = [line["event"] for line in logs]
-        assert events == ["listener.foreign_message", "listener.disconnected"]
+        assert events == [*["listener.foreign_message"] * 2, "listener.disconnected"]
 
     on_desk(play)
 

@@ -1092,6 +1092,18 @@ MUTANTS: Final = (
         test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
     Mutant(
+        name="records read from a replica",
+        guard="lists of outcomes come from a master",
+        edits=(Edit(file="tasks/lua/recent.lua", old="if needs_master then", new="if false then"),),
+        test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
+    ),
+    Mutant(
+        name="records read from a replica",
+        guard="a replica knows of no session to take",
+        edits=(Edit(file="tasks/lua/take.lua", old="'role:slave'", new="'role:none'"),),
+        test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
+    ),
+    Mutant(
         name="one person's trouble is everybody's",
         guard="names of proxies are looked up apart from those of providers",
         edits=(

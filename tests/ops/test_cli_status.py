@@ -90,6 +90,7 @@ OLD = WaitingView(
         (seen(waiting=1, queue=1, oldest=OLD), "sub_old has waited 11 s"),
         (seen(waiting=10_000, queue=10_000), "new submissions are refused"),
         (seen(overdue=1, late=(("TWITTER", "acc_9"),)), "acc_9 at TWITTER"),
+        (seen(filled=850), "85% of its maxmemory: nothing new is taken in (503)"),
     ],
 )
 def test_each_reason_names_what_whose_and_what_to_do(glance: Glance, word: str) -> None:
@@ -106,6 +107,7 @@ def test_each_reason_names_what_whose_and_what_to_do(glance: Glance, word: str) 
     [
         (seen(workers=(ALIVE, LOST)), "1 of 2 workers are silent: w2"),
         (seen(dead_letters=3), "3 messages were set aside"),
+        (seen(filled=800), "80% of its maxmemory: at the limit nothing new"),
         (
             seen(waiting=2, queue=0, oldest=replace(OLD, queued_ms=NOW_MS - 100)),
             "only 0 messages are in the queue",
@@ -122,7 +124,7 @@ def test_what_mends_itself_is_a_note_and_not_ill_health(glance: Glance, word: st
 
 def test_a_healthy_deployment_has_nothing_to_say() -> None:
     """Silence means something."""
-    assert judge(HEALTHY) == ((), ())
+    assert judge(HEALTHY) == judge(seen(filled=799)) == ((), ())
 
 
 @pytest.mark.parametrize("key", BLAME)

@@ -22,6 +22,7 @@ from providers.sandbox import background
 from tasks.addresses import parse_redis
 from tasks.keys import Keys
 from tasks.ledger import script
+from tasks.settings import Settings
 from tasks.vault import make_key
 from tests import servers
 from tests.behaviour.stage import BOUND_S, RedisProcess, until
@@ -396,7 +397,7 @@ def test_a_redis_without_identity_is_refused() -> None:
 
 def told_by(**info: Any) -> Any:
     """Return a deployment whose Redis tells this and refuses CONFIG, as hosted ones do."""
-    return SimpleNamespace(info=info, config=lambda _: None)
+    return SimpleNamespace(info=info, config=lambda _: None, settings=Settings())
 
 
 @pytest.mark.parametrize(
@@ -412,7 +413,9 @@ def told_by(**info: Any) -> Any:
         ),
         (ledger.eviction, {}, "skipped", "it must be noeviction"),
         (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
-        (ledger.memory, {"used_memory": 85, "maxmemory": 100}, "warning", "85% of maxmemory"),
+        (ledger.memory, {"used_memory": 85, "maxmemory": 100}, "mend", "nothing new is taken in"),
+        (ledger.memory, {"used_memory": 84, "maxmemory": 100}, "warning", "84% of maxmemory"),
+        (ledger.memory, {"used_memory": 79, "maxmemory": 100}, "ok", "79% of maxmemory"),
         (
             ledger.memory,
             {"used_memory": 9, "total_system_memory": 10},

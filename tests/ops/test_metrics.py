@@ -322,6 +322,13 @@ def test_metrics_and_status_say_the_same_of_one_ledger(desk: Desk) -> None:  # n
     assert told.sum("checkpoint_oldest_waiting_seconds") == 0
     assert shown.oldest is None
     assert told.sum("checkpoint_dead_letters_kept") == shown.dead_letters == 1
+    assert math.isnan(told.sum("checkpoint_ledger_memory_share")), "there is no limit"
+    desk.redis.config_set("maxmemory", 2**40)
+    try:
+        asyncio.run(look())
+    finally:
+        desk.redis.config_set("maxmemory", 0)
+    assert text(metrics).sum("checkpoint_ledger_memory_share") < 0.1
 
 
 # Without a worker ----------------------------------------------------------------------

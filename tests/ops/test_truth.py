@@ -30,6 +30,8 @@ from worker import overview
 from worker.probe import from_file
 
 CANARY = "canary-word-5150"
+PORT_MAX = 55_535
+"""Of a Redis in cluster mode: its nodes talk to each other 10,000 ports above."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,13 @@ CASES = {
         "it is full",
         lambda client: client.config_set("maxmemory", 1),
     ),
+    "nearly full": Case(
+        r"nothing new is taken in .*503|maxmemory: from 30% ",
+        r"of its maxmemory: nothing new is taken in \(503\); the limit is 30%",
+        "^$",  # A worker stays ready: what was accepted needs it.
+        lambda client: client.config_set("maxmemory", 2 * client.info("memory")["used_memory"]),
+        env={"MEMORY_SHARE_MAX": "0.3"},
+    ),
     "replica": Case(
         "read-only replica",
         "read-only replica",
@@ -155,7 +164,7 @@ CASES = {
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Case, dict[str, str]]]:
     """A case, and the environment that leads to it."""
     case = CASES[request.param]
-    server = RedisProcess(tmp_path)
+    server = next(each for each in _servers(tmp_path) if each.port <= PORT_MAX)
     server.launch(*case.options)
     password = CANARY if "--requirepass" in case.options else None
     try:
@@ -167,6 +176,11 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Cas
             yield case, environment(SECRET_KEYS=make_key(), PREFIX="truth", **made)
     finally:
         server.kill()
+
+
+def _servers(directory: Path) -> Iterator[RedisProcess]:
+    while True:
+        yield RedisProcess(directory)
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -21,6 +21,7 @@ from tasks.client import AsyncCheckpointClient, CheckpointClient
 from tasks.intake import CheckpointError
 from tasks.messages import PRODUCER_TIMEOUT_S
 from tasks.records import Outcome
+from tasks.vault import Vault, make_key
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
 PATIENCE_S = 30.0
@@ -236,7 +237,7 @@ def test_every_call_tells_a_ledger_that_is_away_as_503(
     ("error", "said"),
     [
         (ledger.LedgerBusyError("busy"), "Too many change this login"),
-        (ledger.ForeignLedgerError("foreign"), "not one to be used"),
+        (ledger.ForeignLedgerError("foreign"), "not one to be used.*Cause: foreign"),
     ],
 )
 def test_other_troubles_of_the_ledger_say_that_nothing_was_stored(
@@ -630,6 +631,30 @@ def test_a_session_is_taken_once_per_token(desk: Desk, client: Any, make_client:
     assert client.take_session(**PLACE) == {"cookie": "made-up"}
     assert make_client().take_session(**PLACE) is None
     assert client.take_session(**PLACE, token="other") is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("rubbish", "damaged"),
+        (b"\xff\xfe", "damaged"),
+        (None, "does not hold"),
+        ("{", "it is none"),
+        ("[1]", "it is none"),
+    ],
+)
+def test_a_session_that_cannot_be_opened_is_a_503_that_says_so(
+    desk: Desk, client: Any, stored: str | bytes | None, said: str
+) -> None:
+    """Not a bug of whoever asks: damaged, sealed with a key that is not here, or no session."""
+    if stored is None:
+        stored = Vault([make_key()]).seal(f"session|{PROVIDER}|{ACCOUNT}", b"{}")
+    elif str(stored)[0] in "{[":
+        stored = desk.vault.seal(f"session|{PROVIDER}|{ACCOUNT}", str(stored).encode())
+    desk.redis.set(desk.store.keys.session(PROVIDER, ACCOUNT), stored)
+    with pytest.raises(CheckpointError, match=f"cannot be opened here: .*{said}") as caught:
+        client.take_session(**PLACE)
+    assert caught.value.pair.key == (503, "service_unavailable")
 
 
 # Outcomes ----------------------------------------------------------------------------------

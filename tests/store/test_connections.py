@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import redis
 from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 
+from tasks.client import CheckpointClient, CheckpointError
 from tasks.connections import is_elsewhere
 from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, SyncDoor, connect, connect_async
 from tasks.messages import make_producer, send_wake
@@ -146,17 +147,59 @@ def test_a_producer_s_wake_finds_the_new_master(tmp_path: Path) -> None:
         producer.close()
 
 
-def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:
-    """It may be cut off from the new master: a record would never be final there."""
-    with RedisProcess(tmp_path) as server:
-        from tasks.client import CheckpointClient, CheckpointError  # noqa: PLC0415  its only use
+LOOKS: dict[str, Callable[[CheckpointClient], Any]] = {
+    "record": lambda client: client.result("s1"),
+    "wait": lambda client: client.wait("s1", 0.1),
+    "intent": lambda client: client.intent("acc_1", "LINKEDIN"),
+    "kill": lambda client: client.kill_intent("acc_1", "LINKEDIN"),
+    "cancel": lambda client: client.cancel("s1"),
+    "session": lambda client: client.take_session("acc_1", "LINKEDIN"),
+    "outcomes": lambda client: list(client.outcomes()) or None,
+    "group": lambda client: list(client.outcomes(group="books")) or None,
+}
 
-        with CheckpointClient(settings_for(server.url)) as client:
-            assert client.result("s1") is None
-            with redis.Redis.from_url(server.url) as admin:
-                admin.replicaof("127.0.0.1", "1")
-                with pytest.raises(CheckpointError) as refused:
-                    client.result("s1")
-                assert refused.value.status == 503
-                admin.replicaof("NO", "ONE")
-            assert client.result("s1") is None
+
+REFUSED: Final = {
+    "full": (lambda admin: admin.config_set("maxmemory", 1), "memory is nearly full"),
+    "replica": (lambda admin: admin.replicaof("127.0.0.1", "1"), "Cause: it is a read-only"),
+    "rights": (
+        lambda admin: admin.execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval"),
+        "Cause: this user may not do",
+    ),
+    "disk": (lambda admin: admin.config_set("min-replicas-to-write", 1), "Cause: too few replicas"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_client_says_why_the_ledger_refuses(tmp_path: Path, name: str) -> None:
+    """In words of ours: a refusal of Redis quotes names of users, commands and keys."""
+    spoil, said = REFUSED[name]
+    with (
+        RedisProcess(tmp_path) as server,
+        CheckpointClient(settings_for(server.url)) as client,
+        redis.Redis.from_url(server.url) as admin,
+    ):
+        spoil(admin)
+        with pytest.raises(CheckpointError, match=said) as refused:
+            client.submit(account_id="acc_1", provider="LINKEDIN", code="123456")
+        assert refused.value.pair.key == (503, "service_unavailable")
+
+
+def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:
+    """It may be cut off from the new master: a record would never be final there.
+
+    Nor what else a client asks for that needs no write: it would be told the same for ever.
+    """
+    with (
+        RedisProcess(tmp_path) as server,
+        CheckpointClient(settings_for(server.url)) as client,
+        redis.Redis.from_url(server.url) as admin,
+    ):
+        for name, look in LOOKS.items():
+            assert look(client) is None, name
+            admin.replicaof("127.0.0.1", "1")
+            with pytest.raises(CheckpointError) as refused:
+                look(client)
+            assert refused.value.status == 503, name
+            admin.replicaof("NO", "ONE")
+            assert look(client) is None, name

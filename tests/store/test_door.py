@@ -266,6 +266,22 @@ def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
     desk.redis.close()
 
 
+def test_how_full_redis_is_is_told_where_it_has_a_limit(own_server: EmbeddedRedis) -> None:
+    """As intake counts it, so that an operator sees why nothing new is taken."""
+    desk = Desk.at(own_server.url)
+    assert desk.door.run(desk.store.overview()).filled is None
+    desk.redis.config_set("maxmemory", 2 * int(desk.redis.info("memory")["used_memory"]))
+    try:
+        filled = desk.door.run(desk.store.overview()).filled
+        assert filled is not None
+        assert 250 < filled < 900
+        read = desk.door.run(desk.store.read(PROVIDER, ACCOUNT, queue_age_ms=1))
+        assert abs(read.filled - filled) < 50
+    finally:
+        desk.redis.config_set("maxmemory", 0)
+    desk.redis.close()
+
+
 def test_a_nearly_full_redis_takes_nothing_new_in(
     impatient: None, own_server: EmbeddedRedis
 ) -> None:

@@ -76,6 +76,17 @@ def test_an_exchange_that_is_waited_for_is_not_overdue(desk: Desk) -> None:
     assert (seen.overdue, seen.late) == (0, ())
 
 
+def test_a_workers_keys_of_another_kind_stop_neither_a_look_nor_a_sweep(desk: Desk) -> None:
+    """Somebody else's values under the names of what a worker holds and drains."""
+    keys = desk.store.keys
+    desk.redis.zadd(keys.beats, {"w1": 1})
+    for name in (keys.holds("w1"), keys.drains("w1")):
+        desk.redis.set(name, "x")
+    assert [(each.name, each.holds, each.drains) for each in look(desk).workers] == [("w1", 0, 0)]
+    lost = desk.door.run(desk.store.survey(most=10, lost_after_ms=1_000)).lost
+    assert [(each.name, each.holds) for each in lost] == [("w1", ())]
+
+
 def test_looking_changes_nothing(desk: Desk) -> None:
     """It is run every second by whoever is worried."""
     desk.open()

@@ -13,13 +13,13 @@ from tasks.ledger import CONNECTIONS_MAX
 from tasks.store import EMBEDDED_RUN_ID
 from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
 from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
-from worker.overview import refusal
+from worker.overview import MEMORY_NEAR, memory_of, refusal
 
 VERSION_MIN: Final = (6, 2)
 """The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
 CLOCK_WARN_S: Final = 1.0
 MEMORY_WARN: Final = 0.8
-MEMORY_MEND: Final = 0.95
+"""Of the machine's memory, where Redis has no limit of its own."""
 IDLE_MIN_S: Final = 60
 PUBSUB_MIN: Final = 8 * 1024 * 1024
 CONNECTIONS: Final = CONNECTIONS_MAX + 16
@@ -139,7 +139,7 @@ def eviction(site: Site) -> Finding:
 def memory(site: Site) -> Finding:
     """Look how much memory is left."""
     info = site.info
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    used, most = memory_of(info)
     limit = most or int(info.get("total_system_memory", 0))
     if not limit:
         return skipped("its memory is not told")
@@ -149,9 +149,13 @@ def memory(site: Site) -> Finding:
     remedy = (
         "a larger maxmemory, a shorter CHECKPOINT_RESULT_TTL_S, a lower CHECKPOINT_OUTCOMES_MAX"
     )
-    if most and share >= MEMORY_MEND:
-        return mend(f"{reason}: at the limit every write is refused", remedy)
-    if share >= MEMORY_WARN:
+    taken_max = site.settings.memory_share_max
+    limited = f"{taken_max:.0%} (CHECKPOINT_MEMORY_SHARE_MAX)"
+    if most and share >= taken_max:
+        return mend(f"{reason}: from {limited} on nothing new is taken in (503)", remedy)
+    if most and share >= taken_max - MEMORY_NEAR:
+        return warning(f"{reason}: at {limited} nothing new is taken in (503)", remedy)
+    if not most and share >= MEMORY_WARN:
         return warning(reason, remedy)
     return ok(reason)
 

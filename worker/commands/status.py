@@ -106,6 +106,8 @@ def _lines(glance: Glance) -> Iterator[str]:
     yield f"in flight  {glance.in_flight}"
     yield f"overdue    {view.overdue}"
     yield f"dead       {view.dead_letters} messages set aside"
+    if glance.memory_share is not None:
+        yield f"memory     {glance.memory_share:.0%} of maxmemory"
     yield ""
     if view.workers:
         yield table(("worker", "last beat", "in flight", "to close", ""), _workers(glance))
