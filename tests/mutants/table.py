@@ -188,9 +188,9 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/lua/commit.lua",
-                old="for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+                old="if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
                 new="local held = plan.del[1] and redis.call('GET', plan.del[1]) or ''\n"
-                "for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+                "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
             ),
             Edit(
                 file="tasks/lua/commit.lua",
