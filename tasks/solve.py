@@ -104,11 +104,11 @@ async def solve(
         # Without a usable id there is nowhere to answer.
         log.warning("wake.unusable_id")
         raise Ignore
-    with structlog.contextvars.bound_contextvars(**trace_fields(current_request())):
-        return await _solve(
-            home,
-            Raw(submission_id, account_id, provider, sealed, refused, send_by_ms),
-        )
+    raw = Raw(submission_id, account_id, provider, sealed, refused, send_by_ms)
+    if not (trace := trace_fields(current_request())):
+        return await _solve(home, raw)
+    with structlog.contextvars.bound_contextvars(**trace):
+        return await _solve(home, raw)
 
 
 async def _solve(home: Attempts, raw: Raw) -> str:
