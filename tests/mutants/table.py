@@ -1227,8 +1227,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/attempt.py",
-                old="        return fit_verdict(verdict, adapter, sent=sent)\n",
-                new="        return verdict\n",
+                old="        found, self._session = fit_verdict(verdict, adapter, sent=sent)\n",
+                new="        found = verdict\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"
