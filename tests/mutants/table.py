@@ -1185,7 +1185,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="worker/pool.py",
-                old="        task_postrun.connect(_note_error)\n",
+                old="        task_failure.connect(_note_error)\n",
                 new="",
             ),
         ),
