@@ -8,8 +8,8 @@ time ran out, SUCCESS otherwise.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import structlog
 from celery import shared_task
@@ -50,8 +50,7 @@ class CheckpointTask(AsyncTask):
     Strategy = "tasks.strategy:careful"
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(NamedTuple):
     """What a message says; of a wake the first three alone."""
 
     submission_id: str
