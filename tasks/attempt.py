@@ -65,7 +65,7 @@ from tasks.rules import next_due_ms
 from tasks.settings import Settings
 from tasks.store import Extra, HeardSignal, Result, Snapshot, Store
 from tasks.vault import CannotOpenError, Vault, context_name, session_name, solution_name
-from tasks.verdicts import UnfitError, fit_failure, fit_verdict, session_bytes
+from tasks.verdicts import UnfitError, fit_failure, fit_verdict
 
 FIRST_BYTE_S: Final = 1.0
 """At most this long from the claim's command to the first byte, else it is not sent: a process
@@ -251,6 +251,7 @@ class Attempt:
         self._submission: Submission | None = None
         self._generation = Generation(0)
         self._proxy: str | None = None
+        self._session: bytes | None = None
         self._settle_until_s = 0.0
         self._looked_s = 0.0
         self._claimed_s = 0.0
@@ -502,7 +503,8 @@ class Attempt:
     def _fit(self, verdict: Verdict, adapter: Adapter, *, sent: bool) -> Verdict:
         if self._stage is not _Stage.CLAIMED and isinstance(verdict, Verdict):
             return verdict  # A bug of its own, told by `_unclaimed_verdict`.
-        return fit_verdict(verdict, adapter, sent=sent)
+        found, self._session = fit_verdict(verdict, adapter, sent=sent)
+        return found
 
     def _goes_on(self, error: BaseException) -> bool:
         """Whether this is no end that the adapter made, nor its provider.
@@ -734,7 +736,8 @@ class Attempt:
         if decision.session is None or user_key is None:
             return Extra(put=tuple(put))
         name = session_name(provider, account_id)
-        text = vault.seal(name, session_bytes(decision.session))
+        assert self._session is not None
+        text = vault.seal(name, self._session)
         put.append((keys.session(provider, account_id), text, store.result_ttl_ms))
         put.append((user_key, account_id, 0))
         return Extra(put=tuple(put), expect={user_key: snapshot.values.get(user_key) or ""})

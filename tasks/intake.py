@@ -184,7 +184,8 @@ def _no_controls(name: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         _refuse_form(f"`{name}` is not valid Unicode text.")
-    if any(unicodedata.category(char) == "Cc" for char in value):
+    # Quickly for most; what is not printable may still be no control character.
+    if not value.isprintable() and any(unicodedata.category(char) == "Cc" for char in value):
         _refuse_form(f"`{name}` holds control characters.")
 
 

@@ -161,10 +161,10 @@ def passed_on(headers: Mapping[str, Any], code: object = None) -> dict[str, Any]
         headers: Of the message.
         code: What none of them may hold.
     """
-    own = headers.keys() - CELERY_S
     nested = headers.get(NESTED)
-    if not own and not nested:
+    if not nested and headers.keys() <= CELERY_S:
         return {}
+    own = headers.keys() - CELERY_S
     room = [HEADERS_SUM_MAX]
     found = _fitting({name: headers[name] for name in headers if name in own}, code, room)
     if isinstance(nested, Mapping):
@@ -194,12 +194,12 @@ def trace_fields(request: Any) -> dict[str, str]:  # noqa: ANN401  Celery's requ
     """Return what a task's log lines say of the producer's trace."""
     given = getattr(request, NESTED, None)
     headers = given if isinstance(given, Mapping) else {}
-    found = {name: headers.get(name, getattr(request, name, None)) for name in TRACE}
-    return {
-        name.replace("-", "_"): value
-        for name, value in found.items()
-        if isinstance(value, str) and TRACE[name].fullmatch(value)
-    }
+    found: dict[str, str] = {}
+    for name, form in TRACE.items():
+        value = headers.get(name) or getattr(request, name, None)
+        if isinstance(value, str) and form.fullmatch(value):
+            found[name.replace("-", "_")] = value
+    return found
 
 
 __all__ = ["REFUSALS", "passed_on", "refusal", "trace_fields"]

@@ -8,8 +8,8 @@ time ran out, SUCCESS otherwise.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import structlog
 from celery import shared_task
@@ -50,8 +50,7 @@ class CheckpointTask(AsyncTask):
     Strategy = "tasks.strategy:careful"
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(NamedTuple):
     """What a message says; of a wake the first three alone."""
 
     submission_id: str
@@ -104,11 +103,11 @@ async def solve(
         # Without a usable id there is nowhere to answer.
         log.warning("wake.unusable_id")
         raise Ignore
-    with structlog.contextvars.bound_contextvars(**trace_fields(current_request())):
-        return await _solve(
-            home,
-            Raw(submission_id, account_id, provider, sealed, refused, send_by_ms),
-        )
+    raw = Raw(submission_id, account_id, provider, sealed, refused, send_by_ms)
+    if not (trace := trace_fields(current_request())):
+        return await _solve(home, raw)
+    with structlog.contextvars.bound_contextvars(**trace):
+        return await _solve(home, raw)
 
 
 async def _solve(home: Attempts, raw: Raw) -> str:

@@ -44,8 +44,8 @@ class UnfitError(Exception):
     """An adapter's verdict or failure is none. The text is in our own words and has no value."""
 
 
-def fit_verdict(verdict: object, adapter: Adapter, *, sent: bool) -> Verdict:
-    """Return the verdict if it can be settled.
+def fit_verdict(verdict: object, adapter: Adapter, *, sent: bool) -> tuple[Verdict, bytes | None]:
+    """Return the verdict if it can be settled, and its session as `session_bytes`, if it has one.
 
     Args:
         verdict: What an adapter returned.
@@ -56,10 +56,11 @@ def fit_verdict(verdict: object, adapter: Adapter, *, sent: bool) -> Verdict:
         UnfitError: It is none, or says what cannot be stored.
         Exception: The same, of any kind: it runs what a plug-in wrote.
     """
+    as_json: bytes | None = None
     match verdict:
         case Cleared(user_id=user_id, session=session):
             _user_id(user_id)
-            session_bytes(session)
+            as_json = session_bytes(session)
         case Rejected(context=context):
             if context is not None:
                 _context(context, adapter)
@@ -72,7 +73,7 @@ def fit_verdict(verdict: object, adapter: Adapter, *, sent: bool) -> Verdict:
     if not sent:
         msg = "a verdict on a code that was not sent"
         raise UnfitError(msg)
-    return verdict
+    return verdict, as_json
 
 
 def fit_failure(failure: ProviderFailure, adapter: Adapter, *, sent: bool) -> Failed:

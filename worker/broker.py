@@ -17,7 +17,7 @@ import lzma
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -224,9 +224,8 @@ def _text(body: list[Any]) -> str:
         return json.dumps(body)
 
 
-def _nests_deeper(value: object, levels: int) -> bool:
-    children = value.values() if isinstance(value, dict) else value
-    for child in children if isinstance(children, Iterable) else ():
+def _nests_deeper(value: list[Any] | dict[str, Any], levels: int) -> bool:
+    for child in value.values() if isinstance(value, dict) else value:
         if isinstance(child, (list, dict)) and (levels == 1 or _nests_deeper(child, levels - 1)):
             return True
     return False

@@ -43,6 +43,7 @@ import contextlib
 import itertools
 import logging
 import os
+import sys
 import threading
 import time
 import traceback
@@ -58,7 +59,7 @@ from celery.concurrency.base import BasePool
 from celery.concurrency.prefork import _run_ready_callbacks
 from celery.exceptions import Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.platforms import EX_FAILURE
-from celery.signals import task_postrun
+from celery.signals import task_failure
 from celery.worker import state as worker_state
 from greenlet import getcurrent
 
@@ -200,7 +201,7 @@ class AsyncioPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop and wait until it turns."""
-        task_postrun.connect(_note_error)
+        task_failure.connect(_note_error)
         loop = self._loop = uvloop.new_event_loop()
         loop.set_debug(enabled=False)  # A debugging loop logs representations of what it runs.
         loop.set_exception_handler(_log_loop_error)
@@ -697,10 +698,12 @@ class _Raised(threading.local):
 _raised = _Raised()
 
 
-def _note_error(retval: object = None, **_: object) -> None:
-    """Receive ``task_postrun``: what Celery reports later may be a copy of the exception."""
-    if isinstance(retval, BaseException):
-        _raised.error = retval
+def _note_error(**_: object) -> None:
+    """Receive ``task_failure``: what Celery tells and reports may be a copy of the exception.
+
+    The signal comes while that is handled. ``task_postrun`` tells it too, but at each job's end.
+    """
+    _raised.error = sys.exception()
 
 
 def _part(ended: object) -> None:

@@ -71,8 +71,8 @@ end
 
 if not plan.intake then
   -- A full Redis refuses what may grow only as a script's first write (a script is not stopped in
-  -- its middle): so the first is one that removes nothing.
-  redis.call('ZREM', due_key, '')
+  -- its middle): so the first is one that only removes, if need be nothing.
+  redis.call('ZREM', queued_key, plan.intent and not plan.queued and plan.member or '')
 end
 if plan.intent then
   redis.call('SET', intent_key, plan.intent, 'PXAT', string.format('%.0f', plan.expire_at))
@@ -85,7 +85,7 @@ if plan.intent then
     redis.call('ZADD', queued_key, string.format('%.0f', plan.queued), plan.member)
   elseif plan.queued then
     redis.call('ZADD', queued_key, 'NX', string.format('%.0f', plan.queued), plan.member)
-  else
+  elseif plan.intake then -- All others have removed it.
     redis.call('ZREM', queued_key, plan.member)
   end
 end
@@ -124,8 +124,8 @@ for _, record in ipairs(plan.records) do
     end
   end
 end
-for _, key in ipairs(plan.del) do
-  redis.call('DEL', key)
+if plan.del[1] then
+  redis.call('DEL', unpack(plan.del))
 end
 for _, record in ipairs(written) do
   redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', record[2])

@@ -188,9 +188,9 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/lua/commit.lua",
-                old="for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+                old="if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
                 new="local held = plan.del[1] and redis.call('GET', plan.del[1]) or ''\n"
-                "for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+                "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
             ),
             Edit(
                 file="tasks/lua/commit.lua",
@@ -1197,7 +1197,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="worker/pool.py",
-                old="        task_postrun.connect(_note_error)\n",
+                old="        task_failure.connect(_note_error)\n",
                 new="",
             ),
         ),
@@ -1239,8 +1239,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/attempt.py",
-                old="        return fit_verdict(verdict, adapter, sent=sent)\n",
-                new="        return verdict\n",
+                old="        found, self._session = fit_verdict(verdict, adapter, sent=sent)\n",
+                new="        found = verdict\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"

@@ -160,7 +160,7 @@ MUTANTS = [
     Mutant(
         "final record leaves the code",
         final_without_code,
-        "for _, key in ipairs(plan.del) do\n  redis.call('DEL', key)\nend\n",
+        "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
     ),
     Mutant("publish outside the commit", told_by_the_commit, PUBLISH),
     Mutant(
