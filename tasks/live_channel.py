@@ -55,7 +55,7 @@ __all__ = [
 
 REGISTRATION_TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
-QUIET_S: Final = 2.0
+QUIET_S: Final = 3.0
 """Where a subscription brought nothing for this long, a word is published; one that does not
 bring it for as long again is given up."""
 RECONNECT_S: Final = 0.1

@@ -216,7 +216,7 @@ def test_every_subscription_comes_back_after_a_switchover(tmp_path: Path) -> Non
         replies = keys.live_replies("*").encode()
         bounds = {
             keys.live_requests(LINKEDIN, "live").encode(): WITHIN_S,
-            replies: WITHIN_S,
+            replies: SIGNALS_WITHIN_S,
             keys.signals.encode(): SIGNALS_WITHIN_S,
         }
         with Held(stage, "live") as held:
