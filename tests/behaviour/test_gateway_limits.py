@@ -130,6 +130,11 @@ def test_who_fills_the_ledger_keeps_nobody_from_an_outcome(
         assert waiting.answer().status == 201
         assert stage.outcome("sent").status == 201
         assert {stage.outcome(name).status for name in taken} == {503}
+        for record in map(stage.outcome, ("sent", *taken)):
+            assert record.finished_at is not None
+            assert record.queued_at is not None
+            took_s = (record.finished_at - record.queued_at).total_seconds()
+            assert took_s <= stage.settings.deadline_s + 5
     stage.redis.config_set("maxmemory", 0)
 
 
