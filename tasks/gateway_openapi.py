@@ -42,7 +42,13 @@ EVENT: Final[Schema] = {
     },
     "required": ["id", "data"],
 }
-FAILING: Final = (UNAUTHORIZED, METHOD_NOT_ALLOWED, catalogue.UNEXPECTED, catalogue.UNAVAILABLE)
+FAILING: Final = (
+    UNAUTHORIZED,
+    METHOD_NOT_ALLOWED,
+    catalogue.INVALID_PARAMETERS,  # What is no HTTP/1.1 is answered before any address.
+    catalogue.UNEXPECTED,
+    catalogue.UNAVAILABLE,
+)
 """What every address may answer."""
 ACCOUNT_OFF: Final = (catalogue.FEATURE_NOT_SUBSCRIBED,)
 
@@ -125,7 +131,7 @@ def _paths() -> Schema:
                     "getOpenapi",
                     "This document.",
                     {"200": {"description": "OpenAPI 3.1.", "content": {JSON: {}}}},
-                    (METHOD_NOT_ALLOWED, catalogue.UNEXPECTED),
+                    (METHOD_NOT_ALLOWED, catalogue.INVALID_PARAMETERS, catalogue.UNEXPECTED),
                 ),
                 "security": [],
             }
@@ -256,7 +262,7 @@ def _operation(
     description: str | None = None,
 ) -> Schema:
     by_status: dict[int, list[Pair]] = {}
-    for pair in pairs:
+    for pair in dict.fromkeys(pairs):
         by_status.setdefault(pair.status, []).append(pair)
     errors = {str(status): _refused(status, by_status[status]) for status in sorted(by_status)}
     made: Schema = {

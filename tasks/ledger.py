@@ -76,7 +76,7 @@ class LedgerUnavailableError(LedgerError):
         meaning: Why, in words of ours, if that is known.
     """
 
-    def __init__(self, said: str, meaning: str = "") -> None:
+    def __init__(self, said: str = "the ledger did not answer", meaning: str = "") -> None:
         super().__init__(f"{said}: {meaning}" if meaning else said)
         self.meaning = meaning
 

@@ -382,7 +382,7 @@ def _errors() -> tuple[Row, ...]:
          "open", _answered("MESSENGER", source="SMS")),
         (503, "service_unavailable",
          ("the provider is down for maintenance, queue or account over its limit,"
-         " the ledger does not answer"),
+         " the ledger does not answer (`detail` names the cause), a session that cannot be opened"),
          "open", _answered(faults={"status": 503})),
         (504, "request_timeout", "our deadline has passed: no worker came, or it was lost",
          "open", _nobody_works),

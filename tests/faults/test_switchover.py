@@ -58,6 +58,8 @@ class Name:
         talk = asyncio.create_task(self._talk(reader, writer))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
+        # One that is cancelled before it begins closes nothing itself.
+        talk.add_done_callback(lambda _: writer.close())
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -66,7 +68,6 @@ class Name:
                 await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
             finally:
                 there[1].close()
-        writer.close()
 
 
 class Pair:
