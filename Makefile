@@ -9,7 +9,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DEMO := .venv/.demo
 LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
-# Tests are shared by twice as many processes as there are cores: most tests wait (ARGS="-n 0": one alone).
+# Tests are shared by one process more than there are cores: most tests wait (ARGS="-n 0": one alone).
 PARALLEL := -n auto --dist worksteal
 # Tests that run the product in their own process, on threads and plain loops.
 MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \

@@ -64,6 +64,8 @@ class Limits:
     """Large pages carry policies and cookies of tens of kilobytes; Chrome takes as much."""
     wire_bytes: int = 2 * 1024 * 1024
     """The body as it travels; with chunks it may come with as much again around them."""
+    chunks_count: int = 65_536
+    """Each costs a microsecond. At this number and the longest body they have 32 bytes each."""
     body_bytes: int = 2 * 1024 * 1024
     """The body decoded: 261 kB of gzip once became 256 MiB (FACTS 22)."""
     request_bytes: int = 262_144
@@ -91,7 +93,7 @@ class Answer:
     _left: int | None = None
     _place = _Place.OUTSIDE
     _tail = b""
-    _wire_bytes = _all_bytes = _framing_bytes = 0
+    _wire_bytes = _all_bytes = _framing_bytes = _chunks_read = 0
 
     def __init__(
         self, *, path: str, limits: Limits, ends_with_head: bool, refusal: int | None = None
@@ -281,6 +283,9 @@ class Answer:
     def on_chunk_complete(self) -> None:
         """Note that a chunk was read."""
         self._place, self._framing_bytes = _Place.BETWEEN, 0
+        self._chunks_read += 1
+        if self._chunks_read > self._limits.chunks_count:
+            raise too_large()
 
     def on_body(self, data: bytes) -> None:
         """Undo the encoding of some of the body."""
