@@ -47,7 +47,8 @@ test: $(ENVIRONMENT) ## Run the tests (ARGS="-k supersede" for a few)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
-	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS) || \
+	  $(BIN)/pytest -q --lf $(MEASURED) -k 'not mutant' --cov --cov-append --cov-report= $(ARGS)
 	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
 
 .PHONY: check
