@@ -9,7 +9,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DEMO := .venv/.demo
 LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
-# Tests are shared by one process more than there are cores: most tests wait (ARGS="-n 0": one alone).
+# Tests are shared by as many processes as there are cores (ARGS="-n 0": one alone).
 PARALLEL := -n auto --dist worksteal
 # Tests that run the product in their own process, on threads and plain loops.
 MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \
@@ -47,8 +47,7 @@ test: $(ENVIRONMENT) ## Run the tests (ARGS="-k supersede" for a few)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
-	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS) || \
-	  $(BIN)/pytest -q --lf $(MEASURED) -k 'not mutant' --cov --cov-append --cov-report= $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
 	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
 
 .PHONY: check

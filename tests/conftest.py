@@ -14,16 +14,14 @@ from tests import servers
 from worker.embedded import EmbeddedRedis, EmbeddedRedisError, find_program
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
-PROCESSES_BEYOND_CORES = 1
-"""Most tests wait for something most of the time; with more of them at once some wait in vain."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Say how many processes share the tests with ``-n auto``."""
     with contextlib.suppress(AttributeError):  # macOS has no sched_getaffinity.
-        return PROCESSES_BEYOND_CORES + len(os.sched_getaffinity(0))
-    return PROCESSES_BEYOND_CORES + (os.cpu_count() or 1)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
