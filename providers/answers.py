@@ -13,6 +13,7 @@ from providers.contract import (
     ProviderBrokenError,
     ProviderTimeoutError,
     ServiceUnavailableError,
+    UnreadableAnswerError,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
             dropped if it is there.
 
     Raises:
-        ProviderBrokenError: Not JSON, or JSON nobody writes in good faith.
+        UnreadableAnswerError: Not JSON, or JSON nobody writes in good faith.
     """
     body = reply.body.removeprefix(prefix)
     if len(body) > JSON_BYTES_MAX:
@@ -67,7 +68,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
 
 def _unreadable(how: str) -> NoReturn:
     msg = f"The provider's answer is {how}."
-    raise ProviderBrokenError(msg)
+    raise UnreadableAnswerError(msg)
 
 
 def _depth(body: bytes) -> int:

@@ -11,7 +11,7 @@ import re
 import zlib
 from typing import Final
 
-from providers.contract import ProviderBrokenError
+from providers.contract import UnreadableAnswerError
 
 CODINGS_MAX: Final = 5
 """On top of each other; urllib3 takes as many."""
@@ -26,14 +26,14 @@ _ZLIB_CHECK: Final = 31
 _NAME: Final = re.compile(r"[^,\s]+")
 
 
-def unreadable() -> ProviderBrokenError:
+def unreadable() -> UnreadableAnswerError:
     """Return what a body is that cannot be read, or not to its end."""
-    return ProviderBrokenError("The provider's answer is cut short or unreadable.")
+    return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
 
 
-def too_large() -> ProviderBrokenError:
+def too_large() -> UnreadableAnswerError:
     """Return what an answer over a limit is."""
-    return ProviderBrokenError("The provider's answer is too large.")
+    return UnreadableAnswerError("The provider's answer is too large.")
 
 
 class Body:
@@ -62,7 +62,7 @@ class Body:
         """Take in some bytes as they travel.
 
         Raises:
-            ProviderBrokenError: Too much comes out, or it is packed in a way we did not learn.
+            UnreadableAnswerError: Too much comes out, or it is packed in a way we did not learn.
             zlib.error: It is packed wrongly.
         """
         if self._is_foreign and data:  # An empty body needs no reader.

@@ -83,12 +83,12 @@ from providers.contract import (
     NoChannelError,
     NoClientSessionError,
     NoHandlerError,
-    ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     Rejected,
     Reply,
     Request,
+    UnreadableAnswerError,
     Verdict,
 )
 
@@ -735,5 +735,5 @@ def _pair(status: int | None, type_: str) -> Verdict:
     raise _failure(status, type_) or _unreadable()
 
 
-def _unreadable() -> ProviderBrokenError:
-    return ProviderBrokenError("The client session's answer cannot be read.")
+def _unreadable() -> UnreadableAnswerError:
+    return UnreadableAnswerError("The client session's answer cannot be read.")

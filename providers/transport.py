@@ -38,13 +38,13 @@ from providers.contract import (
     ExchangeRefusedError,
     MalformedRequestError,
     NetworkDownError,
-    ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     ProxyAuthError,
     ProxyFailedError,
     Reply,
     Request,
+    UnreadableAnswerError,
 )
 from providers.cookies import cookie_header
 from providers.dialling import PROXY_AUTH_REQUIRED, BehindProxyError, dial
@@ -287,11 +287,11 @@ def _failure_of(
     """Say in the contract's words what a library's error means at this stage."""
     used = "the code may have been used" if code_sent else "the code was not sent"
     if stage is _Stage.ANSWERED:
-        return ProviderBrokenError("The provider's answer is cut short or unreadable.")
+        return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
     if stage is _Stage.SENT:
         if isinstance(error, OSError):  # The connection ended before the answer began.
             return ProviderTimeoutError(f"The provider did not answer; {used}.")
-        return ProviderBrokenError("The provider's answer is not HTTP.")
+        return UnreadableAnswerError("The provider's answer is not HTTP.")
     return _proxy_failure(error, used) if is_proxied else _direct_failure(error, used)
 
 

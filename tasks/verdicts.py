@@ -97,7 +97,13 @@ def fit_failure(failure: ProviderFailure, adapter: Adapter, *, sent: bool) -> Fa
     if row.status in TELLS_USE and "code" not in (detail or ""):
         use = "The code may have been used." if sent else "The code was not sent."
         detail = f"{detail or row.detail} {use}"
-    return Failed(failure=row, sent=sent, detail=detail, context=failure.context)
+    return Failed(
+        failure=row,
+        sent=sent,
+        detail=detail,
+        context=failure.context,
+        in_doubt=sent and failure.in_doubt,
+    )
 
 
 def session_bytes(session: object) -> bytes:
@@ -146,6 +152,6 @@ def _context(context: object, adapter: Adapter) -> None:
         msg = "a context is no model of the contract"
         raise UnfitError(msg)
     # What does not fit its own model is found by reading it, and would only be warned of here.
-    dumped = context.model_dump(mode="json", warnings=False)
+    dumped = context.as_json()
     Sealed(context=dumped).to_bytes()
     adapter.contexts[dumped["route"]].model_validate(dumped)
