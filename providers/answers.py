@@ -17,7 +17,9 @@ from providers.contract import (
 )
 
 if TYPE_CHECKING:
-    from providers.contract import Reply
+    from collections.abc import Callable
+
+    from providers.contract import CodeRequest, Exchange, Reply
 
 JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64
@@ -31,6 +33,31 @@ EPOCH_DIGITS_MAX = 10
 # unfinished string runs to the end: a hostile body cannot make it go back and try again.
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+async def hear(
+    exchange: Exchange, request: CodeRequest, is_login: Callable[[Reply], bool]
+) -> Reply:
+    """Send the code and return the answer, without its body where that cannot be read.
+
+    A body that is cut short, too large or packed in an unknown way would otherwise throw away the
+    session that stands in its head; and the code is used up.
+
+    Args:
+        exchange: The way to the provider.
+        request: The one with the code.
+        is_login: Whether status, headers and cookies of an answer are a finished login.
+
+    Raises:
+        UnreadableAnswerError: The body cannot be read and the head is no login.
+        ProviderFailure: As `Exchange.send_code`.
+    """
+    try:
+        return await exchange.send_code(request)
+    except UnreadableAnswerError as error:
+        if error.head is None or not is_login(error.head):
+            raise
+        return error.head
 
 
 def read_json(reply: Reply, *, prefix: bytes = b"") -> object:

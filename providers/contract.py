@@ -516,9 +516,15 @@ class ProviderBrokenError(ProviderFailure):
 
 
 class UnreadableAnswerError(ProviderBrokenError):
-    """An answer without a verdict: unreadable, contradictory, of an unknown kind. In doubt."""
+    """An answer without a verdict: unreadable, contradictory, of an unknown kind. In doubt.
+
+    Attributes:
+        head: Status, headers and cookies of an answer whose body cannot be read, its body left
+            empty; ``None`` where there is no head either. See `providers.answers.hear`.
+    """
 
     in_doubt = True
+    head: Reply | None = None
 
 
 class ProxyFailedError(ProviderFailure):

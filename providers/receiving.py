@@ -152,6 +152,12 @@ class Answer:
             return self._tail.endswith(b"\n")
         return self._place is _Place.SIZE_READ and _LAST_CHUNK.search(self._tail) is not None
 
+    def head(self) -> Reply | None:
+        """Return what was read before the body, ``None`` if not even that was."""
+        if not self.is_begun:
+            return None
+        return Reply(status=self._status, headers=self._headers, cookies=tuple(self._cookies))
+
     def result(self) -> Reply:
         """Return the reply.
 

@@ -246,9 +246,14 @@ class HttpExchange:
         try:
             await line.ask(data, answer)
             reply = answer.result()
+        except UnreadableAnswerError as caught:
+            caught.head = answer.head()
+            raise
         except _LIBRARY_ERRORS as caught:
             stage = _Stage.ANSWERED if answer.is_begun else _Stage.SENT
             failure = self._failure_of(caught, stage)
+            if isinstance(failure, UnreadableAnswerError):
+                failure.head = answer.head()
         else:
             if draft.is_forwarded and reply.status == PROXY_AUTH_REQUIRED:
                 msg = "The proxy refuses our credentials."
