@@ -625,8 +625,12 @@ BAD_ANSWERS = {
     "bad gzip sum": answer(
         gzip.compress(b"x")[:-8] + b"12345678", headers="Content-Encoding: gzip\r\n"
     ),
-    "brotli": answer(b"x", headers="Content-Encoding: br\r\n"),
-    "brotli in gzip": answer(b"x", headers="Content-Encoding: br, gzip\r\n"),
+    "broken brotli": answer(b"\xff" * 64, headers="Content-Encoding: br\r\n"),
+    "broken brotli in gzip": answer(b"\xff" * 64, headers="Content-Encoding: br, gzip\r\n"),
+    "broken zstd": answer(
+        b"\x28\xb5\x2f\xfd" + b"\xff" * 64, headers="Content-Encoding: zstd\r\n"
+    ),
+    "unasked": answer(b"x", headers="Content-Encoding: compress\r\n"),
     "packed too often": answer(
         b"x", headers="Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip\r\n"
     ),
@@ -847,7 +851,7 @@ async def test_an_empty_body_is_in_any_encoding(name: str) -> None:
 
 
 REDIRECTS = {
-    "brotli": (b"Content-Encoding: br\r\nContent-Length: 3\r\n", b"abc"),
+    "broken brotli": (b"Content-Encoding: br\r\nContent-Length: 3\r\n", b"\xff\xff\xff"),
     "cut body": (b"Content-Length: 10\r\n", b"abc"),
     "cut chunk": (b"Transfer-Encoding: chunked\r\n", b"9\r\nabc"),
     "bad chunk": (b"Transfer-Encoding: chunked\r\n", b"CANARY\r\n"),
