@@ -94,7 +94,7 @@ class Cookie(BaseModel):
             name: str(said.get(name, said.get(other, ""))).lower() in _TRUE
             for name, other in (("secure", "secure"), ("http_only", "httpOnly"))
         }
-        word = str(said.get("same_site", said.get("sameSite", ""))).capitalize()
+        word = str(said.get("same_site", said.get("sameSite")) or "").capitalize()
         return {**said, **flags, "same_site": word if word in _SAME_SITE else ""}
 
 

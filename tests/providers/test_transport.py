@@ -627,9 +627,7 @@ BAD_ANSWERS = {
     ),
     "broken brotli": answer(b"\xff" * 64, headers="Content-Encoding: br\r\n"),
     "broken brotli in gzip": answer(b"\xff" * 64, headers="Content-Encoding: br, gzip\r\n"),
-    "broken zstd": answer(
-        b"\x28\xb5\x2f\xfd" + b"\xff" * 64, headers="Content-Encoding: zstd\r\n"
-    ),
+    "broken zstd": answer(b"\x28\xb5\x2f\xfd" + b"\xff" * 64, headers="Content-Encoding: zstd\r\n"),
     "unasked": answer(b"x", headers="Content-Encoding: compress\r\n"),
     "packed too often": answer(
         b"x", headers="Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip\r\n"
