@@ -29,7 +29,9 @@ answer inside is one of
     {"verdict": "cleared", "user_id": "…", "session": {…}}
     {"verdict": "rejected"}
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
-    {"status": 403, "type": "action_required"}        any pair a provider's answer may have
+    {"status": 403, "type": "action_required"}        any pair a provider's answer may have; with
+                                                      "in_doubt": true where the answer to the
+                                                      code told neither yes nor no
 
 No message has more than `MESSAGE_MAX` characters. An answer that is the session's own but cannot
 be read is ``provider_error``.
@@ -88,6 +90,7 @@ from providers.contract import (
     Rejected,
     Reply,
     Request,
+    UnknownStepError,
     UnreadableAnswerError,
     Verdict,
 )
@@ -396,6 +399,7 @@ class _Answer(_Words):
     checkpoint: _Step | None = None
     status: int | None = None
     type: str | None = None
+    in_doubt: bool = False
 
 
 class SessionChannel(Protocol):
@@ -668,6 +672,10 @@ class LiveExchange:
 
 REJECTED: Final = (401, "invalid_checkpoint_solution")
 """The one pair of the catalogue that is a verdict."""
+DOUBTS: Final[Mapping[tuple[int | None, str], type[ProviderFailure]]] = {
+    (each.status, each.type): each for each in (UnknownStepError, UnreadableAnswerError)
+}
+"""What a pair becomes of which a session says that the code is in doubt."""
 
 
 def _failure(status: int | None, type_: str) -> ProviderFailure | None:
@@ -714,7 +722,9 @@ class LiveSession:
 
 def _verdict(answer: _Answer, context: Context) -> Verdict:
     if answer.verdict is None:
-        return _pair(answer.status, (answer.type or "").removeprefix("errors/"))
+        return _pair(
+            answer.status, (answer.type or "").removeprefix("errors/"), in_doubt=answer.in_doubt
+        )
     match answer:
         case _Answer(status=int()):
             raise _unreadable()  # It says two things.
@@ -729,9 +739,11 @@ def _verdict(answer: _Answer, context: Context) -> Verdict:
             raise _unreadable()
 
 
-def _pair(status: int | None, type_: str) -> Verdict:
+def _pair(status: int | None, type_: str, *, in_doubt: bool) -> Verdict:
     if (status, type_) == REJECTED:
         return Rejected()
+    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:
+        raise doubt
     raise _failure(status, type_) or _unreadable()
 
 

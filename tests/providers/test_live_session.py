@@ -22,6 +22,7 @@ from pydantic import ValidationError
 import providers
 from providers import LIVE_SESSION, adapter_for, contract
 from providers.contract import (
+    ActionRequiredError,
     Adapter,
     Challenge,
     Checkpoint,
@@ -29,6 +30,7 @@ from providers.contract import (
     Cleared,
     CodeRequest,
     ExchangeRefusedError,
+    NetworkDownError,
     NextCheckpoint,
     NoChannelError,
     NoClientSessionError,
@@ -39,6 +41,8 @@ from providers.contract import (
     Rejected,
     Reply,
     Request,
+    UnknownStepError,
+    UnreadableAnswerError,
 )
 from providers.live_session import (
     DETAIL_UNPROVEN,
@@ -147,6 +151,18 @@ def test_each_pair_of_a_provider_is_that_failure(kind: type[ProviderFailure], st
     """A session reports what an adapter may report, in the same words."""
     with pytest.raises(kind):
         verify({"status": kind.status, "type": start + kind.type})
+
+
+def test_a_session_says_that_a_code_is_in_doubt() -> None:
+    """Else a session that cannot read its provider would be a way to guess."""
+    for kind in (UnknownStepError, UnreadableAnswerError):
+        with pytest.raises(kind):
+            verify({"status": kind.status, "type": kind.type, "in_doubt": True})
+    with pytest.raises(ActionRequiredError) as caught:
+        verify({"status": 403, "type": "action_required"})
+    assert not caught.value.in_doubt
+    with pytest.raises(NetworkDownError):
+        verify({"status": 503, "type": "network_down", "in_doubt": True})
 
 
 def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
