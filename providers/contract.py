@@ -149,12 +149,13 @@ class Context(BaseModel):
     Each adapter subclasses it, one model per route. Values are secrets: a context rests sealed,
     and validation errors hide their input.
 
-    A header that the adapter makes itself is named in ``made_headers`` and cannot be given: what
-    a context says is sent or refused when the intent is opened, and never dropped in silence.
+    A header that the adapter makes itself is named in ``made_headers`` and cannot be given; one of
+    which it has a usual value only (``Accept-Language``) is sent as given. What a context says is
+    sent, or refused when the intent is opened, and never dropped in silence.
     """
 
     made_headers: ClassVar[frozenset[str]] = frozenset()
-    """Lower case; every header that any request of the adapter has, beside `OUR_HEADERS`."""
+    """Lower case; every header that the adapter makes and nobody else may, beside `OUR_HEADERS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
 import providers
-from providers.contract import ENCODINGS, OUR_HEADERS, Context, Cookie
+from providers.contract import (
+    ENCODINGS,
+    OUR_HEADERS,
+    Challenge,
+    CodeRequest,
+    Context,
+    Cookie,
+    ProviderFailure,
+    Reply,
+    Request,
+)
 from providers.sending import checked_headers
 from providers.sessions import Session, SessionCookie, of_context
 from tasks.intake import CheckpointError, read_context
+from tests.providers.benches import BENCHES, Bench
+from tests.providers.test_unknown_answers import LOGINS, Case, Given, challenge_of
 
 
 class Made(Context):
@@ -94,6 +110,51 @@ def test_the_refusal_names_field_rule_and_mend_and_no_value() -> None:
     assert "cookie" in detail
     assert "leave it out" in detail
     assert "canary" not in detail
+
+
+class Noting(Given):
+    """Keeps the headers of every request."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.sent: list[Mapping[str, str]] = []
+
+    async def send_code(self, request: CodeRequest) -> Reply:
+        self.sent.append(request.headers)
+        return await super().send_code(request)
+
+    async def fetch(self, request: Request) -> Reply:
+        self.sent.append(request.headers)
+        return await super().fetch(request)
+
+
+@pytest.mark.parametrize("bench", [bench for bench in BENCHES if bench.sends], ids=str)
+def test_every_request_has_them_and_none_of_ours_is_dropped(bench: Bench) -> None:
+    """What an adapter makes can either not be given, or is sent as it was given."""
+    asked = challenge_of(bench)
+    fixed = OUR_HEADERS | type(asked.context).made_headers
+    usual = set[str]()
+    for headers in requests_with(bench, asked, {"X-Further": "as-given"}):
+        assert headers["X-Further"] == "as-given"
+        usual |= {name for name in headers if name.lower() not in fixed} - {"X-Further"}
+    given = dict.fromkeys(usual, "identity")
+    for headers in requests_with(bench, asked, given):
+        assert {name: headers.get(name) for name in given} == given
+
+
+def requests_with(bench: Bench, asked: Challenge, given: dict[str, str]) -> list[Mapping[str, str]]:
+    """Return the headers of every request of a login whose client has headers of its own."""
+    held = asked.context.as_json() | {"headers": given}
+    context = type(asked.context).model_validate(held)
+    challenge = dataclasses.replace(asked, context=context)
+    login = "".join(f"Set-Cookie: {line}\r\n" for line in LOGINS[bench.provider])
+    raw = f"HTTP/1.1 200 OK\r\n{login}Content-Length: 2\r\n\r\n{{}}".encode()
+    case = Case(raw=raw, has_login=True, has_cookies=True, is_foreign=True, told="")
+    exchange = Noting(case)
+    with contextlib.suppress(ProviderFailure):
+        asyncio.run(providers.adapters()[bench.provider].verify(challenge, exchange))
+    assert exchange.code_sent
+    return exchange.sent
 
 
 def test_every_encoding_that_may_be_named_can_be_undone() -> None:
