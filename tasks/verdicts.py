@@ -156,6 +156,6 @@ def _context(context: object, adapter: Adapter) -> None:
         msg = "a context is no model of the contract"
         raise UnfitError(msg)
     # What does not fit its own model is found by reading it, and would only be warned of here.
-    dumped = context.as_json()
-    Sealed(context=dumped).to_bytes()
+    dumped = context.model_dump(mode="json", warnings=False)
+    Sealed(context=context.as_json()).to_bytes()
     adapter.contexts[dumped["route"]].model_validate(dumped)
