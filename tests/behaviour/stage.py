@@ -71,6 +71,12 @@ def until(condition: Callable[[], T], what: str = "the condition") -> T:
     return found
 
 
+def wait_stopped(pid: int) -> None:
+    """Wait until a process stands still (SIGSTOP)."""
+    stat = Path(f"/proc/{pid}/stat")
+    until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+
+
 class LoopThread:
     """An event loop on a thread of its own."""
 
@@ -296,8 +302,7 @@ class Worker:
     def stop(self) -> None:
         """Let it stand still (SIGSTOP), and wait until it does."""
         self.process.send_signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.pid}/stat")
-        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+        wait_stopped(self.pid)
 
     def go_on(self) -> None:
         """Let it go on (SIGCONT)."""
