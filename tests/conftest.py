@@ -3,9 +3,11 @@
 import contextlib
 import gc
 import os
+import random
 import resource
 import signal
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -14,6 +16,55 @@ from tests import servers
 from worker.embedded import EmbeddedRedis, EmbeddedRedisError, find_program
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the order of the tests, and how closely to look for what they leave open."""
+    parser.addoption("--seed", type=int, help="order of the tests, as an earlier run printed it")
+    parser.addoption(
+        "--leaks", action="store_true", help="collect garbage after each test, to name what leaks"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose an order where none is given; all processes of a run have the same."""
+    if config.option.seed is None:
+        given = getattr(config, "workerinput", {"seed": random.randrange(1_000_000)})
+        config.option.seed = given["seed"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a process of xdist the order."""
+    node.workerinput["seed"] = node.config.option.seed
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to have the same order again."""
+    return f"order: --seed {config.option.seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it beside the failures as well."""
+    config = terminalreporter.config
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        terminalreporter.write_line(pytest_report_header(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the modules in random order, and the tests of each.
+
+    A test that needs what another one left would pass for years in the order of the files. Modules
+    stay together: many have a worker of their own. pytest's own hook comes after this one, and puts
+    together what shares a fixture's parameter.
+    """
+    chance = random.Random(config.option.seed)
+    order: dict[str, float] = {}
+    for item in items:
+        order.setdefault(item.location[0], chance.random())
+    keys = [(order[item.location[0]], chance.random()) for item in items]
+    items[:] = [item for _, item in sorted(zip(keys, items, strict=True), key=lambda each: each[0])]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,6 +101,21 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _leaks_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:
+    return "function" if config.option.leaks else "module"
+
+
+@pytest.fixture(scope=_leaks_scope, autouse=True)
+def _leaks() -> Iterator[None]:
+    """Let what a module's tests left open be told here, not in another module's test.
+
+    A socket or a coroutine that was left open is told when the collector comes by. pytest fails
+    the test that runs by then: the last one of the module, or with ``--leaks`` the very one.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

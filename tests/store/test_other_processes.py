@@ -31,8 +31,8 @@ from celery import Celery
 
 from tasks.intake import Sealed
 from tasks.vault import session_name
-from tests.measuring import MEASURES
 from tests.behaviour.stage import wait_stopped
+from tests.measuring import MEASURES
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 ROOT: Final = Path(__file__).parents[2]
@@ -55,7 +55,8 @@ GUNICORN: Final = (
 APP: Final = "tests.peers.backend:application"
 SERVERS: Final[dict[str, tuple[str, ...]]] = {
     "uwsgi": (
-        "-c", "import pyuwsgi; pyuwsgi.run()", "--master", f"--processes={PROCESSES}", "--die-on-term",
+        "-c", "import pyuwsgi; pyuwsgi.run()", "--master", f"--processes={PROCESSES}",
+        "--die-on-term",
         "--http-socket=127.0.0.1:0", f"--module={APP}", "--need-app", "--disable-logging",
     ),
     "gunicorn": (*GUNICORN, APP),
