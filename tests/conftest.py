@@ -7,7 +7,6 @@ import random
 import resource
 import signal
 from collections.abc import Iterator
-from typing import Any, Literal
 
 import pytest
 import redis
@@ -20,45 +19,22 @@ NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or val
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the order of the tests, and how closely to look for what they leave open."""
-    parser.addoption("--seed", type=int, help="order of the tests, as an earlier run printed it")
+    parser.addoption("--seed", type=int, help="put the tests in a random order, this one")
     parser.addoption(
         "--leaks", action="store_true", help="collect garbage after each test, to name what leaks"
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Choose an order where none is given; all processes of a run have the same."""
-    if config.option.seed is None:
-        given = getattr(config, "workerinput", {"seed": random.randrange(1_000_000)})
-        config.option.seed = given["seed"]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Give a process of xdist the order."""
-    node.workerinput["seed"] = node.config.option.seed
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say how to have the same order again."""
-    return f"order: --seed {config.option.seed}"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say it beside the failures as well."""
-    config = terminalreporter.config
-    if terminalreporter.stats.keys() & {"failed", "error"}:
-        terminalreporter.write_line(pytest_report_header(config))
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the modules in random order, and the tests of each.
+    """With ``--seed``, put the modules in random order, and the tests of each.
 
-    A test that needs what another one left would pass for years in the order of the files. Modules
+    A test that needs what another one left passes in the order of the files for ever. Modules
     stay together: many have a worker of their own. pytest's own hook comes after this one, and puts
     together what shares a fixture's parameter.
     """
+    if config.option.seed is None:
+        return
     chance = random.Random(config.option.seed)
     order: dict[str, float] = {}
     for item in items:
@@ -103,19 +79,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _leaks_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:
-    return "function" if config.option.leaks else "module"
+@pytest.fixture(autouse=True)
+def _leaks(pytestconfig: pytest.Config) -> Iterator[None]:
+    """With ``--leaks``, let what a test left open be told in that very test.
 
-
-@pytest.fixture(scope=_leaks_scope, autouse=True)
-def _leaks() -> Iterator[None]:
-    """Let what a module's tests left open be told here, not in another module's test.
-
-    A socket or a coroutine that was left open is told when the collector comes by. pytest fails
-    the test that runs by then: the last one of the module, or with ``--leaks`` the very one.
+    A socket or a coroutine that was left open is told when the collector comes by, and pytest
+    fails the test that runs by then.
     """
     yield
-    gc.collect()
+    if pytestconfig.option.leaks:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
