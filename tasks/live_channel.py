@@ -293,6 +293,7 @@ class SessionHost:
         handle: Answers. What it raises is answered 500 ``provider_error``.
         ttl_s: Life of the registration.
         renew_s: Between its renewals.
+        quiet_s: A connection that brings nothing for twice as long is given up.
 
     Raises:
         ValueError: The secret is none.
@@ -311,6 +312,7 @@ class SessionHost:
     session_id: str = field(default_factory=lambda: secrets.token_hex(8))
     ttl_s: float = REGISTRATION_TTL_S
     renew_s: float = RENEW_S
+    quiet_s: float = QUIET_S
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _own: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _session: SessionKeys = field(init=False, repr=False)
@@ -357,7 +359,7 @@ class SessionHost:
         """Serve over one connection: who is registered is heard, so it listens first."""
         clock = asyncio.get_running_loop().time
         name = self.keys.live_requests(self.provider, self.account_id)
-        async with _Subscription(self.client, name, min(QUIET_S, self.renew_s)) as channel:
+        async with _Subscription(self.client, name, self.quiet_s) as channel:
             renew_at_s = clock()
             while not self._is_over():
                 if clock() >= renew_at_s:

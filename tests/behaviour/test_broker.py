@@ -709,8 +709,7 @@ def test_a_connection_that_goes_silent_is_given_up(
     broker: RedisProcess, new_stage: Setting
 ) -> None:
     """A firewall forgets a connection: nothing is refused, nothing arrives; TCP takes hours."""
-    loops = LoopThread()
-    with Relay(loops, broker.port) as relay:
+    with LoopThread() as loops, Relay(loops, broker.port) as relay:
         stage = new_stage(broker_url=relay.url, **ROOMY)
         worker = stage.worker()
         serves(stage)
@@ -725,4 +724,3 @@ def test_a_connection_that_goes_silent_is_given_up(
         assert took_s < HALF_OPEN_MAX_S
         assert worker.process.poll() is None
         assert worker.terminate() == 0
-    loops.close()

@@ -65,6 +65,7 @@ NAMES: Final = (
     "names shared by forked processes",
     "a fork told by its pid alone",
     "a parent's session token and reader kept",
+    "cancels lost while a command is sent",
     "a refused id forgotten with its record",
     "an hour's count that ends with a record",
     "values in what an error reporter keeps",
@@ -1072,6 +1073,18 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/ops/test_environment.py::test_an_app_of_ours_listens_to_no_variable",
+    ),
+    Mutant(
+        name="cancels lost while a command is sent",
+        guard="a cancel that comes just as a command is sent ends its task (Python 3.11)",
+        edits=(
+            Edit(
+                file="tasks/connections.py",
+                old="if task and task.cancelling() > before:",
+                new="if task is None:",
+            ),
+        ),
+        test="tests/store/test_connections.py::test_a_cancel_is_not_lost_while_a_command_is_sent",
     ),
     Mutant(
         name="connections that stay with a demoted master",

@@ -226,22 +226,21 @@ def test_the_cause_is_named(broken: tuple[Case, dict[str, str]], tmp_path: Path)
 def test_redis_over_a_port_that_speaks_tls_is_named(tmp_path: Path) -> None:
     """The other way round: the scheme lacks an s."""
     context, _ = make_tls(tmp_path)
-    loops = LoopThread()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             await reader.read()
         writer.close()
 
-    front = loops.run(asyncio.start_server(talk, "127.0.0.1", 0, ssl=context))
-    port = front.sockets[0].getsockname()[1]
-    env = environment(REDIS_URL=f"redis://127.0.0.1:{port}/0", SECRET_KEYS=make_key())
-    done = run("doctor", "--json", "--offline", env=env)
+    with LoopThread() as loops:
+        front = loops.run(asyncio.start_server(talk, "127.0.0.1", 0, ssl=context))
+        port = front.sockets[0].getsockname()[1]
+        env = environment(REDIS_URL=f"redis://127.0.0.1:{port}/0", SECRET_KEYS=make_key())
+        done = run("doctor", "--json", "--offline", env=env)
+        loops.do(front.close)
     found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
     assert found["Redis"]["result"] == "mend"
     assert "TLS" in found["Redis"]["reason"] + found["Redis"]["remedy"]
-    loops.do(front.close)
-    loops.close()
 
 
 @pytest.mark.parametrize(
