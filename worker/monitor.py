@@ -249,8 +249,9 @@ def make_monitor() -> Celery:
     if foreign := forget_foreign():
         sys.stderr.write(f"checkpoint: of another Celery, not used: {', '.join(foreign)}\n")
     app = OwnCelery()
-    app.conf.update(celery_config(Settings()) | {"broker_transport": None})
-    install()
+    config = celery_config(Settings())
+    app.conf.update(config | {"broker_transport": None})
+    install(clustered="cluster" in config["broker_transport_options"])
     return app
 
 

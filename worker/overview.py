@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from redis.exceptions import RedisError
 
+from tasks.addresses import parse_redis
 from tasks.client import make_store
 from tasks.connections import why
 from tasks.ledger import Call, Steps, SyncDoor, answered, connect
@@ -98,9 +99,15 @@ def memory_of(info: Mapping[str, Any]) -> tuple[int, int]:
     return used, int(info.get("maxmemory", 0))
 
 
-def refusal(info: Mapping[str, Any]) -> str:
-    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing."""
-    if info.get("redis_mode") == "cluster":
+def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
+    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing.
+
+    Args:
+        info: What it tells.
+        clustered: Whether its address is that of a cluster. One of a single server may lead to the
+            right node, until the next failover.
+    """
+    if info.get("redis_mode") == "cluster" and not clustered:
         return why(RedisError("CROSSSLOT"))
     if info.get("role") == "slave":
         return why(RedisError("READONLY"))
@@ -122,7 +129,8 @@ class Watcher:
 
     def __init__(self, settings: Settings, minutes: float) -> None:
         self.settings, self.minutes = settings, minutes
-        self._client = connect(settings.redis_url.get_secret_value())
+        self._client = connect(settings.redis_url.get_secret_value(), settings.prefix)
+        self._clustered = bool(parse_redis(settings.redis_url.get_secret_value()).cluster)
         self._door = SyncDoor(self._client)
         self._store = make_store(settings)
         self._producer = make_producer(settings)
@@ -147,7 +155,9 @@ class Watcher:
         # Whether its identity is told, without which nobody takes a submission.
         self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
         with answered():
-            refuses = refusal(cast("Mapping[str, Any]", self._client.info()))
+            refuses = refusal(
+                cast("Mapping[str, Any]", self._client.info()), clustered=self._clustered
+            )
         self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return Glance(
