@@ -110,10 +110,10 @@ class Nodes:
         self._silent -= {asked}
         # Nodes come and go; the address may name but one of them.
         others = [place for *_, all_ in nodes for place in all_ if place not in self._seeds]
-        known = {*self._seeds, *others[:NODES_MAX]}
+        known = dict.fromkeys((*self._seeds, *others[:NODES_MAX]))
         kept = [place for place in self._order if place in known]
-        self._order = tuple(dict.fromkeys((*others[:NODES_MAX], *kept, *self._seeds)))
-        self._silent &= known
+        self._order = tuple(dict.fromkeys((*kept, *known)))
+        self._silent &= frozenset(known)
         return owner
 
 

@@ -87,7 +87,7 @@ class Cluster:
             self.tell(port, "REPLICATE", self.tell(masters[number % self._shards], "MYID"))
         for port in self.ports:
             self._wait(port, lambda told: told["cluster_state"] == "ok")
-            until(lambda: len(self._replicas(port)) == self._count - self._shards, "replicas")  # noqa: B023
+            until(lambda: self._told_of(port) == set(self.ports), "all nodes to be told of")  # noqa: B023
         for port in self.ports[self._shards :]:
             until(lambda: self.info(port)["master_link_status"] == "up", "a replica")  # noqa: B023
         return self
@@ -98,7 +98,7 @@ class Cluster:
         lines = (
             "bind 127.0.0.1", f"port {port}", f"dir {folder}", 'save ""',
             "cluster-enabled yes", f"cluster-node-timeout {NODE_TIMEOUT_MS}",
-            "repl-diskless-sync yes", "repl-diskless-sync-delay 0",
+            "repl-diskless-sync yes", "repl-diskless-sync-delay 0", "repl-ping-replica-period 1",
             *servers.settings(), *self._options,
         )  # fmt: skip
         config = folder / "redis.conf"
@@ -123,9 +123,9 @@ class Cluster:
     def _wait(self, port: int, met: Callable[[dict[str, str]], bool]) -> None:
         until(lambda: met(_pairs(self.tell(port, "INFO"))), "the cluster")
 
-    def _replicas(self, port: int) -> list[str]:
-        lines = str(self.tell(port, "NODES")).splitlines()
-        return [line for line in lines if "slave" in line.split()[2]]
+    def _told_of(self, port: int) -> set[int]:
+        """Return the ports of the nodes that one tells of: replicas once they have copied."""
+        return {int(node[1]) for row in self.tell(port, "SLOTS") for node in row[2:]}
 
     def info(self, port: int) -> dict[str, Any]:
         """Return what a node says of its replication."""
@@ -162,6 +162,37 @@ class Cluster:
         """End a node without a word."""
         self._children[port].kill()
         self._children[port].wait(BOUND_S)
+
+    @property
+    def masters(self) -> list[int]:
+        """Ports of the nodes that are masters now."""
+        return [port for port in self.living if self.info(port)["role"] == "master"]
+
+    def begin_move(self, prefix: str, target: int) -> int:
+        """Say that the slot of a prefix is on its way to another master; return its number."""
+        slot, source = key_slot(prefix.encode()), self.owner(prefix)
+        self.tell(target, "SETSLOT", slot, "IMPORTING", self.tell(source, "MYID"))
+        self.tell(source, "SETSLOT", slot, "MIGRATING", self.tell(target, "MYID"))
+        return int(slot)
+
+    def move(self, prefix: str, target: int) -> None:
+        """Move the slot of a prefix to another master, key by key as all versions do."""
+        source, slot = self.owner(prefix), self.begin_move(prefix, target)
+        while names := self.tell(source, "GETKEYSINSLOT", slot, 100):
+            self.clients[source].execute_command(
+                "MIGRATE", "127.0.0.1", target, "", 0, 5_000, "KEYS", *names
+            )
+        owner = self.tell(target, "MYID")
+        for port in (target, source):
+            self.tell(port, "SETSLOT", slot, "NODE", owner)
+        until(lambda: self.owner(prefix, asked=source) == target, "the slot to have moved")
+
+    def hand_over(self, master: int) -> int:
+        """Let a replica take its master's place, as for maintenance; return its port."""
+        replica = self.replica_of(master)
+        self.tell(replica, "FAILOVER")
+        until(lambda: self.info(replica)["role"] == "master", "the failover")
+        return replica
 
     def fail_over(self, master: int) -> int:
         """End a master without a word; return its replica's port when that is the master.

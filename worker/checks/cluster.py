@@ -41,7 +41,7 @@ def cluster(site: Site) -> Finding:
         return mend(found, "start them, or correct CHECKPOINT_REDIS_URL and the user's rights")
     if lost := [name for name, (row, _) in told.items() if row is None]:
         return mend(
-            f"no master has slot {slot} of prefix {site.settings.prefix}: so says {', '.join(lost)}",
+            f"no master has slot {slot}, that of CHECKPOINT_PREFIX: so say {', '.join(lost)}",
             "CLUSTER INFO and CLUSTER NODES there; the cluster's own tools mend it",
         )
     owners = {_name(row[2]) for row, _ in told.values() if row is not None}
