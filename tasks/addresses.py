@@ -189,7 +189,8 @@ class RedisAddress:
     def same_place(self) -> tuple[object, ...]:
         """What two addresses have in common that lead the same user to the same database."""
         service = self.sentinels.service if self.sentinels is not None else None
-        return self.places, self.path, service, self.db, self.login
+        clustered = bool(self.cluster)
+        return self.places, self.path, service, clustered, self.db, self.login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

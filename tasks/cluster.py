@@ -15,7 +15,7 @@ import redis
 import redis.asyncio as awaited
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
 from tasks.connections import (
@@ -97,7 +97,8 @@ class Nodes:
         others tells what it knew before. Who did not answer is asked after all others.
         """
         for place in sorted(self._order, key=self._silent.__contains__):
-            self._order = (*(each for each in self._order if each != place), place)
+            rest = [each for each in self._order if each != place]
+            self._order = (*rest, place)
             self._silent |= {place}
             yield place
 
@@ -126,11 +127,10 @@ def _passed_on(error: Exception) -> Exception:
     """Return an error as one of the connection, which it is to whoever wants to connect."""
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return error
-    if isinstance(error, AuthenticationError):
-        return error
-    kinds = ("NOPERM", "cluster support disabled", "unknown command", "LOADING")
-    text = f"{type(error).__name__} {error}"
-    kind = next((kind for kind in kinds if kind.lower() in text.lower()), type(error).__name__)
+    if isinstance(error, NoPermissionError):
+        return redis.ConnectionError("NOPERM (CLUSTER SLOTS)")
+    known = ("cluster support disabled", "unknown command")
+    kind = next((words for words in known if words in str(error)), type(error).__name__)
     return redis.ConnectionError(f"{kind} (CLUSTER SLOTS)")
 
 

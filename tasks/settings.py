@@ -55,7 +55,10 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="The ledger. `sentinel://host:port,host:port/service/db` for Sentinel.",
+        description=(
+            "The ledger. `sentinel://host:port,host:port/service/db` for Sentinel,"
+            " `redis+cluster://host:port,host:port` in cluster mode."
+        ),
     )
     broker_url: SecretStr | None = Field(
         None, description="Celery's broker. Unset: the ledger's Redis."
