@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+import redis
 from redis.exceptions import RedisError
 
-from tasks.addresses import parse_redis
+from tasks.addresses import RedisAddress, parse_redis
 from tasks.client import make_store
-from tasks.connections import why
+from tasks.connections import CLUSTER, CLUSTER_DOWN, why
 from tasks.ledger import Call, Steps, SyncDoor, answered, connect
-from tasks.messages import make_producer
+from tasks.messages import broker_address, in_ledger, make_producer
 from tasks.settings import PROVIDERS, Settings
 from tasks.store import Overview, WorkerView
 
@@ -119,6 +120,21 @@ def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
     return ""
 
 
+def in_cluster_mode(client: redis.Redis) -> bool:
+    """Whether a Redis is part of a cluster, also where INFO is refused."""
+    try:
+        told: Any = client.info("cluster")
+    except RedisError:
+        told = {}
+    if told.get("cluster_enabled") == 1:
+        return True
+    try:
+        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
+    except RedisError as error:
+        return why(error) in {CLUSTER, CLUSTER_DOWN}
+    return False
+
+
 class Watcher:
     """Looks at a deployment again and again over the same connections.
 
@@ -134,6 +150,10 @@ class Watcher:
         self._door = SyncDoor(self._client)
         self._store = make_store(settings)
         self._producer = make_producer(settings)
+        broker = broker_address(settings)
+        self._mistaken = isinstance(broker, RedisAddress) and not (
+            broker.cluster or in_ledger(settings)
+        )
         self._seen: deque[tuple[int, str, int, str]] = deque()
         self._last = ""
         self._complete = True
@@ -183,7 +203,11 @@ class Watcher:
                 )
                 try:
                     queue = self.settings.prefix
-                    declared = connection.default_channel.queue_declare(queue, passive=True)
+                    channel = connection.default_channel
+                    if self._mistaken and in_cluster_mode(channel.client):
+                        self.broker_why = CLUSTER  # It may answer, until the next failover.
+                        return None
+                    declared = channel.queue_declare(queue, passive=True)
                 except connection.channel_errors:
                     return 0  # An empty queue does not exist in Redis.
                 return int(declared.message_count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -146,6 +147,24 @@ def test_nobody_there_is_said(cluster: Cluster) -> None:
     with pytest.raises(redis.ConnectionError):
         asyncio.run(Asked(NOWHERE).find_awaited())
     assert Asked(NOWHERE, *at(cluster)).find()[1] in cluster.ports
+
+
+def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None:
+    """It takes the connection and says nothing; the next try asks another one."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        wait = "?socket_timeout=0.3&socket_connect_timeout=0.3"
+        url = f"redis+cluster://127.0.0.1:{port},127.0.0.1:{cluster.ports[0]}{wait}"
+
+        async def piped() -> None:
+            door = AsyncDoor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+            assert await door.run(_look()), "the pipe"
+            assert await door.client.ping(), "the pool"
+            await door.aclose()
+
+        asyncio.run(piped())
+        with closing(connect(url, PREFIX)) as client:
+            assert SyncDoor(client).run(_look())
 
 
 @pytest.mark.parametrize("host", [None, "", "?"])

@@ -8,12 +8,12 @@ from typing import Any, Final
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from tasks.connections import CLUSTER, CLUSTER_DOWN, NO_TLS, why
+from tasks.connections import NO_TLS, why
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.store import EMBEDDED_RUN_ID
 from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
 from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
-from worker.overview import MEMORY_NEAR, memory_of, refusal
+from worker.overview import MEMORY_NEAR, in_cluster_mode, memory_of, refusal
 
 VERSION_MIN: Final = (6, 2)
 """The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
@@ -305,18 +305,3 @@ def reachable(site: Site) -> Finding:
             " CHECKPOINT_PREFIX={checkpoint}",
         )
     return ok("it answers")
-
-
-def in_cluster_mode(client: redis.Redis) -> bool:
-    """Whether a Redis is part of a cluster, also where INFO is refused."""
-    try:
-        told: Any = client.info("cluster")
-    except RedisError:
-        told = {}
-    if told.get("cluster_enabled") == 1:
-        return True
-    try:
-        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
-    except RedisError as error:
-        return why(error) in {CLUSTER, CLUSTER_DOWN}
-    return False
