@@ -103,7 +103,7 @@ class Nodes:
             yield place
 
     def _heard(self, asked: Place, told: Any) -> Place:  # noqa: ANN401  any reply
-        nodes = [(row[0], row[1], [_place(node, asked) for node in row[2:]]) for row in told]
+        nodes = [(row[0], row[1], [place_of(node, asked) for node in row[2:]]) for row in told]
         owner = next((all_[0] for first, last, all_ in nodes if first <= self.slot <= last), None)
         if owner is None:
             msg = "CLUSTERDOWN this node knows of no master for the slot"
@@ -118,7 +118,8 @@ class Nodes:
         return owner
 
 
-def _place(node: Sequence[Any], asked: Place) -> Place:
+def place_of(node: Sequence[Any], asked: Place) -> Place:
+    """Return where a node is that another one, or it itself, has told of."""
     host = node[0]
     return asked[0] if host is None or host in UNTOLD else str(host), int(node[1])
 
@@ -181,5 +182,6 @@ __all__ = [
     "ClusterTlsConnection",
     "Nodes",
     "Place",
+    "place_of",
     "slot_of",
 ]

@@ -87,7 +87,7 @@ class Cluster:
             self.tell(port, "REPLICATE", self.tell(masters[number % self._shards], "MYID"))
         for port in self.ports:
             self._wait(port, lambda told: told["cluster_state"] == "ok")
-            until(lambda: self._told_of(port) == set(self.ports), "all nodes to be told of")  # noqa: B023
+            until(lambda: len(self._told_of(port)) == self._count, "all nodes to be told of")  # noqa: B023
         for port in self.ports[self._shards :]:
             until(lambda: self.info(port)["master_link_status"] == "up", "a replica")  # noqa: B023
         return self

@@ -59,11 +59,14 @@ def test_a_prefix_without_a_hash_tag_is_refused_at_the_start(
     assert "CHECKPOINT_PREFIX={checkpoint}" in done.stdout + done.stderr
 
 
-def test_a_shard_without_a_replica_and_one_that_stops_with_the_others(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_cluster_is_named(tmp_path: Path) -> None:
     """What a loss would cost shows before it happens."""
     with Cluster(tmp_path / "lone", 1, 0) as lone:
         _, found = examined(lone.url, PREFIX=PREFIX)
         assert_found(found, "cluster", "warning", "no replica")
+    with Cluster(tmp_path / "hidden", 1, 0, "cluster-announce-port 1") as hidden:
+        _, found = examined(hidden.url, PREFIX=PREFIX)
+        assert_found(found, "cluster", "mend", "127.0.0.1:1 has all keys", "cluster-announce-ip")
     with Cluster(tmp_path / "three", 3) as three:
         _, found = examined(three.url, PREFIX=PREFIX)
         assert_found(found, "cluster", "warning", "3 shards", "cluster-require-full-coverage no")

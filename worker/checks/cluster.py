@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
-from tasks.cluster import ASK, slot_of
+from tasks.cluster import ASK, Place, place_of, slot_of
 from tasks.connections import why
 from tasks.ledger import asking_options
 from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
 
-NODES_MIN: Final = 2
-"""In the address: one that is lost must not be the only one that is asked."""
+
+class _Told(NamedTuple):
+    """What a node knows of the slot; without an owner nothing."""
+
+    owner: str | None
+    shards: int
+    replicas: int
 
 
 def cluster(site: Site) -> Finding:
@@ -26,36 +31,49 @@ def cluster(site: Site) -> Finding:
     if not places:
         return skipped("CHECKPOINT_REDIS_URL is not redis+cluster://…")
     slot = slot_of(site.settings.prefix)
-    told, silent, causes = {}, [], []
+    told: dict[str, _Told] = {}
+    silent, causes = [], []
     for host, port in places:
         try:
-            rows = _ask(site, host, port)
+            rows = _ask(site, (host, port))
         except (RedisError, OSError) as error:
             silent.append(f"{host}:{port}")
             causes.append(why(error))
             continue
-        told[f"{host}:{port}"] = _row(rows, slot), len({_name(row[2]) for row in rows})
+        masters = [_name(row[2], (host, port)) for row in rows]
+        row = next((row for row in rows if row[0] <= slot <= row[1]), None)
+        owner = None if row is None else _name(row[2], (host, port))
+        told[f"{host}:{port}"] = _Told(owner, len(set(masters)), len(row) - 3 if row else 0)
     if not told:
         cause = next(filter(None, causes), "")
         found = f"no node of the cluster answers{cause and f': {cause}'}"
         return mend(found, "start them, or correct CHECKPOINT_REDIS_URL and the user's rights")
-    if lost := [name for name, (row, _) in told.items() if row is None]:
+    if lost := [name for name, each in told.items() if each.owner is None]:
         return mend(
             f"no master has slot {slot}, that of CHECKPOINT_PREFIX: so say {', '.join(lost)}",
             "CLUSTER INFO and CLUSTER NODES there; the cluster's own tools mend it",
         )
-    owners = {_name(row[2]) for row, _ in told.values() if row is not None}
+    owners = {str(each.owner) for each in told.values()}
     if len(owners) > 1:
         return mend(
             f"the nodes do not agree who has the slot {slot}: {', '.join(sorted(owners))}",
             "CLUSTER NODES on each; one of them may be cut off from the others",
         )
-    row, shards = next(iter(told.values()))
-    assert row is not None
-    return _judged(site, silent, replicas=len(row) - 3, shards=shards, owner=owners.pop())
+    return _judged(site, silent, next(iter(told.values())))
 
 
-def _judged(site: Site, silent: list[str], *, replicas: int, shards: int, owner: str) -> Finding:
+def _judged(site: Site, silent: list[str], told: _Told) -> Finding:
+    owner, shards, replicas = told
+    try:
+        site.client.ping()
+    except NoPermissionError:
+        pass  # It answers.
+    except (RedisError, OSError):
+        return mend(
+            f"{owner} has all keys, say the nodes, and does not answer from here",
+            "start it; or an address that clients reach: cluster-announce-ip,"
+            " cluster-announce-hostname and cluster-announce-port of each node",
+        )
     if silent:
         return warning(f"silent: {', '.join(silent)}", "start them, or leave them out")
     if not replicas:
@@ -72,7 +90,8 @@ def _judged(site: Site, silent: list[str], *, replicas: int, shards: int, owner:
     return ok(f"{owner} has all keys, with {replicas} replicas; {shards} shards")
 
 
-def _ask(site: Site, host: str, port: int) -> list[Any]:
+def _ask(site: Site, place: Place) -> list[Any]:
+    host, port = place
     options: Mapping[str, Any] = asking_options(site.address)
     asked = redis.Redis(
         host=host, port=port, retry=Retry(NoBackoff(), 0), decode_responses=True, **options
@@ -82,9 +101,6 @@ def _ask(site: Site, host: str, port: int) -> list[Any]:
         return rows
 
 
-def _row(rows: list[Any], slot: int) -> list[Any] | None:
-    return next((row for row in rows if row[0] <= slot <= row[1]), None)
-
-
-def _name(node: list[Any]) -> str:
-    return f"{node[0]}:{node[1]}"
+def _name(node: list[Any], asked: Place) -> str:
+    host, port = place_of(node, asked)
+    return f"{host}:{port}"
