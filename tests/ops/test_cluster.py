@@ -11,6 +11,8 @@ import pytest
 
 from tests.behaviour.stage import Stage, until
 from tests.clusters import Cluster
+from tests.faults.test_switchover import _shown
+from tests.ops.flowers import FlowerProcess
 from tests.ops.guarded import acl_file
 from tests.ops.test_cli import run
 from tests.ops.test_doctor import assert_found, examined
@@ -108,7 +110,21 @@ def test_the_rights_of_the_acl_file_suffice_in_cluster_mode(
             assert_found(found, "cluster", "ok")
         done = run("status", env=stage.environ(redis_url=url("operator")))
         assert done.returncode == 0, done.stdout + done.stderr
+        with FlowerProcess(stage, tmp_path, CHECKPOINT_REDIS_URL=url("flower")) as flower:
+            until(lambda: _shown(stage, flower), "what Flower shows")
         for client in cluster.clients.values():
             client.execute_command("ACL", "SETUSER", "checkpoint-worker", "-cluster")
         _, found = examined(url("worker"), PREFIX=PREFIX)
         assert_found(found, "Redis", "mend", "ACL")
+
+
+def test_the_acl_file_follows_a_hash_tag() -> None:
+    """Elsewhere nobody needs to ask for slots, and so nobody may."""
+    text = acl_file({}, CHECKPOINT_PREFIX="{ops}")
+    users = [line for line in text.splitlines() if line.startswith("user checkpoint-")]
+    assert len(users) == 7
+    assert all(line.endswith(" +cluster|slots") for line in users)
+    assert "~{ops}:result:* " in text
+    assert "~_kombu.binding_deadlines.{ops} " in text
+    assert "&/0.{ops}.celery.pidbox " in text
+    assert "cluster" not in acl_file({}, CHECKPOINT_PREFIX="ops")
