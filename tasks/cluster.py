@@ -24,6 +24,7 @@ from tasks.connections import (
     Connection,
     TlsConnection,
 )
+from tasks.frames import let_go
 
 Place = tuple[str, int]
 
@@ -67,7 +68,10 @@ class Nodes:
                     return self._heard(place, client.execute_command(*ASK))
             except (RedisError, OSError) as error:
                 why = _passed_on(error)
-        raise why
+        try:
+            raise why
+        finally:  # Else it and this frame would keep each other.
+            del why
 
     async def find_awaited(self) -> Place:
         """Ask, awaited.
@@ -85,7 +89,10 @@ class Nodes:
                     return self._heard(place, await client.execute_command(*ASK))
             except (RedisError, OSError) as error:
                 why = _passed_on(error)
-        raise why
+        try:
+            raise why
+        finally:  # Else it and this frame would keep each other.
+            del why
 
     def _to(self, place: Place) -> dict[str, Any]:
         return {**self._options, "host": place[0], "port": place[1], "decode_responses": True}
@@ -126,6 +133,7 @@ def place_of(node: Sequence[Any], asked: Place) -> Place:
 
 def _passed_on(error: Exception) -> Exception:
     """Return an error as one of the connection, which it is to whoever wants to connect."""
+    let_go(error)  # The library keeps it in a frame.
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return error
     if isinstance(error, NoPermissionError):

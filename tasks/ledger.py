@@ -208,6 +208,11 @@ class AsyncDoor:
         self._scripts = pipe or client
         self._known: set[str] = set()
 
+    @property
+    def clustered(self) -> bool:
+        """Whether its address is that of a cluster."""
+        return "nodes" in self.client.connection_pool.connection_kwargs
+
     async def aclose(self) -> None:
         """Close pipe and client."""
         if isinstance(self._scripts, Pipe):

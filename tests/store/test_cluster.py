@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -28,6 +30,7 @@ from tasks.ledger import (
     nodes_of,
     pipe_to,
 )
+from tasks.live_channel import LiveReplies, RedisSessionChannel, _Subscription
 from tests.behaviour.stage import until
 from tests.clusters import Cluster
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
@@ -167,6 +170,31 @@ def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None
             assert SyncDoor(client).run(_look())
 
 
+def test_a_question_without_an_answer_leaves_no_garbage() -> None:
+    """An error and the frames it went through would keep each other, and a job that met it."""
+
+    def blocking() -> weakref.ref[Exception]:
+        try:
+            Asked(NOWHERE, NOWHERE).find()
+        except redis.ConnectionError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    async def awaited() -> weakref.ref[Exception]:
+        try:
+            await Asked(NOWHERE).find_awaited()
+        except redis.ConnectionError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert blocking()() is None
+        assert asyncio.run(awaited())() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("host", [None, "", "?"])
 def test_a_node_that_does_not_know_its_own_name_is_where_it_was_asked(host: str | None) -> None:
     """Hosted ones tell no address of the node that answers, or an empty one."""
@@ -235,6 +263,38 @@ def test_every_client_follows_a_planned_failover(cluster: Cluster) -> None:
         await door.aclose()
 
     asyncio.run(through())
+
+
+def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster) -> None:
+    """t=0 it subscribes · t=1 its node is a replica and keeps it · t=2 a code is published.
+
+    The cluster tells it, but the new master counts its own subscribers: "nobody heard it" would be
+    a 503 of a code that is typed. And the subscription notices where it is.
+    """
+    keys = Keys(PREFIX)
+
+    async def through() -> None:
+        door = AsyncDoor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+        name = keys.live_requests("LINKEDIN", "a")
+        async with _Subscription(door.client, name, 0.3) as there:
+            await asyncio.to_thread(cluster.hand_over, cluster.owner(PREFIX))
+            assert await door.run(_look()), "the pipe is at the new master"
+            await door.client.connection_pool.disconnect(inuse_connections=False)
+            channel = RedisSessionChannel(
+                door, keys, "LINKEDIN", "a", LiveReplies(door.client, "r")
+            )
+            assert await channel.publish("a code") == 1
+            assert await there.next(5) == "a code"
+            with pytest.raises(redis.ConnectionError, match="not where the keys are"):
+                await _hear_nothing(there)
+        await door.aclose()
+
+    asyncio.run(through())
+
+
+async def _hear_nothing(there: _Subscription) -> None:
+    for _ in range(10):
+        assert await there.next(0.3) is None
 
 
 def test_while_a_slot_moves_a_commit_is_refused_as_a_whole(cluster: Cluster) -> None:
