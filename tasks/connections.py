@@ -19,16 +19,17 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     ReadOnlyError,
 )
 
 # Redis 6.2 wraps what a script's command was refused with: "ERR Error running script … -READONLY".
 ELSEWHERE: Final = re.compile(
-    r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN)\b"
+    r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN|MOVED)\b"
 )
 """Refusals of a Redis that is not, or not yet, or not any more, the one to ask."""
 CAUSES_DEEP: Final = 5
-_CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError)
+_CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError)
 """The same, where the library has taken the word away."""
 
 
@@ -37,7 +38,13 @@ def is_elsewhere(error: BaseException) -> bool:
     return isinstance(error, _CLASSES) or ELSEWHERE.search(str(error)) is not None
 
 
-CLUSTER: Final = "it runs in cluster mode, which is not supported: take one without"
+CLUSTER: Final = (
+    "it runs in cluster mode and is not the node that has all of these keys: the address has to be"
+    " redis+cluster://…, and the prefix needs a hash tag"
+)
+CLUSTER_DOWN: Final = "cluster mode: the cluster is down, or no master has these keys now"
+NO_CLUSTER: Final = "it does not run in cluster mode: write redis://… or rediss://…"
+MOVING: Final = "cluster mode: these keys are being moved to another node"
 NO_TLS: Final = (
     "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way"
 )
@@ -46,7 +53,11 @@ _TLS: Final = (
     "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis|in time over TLS"
 )
 CAUSES: Final[tuple[tuple[str, str], ...]] = (
-    ("CROSSSLOT|CLUSTERDOWN|MOVED|in cluster mode|ClusterDown|ClusterCrossSlot", CLUSTER),
+    ("cluster support disabled", NO_CLUSTER),
+    ("TRYAGAIN|TryAgain|AskError|\bASK\b|non local key", MOVING),
+    ("CROSSSLOT|MOVED|MovedError|in cluster mode|ClusterCrossSlot", CLUSTER),
+    # Also what a replica says whose master is lost: a cluster client would know it as that.
+    ("CLUSTERDOWN|ClusterDownError", CLUSTER_DOWN),
     (
         "WRONGPASS|NOAUTH|AuthenticationError|invalid password|Client sent AUTH",
         "it refuses this user or password",

@@ -129,7 +129,10 @@ class _Subscription:
         if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
             self._pinged_s = now_s
             # A ping would be answered by an old master after a switchover, and it hears nothing.
-            await self._client.publish(self._name, "")
+            if not await self._client.publish(self._name, ""):
+                # Subscribed at a replica, which is told of it; who is asked counts its own alone.
+                msg = "this subscription is not where the keys are"
+                raise LostError(msg)
         return None
 
 
@@ -190,6 +193,8 @@ class LiveReplies:
                             self._hear(text)
             except (RedisError, OSError) as error:
                 log.warning("replies.disconnected error=%s", type(error).__name__)
+                with suppress(RedisError, OSError):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
             self._subscribed.clear()
             await asyncio.sleep(RECONNECT_S)
 
@@ -240,13 +245,17 @@ class RedisSessionChannel:
         return self._replies.to(request_id, read)
 
     async def publish(self, text: str) -> int:
-        """Send to the session; return how many heard it.
+        """Send to the session; return how many heard it, at least.
+
+        In cluster mode a node counts its own subscribers alone, and a session that was there before
+        a failover may hear by another one: nobody is no proof that it was not heard.
 
         Raises:
             ProviderTimeoutError: Redis did not answer; the session may have heard it.
         """
         try:
-            return await self._door.publish(self._requests, text)
+            heard = await self._door.publish(self._requests, text)
+            return max(heard, 1) if self._door.clustered else heard
         except LedgerError:
             raise ProviderTimeoutError from None
 

@@ -437,8 +437,8 @@ class Stage:
         urls = {f"{name.lower()}_url": url for name, url in self.sandbox.urls.items()}
         self._given = urls | self._given
         self.settings = Settings(**self._given)
-        if self.url.startswith("sentinel://"):
-            self.redis = connect(self.url)
+        if self.url.startswith(("sentinel://", "redis+cluster://")):
+            self.redis = connect(self.url, self.prefix)
         else:
             self.redis = redis.Redis.from_url(self.url, decode_responses=True)
         self.client = CheckpointClient(self.settings)

@@ -513,13 +513,14 @@ def test_a_unix_socket_is_refused_with_a_way_out(scheme: str) -> None:
         ("amqp://127.0.0.1//", None),
         ("redis://127.0.0.1", "worker.broker:RedisTransport"),
         ("sentinel://127.0.0.1:26379/main", "worker.broker:SentinelTransport"),
+        ("rediss+cluster://127.0.0.1,h:7", "worker.broker:ClusterTransport"),
     ],
 )
 def test_a_worker_s_transport_is_ours_wherever_it_is_a_redis(
     url: str, transport: str | None
 ) -> None:
     """RabbitMQ is left to kombu."""
-    given = Settings(broker_url=url, secret_keys=make_key())  # type: ignore[arg-type]
+    given = Settings(broker_url=url, prefix="{checkpoint}", secret_keys=make_key())  # type: ignore[arg-type]
     assert worker_config(given)["broker_transport"] == transport
 
 

@@ -98,7 +98,7 @@ class Held:
         }
 
     def __enter__(self) -> Self:
-        self.client = connect_async(self.stage.url)
+        self.client = connect_async(self.stage.url, self.stage.prefix)
         self.host = SessionHost(
             client=self.client,
             keys=Keys(self.stage.prefix),

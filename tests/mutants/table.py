@@ -84,6 +84,8 @@ NAMES: Final = (
     "events of another deployment heard",
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
+    "keys of a cluster that nobody finds again",
+    "half a commit while keys move",
     "records read from a replica",
     "one person's trouble is everybody's",
     "a job's exception keeps the frames it went through",
@@ -157,6 +159,7 @@ GARBAGE: Final = "tests/behaviour/test_pool_garbage.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
+CLUSTER: Final = "tests/store/test_cluster.py::"
 
 LIMITS: Final = "tests/behaviour/test_gateway_limits.py::"
 
@@ -1097,6 +1100,55 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/store/test_connections.py::test_a_blocking_client_leaves",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a connection ends with MOVED",
+        edits=(
+            Edit(file="tasks/connections.py", old="MISCONF|CLUSTERDOWN|MOVED)", new="MISCONF)"),
+            Edit(
+                file="tasks/connections.py",
+                old="MasterDownError, MovedError, ReadOnlyError)\n",
+                new="MasterDownError, ReadOnlyError)\n",
+            ),
+        ),
+        test=f"{CLUSTER}test_every_client_follows_a_planned_failover",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a node that told what is over is not the only one that is asked",
+        edits=(
+            Edit(
+                file="tasks/cluster.py",
+                old="            self._order = (*rest, place)\n",
+                new="",
+            ),
+        ),
+        test=f"{CLUSTER}test_each_node_is_asked_in_turn_and_a_silent_one_last",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a prefix without a hash tag is refused in cluster mode",
+        edits=(
+            Edit(
+                file="tasks/settings.py",
+                old='if clustered and "{" not in self.prefix:',
+                new="if False:",
+            ),
+        ),
+        test=f"{CLUSTER}test_an_address_in_cluster_mode_wants_a_hash_tag",
+    ),
+    Mutant(
+        name="half a commit while keys move",
+        guard="a commit declares the keys of its plan",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old='Call("commit", (*keys, *plan.touched), (text,))',
+                new='Call("commit", keys, (text,))',
+            ),
+        ),
+        test=f"{CLUSTER}test_while_a_slot_moves_a_commit_is_refused_as_a_whole",
     ),
     Mutant(
         name="records read from a replica",

@@ -99,6 +99,22 @@ CASES = {
     "cluster without slots": Case(
         "cluster mode", "cluster mode", "cluster mode", options=("--cluster-enabled", "yes")
     ),
+    "cluster address of a single Redis": Case(
+        "does not run in cluster mode",
+        "does not run in cluster mode",
+        "does not run in cluster mode",
+        url="redis+cluster://127.0.0.1:{port}",
+        env={"PREFIX": "{{truth}}"},
+    ),
+    "broker in cluster mode": Case(
+        "the broker does not answer.*cluster mode",
+        "the broker does not answer.*cluster mode",
+        "no messages are taken; it runs in cluster mode",
+        _take_slots,
+        url="redis+cluster://127.0.0.1:{port}",
+        env={"BROKER_URL": "redis://127.0.0.1:{port}/0", "PREFIX": "{{truth}}"},
+        options=("--cluster-enabled", "yes"),
+    ),
     "full": Case(
         "it is full",
         "it is full",
@@ -173,7 +189,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Cas
             case.spoil(admin)
             given = {"REDIS_URL": case.url, "LOST_AFTER_S": "2", **case.env}
             made = {name: value.format(port=server.port) for name, value in given.items()}
-            yield case, environment(SECRET_KEYS=make_key(), PREFIX="truth", **made)
+            yield case, environment(SECRET_KEYS=make_key(), **{"PREFIX": "truth", **made})
     finally:
         server.kill()
 
