@@ -6,6 +6,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -409,7 +410,7 @@ def told_by(**info: Any) -> Any:
             ledger.version,
             {"redis_version": "7.2.4", "valkey_version": "9.1.2", "server_name": "valkey"},
             "ok",
-            "Valkey 9.1.2, which speaks Redis 7.2.4",
+            "Valkey 9.1.2",
         ),
         (ledger.eviction, {}, "skipped", "it must be noeviction"),
         (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
@@ -490,15 +491,21 @@ def test_a_replica_cannot_be_the_ledger_and_its_master_should_wait_for_it(
         assert_found(found, "role and replicas", "ok", "1 replicas")
 
 
+WITHOUT_QUORUM = "user default on nopass -@all +ping +sentinel|masters +sentinel|sentinels"
+
+
 def test_sentinels_are_asked_whether_they_could_agree(server: redis.Redis, tmp_path: Path) -> None:
     """One that is alone, and a quorum that cannot be reached, show before the night they matter."""
     port = server.connection_pool.connection_kwargs["port"]
     with ExitStack() as stack:
-        for quorum, result, word in ((1, "warning", "1 Sentinels"), (2, "mend", "could not agree")):
-            folder = tmp_path / str(quorum)
-            folder.mkdir()
+        for quorum, user, result, word in (
+            (1, "", "warning", "1 Sentinels"),
+            (1, WITHOUT_QUORUM, "warning", "may not ask"),
+            (2, "", "mend", "could not agree"),
+        ):
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
             file = folder / "sentinel.conf"
-            file.write_text(f"sentinel monitor mine 127.0.0.1 {port} {quorum}\n")
+            file.write_text(f"sentinel monitor mine 127.0.0.1 {port} {quorum}\n{user}\n")
             sentinel = stack.enter_context(redis_process(folder, str(file), "--sentinel"))
             place = f"127.0.0.1:{sentinel.connection_pool.connection_kwargs['port']}"
             _, found = examined(f"sentinel://{place}/mine")
