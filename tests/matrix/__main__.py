@@ -171,7 +171,7 @@ def _write_readme(table: Table) -> None:
     day = datetime.now(tz=UTC).date().isoformat()
     rule = ("---",) * len(table.head())
     lines = [
-        f"Seen on {day} by `make matrix ARGS=--readme`: scenarios of the demo, tests that passed.",
+        f"Seen on {day}: scenarios of the demo, tests that passed (`make matrix ARGS=--readme`).",
         "",
         *(f"| {' | '.join(line)} |" for line in (table.head(), rule, *table.rows())),
         "",
