@@ -32,9 +32,8 @@ def version(site: Site) -> Finding:
     """Look whether this Redis has the commands."""
     speaks = str(site.info.get("redis_version", "unknown"))
     number = tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit())
-    found = f"Redis {speaks}"
-    if own := site.info.get("valkey_version"):
-        found = f"Valkey {own}, which speaks {found}"
+    own = site.info.get("valkey_version")
+    found = f"Valkey {own}" if own else f"Redis {speaks}"
     if number and number < VERSION_MIN:
         return mend(f"{found} lacks commands that are used", "Redis 6.2 or newer, or Valkey")
     return ok(found)
