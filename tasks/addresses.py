@@ -136,13 +136,15 @@ class Sentinels:
 class RedisAddress:
     """Where a Redis is, how to log in to it, and what an operator wants of the connections.
 
-    ``None`` leaves a choice to whoever connects.
+    ``None`` leaves a choice to whoever connects. ``cluster`` are nodes of a Redis in cluster mode,
+    who know where each key is.
     """
 
     host: str = ""
     port: int = REDIS_PORT
     path: str | None = None
     sentinels: Sentinels | None = None
+    cluster: tuple[tuple[str, int], ...] = ()
     db: int = 0
     login: Login = Login()
     tls: Tls | None = None
@@ -157,9 +159,11 @@ class RedisAddress:
 
     @property
     def places(self) -> tuple[tuple[str, int], ...]:
-        """Where to connect to first: the Redis, or its Sentinels; nothing for a Unix socket."""
+        """Where to connect to first: Redis, Sentinels, nodes; nothing for a Unix socket."""
         if self.sentinels is not None:
             return self.sentinels.places
+        if self.cluster:
+            return self.cluster
         return () if self.path is not None else ((self.host, self.port),)
 
     @property
@@ -185,7 +189,8 @@ class RedisAddress:
     def same_place(self) -> tuple[object, ...]:
         """What two addresses have in common that lead the same user to the same database."""
         service = self.sentinels.service if self.sentinels is not None else None
-        return self.places, self.path, service, self.db, self.login
+        clustered = bool(self.cluster)
+        return self.places, self.path, service, clustered, self.db, self.login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,16 +238,19 @@ _SENTINEL: Final[Mapping[str, bool]] = {
     "rediss+sentinel": True,
 }
 """Scheme -> whether Redis and its Sentinels speak TLS."""
+_CLUSTER: Final[Mapping[str, bool]] = {"redis+cluster": False, "rediss+cluster": True}
+"""Scheme -> whether the nodes speak TLS."""
 _AMQP: Final[Mapping[str, str]] = {
     "amqp": "amqp", "pyamqp": "amqp", "amqps": "amqps", "pyamqps": "amqps"
 }  # fmt: skip
 REDIS_FORMS: Final = (
-    "write redis://user:password@host:port/0, rediss://…, unix:///path or"
-    " sentinel://host:port,host:port/service"
+    "write redis://user:password@host:port/0, rediss://…, unix:///path,"
+    " sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
 )
 BROKER_FORMS: Final = (
     "write redis://user:password@host:port/0, rediss://…,"
-    " sentinel://host:port,host:port/service or amqp://user:password@host:port/vhost"
+    " sentinel://host:port,host:port/service, redis+cluster://host:port,host:port or"
+    " amqp://user:password@host:port/vhost"
 )
 _NEVER: Final[Mapping[str, str]] = {
     "credential_provider": "a user and a password are what it knows",
@@ -280,6 +288,8 @@ def parse_redis(text: str) -> RedisAddress:
     parts = _split(text, REDIS_FORMS)
     if parts.scheme in _SENTINEL:
         return _sentinel(parts)
+    if parts.scheme in _CLUSTER:
+        return _cluster(parts)
     if parts.scheme in _TCP:
         return _tcp(parts)
     if parts.scheme == "unix":
@@ -297,7 +307,7 @@ def parse_broker(text: str) -> RedisAddress | AmqpAddress:
     parts = _split(text, BROKER_FORMS)
     if parts.scheme in _AMQP:
         return _amqp(parts, _AMQP[parts.scheme])
-    if parts.scheme in _TCP or parts.scheme in _SENTINEL:
+    if parts.scheme in {*_TCP, *_SENTINEL, *_CLUSTER}:
         return parse_redis(text)
     if parts.scheme in ("unix", "socket", "redis+socket"):
         msg = f"{parts.scheme}:// is no address for the broker: {OVER_TCP}"
@@ -308,7 +318,7 @@ def parse_broker(text: str) -> RedisAddress | AmqpAddress:
 
 OVER_TCP: Final = (
     "Celery's Redis is reached over TCP; set CHECKPOINT_BROKER_URL to redis://, rediss://,"
-    " sentinel:// or amqp://"
+    " sentinel://, redis+cluster:// or amqp://"
 )
 
 
@@ -399,6 +409,17 @@ def _sentinel(parts: SplitResult) -> RedisAddress:
         their_login = Login(user=user, password=password)
     sentinels = Sentinels(places=places, service=service, login=their_login, tls=their_tls)
     return RedisAddress(sentinels=sentinels, tls=tls, db=options.db(db), **_common(options, login))
+
+
+def _cluster(parts: SplitResult) -> RedisAddress:
+    login, place = _login_and_place(parts)
+    places = tuple(_host_and_port(each, REDIS_PORT) for each in place.split(","))
+    options = _Options(parts)
+    if options.db(parts.path):
+        msg = "a Redis in cluster mode has no databases: nothing stands after its hosts"
+        raise AddressError(msg)
+    tls = options.tls(wanted=_CLUSTER[parts.scheme])
+    return RedisAddress(cluster=places, tls=tls, **_common(options, login))
 
 
 def _common(options: _Options, login: Login) -> dict[str, Any]:
@@ -572,7 +593,10 @@ class _Options:
         given = [name for name in names if name in self._left]
         if not wanted:
             if given:
-                msg = f"the option {given[0]} needs TLS: rediss://, sentinels:// or amqps://"
+                msg = (
+                    f"the option {given[0]} needs TLS: rediss://, sentinels://, rediss+cluster://"
+                    " or amqps://"
+                )
                 raise AddressError(msg)
             return None
         if not given and unless is not None:

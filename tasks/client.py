@@ -181,7 +181,7 @@ class CheckpointClient(_Client):
     """
 
     def _connect(self) -> None:
-        self._redis = connect(self.settings.redis_url.get_secret_value())
+        self._redis = connect(self.settings.redis_url.get_secret_value(), self.settings.prefix)
         self._door = SyncDoor(self._redis)
         places = self._redis.connection_pool.max_connections - LISTENER_CONNECTIONS
         self._room = threading.BoundedSemaphore(min(CALLS_MAX, places))
@@ -373,8 +373,8 @@ class AsyncCheckpointClient(_Client):
 
     def _connect(self) -> None:
         url = self.settings.redis_url.get_secret_value()
-        self._redis = connect_async(url)
-        self._door = AsyncDoor(self._redis, pipe_to(url))
+        self._redis = connect_async(url, self.settings.prefix)
+        self._door = AsyncDoor(self._redis, pipe_to(url, self.settings.prefix))
         self._ears = AsyncEars(self._redis, self._door, self._core.store)
         self._loop: asyncio.AbstractEventLoop | None = None
 

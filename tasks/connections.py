@@ -7,6 +7,7 @@ with such a refusal, so that the next command looks the name up anew.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -18,16 +19,17 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     ReadOnlyError,
 )
 
 # Redis 6.2 wraps what a script's command was refused with: "ERR Error running script … -READONLY".
 ELSEWHERE: Final = re.compile(
-    r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN)\b"
+    r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN|MOVED)\b"
 )
 """Refusals of a Redis that is not, or not yet, or not any more, the one to ask."""
 CAUSES_DEEP: Final = 5
-_CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError)
+_CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError)
 """The same, where the library has taken the word away."""
 
 
@@ -36,7 +38,13 @@ def is_elsewhere(error: BaseException) -> bool:
     return isinstance(error, _CLASSES) or ELSEWHERE.search(str(error)) is not None
 
 
-CLUSTER: Final = "it runs in cluster mode, which is not supported: take one without"
+CLUSTER: Final = (
+    "it runs in cluster mode and is not the node that has all of these keys: the address has to be"
+    " redis+cluster://…, and the prefix needs a hash tag"
+)
+CLUSTER_DOWN: Final = "cluster mode: the cluster is down, or no master has these keys now"
+NO_CLUSTER: Final = "it does not run in cluster mode: write redis://… or rediss://…"
+MOVING: Final = "cluster mode: these keys are being moved to another node"
 NO_TLS: Final = (
     "TLS does not fit: it is spoken on one side alone (redis:// or rediss://), or another way"
 )
@@ -45,7 +53,11 @@ _TLS: Final = (
     "|SSL: |SSLError|InvalidResponse|Protocol Error|no reply of Redis|in time over TLS"
 )
 CAUSES: Final[tuple[tuple[str, str], ...]] = (
-    ("CROSSSLOT|CLUSTERDOWN|MOVED|in cluster mode|ClusterDown|ClusterCrossSlot", CLUSTER),
+    ("cluster support disabled", NO_CLUSTER),
+    ("TRYAGAIN|TryAgain|AskError|\bASK\b|non local key", MOVING),
+    ("CROSSSLOT|MOVED|MovedError|in cluster mode|ClusterCrossSlot", CLUSTER),
+    # Also what a replica says whose master is lost: a cluster client would know it as that.
+    ("CLUSTERDOWN|ClusterDownError", CLUSTER_DOWN),
     (
         "WRONGPASS|NOAUTH|AuthenticationError|invalid password|Client sent AUTH",
         "it refuses this user or password",
@@ -110,7 +122,19 @@ class _Leaves:
 
 
 class _LeavesAwaited:
-    """Ends an awaited connection with such a refusal."""
+    """Ends an awaited connection with such a refusal, and loses no cancel.
+
+    The library sends by `asyncio.wait_for`. Until Python 3.12 that returns as if nothing had
+    happened when its task is cancelled just as the sending is done.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  the library's
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        if task and task.cancelling() > before:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise asyncio.CancelledError
 
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         try:

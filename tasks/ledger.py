@@ -27,6 +27,14 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tasks.addresses import RedisAddress, parse_redis
+from tasks.cluster import (
+    AwaitedClusterConnection,
+    AwaitedClusterTlsConnection,
+    ClusterConnection,
+    ClusterTlsConnection,
+    Nodes,
+    slot_of,
+)
 from tasks.connections import (
     AwaitedConnection,
     AwaitedSentinelConnection,
@@ -42,6 +50,7 @@ from tasks.connections import (
     why,
 )
 from tasks.frames import let_go
+from tasks.keys import DEFAULT_PREFIX
 from tasks.pipe import Address, FindMaster, Pipe
 
 T = TypeVar("T")
@@ -199,6 +208,11 @@ class AsyncDoor:
         self._scripts = pipe or client
         self._known: set[str] = set()
 
+    @property
+    def clustered(self) -> bool:
+        """Whether its address is that of a cluster."""
+        return "nodes" in self.client.connection_pool.connection_kwargs
+
     async def aclose(self) -> None:
         """Close pipe and client."""
         if isinstance(self._scripts, Pipe):
@@ -281,8 +295,14 @@ class AsyncDoor:
 
 # Connecting ----------------------------------------------------------------------------
 
-_BLOCKING: Final = (Connection, TlsConnection, SocketConnection)
-_AWAITED: Final = (AwaitedConnection, AwaitedTlsConnection, AwaitedSocketConnection)
+_BLOCKING: Final = (
+    (Connection, TlsConnection), (ClusterConnection, ClusterTlsConnection), SocketConnection
+)  # fmt: skip
+_AWAITED: Final = (
+    (AwaitedConnection, AwaitedTlsConnection),
+    (AwaitedClusterConnection, AwaitedClusterTlsConnection),
+    AwaitedSocketConnection,
+)
 
 
 def _timeouts(address: RedisAddress) -> dict[str, Any]:
@@ -313,15 +333,22 @@ def _options(address: RedisAddress) -> dict[str, Any]:
     if address.path is not None:
         return {**options, "path": address.path}
     options = {**options, **timeouts, "socket_keepalive": address.keepalive}
-    if address.sentinels is not None:
+    if address.sentinels is not None or address.cluster:
         return options
     return {**options, "host": address.host, "port": address.port}
 
 
-def _pool_options(address: RedisAddress, kinds: tuple[type, type, type]) -> dict[str, Any]:
-    plain, tls, local = kinds
+_Kinds = tuple[type, type]
+"""Of connections: in clear, over TLS."""
+
+
+def _pool_options(
+    address: RedisAddress, prefix: str, single: _Kinds, clustered: _Kinds, local: type
+) -> dict[str, Any]:
+    plain, tls = clustered if address.cluster else single
     kind = local if address.path is not None else plain if address.tls is None else tls
     return {
+        **({"nodes": nodes_of(address, prefix)} if address.cluster else {}),
         "connection_class": kind,
         "timeout": address.turn_timeout_s or SOCKET_TIMEOUT_S,
         "max_connections": address.connections_max or CONNECTIONS_MAX,
@@ -334,8 +361,23 @@ def sentinel_options(address: RedisAddress) -> dict[str, Any]:
     return {**_timeouts(address), **address.sentinels.options()}
 
 
-def connect(url: str) -> redis.Redis:
+def asking_options(address: RedisAddress) -> dict[str, Any]:
+    """Return the options of clients that ask the nodes of a cluster where a key is."""
+    tls = {"ssl": True, **address.tls.options()} if address.tls is not None else {}
+    return {**_timeouts(address), **address.login.options(), **tls}
+
+
+def nodes_of(address: RedisAddress, prefix: str) -> Nodes:
+    """Return those who know which node of a cluster has the keys under a prefix."""
+    return Nodes(address.cluster, slot_of(prefix), asking_options(address))
+
+
+def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
     """Return a blocking client of an address as `tasks.addresses` reads it.
+
+    Args:
+        url: The address.
+        prefix: Of the keys: in a cluster it decides which node they are on.
 
     Raises:
         AddressError: It is none.
@@ -351,11 +393,11 @@ def connect(url: str) -> redis.Redis:
             **options,
         )
         return master
-    pool = redis.BlockingConnectionPool(**_pool_options(address, _BLOCKING), **options)
+    pool = redis.BlockingConnectionPool(**_pool_options(address, prefix, *_BLOCKING), **options)
     return redis.Redis.from_pool(pool)
 
 
-def connect_async(url: str) -> redis.asyncio.Redis:
+def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis:
     """Return an asyncio client for the same addresses as `connect`."""
     from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
 
@@ -370,7 +412,9 @@ def connect_async(url: str) -> redis.asyncio.Redis:
             **options,
         )
         return master
-    pool = redis.asyncio.BlockingConnectionPool(**_pool_options(address, _AWAITED), **options)
+    pool = redis.asyncio.BlockingConnectionPool(
+        **_pool_options(address, prefix, *_AWAITED), **options
+    )
     return redis.asyncio.Redis.from_pool(pool)
 
 
@@ -381,7 +425,7 @@ def _async_sentinel(address: RedisAddress) -> Any:  # noqa: ANN401  the library'
     return AsyncSentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
 
 
-def pipe_to(url: str) -> Pipe:
+def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> Pipe:
     """Return a pipe to the same addresses as `connect_async`."""
     given = parse_redis(url)
     find: FindMaster | None = None
@@ -397,6 +441,8 @@ def pipe_to(url: str) -> Pipe:
             return str(host), int(port)
 
         find = find_master
+    elif given.cluster:
+        find = nodes_of(given, prefix).find_awaited
     address = Address(
         host=given.host,
         port=given.port,

@@ -129,7 +129,10 @@ class _Subscription:
         if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
             self._pinged_s = now_s
             # A ping would be answered by an old master after a switchover, and it hears nothing.
-            await self._client.publish(self._name, "")
+            if not await self._client.publish(self._name, ""):
+                # Subscribed at a replica, which is told of it; who is asked counts its own alone.
+                msg = "this subscription is not where the keys are"
+                raise LostError(msg)
         return None
 
 
@@ -190,6 +193,8 @@ class LiveReplies:
                             self._hear(text)
             except (RedisError, OSError) as error:
                 log.warning("replies.disconnected error=%s", type(error).__name__)
+                with suppress(RedisError, OSError):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
             self._subscribed.clear()
             await asyncio.sleep(RECONNECT_S)
 
@@ -240,13 +245,17 @@ class RedisSessionChannel:
         return self._replies.to(request_id, read)
 
     async def publish(self, text: str) -> int:
-        """Send to the session; return how many heard it.
+        """Send to the session; return how many heard it, at least.
+
+        In cluster mode a node counts its own subscribers alone, and a session that was there before
+        a failover may hear by another one: nobody is no proof that it was not heard.
 
         Raises:
             ProviderTimeoutError: Redis did not answer; the session may have heard it.
         """
         try:
-            return await self._door.publish(self._requests, text)
+            heard = await self._door.publish(self._requests, text)
+            return max(heard, 1) if self._door.clustered else heard
         except LedgerError:
             raise ProviderTimeoutError from None
 
@@ -293,6 +302,7 @@ class SessionHost:
         handle: Answers. What it raises is answered 500 ``provider_error``.
         ttl_s: Life of the registration.
         renew_s: Between its renewals.
+        quiet_s: A connection that brings nothing for twice as long is given up.
 
     Raises:
         ValueError: The secret is none.
@@ -311,6 +321,7 @@ class SessionHost:
     session_id: str = field(default_factory=lambda: secrets.token_hex(8))
     ttl_s: float = REGISTRATION_TTL_S
     renew_s: float = RENEW_S
+    quiet_s: float = QUIET_S
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _own: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _session: SessionKeys = field(init=False, repr=False)
@@ -357,7 +368,7 @@ class SessionHost:
         """Serve over one connection: who is registered is heard, so it listens first."""
         clock = asyncio.get_running_loop().time
         name = self.keys.live_requests(self.provider, self.account_id)
-        async with _Subscription(self.client, name, min(QUIET_S, self.renew_s)) as channel:
+        async with _Subscription(self.client, name, self.quiet_s) as channel:
             renew_at_s = clock()
             while not self._is_over():
                 if clock() >= renew_at_s:

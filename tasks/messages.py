@@ -14,7 +14,7 @@ from celery import Celery
 from tasks.addresses import AmqpAddress, RedisAddress, parse_broker, parse_redis
 from tasks.environment import OwnCelery
 from tasks.keys import Keys
-from tasks.ledger import sentinel_options
+from tasks.ledger import asking_options, sentinel_options
 from tasks.names import new_name, this_process
 from tasks.settings import Settings
 
@@ -46,7 +46,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     """
     keys = Keys(settings.prefix)
     address = broker_address(settings)
-    of_broker = _of_redis(address) if isinstance(address, RedisAddress) else _of_amqp(address)
+    of_broker = (
+        _of_redis(address, settings.prefix)
+        if isinstance(address, RedisAddress)
+        else _of_amqp(address)
+    )
     return of_broker | {
         "broker_connection_retry_on_startup": True,
         "broker_channel_error_retry": True,
@@ -65,11 +69,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _of_redis(address: RedisAddress) -> dict[str, Any]:
+def _of_redis(address: RedisAddress, prefix: str) -> dict[str, Any]:
     """Return Celery's settings for a Redis; kombu and Flower read the login from the URL.
 
     One address serves ledger and broker. Kombu wants Sentinel's another way: the first of them in
-    the URL, the others and the service in options.
+    the URL, the others and the service in options. A cluster's nodes are options alike.
     """
     options: dict[str, Any] = {
         "ack_emulation": False,
@@ -87,6 +91,10 @@ def _of_redis(address: RedisAddress) -> dict[str, Any]:
         options["master_name"] = address.sentinels.service
         options["sentinel_kwargs"] = sentinel_options(address)
         options["sentinels"] = address.sentinels.places
+    elif address.cluster:
+        kind = "ClusterTransport"
+        options["cluster"], options["prefix"] = address.cluster, prefix
+        options["cluster_kwargs"] = asking_options(address)
     host, port = address.places[0]
     place = f"[{host}]" if ":" in host else host
     return {

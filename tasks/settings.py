@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tasks.addresses import parse_broker, parse_redis
+from tasks.addresses import RedisAddress, parse_broker, parse_redis
 from tasks.events import Limits
 
 ENV_PREFIX = "CHECKPOINT_"
@@ -55,15 +55,23 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="The ledger. `sentinel://host:port,host:port/service/db` for Sentinel.",
+        description=(
+            "The ledger. `sentinel://host:port,host:port/service/db` for Sentinel,"
+            " `redis+cluster://host:port,host:port` in cluster mode."
+        ),
     )
     broker_url: SecretStr | None = Field(
         None, description="Celery's broker. Unset: the ledger's Redis."
     )
     prefix: str = Field(
         "checkpoint",
-        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description="Of every Redis key and channel, and the name of the Celery queue.",
+        pattern=r"^[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\})?[A-Za-z0-9_.-]*$",
+        min_length=1,
+        max_length=64,
+        description=(
+            "Of every Redis key and channel, and the name of the Celery queue. In cluster mode"
+            " with a hash tag: `{checkpoint}`."
+        ),
     )
     secret_keys: Keys = Field(
         (),
@@ -228,6 +236,20 @@ class Settings(BaseSettings):
             msg = "a route is written as PROVIDER/route"
             raise ValueError(msg)
         return routes
+
+    @model_validator(mode="after")
+    def _keys_share_a_slot(self) -> Self:
+        clustered = bool(parse_redis(self.redis_url.get_secret_value()).cluster)
+        if self.broker_url is not None:
+            broker = parse_broker(self.broker_url.get_secret_value())
+            clustered = clustered or (isinstance(broker, RedisAddress) and bool(broker.cluster))
+        if clustered and "{" not in self.prefix:
+            msg = (
+                "in cluster mode all keys have to lie on one node, which a hash tag in"
+                " CHECKPOINT_PREFIX does: CHECKPOINT_PREFIX={checkpoint}"
+            )
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _times_nest(self) -> Self:

@@ -721,7 +721,8 @@ class Store:
             self.keys.queued,
             self.keys.outcomes,
         )
-        code, now_ms, written = yield Call("commit", keys, (plan.build(extra),))
+        text = plan.build(extra)
+        code, now_ms, written = yield Call("commit", (*keys, *plan.touched), (text,))
         if code not in ("done", "again"):
             return None
         wrote = code == "again" or int(written) == len(plan.finals)
@@ -754,6 +755,7 @@ class _Plan:
         self.token = new_name()
         self.after = self._next_version()
         self.finals: list[Outcome] = []
+        self.touched: tuple[str, ...] = ()
 
     def _next_version(self) -> Intent | None:
         if self.decision.intent is None:
@@ -790,6 +792,7 @@ class _Plan:
                 plan["log"].append(text)
                 channels = (self.keys.results, self.keys.account_results(self.account_id))
                 plan["messages"] += [[channel, text] for channel in channels]
+        self.touched = _touched(plan)
         return orjson.dumps(plan).decode()
 
     def _intent(self, plan: dict[str, Any], after: Intent, now_ms: int) -> None:
@@ -884,6 +887,15 @@ def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
     if current is None or current.run_id == snapshot.run_id or hasattr(event, "run_id"):
         return False
     return not (isinstance(event, Answer) and event.submission_id == current.id)
+
+
+def _touched(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys that a plan names, each once."""
+    lists = (*plan["put"], *plan["records"], plan.get("drain"), plan.get("undrain"))
+    names = (*plan["expect"], *plan["del"], plan.get("hold"), plan.get("unhold"))
+    queue = plan["queue"] if plan["wakes"] else None
+    found = (*(each[0] for each in lists if each), *names, queue)
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _wire_moves(keys: Keys, old: Wire | None, new: Wire | None) -> dict[str, object]:

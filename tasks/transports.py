@@ -7,6 +7,7 @@ from typing import Any
 from kombu.transport import redis
 from redis import Redis
 
+from tasks.cluster import ClusterConnection, ClusterTlsConnection, Nodes, slot_of
 from tasks.connections import (
     Connection,
     SentinelConnection,
@@ -40,6 +41,25 @@ class SentinelChannel(redis.SentinelChannel):
         return pool
 
 
+class ClusterChannel(Channel):
+    """A channel to the node of a cluster that has the keys of the prefix, the queue among them."""
+
+    connection_class: Any = ClusterConnection
+    connection_class_ssl: Any = ClusterTlsConnection
+
+    def __init__(self, connection: Any, **options: Any) -> None:  # noqa: ANN401  kombu's
+        # The one table in whose name there is no exchange, and so no hash tag.
+        prefix = connection.client.transport_options["prefix"]
+        self.keyprefix_binding_deadlines = f"_kombu.binding_deadlines.{prefix}"
+        super().__init__(connection, **options)  # type: ignore[no-untyped-call]
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
+        params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+        options = self.connection.client.transport_options
+        slot = slot_of(options["prefix"])
+        return params | {"nodes": Nodes(options["cluster"], slot, options["cluster_kwargs"])}
+
+
 class RedisTransport(redis.Transport):
     """``redis://`` and ``rediss://``."""
 
@@ -52,4 +72,17 @@ class SentinelTransport(redis.SentinelTransport):
     Channel = SentinelChannel
 
 
-__all__ = ["Channel", "RedisTransport", "SentinelChannel", "SentinelTransport"]
+class ClusterTransport(redis.Transport):
+    """``redis+cluster://`` and ``rediss+cluster://``."""
+
+    Channel = ClusterChannel
+
+
+__all__ = [
+    "Channel",
+    "ClusterChannel",
+    "ClusterTransport",
+    "RedisTransport",
+    "SentinelChannel",
+    "SentinelTransport",
+]

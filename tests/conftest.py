@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import random
 import resource
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,32 @@ from tests import servers
 from worker.embedded import EmbeddedRedis, EmbeddedRedisError, find_program
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the order of the tests, and how closely to look for what they leave open."""
+    parser.addoption("--seed", type=int, help="put the tests in a random order, this one")
+    parser.addoption(
+        "--leaks", action="store_true", help="collect garbage after each test, to name what leaks"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--seed``, put the modules in random order, and the tests of each.
+
+    A test that needs what another one left passes in the order of the files for ever. Modules
+    stay together: many have a worker of their own. pytest's own hook comes after this one, and puts
+    together what shares a fixture's parameter.
+    """
+    if config.option.seed is None:
+        return
+    chance = random.Random(config.option.seed)
+    order: dict[str, float] = {}
+    for item in items:
+        order.setdefault(item.location[0], chance.random())
+    keys = [(order[item.location[0]], chance.random()) for item in items]
+    items[:] = [item for _, item in sorted(zip(keys, items, strict=True), key=lambda each: each[0])]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,6 +77,18 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _leaks(pytestconfig: pytest.Config) -> Iterator[None]:
+    """With ``--leaks``, let what a test left open be told in that very test.
+
+    A socket or a coroutine that was left open is told when the collector comes by, and pytest
+    fails the test that runs by then.
+    """
+    yield
+    if pytestconfig.option.leaks:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

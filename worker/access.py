@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from tasks.addresses import parse_redis
 from tasks.attempt import Attempts
 from tasks.messages import in_ledger
 from worker.checks.permissions import broker_forms, forms
@@ -37,7 +38,8 @@ class Access:
     def __init__(self, attempts: Attempts) -> None:
         self._client, self.said = attempts.door.client, "not asked yet"
         settings, keys = attempts.settings, attempts.store.keys
-        self._forms = forms(keys, "worker")
+        self._clustered = bool(parse_redis(settings.redis_url.get_secret_value()).cluster)
+        self._forms = forms(keys, "worker", clustered=self._clustered)
         if in_ledger(settings):
             db = int(self._client.connection_pool.connection_kwargs.get("db") or 0)
             self._forms += broker_forms(keys, "worker", db)
@@ -66,7 +68,9 @@ class Access:
         finally:
             await connection.disconnect()
             await pool.release(connection)
-        said = refusal(await self._client.info()) if "INFO" not in refused else ""
+        said = ""
+        if "INFO" not in refused:
+            said = refusal(await self._client.info(), clustered=self._clustered)
         if refused:
             names = ", ".join(dict.fromkeys(refused))
             said = f"this Redis user may not do what a worker does: {names} (its ACL)"

@@ -35,7 +35,7 @@ from tasks.intake import SUBMISSION_ID
 from tasks.message_options import passed_on
 from tasks.messages import TASK, task_message
 from tasks.strategy import WAKE
-from tasks.transports import Channel, SentinelChannel
+from tasks.transports import Channel, ClusterChannel, SentinelChannel
 from worker.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
@@ -373,6 +373,13 @@ class CarefulSentinelChannel(CarefulChannel, SentinelChannel):
     connection_class_ssl = SentinelChannel.connection_class_ssl
 
 
+class CarefulClusterChannel(CarefulChannel, ClusterChannel):
+    """The same, to the node of a cluster that has the queue."""
+
+    connection_class = ClusterChannel.connection_class
+    connection_class_ssl = ClusterChannel.connection_class_ssl
+
+
 class RedisTransport(redis.Transport):
     """``redis://`` and ``rediss://``."""
 
@@ -385,10 +392,24 @@ class SentinelTransport(redis.SentinelTransport):
     Channel = CarefulSentinelChannel
 
 
+class ClusterTransport(redis.Transport):
+    """``redis+cluster://``."""
+
+    Channel = CarefulClusterChannel
+
+
 TRANSPORTS: Final[Mapping[str, str]] = {
     "tasks.transports:RedisTransport": "worker.broker:RedisTransport",
     "tasks.transports:SentinelTransport": "worker.broker:SentinelTransport",
+    "tasks.transports:ClusterTransport": "worker.broker:ClusterTransport",
 }
 """What producers use -> what a worker uses in its place."""
 
-__all__ = ["TRANSPORTS", "RedisTransport", "SentinelTransport", "UnfitError", "fit"]
+__all__ = [
+    "TRANSPORTS",
+    "ClusterTransport",
+    "RedisTransport",
+    "SentinelTransport",
+    "UnfitError",
+    "fit",
+]

@@ -10,6 +10,7 @@ from typing import Any, Final
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 
+from tasks.connections import why
 from worker.metrics import METRICS
 from worker.pulse import PULSE
 
@@ -26,6 +27,8 @@ EVENTS_AT_ONCE: Final = 1_000
 class PromptConsumer(Consumer):
     """The consumer with short pauses between its tries to connect, and events sent in bundles."""
 
+    lost_by = ""
+    """Why the connection was lost the last time, in words of ours, if that is known."""
     _events_due_s = 0.0
 
     def on_send_event_buffered(self) -> None:
@@ -54,7 +57,8 @@ class PromptConsumer(Consumer):
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        """Count it."""
+        """Count it, and keep why: a broker that refuses does so at each try."""
+        self.lost_by = why(exc)
         METRICS.broker_connection.inc()
         super().on_connection_error_after_connected(exc)
 

@@ -119,7 +119,7 @@ def demo(scenarios: Sequence[Scenario], show: Show) -> bool:
         say("Starting a Redis, the simulated providers and a worker, for this demo alone.")
         box.start_redis()
         box.start_sandbox()
-        say(f"Redis: {box.redis.kind} {box.redis.version}. Times, shorter than in life:")
+        say(f"Redis: {box.redis.product}, from {box.redis.kind}. Times, shorter than in life:")
         say(f"  {', '.join(f'{name} {value:g}' for name, value in TIMES.items())}\n")
         rows = asyncio.run(_play(box, scenarios, show))
     missing = [each.name for each in scenarios if each.name not in {row.name for row in rows}]

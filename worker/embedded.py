@@ -101,7 +101,7 @@ class EmbeddedRedis:
     Attributes:
         kind: Which kind runs.
         port: The port it listens on.
-        version: Its own version, such as ``"7.0.15"``; for fakeredis, the one it imitates.
+        product: What it is, such as ``"Valkey 9.1.2"``; for fakeredis, the version it imitates.
         url: ``redis://:password@127.0.0.1:port/0``; holds the password, so not for logs.
         log_path: The server's own log, mode 0600.
     """
@@ -116,7 +116,7 @@ class EmbeddedRedis:
     ) -> None:
         self.kind: Kind | None = None
         self.port = port
-        self.version = ""
+        self.product = ""
         self.url = ""
         self.log_path: Path | None = None
         self._wanted = KINDS if kind is None else (kind,)
@@ -192,7 +192,7 @@ class EmbeddedRedis:
                 if self._wanted_port:
                     break
             else:
-                self.version = program.version
+                self.product = f"{program.name} {program.version}"
                 return
         msg = f"port {self.port} on {HOST} is taken: free it, or choose another one"
         raise EmbeddedRedisError(msg)
@@ -228,7 +228,7 @@ class EmbeddedRedis:
             msg = f"port {self._wanted_port} on {HOST} can't be had: {error.strerror}"
             raise EmbeddedRedisError(msg) from error
         self.port = self._fake.port
-        self.version = ".".join(map(str, FAKE_VERSION))
+        self.product = f"fakeredis, as Redis {'.'.join(map(str, FAKE_VERSION))}"
         self.url = f"redis://{HOST}:{self.port}/0"
 
     def _make_directory(self) -> Path:
@@ -271,10 +271,12 @@ class Program:
 
     Attributes:
         path: The program.
+        name: ``"Redis"`` or ``"Valkey"``, by what it says of itself: its file may have either name.
         version: What it says of itself, such as ``"9.1.2"``.
     """
 
     path: str
+    name: str
     version: str
 
 
@@ -298,7 +300,8 @@ def program_of(kind: Kind) -> Program | None:
     found = re.search(r"\bv=((\d+)\.(\d+)\S*)", reply.stdout)
     if found is None or (int(found[2]), int(found[3])) < VERSION_MIN:
         return None
-    return Program(path=path, version=found[1])
+    name = "Valkey" if reply.stdout.startswith("Valkey") else "Redis"
+    return Program(path=path, name=name, version=found[1])
 
 
 def _packaged() -> str | None:

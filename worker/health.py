@@ -76,10 +76,11 @@ class Checkup:
         """Return what keeps codes away from this worker."""
         consumer = getattr(self.worker, "consumer", None)
         reached = getattr(consumer, "connection", None) is not None
+        lost = getattr(consumer, "lost_by", "")
         return {
             **self.live(),
             "broker": OK if reached else "not reached",
-            "consuming": OK if PULSE.consuming else "no messages are taken",
+            "consuming": OK if PULSE.consuming else f"no messages are taken{lost and f'; {lost}'}",
             "ledger": self._ledger(),
             "redis": self.access.said,
             "draining": "was asked to stop" if draining() else OK,

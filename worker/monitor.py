@@ -65,7 +65,7 @@ WORKER_FIELDS: Final = frozenset(
 """What is kept of an event as it is; Flower would keep any field that a sender thinks of."""
 TEXT_MAX: Final = 4_096
 """Of a field, characters; Celery's own events stay far below."""
-PLAIN: Final = re.compile(r"[\w.@:/+#*() -]{0,255}")
+PLAIN: Final = re.compile(r"[\w.@:/+#*(){} -]{0,255}")
 """What a field of text may look like."""
 OUTCOME: Final = re.compile(r"(?:SolveFailed\()?'([1-5]\d\d [A-Za-z_]{1,64})'\)?")
 SUCCESSOR: Final = re.compile(r"canceled|superseded by [\w-]{1,128}")
@@ -249,8 +249,9 @@ def make_monitor() -> Celery:
     if foreign := forget_foreign():
         sys.stderr.write(f"checkpoint: of another Celery, not used: {', '.join(foreign)}\n")
     app = OwnCelery()
-    app.conf.update(celery_config(Settings()) | {"broker_transport": None})
-    install()
+    config = celery_config(Settings())
+    app.conf.update(config | {"broker_transport": None})
+    install(clustered="cluster" in config["broker_transport_options"])
     return app
 
 

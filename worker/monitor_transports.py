@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from tasks.transports import RedisTransport, SentinelTransport
+from tasks.transports import ClusterTransport, RedisTransport, SentinelTransport
 
 SILENT_S: Final = 2.5
 """Looked at once a second, so 3 s at most. A look costs an event only if one comes just then."""
@@ -53,11 +53,25 @@ class ListeningSentinelTransport(_Listens, SentinelTransport):  # type: ignore[m
     """``sentinel://``."""
 
 
-def install() -> None:
-    """Let kombu use them in this process; Flower knows a broker by the scheme of its address."""
-    TRANSPORT_ALIASES["redis"] = "worker.monitor_transports:ListeningTransport"
-    TRANSPORT_ALIASES["rediss"] = "worker.monitor_transports:ListeningTransport"
+class ListeningClusterTransport(_Listens, ClusterTransport):  # type: ignore[misc]
+    """``redis+cluster://``, which Flower takes for ``redis://``."""
+
+
+def install(*, clustered: bool) -> None:
+    """Let kombu use them in this process; Flower knows a broker by the scheme of its address.
+
+    Args:
+        clustered: Whether the broker's address is that of a cluster.
+    """
+    kind = "ListeningClusterTransport" if clustered else "ListeningTransport"
+    TRANSPORT_ALIASES["redis"] = f"worker.monitor_transports:{kind}"
+    TRANSPORT_ALIASES["rediss"] = f"worker.monitor_transports:{kind}"
     TRANSPORT_ALIASES["sentinel"] = "worker.monitor_transports:ListeningSentinelTransport"
 
 
-__all__ = ["ListeningSentinelTransport", "ListeningTransport", "install"]
+__all__ = [
+    "ListeningClusterTransport",
+    "ListeningSentinelTransport",
+    "ListeningTransport",
+    "install",
+]

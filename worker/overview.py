@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+import redis
 from redis.exceptions import RedisError
 
+from tasks.addresses import RedisAddress, parse_redis
 from tasks.client import make_store
-from tasks.connections import why
+from tasks.connections import CLUSTER, CLUSTER_DOWN, why
 from tasks.ledger import Call, Steps, SyncDoor, answered, connect
-from tasks.messages import make_producer
+from tasks.messages import broker_address, in_ledger, make_producer
 from tasks.settings import PROVIDERS, Settings
 from tasks.store import Overview, WorkerView
 
@@ -98,9 +100,15 @@ def memory_of(info: Mapping[str, Any]) -> tuple[int, int]:
     return used, int(info.get("maxmemory", 0))
 
 
-def refusal(info: Mapping[str, Any]) -> str:
-    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing."""
-    if info.get("redis_mode") == "cluster":
+def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
+    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing.
+
+    Args:
+        info: What it tells.
+        clustered: Whether its address is that of a cluster. One of a single server may lead to the
+            right node, until the next failover.
+    """
+    if info.get("redis_mode") == "cluster" and not clustered:
         return why(RedisError("CROSSSLOT"))
     if info.get("role") == "slave":
         return why(RedisError("READONLY"))
@@ -110,6 +118,21 @@ def refusal(info: Mapping[str, Any]) -> str:
     if int(info.get("min_slaves_good_slaves", 1)) == 0:  # Told where a number is asked for.
         return why(RedisError("NOREPLICAS"))
     return ""
+
+
+def in_cluster_mode(client: redis.Redis) -> bool:
+    """Whether a Redis is part of a cluster, also where INFO is refused."""
+    try:
+        told: Any = client.info("cluster")
+    except RedisError:
+        told = {}
+    if told.get("cluster_enabled") == 1:
+        return True
+    try:
+        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
+    except RedisError as error:
+        return why(error) in {CLUSTER, CLUSTER_DOWN}
+    return False
 
 
 class Watcher:
@@ -122,10 +145,15 @@ class Watcher:
 
     def __init__(self, settings: Settings, minutes: float) -> None:
         self.settings, self.minutes = settings, minutes
-        self._client = connect(settings.redis_url.get_secret_value())
+        self._client = connect(settings.redis_url.get_secret_value(), settings.prefix)
+        self._clustered = bool(parse_redis(settings.redis_url.get_secret_value()).cluster)
         self._door = SyncDoor(self._client)
         self._store = make_store(settings)
         self._producer = make_producer(settings)
+        broker = broker_address(settings)
+        self._mistaken = isinstance(broker, RedisAddress) and not (
+            broker.cluster or in_ledger(settings)
+        )
         self._seen: deque[tuple[int, str, int, str]] = deque()
         self._last = ""
         self._complete = True
@@ -147,7 +175,9 @@ class Watcher:
         # Whether its identity is told, without which nobody takes a submission.
         self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
         with answered():
-            refuses = refusal(cast("Mapping[str, Any]", self._client.info()))
+            refuses = refusal(
+                cast("Mapping[str, Any]", self._client.info()), clustered=self._clustered
+            )
         self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return Glance(
@@ -173,7 +203,11 @@ class Watcher:
                 )
                 try:
                     queue = self.settings.prefix
-                    declared = connection.default_channel.queue_declare(queue, passive=True)
+                    channel = connection.default_channel
+                    if self._mistaken and in_cluster_mode(channel.client):
+                        self.broker_why = CLUSTER  # It may answer, until the next failover.
+                        return None
+                    declared = channel.queue_declare(queue, passive=True)
                 except connection.channel_errors:
                     return 0  # An empty queue does not exist in Redis.
                 return int(declared.message_count)

@@ -117,7 +117,7 @@ async def serve(provider: str, account_id: str, context: Mapping[str, Any], secr
         raise SystemExit(msg)
     model = adapter.contexts[str(context.get("route", "http"))].model_validate(context)
     held = Held(adapter, settings.provider_url(provider) or adapter.default_url, model, settings)
-    client = connect_async(settings.redis_url.get_secret_value())
+    client = connect_async(settings.redis_url.get_secret_value(), settings.prefix)
     host = SessionHost(
         client=client,
         keys=Keys(settings.prefix),

@@ -114,7 +114,7 @@ def _tell_health(worker: Any, pool: AsyncioPool, heart: Heart, settings: Setting
 
 async def _make_attempts(settings: Settings, app: Celery) -> Attempts:
     url, keys = settings.redis_url.get_secret_value(), Keys(settings.prefix)
-    door = CountingDoor(connect_async(url), pipe_to(url))
+    door = CountingDoor(connect_async(url, settings.prefix), pipe_to(url, settings.prefix))
     is_here = in_ledger(settings)
 
     async def wake(submission_id: str, account_id: str, provider: str) -> None:

@@ -82,7 +82,7 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
 def _start(box: OneBox) -> dict[str, str]:
     """Start everything, the slow ones side by side; return the addresses beside the sandbox's."""
     box.start_redis()
-    redis = f"a Redis ({box.redis.kind} {box.redis.version})"
+    redis = f"a Redis ({box.redis.product}, from {box.redis.kind})"
     extras = {"a gateway": box.has_gateway, "Flower": box.has_flower}
     parts = [redis, "the simulated providers", "a worker", *(n for n, has in extras.items() if has)]
     say(f"Starting {', '.join(parts)} …")

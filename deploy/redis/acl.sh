@@ -18,7 +18,7 @@ umask 077
 
 prefix=${CHECKPOINT_PREFIX:-checkpoint}
 db=${CHECKPOINT_ACL_DB:-0}
-case $prefix in *[!A-Za-z0-9_.-]*) echo "acl.sh: CHECKPOINT_PREFIX has odd characters" >&2; exit 2 ;; esac
+case $prefix in *[!A-Za-z0-9_.{}-]*) echo "acl.sh: CHECKPOINT_PREFIX has odd characters" >&2; exit 2 ;; esac
 case $db in '' | *[!0-9]*) echo "acl.sh: CHECKPOINT_ACL_DB is a number" >&2; exit 2 ;; esac
 
 only=
@@ -54,6 +54,13 @@ if [ "$prefix" != checkpoint ]; then
   edits="$edits
 s/\\(celery\\.pidbox\\|celeryev\\|celery\\*\\)/$prefix.\\1/g"
 fi
+# In cluster mode, where a prefix has a hash tag, a client asks which node has its keys.
+case $prefix in *{*)
+  edits="$edits
+s/binding_deadlines /binding_deadlines.$prefix /
+/^user checkpoint-/s/\$/ +cluster|slots/"
+  ;;
+esac
 for role in WORKER BACKEND OPERATOR READER SESSION PRODUCER FLOWER; do
   eval "password=\${CHECKPOINT_ACL_$role:-} file=\${CHECKPOINT_ACL_${role}_FILE:-}"
   if [ -z "$password" ] && [ -n "$file" ]; then

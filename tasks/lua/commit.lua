@@ -4,7 +4,9 @@
 -- command (same token, reply lost) is recognised. Atomic because a crash between any two of
 -- these writes would lose an outcome or send a code twice. Checks come first, then writes,
 -- then publications (PUBLISH works where SET is refused).
--- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream. ARGV[1]: the plan, JSON:
+-- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream; all others that the plan names, which
+-- a cluster has to know: while it moves keys from node to node it then refuses the script as a
+-- whole, not in its middle. ARGV[1]: the plan, JSON:
 --   intake         true: takes something new in, which a full Redis refuses; all else it lets through
 --   version        expected version of the intent; 0: there must be none
 --   token          name of this command, made by the caller, once

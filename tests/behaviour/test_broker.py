@@ -513,13 +513,14 @@ def test_a_unix_socket_is_refused_with_a_way_out(scheme: str) -> None:
         ("amqp://127.0.0.1//", None),
         ("redis://127.0.0.1", "worker.broker:RedisTransport"),
         ("sentinel://127.0.0.1:26379/main", "worker.broker:SentinelTransport"),
+        ("rediss+cluster://127.0.0.1,h:7", "worker.broker:ClusterTransport"),
     ],
 )
 def test_a_worker_s_transport_is_ours_wherever_it_is_a_redis(
     url: str, transport: str | None
 ) -> None:
     """RabbitMQ is left to kombu."""
-    given = Settings(broker_url=url, secret_keys=make_key())  # type: ignore[arg-type]
+    given = Settings(broker_url=url, prefix="{checkpoint}", secret_keys=make_key())  # type: ignore[arg-type]
     assert worker_config(given)["broker_transport"] == transport
 
 
@@ -709,8 +710,7 @@ def test_a_connection_that_goes_silent_is_given_up(
     broker: RedisProcess, new_stage: Setting
 ) -> None:
     """A firewall forgets a connection: nothing is refused, nothing arrives; TCP takes hours."""
-    loops = LoopThread()
-    with Relay(loops, broker.port) as relay:
+    with LoopThread() as loops, Relay(loops, broker.port) as relay:
         stage = new_stage(broker_url=relay.url, **ROOMY)
         worker = stage.worker()
         serves(stage)
@@ -725,4 +725,3 @@ def test_a_connection_that_goes_silent_is_given_up(
         assert took_s < HALF_OPEN_MAX_S
         assert worker.process.poll() is None
         assert worker.terminate() == 0
-    loops.close()

@@ -55,7 +55,17 @@ from tasks.live_channel import (
     SessionReplacedError,
 )
 from tasks.records import Outcome
-from tests.behaviour.stage import BOUND_S, LINKEDIN, POLL_S, ROOT, RedisProcess, Stage, until
+from tests.behaviour.conftest import Setting
+from tests.behaviour.stage import (
+    BOUND_S,
+    LINKEDIN,
+    PATIENT,
+    POLL_S,
+    ROOT,
+    RedisProcess,
+    Stage,
+    until,
+)
 from worker.embedded import EmbeddedRedis
 
 T = TypeVar("T")
@@ -88,7 +98,7 @@ class Held:
         }
 
     def __enter__(self) -> Self:
-        self.client = connect_async(self.stage.url)
+        self.client = connect_async(self.stage.url, self.stage.prefix)
         self.host = SessionHost(
             client=self.client,
             keys=Keys(self.stage.prefix),
@@ -427,8 +437,10 @@ def test_a_session_that_cannot_open_the_code_stays_silent(stage: Stage) -> None:
         assert not held.asked
 
 
-def test_neither_code_nor_session_is_anywhere_in_clear(stage: Stage) -> None:
+def test_neither_code_nor_session_is_anywhere_in_clear(new_stage: Setting) -> None:
     """A third client that hears every channel and reads every key finds neither."""
+    stage = new_stage(provider_timeout_s=30.0, **PATIENT)
+    stage.worker()
     code, cookie = "canary-314159265", "li_at-canary-cookie"
     login = Login(stage, "canary", checkpoint={"type": "OTP", "source": "OTHER"})
     heard: list[str] = []
@@ -963,13 +975,13 @@ def test_a_later_session_is_later_also_on_a_redis_set_back(
     """Else the elder one would take the login back."""
 
     async def play() -> None:
-        async with running(url, Asked(), renew_s=0.5) as (elder, _):
+        async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (elder, _):
 
             async def long_ago() -> int:
                 return 1
 
             monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
-            async with running(url, Asked(), renew_s=0.5) as (later, worker):
+            async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (later, worker):
                 await eventually(lambda: elder._replaced)
                 await later.listening.wait()
                 there = await later._registration_there()
@@ -1094,15 +1106,20 @@ async def subscribers(client: redis.asyncio.Redis, replies: LiveReplies) -> int:
     return int(count)
 
 
-def test_five_hundred_questions_at_once_share_one_subscription(url: str) -> None:
+def test_five_hundred_questions_at_once_share_one_subscription(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One connection each would empty the pool, and the ledger could not be reached any more."""
+    monkeypatch.setattr("tasks.ledger.SOCKET_TIMEOUT_S", BOUND_S)  # They wait for turns.
 
     async def play() -> None:
         crowd, client = Crowd(url, CROWD), connect_async(url)
-        replies = LiveReplies(client, "crowd:session:replies:w")
+        replies = LiveReplies(client, "crowd:session:replies:w", quiet_s=BOUND_S)
         async with crowd.waiting():
             asking = [asyncio.create_task(ask(client, name, replies)) for name in crowd.names]
-            await crowd.complete.wait()
+            complete = asyncio.create_task(crowd.complete.wait())
+            await asyncio.wait({complete, *asking}, return_when=asyncio.FIRST_COMPLETED)
+            assert complete.done(), [task for task in asking if task.done()]
             assert await subscribers(client, replies) == 1
             assert await client.ping(), "the pool has connections left"
             await crowd.answer()

@@ -76,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def measured(measures: Sequence[Measure], options: Options) -> tuple[dict[str, Any], list[str]]:
     """Run measurements; return the document and the names of those that failed."""
     with EmbeddedRedis() as server:
-        found = document(options, server.version)
+        found = document(options, server.product)
     failed: list[str] = []
     for measure in measures:
         began_s = time.monotonic()

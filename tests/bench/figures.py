@@ -142,7 +142,7 @@ def summary(measure: Measure, rows: Rows) -> dict[str, Any]:
     }
 
 
-def document(options: Options, redis_version: str) -> dict[str, Any]:
+def document(options: Options, redis_product: str) -> dict[str, Any]:
     """Return the frame of the JSON: what was asked of which kind of machine, nothing private."""
     return {
         "v": VERSION,
@@ -152,7 +152,7 @@ def document(options: Options, redis_version: str) -> dict[str, Any]:
             "processor": _processor(),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            "redis": redis_version,
+            "redis": redis_product,
             "packages": {name: version(name) for name in PACKAGES if _is_there(name)},
         },
         "options": {"jobs": options.jobs, "rounds": options.rounds, "quick": options.quick},

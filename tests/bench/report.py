@@ -61,7 +61,7 @@ def block(document: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     facts = (
         f"Measured on {document['date']} on {machine['cores']} shared cores "
-        f"({machine['processor']}), Python {machine['python']}, Redis {machine['redis']}, "
+        f"({machine['processor']}), Python {machine['python']}, {machine['redis']}, "
         f"{packages}; medians of {options['rounds']} rounds. {document.get('note', '')}"
     )
     parts = [BEGIN, "![Throughput and CPU per job](tests/bench/results/bench.svg)", facts.strip()]

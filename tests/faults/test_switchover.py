@@ -163,9 +163,9 @@ def test_every_client_comes_back_after_a_switchover(
             FlowerProcess(stage, tmp_path) as flower,
             GatewayProcess(stage) as gateway,
             CheckpointClient(stage.settings) as waits,
+            LoopThread() as loops,
         ):
             worker = stage.worker()
-            loops = LoopThread()
             awaited = loops.run(_opened(stage))
             before, sent, other = (stage.person().open() for _ in range(3))
             # Every pool has connections to the old master, and every subscription stands there.
@@ -197,7 +197,6 @@ def test_every_client_comes_back_after_a_switchover(
             _soon(began_s, lambda: _shown(stage, flower), "what Flower shows")
             _one_outcome(stage, sent, held)
             loops.run(awaited.close())
-            loops.close()
         for person in stage.persons:
             assert person.account.max_open_exchanges <= 1
             assert all(person.sends(code) <= 1 for _, code in person.typed)

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -52,23 +53,43 @@ def main() -> int:
         found.pythons = dict(list(found.pythons.items())[:1])
         found.servers = found.servers[1:] or found.servers  # The first has the whole suite.
     layers = () if options.demo else SHORT_LAYERS if options.short else LAYERS
-    cells = {
-        (name, server.name): _try(found, name, server, layers)
-        for name in found.pythons
-        for server in found.servers
-    }
-    head = ("server", *(f"Python {name}" for name in found.pythons))
-    rows = [
-        (server.name, *(cells[name, server.name] for name in found.pythons))
-        for server in found.servers
-    ]
-    sys.stdout.write(columns([head, *rows]) + "\n")
+    table = Table(found)
+    for name, server in table.pairs():
+        table.cells[name, server.name] = _try(found, name, server, layers)
+        if options.readme:  # Each time: a run that is ended leaves what it has seen.
+            _write_readme(table)
+    sys.stdout.write(columns([table.head(), *table.rows()]) + "\n")
     for sentence in found.missing:
         sys.stdout.write(f"not tried: {sentence}\n")
-    bad = [pair for pair, cell in cells.items() if "FAILED" in cell]
-    if options.readme and not bad:
-        _write_readme(head, rows, found.missing)
-    return 1 if bad or not cells else 0
+    return 1 if table.failed() or not table.cells else 0
+
+
+@dataclass(slots=True)
+class Table:
+    """What was seen; a cell that is not there was not tried."""
+
+    found: Found
+    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def pairs(self) -> list[tuple[str, Server]]:
+        """Return all pairs; every server with this Python comes first."""
+        return [(name, each) for name in self.found.pythons for each in self.found.servers]
+
+    def head(self) -> tuple[str, ...]:
+        """Return the first line."""
+        return ("server", *(f"Python {name}" for name in self.found.pythons))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a line for each server."""
+        pythons = self.found.pythons
+        return [
+            (each.name, *(self.cells.get((name, each.name), UNTRIED) for name in pythons))
+            for each in self.found.servers
+        ]
+
+    def failed(self) -> list[tuple[str, str]]:
+        """Return the pairs that are not green."""
+        return [pair for pair, cell in self.cells.items() if "FAILED" in cell]
 
 
 def _try(found: Found, name: str, server: Server, layers: Sequence[str]) -> str:
@@ -128,7 +149,8 @@ def _tests(python: Path, env: dict[str, str], layers: Sequence[str]) -> str:
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-200:]
     if done.returncode:
         say(done.stdout[-4000:])
-        return f"tests FAILED: {last}"
+        counts = re.findall(r"\d+ (?:failed|passed|errors?)", last)
+        return f"tests FAILED: {', '.join(counts) or last}"
     passed = re.search(r"\d+ passed", last)
     assert passed is not None, last
     return passed[0]
@@ -145,22 +167,20 @@ def _bounded(
         return None
 
 
-def _write_readme(
-    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], missing: Sequence[str]
-) -> None:
+def _write_readme(table: Table) -> None:
     day = datetime.now(tz=UTC).date().isoformat()
+    rule = ("---",) * len(table.head())
     lines = [
-        f"On {day}, each pair green (`make matrix ARGS=--readme`):",
+        f"Seen on {day}: scenarios of the demo, tests that passed (`make matrix ARGS=--readme`).",
         "",
-        *(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)),
+        *(f"| {' | '.join(line)} |" for line in (table.head(), rule, *table.rows())),
         "",
-        *(f"Not tried: {sentence}." for sentence in missing),
+        *(f"Not tried: {sentence}." for sentence in table.found.missing),
     ]
     text = "\n".join(lines).rstrip() + "\n"
     whole = README.read_text("utf-8")
     assert SECTION.search(whole), "README.md has no <!-- matrix --> … <!-- /matrix -->"
     README.write_text(SECTION.sub(lambda _: text, whole, count=1), "utf-8")
-    say("README.md has the table")
 
 
 def say(text: str) -> None:

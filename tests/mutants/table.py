@@ -65,6 +65,7 @@ NAMES: Final = (
     "names shared by forked processes",
     "a fork told by its pid alone",
     "a parent's session token and reader kept",
+    "cancels lost while a command is sent",
     "a refused id forgotten with its record",
     "an hour's count that ends with a record",
     "values in what an error reporter keeps",
@@ -83,6 +84,8 @@ NAMES: Final = (
     "events of another deployment heard",
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
+    "keys of a cluster that nobody finds again",
+    "half a commit while keys move",
     "records read from a replica",
     "one person's trouble is everybody's",
     "a job's exception keeps the frames it went through",
@@ -162,6 +165,7 @@ GARBAGE: Final = "tests/behaviour/test_pool_garbage.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
+CLUSTER: Final = "tests/store/test_cluster.py::"
 
 LIMITS: Final = "tests/behaviour/test_gateway_limits.py::"
 
@@ -1079,6 +1083,18 @@ MUTANTS: Final = (
         test="tests/ops/test_environment.py::test_an_app_of_ours_listens_to_no_variable",
     ),
     Mutant(
+        name="cancels lost while a command is sent",
+        guard="a cancel that comes just as a command is sent ends its task (Python 3.11)",
+        edits=(
+            Edit(
+                file="tasks/connections.py",
+                old="if task and task.cancelling() > before:",
+                new="if task is None:",
+            ),
+        ),
+        test="tests/store/test_connections.py::test_a_cancel_is_not_lost_while_a_command_is_sent",
+    ),
+    Mutant(
         name="connections that stay with a demoted master",
         guard="a connection ends with the refusal of a Redis that is not the one to ask",
         edits=(
@@ -1089,6 +1105,55 @@ MUTANTS: Final = (
             ),
         ),
         test="tests/store/test_connections.py::test_a_blocking_client_leaves",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a connection ends with MOVED",
+        edits=(
+            Edit(file="tasks/connections.py", old="MISCONF|CLUSTERDOWN|MOVED)", new="MISCONF)"),
+            Edit(
+                file="tasks/connections.py",
+                old="MasterDownError, MovedError, ReadOnlyError)\n",
+                new="MasterDownError, ReadOnlyError)\n",
+            ),
+        ),
+        test=f"{CLUSTER}test_every_client_follows_a_planned_failover",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a node that told what is over is not the only one that is asked",
+        edits=(
+            Edit(
+                file="tasks/cluster.py",
+                old="            self._order = (*rest, place)\n",
+                new="",
+            ),
+        ),
+        test=f"{CLUSTER}test_each_node_is_asked_in_turn_and_a_silent_one_last",
+    ),
+    Mutant(
+        name="keys of a cluster that nobody finds again",
+        guard="a prefix without a hash tag is refused in cluster mode",
+        edits=(
+            Edit(
+                file="tasks/settings.py",
+                old='if clustered and "{" not in self.prefix:',
+                new="if False:",
+            ),
+        ),
+        test=f"{CLUSTER}test_an_address_in_cluster_mode_wants_a_hash_tag",
+    ),
+    Mutant(
+        name="half a commit while keys move",
+        guard="a commit declares the keys of its plan",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old='Call("commit", (*keys, *plan.touched), (text,))',
+                new='Call("commit", keys, (text,))',
+            ),
+        ),
+        test=f"{CLUSTER}test_while_a_slot_moves_a_commit_is_refused_as_a_whole",
     ),
     Mutant(
         name="records read from a replica",

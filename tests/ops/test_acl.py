@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+import redis
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 
@@ -26,6 +28,7 @@ from tests.ops.guarded import FILES, ROLES, GuardedRedis, acl_file, guarded_stag
 Scene = tuple[Stage, GuardedRedis, Worker]
 
 OTP = {"type": "OTP", "source": "SMS"}
+STRICT = (7, 0)
 OF_ONE = "0123456789abcdef-one"
 """The password of the user for one account."""
 
@@ -67,6 +70,31 @@ def run(scene: Scene, role: str, *words: str) -> subprocess.CompletedProcess[str
         timeout=BOUND_S,
         check=False,
     )
+
+
+# What servers know -----------------------------------------------------------------------
+
+
+def test_no_right_is_one_that_a_supported_server_does_not_know(redis_url: str) -> None:
+    """7.0, the oldest that ends at such a name, knows the fewest."""
+    texts = [(FILES / name).read_text() for name in ("users.acl", "sentinel.conf")]
+    lines = [
+        line for line in "\n".join(texts).splitlines() if " +" in line and "|setinfo." not in line
+    ]
+    rights = {word for line in lines for word in re.findall(r" \+([a-z|]+)", line)}
+    asked = {each for each in rights if not each.startswith("sentinel|")}
+    assert {"eval", "psync", "client|setname"} <= asked
+    with redis.Redis.from_url(redis_url, protocol=3, decode_responses=True) as client:
+        if int(client.info("server")["redis_version"].partition(".")[0]) < STRICT[0]:
+            return  # It has no COMMAND DOCS.
+        client.set_response_callback("COMMAND", lambda told, **_: told)  # type: ignore[no-untyped-call]
+        parents = sorted({each.partition("|")[0] for each in asked})
+        told: Any = client.execute_command("COMMAND", "DOCS", *parents)
+    known = dict(told)
+    for each in told.values():
+        known.update(each.get("subcommands", {}))
+    since = {each: tuple(map(int, known[each]["since"].split(".")[:2])) for each in asked}
+    assert {each for each, first in since.items() if first > STRICT} == set()
 
 
 # What each may do ----------------------------------------------------------------------

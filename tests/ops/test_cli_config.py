@@ -43,13 +43,14 @@ def test_every_setting_is_there_with_value_source_and_meaning() -> None:
         (f"redis://{CANARY}@h:1/0", "redis://******@h:1/0"),
         (f"redis://h:1/0?password={CANARY}", "redis://h:1/0"),
         (f"sentinel://:{CANARY}@h:1,g:2/mine/0", "sentinel://:******@h:1,g:2/mine/0"),
+        (f"rediss+cluster://u:{CANARY}@h:1,g:2", "rediss+cluster://u:******@h:1,g:2"),
     ],
 )
 def test_passwords_in_addresses_are_masked(url: str, expected: str) -> None:
     """The rest of the address is what somebody looks for."""
     assert config._masked(SecretStr(url)) == config._masked(url) == expected
     if "#" not in url:
-        assert rows(BROKER_URL=url)["CHECKPOINT_BROKER_URL"]["value"] == expected
+        assert rows(BROKER_URL=url, PREFIX="{c}")["CHECKPOINT_BROKER_URL"]["value"] == expected
 
 
 def test_a_secret_that_is_no_address_is_refused_and_not_quoted() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -409,7 +409,7 @@ def told_by(**info: Any) -> Any:
             ledger.version,
             {"redis_version": "7.2.4", "valkey_version": "9.1.2", "server_name": "valkey"},
             "ok",
-            "Valkey 9.1.2, which speaks Redis 7.2.4",
+            "Valkey 9.1.2",
         ),
         (ledger.eviction, {}, "skipped", "it must be noeviction"),
         (ledger.memory, {"used_memory": 5}, "skipped", "not told"),
@@ -490,21 +490,42 @@ def test_a_replica_cannot_be_the_ledger_and_its_master_should_wait_for_it(
         assert_found(found, "role and replicas", "ok", "1 replicas")
 
 
-def test_sentinels_are_asked_whether_they_could_agree(server: redis.Redis, tmp_path: Path) -> None:
-    """One that is alone, and a quorum that cannot be reached, show before the night they matter."""
+WITHOUT_QUORUM = "user default on nopass -@all +ping +sentinel|masters +sentinel|sentinels"
+
+
+@contextmanager
+def sentinel_of(server: redis.Redis, folder: Path, quorum: int, user: str = "") -> Iterator[str]:
+    """Run a Sentinel; yield where. One at a time: those that watch one Redis find each other."""
     port = server.connection_pool.connection_kwargs["port"]
-    with ExitStack() as stack:
-        for quorum, result, word in ((1, "warning", "1 Sentinels"), (2, "mend", "could not agree")):
-            folder = tmp_path / str(quorum)
-            folder.mkdir()
-            file = folder / "sentinel.conf"
-            file.write_text(f"sentinel monitor mine 127.0.0.1 {port} {quorum}\n")
-            sentinel = stack.enter_context(redis_process(folder, str(file), "--sentinel"))
-            place = f"127.0.0.1:{sentinel.connection_pool.connection_kwargs['port']}"
-            _, found = examined(f"sentinel://{place}/mine")
-            assert_found(found, "Redis", "ok")
-            assert_found(found, "sentinel", result, word)
-        _, found = examined(f"sentinel://{place},127.0.0.1:1/mine", CONCURRENCY="9")
+    file = folder / "sentinel.conf"
+    file.write_text(f"sentinel monitor mine 127.0.0.1 {port} {quorum}\n{user}\n")
+    with redis_process(folder, str(file), "--sentinel") as sentinel:
+        yield f"127.0.0.1:{sentinel.connection_pool.connection_kwargs['port']}"
+
+
+@pytest.mark.parametrize(
+    ("quorum", "user", "result", "word"),
+    [
+        (1, "", "warning", "1 Sentinels"),
+        (1, WITHOUT_QUORUM, "warning", "may not ask"),
+        (2, "", "mend", "could not agree"),
+    ],
+)
+def test_sentinels_are_asked_whether_they_could_agree(
+    server: redis.Redis, tmp_path: Path, quorum: int, user: str, result: str, word: str
+) -> None:
+    """One that is alone, and a quorum that cannot be reached, show before the night they matter."""
+    with sentinel_of(server, tmp_path, quorum, user) as place:
+        _, found = examined(f"sentinel://{place}/mine")
+    assert_found(found, "Redis", "ok")
+    assert_found(found, "sentinel", result, word)
+
+
+def test_sentinels_that_are_silent_are_named(server: redis.Redis, tmp_path: Path) -> None:
+    """The others go on without them, until one more is lost."""
+    with sentinel_of(server, tmp_path, 1) as place:
+        _, found = examined(f"sentinel://{place},127.0.0.1:1/mine")
+    assert_found(found, "sentinel", "warning", "silent: 127.0.0.1:1")
     _, found = examined("sentinel://127.0.0.1:1/mine")
     assert_found(found, "sentinel", "mend", "no Sentinel answers")
 

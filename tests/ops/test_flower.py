@@ -387,6 +387,11 @@ def test_arguments_become_account_and_provider() -> None:
     assert event["kwargs"] == "{'account_id': 'acc_1', 'provider': 'LINKEDIN'}"
 
 
+def test_a_queue_may_have_a_hash_tag() -> None:
+    """In cluster mode each has one; without its braces Flower would show nothing at all."""
+    assert _cleaned(queue="{checkpoint}")["queue"] == "{checkpoint}"
+
+
 @pytest.mark.parametrize(
     "kwargs",
     ["{'account_id': 'a', 'code': '47...", "473829", "__import__('os')", "[" * 9_999, 473829, None],

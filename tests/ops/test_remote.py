@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,11 +14,13 @@ from kombu.pidbox import Mailbox
 
 from tasks.keys import Keys
 from tasks.messages import make_producer
-from tests.behaviour.stage import BOUND_S, Stage, Worker, until
+from tests.behaviour.stage import Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
 from tests.behaviour.test_pool import Monitor
 from worker.embedded import EmbeddedRedis
 from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD, SETTINGS_SHOWN
+
+ANSWER_S: Final = 10.0
 
 Scene = tuple[Stage, Worker, Celery]
 
@@ -52,13 +54,18 @@ def scene(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory)
 
 
 def ask(scene: Scene, command: str, **arguments: Any) -> Any:
-    """Send a command to the worker; return what it answers."""
+    """Send a command to the worker; return what it answers.
+
+    A broadcast reaches who listens: a worker that connects again just then never hears it.
+    """
     stage, _, producer = scene
     node = f"{stage.prefix}-0@test"
-    replies = producer.control.broadcast(
-        command, arguments=arguments, destination=[node], reply=True, limit=1, timeout=BOUND_S
+    replies: Any = until(
+        lambda: producer.control.broadcast(
+            command, arguments=arguments, destination=[node], reply=True, limit=1, timeout=ANSWER_S
+        ),
+        "an answer",
     )
-    assert replies, "no answer"
     return replies[0][node]
 
 
@@ -173,8 +180,8 @@ def test_another_deployment_on_the_same_redis_is_not_heard(
             sees.wait(submission, "task-succeeded")
             ours.wait(here.submit(here.right()), "task-succeeded")
             assert {event["hostname"] for event in ours.events} == {"remote-0@test"}
-            asked = producer.control.inspect(timeout=2).ping()
-            assert list(asked or ()) == ["remote-0@test"]
+            asked: Any = until(lambda: producer.control.inspect(timeout=2).ping(), "an answer")
+            assert list(asked) == ["remote-0@test"]
         assert worker.terminate() == 0
         other.check()
 

@@ -99,6 +99,22 @@ CASES = {
     "cluster without slots": Case(
         "cluster mode", "cluster mode", "cluster mode", options=("--cluster-enabled", "yes")
     ),
+    "cluster address of a single Redis": Case(
+        "does not run in cluster mode",
+        "does not run in cluster mode",
+        "does not run in cluster mode",
+        url="redis+cluster://127.0.0.1:{port}",
+        env={"PREFIX": "{{truth}}"},
+    ),
+    "broker in cluster mode": Case(
+        "the broker does not answer.*cluster mode",
+        "the broker does not answer.*cluster mode",
+        "no messages are taken; it runs in cluster mode",
+        _take_slots,
+        url="redis+cluster://127.0.0.1:{port}",
+        env={"BROKER_URL": "redis://127.0.0.1:{port}/0", "PREFIX": "{{truth}}"},
+        options=("--cluster-enabled", "yes"),
+    ),
     "full": Case(
         "it is full",
         "it is full",
@@ -173,7 +189,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Cas
             case.spoil(admin)
             given = {"REDIS_URL": case.url, "LOST_AFTER_S": "2", **case.env}
             made = {name: value.format(port=server.port) for name, value in given.items()}
-            yield case, environment(SECRET_KEYS=make_key(), PREFIX="truth", **made)
+            yield case, environment(SECRET_KEYS=make_key(), **{"PREFIX": "truth", **made})
     finally:
         server.kill()
 
@@ -226,22 +242,21 @@ def test_the_cause_is_named(broken: tuple[Case, dict[str, str]], tmp_path: Path)
 def test_redis_over_a_port_that_speaks_tls_is_named(tmp_path: Path) -> None:
     """The other way round: the scheme lacks an s."""
     context, _ = make_tls(tmp_path)
-    loops = LoopThread()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             await reader.read()
         writer.close()
 
-    front = loops.run(asyncio.start_server(talk, "127.0.0.1", 0, ssl=context))
-    port = front.sockets[0].getsockname()[1]
-    env = environment(REDIS_URL=f"redis://127.0.0.1:{port}/0", SECRET_KEYS=make_key())
-    done = run("doctor", "--json", "--offline", env=env)
+    with LoopThread() as loops:
+        front = loops.run(asyncio.start_server(talk, "127.0.0.1", 0, ssl=context))
+        port = front.sockets[0].getsockname()[1]
+        env = environment(REDIS_URL=f"redis://127.0.0.1:{port}/0", SECRET_KEYS=make_key())
+        done = run("doctor", "--json", "--offline", env=env)
+        loops.do(front.close)
     found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
     assert found["Redis"]["result"] == "mend"
     assert "TLS" in found["Redis"]["reason"] + found["Redis"]["remedy"]
-    loops.do(front.close)
-    loops.close()
 
 
 @pytest.mark.parametrize(

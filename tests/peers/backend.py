@@ -1,6 +1,7 @@
 """The backend that every server runs: imported once, used by the parent, then by its children.
 
-A call is JSON: what to do, and for whom. Its answer says which process gave it.
+A call is JSON: what to do, and for whom. Its answer says which process gave it. A call with
+``stops`` stops its process before the answer, and says so: the next call finds another process.
 """
 
 from __future__ import annotations
@@ -8,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import redis
 from celery import Celery
 
 from tasks.client import AsyncCheckpointClient, CheckpointClient
 
 PROVIDER: Final = "LINKEDIN"
+STOPPED: Final = "stopped"
+"""The list of processes that stop themselves, beside Celery's queue."""
 
 client, awaited = CheckpointClient(), AsyncCheckpointClient()
 # The parent's connections, its name and its generator are in use before there are children.
@@ -78,8 +83,13 @@ CALLS: Final[dict[str, Callable[..., Any]]] = {
 
 def act(call: dict[str, Any]) -> dict[str, Any]:
     """Do what a call asks for."""
-    what = CALLS[call.pop("what")]
-    return {"pid": os.getpid(), "told": what(**call)}
+    what, stops = CALLS[call.pop("what")], call.pop("stops", False)
+    told = what(**call)
+    if stops:
+        with redis.Redis.from_url(os.environ["PEERS_URL"]) as marks:
+            marks.rpush(STOPPED, os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return {"pid": os.getpid(), "told": told}
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -84,13 +84,16 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
     server = Server()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: one that is cancelled before it begins would leave its connection open.
         peer = Peer(reader, writer)
         server.peers.append(peer)
         server.connected.set()
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.create_task(talk(peer))
         tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def talk(peer: Peer) -> None:
         try:
             await handler(peer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
@@ -98,8 +101,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         except BaseException as error:  # noqa: BLE001  the test looks at it
             server.errors.append(error)
         finally:
-            writer.transport.abort()
-            tasks.discard(task)
+            peer.writer.transport.abort()
 
     listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=2**22)
     server.port = listener.sockets[0].getsockname()[1]

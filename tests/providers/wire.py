@@ -51,10 +51,10 @@ class Canned:
         self.heard: list[Heard] = []
         self.url = ""
         self._answers = list(answers)
-        self._serving: set[asyncio.Task[None] | None] = set()
+        self._serving: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -62,14 +62,17 @@ class Canned:
         self._server.close()
         await self._server.wait_closed()
         # Who connected and said nothing has hung up by now; its handler must not outlive us.
-        await asyncio.gather(*filter(None, self._serving))
+        await asyncio.gather(*self._serving)
 
     def carrying(self, text: str) -> list[Heard]:
         """What was heard with that text anywhere in it."""
         return [heard for heard in self.heard if text.encode() in heard.raw]
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: one that has not begun at the end would leave its connection open.
+        self._serving.append(asyncio.create_task(self._serve(reader, writer)))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(Heard(head).headers.get("content-length", "0"))

@@ -70,7 +70,7 @@ class Desk:
     def at(cls, url: str, **more: Any) -> Self:
         """Return a desk at a Redis."""
         settings = settings_for(url, **more)
-        client = connect(url)
+        client = connect(url, settings.prefix)
         store, vault = make_store(settings), make_vault(settings)
         return cls(settings, store, vault, client, SyncDoor(client))
 

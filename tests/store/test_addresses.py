@@ -59,8 +59,8 @@ OPTIONS: Final = {
 }
 REFUSED: Final = [name for option, _ in _rows("Refused") for name in _names(option)]
 BASES: Final = {
-    "Options of a Redis": ("redis://h", "rediss://h", "sentinel://h/s"),
-    "Options of TLS": ("rediss://h", "sentinels://h/s", "amqps://h"),
+    "Options of a Redis": ("redis://h", "rediss://h", "sentinel://h/s", "redis+cluster://h"),
+    "Options of TLS": ("rediss://h", "sentinels://h/s", "rediss+cluster://h", "amqps://h"),
     "Options of Sentinels": ("sentinel://h/s",),
     "Options of RabbitMQ": ("amqp://h",),
 }
@@ -83,7 +83,7 @@ def _made(url: str) -> None:
         connect(url).close()
         connect_async(url)
         pipe_to(url)
-        given = settings_for(url)
+        given = settings_for(url, prefix="{checkpoint}")
         if url.startswith("unix"):
             return
     worker_config(given)
@@ -118,6 +118,10 @@ def test_an_option_of_the_page_is_taken(title: str, name: str, files: dict[str, 
         if name in ("ssl_ca_path", "ssl_ca_data", "ssl_password") and base.startswith("amqp"):
             with pytest.raises(AddressError, match=name):
                 parse_broker(f"{base}?{name}=x")
+            continue
+        if name in ("db", "virtual_host") and "cluster" in base:
+            with pytest.raises(AddressError, match="no databases"):
+                parse_redis(f"{base}?{name}={example}")
             continue
         if name == "sentinel_ssl_ca_certs":
             base += "?sentinel_ssl=true"  # noqa: PLW2901  it needs TLS

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 
 from tasks.client import CheckpointClient, CheckpointError
-from tasks.connections import is_elsewhere
+from tasks.connections import AwaitedConnection, is_elsewhere
 from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, SyncDoor, connect, connect_async
 from tasks.messages import make_producer, send_wake
 from tests.behaviour.stage import RedisProcess
@@ -183,6 +183,37 @@ def test_a_client_says_why_the_ledger_refuses(tmp_path: Path, name: str) -> None
         with pytest.raises(CheckpointError, match=said) as refused:
             client.submit(account_id="acc_1", provider="LINKEDIN", code="123456")
         assert refused.value.pair.key == (503, "service_unavailable")
+
+
+def test_a_cancel_is_not_lost_while_a_command_is_sent(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 forgot one that came just as the sending was done."""
+
+    async def play() -> None:
+        client = connect_async(redis_url)
+        assert await client.ping()
+        waits = asyncio.get_running_loop().create_future()
+
+        async def forever() -> None:
+            await client.publish("nowhere", "")
+            await waits
+
+        task = asyncio.create_task(forever())
+        send = AwaitedConnection._send_packed_command
+
+        async def sent(connection: AwaitedConnection, command: Any) -> None:
+            await send(connection, command)
+            task.cancel()
+
+        monkeypatch.setattr(AwaitedConnection, "_send_packed_command", sent)
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+        monkeypatch.undo()
+        assert await client.ping(), "a new connection: nothing reads the reply of the cancelled"
+        await client.aclose()
+
+    asyncio.run(play())
 
 
 def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:

@@ -31,23 +31,32 @@ from celery import Celery
 
 from tasks.intake import Sealed
 from tasks.vault import session_name
+from tests.behaviour.stage import wait_stopped
 from tests.measuring import MEASURES
 from tests.store.desk import CONTEXT, PROVIDER, Desk
 
 ROOT: Final = Path(__file__).parents[2]
 NEEDS: Final = ROOT / "tests/peers/requirements.txt"
 LOGINS: Final = int(os.environ.get("PEERS_LOGINS", "24"))
+PROCESSES: Final = 3
 SESSIONS: Final = 8
 CALLERS: Final = 6
 READ_MOST: Final = 7
 BOUND_S: Final = 90.0
 INSTALL_S: Final = 110.0
 
-GUNICORN: Final = ("-m", "gunicorn", "--workers=3", "--bind=127.0.0.1:0", "--no-control-socket")
+GUNICORN: Final = (
+    "-m",
+    "gunicorn",
+    f"--workers={PROCESSES}",
+    "--bind=127.0.0.1:0",
+    "--no-control-socket",
+)
 APP: Final = "tests.peers.backend:application"
 SERVERS: Final[dict[str, tuple[str, ...]]] = {
     "uwsgi": (
-        "-c", "import pyuwsgi; pyuwsgi.run()", "--master", "--processes=3", "--die-on-term",
+        "-c", "import pyuwsgi; pyuwsgi.run()", "--master", f"--processes={PROCESSES}",
+        "--die-on-term",
         "--http-socket=127.0.0.1:0", f"--module={APP}", "--need-app", "--disable-logging",
     ),
     "gunicorn": (*GUNICORN, APP),
@@ -59,7 +68,7 @@ SERVERS: Final[dict[str, tuple[str, ...]]] = {
     "fork-in-C": ("-m", "tests.peers.serve", "C"),
     "celery-prefork": (
         "-m", "celery", "-A", "tests.peers.backend:app", "worker", "--pool=prefork",
-        "--concurrency=3", "--loglevel=INFO", "--without-gossip", "--without-mingle",
+        f"--concurrency={PROCESSES}", "--loglevel=INFO", "--without-gossip", "--without-mingle",
     ),
 }  # fmt: skip
 PLACE: Final = re.compile(
@@ -102,7 +111,7 @@ class Peer:
 
     def __init__(self, log: Path, url: str) -> None:
         self.log = log
-        self.pids: set[int] = set()
+        self._marks = url
         self._celery = Celery(broker=url, backend=url, set_as_current=False)
         self._celery.conf.task_default_queue = "peers"
         self._place = ""
@@ -131,8 +140,30 @@ class Peer:
         else:
             task = self._celery.send_task("act", args=[call])
             answer = task.get(timeout=BOUND_S, interval=0.01)
-        self.pids.add(answer["pid"])
         return answer["pid"], answer["told"]
+
+    def from_each(self, what: str, **given: Any) -> list[Any]:
+        """Have each process do something, one after another; return what each told.
+
+        Which process takes a connection is the kernel's choice, and the same one may take all.
+        So each stands still once it has acted, until every one has.
+        """
+        stopped: list[int] = []
+        with ThreadPoolExecutor(PROCESSES) as crowd, redis.Redis.from_url(self._marks) as marks:
+            try:
+                asked = []
+                for _ in range(PROCESSES):
+                    asked.append(crowd.submit(self.asked, what, stops=True, **given))
+                    mark: Any = marks.blpop(["stopped"], BOUND_S)
+                    assert mark, "no process that had not been asked took the call"
+                    stopped.append(int(mark[1]))
+                    wait_stopped(stopped[-1])
+            finally:
+                for pid in stopped:
+                    os.kill(pid, signal.SIGCONT)
+            answers = [each.result(BOUND_S) for each in asked]
+        assert len({pid for pid, _ in answers}) == PROCESSES
+        return [told for _, told in answers]
 
 
 def database(desk: Desk, number: int) -> str:
@@ -195,7 +226,10 @@ def test_processes_of_uwsgi_share_neither_names_nor_connections(
 
 
 def check(desk: Desk, peer: Peer) -> None:
-    """Log in often, some at once; take each session and read each record from all processes."""
+    """Log in often, some at once; take each session and read each record from all processes.
+
+    Whichever processes the crowd's calls get to, each process does everything once by itself.
+    """
 
     def login(number: int) -> list[str]:
         account = f"acc_{number}"
@@ -208,23 +242,34 @@ def check(desk: Desk, peer: Peer) -> None:
         return [first, second, third]
 
     ids = [name for names in each(login, LOGINS) for name in names]
-    assert len(set(ids)) == 3 * LOGINS
+    desk.open("acc_each", sealed=Sealed(context=CONTEXT))
+    for submit in ("submit", "submit_awaited"):
+        ids += peer.from_each(submit, account="acc_each", code="444444")
+    for end in ("cancel", "wait"):
+        assert peer.from_each(end, submission=ids[-1]) == [409] * PROCESSES
+    assert len(set(ids)) == len(ids) == 3 * LOGINS + 2 * PROCESSES
     outcomes = [desk.record(name) for name in ids]
     assert [record and record.status for record in outcomes] == [409] * len(ids)
-    assert len(peer.pids) == 3, "all of them were asked"
     with redis.Redis.from_url(database(desk, 1)) as queue:
         assert queue.llen(desk.store.keys.queue) == len(ids), "a wake for each"
 
-    def taken(number: int) -> set[int]:
-        account = f"acc_{number}"
+    def offer(account: str) -> None:
         sealed = desk.vault.seal(session_name(PROVIDER, account), b"{}")
         desk.redis.set(desk.store.keys.session(PROVIDER, account), sealed, px=60_000)
+
+    def taken(number: int) -> set[int]:
+        account = f"acc_{number}"
+        offer(account)
         asked = each(lambda _: peer.asked("take", account=account), CALLERS)
         return {pid for pid, told in asked if told}
 
     assert [len(taken(number)) for number in range(SESSIONS)] == [1] * SESSIONS
+    offer("acc_each")
+    assert sorted(peer.from_each("take", account="acc_each")) == [False, False, True]
 
-    read = each(
+    read = peer.from_each("read", group="books", most=READ_MOST)
+    assert [len(names) for names in read] == [READ_MOST] * PROCESSES
+    read += each(
         lambda _: peer.call("read", group="books", most=READ_MOST), len(ids) // READ_MOST + CALLERS
     )
     assert sorted(name for names in read for name in names) == sorted(ids)

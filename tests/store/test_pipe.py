@@ -38,10 +38,11 @@ async def peer(serve: Serve, silence_s: float = BOUND_S) -> AsyncIterator[Pipe]:
     """Yield a pipe to a made-up Redis."""
     ended: list[asyncio.Task[None]] = []
 
-    async def kept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        ended.append(task)
+    def kept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: one that has not begun at the end would leave its connection open.
+        ended.append(asyncio.create_task(talk(reader, writer)))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await serve(reader, writer)
         finally:

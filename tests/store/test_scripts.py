@@ -2,16 +2,19 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from tasks import store
-from tasks.events import Limits
+from tasks.events import Cancel, Limits
 from tasks.keys import Keys
-from tasks.ledger import Steps, script
+from tasks.ledger import Call, Steps, script
+from tests.store.desk import Desk
 from tests.store.test_commit import orphan
 
 SCRIPTS = sorted(
@@ -124,6 +127,39 @@ def test_a_caller_gives_as_many_keys_and_arguments_as_the_script_takes(name: str
         call = FIXED[name].send(["1", "run", 0, 0, 0, [None]])
     header, _ = parts(name)
     assert call.script == name
-    assert len(call.keys) == len(numbered(header, "KEYS"))
+    named = call.keys[:4] if name == "commit" else call.keys  # What its plan names: below.
+    assert len(named) == len(numbered(header, "KEYS"))
     assert len(call.args) == len(numbered(header, "ARGV"))
     assert all(key.startswith("checkpoint:") for key in call.keys)
+
+
+def test_a_commit_declares_every_key_of_its_plan(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that moves keys refuses what it knows of; the rest would fail half-written."""
+    made: list[Call] = []
+    call = desk.door._call
+    monkeypatch.setattr(desk.door, "_call", lambda each: made.append(each) or call(each))
+    desk.open()
+    desk.submit("s1")
+    desk.submit("s2")
+    desk.bring(lambda _: Cancel(submission_id="s2"))
+    commits = [each for each in made if each.script == "commit"]
+    assert len(commits) > 3
+    for each in commits:
+        plan = orjson.loads(str(each.args[0]))
+        channels = {name for row in plan["records"] for name in row[4:]}
+        channels |= {name for name, _ in plan["messages"]}
+        named = set(_names_in(plan, desk.store.keys.prefix)) - channels
+        assert named - {desk.store.keys.queue} <= set(each.keys)
+        assert not plan["wakes"] or desk.store.keys.queue in each.keys
+
+
+def _names_in(value: Any, prefix: str) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith(prefix):
+        yield value
+    if isinstance(value, dict):
+        yield from _names_in([*value, *value.values()], prefix)
+    if isinstance(value, list):
+        for each in value:
+            yield from _names_in(each, prefix)

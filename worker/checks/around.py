@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import ssl
 from contextlib import closing, suppress
 from typing import Final
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
 from providers import adapter_for
@@ -54,41 +55,58 @@ def sentinel(site: Site) -> Finding:
     if sentinels is None:
         return skipped("CHECKPOINT_REDIS_URL is not sentinel://…")
     hosts, service = sentinels.places, sentinels.service
-    answered, silent, quorum = 0, [], True
-    for host, port in hosts:
-        with closing(
-            redis.Redis(
-                host=host,
-                port=port,
-                retry=Retry(NoBackoff(), 0),
-                **sentinel_options(site.address),
-            )
-        ) as asked:
-            try:
-                asked.ping()
-            except (RedisError, OSError):
-                silent.append(f"{host}:{port}")
-                continue
-            answered += 1
-            try:
-                asked.sentinel_ckquorum(service)
-            except RedisError:
-                quorum = False  # It says so by an error, and so does one that knows no such master.
-    if not answered:
+    said = {f"{host}:{port}": _quorum(site, host, port, service) for host, port in hosts}
+    silent = [place for place, word in said.items() if word is Quorum.SILENT]
+    if len(silent) == len(hosts):
         return mend("no Sentinel answers", "start them, or correct CHECKPOINT_REDIS_URL")
-    if not quorum:
+    if Quorum.MISSED in said.values():
         return mend(
             f"the Sentinels of {service} could not agree on a new master",
             "start the missing ones, or a quorum that those there can reach",
         )
     if silent:
         return warning(f"silent: {', '.join(silent)}", "start them, or leave them out")
-    if len(hosts) < SENTINELS_MIN:
+    return _few_or_barred(len(hosts), barred=Quorum.BARRED in said.values())
+
+
+def _few_or_barred(count: int, *, barred: bool) -> Finding:
+    if barred:
         return warning(
-            f"{len(hosts)} Sentinels are named: when its machine is lost nobody names a new master",
+            "this user may not ask the Sentinels whether they could agree on a new master",
+            "+sentinel|ckquorum for it there, as in deploy's sentinel.conf",
+        )
+    if count < SENTINELS_MIN:
+        return warning(
+            f"{count} Sentinels are named: when its machine is lost nobody names a new master",
             f"at least {SENTINELS_MIN}, on machines of their own",
         )
-    return ok(f"{answered} answer and can agree")
+    return ok(f"{count} answer and can agree")
+
+
+class Quorum(enum.Enum):
+    """What a Sentinel says of its quorum."""
+
+    REACHED = enum.auto()
+    MISSED = enum.auto()
+    BARRED = enum.auto()
+    SILENT = enum.auto()
+
+
+def _quorum(site: Site, host: str, port: int, service: str) -> Quorum:
+    retry = Retry(NoBackoff(), 0)
+    options = sentinel_options(site.address)
+    with closing(redis.Redis(host=host, port=port, retry=retry, **options)) as asked:
+        try:
+            asked.ping()
+        except (RedisError, OSError):
+            return Quorum.SILENT
+        try:
+            asked.sentinel_ckquorum(service)
+        except NoPermissionError:
+            return Quorum.BARRED
+        except RedisError:
+            return Quorum.MISSED  # It says so by an error, also one that knows no such master.
+    return Quorum.REACHED
 
 
 def provider(name: str) -> Check:

@@ -78,7 +78,7 @@ class Site:
         self.url = settings.redis_url.get_secret_value()
         self.address = parse_redis(self.url)
         self.keys = Keys(settings.prefix)
-        self.client: redis.Redis = connect(self.url)
+        self.client: redis.Redis = connect(self.url, settings.prefix)
         self.door = SyncDoor(self.client)
         self.store: Store = make_store(settings)
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from tasks.connections import CLUSTER, NO_TLS, why
+from tasks.connections import NO_TLS, why
 from tasks.ledger import CONNECTIONS_MAX
 from tasks.store import EMBEDDED_RUN_ID
 from tasks.vault import BadKeyError, CannotOpenError, Vault, context_name
 from worker.checks.finding import Finding, Site, mend, ok, skipped, warning
-from worker.overview import MEMORY_NEAR, memory_of, refusal
+from worker.overview import MEMORY_NEAR, in_cluster_mode, memory_of, refusal
 
 VERSION_MIN: Final = (6, 2)
 """The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
@@ -32,9 +32,8 @@ def version(site: Site) -> Finding:
     """Look whether this Redis has the commands."""
     speaks = str(site.info.get("redis_version", "unknown"))
     number = tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit())
-    found = f"Redis {speaks}"
-    if own := site.info.get("valkey_version"):
-        found = f"Valkey {own}, which speaks {found}"
+    own = site.info.get("valkey_version")
+    found = f"Valkey {own}" if own else f"Redis {speaks}"
     if number and number < VERSION_MIN:
         return mend(f"{found} lacks commands that are used", "Redis 6.2 or newer, or Valkey")
     return ok(found)
@@ -84,7 +83,7 @@ def role(site: Site) -> Finding:
 
 def writes(site: Site) -> Finding:
     """Look whether it takes what is written, as far as it tells."""
-    found = refusal(site.info)
+    found = refusal(site.info, clustered=bool(site.address.cluster))
     if found:
         return mend(f"nothing can be written: {found}", "what is said there; its log says more")
     return ok("nothing keeps it from taking what is written")
@@ -297,21 +296,11 @@ def reachable(site: Site) -> Finding:
             f"Redis does not answer ({type(error).__name__}){meaning and f': {meaning}'}",
             "start it, or correct CHECKPOINT_REDIS_URL (scheme, host, port, user and password)",
         )
-    if in_cluster_mode(site.client):
-        return mend(f"Redis answers, but {CLUSTER}", "a Redis with cluster-enabled no")
+    if not site.address.cluster and in_cluster_mode(site.client):
+        return mend(
+            "Redis answers, but it runs in cluster mode, and the address is of a single server: the"
+            " next failover or move of keys would leave it behind",
+            "CHECKPOINT_REDIS_URL=redis+cluster://… (deploy/docs/addresses.md), and"
+            " CHECKPOINT_PREFIX={checkpoint}",
+        )
     return ok("it answers")
-
-
-def in_cluster_mode(client: redis.Redis) -> bool:
-    """Whether a Redis is part of a cluster, also where INFO is refused."""
-    try:
-        told: Any = client.info("cluster")
-    except RedisError:
-        told = {}
-    if told.get("cluster_enabled") == 1:
-        return True
-    try:
-        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
-    except RedisError as error:
-        return why(error) == CLUSTER
-    return False

@@ -12,7 +12,7 @@ from worker.checks.finding import Finding, Site, mend, ok
 Form = tuple[str | int, ...]
 
 
-def forms(keys: Keys, role: str) -> tuple[Form, ...]:
+def forms(keys: Keys, role: str, *, clustered: bool = False) -> tuple[Form, ...]:
     """Return a command of every kind that a role runs, with names as it runs them."""
     intent, result = keys.intent("LINKEDIN", "doctor"), keys.result("doctor")
     due, stream = keys.due, keys.outcomes
@@ -34,6 +34,8 @@ def forms(keys: Keys, role: str) -> tuple[Form, ...]:
         ("PUBLISH", keys.results, ""), ("PUBLISH", keys.account_results("doctor"), ""),
         ("PUBLISH", keys.signals, ""), ("SUBSCRIBE", keys.account_results("doctor")),
     )  # fmt: skip
+    if clustered:
+        both += (("CLUSTER", "SLOTS"),)
     if role == "backend":
         return both
     return (
@@ -72,7 +74,7 @@ def permissions(site: Site) -> Finding:
     Inside MULTI a command is judged when it is queued, on every version; DISCARD forgets them.
     """
     pool: Any = site.client.connection_pool
-    wanted = list(forms(site.keys, site.role))
+    wanted = list(forms(site.keys, site.role, clustered=bool(site.address.cluster)))
     if site.settings.broker_url is None and site.address.path is None:
         wanted += broker_forms(site.keys, site.role, site.address.db)
     refused = []

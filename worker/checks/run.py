@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from tasks.ledger import LedgerError
 from tasks.settings import Settings
-from worker.checks import around, host, ledger, permissions
+from worker.checks import around, cluster, host, ledger, permissions
 from worker.checks.finding import Check, Finding, Result, Site, mend, skipped, warning
 
 BEFORE: Final[tuple[tuple[str, Callable[[], Finding]], ...]] = (
@@ -38,6 +38,7 @@ REDIS: Final[tuple[tuple[str, Check], ...]] = (
     ("role and replicas", ledger.role),
     ("writes", ledger.writes),
     ("sentinel", around.sentinel),
+    ("cluster", cluster.cluster),
     ("persistence", ledger.persistence),
     ("eviction", ledger.eviction),
     ("memory", ledger.memory),
@@ -77,6 +78,8 @@ def examine(settings: Settings, role: str, *, offline: bool) -> Made:
             yield from _made(REDIS, site)
         elif site.address.sentinels is not None:
             yield from _made((("sentinel", around.sentinel),), site)
+        elif site.address.cluster:
+            yield from _made((("cluster", cluster.cluster),), site)
         if not offline:
             names = ((name, around.provider(name)) for name in settings.providers)
             yield from _made(tuple(names), site)

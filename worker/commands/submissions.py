@@ -153,7 +153,7 @@ def _published(settings: Settings, account: str | None) -> Iterator[str]:
     keys = Keys(settings.prefix)
     name = keys.account_results(account) if account else keys.results
     heard = False
-    with connect(settings.redis_url.get_secret_value()) as client:
+    with connect(settings.redis_url.get_secret_value(), settings.prefix) as client:
         while True:
             try:
                 with client.pubsub() as channel:
