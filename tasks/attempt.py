@@ -771,6 +771,9 @@ class Attempt:
         if self._stage is _Stage.CLAIMED:
             took_ms = round((time.monotonic() - self._claimed_s) * 1000)
             self.log.info("attempt.answered", verdict=_word(ended), sent=sent, took_ms=took_ms)
+        if isinstance(ended, Failed) and ended.in_doubt:
+            # A provider that has changed shows here first: the outcome may be the person's to mend.
+            self.log.warning("attempt.in_doubt", verdict=_word(ended))
 
     def _report(self, result: Result | None, word: str) -> None:
         if result is None:

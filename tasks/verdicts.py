@@ -157,5 +157,5 @@ def _context(context: object, adapter: Adapter) -> None:
         raise UnfitError(msg)
     # What does not fit its own model is found by reading it, and would only be warned of here.
     dumped = context.model_dump(mode="json", warnings=False)
-    Sealed(context=context.as_json()).to_bytes()
+    Sealed(context=dumped).to_bytes()
     adapter.contexts[dumped["route"]].model_validate(dumped)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from providers.contract import (
     ActionRequiredError,
@@ -72,7 +73,11 @@ def test_a_code_in_doubt_leaves_the_login_open(
     async def play(desk: Desk) -> None:
         desk.play(Says(kind(context=Context(user_agent="turned")), CLEARED))
         await desk.open()
-        assert await outcomes(desk, 1) == [(kind.status, True)]
+        with capture_logs() as logs:
+            assert await outcomes(desk, 1) == [(kind.status, True)]
+        assert [line["verdict"] for line in logs if line["event"] == "attempt.in_doubt"] == [
+            kind.type
+        ]
         intent = await desk.intent()
         assert (intent.state, intent.failures, intent.faults) == (IntentState.OPEN, 0, 1)
         assert intent.doubts == 1
