@@ -728,6 +728,9 @@ class Adapter(Protocol):
         prepares: Whether `verify` sends requests before the one that carries the code. If
             so the wire is taken before they start.
         knows_another_way: Whether `verify` can send ``TRY_ANOTHER_WAY``.
+
+    Two things more an adapter may have: ``ways`` (`NamesWays`), and ``session``, its model of the
+    finished login (`providers.sessions.Session`), which the OpenAPI shows.
     """
 
     provider: str

@@ -102,7 +102,7 @@ def fit_failure(failure: ProviderFailure, adapter: Adapter, *, sent: bool) -> Fa
         sent=sent,
         detail=detail,
         context=failure.context,
-        in_doubt=sent and failure.in_doubt,
+        in_doubt=sent and failure.in_doubt is True,
     )
 
 

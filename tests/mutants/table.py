@@ -1322,7 +1322,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/verdicts.py",
-                old="        in_doubt=sent and failure.in_doubt,\n",
+                old="        in_doubt=sent and failure.in_doubt is True,\n",
                 new="        in_doubt=False,\n",
             ),
         ),
