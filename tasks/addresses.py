@@ -326,12 +326,23 @@ def _scheme(parts: SplitResult) -> str:
     return f"{parts.scheme}://" if NAME.fullmatch(parts.scheme.replace("+", "_")) else "this"
 
 
+SEVERAL: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<hosts>[^/?#]*,[^/?#]*)")
+"""A list of hosts. ``urlsplit`` of some Pythons (3.13.5, 3.14.10) refuses IPv6 behind the first of
+them, so it gets the rest alone; `_host_and_port` reads each host."""
+
+
 def _split(text: str, forms: str) -> SplitResult:
     if re.search(r"[;,]\s*[a-z+]+://", text):  # Celery's way to name several.
         msg = "several addresses: Sentinels are written sentinel://host:port,host:port/service"
         raise AddressError(msg)
+    text = text.strip()
+    hosts = SEVERAL.match(text)
     try:
-        parts = urlsplit(text.strip())
+        if hosts is None:
+            parts = urlsplit(text)
+        else:
+            bare = urlsplit(f"{hosts['scheme']}{text[hosts.end() :]}")
+            parts = bare._replace(netloc=hosts["hosts"])
     except ValueError:
         msg = f"it cannot be read; {ENCODE}"
         raise AddressError(msg) from None

@@ -60,15 +60,21 @@ LOG_NAME = "redis.log"
 # ends (kill -9 too), the pipe closes and the server is killed. PR_SET_PDEATHSIG would do it without
 # a shell, but it fires when the *thread* that forked ends, not the process.
 # The password is the pipe's first line and goes on by a builtin: no argument list ever shows it.
-# $1 is the server, the others are lines of its configuration.
+# $1 is the server, $2 a directory that goes with it or nothing, the others are lines of its
+# configuration. The directory goes first: once the server ends, the shell ends this watcher.
 _SUPERVISOR = """
 exec 3<&0
 IFS= read -r password <&3 || exit 1
 server=$1
-shift
+private=$2
+shift 2
 printf '%s\\n' "requirepass $password" "$@" | "$server" - 3<&- &
 redis=$!
-{ read -r _; kill -KILL "$redis"; } <&3 2>/dev/null &
+{
+    read -r _
+    [ -z "$private" ] || rm -rf -- "$private"
+    kill -KILL "$redis"
+} <&3 2>/dev/null &
 watcher=$!
 wait "$redis"
 status=$?
@@ -182,7 +188,7 @@ class EmbeddedRedis:
         password = secrets.token_urlsafe(24)
         for _ in range(PORT_TRIES_MAX):
             self.port = self._wanted_port or _free_port()
-            self._process = _spawn(program.path, self.port, password, self.log_path, self._settings)
+            self._process = self._spawn(program.path, password, self.log_path)
             self.url = f"redis://:{password}@{HOST}:{self.port}/0"
             try:
                 self._wait_for_answer(self._process, self.log_path)
@@ -196,6 +202,34 @@ class EmbeddedRedis:
                 return
         msg = f"port {self.port} on {HOST} is taken: free it, or choose another one"
         raise EmbeddedRedisError(msg)
+
+    def _spawn(self, executable: str, password: str, log_path: Path) -> subprocess.Popen[bytes]:
+        settings = (
+            f"bind {HOST}",
+            f"port {self.port}",
+            'save ""',
+            "appendonly no",
+            "maxmemory-policy noeviction",  # Anything else may silently drop a ledger entry.
+            "databases 16",
+            *self._settings,
+        )
+        private = str(self._temporary or "")
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - no word of it comes from outside.
+                ["/bin/sh", "-c", _SUPERVISOR, "embedded-redis", executable, private, *settings],
+                cwd=log_path.parent,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; Redis outlives the worker's last words.
+            )
+        finally:
+            os.close(log)
+        assert process.stdin is not None
+        process.stdin.write(f"{password}\n".encode())
+        process.stdin.flush()
+        return process
 
     def _wait_for_answer(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
         """Return once the server answers to our password."""
@@ -312,36 +346,6 @@ def _packaged() -> str | None:
         return None
     programs = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
     return shutil.which(str(programs[0])) if programs else None
-
-
-def _spawn(
-    executable: str, port: int, password: str, log_path: Path, more: Sequence[str]
-) -> subprocess.Popen[bytes]:
-    settings = (
-        f"bind {HOST}",
-        f"port {port}",
-        'save ""',
-        "appendonly no",
-        "maxmemory-policy noeviction",  # Anything else may silently drop a ledger entry.
-        "databases 16",
-        *more,
-    )
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        process = subprocess.Popen(  # noqa: S603 - no word of it comes from outside.
-            ["/bin/sh", "-c", _SUPERVISOR, "embedded-redis", executable, *settings],
-            cwd=log_path.parent,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us; Redis outlives the worker's last words.
-        )
-    finally:
-        os.close(log)
-    assert process.stdin is not None
-    process.stdin.write(f"{password}\n".encode())
-    process.stdin.flush()
-    return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,13 @@ nothing of it ends in a terminal's scrollback or a shell's history.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +40,7 @@ def state_directory() -> Path:
 
     That is ``$XDG_STATE_HOME/checkpoint``, ``~/.local/state/checkpoint`` or a new temporary one.
     """
-    here = Path(RUN_NAME)
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    for each in (here, Path(state, "checkpoint")):
+    for each in (Path(RUN_NAME), *_state_homes()):
         try:
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
@@ -49,6 +48,15 @@ def state_directory() -> Path:
         if os.access(each, os.W_OK | os.X_OK):
             return each
     return Path(tempfile.mkdtemp(prefix="checkpoint-up-"))
+
+
+def _state_homes() -> Iterator[Path]:
+    """Yield where this user keeps our state; nothing for a user whom the system does not know."""
+    if given := os.environ.get("XDG_STATE_HOME"):
+        yield Path(given, "checkpoint")
+        return
+    with contextlib.suppress(RuntimeError):  # No HOME, and no entry in the list of users.
+        yield Path.home() / ".local" / "state" / "checkpoint"
 
 
 def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,11 @@ from tests.behaviour.conftest import Setting
 from tests.behaviour.gateways import KEY, SUBMIT, GatewayProcess
 from tests.behaviour.stage import BOUND_S, LINKEDIN, until
 
-REQUESTS = 1_000
+FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+OTHER_FILES = 128
+"""What a process has open besides the requests; a part of them."""
+REQUESTS = 1_000 if FILES == resource.RLIM_INFINITY else min(1_000, FILES - OTHER_FILES)
+"""Each is a connection, here and in the gateway; a machine may grant 1,024 files and no more."""
 CONNECTIONS_MAX = 16
 """The commands', the subscription's, the broker's few."""
 MEMORY_MAX_MB = 400

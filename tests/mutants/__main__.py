@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tests.mutants.report import SHORT, columns, short_name, write_readme
 from tests.mutants.run import BaselineError, Trial, check_baseline, copies, try_all
 from tests.mutants.table import MUTANTS
+from worker.onebox import ends_as_interrupted
 
 EXAMPLES = """examples:
   python -m tests.mutants                  every guard (minutes)
@@ -34,7 +35,8 @@ def main() -> int:
     if not chosen or options.jobs < 1:
         parser.error("no mutant has that in its name" if not chosen else "--jobs is at least 1")
     began_s = time.monotonic()
-    with copies(min(options.jobs, len(chosen))) as trees:
+    # A run that is told to end removes its copies of the tree, too.
+    with ends_as_interrupted(), copies(min(options.jobs, len(chosen))) as trees:
         say(f"{len(chosen)} mutants; first their tests as they are")
         try:
             check_baseline(trees[0], chosen)

@@ -114,6 +114,26 @@ def test_up_writes_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     last.rmdir()
 
 
+def test_up_runs_for_a_user_whom_the_system_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's number without a name and without HOME has no home; it had a traceback."""
+
+    def no_home() -> Path:
+        msg = "Could not determine home directory."
+        raise RuntimeError(msg)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert state_directory() == Path(".run")
+    Path(".run").rmdir()
+    Path(".run").write_text("in the way")
+    last = state_directory()
+    assert last.name.startswith("checkpoint-up-")
+    last.rmdir()
+
+
 def test_a_directory_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
     """With what to do instead."""
     (tmp_path / "file").touch()

@@ -24,7 +24,7 @@ import sys
 from worker.embedded import EmbeddedRedis
 
 server = EmbeddedRedis().start()
-print(server.url, flush=True)
+print(server.url, server.log_path, flush=True)
 sys.stdin.read()
 """
 
@@ -127,18 +127,42 @@ def test_it_listens_on_the_loopback_address_only(redis_server: EmbeddedRedis) ->
 
 
 def test_killing_the_owner_kills_the_server() -> None:
-    """No orphans: ``kill -9`` runs no cleanup, so the server must notice by itself."""
+    """No orphans: ``kill -9`` runs no cleanup, so the server must notice by itself.
+
+    Its private directory goes with it: killed runs would fill the folder of temporary files.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
-        url = owner.stdout.readline().strip()
+        url, log_path = owner.stdout.readline().split()
+        pidfd = os.pidfd_open(server_pid(url))
+        assert Path(log_path).exists()
+        try:
+            owner.send_signal(signal.SIGKILL)
+            assert wait_until_gone(pidfd)
+        finally:
+            os.close(pidfd)
+    assert not Path(log_path).parent.exists()
+
+
+def test_killing_the_owner_leaves_a_directory_of_the_caller(tmp_path: Path) -> None:
+    """The log of ``checkpoint up`` is there to be read afterwards, and what else lies beside it."""
+    script = OWNER.replace("EmbeddedRedis()", f"EmbeddedRedis(Path({str(tmp_path)!r}))")
+    script = f"from pathlib import Path\n{script}"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        url, log_path = owner.stdout.readline().split()
         pidfd = os.pidfd_open(server_pid(url))
         try:
             owner.send_signal(signal.SIGKILL)
             assert wait_until_gone(pidfd)
         finally:
             os.close(pidfd)
+    assert Path(log_path).parent == tmp_path
+    assert Path(log_path).exists()
 
 
 def test_a_server_that_dies_leaves_nothing_to_wait_for() -> None:

@@ -89,6 +89,14 @@ def test_everything_the_project_asks_for_is_locked() -> None:
     assert asked_names() - locked_names() == set()
 
 
+def test_each_dependency_has_its_row_in_the_review() -> None:
+    """A package that comes has its reason written down, and one that goes leaves no row."""
+    page = (ROOT / "deploy/docs/dependencies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z0-9-]+) \|(?: [^|]+ \|){4}$", page, re.MULTILINE)
+    assert sorted(rows) == sorted(asked_names())
+    assert re.search(r"Reviewed on \d{4}-\d\d-\d\d", page)
+
+
 def test_every_locked_version_has_a_hash() -> None:
     """A pin without a hash trusts whoever answers."""
     lines = LOCK.splitlines()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 import pytest
 import redis
@@ -21,6 +21,7 @@ from kombu.transport.redis import Channel, SentinelChannel
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, SSLConnection
 
 from providers.sandbox.certificate import make_tls
+from tasks import addresses
 from tasks.addresses import AddressError, AmqpAddress, RedisAddress, Tls, parse_broker, parse_redis
 from tasks.ledger import AsyncDoor, connect, connect_async, pipe_to
 from tasks.messages import celery_config, in_ledger, make_producer
@@ -324,6 +325,26 @@ def test_sentinels_have_their_own_login_and_tls() -> None:
     for each in (own, same):
         assert "'p'" not in repr(each)
         assert "'q'" not in repr(each)
+
+
+def test_hosts_of_a_list_are_read_by_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later Pythons refuse brackets behind the first host of a list, as this one is made to."""
+
+    def strict(text: str) -> SplitResult:
+        parts = urlsplit(text)
+        if "[" in parts.netloc.rpartition("@")[2][1:]:
+            msg = "Invalid IPv6 URL"
+            raise ValueError(msg)
+        return parts
+
+    monkeypatch.setattr(addresses, "urlsplit", strict)
+    read = parse_redis("sentinel://u:p@h1:1,[::1]:2,h3/s/2?ssl=true")
+    assert read.sentinels is not None
+    assert read.sentinels.places == (("h1", 1), ("::1", 2), ("h3", 26379))
+    assert (read.sentinels.service, read.db) == ("s", 2)
+    for text in ("sentinel://h,[::1/s", "sentinel://h,::1]/s", "sentinel://h,[x]:7/s"):
+        with pytest.raises(AddressError):
+            parse_redis(text)
 
 
 def test_a_broker_that_is_the_ledger_is_known_whatever_it_is_written_like() -> None:
