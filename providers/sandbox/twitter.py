@@ -18,6 +18,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiohttp import web
 
 from providers.sandbox.simulator import Login, Seen, Simulator
+from providers.sandbox.twitter_answers import (
+    ADDRESS_HINT,
+    CODE_HINT,
+    ERRORS,
+    HINTS,
+    NOTICES,
+    NOTICES_ALONE,
+    REFUSALS,
+    SESSIONS,
+    STATUSES,
+    STEPS,
+    SUBTASKS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +46,6 @@ BEARER = "sandbox-web-app-token"
 TWO_FACTOR, ACID = "LoginTwoFactorAuthChallenge", "LoginAcid"
 ADDRESS = "ADDRESS"
 """Source of a checkpoint that asks for the account's address instead of a code."""
-CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
 FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
 
 _LEADS = {
@@ -47,52 +59,8 @@ _WRONG = (400, 399, "Incorrect. Please try again.")
 _EXPIRED = (400, 235, "Login verification request expired.")
 _STALE = (400, 366, "Invalid flow token.")
 _NOT_PROVIDED = "Required input '{}' not provided."
-
-# What the provider says after the right code, instead of a login: (status, code, message),
-_ERRORS: Mapping[str, tuple[int, int, str]] = {
-    "suspended": (403, 64, "Your account is suspended and is not permitted to access this."),
-    "locked": (403, 326, "To protect our users, this account has been temporarily locked."),
-    "throttled": (429, 88, "Rate limit exceeded."),
-    "limited": (400, 399, "We've temporarily limited your login. Please try again later."),
-    "refused": (400, 399, "Could not log you in now. Please try again later."),
-    "client_refused": (400, 399, "Please use X.com or official X apps to log in."),
-    "premium": (400, 399, "Text message codes are for Premium subscribers only."),
-    "flow_dead": (400, 366, "flow name LoginFlow is currently not accessible"),
-    "reset": (400, 244, "A password reset is required."),
-    "csrf": (403, 353, "This request requires a matching csrf cookie and header."),
-    "guest_expired": (403, 239, "Bad guest token."),
-    "over_capacity": (503, 130, "Over capacity"),
-    "failing": (500, 131, "Internal error"),
-}
-# or a subtask,
-_SUBTASKS: Mapping[str, dict[str, object]] = {
-    "denied": {
-        "subtask_id": "DenyLoginSubtask",
-        "cta": {
-            "primary_text": {"text": "We blocked an attempt to log in"},
-            "secondary_text": {"text": "Check your inbox before you try again."},
-        },
-    },
-    "denied_suspended": {
-        "subtask_id": "DenyLoginSubtask",
-        "cta": {
-            "primary_text": {"text": "Your account is suspended"},
-            "secondary_text": {"text": "You can appeal."},
-        },
-    },
-    "captcha": {
-        "subtask_id": "ArkoseLogin",
-        "web_modal": {"url": "https://captcha.example.test/", "complete_link": {"link_id": "x"}},
-    },
-    "choose_method": {
-        "subtask_id": "LoginTwoFactorAuthChooseMethod",
-        "choice_selection": {"choices": [{"id": "0", "text": {"text": "Authenticator app"}}]},
-    },
-    "password": {"subtask_id": "RedirectToPasswordReset", "open_link": {"link": {}}},
-    "unknown": {"subtask_id": "LoginTellUsMore", "enter_date": {}},
-}
-# or a page of the gate before it.
-_GATE = "<!DOCTYPE html><html><title>Attention Required! | Cloudflare</title></html>"
+METHODS = ("Use a code generator app", "Use a backup code")
+"""What the two-factor subtask offers instead, as the real one words it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,8 +100,10 @@ class TwitterSimulator(Simulator):
     kinds: ClassVar[frozenset[str]] = frozenset(
         {
             "plain", "at_once", "chained", "then_address", "address", "jetfuel", "reprompts",
-            "errors_in_200", "mobile", "stranger", "contradiction", "nobody",
-            "asked_only", "sessionless", "blocked", *_ERRORS, *_SUBTASKS,
+            "mobile", "stranger", "contradiction", "nobody", "asked_only", "sessionless",
+            "token_less", "token_asked", "exit", "check_forbidden", "behind_notice",
+            "many_cookies", "twid_with_more", "empty_errors", "session_and_code",
+            *ERRORS, *HINTS, *NOTICES, *REFUSALS, *SESSIONS, *STATUSES, *STEPS, *SUBTASKS,
         },
     )  # fmt: skip
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
@@ -143,6 +113,7 @@ class TwitterSimulator(Simulator):
         self._flows: dict[str, _Flow] = {}  # By the random part of the token.
         self._guests: set[str] = set()
         self._sessions: dict[str, Account] = {}  # By auth_token.
+        self._tokens: set[str] = set()  # Of sessions, as set here.
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`; the kind of account decides the route."""
@@ -164,6 +135,7 @@ class TwitterSimulator(Simulator):
                 "subtask_id": flow.step,
                 "hint_text": enter_text["hint_text"],
                 "link_id": "next_link",
+                "methods": [] if flow.step == ACID else list(METHODS),
             },
         )
 
@@ -283,7 +255,7 @@ class TwitterSimulator(Simulator):
             return (403, 239, "Bad guest token.")
         token = request.headers.get("x-csrf-token")
         if token is not None and token != request.cookies.get("ct0"):
-            return _ERRORS["csrf"]
+            return ERRORS["csrf"]
         return None
 
     def _is_over(self, flow: _Flow) -> bool:
@@ -297,7 +269,7 @@ class TwitterSimulator(Simulator):
         past = flow.step not in FIRST_STEPS
         if name == "AccountDuplicationCheck" and past and flow.step != name:
             return self._show(flow)  # Some clients say it at any later point.
-        if flow.step == "LoginSuccessSubtask":
+        if flow.step in {"LoginSuccessSubtask", "SuccessExit"}:
             return self._close(request, flow)
         if name != flow.step:
             return self._refuse(flow, (400, 366, _NOT_PROVIDED.format(flow.step)))
@@ -359,10 +331,6 @@ class TwitterSimulator(Simulator):
         if judgement != "right":
             return self._wrong(flow, kind, _EXPIRED if judgement == "expired" else _WRONG)
         flow.passed += 1
-        if kind in _ERRORS:
-            return self._refuse(flow, _ERRORS[kind], ends=True)
-        if kind == "blocked":
-            return web.Response(status=403, text=_GATE, content_type="text/html")
         return self._pass(request, flow, kind)
 
     def _wrong(self, flow: _Flow, kind: str, error: tuple[int, int, str]) -> web.Response:
@@ -373,54 +341,96 @@ class TwitterSimulator(Simulator):
             )
         if kind == "reprompts":
             return self._show(flow)
-        status, code, message = error
-        return self._refuse(flow, (200 if kind == "errors_in_200" else status, code, message))
+        if kind in NOTICES:
+            shown = [] if kind in NOTICES_ALONE else self._shown(flow)
+            return self._reply(flow, [*NOTICES[kind], *shown])
+        return self._refuse(flow, REFUSALS.get(kind, error))
 
     def _pass(self, request: web.Request, flow: _Flow, kind: str) -> web.Response:
-        if kind in _SUBTASKS:
-            return self._reply(flow, [_SUBTASKS[kind]])
+        if kind in SESSIONS or kind in STEPS or kind == "session_and_code":
+            response = self._end(request, flow, {**SESSIONS, **STEPS}.get(kind, kind))
+            self._set_session(request, response, flow.account_there)
+            return response
+        if kind in ERRORS or kind in STATUSES or kind in SUBTASKS:
+            return self._end(request, flow, kind)
         if kind == "then_address":
             flow.step, flow.asks_address = ACID, True
             return self._show(flow)
         if kind == "chained" and flow.passed == 1:
             self._ask_for_code(flow, "SMS" if flow.source == "EMAIL" else "EMAIL")
             return self._show(flow)
-        if flow.step == TWO_FACTOR and kind != "at_once":
+        if flow.step == TWO_FACTOR and kind not in {"at_once", "exit"}:
             flow.step = "AccountDuplicationCheck"
-            return self._show(flow)
+            response = self._show(flow)
+            if kind == "check_forbidden":
+                self._set_session(request, response, flow.account_there)
+            return response
         return self._sign_in(request, flow)
 
+    def _end(self, _request: web.Request, flow: _Flow, kind: str) -> web.Response:
+        """Answer the right code with something else than a login."""
+        if kind in ERRORS:
+            return self._refuse(flow, ERRORS[kind], ends=True)
+        if kind in STATUSES:
+            status, text, headers = STATUSES[kind]
+            return web.Response(status=status, text=text, headers=headers)
+        if kind == "session_and_code":
+            self._ask_for_code(flow, "EMAIL")
+            return self._show(flow)
+        return self._reply(flow, [SUBTASKS[kind]])
+
     def _checked(self, request: web.Request, flow: _Flow, _given: dict[str, Any]) -> web.Response:
+        if flow.account_there.disposition == "check_forbidden":
+            return web.Response(status=403)
         return self._sign_in(request, flow)
 
     def _sign_in(self, request: web.Request, flow: _Flow) -> web.Response:
         account = flow.account_there
-        flow.step = "LoginSuccessSubtask"
+        kind = account.disposition
+        flow.step = "SuccessExit" if kind == "exit" else "LoginSuccessSubtask"
         response = self._show(flow)
-        if account.disposition not in {"mobile", "sessionless"}:
+        if kind not in {"mobile", "sessionless", "exit"}:
             self._set_session(request, response, account)
         return response
 
     def _set_session(self, request: web.Request, response: web.Response, account: Account) -> None:
+        kind = account.disposition
         session = secrets.token_hex(20)
         self._sessions[session] = account
+        if kind == "many_cookies":
+            for number in range(250):
+                _set_cookie(request, response, f"extra{number}", "x")
         _set_cookie(request, response, "auth_token", session, httponly=True)
         _set_cookie(request, response, "kdt", secrets.token_urlsafe(30), httponly=True)
-        _set_cookie(request, response, "ct0", secrets.token_hex(16))
-        if account.disposition not in {"nobody", "asked_only"}:
-            _set_cookie(request, response, "twid", f"u%3D{_id_of(account)}")
+        if kind not in {"token_less", "token_asked"}:
+            self._set_token(request, response, 16)
+        if kind not in {"nobody", "asked_only", "token_asked"}:
+            more = "%26s%3D1" if kind == "twid_with_more" else ""
+            _set_cookie(request, response, "twid", f"u%3D{_id_of(account)}{more}")
+
+    def _set_token(self, request: web.Request, response: web.Response, length: int) -> None:
+        token = secrets.token_hex(length)
+        self._tokens.add(token)
+        _set_cookie(request, response, "ct0", token)
 
     def _close(self, request: web.Request, flow: _Flow) -> web.Response:
         response = self._reply(flow, [])
+        kind = flow.account_there.disposition
+        if flow.step == "SuccessExit":
+            self._set_session(request, response, flow.account_there)
+        elif request.cookies.get("auth_token") in self._sessions and "token" not in kind:
+            self._set_token(request, response, 80)
         flow.step = "over"
-        if request.cookies.get("auth_token") in self._sessions:
-            _set_cookie(request, response, "ct0", secrets.token_hex(80))
         return response
 
     # Answers ---------------------------------------------------------------------------
 
     def _show(self, flow: _Flow) -> web.Response:
         """Show the subtask of the flow, with its next token."""
+        return self._reply(flow, self._shown(flow))
+
+    def _shown(self, flow: _Flow) -> list[Mapping[str, object]]:
+        """Return the subtask of the flow, what is in front of it and its side doors."""
         part: dict[str, object] = {}
         if flow.step in {TWO_FACTOR, ACID}:
             part = {"enter_text": self._enter_text(flow)}
@@ -432,7 +442,16 @@ class TwitterSimulator(Simulator):
                 for which in ("true", "false")
             }
             part = {"check_logged_in_account": links}
-        return self._reply(flow, [{"subtask_id": flow.step, **part}])
+        shown: list[Mapping[str, object]] = [{"subtask_id": flow.step, **part}]
+        if flow.step == TWO_FACTOR:
+            choices = [{"id": str(n), "text": {"text": text}} for n, text in enumerate(METHODS)]
+            choice = {"choices": choices, "next_link": {"link_id": "next_link"}}
+            shown.append(
+                {"subtask_id": "LoginTwoFactorAuthChooseMethod", "choice_selection": choice}
+            )
+        if flow.step == "LoginSuccessSubtask" and flow.account_there.disposition == "behind_notice":
+            shown.insert(0, {"subtask_id": "Spinner", "wait_spinner": {}})
+        return shown
 
     def _enter_text(self, flow: _Flow) -> dict[str, object]:
         account = flow.account_there
@@ -440,7 +459,7 @@ class TwitterSimulator(Simulator):
         return {
             "primary_text": {"text": "Enter your code", "entities": []},
             "secondary_text": {"text": lead, "entities": []},
-            "hint_text": ADDRESS_HINT if flow.asks_address else CODE_HINT,
+            "hint_text": ADDRESS_HINT if flow.asks_address else HINTS.get(account.kind, CODE_HINT),
             "keyboard_type": "text" if flow.step == ACID else "number",
             "header": {
                 "primary_text": {"text": lead},
@@ -450,7 +469,7 @@ class TwitterSimulator(Simulator):
         }
 
     def _open_account(self, account: Account) -> dict[str, object]:
-        if account.disposition in {"nobody", "asked_only"}:
+        if account.disposition in {"nobody", "asked_only", "token_asked"}:
             return {"open_home_timeline": {"next_link": {"link_id": "next_link"}}}
         user_id = _id_of(account)
         if account.disposition == "contradiction":
@@ -464,10 +483,12 @@ class TwitterSimulator(Simulator):
         is_app = account.disposition == "mobile"
         return {"open_account": {"user": user, **(tokens if is_app else {})}}
 
-    def _reply(self, flow: _Flow, subtasks: list[dict[str, object]]) -> web.Response:
+    def _reply(self, flow: _Flow, subtasks: list[Mapping[str, object]]) -> web.Response:
         flow.turn()
+        kind = flow.account.disposition if flow.account else ""
+        empty = {"errors": [{"code": 0, "message": ""}]} if kind == "empty_errors" else {}
         return web.json_response(
-            {"flow_token": flow.token, "status": "success", "subtasks": subtasks},
+            {"flow_token": flow.token, "status": "success", "subtasks": subtasks, **empty},
         )
 
     def _refuse(
@@ -485,7 +506,15 @@ class TwitterSimulator(Simulator):
         if account is None:
             return _errors((401, 32, "Could not authenticate you."))
         if request.headers.get("x-csrf-token") != request.cookies.get("ct0"):
-            return _errors(_ERRORS["csrf"])
+            return _errors(ERRORS["csrf"])
+        response = self._me(account)
+        if account.disposition in {"token_less", "token_asked"}:
+            if account.disposition == "token_asked" and request.cookies["ct0"] not in self._tokens:
+                response = _errors(ERRORS["csrf"])  # And the token that it asks for.
+            self._set_token(request, response, 80)
+        return response
+
+    def _me(self, account: Account) -> web.Response:
         if account.disposition == "nobody":
             return web.json_response({"screen_name": account.handle})
         user_id = _id_of(account)
