@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from providers import LIVE_SESSION
-from providers.answers import read_json
+from providers.answers import hear, read_json
 from providers.contract import (
     ActionRequiredError,
     Challenge,
@@ -58,7 +58,7 @@ from providers.twitter_meanings import (
     read_refusal,
     text_of,
 )
-from providers.twitter_session import COURTESY_S, Hearing, TwitterSession
+from providers.twitter_session import COURTESY_S, Hearing, TwitterSession, is_login
 from providers.twitter_wire import (
     ACID,
     API_URL,
@@ -127,7 +127,7 @@ class Twitter:
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
         answer = _Answer(held, challenge, exchange)
-        reply = await exchange.send_code(request)
+        reply = await hear(exchange, request, is_login)
         try:
             return await answer.read(reply)
         except ProviderFailure as failure:

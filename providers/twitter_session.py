@@ -60,6 +60,11 @@ _ID = re.compile(r"[0-9]{1,20}")
 _TOKEN_OWNER = re.compile(r"([0-9]{1,20})-.+")
 
 
+def is_login(reply: Reply) -> bool:
+    """Whether an answer sets the session's cookie, whatever else it says."""
+    return has_session(reply.cookies, AUTH)
+
+
 class TwitterSession(sessions.Session):
     """A finished login at TWITTER: its cookies, or the tokens of an app."""
 
@@ -119,7 +124,7 @@ class Hearing:
         spare = {each.name for each in [e for e in jar if e.name not in _NEEDED][:over]}
         self.keep(cookies=tuple(each for each in jar if each.name not in spare))
         if any(cookie.name == AUTH for cookie in reply.cookies):
-            self._has_cookies = has_session(reply.cookies, AUTH)
+            self._has_cookies = is_login(reply)
         if twid := _TWID.fullmatch(unquote(cookie_value(reply.cookies, "twid") or "")):
             self._ids["twid"] = twid[1]
 
