@@ -17,6 +17,7 @@ from aiohttp import web
 from providers.sandbox.simulator import Login, Seen, Simulator
 from providers.sandbox.twitter_answers import (
     ERRORS,
+    GOING_ON,
     HINTS,
     NOTICES,
     NOTICES_ALONE,
@@ -331,7 +332,7 @@ class TwitterSimulator(Simulator):
     def _end(self, _request: web.Request, flow: Flow, kind: str) -> web.Response:
         """Answer the right code with something else than a login."""
         if kind in ERRORS:
-            return flow.refuse(ERRORS[kind], ends=True)
+            return flow.refuse(ERRORS[kind], ends=kind not in GOING_ON)
         if kind in STATUSES:
             status, text, headers = STATUSES[kind]
             return web.Response(status=status, text=text, headers=headers)

@@ -50,6 +50,9 @@ ERRORS: Final[Mapping[str, Error]] = {
     "unknown_forbidden": (403, 9999, "Something new."),
 }
 
+GOING_ON: Final = frozenset({"retriable", "unknown_error", "unknown_forbidden", "value_invalid"})
+"""Errors after which the flow still takes an answer."""
+
 REFUSALS: Final[Mapping[str, Error]] = {
     # After a wrong code.
     "errors_in_200": (200, 399, "Incorrect. Please try again."),
