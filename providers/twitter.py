@@ -54,6 +54,7 @@ from providers.twitter_meanings import (
     is_ending,
     is_notice,
     known_step,
+    name_of,
     part,
     read_refusal,
     text_of,
@@ -213,7 +214,7 @@ class _Answer(Hearing):
         if flow is None or self._is_same_step(flow):
             return Rejected(context=self.context)
         for _ in range(FOLLOW_UPS_MAX):
-            name = str(_current(flow).get("subtask_id"))
+            name = name_of(_current(flow))
             inputs = _follow_up(name)
             if inputs is None or (self.is_signed_in and name in ENDINGS - {"LoginSuccessSubtask"}):
                 break
@@ -301,7 +302,7 @@ class _Answer(Hearing):
         if self.is_signed_in:
             return False
         subtask = _current(flow)
-        if subtask.get("subtask_id") == self._held.subtask_id and has_part(subtask, "enter_text"):
+        if name_of(subtask) == self._held.subtask_id and has_part(subtask, "enter_text"):
             self._keep_step(flow)
             return self.context.asks_for_address == self._held.asks_for_address
         return any(is_notice(each) and refuses(text_of(each)) for each in _subtasks(flow))
@@ -313,7 +314,7 @@ class _Answer(Hearing):
             ActionRequiredError: It names a step that is known and takes no code.
         """
         subtask = _current(flow)
-        name = subtask.get("subtask_id")
+        name = name_of(subtask)
         if name in {TWO_FACTOR, ACID} and has_part(subtask, "enter_text"):
             self._keep_step(flow)
             if self.context.asks_for_address:
@@ -330,7 +331,7 @@ class _Answer(Hearing):
         enter_text = part(subtask, "enter_text") or {}
         link = part(enter_text, "next_link") or {}
         self.keep(
-            subtask_id=subtask["subtask_id"],
+            subtask_id=name_of(subtask),
             hint_text=str(enter_text.get("hint_text") or ""),
             keyboard_type=str(enter_text.get("keyboard_type") or "")[:64],
             link_id=link.get("link_id") or "next_link",
@@ -357,7 +358,7 @@ def _methods(flow: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sources of codes that an answer offers to choose from."""
     for subtask in _subtasks(flow):
         choices = (part(subtask, "choice_selection") or {}).get("choices")
-        if subtask.get("subtask_id") == CHOOSE_METHOD and isinstance(choices, list):
+        if name_of(subtask) == CHOOSE_METHOD and isinstance(choices, list):
             found = (source_in(text_of(choice)) for choice in choices[:SUBTASKS_MAX])
             return tuple(dict.fromkeys(source for source in found if source))
     return ()

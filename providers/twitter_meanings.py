@@ -342,20 +342,24 @@ def part(subtask: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def has_part(subtask: Mapping[str, Any], name: str) -> bool:
-    """Whether a subtask has a part, by its value: one that is null or false is not there."""
-    return subtask.get(name) not in (None, False)
+    """Whether a subtask has a part, by its value."""
+    return part(subtask, name) is not None
+
+
+def name_of(subtask: Mapping[str, Any]) -> str:
+    """Return the id of a subtask, an empty text for one without."""
+    name = subtask.get("subtask_id")
+    return name if isinstance(name, str) else ""
 
 
 def is_ending(subtask: Mapping[str, Any]) -> bool:
     """Whether a subtask shows that the login is complete."""
-    return subtask.get("subtask_id") in ENDINGS or any(
-        has_part(subtask, name) for name in ENDING_PARTS
-    )
+    return name_of(subtask) in ENDINGS or any(has_part(subtask, name) for name in ENDING_PARTS)
 
 
 def known_step(subtask: Mapping[str, Any]) -> str | None:
     """Return what the person must do at a step that is known, ``None`` at any other."""
-    if name := _BY_ID.get(str(subtask.get("subtask_id"))):
+    if name := _BY_ID.get(name_of(subtask)):
         return name
     return next((detail for name, detail in _BY_PART.items() if has_part(subtask, name)), None)
 
@@ -376,7 +380,7 @@ def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFail
 
 def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
     """Return what a subtask means that neither made a session nor takes a code."""
-    name = subtask.get("subtask_id")
+    name = name_of(subtask)
     if name == DENIED:
         return denial_of(subtask, source=source)
     if name in STARTS_AGAIN:
