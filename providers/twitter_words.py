@@ -145,7 +145,7 @@ ro; incorect, greșit, nevalid, nu este corect; cod; prea multe; e-mail, email; 
   nume de utilizator, numele de utilizator; sau, și, introdu, adresa, adresă, de, număr,
   numărul; autentificare; rezervă; mesaj text, sms
 ru; неверн, неправильн, недействительн, не подходит; код; слишком много; почт, email, e-mail;
-  телефон, мобильн; имя пользователя; или, и, ваш, ваша, введите, электронн, электронной, адрес,
+  телефон, мобильн; имя пользователя; или, и, ваш, ваша, введите, электронная, электронной, адрес,
   номер, номера; аутентификац, генератор; резервн; sms, смс, текстов
 sk; nesprávn, chybn, neplatn; kód; príliš veľa; e-mail, email; telefón, mobil; používateľské
   meno; alebo, váš, zadajte, číslo, adresa; overovac; záložn; textov, sms
@@ -162,7 +162,7 @@ tr; yanlış, hatalı, geçersiz, doğru değil; kod; çok fazla; e-posta, epost
   kullanıcı adı, kullanıcı ad; veya, ya, da, adresi, adresin, numarası, numaran, gir; kimlik
   doğrulama, doğrulama uygulaması; yedek; kısa mesaj, sms
 uk; неправильн, невірн, недійсн; код; забагато, занадто багато; пошт, email, e-mail; телефон,
-  мобільн; ім'я користувача, ім’я користувача; або, і, ваш, введіть, електронн, електронної,
+  мобільн; ім'я користувача, ім’я користувача; або, і, ваш, введіть, електронна, електронної,
   адреса, номер; автентифікац; резервн; sms, текстов
 ur; غلط, درست نہیں; کوڈ; بہت زیادہ; ای میل; فون; صارف نام; یا, اپنا, نمبر, پتہ; توثیق; بیک اپ;
   ایس ایم ایس
@@ -179,7 +179,7 @@ zh-TW; 不正確, 錯誤, 無效, 有誤; 驗證碼, 代碼, 碼; 次數過多, 
 
 
 def _row(text: str) -> tuple[str, Words]:
-    language, *columns = (part.strip() for part in text.split(";"))
+    language, *columns = (part.strip() for part in " ".join(text.split()).split(";"))
     cells = (tuple(word.strip() for word in column.split(",")) for column in columns)
     return language, Words(*cells)
 
