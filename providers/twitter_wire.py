@@ -132,12 +132,12 @@ class OcfContext(Context):
     @property
     def bearer_token(self) -> str:
         """The app's token alone."""
-        scheme, _, token = self.app["bearer_token"].strip().rpartition(" ")
-        return token if scheme.lower() in {"", "bearer"} else self.app["bearer_token"]
+        words = self.app["bearer_token"].split()
+        return words[-1] if words[0].lower() == "bearer" else self.app["bearer_token"].strip()
 
     @model_validator(mode="after")
     def _can_speak(self) -> Self:
-        if not self.app.get("bearer_token"):
+        if not self.app.get("bearer_token", "").strip():
             msg = "app needs bearer_token, the provider's public web app token"
             raise ValueError(msg)
         if not (self.guest_token or cookie_value(self.cookies, "gt")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 import traceback
@@ -45,6 +46,7 @@ from providers.contract import (
     UnknownStepError,
     UnreadableAnswerError,
     Verdict,
+    check_code,
 )
 from providers.sandbox import Sandbox
 from providers.transport import HttpExchange
@@ -52,14 +54,18 @@ from providers.twitter import FOLLOW_UPS_MAX, Twitter
 from providers.twitter_session import ASKED_MAX, ME_ASKED_MAX
 from providers.twitter_wire import JetfuelContext, OcfContext
 from tests.providers.benches import REFUSED
+from tests.providers.hostile import Peer, serving
 from tests.providers.twitter_answers import (
     CASES,
     CHECK,
+    CHOOSE,
     LATER,
     NEXT,
+    NO_TOKEN,
     OPEN,
     PASSED_TWICE,
     SESSION,
+    SET_TOKEN,
     TOKEN,
     deny,
     enter_text,
@@ -283,6 +289,15 @@ def test_a_request_for_another_way_sends_nothing() -> None:
             assert provider.heard == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("typed", ["123456 654321", "123456-654321", "123456\n654321."])
+def test_two_codes_are_no_backup_code(typed: str) -> None:
+    """Together they are as long as one, and which of the two is meant nobody knows."""
+    with pytest.raises(InvalidRequestError):
+        check_code(typed, Twitter.code_formats["APP"])
+    assert check_code("a1b2c3 d4e5f6", Twitter.code_formats["APP"]) == "a1b2c3d4e5f6"
+    assert check_code("123 456", Twitter.code_formats["APP"]) == "123456"
 
 
 # An address instead of a code ----------------------------------------------------------
@@ -544,6 +559,140 @@ def test_a_flow_that_goes_round_in_circles_ends() -> None:
             assert len(provider.carrying(CODE)) == 1
 
     asyncio.run(scenario())
+
+
+# The session that is handed over -------------------------------------------------------
+
+
+def test_the_session_has_what_a_client_needs_to_go_on() -> None:
+    """Cookies with what was said of them, the headers of the site, and how the login was made."""
+    device, headers = {"id": "d"}, {"Accept-Language": "de", "sec-ch-ua-platform": '"Linux"'}
+    verdict, provider = asyncio.run(say(*PASSED, device=device, headers=headers))
+    assert isinstance(verdict, Cleared)
+    session = json.loads(json.dumps(verdict.session))
+    assert {name: session[name] for name in ("provider", "user_id", "user_agent", "device")} == {
+        "provider": "TWITTER",
+        "user_id": "4711",
+        "user_agent": "StepOne/1.0",
+        "device": device,
+    }
+    assert session["app"] == COMMON["app"]
+    auth = next(each for each in session["cookies"] if each["name"] == "auth_token")
+    assert auth == {
+        "name": "auth_token",
+        "value": "secretsession",
+        "domain": ".x.com",
+        "path": "/",
+        "expires": None,
+        "secure": True,
+        "httpOnly": True,
+        "sameSite": None,
+    }
+    assert session["headers"] == {
+        "authorization": "Bearer public-web-token",
+        "x-csrf-token": "csrf-new",
+        "x-twitter-auth-type": "OAuth2Session",
+        "x-twitter-active-user": "yes",
+        "x-twitter-client-language": "en",
+        **headers,
+    }
+    for heard in provider.heard:
+        assert heard.headers["accept-language"] == "de"
+        assert heard.headers["sec-ch-ua-platform"] == '"Linux"'
+
+
+@pytest.mark.parametrize("name", sorted(OcfContext.made_headers))
+def test_a_header_that_is_made_here_cannot_be_given(name: str) -> None:
+    """It would be one of two; the context says which field to use."""
+    with pytest.raises(ValidationError):
+        context(headers={name.title(): "x"})
+
+
+@pytest.mark.parametrize("token", ["t0ken", "Bearer t0ken", "bearer  t0ken ", " t0ken"])
+def test_the_apps_token_may_be_given_as_its_header_has_it(token: str) -> None:
+    """Clients keep it with the word in front, which must not stand there twice."""
+    _, provider = asyncio.run(say(*PASSED, app={"bearer_token": token}))
+    assert provider.heard[0].headers["authorization"] == "Bearer t0ken"
+
+
+def test_a_token_that_is_not_set_is_made_as_the_site_makes_it() -> None:
+    """In cookie and header alike, for the hosts of the session; the provider's own replaces it."""
+    answers = [said(flow(), *NO_TOKEN), said({"id_str": "4711", "screen_name": "someone"})]
+    verdict, provider = asyncio.run(say(*answers))
+    assert isinstance(verdict, Cleared)
+    made = provider.heard[1].headers["x-csrf-token"]
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    assert f"ct0={made}" in provider.heard[1].headers["cookie"]
+    assert verdict.session["csrf_token"] == made
+    assert verdict.session["screen_name"] == "someone"
+    again, _ = asyncio.run(say(*answers))
+    assert isinstance(again, Cleared)
+    assert again.session["csrf_token"] != made
+
+    given, _ = asyncio.run(say(answers[0], said({"id_str": "4711"}, SET_TOKEN)))
+    assert isinstance(given, Cleared)
+    assert given.session["csrf_token"] == "csrf-set"
+
+
+def test_before_the_login_is_complete_no_token_is_made() -> None:
+    """An invented one is answered with error 399."""
+    _, provider = asyncio.run(say(said(flow(CHECK)), *PASSED))
+    assert "x-csrf-token" not in provider.heard[0].headers
+    assert "x-csrf-token" not in provider.heard[1].headers
+
+
+@pytest.mark.parametrize("first", [said(flow(OPEN), *SESSION), said(flow(), *NO_TOKEN)])
+def test_a_courtesy_does_not_take_the_time_of_the_login(
+    first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The closing, and showing a made token: a provider that does not answer costs no session."""
+    monkeypatch.setattr("providers.twitter.COURTESY_S", 0.05)
+    monkeypatch.setattr("providers.twitter_session.COURTESY_S", 0.05)
+
+    async def first_alone(peer: Peer) -> None:
+        if CODE.encode() in await peer.request():
+            await peer.say(first)
+        await peer.end()
+
+    async def scenario() -> None:
+        async with serving(first_alone) as server:
+            verdict = await attempt(Twitter(), server.url, context(), CODE)
+        assert isinstance(verdict, Cleared)
+        assert verdict.session["csrf_token"]
+        assert server.errors == []
+
+    asyncio.run(scenario())
+
+
+def test_whose_login_it_is_is_asked_again_after_silence() -> None:
+    """The request has no code in it, and without its answer the login is lost."""
+    answers = [said(flow(), *SESSION[:2]), b"", answer(503), b"", said({"id_str": "4711"})]
+    verdict, provider = asyncio.run(say(*answers))
+    assert isinstance(verdict, Cleared)
+    assert len(provider.heard) == len(answers)
+    assert len(provider.carrying(CODE)) == 1
+
+
+def test_a_flood_of_cookies_drowns_no_session() -> None:
+    """A context holds 200; what a login needs is not among those that go."""
+    flood = [f"Set-Cookie: extra{number}=x; Path=/" for number in range(300)]
+    verdict, _ = asyncio.run(say(said(flow(), *SESSION, *flood)))
+    assert isinstance(verdict, Cleared)
+    session = json.loads(json.dumps(verdict.session))
+    kept = {each["name"] for each in session["cookies"]}
+    assert len(kept) == 200
+    assert {"auth_token", "ct0", "twid", "guest_id", "att", "extra299"} <= kept
+
+
+def test_a_further_step_keeps_what_it_offers_instead() -> None:
+    """Source words of ours, for whoever asks for another way then."""
+    offered = {"subtask_id": "LoginTwoFactorAuthChallenge", **enter_text("Enter code")}
+    verdict, _ = asyncio.run(say(said(flow(offered, CHOOSE)), base=ACID, source="EMAIL"))
+    assert isinstance(verdict, NextCheckpoint)
+    assert isinstance(verdict.context, OcfContext)
+    assert verdict.context.methods == ("APP", "BACKUP")
+    challenge = Challenge(checkpoint=verdict.checkpoint, context=verdict.context, base_url="")
+    assert Twitter().ways(challenge) == ("APP", "BACKUP")
 
 
 # Failures ------------------------------------------------------------------------------
