@@ -1573,7 +1573,7 @@ MUTANTS: Final = (
                 new="            raise\n",
             ),
         ),
-        test=f"{SAYINGS}[TWITTER-http-session before a forbidden question]",
+        test=f"{TWITTER}test_a_session_outlives_what_goes_wrong_when_the_flow_is_closed",
     ),
     Mutant(
         name="a session thrown away",
