@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from providers import sessions
 from providers.answers import read_json, refuse_common
 from providers.contract import (
     Cleared,
+    Cookie,
     NetworkDownError,
     ProviderBrokenError,
     ProviderFailure,
@@ -30,7 +31,7 @@ from providers.contract import (
     ServiceUnavailableError,
     UnreadableAnswerError,
 )
-from providers.reading import cookie_value, has_session, merge_cookies
+from providers.reading import cookie_value, has_session, is_live, merge_cookies
 from providers.twitter_meanings import OK, part
 from providers.twitter_wire import OcfContext, headers_of, standing_headers
 
@@ -62,7 +63,35 @@ _TOKEN_OWNER = re.compile(r"([0-9]{1,20})-.+")
 
 def is_login(reply: Reply) -> bool:
     """Whether an answer sets the session's cookie, whatever else it says."""
-    return has_session(reply.cookies, AUTH)
+    return has_session(fresh_cookies((), reply.cookies), AUTH)
+
+
+def fresh_cookies(held: Iterable[Cookie], said: Iterable[Cookie]) -> tuple[Cookie, ...]:
+    """Return what an answer changes in a jar, domain by domain.
+
+    The provider has two domains and clears at the one what it sets at the other. So a deletion
+    counts for its own domain alone, and not beside a value of the same name.
+    """
+    last: dict[tuple[str, str], Cookie] = {}
+    for cookie in said:
+        key = (cookie.name, _home(cookie))
+        last.pop(key, None)  # To stand behind what was said before it.
+        last[key] = cookie
+    live = [cookie for cookie in last.values() if is_live(cookie)]
+    names = {cookie.name for cookie in live}
+    homes = {cookie.name: _home(cookie) for cookie in held}
+    dead = [
+        cookie
+        for cookie in last.values()
+        if not is_live(cookie)
+        and cookie.name not in names
+        and (homes.get(cookie.name, "") in {"", _home(cookie)} or not _home(cookie))
+    ]
+    return (*dead, *live)
+
+
+def _home(cookie: Cookie) -> str:
+    return cookie.domain.lstrip(".").lower()
 
 
 class TwitterSession(sessions.Session):
@@ -117,15 +146,16 @@ class Hearing:
 
     def keep_cookies(self, reply: Reply) -> None:
         """Merge the cookies of an answer; ``auth_token`` among them is the decisive sign."""
-        if not reply.cookies:
+        fresh = fresh_cookies(self.context.cookies, reply.cookies)
+        if not fresh:
             return
-        jar = merge_cookies(self.context.cookies, reply.cookies)
+        jar = merge_cookies(self.context.cookies, fresh)
         over = max(len(jar) - COOKIES_MAX, 0)  # Nothing that a login needs is lost to a flood.
         spare = {each.name for each in [e for e in jar if e.name not in _NEEDED][:over]}
         self.keep(cookies=tuple(each for each in jar if each.name not in spare))
-        if any(cookie.name == AUTH for cookie in reply.cookies):
-            self._has_cookies = is_login(reply)
-        if twid := _TWID.fullmatch(unquote(cookie_value(reply.cookies, "twid") or "")):
+        if any(cookie.name == AUTH for cookie in fresh):
+            self._has_cookies = has_session(fresh, AUTH)
+        if twid := _TWID.fullmatch(unquote(cookie_value(fresh, "twid") or "")):
             self._ids["twid"] = twid[1]
 
     def keep_account(self, account: Mapping[str, Any]) -> None:

@@ -110,6 +110,10 @@ CHOOSE: Final = {
 CLOSED: Final = said(flow(token=LATER))
 PASSED_TWICE: Final = (said(flow(OPEN), *SESSION), CLOSED)
 
+CLEARED_ELSEWHERE: Final = (
+    "Set-Cookie: auth_token=; Domain=.twitter.com; Path=/; Max-Age=0",
+    "Set-Cookie: ct0=; Domain=.twitter.com; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+)
 NO_TOKEN: Final = (SESSION[0], SESSION[2])
 NO_ID: Final = SESSION[:2]
 ME: Final = said({"id_str": "4711", "screen_name": "someone"})
@@ -204,6 +208,14 @@ CASES: Final = (
         failure=answer(500, "", *SESSION),
         garbage=answer(200, bytes(range(256)), *SESSION),
         token=said(flow(OPEN, token="g" * 2000), *SESSION),
+    ),
+    case(
+        "The session for `x.com`, and deletions of the same cookies for `twitter.com`",
+        GUESS,
+        PASSED,
+        after=(said(flow(OPEN), *SESSION, *CLEARED_ELSEWHERE), CLOSED),
+        before=(said(flow(OPEN), *CLEARED_ELSEWHERE, *SESSION), CLOSED),
+        later=(PASSED_TWICE[0], said(flow(token=LATER), *CLEARED_ELSEWHERE)),
     ),
     case(
         "The session, and a subtask that is not known, or the same step, or a denial",
