@@ -17,10 +17,11 @@ from providers.contract import (
     ProviderFailure,
     Rejected,
 )
+from providers.sessions import Session
 from providers.twitter import Twitter
 from providers.twitter_wire import OcfContext
 from tests.providers.benches import FURTHER, PASSED, REFUSED
-from tests.providers.twitter_answers import CASES, KILLING, TOKEN, Case, table
+from tests.providers.twitter_answers import CASES, KILLING, LED_OUT, TOKEN, Case, table
 from tests.providers.wire import Canned, attempt
 
 PAGE = Path(__file__).parents[2] / "providers/docs/twitter.md"
@@ -99,7 +100,41 @@ def test_the_page_tells_these_rows() -> None:
 
 
 def test_what_ends_a_login_has_been_said_by_the_provider() -> None:
-    """No row that is a guess kills, and none that is in doubt."""
+    """Nothing that is a guess kills, but for one that leads nowhere else, and no doubt does."""
     killing = [case for case in CASES if case.becomes in KILLING]
     assert killing
-    assert not [case.name for case in killing if case.since == "guess"]
+    assert [case.name for case in killing if case.since == "guess"] == [LED_OUT]
+
+
+def rows(name: str) -> dict[str, list[str]]:
+    """Return a table of the page by its first cell's names."""
+    found = re.search(
+        rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", PAGE.read_text("utf-8"), re.DOTALL
+    )
+    assert found is not None
+    lines = [line.strip("| ").split(" | ") for line in found[1].splitlines()[2:]]
+    return {field: cells for cells in lines for field in re.findall(r"`(\w+)`", cells[0])}
+
+
+def test_the_page_has_each_field_of_the_context() -> None:
+    """Its rule, and where clients keep it; the schema describes those of this provider, too."""
+    told = rows("context")
+    assert told.keys() == OcfContext.model_fields.keys()
+    assert all(len(cells) == 3 and all(cells) for cells in told.values())
+    assert all(
+        field.description
+        for model in set(Twitter.contexts.values())
+        for name, field in model.model_fields.items()
+        if name in model.__annotations__
+    )
+
+
+def test_the_page_has_each_field_of_the_session() -> None:
+    """What every provider's session has stands elsewhere."""
+    own = Twitter.session.model_fields.keys() - Session.model_fields.keys()
+    assert rows("session").keys() == own
+
+
+def test_the_page_is_one_that_can_be_read() -> None:
+    """It has a bound."""
+    assert len(PAGE.read_bytes()) <= 25_000

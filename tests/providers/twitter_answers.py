@@ -35,6 +35,8 @@ REPORT, CLIENT, CAPTURE, GUESS = "report", "client", "capture", "guess"
 exchange, and what follows from the rest."""
 DOUBT_ACTION, DOUBT = f"{ACTION}, in doubt", f"{BROKEN}, in doubt"
 TIMED_OUT, TOO_LARGE = "408 request_timeout", "400 content_too_large"
+LED_OUT: Final = "A redirect to the first page of the login"
+"""The one guess that ends a login: the provider has led the client out of it."""
 KILLING: Final = frozenset({LOCKED, MISMATCH, DEAD})
 
 # Writing answers -----------------------------------------------------------------------
@@ -446,14 +448,21 @@ CASES: Final = (
         **numbers(27, 63, 64, 141, 159, 242, 326),
     ),
     case(
-        "Error 366 with words about the flow; `StartNewLoginFlowSubtask`; a redirect to the login",
+        "Error 366 with words about the flow; `StartNewLoginFlowSubtask`",
         REPORT,
         DEAD,
         retired=error(366, "flow name LoginFlow is currently not accessible"),
         stale=error(366, "Invalid flow token"),
         ok=error(366, "Invalid flow token", 200),
         anew=step("StartNewLoginFlowSubtask", open_link={}),
-        redirect=answer(302, "", "Location: https://x.com/i/flow/login"),
+    ),
+    case(
+        LED_OUT,
+        GUESS,
+        DEAD,
+        flow=answer(302, "", "Location: https://x.com/i/flow/login"),
+        old=answer(302, "", "Location: https://twitter.com/login?lang=de"),
+        here=answer(307, "", "Location: /i/flow/login"),
     ),
     case(
         "Errors 237, 241, 246: the verification is unknown, rejected, tried too often",
