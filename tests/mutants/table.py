@@ -1654,8 +1654,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/contract.py",
-                old="        or sum(len(group) == code_format.max_length for group in own) > 1\n",
-                new="",
+                old="        found = None  # Whole codes by",
+                new="        pass  # Whole codes by",
             ),
         ),
         test=f"{TWITTER}test_two_codes_are_no_backup_code",
