@@ -164,12 +164,18 @@ def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
     Raises:
         ActionRequiredError: The subtask asks for an address, the checkpoint for a code.
     """
-    says_nothing = context.subtask_id == ACID and not context.hint_text.strip()
-    if source not in FORMATS and (context.asks_for_address or says_nothing):
+    if source not in FORMATS and context.asks_for_address:
         return _address
     if context.asks_for_address:
         msg = "The provider asks for the account's address here, not for a code."
         raise ActionRequiredError(msg)
+
+    def as_it_is(text: str) -> str:
+        return fold(text) if _ADDRESS.fullmatch(fold(text)) else code_of(text, source)
+
+    says_nothing = context.subtask_id == ACID and not context.hint_text.strip()
+    if source not in FORMATS and says_nothing:
+        return as_it_is
     return lambda code: code_of(code, source)
 
 

@@ -184,12 +184,20 @@ _STATUSES: Mapping[int, str] = {
     ),
 }
 
+_HOSTS: Final = re.compile(r"(?:.+\.)?(?:x|twitter)\.com")
 _PLACES: Final = (
-    # Beginnings of a path that the provider redirects to, what that means.
-    ("/account/", ActionRequiredError, "The provider leads to a page about the account's access."),
-    ("/i/flow/consent", ActionRequiredError, "The person must agree on the provider's site."),
-    ("/i/flow/login", DeadIntentError, _ENDED),
-    ("/login", DeadIntentError, _ENDED),
+    # Path that the provider redirects to, what that means.
+    (
+        re.compile(r"/account/.+"),
+        ActionRequiredError,
+        "The provider leads to a page about the account's access.",
+    ),
+    (
+        re.compile(r"(?:/i/flow)?/consent.*"),
+        ActionRequiredError,
+        "The person must agree on the provider's site.",
+    ),
+    (re.compile(r"(?:/i/flow)?/login/?"), DeadIntentError, _ENDED),
 )
 
 
@@ -271,11 +279,14 @@ def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
 
 def _refuse_place(address: str) -> None:
     try:
-        path = urlsplit(address.strip()).path
+        parts = urlsplit(address.strip())
+        host = parts.hostname
     except ValueError:
         return
-    for beginning, failure, detail in _PLACES:
-        if path.startswith(beginning):
+    if host and not _HOSTS.fullmatch(host):
+        return
+    for path, failure, detail in _PLACES:
+        if path.fullmatch(parts.path):
             raise failure(detail)
 
 
@@ -401,7 +412,7 @@ def text_of(value: object) -> str:
 
 def _texts_of(value: object) -> list[str]:
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [each for name, each in value.items() if name != "user"]  # Whose words are theirs.
     if isinstance(value, list):
         return [text for each in value for text in _texts_of(each)]
     return [value] if isinstance(value, str) else []

@@ -173,8 +173,9 @@ class Hearing:
             self._ids.setdefault("somewhere", str(user_id))
 
     def _keep_user(self, user: Mapping[str, Any], where: str) -> None:
-        if _ID.fullmatch(str(user.get("id_str"))):
-            self._ids[where] = str(user["id_str"])
+        user_id = str(user.get("id_str") or user.get("id"))
+        if _ID.fullmatch(user_id):
+            self._ids[where] = user_id
         if isinstance(user.get("screen_name"), str):
             self._screen_name = user["screen_name"] or self._screen_name
 

@@ -8,7 +8,6 @@ begins here and leads nowhere: only the browser it began in could go on with it.
 from __future__ import annotations
 
 import secrets
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +37,7 @@ from providers.sandbox.twitter_flow import (
     errors,
     find,
     guest_cookies,
+    jetfuel_context,
     read_json,
     set_cookie,
     typed_in,
@@ -107,19 +107,9 @@ class TwitterSimulator(Simulator):
 
     def _begin_jetfuel(self, account: Account) -> Login:
         account.deliver()
-        is_email = account.source == "EMAIL"
-        action = "finish_login_email_verification" if is_email else "finish_two_factor_auth"
-        return self._login(
-            account,
-            checkpoint={"type": "OTP" if is_email else "2FA", "source": account.source},
-            context={
-                "route": "jetfuel",
-                "session_token": str(uuid.uuid4()),
-                "prelude_dispatch_id": str(uuid.uuid4()),
-                "action": f"/onboarding/web/actions/{action}",
-                "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
-            },
-        )
+        kind = "OTP" if account.source == "EMAIL" else "2FA"
+        checkpoint = {"type": kind, "source": account.source}
+        return self._login(account, checkpoint=checkpoint, context=jetfuel_context(account))
 
     def _login(
         self, account: Account, *, checkpoint: dict[str, str], context: dict[str, object]

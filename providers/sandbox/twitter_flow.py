@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from providers.sandbox.world import Account, Source
 
 TWO_FACTOR, ACID = "LoginTwoFactorAuthChallenge", "LoginAcid"
+TWO_FACTOR_ACTION = "finish_two_factor_auth"
 ADDRESS = "ADDRESS"
 """Source of a checkpoint that asks for the account's address instead of a code."""
 FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
@@ -205,6 +207,18 @@ def guest_cookies() -> dict[str, str]:
         "att": f"1-{secrets.token_urlsafe(30)}",
         "_twitter_sess": secrets.token_urlsafe(40),
         "__cf_bm": secrets.token_urlsafe(40),
+    }
+
+
+def jetfuel_context(account: Account) -> dict[str, object]:
+    """Return what the newer login leaves behind."""
+    action = "finish_login_email_verification" if account.source == "EMAIL" else TWO_FACTOR_ACTION
+    return {
+        "route": "jetfuel",
+        "session_token": str(uuid.uuid4()),
+        "prelude_dispatch_id": str(uuid.uuid4()),
+        "action": f"/onboarding/web/actions/{action}",
+        "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
     }
 
 

@@ -186,7 +186,7 @@ def test_the_adapter_keeps_the_contract() -> None:
     ],
 )
 def test_the_code_request_is_the_flows_next_step(source: str, subtask: str, code: str) -> None:
-    """providers.md §3.2: method, path, headers and the JSON fields in their order."""
+    """As clients send it: method, path, headers and the JSON fields in their order."""
     base = {**OCF, "subtask_id": subtask, "hint_text": "Confirmation code"}
     _, provider = asyncio.run(say(*PASSED, base=base, source=source, code=code))
     sent = provider.heard[0]
@@ -454,7 +454,7 @@ TWID = "Set-Cookie: twid={}; Path=/"
     ],
 )
 def test_the_account_is_found_where_it_stands(subtask: object, cookies: list[str]) -> None:
-    """``open_account``, then ``twid``, then the first id of the answer (§3.3)."""
+    """``open_account``, then ``twid``, then the first id of the answer."""
     verdict, _ = asyncio.run(say(said(flow(subtask), *cookies), PASSED[1]))
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
@@ -682,6 +682,25 @@ def test_a_flood_of_cookies_drowns_no_session() -> None:
     kept = {each["name"] for each in session["cookies"]}
     assert len(kept) == 200
     assert {"auth_token", "ct0", "twid", "guest_id", "att", "extra299"} <= kept
+
+
+def test_what_people_write_about_themselves_names_no_source() -> None:
+    """The subtask has the account in its header, with its name and description."""
+    part = enter_text("Confirmation code", "Check your email")
+    part["enter_text"]["header"]["user"]["description"] = "I back up. Backup codes, text messages."
+    verdict, _ = asyncio.run(say(step("LoginAcid", **part)))
+    assert isinstance(verdict, NextCheckpoint)
+    assert verdict.checkpoint == Checkpoint(type="OTP", source="EMAIL")
+
+
+@pytest.mark.parametrize("typed", ["048213", "someone@example.test", "(+33)0612345678"])
+def test_a_step_that_says_nothing_takes_what_was_typed(typed: str) -> None:
+    """Where neither checkpoint nor hint says what is asked for, the person knows best."""
+    base = {**ACID, "hint_text": ""}
+    verdict, provider = asyncio.run(say(*PASSED, base=base, source="NEWKIND", code=typed))
+    assert isinstance(verdict, Cleared)
+    sent = json.loads(provider.heard[0].body)["subtask_inputs"][0]["enter_text"]
+    assert sent["text"] == typed
 
 
 def test_a_further_step_keeps_what_it_offers_instead() -> None:

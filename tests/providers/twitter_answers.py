@@ -579,6 +579,9 @@ CASES: Final = (
         home=answer(302, "", "Location: https://x.com/home"),
         again=answer(307, "", "Location: /1.1/onboarding/task.json"),
         nowhere=answer(302),
+        stranger=answer(302, "", "Location: https://x.com.example.test/login"),
+        other=answer(302, "", "Location: /login_help"),
+        broken=answer(302, "", "Location: https://[x.com/login"),
     ),
     case(
         "A page, nothing, a list, garbage, a flow that cannot be read",
