@@ -231,6 +231,8 @@ def errors_of(body: object) -> list[tuple[int, str]]:
     An entry that says neither is none: lists of errors come empty, and so do their entries.
     """
     errors = body.get("errors") if isinstance(body, Mapping) else None
+    if isinstance(errors, Mapping):
+        errors = [errors]
     found = [
         (_number(error.get("code")), _bare(error.get("message")))
         for error in (errors[:ERRORS_MAX] if isinstance(errors, list) else [])

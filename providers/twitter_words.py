@@ -50,7 +50,8 @@ class Words(NamedTuple):
 
 # A language a paragraph; its columns are those of `Words`, set apart by semicolons.
 _TABLE: Final = """
-en; incorrect, wrong, invalid, not valid, isn't right, expired; code, pin, passcode, digits; too
+en; incorrect, wrong, invalid, not valid, isn't right, isn't valid, doesn't match, does not match,
+  didn't work, expired; code, pin, passcode, digits; too
   many; email, e-mail, mail, address; phone, mobile, telephone, cell; username, user name,
   handle, screen name; or, and, your, the, a, an, of, enter, type, in, please, number, x,
   twitter, account, associated, linked, with, to, for, this; authenticat, code generat; backup,
@@ -195,9 +196,13 @@ WHOLE_MAX: Final = 4
 """So short a word of `Words.wrong` is taken whole: the beginning of others may be the same."""
 
 
+_SAME: Final = str.maketrans({"ı": "i", "\u0307": None, "\u2019": "'"})
+"""Turkish letters without their dots, and the apostrophe of printers."""
+
+
 def _plain(text: str) -> str:
     """Return a text without differences that do not matter: case, width, composition, dots."""
-    return unicodedata.normalize("NFKC", text).casefold().replace("i̇", "i").replace("ı", "i")
+    return unicodedata.normalize("NFKC", text).casefold().translate(_SAME)
 
 
 def _patterns(*columns: str) -> list[str]:

@@ -38,6 +38,7 @@ ERRORS: Final[Mapping[str, Error]] = {
     "client_refused_german": (400, 399, "Bitte nutze X.com, um dich anzumelden."),
     "premium": (400, 399, "Text message codes are for Premium subscribers only."),
     "flow_dead": (400, 366, "flow name LoginFlow is currently not accessible"),
+    "wrong_step": (400, 366, "Required input 'LoginEnterAlternateIdentifierSubtask' not provided."),
     "value_invalid": (400, 366, "Invalid value."),
     "reset": (400, 244, "A password reset is required."),
     "access_denied": (403, 37, "Access denied."),
@@ -50,7 +51,9 @@ ERRORS: Final[Mapping[str, Error]] = {
     "unknown_forbidden": (403, 9999, "Something new."),
 }
 
-GOING_ON: Final = frozenset({"retriable", "unknown_error", "unknown_forbidden", "value_invalid"})
+GOING_ON: Final = frozenset(
+    {"retriable", "unknown_error", "unknown_forbidden", "value_invalid", "wrong_step"}
+)
 """Errors after which the flow still takes an answer."""
 
 REFUSALS: Final[Mapping[str, Error]] = {

@@ -105,6 +105,7 @@ RIGHT: Final = {
     "throttled": BROKEN,
     "flow_failed": BROKEN,
     "value_invalid": MALFORMED,
+    "wrong_step": MALFORMED,
     # What the provider says it has ended
     "suspended": LOCKED,
     "locked": LOCKED,
