@@ -299,7 +299,7 @@ CASES: Final = (
         ok=error(399, "Incorrect. Please try again.", 200),
         wrong=error(399, "That's the wrong code."),
         match=error(399, "This code doesn\u2019t match. Please try again."),
-        alone=said({"errors": {"code": "399", "message": "Incorrect."}}, status=400),
+        alone=said({"errors": {"code": "399", "message": f"Incorrect. {NEXT}"}}, status=400),
         german=error(399, "Falsch. Bitte versuche es erneut."),
         japanese=error(399, "コードが正しくありません。"),
         arabic=error(399, "غير صحيح. يُرجى المحاولة مرة أخرى."),
