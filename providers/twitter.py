@@ -321,6 +321,8 @@ class _Answer(Hearing):
         """
         subtask = _current(flow)
         name = name_of(subtask)
+        if self.is_signed_in and name == self._held.subtask_id:
+            return None  # No further one: it is the step that the code was for.
         if name in {TWO_FACTOR, ACID} and has_part(subtask, "enter_text"):
             self._keep_step(flow)
             if self.context.asks_for_address:

@@ -224,7 +224,8 @@ CASES: Final = (
         GUESS,
         PASSED,
         unknown=said(flow({"subtask_id": "LoginTellUsMore", "enter_riddle": {}}), *SESSION),
-        same=said(flow(AGAIN | {"enter_text": None}), *SESSION),
+        same=said(flow(AGAIN), *SESSION),
+        null=said(flow(AGAIN | {"enter_text": None}), *SESSION),
         denial=said(flow({"subtask_id": "DenyLoginSubtask", "cta": {}}), *SESSION),
     ),
     case(
