@@ -13,10 +13,13 @@ from providers.contract import (
     ProviderBrokenError,
     ProviderTimeoutError,
     ServiceUnavailableError,
+    UnreadableAnswerError,
 )
 
 if TYPE_CHECKING:
-    from providers.contract import Reply
+    from collections.abc import Callable
+
+    from providers.contract import CodeRequest, Exchange, Reply
 
 JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64
@@ -32,6 +35,31 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+async def hear(
+    exchange: Exchange, request: CodeRequest, is_login: Callable[[Reply], bool]
+) -> Reply:
+    """Send the code and return the answer, without its body where that cannot be read.
+
+    A body that is cut short, too large or packed in an unknown way would otherwise throw away the
+    session that stands in its head; and the code is used up.
+
+    Args:
+        exchange: The way to the provider.
+        request: The one with the code.
+        is_login: Whether status, headers and cookies of an answer are a finished login.
+
+    Raises:
+        UnreadableAnswerError: The body cannot be read and the head is no login.
+        ProviderFailure: As `Exchange.send_code`.
+    """
+    try:
+        return await exchange.send_code(request)
+    except UnreadableAnswerError as error:
+        if error.head is None or not is_login(error.head):
+            raise
+        return error.head
+
+
 def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
     """Read the body as JSON, within bounds on size, depth and numbers.
 
@@ -41,7 +69,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
             dropped if it is there.
 
     Raises:
-        ProviderBrokenError: Not JSON, or JSON nobody writes in good faith.
+        UnreadableAnswerError: Not JSON, or JSON nobody writes in good faith.
     """
     body = reply.body.removeprefix(prefix)
     if len(body) > JSON_BYTES_MAX:
@@ -67,7 +95,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
 
 def _unreadable(how: str) -> NoReturn:
     msg = f"The provider's answer is {how}."
-    raise ProviderBrokenError(msg)
+    raise UnreadableAnswerError(msg)
 
 
 def _depth(body: bytes) -> int:

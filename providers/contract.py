@@ -19,11 +19,13 @@ Answers are values (`Verdict`); operating failures are exceptions of one tree. W
     ├── SubscriptionRequiredError        403 subscription_required              yes
     ├── UnknownContextError              403 unknown_authentication_context     yes
     ├── ActionRequiredError              403 action_required                    maybe
+    │   └── UnknownStepError             403 action_required, in doubt          yes
     ├── ResourceRestrictedError          403 resource_access_restricted         yes
     ├── ProxyAuthError                   407 proxy_auth_error                   maybe
     ├── ProviderTimeoutError             408 request_timeout                    maybe
     ├── DeadIntentError                  500 authentication_intent_error        yes
     ├── ProviderBrokenError              500 provider_error                     maybe
+    │   └── UnreadableAnswerError        500 provider_error, in doubt           yes
     ├── ProxyFailedError                 502 proxy_error                        maybe
     ├── NoClientSessionError             503 no_client_session                  no
     ├── NoChannelError                   503 no_channel                         no
@@ -32,16 +34,25 @@ Answers are values (`Verdict`); operating failures are exceptions of one tree. W
     └── ServiceUnavailableError          503 service_unavailable                maybe
 
 Whether the code really left is known by the exchange alone (`Exchange.code_sent`).
+
+**In doubt** is a code that was answered, and not refused as far as the answer can be read. It may
+have been right, so the intent stays open and no failure is counted; it may have been wrong, so it
+counts against how many codes of one login may be sent (`ProviderFailure.in_doubt`). Silence, an
+error of the provider's own (5xx), throttling and a known step are not in doubt: each says by
+itself that the code was not judged, or that it was not refused, and each has its own bounds.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from types import MappingProxyType
@@ -57,7 +68,9 @@ class Cookie(BaseModel):
     """One cookie of the login's first step.
 
     ``expires_at`` is seconds since the epoch, ``None`` for a session cookie; 0 or a past
-    instant means that the provider revokes it.
+    instant means that the provider revokes it. ``secure``, ``http_only`` and ``same_site``
+    (``Strict``, ``Lax``, ``None`` or empty) are kept for the finished login; nothing here
+    depends on them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -67,14 +80,82 @@ class Cookie(BaseModel):
     domain: str = Field(default="", max_length=256)
     path: str = Field(default="/", max_length=1024)
     expires_at: float | None = None
+    secure: bool = False
+    http_only: bool = False
+    same_site: Literal["", "Strict", "Lax", "None"] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_other_spellings(cls, said: object) -> object:
+        """Take the browsers' spellings too, and nothing for an attribute that is none."""
+        if not isinstance(said, Mapping):
+            return said
+        flags = {
+            name: str(said.get(name, said.get(other, ""))).lower() in _TRUE
+            for name, other in (("secure", "secure"), ("http_only", "httpOnly"))
+        }
+        word = str(said.get("same_site", said.get("sameSite")) or "").capitalize()
+        return {**said, **flags, "same_site": word if word in _SAME_SITE else ""}
+
+
+_TRUE = frozenset({"true", "1"})
+_SAME_SITE = frozenset({"Strict", "Lax", "None"})
+
+
+# Headers of the login's client -----------------------------------------------------------
+
+HEADERS_MAX = 50
+HEADER_NAME_MAX = 128
+HEADER_VALUE_MAX = 4_096
+ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
+"""What ``Accept-Encoding`` may name: what can be decoded here."""
+OUR_HEADERS = frozenset(
+    {
+        "connection", "content-length", "content-type", "cookie", "cookie2", "expect", "host",
+        "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection", "te",
+        "trailer", "transfer-encoding", "upgrade", "user-agent",
+    }
+)  # fmt: skip
+"""Headers that no context may set, in lower case: the transport, the cookies, the body's form, and
+the user agent, which has a field of its own."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+_CODING = re.compile(r"\s*([A-Za-z]+)\s*(?:;\s*q\s*=\s*(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
+
+
+def _header_rule(name: str, value: str, made: frozenset[str]) -> str | None:
+    """Return the rule that a header of a context breaks, ``None`` if it can be sent."""
+    key = name.lower()
+    if not _HEADER_NAME.fullmatch(name) or len(name) > HEADER_NAME_MAX:
+        return "must have names of HTTP headers"
+    if key in OUR_HEADERS or key in made:
+        return f"cannot have {key}, which is made here; leave it out"
+    if not _HEADER_VALUE.fullmatch(value) or len(value) > HEADER_VALUE_MAX:
+        return f"must have values of at most {HEADER_VALUE_MAX} characters, none of them a control"
+    if key == "accept-encoding" and not _are_known(value):
+        return "can have gzip, deflate, br and zstd in accept-encoding, and no other"
+    return None
+
+
+def _are_known(value: str) -> bool:
+    found = [_CODING.fullmatch(word) for word in value.split(",")]
+    return all(each is not None and each[1].lower() in ENCODINGS for each in found)
 
 
 class Context(BaseModel):
     """The challenge context: everything from the first step that the second step needs.
 
-    Each adapter subclasses it, one model per route (CONTRACT §1b). Values are secrets: a
-    context rests sealed, and validation errors hide their input.
+    Each adapter subclasses it, one model per route. Values are secrets: a context rests sealed,
+    and validation errors hide their input.
+
+    A header that the adapter makes itself is named in ``made_headers`` and cannot be given; one of
+    which it has a usual value only (``Accept-Language``) is sent as given. What a context says is
+    sent, or refused when the intent is opened, and never dropped in silence.
     """
+
+    made_headers: ClassVar[frozenset[str]] = frozenset()
+    """Lower case; every header that the adapter makes and nobody else may, beside `OUR_HEADERS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -83,6 +164,45 @@ class Context(BaseModel):
     cookies: tuple[Cookie, ...] = Field(default=(), max_length=200, repr=False)
     device: Mapping[str, str] = Field(default_factory=dict, repr=False)
     app: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = Field(
+        default_factory=dict,
+        max_length=HEADERS_MAX,
+        repr=False,
+        description=(
+            "Further headers that the login's client sends with each request, for example"
+            " `Accept-Language`. None that is made here: those of the connection, the cookies, the"
+            " body's form, the user agent, and those that the adapter makes. `Accept-Encoding` may"
+            " name gzip, deflate, br and zstd."
+        ),
+    )
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
+        rules = [_header_rule(*each, cls.made_headers) for each in headers.items()]
+        if len({name.lower() for name in headers}) < len(headers):
+            rules.append("must have each header once")
+        if broken := next(filter(None, rules), None):
+            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": broken})
+        return headers
+
+    def with_headers(self, made: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of a request: those the adapter made, then the context's own.
+
+        What is made wins: for a name that an adapter has left out of `made_headers`.
+        """
+        names = {name.lower() for name in made}
+        own = {name: value for name, value in self.headers.items() if name.lower() not in names}
+        return {**made, **own}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form in which it is sealed: what is at its default is left out.
+
+        So a process of the version before, which forbids fields that it does not know, reads a
+        context that uses none of the new ones.
+        """
+        said = self.model_dump(mode="json", exclude_defaults=True, warnings=False)
+        return {"route": self.route, **said}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +401,8 @@ class ProviderFailure(Exception):  # noqa: N818  the tree's root; its leaves end
 
     status: ClassVar[int]
     type: ClassVar[str]
+    in_doubt: ClassVar[bool] = False
+    """Whether a sent code that ends so may have been right or wrong. See the top of the page."""
 
     def __init__(self, detail: str | None = None, *, context: Context | None = None) -> None:
         """Keep the sentence and the context; neither is part of ``args``' repr."""
@@ -344,7 +466,10 @@ class SubscriptionRequiredError(ProviderFailure):
 
 
 class UnknownContextError(ProviderFailure):
-    """The answer leads to a step nobody knows. Kills the intent."""
+    """The provider has plainly left this login for something unknown. Kills the intent.
+
+    For a screen that nobody knows after a code that was not refused: `UnknownStepError`.
+    """
 
     status, type = 403, "unknown_authentication_context"
 
@@ -353,6 +478,12 @@ class ActionRequiredError(ProviderFailure):
     """A known step the person must take in the provider's own app or site."""
 
     status, type = 403, "action_required"
+
+
+class UnknownStepError(ActionRequiredError):
+    """A step nobody knows, after a code that was not refused. In doubt."""
+
+    in_doubt = True
 
 
 class ResourceRestrictedError(ProviderFailure):
@@ -380,9 +511,21 @@ class DeadIntentError(ProviderFailure):
 
 
 class ProviderBrokenError(ProviderFailure):
-    """5xx, throttling, an unreadable or contradictory answer."""
+    """5xx, throttling: the provider has problems, and says so."""
 
     status, type = 500, "provider_error"
+
+
+class UnreadableAnswerError(ProviderBrokenError):
+    """An answer without a verdict: unreadable, contradictory, of an unknown kind. In doubt.
+
+    Attributes:
+        head: Status, headers and cookies of an answer whose body cannot be read, its body left
+            empty; ``None`` where there is no head either. See `providers.answers.hear`.
+    """
+
+    in_doubt = True
+    head: Reply | None = None
 
 
 class ProxyFailedError(ProviderFailure):
@@ -421,7 +564,7 @@ class ServiceUnavailableError(ProviderFailure):
     status, type = 503, "service_unavailable"
 
 
-# Adapters ------------------------------------------------------------------------------
+# Codes ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,10 +574,148 @@ class CodeFormat:
     Attributes:
         max_length: Longest code after normalisation, in characters.
         alphabet: ``digits`` or ``alphanumeric`` (ASCII).
+        min_length: Shortest whole code. A shorter one is let through all the same, for it costs
+            a single try; but a text with two groups of this length holds two codes, and an
+            alternative is taken for what it is from this length on. 0: more than half the
+            longest.
+        alternatives: Codes of other sources that the provider takes in the same field, by their
+            source. The first form that fits says which source a code is of (`source_of`).
     """
 
     max_length: int
     alphabet: Literal["digits", "alphanumeric"] = "digits"
+    min_length: int = 0
+    alternatives: Mapping[str, CodeFormat] = field(default_factory=dict, hash=False)
+
+    @property
+    def whole_length(self) -> int:
+        """The shortest length of a whole code."""
+        return self.min_length or self.max_length // 2 + 1
+
+    def has(self, code: str) -> bool:
+        """Whether a bare code is of this alphabet."""
+        digits = self.alphabet == "digits"
+        return code.isascii() and (code.isdigit() if digits else code.isalnum())
+
+
+_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors; byte order marks are format characters."""
+_OTHER_DASHES = frozenset("\u2053\u207b\u208b\u2212")
+"""Dashes of Unicode that are no punctuation by category: swung dash, minus signs."""
+_PUNCTUATION = frozenset("$<=>^`|~")
+"""ASCII punctuation that Unicode calls symbols. No plus: it begins a phone number."""
+
+
+def fold(text: str) -> str:
+    """Return a text without what a person cannot see, its decimal digits as ASCII.
+
+    Format characters, byte order marks and variation selectors go, surrounding white space too.
+    """
+    if text.isascii():
+        return text.strip()
+    kept = (char for char in _SELECTORS.sub("", text) if unicodedata.category(char) != "Cf")
+    return "".join(str(unicodedata.decimal(char, char)) for char in kept).strip()
+
+
+def _is_separator(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) == "Pd" or char in _OTHER_DASHES
+
+
+def _groups(text: str) -> list[str]:
+    """Return what stands between spaces and dashes."""
+    return "".join(" " if _is_separator(char) else char for char in text).split()
+
+
+def normalise(code: str) -> str:
+    """Return the code as providers want it: folded, no spaces, no dashes, zeros kept.
+
+    A space inside makes a good code fail at providers that compare strings. A phone number or
+    another solution that is no code is left to its adapter.
+    """
+    return "".join(_groups(fold(code)))
+
+
+def _is_punctuation(char: str) -> bool:
+    return _is_separator(char) or unicodedata.category(char)[0] == "P" or char in _PUNCTUATION
+
+
+def _trim(text: str) -> str:
+    """Return a text without the punctuation around it."""
+    start, end = 0, len(text)
+    while start < end and _is_punctuation(text[start]):
+        start += 1
+    while start < end and _is_punctuation(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def check_code(code: str, code_format: CodeFormat | None) -> str:
+    """Return a code as it is to be sent; refuse one that cannot be right.
+
+    Too strict a check blocks a valid code, too loose a one costs a single try, so only
+    length and alphabet are looked at. Without a form the text is folded (`fold`) and no more:
+    it may be a phone number.
+
+    Raises:
+        TooManyCharactersError: Longer than the format and its alternatives allow.
+        InvalidRequestError: Not of the format's alphabet, nothing at all, or two codes.
+    """
+    if code_format is None or code == TRY_ANOTHER_WAY:
+        return fold(code)
+    groups = _groups(_trim(fold(code)))
+    bare = "".join(groups)
+    forms = (code_format, *code_format.alternatives.values())
+    if not any(form.has(bare) for form in forms):
+        kinds = {form.alphabet for form in forms}
+        kind = "digits" if kinds == {"digits"} else "letters and digits"
+        msg = f"The checkpoint asks for a code of {kind} only."
+        raise InvalidRequestError(msg)
+    found = _form_of(bare, code_format)
+    own = [group for group in groups if code_format.has(group)]
+    if sum(len(group) == code_format.max_length for group in own) > 1:
+        found = None  # Whole codes by themselves, which together are as long as another.
+    whole = [forms[found].whole_length] if found is not None else [f.whole_length for f in forms]
+    if sum(len(group) >= min(whole) for group in groups) > 1:
+        msg = "The text holds more than one code; send the newest alone."
+        raise InvalidRequestError(msg)
+    if found is None:
+        longest = max(form.max_length for form in forms)
+        msg = f"A code for this checkpoint has at most {longest} characters."
+        if len(bare) <= longest:
+            msg = "A code for this checkpoint does not have so many characters."
+        raise TooManyCharactersError(msg)
+    return bare
+
+
+def _form_of(bare: str, code_format: CodeFormat) -> int | None:
+    """Return which form a bare code has: 0 for the format's own, then its alternatives."""
+    if code_format.has(bare) and len(bare) <= code_format.max_length:
+        return 0
+    for number, form in enumerate(code_format.alternatives.values(), start=1):
+        if form.has(bare) and form.whole_length <= len(bare) <= form.max_length:
+            return number
+    return None
+
+
+def source_of(code: str, source: str | None, formats: Mapping[str, CodeFormat]) -> str | None:
+    """Return the source that a code is of: the checkpoint's own or an alternative's.
+
+    For an adapter, inside `CodeRequest.body`: a backup code typed at an app's prompt is sent as
+    a backup code.
+
+    Args:
+        code: As the person typed it, or as `check_code` returned it.
+        source: The checkpoint's.
+        formats: The adapter's ``code_formats``.
+    """
+    code_format = formats.get(source or "")
+    if code_format is None:
+        return source
+    found = _form_of("".join(_groups(_trim(fold(code)))), code_format)
+    return list(code_format.alternatives)[found - 1] if found else source
+
+
+# Adapters ------------------------------------------------------------------------------
 
 
 @runtime_checkable
@@ -450,6 +731,9 @@ class Adapter(Protocol):
         prepares: Whether `verify` sends requests before the one that carries the code. If
             so the wire is taken before they start.
         knows_another_way: Whether `verify` can send ``TRY_ANOTHER_WAY``.
+
+    Two things more an adapter may have: ``ways`` (`NamesWays`), and ``session``, its model of the
+    finished login (`providers.sessions.Session`), which the OpenAPI shows.
     """
 
     provider: str
@@ -479,33 +763,34 @@ class Adapter(Protocol):
         ...
 
 
-def normalise(code: str) -> str:
-    """Return the code as providers want it: no white space, no dashes, zeros kept.
+@runtime_checkable
+class NamesWays(Protocol):
+    """An adapter that can say which methods there are without asking its provider.
 
-    A space inside makes a good code fail at providers that compare strings (providers.md
-    §0.3). A phone number or another solution that is no code is left to its adapter.
+    Beside `Adapter`; a plug-in need not have it.
     """
-    return "".join(code.split()).replace("-", "")
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods the provider offers at this checkpoint, as far as its context says.
+
+        Source words alone (``SMS``, ``EMAIL``, ``APP``, ``BACKUP``, ``WHATSAPP`` …), never a
+        masked number or address. Nothing is sent.
+        """
+        ...
 
 
-def check_code(code: str, code_format: CodeFormat | None) -> None:
-    """Refuse a code that cannot be right, before anything is stored or sent.
+WAY = re.compile(r"[A-Z][A-Z_]{0,31}")
 
-    Too strict a check blocks a valid code, too loose a one costs a single try, so only
-    length and alphabet are looked at.
 
-    Raises:
-        TooManyCharactersError: Longer than the format allows.
-        InvalidRequestError: Not of the format's alphabet.
+def tell_ways(ways: Sequence[str]) -> str:
+    """Return the sentence that answers ``TRY_ANOTHER_WAY`` where nothing can be sent for it.
+
+    What is no source word is left out: it may have come from the provider.
     """
-    if code == TRY_ANOTHER_WAY or code_format is None:
-        return
-    bare = normalise(code)
-    digits = code_format.alphabet == "digits"
-    if not bare.isascii() or not (bare.isdigit() if digits else bare.isalnum()):
-        kind = "digits" if digits else "letters and digits"
-        msg = f"The checkpoint asks for a code of {kind} only."
-        raise InvalidRequestError(msg)
-    if len(bare) > code_format.max_length:
-        msg = f"A code for this checkpoint has at most {code_format.max_length} characters."
-        raise TooManyCharactersError(msg)
+    words = list(dict.fromkeys(each for each in ways if WAY.fullmatch(each)))
+    if not words:
+        return "This checkpoint knows no other way; send the code it asks for."
+    return (
+        f"Another method cannot be asked for here. The provider offers: {', '.join(words)}. "
+        "Choose one while logging in at the provider, or send the code it asks for."
+    )

@@ -48,12 +48,17 @@ def parse_set_cookie(line: str, *, path: str = "/", now_s: float | None = None) 
         told[key.strip().lower()] = said.strip()
     own_path = told.get("path", "")
     try:
-        return Cookie(
-            name=name.strip(),
-            value=value.strip(),
-            domain=told.get("domain", "").lower(),
-            path=own_path if own_path.startswith("/") else _folder(path),
-            expires_at=_expiry(told, time.time() if now_s is None else now_s),
+        return Cookie.model_validate(
+            {
+                "name": name.strip(),
+                "value": value.strip(),
+                "domain": told.get("domain", "").lower(),
+                "path": own_path if own_path.startswith("/") else _folder(path),
+                "expires_at": _expiry(told, time.time() if now_s is None else now_s),
+                "secure": "secure" in told,
+                "http_only": "httponly" in told,
+                "same_site": told.get("samesite", ""),
+            }
         )
     except ValidationError:
         return None

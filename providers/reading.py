@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser
 
-from providers.contract import ProviderBrokenError, UnescapedCharactersError
+from providers.contract import UnescapedCharactersError, UnreadableAnswerError
 from providers.cookies import is_expired
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class Page:
         html: The page. Anything is a page to an HTML parser, so ask before believing.
 
     Raises:
-        ProviderBrokenError: It has more than `TAGS_MAX` tags.
+        UnreadableAnswerError: It has more than `TAGS_MAX` tags.
     """
 
     def __init__(self, html: str) -> None:
         if html.count("<") > TAGS_MAX:
             msg = "The provider's page is too large to be read."
-            raise ProviderBrokenError(msg)
+            raise UnreadableAnswerError(msg)
         self._tree = LexborHTMLParser(html)
         self._speaking: set[int] = set()
         self._text = " ".join(" ".join(self._visible_text()).split())
@@ -176,6 +176,17 @@ def cookie_value(cookies: Iterable[Cookie], name: str) -> str | None:
         if cookie.name == name:
             last = cookie.value if is_live(cookie) else None
     return last
+
+
+def has_session(cookies: Iterable[Cookie], *names: str) -> bool:
+    """Whether these cookies make a login: the last value of each name is there and not deleted.
+
+    A session in an answer outweighs its body, its redirect and its status: the code is used up, and
+    an error would throw the login away. What the answer names itself still holds: whose login it
+    is, and a further step.
+    """
+    held = tuple(cookies)
+    return all(cookie_value(held, name) is not None for name in names)
 
 
 # Addresses -----------------------------------------------------------------------------

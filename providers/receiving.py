@@ -16,7 +16,7 @@ from typing import Final
 
 import httptools
 
-from providers.contract import Cookie, ProviderBrokenError, Reply
+from providers.contract import Cookie, Reply, UnreadableAnswerError
 from providers.cookies import parse_set_cookie
 from providers.decoding import Body, too_large, unreadable
 from providers.heads import Heads
@@ -42,7 +42,7 @@ _ONLY_ONE: Final = frozenset({"content-type", "location"})
 """Headers whose values make no list: the first counts."""
 
 
-_FORGIVEN: Final = (ProviderBrokenError, OSError, httptools.HttpParserError, zlib.error)
+_FORGIVEN: Final = (UnreadableAnswerError, OSError, httptools.HttpParserError, zlib.error)
 """What may be wrong with the body of a redirect: nobody reads it."""
 
 
@@ -152,11 +152,17 @@ class Answer:
             return self._tail.endswith(b"\n")
         return self._place is _Place.SIZE_READ and _LAST_CHUNK.search(self._tail) is not None
 
+    def head(self) -> Reply | None:
+        """Return what was read before the body, ``None`` if not even that was."""
+        if not self.is_begun:
+            return None
+        return Reply(status=self._status, headers=self._headers, cookies=tuple(self._cookies))
+
     def result(self) -> Reply:
         """Return the reply.
 
         Raises:
-            ProviderBrokenError: It is too large, in an encoding we did not learn, or no
+            UnreadableAnswerError: It is too large, in an encoding we did not learn, or no
                 final answer at all.
             Exception: The parser's or the decoder's own error, or the connection's.
         """
@@ -354,7 +360,7 @@ def _length(said: str) -> int | None:
     """Return what Content-Length says; ``None``, until the connection ends, for what is no number.
 
     Raises:
-        ProviderBrokenError: Two numbers: clients differ in what they read then, or refuse it.
+        UnreadableAnswerError: Two numbers: clients differ in what they read then, or refuse it.
     """
     if _LENGTH.fullmatch(said):
         return int(said)
@@ -364,5 +370,5 @@ def _length(said: str) -> int | None:
     return next(iter(numbers), None)
 
 
-def _not_http() -> ProviderBrokenError:
-    return ProviderBrokenError("The provider's answer is not HTTP.")
+def _not_http() -> UnreadableAnswerError:
+    return UnreadableAnswerError("The provider's answer is not HTTP.")

@@ -38,13 +38,13 @@ from providers.contract import (
     ExchangeRefusedError,
     MalformedRequestError,
     NetworkDownError,
-    ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     ProxyAuthError,
     ProxyFailedError,
     Reply,
     Request,
+    UnreadableAnswerError,
 )
 from providers.cookies import cookie_header
 from providers.dialling import PROXY_AUTH_REQUIRED, BehindProxyError, dial
@@ -246,9 +246,14 @@ class HttpExchange:
         try:
             await line.ask(data, answer)
             reply = answer.result()
+        except UnreadableAnswerError as caught:
+            caught.head = answer.head()
+            raise
         except _LIBRARY_ERRORS as caught:
             stage = _Stage.ANSWERED if answer.is_begun else _Stage.SENT
             failure = self._failure_of(caught, stage)
+            if isinstance(failure, UnreadableAnswerError):
+                failure.head = answer.head()
         else:
             if draft.is_forwarded and reply.status == PROXY_AUTH_REQUIRED:
                 msg = "The proxy refuses our credentials."
@@ -287,11 +292,11 @@ def _failure_of(
     """Say in the contract's words what a library's error means at this stage."""
     used = "the code may have been used" if code_sent else "the code was not sent"
     if stage is _Stage.ANSWERED:
-        return ProviderBrokenError("The provider's answer is cut short or unreadable.")
+        return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
     if stage is _Stage.SENT:
         if isinstance(error, OSError):  # The connection ended before the answer began.
             return ProviderTimeoutError(f"The provider did not answer; {used}.")
-        return ProviderBrokenError("The provider's answer is not HTTP.")
+        return UnreadableAnswerError("The provider's answer is not HTTP.")
     return _proxy_failure(error, used) if is_proxied else _direct_failure(error, used)
 
 

@@ -33,9 +33,11 @@ from providers.contract import (
     Cleared,
     Exchange,
     ExchangeRefusedError,
+    NamesWays,
     ProviderFailure,
     SolutionKind,
     Verdict,
+    tell_ways,
 )
 from providers.live_session import LiveExchange, LiveSessionContext, SessionKeys
 from providers.transport import HttpExchange
@@ -95,7 +97,6 @@ DETAIL_LATE = "The code was not sent: the moment for it had passed."
 DETAIL_STOPPED = "The worker was stopped; the code may have been used."
 DETAIL_NO_ANSWER = "The provider did not answer in time; the code may have been used."
 DETAIL_NOT_REACHED = "The provider could not be reached in time; the code was not sent."
-DETAIL_NO_WAY = "This checkpoint knows no other way; send the code it asks for."
 
 
 class _Stage(enum.IntEnum):
@@ -399,8 +400,6 @@ class Attempt:
         except (AssertionError, KeyError, CannotOpenError, ValidationError):
             row = catalogue.pair(400, "malformed_request")
             return Failed(failure=row, sent=False, detail=DETAIL_CONTEXT)
-        if self._submission.kind is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
-            return Failed(failure=catalogue.ACTION_REQUIRED, sent=False, detail=DETAIL_NO_WAY)
         self._proxy = sealed.proxy
         challenge = Challenge(
             checkpoint=snapshot.intent.checkpoint,
@@ -408,6 +407,10 @@ class Attempt:
             base_url=self.home.settings.provider_url(self.provider) or adapter.default_url,
             solution=self._submission.kind,
         )
+        if challenge.solution is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
+            ways = adapter.ways(challenge) if isinstance(adapter, NamesWays) else ()
+            row, detail = catalogue.ACTION_REQUIRED, tell_ways(ways)
+            return Failed(failure=row, sent=False, detail=detail)
 
         async def claim() -> ClaimTicket:
             return await self._claim(snapshot, context_text, solution_text)
@@ -543,7 +546,7 @@ class Attempt:
         """Tell what an adapter did that it may not; 500."""
         why = {"why": crash.why} if crash.why else {}
         self.log.error("attempt.crashed", error=crash.kind, where=crash.where, **why)
-        return Failed(failure=catalogue.UNEXPECTED, sent=sent)
+        return Failed(failure=catalogue.UNEXPECTED, sent=sent, in_doubt=sent)
 
     async def _unclaimed_verdict(self) -> None:
         """An adapter that answers without having sent the code: a bug of the adapter."""
@@ -730,7 +733,7 @@ class Attempt:
         provider, account_id = self.provider, self.account_id
         assert decision.intent is not None
         if decision.context is not None and decision.intent.state is IntentState.OPEN:
-            sealed = Sealed(context=decision.context.model_dump(mode="json"), proxy=self._proxy)
+            sealed = Sealed(context=decision.context.as_json(), proxy=self._proxy)
             text = vault.seal(context_name(provider, account_id), sealed.to_bytes())
             put.append((keys.context(provider, account_id), text, store.context_ttl_ms))
         if decision.session is None or user_key is None:
@@ -768,6 +771,9 @@ class Attempt:
         if self._stage is _Stage.CLAIMED:
             took_ms = round((time.monotonic() - self._claimed_s) * 1000)
             self.log.info("attempt.answered", verdict=_word(ended), sent=sent, took_ms=took_ms)
+        if isinstance(ended, Failed) and ended.in_doubt:
+            # A provider that has changed shows here first: the outcome may be the person's to mend.
+            self.log.warning("attempt.in_doubt", verdict=_word(ended))
 
     def _report(self, result: Result | None, word: str) -> None:
         if result is None:

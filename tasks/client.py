@@ -360,6 +360,13 @@ class CheckpointClient(_Client):
 
         The same token (by default this client's own) may take it again for 60 s, so that a
         lost reply is not a lost session.
+
+        Returns:
+            The model of its provider as JSON (`providers.sessions.Session`,
+            ``deploy/docs/sessions.md``): provider, user id, user agent, device, app, cookies with
+            all their attributes, headers, and what is the provider's own. A live session or a
+            plug-in without a model hands over what it likes, with provider and user id. ``None``
+            where there is none, or another took it.
         """
         return self._run(self._core.take_session(account_id, provider, token), SESSION)
 

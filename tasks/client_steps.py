@@ -148,7 +148,7 @@ class Core:
         asked = read_checkpoint(checkpoint)
         held = read_context(name, context, routes_off=self.settings.routes_off)
         sealed = Sealed(
-            context=held.model_dump(mode="json"),
+            context=held.as_json(),
             proxy=_read_proxy(self.settings, proxy),
         )
         intent = yield from open_steps(

@@ -115,7 +115,8 @@ class Abort(Struct, frozen=True, kw_only=True, gc=False):
 class Failed(Discreet, frozen=True, kw_only=True, gc=False):
     """What a claimed attempt ended with, when the provider gave no verdict.
 
-    ``sent`` is false only where the code provably never left.
+    ``sent`` is false only where the code provably never left. ``in_doubt`` says that the code was
+    answered and neither accepted nor refused, as far as the answer could be read.
     """
 
     hidden: ClassVar = frozenset({"context"})
@@ -124,6 +125,7 @@ class Failed(Discreet, frozen=True, kw_only=True, gc=False):
     sent: bool = True
     detail: str | None = None
     context: Context | None = None
+    in_doubt: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True, gc=False):

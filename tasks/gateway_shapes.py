@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from providers import LIVE_SESSION, adapter_for, adapters
 from providers.contract import TRY_ANOTHER_WAY
+from providers.sessions import Session, SessionCookie
 from tasks.catalogue import Success
 from tasks.client import IntentInfo
 from tasks.intake import ACCOUNT_ID_MAX, CODE_MAX, USER_ID_MAX, WORD_MAX
@@ -68,8 +69,9 @@ def _submission_request() -> Schema:
                 "pattern": CODE,
                 "description": (
                     "What the person typed: a code, a backup code, a phone number where the"
-                    f" checkpoint asks for one, or `{TRY_ANOTHER_WAY}`. White space around it is"
-                    " trimmed."
+                    f" checkpoint asks for one, or `{TRY_ANOTHER_WAY}`. Decimal digits of every"
+                    " script count, marks that nobody sees do not; where the source has a form for"
+                    " its code, spaces, dashes and punctuation around it do not count either."
                 ),
                 "examples": ["123456"],
             },
@@ -141,6 +143,7 @@ SESSION_FIELDS: Final = tuple(_session_request()["properties"])
 def make_schemas() -> Schema:
     """Return every shape by its name."""
     contexts, by_provider = _contexts()
+    sessions = _sessions()
     requests = {
         f"{name}IntentRequest": _intent_request(name, used) for name, used in by_provider.items()
     }
@@ -191,16 +194,45 @@ def make_schemas() -> Schema:
         "Intent": _intent_schema(),
         "Session": _told(
             "Session",
-            {**account, "provider": {"type": "string"}, "session": {"type": "object"}},
+            {
+                **account,
+                "provider": {"type": "string"},
+                "session": {"anyOf": [*map(ref, sessions), ref("OtherSession")]},
+            },
         ),
         "SubmissionRequest": _submission_request(),
         "SessionRequest": _session_request(),
         **requests,
         **contexts,
+        **sessions,
+        "SessionCookie": _serialised(SessionCookie),
+        "OtherSession": _OTHER_SESSION,
     }
 
 
 _MAYBE_TEXT: Final = ["string", "null"]
+_OTHER_SESSION: Final[Schema] = {
+    "type": "object",
+    "description": (
+        "A session of a live session, of a plug-in without a model, or one that was sealed by an"
+        " earlier version: what it handed over."
+    ),
+    "properties": {"provider": {"type": "string"}, "user_id": {"type": "string"}},
+}
+
+
+def _sessions() -> Schema:
+    """Return the schema of every provider's session by its name."""
+    models = (getattr(adapter, "session", None) for adapter in adapters().values())
+    known = [each for each in models if isinstance(each, type) and issubclass(each, Session)]
+    return {model.__name__: _serialised(model) for model in known if model is not Session}
+
+
+def _serialised(model: type[BaseModel]) -> Schema:
+    """Return the schema of what is handed over, its parts by reference."""
+    schema = _whole(model)
+    schema.pop("$defs", None)
+    return schema
 
 
 def _told(kind: str, properties: Schema) -> Schema:
@@ -210,7 +242,9 @@ def _told(kind: str, properties: Schema) -> Schema:
 
 def _whole(model: type[BaseModel]) -> Schema:
     """Return the schema of what is answered: every field is always there."""
-    schema = model.model_json_schema(mode="serialization", ref_template=SCHEMAS + "{model}")
+    schema = model.model_json_schema(
+        by_alias=True, mode="serialization", ref_template=SCHEMAS + "{model}"
+    )
     for each in (schema, *schema.get("$defs", {}).values()):
         if "properties" in each:
             each["required"] = list(each["properties"])

@@ -28,6 +28,7 @@ from providers.contract import (
     ProviderFailure,
     SolutionKind,
     check_code,
+    fold,
 )
 from tasks import catalogue
 from tasks.catalogue import Pair
@@ -132,12 +133,12 @@ def read_request(settings: Settings, account_id: object, provider: object, code:
     """
     account, name = read_account(settings, account_id, provider)
     text = _text("code", code).strip()
-    if not text:
-        _refuse_form("`code` is empty.")
     if len(text) > CODE_MAX:
         msg = f"`code` has more than {CODE_MAX} characters."
         raise CheckpointError(catalogue.TOO_MANY_CHARACTERS, msg)
     _no_controls("code", text)
+    if not (text := fold(text)):
+        _refuse_form("`code` is empty.")
     return Request(account_id=account, provider=name, code=text)
 
 
@@ -460,12 +461,13 @@ def submit_steps(
     provider, account_id = request.provider, request.account_id
     seen_key = store.keys.seen(submission_id)
     owner = store.keys.member(provider, account_id)
-    digest = vault.digest(provider, account_id, request.code)
     known: list[Outcome] = []
+    code = request.code
     refused = _Hourly(store.keys.refused(provider, account_id), store.room.refused_max)
     in_commit = wakes and store.has_queue
 
     def event(snapshot: Snapshot) -> Submit | None:
+        nonlocal code
         if snapshot.record is not None:
             known.append(_same_submission(snapshot.record, request, submission_id))
             return None
@@ -474,11 +476,11 @@ def submit_steps(
             raise CheckpointError(catalogue.INVALID_REQUEST, msg, submission_id)
         _check_memory(store, snapshot, submission_id)
         _check_room(snapshot, queue_max, submission_id)
-        _check_fit(snapshot.intent, request, submission_id)
+        code = _fit_code(snapshot.intent, request, submission_id)
         return Submit(
             submission_id=submission_id,
             kind=request.kind,
-            digest=digest,
+            digest=vault.digest(provider, account_id, code),
             run_id=snapshot.run_id,
             step=step,
             send_by_ms=request.send_by_ms,
@@ -487,9 +489,7 @@ def submit_steps(
     def extra(snapshot: Snapshot, decision: Decision) -> Extra:
         put = [(seen_key, owner, SEEN_TTL_MS)]
         if decision.queued is not None:
-            sealed = vault.seal(
-                solution_name(provider, account_id, submission_id), request.code.encode()
-            )
+            sealed = vault.seal(solution_name(provider, account_id, submission_id), code.encode())
             life_ms = store.limits.deadline_ms + SOLUTION_GRACE_MS
             put.append((store.keys.solution(submission_id), sealed, life_ms))
         expect = {store.keys.result(submission_id): "", seen_key: ""}
@@ -581,16 +581,16 @@ def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
     raise CheckpointError(catalogue.UNAVAILABLE, msg, submission_id, retry_after_s=BUSY_AGAIN_S)
 
 
-def _check_fit(intent: Intent | None, request: Request, submission_id: str) -> None:
-    """Refuse a code that cannot be right for this checkpoint; a refused one costs a try.
+def _fit_code(intent: Intent | None, request: Request, submission_id: str) -> str:
+    """Return the code as it is sent; refuse one that cannot be right: each sent one costs a try.
 
     An intent that takes no code any more answers for itself.
     """
     adapter = adapter_for(request.provider)
     if intent is None or intent.state is not IntentState.OPEN or adapter is None:
-        return
+        return request.code
     try:
-        check_code(request.code, adapter.code_formats.get(intent.checkpoint.source or ""))
+        return check_code(request.code, adapter.code_formats.get(intent.checkpoint.source or ""))
     except ProviderFailure as failure:
         pair = catalogue.pair(failure.status, failure.type)
         raise CheckpointError(pair, failure.detail, submission_id) from None

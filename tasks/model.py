@@ -154,6 +154,7 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
         step: Bumped by each further checkpoint.
         failures: Distinct accepted rejections in this generation.
         faults: Other failed attempts in this generation.
+        doubts: Sent codes of this generation whose answer told neither yes nor no.
         ways: ``TRY_ANOTHER_WAY`` submissions in this generation.
         user_id: The provider's id the account must have, if known.
         seq: The last one minted in this generation.
@@ -175,6 +176,7 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
     failures_max: int
     faults: int = 0
     ways: int = 0
+    doubts: int = 0
     user_id: str | None = None
     opened_at_ms: int
     expires_at_ms: int
@@ -191,6 +193,11 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
         if wire is None or current is None or wire.generation != self.generation:
             return None
         return wire if wire.submission_id == current.id else None
+
+    @property
+    def may_send_codes(self) -> bool:
+        """Whether another code may be sent: doubt must not become a way to guess."""
+        return self.failures + self.doubts < self.failures_max
 
     @property
     def claimed(self) -> bool:

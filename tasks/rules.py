@@ -57,6 +57,10 @@ HOUR_MS = 3_600_000
 DETAIL_NOT_USED = "The submission was not processed in time; the code was not sent."
 DETAIL_MAYBE_USED = "The submission was not processed in time; the code may have been used."
 DETAIL_TWIN_LOST = "The same code was already on its way and no answer came; it was not sent again."
+DETAIL_IN_DOUBT = (
+    "The code was not sent: as many codes as may be refused have ended without a clear answer. "
+    "The person must act in the provider's own app or site, or the login must start again."
+)
 DETAIL_EXPIRED = "The login has expired; start it again."
 DETAIL_KILLED = "The login was ended after failures or by an operator; start it again."
 
@@ -307,6 +311,12 @@ def _may_start(
         # Another Redis than the one that accepted it: a claim may have been lost with the
         # old one, so it is neither sent nor called unsent.
         return _give_up(intent, sent=True)
+    if current.kind is SolutionKind.CODE and not intent.may_send_codes:
+        return Decision(
+            reply=Reply.STOP,
+            intent=replace(intent, current=None),
+            settled=_settle(intent, catalogue.ACTION_REQUIRED, DETAIL_IN_DOUBT, sent=False),
+        )
     if wire is not None:
         return Decision(reply=Reply.WAIT)
     if now_ms > _last_claim_ms(intent, limits):
@@ -502,6 +512,8 @@ def _failed(
         )
     own = intent.current is not None and intent.current.id == event.submission_id
     after = _with_fault(freed, limits) if own else freed
+    if verdict.in_doubt and event.kind is SolutionKind.CODE:
+        after = replace(after, doubts=after.doubts + 1)
     answered = _answered(after, intent, verdict.failure, verdict.detail, sent=sent)
     return replace(answered, context=verdict.context)
 

@@ -968,6 +968,13 @@ _intent_of: Final = msgspec.json.Decoder(Intent).decode
 
 
 def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
+    """Return the stored form.
+
+    Processes of the version before write an intent back without ``doubts``. So each doubt also
+    lowers ``failures_max`` there, which they keep: after them as few codes may be sent as before.
+    """
+    if intent.doubts:
+        intent = replace(intent, failures_max=intent.failures_max - intent.doubts)
     head, body = _encode(_Head(v=SCHEMA, tokens=tokens)), _encode(intent)
     return f"{head[:-1].decode()},{body[1:].decode()}"  # One object of two.
 
@@ -983,6 +990,9 @@ def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:
         msg = "the ledger holds an intent of another schema; see the upgrade notes"
         raise ForeignLedgerError(msg)
     try:
-        return _intent_of(stored), head.tokens
+        intent = _intent_of(stored)
     except msgspec.MsgspecError as error:
         raise ForeignLedgerError(UNREADABLE) from error
+    if intent.doubts:
+        intent = replace(intent, failures_max=intent.failures_max + intent.doubts)
+    return intent, head.tokens

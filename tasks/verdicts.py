@@ -60,7 +60,7 @@ def fit_verdict(verdict: object, adapter: Adapter, *, sent: bool) -> tuple[Verdi
     match verdict:
         case Cleared(user_id=user_id, session=session):
             _user_id(user_id)
-            as_json = session_bytes(session)
+            as_json = session_bytes(session, provider=adapter.provider, user_id=user_id)
         case Rejected(context=context):
             if context is not None:
                 _context(context, adapter)
@@ -97,11 +97,21 @@ def fit_failure(failure: ProviderFailure, adapter: Adapter, *, sent: bool) -> Fa
     if row.status in TELLS_USE and "code" not in (detail or ""):
         use = "The code may have been used." if sent else "The code was not sent."
         detail = f"{detail or row.detail} {use}"
-    return Failed(failure=row, sent=sent, detail=detail, context=failure.context)
+    return Failed(
+        failure=row,
+        sent=sent,
+        detail=detail,
+        context=failure.context,
+        in_doubt=sent and failure.in_doubt is True,
+    )
 
 
-def session_bytes(session: object) -> bytes:
+def session_bytes(session: object, **named: str) -> bytes:
     """Return a session in the form in which it is sealed.
+
+    Args:
+        session: What the adapter or the live session handed over.
+        **named: What is said of it here, whoever made it: provider and user id.
 
     Raises:
         UnfitError: It is no mapping, or too large.
@@ -111,7 +121,7 @@ def session_bytes(session: object) -> bytes:
     if not isinstance(session, Mapping):
         msg = "a session is no mapping"
         raise UnfitError(msg)
-    found = _AS_JSON.encode(dict(session)).encode()
+    found = _AS_JSON.encode({**named, **session, **named}).encode()
     if len(found) > SESSION_BYTES_MAX:
         msg = f"a session is longer than {SESSION_BYTES_MAX} bytes"
         raise UnfitError(msg)

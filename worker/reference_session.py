@@ -78,7 +78,9 @@ class Held:
             return self._told(await self.adapter.verify(challenge, exchange))
         except ProviderFailure as failure:
             self.context = failure.context or self.context
-            return {"status": failure.status, "type": failure.type}
+            told = {"status": failure.status, "type": failure.type}
+            doubt = failure.in_doubt and exchange.code_sent
+            return {**told, "in_doubt": True} if doubt else told
 
     def _told(self, verdict: Verdict) -> Mapping[str, object]:
         """Keep the context after an answer; return the answer in the words of the route."""

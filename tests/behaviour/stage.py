@@ -24,6 +24,7 @@ from typing import Any, Final, Self, TypeVar
 
 import redis
 
+from providers.contract import normalise
 from providers.sandbox import Sandbox
 from providers.sandbox.world import Account
 from tasks.client import CheckpointClient
@@ -401,7 +402,7 @@ class Person:
     def check(self) -> None:
         """Assert what holds of every play, whatever happened in it."""
         assert self.account.max_open_exchanges <= 1, "two exchanges of one intent at once"
-        typed = Counter(code for _, code in self.typed)
+        typed = Counter(normalise(code) for _, code in self.typed)
         sent = Counter(send.code for send in self.account.sends)
         for code, times in sent.items():
             assert times <= typed[code], "more sends than submissions"

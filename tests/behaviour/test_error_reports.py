@@ -127,7 +127,8 @@ def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
             fails(lambda: asyncio.run(cut(lambda: make(awaited))))
         fails(lambda: asyncio.run(submit(awaited, suffix="\\x07")))
         fails(lambda: asyncio.run(opens(awaited, context="BAD_CONTEXT")))
-        for owner, name in ((client._core.vault, "seal"), (client._core.vault, "digest")):
+        import tasks.intake
+        for owner, name in ((client._core.vault, "seal"), (tasks.intake, "fold")):
             setattr(owner, name, crash)
         fails(submit)
         fails(opens)

@@ -9,9 +9,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
+from pydantic import Field
 
 from providers import LIVE_SESSION, adapters
+from providers.contract import Cookie
 from providers.live_session import new_session_secret
+from providers.sessions import Session, SessionCookie
 from tasks.catalogue import PAIRS, Success, error_body
 from tasks.gateway import make_gateway
 from tasks.gateway_http import TRANSPORT
@@ -107,6 +110,28 @@ def test_it_is_served_as_it_is_made(gateway: GatewayProcess) -> None:
     served = answer.body
     assert served.pop("servers") == [{"url": "/"}]
     assert served == json.loads(json.dumps(DOCUMENT))
+
+
+def test_every_session_has_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `take_session` hands over, by provider; and what nobody has described."""
+
+    class MadeUpSession(Session):
+        token: str = Field(description="Of the provider's own.")
+
+    monkeypatch.setattr(type(adapters()["LINKEDIN"]), "session", MadeUpSession, raising=False)
+    schemas = make_openapi(Settings())["components"]["schemas"]
+    assert schemas["MadeUpSession"]["properties"]["token"]["description"]
+    told = {each["$ref"] for each in schemas["Session"]["properties"]["session"]["anyOf"]}
+    assert "#/components/schemas/MadeUpSession" in told
+    assert "#/components/schemas/OtherSession" in told
+    assert {"httpOnly", "sameSite", "expires"} <= set(schemas["SessionCookie"]["required"])
+    cookie = {"name": "a", "value": "b"}
+    cookies = [SessionCookie.of(Cookie.model_validate(cookie))]
+    given = {"user_agent": "x", "device": {}, "app": {}, "headers": {}, "cookies": cookies}
+    made = MadeUpSession(provider="LINKEDIN", user_id="7", token="t", **given)  # type: ignore[arg-type]
+    reference = "#/components/schemas/MadeUpSession"
+    document = {"components": {"schemas": schemas}, "$ref": reference}
+    Draft202012Validator(document).validate(made.as_json())
 
 
 def test_it_has_the_whole_catalogue_with_examples() -> None:

@@ -26,6 +26,7 @@ from providers.contract import (
     MalformedRequestError,
     ProviderFailure,
     SolutionKind,
+    fold,
 )
 from providers.transport import HttpExchange
 from tasks import catalogue
@@ -50,12 +51,10 @@ ODD: Final = {
 }
 """Never taken, wherever they stand."""
 STRANGE: Final = {
-    "right to left": "\u202e654321",
     "combining": "1\u0301\u0302\u0303" * 10,
-    "zero width": "12\u200b34\u200d56",
-    "byte order mark": "\ufeff123456",
-    "full-width digits": "\uff11\uff12\uff13\uff14",
-    "Arabic digits": "\u0661\u0662\u0663\u0664",
+    "homoglyphs": "12345\u041e",
+    "numbers that are no digits": "\u2460\u00b2\u00bd",
+    "nothing to be seen": "\u200b\ufeff\u202e",
     "beyond the first plane": "\U0001f511\U0001f4a9",
     "a person's flag": "\U0001f1eb\U0001f1f7",
     "no character at all": "\uffff\ufdd0",
@@ -65,6 +64,16 @@ STRANGE: Final = {
     "a query": "'; FLUSHALL; --",
 }
 """Text, however odd: data to us, and no code of a provider that wants digits."""
+ODDLY_TYPED: Final = {
+    "right to left": "\u202e{}",
+    "zero width": "\u200b{}\u200d",
+    "byte order mark": "\ufeff{}",
+    "full-width digits": "",
+    "Arabic digits": "",
+}
+"""A code all the same: what a person cannot see, or another script's digits."""
+SCRIPTS: Final = {"full-width digits": 0xFF10, "Arabic digits": 0x0660}
+"""Where the digit 0 of a script stands."""
 PERHAPS: Final = {"code": "123456", "provider": LINKEDIN}
 CHECKED: Final = Settings(redis_url="redis://127.0.0.1:1", secret_keys=make_key())
 
@@ -131,7 +140,7 @@ def test_any_text_is_taken_as_it_is_or_refused_with_a_pair(
         assert len(bare) < 12 or bare not in str(refused.body["detail"])
         return
     assert (request.account_id, request.provider) == (account, provider)
-    assert request.code == code.strip()
+    assert request.code == fold(code)
     assert 1 <= len(request.code) <= 256
     name = solution_name(provider, account, "sub_1")
     vault = Vault([make_key()])
@@ -147,6 +156,19 @@ def test_strange_text_is_no_code_and_costs_no_try(stage: Stage, name: str) -> No
     assert caught.value.status == 400
     assert stage.outcome(person.submit(person.right())).status == 201
     assert len(person.account.sends) == 1
+
+
+@pytest.mark.parametrize("name", ODDLY_TYPED)
+def test_a_code_is_one_however_it_was_typed(stage: Stage, name: str) -> None:
+    """The provider hears ASCII digits, once."""
+    person = stage.person().open()
+    code = person.right()
+    zero = SCRIPTS.get(name)
+    typed = ODDLY_TYPED[name].format(code)
+    if zero is not None:
+        typed = "".join(chr(zero + int(digit)) for digit in code)
+    assert stage.outcome(person.submit(typed)).status == 201
+    assert [send.code for send in person.account.sends] == [code]
 
 
 # Logs and headers ------------------------------------------------------------------------

@@ -201,7 +201,8 @@ def test_a_session_clears_the_checkpoint_step_by_step(stage: Stage) -> None:
             OTP,
             {"type": "2FA", "source": None},
         ]
-    assert stage.client.take_session("steps", LINKEDIN) == {"cookies": []}
+    named = {"provider": LINKEDIN, "user_id": "u1"}
+    assert stage.client.take_session("steps", LINKEDIN) == {**named, "cookies": []}
 
 
 def test_another_users_login_kills(stage: Stage) -> None:
@@ -476,7 +477,9 @@ def test_neither_code_nor_session_is_anywhere_in_clear(new_stage: Setting) -> No
         for secret in (code, cookie):
             assert secret not in place
             assert base64.b64encode(secret.encode()).decode()[:-4] not in place
-    assert stage.client.take_session("canary", LINKEDIN) == {"li_at": cookie}
+    session = stage.client.take_session("canary", LINKEDIN)
+    assert session is not None
+    assert session["li_at"] == cookie
 
 
 def _dump(stage: Stage) -> list[str]:

@@ -25,8 +25,10 @@ from providers.contract import (
     ProviderTimeoutError,
     Rejected,
     SolutionKind,
+    UnreadableAnswerError,
     Verdict,
 )
+from providers.transport import HttpExchange
 from tasks.live_channel import Question, new_session_secret
 from tasks.settings import Settings
 from tasks.vault import make_key
@@ -108,6 +110,18 @@ def test_a_failure_is_an_answer_with_its_pair_of_the_catalogue(failure: Any) -> 
     login = held(Actor(fails))
     assert ask(login) == {"status": failure.status, "type": failure.type}
     assert login.context.user_agent == "later"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_doubt_is_told_of_a_code_that_left(sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker counts what may have been judged, and nothing else."""
+
+    async def fails(*_: object) -> Verdict:
+        raise UnreadableAnswerError
+
+    monkeypatch.setattr(HttpExchange, "code_sent", sent)
+    told = {"status": 500, "type": "provider_error"}
+    assert ask(held(Actor(fails))) == (told | {"in_doubt": True} if sent else told)
 
 
 def test_another_way_goes_only_to_an_adapter_that_knows_it() -> None:

@@ -275,7 +275,7 @@ def test_no_sink_holds_a_secret(canary: None, new_stage: Setting) -> None:
     sinks["commands and messages"] = "\n".join(line for line in passed if line not in raw)
 
     assert [fate.status for fate in fates] == [201, 401, 500, 401]
-    assert taken == {"cookie": SESSION}
+    assert taken == {"provider": "CANARY", "user_id": "u-1", "cookie": SESSION}
     assert len(log.targets) == 4, "all four went through the proxy with the password"
     assert "attempt.crashed" in worker.log
     assert found_in("\n".join(raw), canaries) == {RAW}, "the control: what a producer itself sends"

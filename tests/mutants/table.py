@@ -91,6 +91,16 @@ NAMES: Final = (
     "a job's exception keeps the frames it went through",
     "garbage without a bound",
     "a verdict that cannot be told",
+    "doubt that lets guess",
+    "a login thrown away with its answer",
+    "a code that is not what was typed",
+    "a header of ours overridden",
+    "a person's number in a sentence",
+    "an answer unpacked without a bound",
+    "a session thrown away",
+    "an unknown answer that ends a login",
+    "a code where an address is asked for",
+    "two codes sent as one",
 )
 """What a suite for this product must catch."""
 
@@ -158,6 +168,8 @@ TRANSPORT: Final = "tests/providers/test_transport.py::"
 GARBAGE: Final = "tests/behaviour/test_pool_garbage.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
+SAYINGS: Final = "tests/providers/test_conformance.py::test_what_the_provider_says_has_its_pair"
+TWITTER: Final = "tests/providers/test_twitter.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
 CLUSTER: Final = "tests/store/test_cluster.py::"
 
@@ -574,8 +586,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/transport.py",
-                old='        return ProviderBrokenError("The provider\'s answer is not HTTP.")\n',
-                new="        return ProviderBrokenError(str(error))\n",
+                old='        return UnreadableAnswerError("The provider\'s answer is not HTTP.")\n',
+                new="        return UnreadableAnswerError(str(error))\n",
             ),
         ),
         test=f"{TRANSPORT}test_every_library_error_becomes_a_failure_in_our_words[ValueError]",
@@ -591,9 +603,8 @@ MUTANTS: Final = (
             ),
             Edit(
                 file="tasks/attempt.py",
-                old="        return Failed(failure=catalogue.UNEXPECTED, sent=sent)\n",
-                new="        return Failed(failure=catalogue.UNEXPECTED, sent=sent,"
-                " detail=crash.why)\n",
+                old="UNEXPECTED, sent=sent, in_doubt=sent)\n",
+                new="UNEXPECTED, sent=sent, detail=crash.why)\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"
@@ -1310,5 +1321,343 @@ MUTANTS: Final = (
         ),
         test="tests/behaviour/test_attempt.py::"
         "test_what_cannot_be_told_is_500_at_once[bytes in a session]",
+    ),
+    Mutant(
+        name="doubt that lets guess",
+        guard="an adapter's doubt reaches the rules",
+        edits=(
+            Edit(
+                file="tasks/verdicts.py",
+                old="        in_doubt=sent and failure.in_doubt is True,\n",
+                new="        in_doubt=False,\n",
+            ),
+        ),
+        test="tests/behaviour/test_doubt.py::test_so_many_codes_are_sent_and_no_more[unknown]",
+    ),
+    Mutant(
+        name="doubt that lets guess",
+        guard="so does an adapter's bug on an answer",
+        edits=(
+            Edit(
+                file="tasks/attempt.py",
+                old="        return Failed(failure=catalogue.UNEXPECTED, sent=sent, "
+                "in_doubt=sent)\n",
+                new="        return Failed(failure=catalogue.UNEXPECTED, sent=sent)\n",
+            ),
+        ),
+        test="tests/behaviour/test_doubt.py::test_so_many_codes_are_sent_and_no_more"
+        "[crashed first]",
+    ),
+    Mutant(
+        name="doubt that lets guess",
+        guard="each doubt is taken off what the version before goes by",
+        edits=(
+            Edit(
+                file="tasks/store.py",
+                old="        intent = replace(intent, failures_max=intent.failures_max - "
+                "intent.doubts)\n",
+                new="        pass\n",
+            ),
+            Edit(
+                file="tasks/store.py",
+                old="        intent = replace(intent, failures_max=intent.failures_max + "
+                "intent.doubts)\n",
+                new="        pass\n",
+            ),
+        ),
+        test="tests/behaviour/test_doubt.py::test_a_process_of_the_version_before_forgets_no_doubt",
+    ),
+    Mutant(
+        name="doubt that lets guess",
+        guard="a live session's doubt counts as well",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
+                new="    if (doubt := None) is not None:\n",
+            ),
+        ),
+        test="tests/providers/test_live_session.py::test_a_session_says_that_a_code_is_in_doubt",
+    ),
+    Mutant(
+        name="a login thrown away with its answer",
+        guard="the head of an unreadable answer is kept",
+        edits=(
+            Edit(
+                file="providers/transport.py",
+                old="            caught.head = answer.head()\n            raise\n",
+                new="            raise\n",
+            ),
+        ),
+        test="tests/providers/test_transport.py::"
+        "test_a_login_in_the_head_of_an_unreadable_answer_is_heard[broken brotli]",
+    ),
+    Mutant(
+        name="a login thrown away with its answer",
+        guard="and heard where it is a login",
+        edits=(
+            Edit(
+                file="providers/answers.py",
+                old="        if error.head is None or not is_login(error.head):\n            "
+                "raise\n        return error.head\n",
+                new="        raise\n",
+            ),
+        ),
+        test="tests/providers/test_transport.py::"
+        "test_a_login_in_the_head_of_an_unreadable_answer_is_heard[cut body]",
+    ),
+    Mutant(
+        name="a code that is not what was typed",
+        guard="every decimal digit is folded",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="str(unicodedata.decimal(char, char))",
+                new="char",
+            ),
+        ),
+        test="tests/providers/test_codes.py::test_every_decimal_digit_is_its_ascii_digit",
+    ),
+    Mutant(
+        name="a code that is not what was typed",
+        guard="marks that nobody sees are dropped",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old=' if unicodedata.category(char) != "Cf")',
+                new=")",
+            ),
+        ),
+        test="tests/providers/test_codes.py::test_every_mark_that_nobody_sees_is_dropped",
+    ),
+    Mutant(
+        name="a code that is not what was typed",
+        guard="two codes in one text are refused",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="    if sum(len(group) >= min(whole) for group in groups) > 1:\n",
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/providers/test_codes.py::test_what_is_no_code_is_refused[abc123 "
+        "def456-code_format3-InvalidRequestError]",
+    ),
+    Mutant(
+        name="a code that is not what was typed",
+        guard="a double click is recognised by the folded code",
+        edits=(
+            Edit(
+                file="tasks/intake.py",
+                old="            digest=vault.digest(provider, account_id, code),\n",
+                new="            digest=vault.digest(provider, account_id, request.code),\n",
+            ),
+        ),
+        test="tests/store/test_intake.py::"
+        "test_a_double_click_is_recognised_by_the_folded_code[482 913]",
+    ),
+    Mutant(
+        name="a code that is not what was typed",
+        guard="what was folded is what is sealed and sent",
+        edits=(
+            Edit(
+                file="tasks/intake.py",
+                old="solution_name(provider, account_id, submission_id), code.encode())\n",
+                new="solution_name(provider, account_id, submission_id), request.code.encode())\n",
+            ),
+        ),
+        test="tests/store/test_intake.py::"
+        "test_a_double_click_is_recognised_by_the_folded_code[482 913]",
+    ),
+    Mutant(
+        name="a header of ours overridden",
+        guard="headers that are made here cannot be given",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="    if key in OUR_HEADERS or key in made:\n",
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/providers/test_login_headers.py::test_no_header_of_ours_can_be_given[cookie]",
+    ),
+    Mutant(
+        name="a header of ours overridden",
+        guard="an encoding that nobody can undo is refused",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old='    if key == "accept-encoding" and not _are_known(value):\n',
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/providers/test_login_headers.py::"
+        "test_what_cannot_be_sent_is_refused_at_the_opening[{'Accept-Encoding': "
+        "'gzip, compress'}-accept-encoding]",
+    ),
+    Mutant(
+        name="a person's number in a sentence",
+        guard="what is no source word is left out",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="each for each in ways if WAY.fullmatch(each)",
+                new="each for each in ways",
+            ),
+        ),
+        test="tests/behaviour/test_doubt.py::"
+        "test_another_way_tells_the_methods_and_nothing_of_the_person"
+        "[ways1-offers: WHATSAPP.]",
+    ),
+    Mutant(
+        name="an answer unpacked without a bound",
+        guard="Brotli stops at its limit",
+        edits=(
+            Edit(
+                file="providers/decoding.py",
+                old="self._inflate.process(data, output_buffer_limit=self._left + 1)",
+                new="self._inflate.process(data)",
+            ),
+        ),
+        test="tests/providers/test_decoding.py::"
+        "test_a_newer_bomb_is_not_unpacked_beyond_the_limit[1-br]",
+    ),
+    Mutant(
+        name="an answer unpacked without a bound",
+        guard="so does Zstandard",
+        edits=(
+            Edit(
+                file="providers/decoding.py",
+                old="            made = self._inflate.decompress(data, self._left + 1)\n",
+                new="            made = self._inflate.decompress(data)\n",
+            ),
+        ),
+        test="tests/providers/test_decoding.py::"
+        "test_a_newer_bomb_is_not_unpacked_beyond_the_limit[1-zstd]",
+    ),
+    Mutant(
+        name="an answer unpacked without a bound",
+        guard="and its window is what servers may ask for",
+        edits=(
+            Edit(
+                file="providers/decoding.py",
+                old="zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)",
+                new="zstd.ZstdDecompressor()",
+            ),
+        ),
+        test="tests/providers/test_decoding.py::"
+        "test_a_window_that_no_server_may_ask_for_is_refused",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a session in TWITTER's answer outweighs its body, redirect and status",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="        if self.is_signed_in:\n"
+                "            self.keep_id(_first_id(body))\n"
+                "            return flow\n",
+                new="",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-session in a redirect]",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="what is asked after a session that is there fails without harm",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="            if self.is_signed_in:\n                return None\n"
+                "            raise\n",
+                new="            raise\n",
+            ),
+        ),
+        test=f"{TWITTER}test_a_session_outlives_what_goes_wrong_when_the_flow_is_closed",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="and takes a bounded part of the login's time",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="asyncio.timeout(COURTESY_S if self.is_signed_in else None)",
+                new="asyncio.timeout(None)",
+            ),
+        ),
+        test=f"{TWITTER}test_a_courtesy_does_not_take_the_time_of_the_login",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a TWITTER session without its token gets one made",
+        edits=(
+            Edit(
+                file="providers/twitter_session.py",
+                old="        if lacks_token:\n            self._make_token()\n",
+                new="",
+            ),
+        ),
+        test=f"{TWITTER}test_a_token_that_is_not_set_is_made_as_the_site_makes_it",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a login that a client session hands over outweighs a word that is not known",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="    if answer.is_login(provider):\n",
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/providers/test_live_session.py::"
+        "test_a_finished_login_outweighs_a_word_that_is_not_known",
+    ),
+    Mutant(
+        name="an unknown answer that ends a login",
+        guard="a subtask of TWITTER that is not known is doubt",
+        edits=(
+            Edit(
+                file="providers/twitter_meanings.py",
+                old="    return UnknownStepError(msg)\n",
+                new="    return DeadIntentError(msg)\n",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-unknown step]",
+    ),
+    Mutant(
+        name="an unknown answer that ends a login",
+        guard="so is a status without an error that is known",
+        edits=(
+            Edit(
+                file="providers/twitter_meanings.py",
+                old="        raise UnreadableAnswerError(_STATUSES",
+                new="        raise SessionMismatchError(_STATUSES",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-403 alone]",
+    ),
+    Mutant(
+        name="a code where an address is asked for",
+        guard="a subtask of TWITTER that plainly asks for an address gets no code",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="    if context.asks_for_address:\n        msg",
+                new="    if False:\n        msg",
+            ),
+        ),
+        test=f"{TWITTER}test_a_code_is_never_sent_to_a_step_that_asks_for_an_address",
+    ),
+    Mutant(
+        name="two codes sent as one",
+        guard="codes that are whole by themselves are no code of another source",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="        found = None  # Whole codes by",
+                new="        pass  # Whole codes by",
+            ),
+        ),
+        test=f"{TWITTER}test_two_codes_are_no_backup_code",
     ),
 )

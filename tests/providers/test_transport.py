@@ -24,6 +24,7 @@ import pytest
 import uvloop
 
 from providers import dialling, transport
+from providers.answers import hear
 from providers.contract import (
     CodeRequest,
     ContentTooLargeError,
@@ -39,8 +40,10 @@ from providers.contract import (
     Reply,
     Request,
     UnescapedCharactersError,
+    UnreadableAnswerError,
 )
 from providers.line import Line
+from providers.reading import has_session
 from providers.receiving import Answer
 from providers.sending import Draft
 from providers.transport import ClaimTicket, HttpExchange, Limits
@@ -625,8 +628,10 @@ BAD_ANSWERS = {
     "bad gzip sum": answer(
         gzip.compress(b"x")[:-8] + b"12345678", headers="Content-Encoding: gzip\r\n"
     ),
-    "brotli": answer(b"x", headers="Content-Encoding: br\r\n"),
-    "brotli in gzip": answer(b"x", headers="Content-Encoding: br, gzip\r\n"),
+    "broken brotli": answer(b"\xff" * 64, headers="Content-Encoding: br\r\n"),
+    "broken brotli in gzip": answer(b"\xff" * 64, headers="Content-Encoding: br, gzip\r\n"),
+    "broken zstd": answer(b"\x28\xb5\x2f\xfd" + b"\xff" * 64, headers="Content-Encoding: zstd\r\n"),
+    "unasked": answer(b"x", headers="Content-Encoding: compress\r\n"),
     "packed too often": answer(
         b"x", headers="Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip\r\n"
     ),
@@ -846,8 +851,37 @@ async def test_an_empty_body_is_in_any_encoding(name: str) -> None:
         assert (reply.status, reply.body) == (int(status[:3]), b"")
 
 
+HEADS = {
+    "broken brotli": (b"Content-Encoding: br\r\nContent-Length: 3\r\n", b"\xff\xff\xff"),
+    "cut body": (b"Content-Length: 10\r\n", b"abc"),
+    "cut chunk": (b"Transfer-Encoding: chunked\r\n", b"9\r\nabc"),
+    "bad gzip sum": (b"Content-Encoding: gzip\r\n", OK_GZIP[:-8] + b"12345678"),
+    "large body": (b"", b"x" * 3 * 1024 * 1024),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@in_loop
+async def test_a_login_in_the_head_of_an_unreadable_answer_is_heard(name: str) -> None:
+    """The code is used up: what the head says is all there will ever be."""
+    headers, content = HEADS[name]
+    cookies = b"".join(b"Set-Cookie: x%d=; Max-Age=0\r\n" % number for number in range(150))
+    said = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=CANARY\r\n" + cookies + headers
+    async with serving(answering(said + b"\r\n" + content)) as server:
+        request = code_request(server.url + "/")
+
+        def is_login(head: Reply) -> bool:
+            return has_session(head.cookies, "session")
+
+        reply = await hear(exchange(), request, is_login)
+        assert (reply.status, reply.body, len(reply.cookies)) == (200, b"", 151)
+        with pytest.raises(UnreadableAnswerError) as caught:
+            await hear(exchange(), request, lambda _: False)
+        assert "CANARY" not in "".join(traceback.format_exception(caught.value))
+
+
 REDIRECTS = {
-    "brotli": (b"Content-Encoding: br\r\nContent-Length: 3\r\n", b"abc"),
+    "broken brotli": (b"Content-Encoding: br\r\nContent-Length: 3\r\n", b"\xff\xff\xff"),
     "cut body": (b"Content-Length: 10\r\n", b"abc"),
     "cut chunk": (b"Transfer-Encoding: chunked\r\n", b"9\r\nabc"),
     "bad chunk": (b"Transfer-Encoding: chunked\r\n", b"CANARY\r\n"),

@@ -391,6 +391,28 @@ MUTANTS = (
         new="    if now_ms < intent.expires_at_ms:",
     ),
     Mutant(
+        name="codes sent whatever ended in doubt",
+        old="    if current.kind is SolutionKind.CODE and not intent.may_send_codes:",
+        new="    if False:",
+    ),
+    Mutant(
+        name="doubt not counted",
+        old="    if verdict.in_doubt and event.kind is SolutionKind.CODE:",
+        new="    if False:",
+    ),
+    Mutant(
+        name="another way counted as a doubtful code",
+        old="    if verdict.in_doubt and event.kind is SolutionKind.CODE:",
+        new="    if verdict.in_doubt:",
+        walk=False,
+    ),
+    Mutant(
+        name="another way not sent after doubt",
+        old="    if current.kind is SolutionKind.CODE and not intent.may_send_codes:",
+        new="    if not intent.may_send_codes:",
+        walk=False,
+    ),
+    Mutant(
         name="abort keeps the wire of a claim whose reply was lost",
         old="        return _answer(intent, _unsent(event), now_ms, limits)",
         new="        return Decision(reply=Reply.STOP)",

@@ -11,7 +11,7 @@ from tasks.events import Abort, Claim, Failed, Reply, Tick
 from tasks.model import IntentState, Phase
 from tasks.rules import HOUR_MS
 from tests.rules.nouns import LIMITS, USER
-from tests.rules.world import CLEARED, FURTHER, REJECTED, SILENT, STRANGER, World
+from tests.rules.world import CLEARED, FURTHER, REJECTED, SILENT, STRANGER, UNCLEAR, World
 
 Sequence = Callable[[World], None]
 
@@ -614,6 +614,53 @@ def tenth_fault_kills(world: World) -> None:
         assert world.outcome(sid) == (408, True)
         assert world.intent.faults == number
     assert world.intent.state is IntentState.KILLED
+    world.check()
+
+
+def doubt_is_no_way_to_guess(world: World) -> None:
+    """A refused code and two in doubt: the fourth is not begun; a reopening sends."""
+    world.open()
+    for number, (verdict, status) in enumerate(((UNCLEAR, 403), (REJECTED, 401), (UNCLEAR, 403))):
+        sid = world.submit(f"{number}")
+        world.answer(world.attempt(sid), verdict)
+        assert world.outcome(sid) == (status, True)
+    assert (world.intent.state, world.intent.failures) == (IntentState.OPEN, 1)
+    late = world.submit("111")
+    attempt = world.start(late)
+    assert world.begin(attempt) is Reply.STOP
+    assert world.outcome(late) == (403, False)
+    assert world.intent.wire is None
+    way = world.submit("TRY", kind=SolutionKind.ANOTHER_WAY)
+    world.answer(world.attempt(way), UNCLEAR)
+    assert (world.intent.state, world.intent.doubts) == (IntentState.OPEN, 2)
+    world.open()
+    again = world.submit("111")
+    world.answer(world.attempt(again), CLEARED)
+    assert world.outcome(again) == (201, True)
+    world.check()
+
+
+def doubt_about_an_elder_stops_the_newer_one(world: World) -> None:
+    """Two in doubt · a third is superseded while it runs · its doubt settles the newer."""
+    world.open()
+    for number in range(2):
+        world.answer(world.attempt(world.submit(f"{number}")), UNCLEAR)
+    running = world.attempt(world.submit("222"))
+    newer = world.submit("333")
+    assert world.wake(newer) is Reply.WAIT
+    world.answer(running, UNCLEAR)
+    assert world.wake(newer) is Reply.STOP
+    assert world.outcome(newer) == (403, False)
+    world.check()
+
+
+def success_after_doubt_completes(world: World) -> None:
+    """What was unclear may have been right: the next code finds the intent open."""
+    world.open()
+    world.answer(world.attempt(world.submit("111")), UNCLEAR)
+    sid = world.submit("222")
+    world.answer(world.attempt(sid), CLEARED)
+    assert world.outcome(sid) == (201, True)
     world.check()
 
 

@@ -48,6 +48,7 @@ from tasks.model import (
 )
 from tasks.rules import (
     DETAIL_EXPIRED,
+    DETAIL_IN_DOUBT,
     DETAIL_KILLED,
     DETAIL_MAYBE_USED,
     DETAIL_NOT_USED,
@@ -987,6 +988,15 @@ TOO_LATE = Decision(
     settled=final(SUB, catalogue.TIMED_OUT, detail=DETAIL_NOT_USED),
 )
 
+SPENT = {"failures": 1, "doubts": 2}
+"""As many codes as may be refused have ended refused or in doubt."""
+NOT_SENT = Decision(
+    reply=STOP,
+    intent=replace(IDLE, **SPENT),
+    settled=final(SUB, catalogue.ACTION_REQUIRED, detail=DETAIL_IN_DOUBT),
+)
+WAY = replace(SUB, kind=SolutionKind.ANOTHER_WAY)
+
 ROW = "wake"
 same_everywhere(ROW, wake(), {"none": None, "idle": IDLE, "begun": BEGUN, "claimed": CLAIMED})
 INTENT.cell(
@@ -998,6 +1008,29 @@ INTENT.cell(
     Case(label="too late to claim", given=QUEUED, event=wake(), at=LAST_CLAIM + 1, then=TOO_LATE),
     Case(label="just in time", given=QUEUED, event=wake(), at=LAST_CLAIM, then=Decision(reply=GO)),
     Case(label="accepted by another Redis", given=ELSEWHERE, event=wake(), then=GIVES_UP),
+    Case(label="too much doubt", given=replace(QUEUED, **SPENT), event=wake(), then=NOT_SENT),
+    Case(
+        label="too much doubt, wire busy",
+        given=replace(BEHIND, doubts=3),
+        event=wake("s2"),
+        then=Decision(
+            reply=STOP,
+            intent=replace(BEHIND, doubts=3, current=None),
+            settled=final(WAITING, catalogue.ACTION_REQUIRED, detail=DETAIL_IN_DOUBT),
+        ),
+    ),
+    Case(
+        label="doubt that leaves a code",
+        given=replace(QUEUED, failures=1, doubts=1),
+        event=wake(),
+        then=Decision(reply=GO),
+    ),
+    Case(
+        label="another way is no guess",
+        given=replace(QUEUED, current=WAY, **SPENT),
+        event=wake(),
+        then=Decision(reply=GO),
+    ),
 )
 INTENT.cell(ROW, "completed", Case(given=COMPLETED, event=wake(), then=NOTHING))
 ended(ROW, wake())
@@ -1012,10 +1045,15 @@ INTENT.cell(
     Case(label="too late", given=QUEUED, event=claim(), at=LAST_CLAIM + 1, then=TOO_LATE),
     Case(label="begin, too late", given=QUEUED, event=begin(), at=LAST_CLAIM + 1, then=TOO_LATE),
     Case(label="accepted by another Redis", given=ELSEWHERE, event=claim(), then=GIVES_UP),
+    Case(label="too much doubt", given=replace(QUEUED, **SPENT), event=claim(), then=NOT_SENT),
+    Case(
+        label="begin, too much doubt", given=replace(QUEUED, **SPENT), event=begin(), then=NOT_SENT
+    ),
 )
 INTENT.cell(
     ROW,
     "begun",
+    Case(label="too much doubt", given=replace(BEGUN, **SPENT), event=claim(), then=NOT_SENT),
     Case(label="own", given=BEGUN, event=claim(), then=claims(BEGUN)),
     Case(label="other", given=BEGUN, event=claim(name="c9"), then=NOTHING),
     Case(label="too late", given=BEGUN, event=claim(), at=LAST_CLAIM + 1, then=TOO_LATE),
@@ -1371,6 +1409,7 @@ VERDICT = Table(
         "next checkpoint",
         "dead at the provider",
         "other failure",
+        "in doubt",
     ),
     (
         "own, current, claimed",
@@ -1802,6 +1841,56 @@ VERDICT.cell(
 )
 ignored_everywhere(ROW, BROKEN, AWAY, OLD, DEAD, OVER_NOW)
 
+ROW = VERDICT.rows[9]
+UNCLEAR = answer(
+    Failed(failure=catalogue.ACTION_REQUIRED, detail="why", context=CONTEXT, in_doubt=True)
+)
+VERDICT.cell(
+    ROW,
+    OWN,
+    Case(
+        given=replace(CLAIMED, failures=1, doubts=1),
+        event=UNCLEAR,
+        then=ends(
+            replace(IDLE, failures=1, doubts=2, faults=1),
+            settled=final(STARTED, catalogue.ACTION_REQUIRED, sent=True, detail="why"),
+            context=CONTEXT,
+        ),
+    ),
+    Case(
+        label="another way is no guess",
+        given=CLAIMED,
+        event=replace(UNCLEAR, kind=SolutionKind.ANOTHER_WAY),
+        then=ends(
+            replace(IDLE, faults=1),
+            settled=final(STARTED, catalogue.ACTION_REQUIRED, sent=True, detail="why"),
+            context=CONTEXT,
+        ),
+    ),
+    Case(
+        label="a refusal after doubt counts as ever",
+        given=replace(CLAIMED, failures=1, doubts=1),
+        event=REFUSED,
+        then=ends(
+            replace(IDLE, failures=2, doubts=1),
+            settled=final(STARTED, catalogue.REJECTED, sent=True),
+            context=CONTEXT,
+        ),
+    ),
+)
+VERDICT.cell(
+    ROW,
+    ELDER,
+    Case(
+        label="the newer one goes on, and its wake says whether it may be sent",
+        given=replace(BEHIND, doubts=2),
+        event=UNCLEAR,
+        then=ends(replace(GOES_ON, doubts=3), wake=WAITING, signals=LOOK_WAITING, context=CONTEXT),
+    ),
+    nobody_waits(UNCLEAR, doubts=1),
+)
+ignored_everywhere(ROW, UNCLEAR, AWAY, OLD, DEAD, OVER_NOW)
+
 TABLES = (WIRE, INTENT, VERDICT)
 
 
@@ -1820,9 +1909,9 @@ def test_every_cell_of_the_design_has_a_case(table: Table) -> None:
 
 
 def test_the_tables_have_the_size_of_the_design() -> None:
-    """4 x 7, 12 x 7 (two rows kept by the intake) and 9 x 6 cells."""
-    assert [len(table.rows) * len(table.columns) for table in TABLES] == [28, 84, 54]
-    assert [len(table.cells) for table in TABLES] == [28, 70, 54]
+    """4 x 7, 12 x 7 (two rows kept by the intake) and 10 x 6 cells."""
+    assert [len(table.rows) * len(table.columns) for table in TABLES] == [28, 84, 60]
+    assert [len(table.cells) for table in TABLES] == [28, 70, 60]
 
 
 def test_holder_still_preparing_may_renew_its_time() -> None:

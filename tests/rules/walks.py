@@ -20,6 +20,7 @@ from tests.rules.world import (
     REJECTED,
     SILENT,
     STRANGER,
+    UNCLEAR,
     Attempt,
     World,
 )
@@ -36,6 +37,8 @@ VERDICTS = st.sampled_from(
         FURTHER,
         SILENT,
         SILENT,
+        UNCLEAR,
+        UNCLEAR,
         Failed(failure=catalogue.pair(403, "account_restricted")),
     ]
 )

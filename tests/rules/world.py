@@ -44,6 +44,7 @@ STRANGER = Cleared(user_id="stranger", session=SESSION)
 REJECTED = Rejected(context=CONTEXT)
 FURTHER = NextCheckpoint(checkpoint=APP, context=CONTEXT)
 SILENT = Failed(failure=catalogue.PROVIDER_TIMED_OUT)
+UNCLEAR = Failed(failure=catalogue.ACTION_REQUIRED, in_doubt=True)
 
 Promise = Callable[["World"], None]
 Decide = Callable[[Intent | None, Event, int, Limits], Decision]
@@ -73,6 +74,7 @@ class Ledger:
     rejections: frozenset[str] = (
         frozenset()
     )  # Claims whose rejection was accepted, this generation.
+    doubts: frozenset[str] = frozenset()  # Claims that ended in doubt, this generation.
     told: int = 0
 
 
@@ -178,11 +180,14 @@ class World:
         queued = {decision.queued} if decision.queued else set()
         sealed = before.sealed | {submission.id for submission in queued}
         running = {decision.running.id} if decision.running else set()
-        rejections = before.rejections
+        rejections, doubts = before.rejections, before.doubts
         if isinstance(event, Open):
-            rejections = frozenset()
+            rejections = doubts = frozenset()
         elif isinstance(event, Answer) and self._counts(event):
-            rejections |= {event.claim}
+            if isinstance(event.verdict, Rejected):
+                rejections |= {event.claim}
+            else:
+                doubts |= {event.claim}
         finals = [Final(settlement=one, generation=generation) for one in decision.settled]
         self.ledger = Ledger(
             intent=after,
@@ -190,6 +195,7 @@ class World:
             finals=(*before.finals, *finals),
             sealed=frozenset(sealed - settled - running),
             rejections=rejections,
+            doubts=doubts,
             told=before.told + decision.tell_intent,
         )
         self.history.append(before)
@@ -200,10 +206,10 @@ class World:
         return True
 
     def _counts(self, event: Answer) -> bool:
-        """Whether a rejection must count, as the promise says it: heard, and of the holder."""
-        intent = self.ledger.intent
+        """Whether a verdict must count, as the promise says it: heard, and of the holder."""
+        intent, verdict = self.ledger.intent, event.verdict
         return (
-            isinstance(event.verdict, Rejected)
+            (isinstance(verdict, Rejected) or (isinstance(verdict, Failed) and verdict.in_doubt))
             and event.kind is SolutionKind.CODE
             and intent is not None
             and intent.state is IntentState.OPEN
@@ -362,6 +368,10 @@ class World:
             self.answer(attempt, Failed(failure=catalogue.TIMED_OUT, sent=False))
             return False
         attempt.sent = True
+        here = attempt.generation == self.intent.generation and not attempt.forgotten
+        if attempt.submission.kind is SolutionKind.CODE and here:
+            judged = self.ledger.rejections | self.ledger.doubts
+            assert len(judged) < LIMITS.failures_max, "doubt is no way to guess"
         return True
 
     def attempt(self, sid: str, worker: str = "w1") -> Attempt:
@@ -503,6 +513,7 @@ def counted_once(world: World) -> None:
     intent = world.ledger.intent
     if intent is not None:
         assert intent.failures == len(world.ledger.rejections)
+        assert intent.doubts == len(world.ledger.doubts)
         assert intent.failures <= intent.failures_max
         assert intent.failures < intent.failures_max or intent.state is IntentState.KILLED
         assert intent.faults < LIMITS.faults_max or intent.state is not IntentState.OPEN

@@ -12,8 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from providers.contract import Cleared, Rejected, SolutionKind
-from tasks.events import Answer, Begin, Claim, Decision, Event, Limits, Open, Submit, WorkerLost
+from providers.contract import TRY_ANOTHER_WAY, Cleared, Rejected, SolutionKind
+from tasks.events import (
+    Answer,
+    Begin,
+    Claim,
+    Decision,
+    Event,
+    Failed,
+    Limits,
+    Open,
+    Submit,
+    WorkerLost,
+)
 from tasks.model import Intent, IntentState, Phase, Submission, replace
 from tasks.rules import next_due_ms
 from tasks.store import DRAIN_LAG_MS
@@ -44,6 +55,7 @@ class Books:
     finals: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, tuple[str, int]] = field(default_factory=dict)
     rejections: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    doubts: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
     unsent: dict[str, None] = field(default_factory=dict)
 
     def copy(self) -> Books:
@@ -53,6 +65,7 @@ class Books:
             finals=dict(self.finals),
             waiting=dict(self.waiting),
             rejections=dict(self.rejections),
+            doubts=dict(self.doubts),
             unsent=dict(self.unsent),
         )
 
@@ -264,10 +277,10 @@ class Witness:
         self, member: str, before: Intent | None, after: Intent, event: Event | None
     ) -> None:
         name = (member, after.generation)
-        counted = self.books.rejections.get(name, frozenset())
+        if isinstance(event, Open):
+            self.books.rejections[name] = self.books.doubts[name] = frozenset()
         if (
             isinstance(event, Answer)
-            and isinstance(event.verdict, Rejected)
             and event.kind is SolutionKind.CODE
             and before is not None
             and before.state is IntentState.OPEN
@@ -275,10 +288,15 @@ class Witness:
             and before.wire is not None
             and before.wire.claim == event.claim
         ):
-            counted = self.books.rejections[name] = counted | {event.claim}
-        if isinstance(event, Open):
-            counted = self.books.rejections[name] = frozenset()
-        self.holds("failures are the accepted rejections", after.failures == len(counted))
+            if isinstance(event.verdict, Rejected):
+                self.books.rejections[name] |= {event.claim}
+            elif isinstance(event.verdict, Failed) and event.verdict.in_doubt:
+                self.books.doubts[name] |= {event.claim}
+        counted = len(self.books.rejections[name]), len(self.books.doubts[name])
+        self.holds(
+            "failures are the accepted rejections, doubts the accepted doubts",
+            (after.failures, after.doubts) == counted,
+        )
         open_ = after.state is IntentState.OPEN
         self.holds("killed at the limit", after.failures < after.failures_max or not open_)
         spared = after.faults < self.world.store.limits.faults_max or not open_
@@ -308,6 +326,11 @@ class Witness:
         self.holds("code_sent: false is never sent", sid not in self.books.unsent)
         self.holds("a double click is not sent", sid not in self.twins)
         if send.claim not in self.forgotten:
+            name = (member, send.generation)
+            judged = self.books.rejections[name] | self.books.doubts[name]
+            guess = send.code != TRY_ANOTHER_WAY
+            spent = len(judged) >= self.world.store.limits.failures_max
+            self.holds("doubt is no way to guess", not (guess and spent))
             own = wire is not None and wire.claim == send.claim
             self.holds("who sends holds the wire", own)
             self.holds("the request was built on the last answer", fresh)

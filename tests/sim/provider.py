@@ -21,12 +21,12 @@ from providers.contract import (
     ExchangeRefusedError,
     NetworkDownError,
     NextCheckpoint,
-    ProviderBrokenError,
     ProviderTimeoutError,
     Rejected,
     Reply,
     Request,
     SessionMismatchError,
+    UnreadableAnswerError,
     Verdict,
 )
 
@@ -155,7 +155,7 @@ class SimAdapter:
             case "mismatch":
                 raise SessionMismatchError(context=after)
             case _:
-                raise ProviderBrokenError(context=after)
+                raise UnreadableAnswerError(context=after)
 
 
 ADAPTERS = {

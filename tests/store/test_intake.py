@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from providers import adapter_for
-from providers.contract import TRY_ANOTHER_WAY, Rejected
+from providers.contract import TRY_ANOTHER_WAY, Checkpoint, Rejected
 from tasks.client import CheckpointClient
 from tasks.events import Cancel, Kill
 from tasks.intake import (
@@ -21,6 +21,7 @@ from tasks.intake import (
 from tasks.ledger import Call, SyncDoor
 from tasks.model import Purpose
 from tasks.store import SEEN_TTL_MS
+from tasks.vault import solution_name
 from tests.store.desk import ACCOUNT, CONTEXT, EMAIL, PROVIDER, Desk, settings_for
 
 CANARY = "canary-482913"
@@ -88,7 +89,10 @@ def refused(act: Any, **given: Any) -> tuple[int, str]:
         ({"code": "1234567"}, TOO_MANY),
         ({"code": CANARY}, UNFIT),
         ({"code": "(+33)0612345678"}, UNFIT),
-        ({"code": "١٢٣٤٥٦"}, UNFIT),
+        ({"code": "١٢٣٤٥٦٧"}, TOO_MANY),
+        ({"code": "①②③④⑤⑥"}, UNFIT),
+        ({"code": "123456 654321"}, UNFIT),
+        ({"code": "\u200b\ufeff\ufe0f"}, INVALID),
         ({"submission_id": ""}, INVALID),
         ({"submission_id": "a" * 129}, INVALID),
         ({"submission_id": "a b"}, INVALID),
@@ -130,6 +134,49 @@ def test_a_code_is_trimmed_and_accepted(desk: Desk, client: CheckpointClient, co
     assert (submitted.id, submitted.outcome.state) == ("s" * 128, "queued")
     assert submitted.accepted
     assert submitted.woken
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "482 913",
+        "\uff14\uff18\uff12\uff19\uff11\uff13",
+        "\u202a482\u2011913\u202c.",
+        "\ufeff482913",
+    ],
+)
+def test_a_double_click_is_recognised_by_the_folded_code(desk: Desk, again: str) -> None:
+    """However it is typed, it is what is sealed and what would be sent."""
+    desk.open()
+    desk.submit("s1", "482913")
+    desk.claim("s1")
+    desk.submit("s2", again)
+    current = desk.intent().current
+    assert current is not None
+    assert current.twin_of == "c1"
+    sealed = desk.redis.get(desk.store.keys.solution("s2"))
+    name = solution_name(PROVIDER, ACCOUNT, "s2")
+    assert desk.vault.open(name, str(sealed)) == b"482913"
+
+
+def test_another_code_is_no_double_click(desk: Desk) -> None:
+    """Folding makes no two codes one."""
+    desk.open()
+    desk.submit("s1", "482913")
+    desk.claim("s1")
+    desk.submit("s2", "482914")
+    current = desk.intent().current
+    assert current is not None
+    assert current.twin_of is None
+
+
+def test_a_phone_number_is_sealed_as_it_was_typed(desk: Desk) -> None:
+    """Where the source has no form for a code; marks that nobody sees go all the same."""
+    desk.open(checkpoint=Checkpoint(type="OTP", source="PHONE"))
+    desk.submit("s1", "\u2066(+33)0612345678\u2069")
+    sealed = desk.redis.get(desk.store.keys.solution("s1"))
+    name = solution_name(PROVIDER, ACCOUNT, "s1")
+    assert desk.vault.open(name, str(sealed)) == b"(+33)0612345678"
 
 
 def test_a_checkpoint_of_an_unknown_source_takes_any_code(desk: Desk) -> None:
