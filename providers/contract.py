@@ -671,6 +671,9 @@ def check_code(code: str, code_format: CodeFormat | None) -> str:
         msg = f"The checkpoint asks for a code of {kind} only."
         raise InvalidRequestError(msg)
     found = _form_of(bare, code_format)
+    own = [group for group in groups if code_format.has(group)]
+    if sum(len(group) == code_format.max_length for group in own) > 1:
+        found = None  # Whole codes by themselves, which together are as long as another.
     whole = [forms[found].whole_length] if found is not None else [f.whole_length for f in forms]
     if sum(len(group) >= min(whole) for group in groups) > 1:
         msg = "The text holds more than one code; send the newest alone."

@@ -34,7 +34,8 @@ answer inside is one of
                                                       code told neither yes nor no
 
 No message has more than `MESSAGE_MAX` characters. An answer that is the session's own but cannot
-be read is ``provider_error``.
+be read, or whose verdict is no word of these, is ``provider_error`` and leaves the intent open; a
+finished login in it counts all the same.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ from providers.contract import (
     CodeFormat,
     CodeRequest,
     Context,
+    Cookie,
     Exchange,
     ExchangeRefusedError,
     NextCheckpoint,
@@ -94,6 +96,7 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
+from providers.reading import has_session
 
 VERSION: Final = 2
 LABEL: Final = "checkpoint live session 2"
@@ -105,6 +108,14 @@ MESSAGE_MAX: Final = 262_144
 """Characters of one message. A finished login's cookies and tokens are some thousands."""
 CANCEL_S: Final = 0.3
 """How long telling the session that nobody waits any more may take."""
+
+LOGIN_COOKIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "INSTAGRAM": ("sessionid",),
+    "LINKEDIN": ("li_at",),
+    "MESSENGER": ("c_user", "xs"),
+    "TWITTER": ("auth_token",),
+}
+"""Cookies that make a login at a provider, all of them."""
 
 DETAIL_UNREADABLE: Final = (
     "The client session's registration cannot be read; the code was not sent."
@@ -391,15 +402,54 @@ class _Step(_Words):
 
 
 class _Answer(_Words):
-    """What a session answers, once opened."""
+    """What a session answers, once opened.
 
-    verdict: Literal["cleared", "rejected", "next_checkpoint"] | None = None
+    ``verdict`` may be any word: one that is not known is doubt, and a finished login beside it
+    still counts. Providers write their ids as numbers, too.
+    """
+
+    verdict: str | None = None
     user_id: str | None = Field(None, pattern=r"^[\x21-\x7e]{1,256}$")
     session: Mapping[str, JsonValue] = Field(default_factory=dict, repr=False)
     checkpoint: _Step | None = None
     status: int | None = None
     type: str | None = None
     in_doubt: bool = False
+
+    @field_validator("user_id", mode="before")
+    @classmethod
+    def _is_text(cls, user_id: object) -> object:
+        return str(user_id) if type(user_id) is int else user_id
+
+    @field_validator("session", mode="before")
+    @classmethod
+    def _is_there(cls, session: object) -> object:
+        return {} if session is None else session
+
+    @field_validator("in_doubt", mode="before")
+    @classmethod
+    def _is_said(cls, in_doubt: object) -> bool:
+        return in_doubt is True
+
+    @field_validator("verdict")
+    @classmethod
+    def _is_word(cls, verdict: str | None) -> str | None:
+        return verdict and verdict.strip().lower()
+
+    def is_login(self, provider: str) -> bool:
+        """Whether it hands over a finished login: an id, and cookies that make a login there.
+
+        It outweighs a word that is not known, or a status that stands beside "cleared".
+        """
+        names = LOGIN_COOKIES.get(provider)
+        listed = self.session.get("cookies")
+        if names is None or self.user_id is None or not isinstance(listed, list):
+            return False
+        try:
+            cookies = [Cookie.model_validate(each) for each in listed]
+        except ValidationError:
+            return False
+        return has_session(cookies, *names)
 
 
 class SessionChannel(Protocol):
@@ -672,13 +722,13 @@ class LiveExchange:
 
 REJECTED: Final = (401, "invalid_checkpoint_solution")
 """The one pair of the catalogue that is a verdict."""
-DOUBTS: Final[Mapping[tuple[int | None, str], type[ProviderFailure]]] = {
+DOUBTS: Final[Mapping[tuple[int, str], type[ProviderFailure]]] = {
     (each.status, each.type): each for each in (UnknownStepError, UnreadableAnswerError)
 }
 """What a pair becomes of which a session says that the code is in doubt."""
 
 
-def _failure(status: int | None, type_: str) -> ProviderFailure | None:
+def _failure(status: int, type_: str) -> ProviderFailure | None:
     """Return the failure with this wire pair, if a provider's answer may have it.
 
     Those of the contract alone: a plug-in's own class may stand for any pair.
@@ -717,34 +767,41 @@ class LiveSession:
             answer = _Answer.model_validate_json(reply.body)
         except ValidationError:
             raise _unreadable() from None
-        return _verdict(answer, challenge.context)
+        return _verdict(answer, challenge.context, self.provider)
 
 
-def _verdict(answer: _Answer, context: Context) -> Verdict:
-    if answer.verdict is None:
-        return _pair(
-            answer.status, (answer.type or "").removeprefix("errors/"), in_doubt=answer.in_doubt
-        )
+def _verdict(answer: _Answer, context: Context, provider: str) -> Verdict:
     match answer:
-        case _Answer(status=int()):
-            raise _unreadable()  # It says two things.
-        case _Answer(verdict="cleared", user_id=str() as user_id):
-            return Cleared(user_id=user_id, session=dict(answer.session))
-        case _Answer(verdict="rejected"):
+        case _Answer(verdict="rejected", status=None):
             return Rejected()
-        case _Answer(verdict="next_checkpoint", checkpoint=_Step(type=type_, source=source)):
-            step = Checkpoint(type=type_, source=source or None)
-            return NextCheckpoint(checkpoint=step, context=context)
-        case _:
-            raise _unreadable()
+        case _Answer(verdict="next_checkpoint", status=None, checkpoint=_Step() as step):
+            asked = Checkpoint(type=step.type, source=step.source or None)
+            return NextCheckpoint(checkpoint=asked, context=context)
+        case _Answer(verdict="cleared", status=None, user_id=str() as user_id):
+            return Cleared(user_id=user_id, session=dict(answer.session))
+        case _Answer(verdict="rejected" | "next_checkpoint"):
+            raise _unreadable()  # It says two things, or not which step.
+        case _Answer(verdict=None, status=int() as status):
+            type_ = (answer.type or "").removeprefix("errors/")
+            if (pair := _pair(status, type_, in_doubt=answer.in_doubt)) is not None:
+                return pair
+        case _:  # A word that is not known, or two things at once.
+            pass
+    if answer.is_login(provider):
+        assert answer.user_id is not None, "is part of it"
+        return Cleared(user_id=answer.user_id, session=dict(answer.session))
+    raise _unreadable()
 
 
-def _pair(status: int | None, type_: str, *, in_doubt: bool) -> Verdict:
+def _pair(status: int, type_: str, *, in_doubt: bool) -> Verdict | None:
+    """Return or raise what a pair means, ``None`` where a provider's answer may not have it."""
     if (status, type_) == REJECTED:
         return Rejected()
     if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:
         raise doubt
-    raise _failure(status, type_) or _unreadable()
+    if failure := _failure(status, type_):
+        raise failure
+    return None
 
 
 def _unreadable() -> UnreadableAnswerError:

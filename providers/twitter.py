@@ -4,25 +4,29 @@ The first step ended on the subtask ``LoginTwoFactorAuthChallenge`` (authenticat
 message, backup code) or ``LoginAcid`` (a code sent to an address, or the address itself). Its
 answer goes with the flow's token; every answer issues the next token. What the flow then
 still wants to hear carries no code and is said when it asks. Whether the login is complete is
-told by one cookie, ``auth_token``.
+told by one cookie, ``auth_token``: it outweighs whatever else the answer says, but for a further
+step that is named and an account that is another's.
 
 The provider replaces this flow by a newer login, "Jetfuel", which is bound to the browser it
 began in. An intent of that route is recognised and refused before anything is sent: a live
 client session can go on with it, and nothing here poses as a browser.
+
+``providers/docs/twitter.md`` tells the protocol and what each answer becomes.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from providers import LIVE_SESSION
-from providers.answers import read_json
+from providers.answers import hear, read_json
 from providers.contract import (
-    AccountRestrictedError,
     ActionRequiredError,
     Challenge,
     Checkpoint,
@@ -36,29 +40,37 @@ from providers.contract import (
     Rejected,
     Request,
     SolutionKind,
-    SubscriptionRequiredError,
-    UnknownContextError,
+    UnreadableAnswerError,
     Verdict,
+    fold,
+    tell_ways,
 )
-from providers.reading import cookie_value
+from providers.twitter_meanings import (
+    ADDRESS_ASKED,
+    DUPLICATION_CHECK,
+    ENDINGS,
+    failure_of,
+    has_part,
+    is_ending,
+    is_notice,
+    known_step,
+    name_of,
+    part,
+    read_refusal,
+    text_of,
+)
+from providers.twitter_session import COURTESY_S, Hearing, TwitterSession, is_login
 from providers.twitter_wire import (
     ACID,
     API_URL,
     FORMATS,
-    HICCUPS,
-    OK,
     TWO_FACTOR,
-    WEB_URL,
-    Hearing,
     JetfuelContext,
     OcfContext,
     code_of,
-    guest_headers,
-    headers_of,
-    refuse_contradiction,
-    refuse_words,
-    refuses_code,
+    task_headers,
 )
+from providers.twitter_words import refuses, source_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +78,9 @@ if TYPE_CHECKING:
     from providers.contract import Exchange, Reply
 
 TASK_PATH = "/1.1/onboarding/task.json"
-DUPLICATION_CHECK, SUCCESS = "AccountDuplicationCheck", "LoginSuccessSubtask"
+CHOOSE_METHOD = "LoginTwoFactorAuthChooseMethod"
+WAYS: Mapping[str, tuple[str, ...]] = {TWO_FACTOR: ("APP", "SMS", "BACKUP"), ACID: ("EMAIL", "SMS")}
+"""Where the codes come from that a subtask may ask for."""
 
 BROWSER_BOUND = (
     "X's newer login is bound to the browser it began in: hand the code to a live client "
@@ -74,6 +88,7 @@ BROWSER_BOUND = (
 )
 
 FOLLOW_UPS_MAX = 3  # The longest login known needs two.
+SUBTASKS_MAX = 20  # Looked at in one answer; a screen and its side doors are some five.
 
 # An email address, or a phone number: seven digits at least, however they are set apart.
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+|(?=(?:[^0-9]*[0-9]){7})\(?\+?[0-9][0-9() .\-]*")
@@ -92,6 +107,16 @@ class Twitter:
     code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(dict(FORMATS))
     prepares = False
     knows_another_way = False
+    session = TwitterSession
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods of this subtask, or those that the login's answer offered."""
+        held = challenge.context
+        if not isinstance(held, OcfContext):
+            return ()
+        told = [text if text in FORMATS else source_in(text) for text in held.methods]
+        found = tuple(dict.fromkeys(source for source in told if source))
+        return found or WAYS[held.subtask_id]
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
         """Answer the subtask with the code and read the answer; see `Adapter.verify`."""
@@ -99,12 +124,11 @@ class Twitter:
         if isinstance(held, JetfuelContext):
             raise ActionRequiredError(BROWSER_BOUND)
         if challenge.solution is SolutionKind.ANOTHER_WAY:
-            msg = "Another method can only be chosen while logging in at the provider."
-            raise ActionRequiredError(msg)
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
         answer = _Answer(held, challenge, exchange)
-        reply = await exchange.send_code(request)
+        reply = await hear(exchange, request, is_login)
         try:
             return await answer.read(reply)
         except ProviderFailure as failure:
@@ -124,32 +148,44 @@ def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
         return _body(context, [{"subtask_id": context.subtask_id, "enter_text": enter_text}])
 
     return CodeRequest(
-        method="POST", url=challenge.base_url + TASK_PATH, headers=_headers(context), body=body
+        method="POST",
+        url=challenge.base_url + TASK_PATH,
+        headers=task_headers(context, TASK_PATH),
+        body=body,
     )
 
 
 def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
     """Return what makes a person's words the subtask's answer, or refuses them.
 
-    An address is a solution where the checkpoint's source is no source of codes.
+    An address is a solution where the checkpoint's source is no source of codes and the subtask
+    asks for one, or does not say what it asks for.
 
     Raises:
         ActionRequiredError: The subtask asks for an address, the checkpoint for a code.
     """
-    if not context.asks_for_address:
-        return lambda code: code_of(code, source)
-    if source in FORMATS:
+    if source not in FORMATS and context.asks_for_address:
+        return _address
+    if context.asks_for_address:
         msg = "The provider asks for the account's address here, not for a code."
         raise ActionRequiredError(msg)
-    return _address
+
+    def as_it_is(text: str) -> str:
+        return fold(text) if _ADDRESS.fullmatch(fold(text)) else code_of(text, source)
+
+    says_nothing = context.subtask_id == ACID and not context.hint_text.strip()
+    if source not in FORMATS and says_nothing:
+        return as_it_is
+    return lambda code: code_of(code, source)
 
 
 def _address(text: str) -> str:
     """Return an email address or phone number as it was typed; a code must not go here."""
-    if not _ADDRESS.fullmatch(text.strip()):
+    text = fold(text)
+    if not _ADDRESS.fullmatch(text):
         msg = "The provider asks for an email address or a phone number, not for a code."
         raise InvalidRequestError(msg)
-    return text.strip()
+    return text
 
 
 def _body(context: OcfContext, inputs: list[dict[str, object]]) -> bytes:
@@ -157,56 +193,15 @@ def _body(context: OcfContext, inputs: list[dict[str, object]]) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode()
 
 
-def _headers(context: OcfContext) -> dict[str, str]:
-    headers = headers_of(context, TASK_PATH) | guest_headers(context)
-    if "x-csrf-token" in headers:
-        headers["x-twitter-auth-type"] = "OAuth2Session"
-    return headers | {
-        "x-twitter-client-language": "en",
-        "Content-Type": "application/json",
-        "Origin": WEB_URL,
-        "Referer": WEB_URL + "/",
-    }
-
-
-_FOLLOW_UPS: Mapping[str, list[dict[str, object]]] = {
-    # What the flow may ask after the code, and what it wants to hear. None of it has the code.
-    DUPLICATION_CHECK: [
-        {
-            "subtask_id": DUPLICATION_CHECK,
-            "check_logged_in_account": {"link": "AccountDuplicationCheck_false"},
-        },
-    ],
-    SUCCESS: [],
-}
+def _follow_up(name: str) -> list[dict[str, object]] | None:
+    """Return what the flow wants to hear at a step after the code; none of it has the code."""
+    if name == DUPLICATION_CHECK:
+        link = {"link": "AccountDuplicationCheck_false"}
+        return [{"subtask_id": DUPLICATION_CHECK, "check_logged_in_account": link}]
+    return [] if name in ENDINGS else None
 
 
 # The answer ----------------------------------------------------------------------------
-
-_CAPTCHA = "The provider asks for a captcha, which the person must solve on its site."
-_CHOICE = "The provider asks which method to use, which the person must choose on its site."
-_PASSWORD = "The provider asks for the password or a new one, on its site."  # noqa: S105  a sentence
-_ADDRESS_ASKED = "The provider asks for the account's address or name, on its site."
-_SECURITY_KEY = "The provider asks for a security key, which works on its site only."
-
-# Subtasks that a person must answer at the provider, by their id or a part they have.
-_BY_ID: Mapping[str, str] = {
-    "ArkoseLogin": _CAPTCHA,
-    "LoginEnterAlternateIdentifierSubtask": _ADDRESS_ASKED,
-    "LoginEnterPassword": _PASSWORD,
-    "LoginTwoFactorAuthChooseMethod": _CHOICE,
-    "RedirectToPasswordReset": _PASSWORD,
-    "login_security_key_not_supported_cta": _SECURITY_KEY,
-}
-_BY_PART: Mapping[str, str] = {"web_modal": _CAPTCHA, "enter_recaptcha": _CAPTCHA}
-
-_SOURCES = (
-    # Words of the subtask, source. The first that fits counts.
-    (r"backup", "BACKUP"),
-    (r"authenticat\w* app|code[- ]generat", "APP"),
-    (r"e-?mail", "EMAIL"),
-    (r"text message|\bsms\b|phone|texted", "SMS"),
-)
 
 
 class _Answer(Hearing):
@@ -222,51 +217,78 @@ class _Answer(Hearing):
     async def read(self, reply: Reply) -> Verdict:
         """Read the answer to the code, then say what the flow still wants to hear."""
         flow = self._hear(reply)
-        if flow is None or self._is_same_step(_current(flow)):
+        if flow is None or self._is_same_step(flow):
             return Rejected(context=self.context)
         for _ in range(FOLLOW_UPS_MAX):
-            name = str(_current(flow).get("subtask_id"))
-            if name not in _FOLLOW_UPS:
+            name = name_of(_current(flow))
+            inputs = _follow_up(name)
+            if inputs is None or (self.is_signed_in and name in ENDINGS - {"LoginSuccessSubtask"}):
                 break
-            try:
-                reply = await self._say(_FOLLOW_UPS[name])
-            except HICCUPS:
-                if not self.is_signed_in:
-                    raise
-                break  # The session is there, and stays.
-            if name == SUCCESS and self.is_signed_in:
-                self.keep_cookies(reply)  # A courtesy; the login was complete before it.
+            heard = await self._follow(inputs, is_last=name in ENDINGS)
+            if heard is None:
                 break
-            flow = self._hear(reply)
-            if flow is None:
-                msg = "The provider's answer contradicts itself: it took the code and refused it."
-                raise ProviderBrokenError(msg)
+            flow = heard
+        try:
+            if (step := self._further_step(flow)) is not None:
+                return step
+        except UnreadableAnswerError:
+            if not self.is_signed_in:
+                raise
         if self.is_signed_in:
             return await self.cleared()
-        return self._read_step(_current(flow))
+        raise failure_of(_current(flow), source=self._source)
 
-    async def _say(self, inputs: list[dict[str, object]]) -> Reply:
-        headers, body = _headers(self.context), _body(self.context, inputs)
-        return await self.ask(Request(method="POST", url=self._url, headers=headers, body=body))
+    async def _follow(
+        self, inputs: list[dict[str, object]], *, is_last: bool
+    ) -> Mapping[str, Any] | None:
+        """Say what the flow wants to hear; return how it goes on, ``None`` where nothing does.
+
+        A session that is there stays, whatever comes of this: it is a courtesy then, and must not
+        take the time that the login is handed over in.
+
+        Raises:
+            ProviderFailure: There is no session, and there will be none.
+        """
+        body = _body(self.context, inputs)
+        headers = task_headers(self.context, TASK_PATH)
+        request = Request(method="POST", url=self._url, headers=headers, body=body)
+        try:
+            async with asyncio.timeout(COURTESY_S if self.is_signed_in else None):
+                reply = await self.ask(request)
+            if is_last and self.is_signed_in:
+                self.keep_cookies(reply)
+                return None
+            flow = self._hear(reply)
+        except (ProviderFailure, TimeoutError):
+            if self.is_signed_in:
+                return None
+            raise
+        if flow is None:
+            msg = "The provider's answer contradicts itself: it took the code and refused it."
+            raise UnreadableAnswerError(msg)
+        return flow
 
     def _hear(self, reply: Reply) -> Mapping[str, Any] | None:
         """Keep what an answer changes; return the flow as it is now, or ``None`` if refused."""
         self.keep_cookies(reply)
-        body = _json_of(reply)
-        self._keep_token(body)
-        if cookie_value(reply.cookies, "auth_token") is not None:
-            refuse_contradiction(reply, body)
-        if refuses_code(reply, body, source=self._source):
-            return None
-        if not isinstance(body, Mapping):
-            msg = "The provider's answer cannot be read."
-            raise ProviderBrokenError(msg)
-        account = _current(body).get("open_account")
-        if isinstance(account, Mapping):
+        try:
+            body = read_json(reply)
+        except ProviderBrokenError:
+            body = None  # A page, or nothing.
+        with contextlib.suppress(*(UnreadableAnswerError,) * self.is_signed_in):
+            self._keep_token(body)
+        flow = body if isinstance(body, Mapping) else {}
+        if account := part(_current(flow), "open_account"):
             self.keep_account(account)
         if self.is_signed_in:
             self.keep_id(_first_id(body))
-        return body
+            return flow
+        if read_refusal(reply, body, source=self._source):
+            return None
+        if not isinstance(body, Mapping):
+            msg = "The provider's answer cannot be read."
+            raise UnreadableAnswerError(msg)
+        return flow
 
     def _keep_token(self, body: object) -> None:
         """Keep the flow's next token, which an error writes behind its message only."""
@@ -281,76 +303,73 @@ class _Answer(Hearing):
         if held and told and held[1] == told[1] and int(told[2]) >= int(held[2]):
             self.keep(flow_token=told[0])
 
-    def _is_same_step(self, subtask: Mapping[str, Any]) -> bool:
-        """Whether the flow asks for the same again: then this one was not taken."""
-        if subtask.get("subtask_id") != self._held.subtask_id or "enter_text" not in subtask:
+    def _is_same_step(self, flow: Mapping[str, Any]) -> bool:
+        """Whether the flow asks for the same again, or a notice says so: it was not taken."""
+        if self.is_signed_in:
             return False
-        self._keep_step(subtask)
-        is_same = self.context.asks_for_address == self._held.asks_for_address
-        return is_same and not self.is_signed_in
+        subtask = _current(flow)
+        if name_of(subtask) == self._held.subtask_id and has_part(subtask, "enter_text"):
+            self._keep_step(flow)
+            return self.context.asks_for_address == self._held.asks_for_address
+        return any(is_notice(each) and refuses(text_of(each)) for each in _subtasks(flow))
 
-    def _read_step(self, subtask: Mapping[str, Any]) -> Verdict:
-        """Tell what the flow asks for instead of letting the login pass."""
-        name = subtask.get("subtask_id")
-        if name == "DenyLoginSubtask":
-            self._refuse_login(subtask)
-        detail = _BY_ID.get(str(name)) or next(
-            (detail for part, detail in _BY_PART.items() if part in subtask), None
-        )
-        if detail is not None:
-            raise ActionRequiredError(detail)
-        if name in {TWO_FACTOR, ACID} and "enter_text" in subtask:
-            self._keep_step(subtask)
+    def _further_step(self, flow: Mapping[str, Any]) -> Verdict | None:
+        """Return the further checkpoint that an answer names.
+
+        Raises:
+            ActionRequiredError: It names a step that is known and takes no code.
+        """
+        subtask = _current(flow)
+        name = name_of(subtask)
+        if self.is_signed_in and name == self._held.subtask_id:
+            return None  # No further one: it is the step that the code was for.
+        if name in {TWO_FACTOR, ACID} and has_part(subtask, "enter_text"):
+            self._keep_step(flow)
             if self.context.asks_for_address:
-                raise ActionRequiredError(_ADDRESS_ASKED)
-            type_ = "OTP" if name == ACID else "2FA"
-            checkpoint = Checkpoint(type=type_, source=_source_of(subtask))
+                raise ActionRequiredError(ADDRESS_ASKED)
+            source = source_in(text_of(subtask["enter_text"]))
+            checkpoint = Checkpoint(type="OTP" if name == ACID else "2FA", source=source)
             return NextCheckpoint(checkpoint=checkpoint, context=self.context)
-        ends = not subtask or subtask.keys() & {"open_home_timeline", "end_flow"}
-        if ends or name in _FOLLOW_UPS:
-            msg = "The provider let the login pass but gave no session."
-            raise ProviderBrokenError(msg)
-        msg = "The provider leads to a step that is not known here."
-        raise UnknownContextError(msg)
+        if not is_ending(subtask) and (detail := known_step(subtask)):
+            raise ActionRequiredError(detail)
+        return None
 
-    def _refuse_login(self, subtask: Mapping[str, Any]) -> None:
-        words = " ".join(_texts_of(subtask.get("cta")))
-        try:
-            refuse_words(words, source=self._source)
-        except (AccountRestrictedError, SubscriptionRequiredError):
-            raise
-        except ProviderFailure:
-            pass
-        msg = "The provider denies this login until the person has acted on its site."
-        raise ActionRequiredError(msg)
-
-    def _keep_step(self, subtask: Mapping[str, Any]) -> None:
-        enter_text = subtask["enter_text"]
-        enter_text = enter_text if isinstance(enter_text, Mapping) else {}
-        link = enter_text.get("next_link")
-        link_id = link.get("link_id") if isinstance(link, Mapping) else None
+    def _keep_step(self, flow: Mapping[str, Any]) -> None:
+        subtask = _current(flow)
+        enter_text = part(subtask, "enter_text") or {}
+        link = part(enter_text, "next_link") or {}
         self.keep(
-            subtask_id=subtask["subtask_id"],
+            subtask_id=name_of(subtask),
             hint_text=str(enter_text.get("hint_text") or ""),
-            link_id=link_id or "next_link",
+            keyboard_type=str(enter_text.get("keyboard_type") or "")[:64],
+            link_id=link.get("link_id") or "next_link",
+            methods=_methods(flow),
         )
 
 
-def _json_of(reply: Reply) -> object:
-    """Return the body as JSON; under an error status it may as well be a page, or nothing."""
-    if reply.status == OK:
-        return read_json(reply)
-    try:
-        return read_json(reply)
-    except ProviderBrokenError:
-        return None
+def _subtasks(flow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = flow.get("subtasks")
+    listed = found[:SUBTASKS_MAX] if isinstance(found, list) else []
+    return [each for each in listed if isinstance(each, Mapping)]
 
 
 def _current(flow: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the subtask that is shown, the first one; empty if there is none."""
-    subtasks = flow.get("subtasks")
-    first = subtasks[0] if isinstance(subtasks, list) and subtasks else None
-    return first if isinstance(first, Mapping) else {}
+    """Return the subtask that is shown: the first that is no notice on the way to another.
+
+    Behind it stand its side doors: other methods, a new password. Empty if there is none.
+    """
+    subtasks = _subtasks(flow)
+    return next((each for each in subtasks if not is_notice(each)), (subtasks or [{}])[0])
+
+
+def _methods(flow: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sources of codes that an answer offers to choose from."""
+    for subtask in _subtasks(flow):
+        choices = (part(subtask, "choice_selection") or {}).get("choices")
+        if name_of(subtask) == CHOOSE_METHOD and isinstance(choices, list):
+            found = (source_in(text_of(choice)) for choice in choices[:SUBTASKS_MAX])
+            return tuple(dict.fromkeys(source for source in found if source))
+    return ()
 
 
 def _first_id(value: object) -> object:
@@ -362,17 +381,3 @@ def _first_id(value: object) -> object:
     if isinstance(value, list):
         return next((found for found in map(_first_id, value) if found is not None), None)
     return None
-
-
-def _texts_of(value: object) -> list[str]:
-    """Return every text of a part of a subtask, in order."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [text for each in value for text in _texts_of(each)]
-    return [value] if isinstance(value, str) else []
-
-
-def _source_of(subtask: Mapping[str, Any]) -> str | None:
-    words = " ".join(_texts_of(subtask.get("enter_text")))[:4096]
-    return next((name for word, name in _SOURCES if re.search(word, words, re.IGNORECASE)), None)

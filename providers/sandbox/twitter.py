@@ -7,17 +7,41 @@ begins here and leads nowhere: only the browser it began in could go on with it.
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
 
 from providers.sandbox.simulator import Login, Seen, Simulator
+from providers.sandbox.twitter_answers import (
+    ERRORS,
+    GOING_ON,
+    HINTS,
+    NOTICES,
+    NOTICES_ALONE,
+    REFUSALS,
+    SESSIONS,
+    STATUSES,
+    STEPS,
+    SUBTASKS,
+)
+from providers.sandbox.twitter_flow import (
+    ACID,
+    ADDRESS,
+    FIRST_STEPS,
+    METHODS,
+    TWO_FACTOR,
+    Flow,
+    Sessions,
+    errors,
+    find,
+    guest_cookies,
+    jetfuel_context,
+    read_json,
+    set_cookie,
+    typed_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,99 +54,10 @@ USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/1
 BEARER = "sandbox-web-app-token"
 """Any bearer token is taken; logins begun here carry this one."""
 
-TWO_FACTOR, ACID = "LoginTwoFactorAuthChallenge", "LoginAcid"
-ADDRESS = "ADDRESS"
-"""Source of a checkpoint that asks for the account's address instead of a code."""
-CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
-FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
-
-_LEADS = {
-    "APP": "Use your authenticator app to get your login code",
-    "SMS": "We sent a text message with a code to the phone ending in 01",
-    "BACKUP": "Enter your backup code",
-    "EMAIL": "Check your email: we sent your confirmation code to p*****@e***.***",
-    ADDRESS: "Confirm it is you with the phone number or email of this account",
-}
 _WRONG = (400, 399, "Incorrect. Please try again.")
 _EXPIRED = (400, 235, "Login verification request expired.")
 _STALE = (400, 366, "Invalid flow token.")
 _NOT_PROVIDED = "Required input '{}' not provided."
-
-# What the provider says after the right code, instead of a login: (status, code, message),
-_ERRORS: Mapping[str, tuple[int, int, str]] = {
-    "suspended": (403, 64, "Your account is suspended and is not permitted to access this."),
-    "locked": (403, 326, "To protect our users, this account has been temporarily locked."),
-    "throttled": (429, 88, "Rate limit exceeded."),
-    "limited": (400, 399, "We've temporarily limited your login. Please try again later."),
-    "refused": (400, 399, "Could not log you in now. Please try again later."),
-    "client_refused": (400, 399, "Please use X.com or official X apps to log in."),
-    "premium": (400, 399, "Text message codes are for Premium subscribers only."),
-    "flow_dead": (400, 366, "flow name LoginFlow is currently not accessible"),
-    "reset": (400, 244, "A password reset is required."),
-    "csrf": (403, 353, "This request requires a matching csrf cookie and header."),
-    "guest_expired": (403, 239, "Bad guest token."),
-    "over_capacity": (503, 130, "Over capacity"),
-    "failing": (500, 131, "Internal error"),
-}
-# or a subtask,
-_SUBTASKS: Mapping[str, dict[str, object]] = {
-    "denied": {
-        "subtask_id": "DenyLoginSubtask",
-        "cta": {
-            "primary_text": {"text": "We blocked an attempt to log in"},
-            "secondary_text": {"text": "Check your inbox before you try again."},
-        },
-    },
-    "denied_suspended": {
-        "subtask_id": "DenyLoginSubtask",
-        "cta": {
-            "primary_text": {"text": "Your account is suspended"},
-            "secondary_text": {"text": "You can appeal."},
-        },
-    },
-    "captcha": {
-        "subtask_id": "ArkoseLogin",
-        "web_modal": {"url": "https://captcha.example.test/", "complete_link": {"link_id": "x"}},
-    },
-    "choose_method": {
-        "subtask_id": "LoginTwoFactorAuthChooseMethod",
-        "choice_selection": {"choices": [{"id": "0", "text": {"text": "Authenticator app"}}]},
-    },
-    "password": {"subtask_id": "RedirectToPasswordReset", "open_link": {"link": {}}},
-    "unknown": {"subtask_id": "LoginTellUsMore", "enter_date": {}},
-}
-# or a page of the gate before it.
-_GATE = "<!DOCTYPE html><html><title>Attention Required! | Cloudflare</title></html>"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Flow:
-    """One login: which subtask is shown, and the only token that is good for it."""
-
-    born: float
-    account: Account | None = None
-    step: str = FIRST_STEPS[0]
-    source: Source | None = None
-    asks_address: bool = False
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(18).replace(":", "-"))
-    number: int = 0
-    tries: int = 0
-    passed: int = 0
-    """Checkpoints passed so far."""
-
-    @property
-    def token(self) -> str:
-        ms = int(self.born * 1000)
-        return f"g;{ms % 10**9}{ms}:-{ms}:{self.id}:{self.number}"
-
-    @property
-    def account_there(self) -> Account:
-        assert self.account is not None, "past the first steps"
-        return self.account
-
-    def turn(self) -> None:
-        """Issue the next token: the last one is stale."""
-        self.number += 1
 
 
 class TwitterSimulator(Simulator):
@@ -132,17 +67,19 @@ class TwitterSimulator(Simulator):
     kinds: ClassVar[frozenset[str]] = frozenset(
         {
             "plain", "at_once", "chained", "then_address", "address", "jetfuel", "reprompts",
-            "errors_in_200", "mobile", "stranger", "contradiction", "nobody",
-            "asked_only", "sessionless", "blocked", *_ERRORS, *_SUBTASKS,
+            "mobile", "stranger", "contradiction", "nobody", "asked_only", "sessionless",
+            "token_less", "token_asked", "exit", "check_forbidden", "behind_notice",
+            "many_cookies", "twid_with_more", "empty_errors", "session_and_code",
+            *ERRORS, *HINTS, *NOTICES, *REFUSALS, *SESSIONS, *STATUSES, *STEPS, *SUBTASKS,
         },
     )  # fmt: skip
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._flows: dict[str, _Flow] = {}  # By the random part of the token.
+        self._flows: dict[str, Flow] = {}  # By the random part of the token.
         self._guests: set[str] = set()
-        self._sessions: dict[str, Account] = {}  # By auth_token.
+        self._sessions = Sessions()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`; the kind of account decides the route."""
@@ -150,7 +87,7 @@ class TwitterSimulator(Simulator):
             return self._begin_jetfuel(account)
         flow = self._new_flow()
         self._begin_checkpoint(flow, account)
-        enter_text = self._enter_text(flow)
+        enter_text = flow.enter_text()
         kind = "OTP" if flow.step == ACID else "2FA"
         return self._login(
             account,
@@ -164,30 +101,21 @@ class TwitterSimulator(Simulator):
                 "subtask_id": flow.step,
                 "hint_text": enter_text["hint_text"],
                 "link_id": "next_link",
+                "methods": [] if flow.step == ACID else list(METHODS),
             },
         )
 
     def _begin_jetfuel(self, account: Account) -> Login:
         account.deliver()
-        is_email = account.source == "EMAIL"
-        action = "finish_login_email_verification" if is_email else "finish_two_factor_auth"
-        return self._login(
-            account,
-            checkpoint={"type": "OTP" if is_email else "2FA", "source": account.source},
-            context={
-                "route": "jetfuel",
-                "session_token": str(uuid.uuid4()),
-                "prelude_dispatch_id": str(uuid.uuid4()),
-                "action": f"/onboarding/web/actions/{action}",
-                "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
-            },
-        )
+        kind = "OTP" if account.source == "EMAIL" else "2FA"
+        checkpoint = {"type": kind, "source": account.source}
+        return self._login(account, checkpoint=checkpoint, context=jetfuel_context(account))
 
     def _login(
         self, account: Account, *, checkpoint: dict[str, str], context: dict[str, object]
     ) -> Login:
         guest = self._new_guest()
-        cookies = {**_guest_cookies(), "gt": guest}
+        cookies = {**guest_cookies(), "gt": guest}
         return Login(
             account=account.id,
             provider=self.provider,
@@ -219,14 +147,14 @@ class TwitterSimulator(Simulator):
     def look(self, request: web.Request, body: bytes) -> Seen | None:
         """See `Simulator.look`."""
         if request.path == "/1.1/onboarding/task.json":
-            said = _json(body)
+            said = read_json(body)
             flow = self._flow_of(said)
-            code = _typed(said)
+            code = typed_in(said)
             if code is not None:
                 return Seen(account=flow.account if flow else None, code=code)
             past = flow is not None and flow.step not in FIRST_STEPS
             return Seen(account=flow.account) if flow and past else None
-        held = self._sessions.get(request.cookies.get("auth_token", ""))
+        held = self._sessions.owner(request)
         return Seen(account=held) if held is not None else None
 
     # The first step --------------------------------------------------------------------
@@ -238,10 +166,10 @@ class TwitterSimulator(Simulator):
 
     async def _activate(self, request: web.Request) -> web.Response:
         if not request.headers.get("Authorization", "").startswith("Bearer "):
-            return _errors((401, 215, "Bad Authentication data."))
+            return errors((401, 215, "Bad Authentication data."))
         response = web.json_response({"guest_token": self._new_guest()})
-        for name, value in _guest_cookies().items():
-            _set_cookie(request, response, name, value)
+        for name, value in guest_cookies().items():
+            set_cookie(request, response, name, value)
         return response
 
     async def _sso_init(self, _request: web.Request) -> web.Response:
@@ -251,27 +179,27 @@ class TwitterSimulator(Simulator):
         script = 'function(){return {"rf":{"a":1},"s":"x"};};'
         return web.Response(text=script, content_type="application/javascript")
 
-    def _new_flow(self) -> _Flow:
-        flow = _Flow(born=self.world.now())
+    def _new_flow(self) -> Flow:
+        flow = Flow(born=self.world.now())
         self._flows[flow.id] = flow
         return flow
 
-    def _flow_of(self, said: Mapping[str, Any]) -> _Flow | None:
+    def _flow_of(self, said: Mapping[str, Any]) -> Flow | None:
         parts = str(said.get("flow_token", "")).split(":")
         return self._flows.get(parts[2]) if len(parts) == 4 else None  # noqa: PLR2004  g;a:b:id:n
 
     async def _task(self, request: web.Request) -> web.Response:
         refusal = self._check_headers(request)
         if refusal is not None:
-            return _errors(refusal)
-        said = _json(await request.read())
+            return errors(refusal)
+        said = read_json(await request.read())
         if "flow_token" not in said:
             if request.query.get("flow_name") != "login":
-                return _errors((400, 366, "flow name is not known"))
-            return self._show(self._new_flow())
+                return errors((400, 366, "flow name is not known"))
+            return self._new_flow().show()
         flow = self._flow_of(said)
         if flow is None or said["flow_token"] != flow.token or self._is_over(flow):
-            return _errors(_STALE)
+            return errors(_STALE)
         inputs = said.get("subtask_inputs")
         given = inputs[0] if isinstance(inputs, list) and inputs else {}
         return self._take(request, flow, given if isinstance(given, dict) else {})
@@ -283,25 +211,25 @@ class TwitterSimulator(Simulator):
             return (403, 239, "Bad guest token.")
         token = request.headers.get("x-csrf-token")
         if token is not None and token != request.cookies.get("ct0"):
-            return _ERRORS["csrf"]
+            return ERRORS["csrf"]
         return None
 
-    def _is_over(self, flow: _Flow) -> bool:
+    def _is_over(self, flow: Flow) -> bool:
         return flow.step == "over" or self.world.now() > flow.born + FLOW_TTL_S
 
     # The flow --------------------------------------------------------------------------
 
-    def _take(self, request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+    def _take(self, request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
         """Take one subtask's answer and show what comes next."""
         name = given.get("subtask_id")
         past = flow.step not in FIRST_STEPS
         if name == "AccountDuplicationCheck" and past and flow.step != name:
-            return self._show(flow)  # Some clients say it at any later point.
-        if flow.step == "LoginSuccessSubtask":
+            return flow.show()  # Some clients say it at any later point.
+        if flow.step in {"LoginSuccessSubtask", "SuccessExit"}:
             return self._close(request, flow)
         if name != flow.step:
-            return self._refuse(flow, (400, 366, _NOT_PROVIDED.format(flow.step)))
-        takes: dict[str, Callable[[web.Request, _Flow, dict[str, Any]], web.Response]] = {
+            return flow.refuse((400, 366, _NOT_PROVIDED.format(flow.step)))
+        takes: dict[str, Callable[[web.Request, Flow, dict[str, Any]], web.Response]] = {
             "LoginJsInstrumentationSubtask": self._instrumented,
             "LoginEnterUserIdentifierSSO": self._identified,
             "LoginEnterPassword": self._password,
@@ -312,45 +240,43 @@ class TwitterSimulator(Simulator):
         return takes[flow.step](request, flow, given)
 
     def _instrumented(
-        self, _request: web.Request, flow: _Flow, _given: dict[str, Any]
+        self, _request: web.Request, flow: Flow, _given: dict[str, Any]
     ) -> web.Response:
         flow.step = "LoginEnterUserIdentifierSSO"
-        return self._show(flow)
+        return flow.show()
 
-    def _identified(
-        self, _request: web.Request, flow: _Flow, given: dict[str, Any]
-    ) -> web.Response:
-        typed = _find(given, "result")
+    def _identified(self, _request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
+        typed = find(given, "result")
         flow.account = self.world.find(self.provider, typed)
         if flow.account is None:
-            return self._refuse(flow, (400, 399, "Sorry, we could not find your account."))
+            return flow.refuse((400, 399, "Sorry, we could not find your account."))
         flow.step = "LoginEnterPassword"
-        return self._show(flow)
+        return flow.show()
 
-    def _password(self, _request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+    def _password(self, _request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
         account = flow.account_there
-        typed = _find(given, "password")
+        typed = find(given, "password")
         if not secrets.compare_digest(account.password.encode(), typed.encode()):
-            return self._refuse(flow, (400, 399, "Wrong password!"))
+            return flow.refuse((400, 399, "Wrong password!"))
         self._begin_checkpoint(flow, account)
-        return self._show(flow)
+        return flow.show()
 
-    def _begin_checkpoint(self, flow: _Flow, account: Account) -> None:
+    def _begin_checkpoint(self, flow: Flow, account: Account) -> None:
         flow.account = account
         if account.kind == "address":
             flow.step, flow.asks_address = ACID, True
         else:
             self._ask_for_code(flow, account.source)
 
-    def _ask_for_code(self, flow: _Flow, source: Source) -> None:
+    def _ask_for_code(self, flow: Flow, source: Source) -> None:
         flow.step, flow.source = (ACID if source == "EMAIL" else TWO_FACTOR), source
         flow.account_there.deliver(source)
 
-    def _code(self, request: web.Request, flow: _Flow, given: dict[str, Any]) -> web.Response:
+    def _code(self, request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
         account = flow.account_there
-        typed = _find(given, "text")
+        typed = find(given, "text")
         if not typed:
-            return self._refuse(flow, (400, 366, _NOT_PROVIDED.format(flow.step)))
+            return flow.refuse((400, 366, _NOT_PROVIDED.format(flow.step)))
         kind = account.disposition
         if flow.asks_address:
             judgement = "right" if typed == account.username else "wrong"
@@ -359,207 +285,78 @@ class TwitterSimulator(Simulator):
         if judgement != "right":
             return self._wrong(flow, kind, _EXPIRED if judgement == "expired" else _WRONG)
         flow.passed += 1
-        if kind in _ERRORS:
-            return self._refuse(flow, _ERRORS[kind], ends=True)
-        if kind == "blocked":
-            return web.Response(status=403, text=_GATE, content_type="text/html")
         return self._pass(request, flow, kind)
 
-    def _wrong(self, flow: _Flow, kind: str, error: tuple[int, int, str]) -> web.Response:
+    def _wrong(self, flow: Flow, kind: str, error: tuple[int, int, str]) -> web.Response:
         flow.tries += 1
         if flow.tries >= TRIES_MAX:
-            return self._refuse(
-                flow, (400, 246, "Too many login verification attempts."), ends=True
-            )
+            return flow.refuse((400, 246, "Too many login verification attempts."), ends=True)
         if kind == "reprompts":
-            return self._show(flow)
-        status, code, message = error
-        return self._refuse(flow, (200 if kind == "errors_in_200" else status, code, message))
+            return flow.show()
+        if kind in NOTICES:
+            shown = [] if kind in NOTICES_ALONE else flow.shown()
+            return flow.reply([*NOTICES[kind], *shown])
+        return flow.refuse(REFUSALS.get(kind, error))
 
-    def _pass(self, request: web.Request, flow: _Flow, kind: str) -> web.Response:
-        if kind in _SUBTASKS:
-            return self._reply(flow, [_SUBTASKS[kind]])
+    def _pass(self, request: web.Request, flow: Flow, kind: str) -> web.Response:
+        if kind in SESSIONS or kind in STEPS or kind == "session_and_code":
+            response = self._end(request, flow, {**SESSIONS, **STEPS}.get(kind, kind))
+            self._sessions.begin(request, response, flow.account_there)
+            return response
+        if kind in ERRORS or kind in STATUSES or kind in SUBTASKS:
+            return self._end(request, flow, kind)
         if kind == "then_address":
             flow.step, flow.asks_address = ACID, True
-            return self._show(flow)
+            return flow.show()
         if kind == "chained" and flow.passed == 1:
             self._ask_for_code(flow, "SMS" if flow.source == "EMAIL" else "EMAIL")
-            return self._show(flow)
-        if flow.step == TWO_FACTOR and kind != "at_once":
+            return flow.show()
+        if flow.step == TWO_FACTOR and kind not in {"at_once", "exit"}:
             flow.step = "AccountDuplicationCheck"
-            return self._show(flow)
+            response = flow.show()
+            if kind == "check_forbidden":
+                self._sessions.begin(request, response, flow.account_there)
+            return response
         return self._sign_in(request, flow)
 
-    def _checked(self, request: web.Request, flow: _Flow, _given: dict[str, Any]) -> web.Response:
+    def _end(self, _request: web.Request, flow: Flow, kind: str) -> web.Response:
+        """Answer the right code with something else than a login."""
+        if kind in ERRORS:
+            return flow.refuse(ERRORS[kind], ends=kind not in GOING_ON)
+        if kind in STATUSES:
+            status, text, headers = STATUSES[kind]
+            return web.Response(status=status, text=text, headers=headers)
+        if kind == "session_and_code":
+            self._ask_for_code(flow, "EMAIL")
+            return flow.show()
+        return flow.reply([SUBTASKS[kind]])
+
+    def _checked(self, request: web.Request, flow: Flow, _given: dict[str, Any]) -> web.Response:
+        if flow.account_there.disposition == "check_forbidden":
+            return web.Response(status=403)
         return self._sign_in(request, flow)
 
-    def _sign_in(self, request: web.Request, flow: _Flow) -> web.Response:
+    def _sign_in(self, request: web.Request, flow: Flow) -> web.Response:
         account = flow.account_there
-        flow.step = "LoginSuccessSubtask"
-        response = self._show(flow)
-        if account.disposition not in {"mobile", "sessionless"}:
-            self._set_session(request, response, account)
+        kind = account.disposition
+        flow.step = "SuccessExit" if kind == "exit" else "LoginSuccessSubtask"
+        response = flow.show()
+        if kind not in {"mobile", "sessionless", "exit"}:
+            self._sessions.begin(request, response, account)
         return response
 
-    def _set_session(self, request: web.Request, response: web.Response, account: Account) -> None:
-        session = secrets.token_hex(20)
-        self._sessions[session] = account
-        _set_cookie(request, response, "auth_token", session, httponly=True)
-        _set_cookie(request, response, "kdt", secrets.token_urlsafe(30), httponly=True)
-        _set_cookie(request, response, "ct0", secrets.token_hex(16))
-        if account.disposition not in {"nobody", "asked_only"}:
-            _set_cookie(request, response, "twid", f"u%3D{_id_of(account)}")
-
-    def _close(self, request: web.Request, flow: _Flow) -> web.Response:
-        response = self._reply(flow, [])
+    def _close(self, request: web.Request, flow: Flow) -> web.Response:
+        response = flow.reply([])
+        kind = flow.account_there.disposition
+        if flow.step == "SuccessExit":
+            self._sessions.begin(request, response, flow.account_there)
+        elif self._sessions.owner(request) is not None and "token" not in kind:
+            self._sessions.set_token(request, response, 80)
         flow.step = "over"
-        if request.cookies.get("auth_token") in self._sessions:
-            _set_cookie(request, response, "ct0", secrets.token_hex(80))
         return response
-
-    # Answers ---------------------------------------------------------------------------
-
-    def _show(self, flow: _Flow) -> web.Response:
-        """Show the subtask of the flow, with its next token."""
-        part: dict[str, object] = {}
-        if flow.step in {TWO_FACTOR, ACID}:
-            part = {"enter_text": self._enter_text(flow)}
-        elif flow.step == "LoginSuccessSubtask":
-            part = self._open_account(flow.account_there)
-        elif flow.step == "AccountDuplicationCheck":
-            links = {
-                f"{which}_link": {"link_id": f"AccountDuplicationCheck_{which}"}
-                for which in ("true", "false")
-            }
-            part = {"check_logged_in_account": links}
-        return self._reply(flow, [{"subtask_id": flow.step, **part}])
-
-    def _enter_text(self, flow: _Flow) -> dict[str, object]:
-        account = flow.account_there
-        lead = _LEADS[ADDRESS if flow.asks_address else str(flow.source)]
-        return {
-            "primary_text": {"text": "Enter your code", "entities": []},
-            "secondary_text": {"text": lead, "entities": []},
-            "hint_text": ADDRESS_HINT if flow.asks_address else CODE_HINT,
-            "keyboard_type": "text" if flow.step == ACID else "number",
-            "header": {
-                "primary_text": {"text": lead},
-                "user": {"id_str": account.user_id, "screen_name": account.handle},
-            },
-            "next_link": {"link_id": "next_link", "link_type": "task"},
-        }
-
-    def _open_account(self, account: Account) -> dict[str, object]:
-        if account.disposition in {"nobody", "asked_only"}:
-            return {"open_home_timeline": {"next_link": {"link_id": "next_link"}}}
-        user_id = _id_of(account)
-        if account.disposition == "contradiction":
-            user_id += "1"
-        tokens = {
-            "oauth_token": f"{user_id}-{secrets.token_urlsafe(24)}",
-            "oauth_token_secret": secrets.token_urlsafe(32),
-            "known_device_token": secrets.token_urlsafe(24),
-        }
-        user = {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
-        is_app = account.disposition == "mobile"
-        return {"open_account": {"user": user, **(tokens if is_app else {})}}
-
-    def _reply(self, flow: _Flow, subtasks: list[dict[str, object]]) -> web.Response:
-        flow.turn()
-        return web.json_response(
-            {"flow_token": flow.token, "status": "success", "subtasks": subtasks},
-        )
-
-    def _refuse(
-        self, flow: _Flow, error: tuple[int, int, str], *, ends: bool = False
-    ) -> web.Response:
-        """Answer with an error; its message ends with the flow's next token."""
-        flow.turn()
-        if ends:
-            flow.step = "over"
-        status, code, message = error
-        return _errors((status, code, f"{message} {flow.token}"))
 
     async def _verify_credentials(self, request: web.Request) -> web.Response:
-        account = self._sessions.get(request.cookies.get("auth_token", ""))
-        if account is None:
-            return _errors((401, 32, "Could not authenticate you."))
-        if request.headers.get("x-csrf-token") != request.cookies.get("ct0"):
-            return _errors(_ERRORS["csrf"])
-        if account.disposition == "nobody":
-            return web.json_response({"screen_name": account.handle})
-        user_id = _id_of(account)
-        return web.json_response(
-            {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
-        )
+        return self._sessions.whose(request)
 
 
 SIMULATOR = TwitterSimulator
-
-
-# The wire's small change ---------------------------------------------------------------
-
-
-def _id_of(account: Account) -> str:
-    """Return the id the login ends with: another one if a stranger's account was opened."""
-    return f"9{account.user_id}" if account.disposition == "stranger" else account.user_id
-
-
-def _guest_cookies() -> dict[str, str]:
-    return {
-        "guest_id": f"v1%3A{secrets.randbelow(10**18):018}",
-        "att": f"1-{secrets.token_urlsafe(30)}",
-        "_twitter_sess": secrets.token_urlsafe(40),
-        "__cf_bm": secrets.token_urlsafe(40),
-    }
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _typed(said: Mapping[str, Any]) -> str | None:
-    """Return the text of the subtasks that take a code, whatever the flow is waiting for."""
-    inputs = said.get("subtask_inputs")
-    for given in inputs if isinstance(inputs, list) else []:
-        if isinstance(given, dict) and given.get("subtask_id") in {TWO_FACTOR, ACID}:
-            return _find(given, "text")
-    return None
-
-
-def _find(value: object, name: str) -> str:
-    """Return the first text of that name, however deep, or an empty one."""
-    if isinstance(value, dict):
-        if isinstance(value.get(name), str):
-            return str(value[name])
-        value = list(value.values())
-    if isinstance(value, list):
-        return next((found for each in value if (found := _find(each, name))), "")
-    return ""
-
-
-def _set_cookie(
-    request: web.Request,
-    response: web.Response,
-    name: str,
-    value: str,
-    *,
-    httponly: bool = False,
-) -> None:
-    """Set a cookie; the real domain only where a client would accept it."""
-    host = request.host.partition(":")[0]
-    domain = ".x.com" if re.fullmatch(r"(?:.*\.)?x\.com", host) else None
-    response.set_cookie(
-        name, value, domain=domain, secure=request.secure, httponly=httponly, max_age=10**7
-    )
-
-
-def _errors(error: tuple[int, int, str]) -> web.Response:
-    status, code, message = error
-    headers = {"x-rate-limit-reset": "4102444800"} if code == 88 else {}  # noqa: PLR2004
-    body = {"errors": [{"code": code, "message": message}]}
-    return web.json_response(body, status=status, headers=headers)

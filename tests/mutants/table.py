@@ -97,6 +97,10 @@ NAMES: Final = (
     "a header of ours overridden",
     "a person's number in a sentence",
     "an answer unpacked without a bound",
+    "a session thrown away",
+    "an unknown answer that ends a login",
+    "a code where an address is asked for",
+    "two codes sent as one",
 )
 """What a suite for this product must catch."""
 
@@ -164,6 +168,8 @@ TRANSPORT: Final = "tests/providers/test_transport.py::"
 GARBAGE: Final = "tests/behaviour/test_pool_garbage.py::"
 BRANCHES: Final = "tests/store/test_attempt_branches.py::"
 LIVE: Final = "tests/behaviour/test_live_session.py::"
+SAYINGS: Final = "tests/providers/test_conformance.py::test_what_the_provider_says_has_its_pair"
+TWITTER: Final = "tests/providers/test_twitter.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
 CLUSTER: Final = "tests/store/test_cluster.py::"
 
@@ -1541,5 +1547,117 @@ MUTANTS: Final = (
         ),
         test="tests/providers/test_decoding.py::"
         "test_a_window_that_no_server_may_ask_for_is_refused",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a session in TWITTER's answer outweighs its body, redirect and status",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="        if self.is_signed_in:\n"
+                "            self.keep_id(_first_id(body))\n"
+                "            return flow\n",
+                new="",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-session in a redirect]",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="what is asked after a session that is there fails without harm",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="            if self.is_signed_in:\n                return None\n"
+                "            raise\n",
+                new="            raise\n",
+            ),
+        ),
+        test=f"{TWITTER}test_a_session_outlives_what_goes_wrong_when_the_flow_is_closed",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="and takes a bounded part of the login's time",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="asyncio.timeout(COURTESY_S if self.is_signed_in else None)",
+                new="asyncio.timeout(None)",
+            ),
+        ),
+        test=f"{TWITTER}test_a_courtesy_does_not_take_the_time_of_the_login",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a TWITTER session without its token gets one made",
+        edits=(
+            Edit(
+                file="providers/twitter_session.py",
+                old="        if lacks_token:\n            self._make_token()\n",
+                new="",
+            ),
+        ),
+        test=f"{TWITTER}test_a_token_that_is_not_set_is_made_as_the_site_makes_it",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a login that a client session hands over outweighs a word that is not known",
+        edits=(
+            Edit(
+                file="providers/live_session.py",
+                old="    if answer.is_login(provider):\n",
+                new="    if False:\n",
+            ),
+        ),
+        test="tests/providers/test_live_session.py::"
+        "test_a_finished_login_outweighs_a_word_that_is_not_known",
+    ),
+    Mutant(
+        name="an unknown answer that ends a login",
+        guard="a subtask of TWITTER that is not known is doubt",
+        edits=(
+            Edit(
+                file="providers/twitter_meanings.py",
+                old="    return UnknownStepError(msg)\n",
+                new="    return DeadIntentError(msg)\n",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-unknown step]",
+    ),
+    Mutant(
+        name="an unknown answer that ends a login",
+        guard="so is a status without an error that is known",
+        edits=(
+            Edit(
+                file="providers/twitter_meanings.py",
+                old="        raise UnreadableAnswerError(_STATUSES",
+                new="        raise SessionMismatchError(_STATUSES",
+            ),
+        ),
+        test=f"{SAYINGS}[TWITTER-http-403 alone]",
+    ),
+    Mutant(
+        name="a code where an address is asked for",
+        guard="a subtask of TWITTER that plainly asks for an address gets no code",
+        edits=(
+            Edit(
+                file="providers/twitter.py",
+                old="    if context.asks_for_address:\n        msg",
+                new="    if False:\n        msg",
+            ),
+        ),
+        test=f"{TWITTER}test_a_code_is_never_sent_to_a_step_that_asks_for_an_address",
+    ),
+    Mutant(
+        name="two codes sent as one",
+        guard="codes that are whole by themselves are no code of another source",
+        edits=(
+            Edit(
+                file="providers/contract.py",
+                old="        found = None  # Whole codes by",
+                new="        pass  # Whole codes by",
+            ),
+        ),
+        test=f"{TWITTER}test_two_codes_are_no_backup_code",
     ),
 )

@@ -35,7 +35,6 @@ from providers.contract import (
     NoChannelError,
     NoClientSessionError,
     NoHandlerError,
-    ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     Rejected,
@@ -186,14 +185,27 @@ def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
         "cleared",
         {},
         {"verdict": "fine"},
+        {"verdict": "fine", "user_id": "1"},
+        {"verdict": "fine", "user_id": "1", "session": {"cookies": []}},
+        {"verdict": "fine", "user_id": "1", "session": {"cookies": [{"name": "a", "value": "b"}]}},
+        {"verdict": "fine", "user_id": "1", "session": {"cookies": [{"name": "li_at"}]}},
+        {
+            "verdict": "fine",
+            "user_id": "1",
+            "session": {"cookies": [{"name": "li_at", "value": "delete me"}]},
+        },
+        {"verdict": "fine", "session": {"cookies": [{"name": "li_at", "value": "b"}]}},
+        {"verdict": "rejected", "status": 401},
         {"verdict": "cleared"},
         {"verdict": "cleared", "user_id": ""},
-        {"verdict": "cleared", "user_id": 1},
+        {"verdict": "cleared", "user_id": 1.5},
+        {"verdict": "cleared", "user_id": True},
         {"verdict": "cleared", "user_id": "1" * 257},
         {"verdict": "cleared", "user_id": "1\n2"},
         {"verdict": "cleared", "user_id": "1", "session": "s"},
         {"verdict": "cleared", "user_id": "1", "status": 401},
         {"verdict": "next_checkpoint"},
+        {"verdict": "next_checkpoint", "user_id": "1", "session": {"a": "b"}},
         {"verdict": "next_checkpoint", "checkpoint": {}},
         {"verdict": "next_checkpoint", "checkpoint": {"type": None}},
         {"verdict": "next_checkpoint", "checkpoint": {"type": "O" * 65}},
@@ -209,10 +221,54 @@ def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
     ids=str,
 )
 def test_an_answer_nobody_can_read_is_a_provider_error(answer: object) -> None:
-    """What only this worker may say, contradictions and nonsense are no verdict."""
-    with pytest.raises(ProviderBrokenError) as caught:
+    """What only this worker may say, contradictions and nonsense are no verdict.
+
+    The code may have been right, so the intent stays open; it counts as one in doubt.
+    """
+    with pytest.raises(UnreadableAnswerError) as caught:
         verify(answer)
+    assert caught.value.in_doubt
     assert caught.value.detail == "The client session's answer cannot be read."
+
+
+LOGIN = {"user_id": "u1", "session": {"cookies": [{"name": "li_at", "value": "b"}]}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"verdict": "cleared", **LOGIN, "status": 401},
+        {"verdict": "success", **LOGIN},
+        {"status": 200, "type": "AccountCreated", **LOGIN},
+        LOGIN,
+    ],
+    ids=str,
+)
+def test_a_finished_login_outweighs_a_word_that_is_not_known(answer: object) -> None:
+    """The session is there and the code used up: an error would throw the login away."""
+    assert verify(answer) == Cleared(**LOGIN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"verdict": "rejected", **LOGIN}, Rejected()),
+        ({"status": 401, "type": "invalid_checkpoint_solution", **LOGIN}, Rejected()),
+        ({"verdict": "Cleared ", **LOGIN}, Cleared(**LOGIN)),  # type: ignore[arg-type]
+        ({"verdict": "cleared", "user_id": 4711}, Cleared(user_id="4711", session={})),
+        ({"verdict": "cleared", "user_id": "1", "session": None}, Cleared(user_id="1", session={})),
+    ],
+    ids=str,
+)
+def test_a_session_is_taken_at_its_word(answer: object, expected: contract.Verdict) -> None:
+    """What it plainly says holds; a number for an id, null for nothing and capitals are its way."""
+    assert verify(answer) == expected
+
+
+def test_a_failure_that_a_session_names_holds_beside_its_login() -> None:
+    """The session has judged: it knows more of the login than stands in its answer."""
+    with pytest.raises(ActionRequiredError):
+        verify({"status": 403, "type": "action_required", **LOGIN})
 
 
 # The secret ----------------------------------------------------------------------------
