@@ -155,7 +155,7 @@ class Context(BaseModel):
     """
 
     made_headers: ClassVar[frozenset[str]] = frozenset()
-    """Lower case; every header that the adapter makes and nobody else may, beside `OUR_HEADERS`."""
+    """Lower case; the headers that the adapter alone makes, beside `OUR_HEADERS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -468,7 +468,7 @@ class SubscriptionRequiredError(ProviderFailure):
 class UnknownContextError(ProviderFailure):
     """The provider has plainly left this login for something unknown. Kills the intent.
 
-    For a screen that nobody knows after a code that was not refused: `UnknownStepError`.
+    For an unknown screen after a code that was not refused: `UnknownStepError`.
     """
 
     status, type = 403, "unknown_authentication_context"
@@ -481,7 +481,7 @@ class ActionRequiredError(ProviderFailure):
 
 
 class UnknownStepError(ActionRequiredError):
-    """A step nobody knows, after a code that was not refused. In doubt."""
+    """An unknown step, after a code that was not refused. In doubt."""
 
     in_doubt = True
 

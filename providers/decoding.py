@@ -27,7 +27,7 @@ PARTS_MAX: Final = 1_000
 """Of one packed body, one after the other. Each costs a few microseconds, however small."""
 _PACKED: Final = frozenset({"gzip", "x-gzip", "deflate", "x-deflate", "br", "zstd"})
 _FOREIGN: Final = frozenset({"compress", "x-compress", "dcb", "dcz"})
-"""Packed in a way that nobody asks for here."""
+"""Packed in a way that no request asks for."""
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 """A frame, or one that is to be skipped."""
 _ZSTD_BYTES: Final = 4

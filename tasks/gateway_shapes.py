@@ -70,7 +70,7 @@ def _submission_request() -> Schema:
                 "description": (
                     "What the person typed: a code, a backup code, a phone number where the"
                     f" checkpoint asks for one, or `{TRY_ANOTHER_WAY}`. Decimal digits of every"
-                    " script count, marks that nobody sees do not; where the source has a form for"
+                    " script count, invisible marks do not; where the source has a form for"
                     " its code, spaces, dashes and punctuation around it do not count either."
                 ),
                 "examples": ["123456"],

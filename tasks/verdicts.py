@@ -111,7 +111,7 @@ def session_bytes(session: object, **named: str) -> bytes:
 
     Args:
         session: What the adapter or the live session handed over.
-        **named: What is said of it here, whoever made it: provider and user id.
+        **named: What is added here, for every kind of adapter: provider and user id.
 
     Raises:
         UnfitError: It is no mapping, or too large.

@@ -351,7 +351,7 @@ def _errors() -> tuple[Row, ...]:
          "no intent was opened, or the provider has plainly left the login",
          "- or killed", _no_intent),
         (403, "action_required",
-         "captcha, approval, consent, new password, a step nobody knows; too many codes in doubt",
+         "captcha, approval, consent, new password, an unknown step; too many codes in doubt",
          "open", _answered(kind="captcha")),
         (403, "resource_access_restricted", "the provider blocks this client, region or address",
          "open", _answered(kind="blocked")),

@@ -102,7 +102,7 @@ def test_a_code_in_doubt_leaves_the_login_open(
 def test_so_many_codes_are_sent_and_no_more(
     on_desk: OnDesk, ends: Sequence[Verdict | BaseException]
 ) -> None:
-    """A provider that answers refusals in a form nobody knows is no oracle."""
+    """A provider that answers refusals in an unknown form is no oracle."""
 
     async def play(desk: Desk) -> None:
         actor = desk.play(Says(*ends))

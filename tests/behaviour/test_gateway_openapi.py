@@ -113,7 +113,7 @@ def test_it_is_served_as_it_is_made(gateway: GatewayProcess) -> None:
 
 
 def test_every_session_has_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `take_session` hands over, by provider; and what nobody has described."""
+    """What `take_session` hands over, by provider; and the shape of all others."""
 
     class MadeUpSession(Session):
         token: str = Field(description="Of the provider's own.")

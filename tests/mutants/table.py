@@ -1420,7 +1420,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="a code that is not what was typed",
-        guard="marks that nobody sees are dropped",
+        guard="invisible marks are dropped",
         edits=(
             Edit(
                 file="providers/contract.py",
@@ -1428,7 +1428,7 @@ MUTANTS: Final = (
                 new=")",
             ),
         ),
-        test="tests/providers/test_codes.py::test_every_mark_that_nobody_sees_is_dropped",
+        test="tests/providers/test_codes.py::test_every_invisible_mark_is_dropped",
     ),
     Mutant(
         name="a code that is not what was typed",
@@ -1483,7 +1483,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="a header of ours overridden",
-        guard="an encoding that nobody can undo is refused",
+        guard="an encoding that cannot be undone is refused",
         edits=(
             Edit(
                 file="providers/contract.py",

@@ -58,7 +58,7 @@ def test_every_decimal_digit_is_its_ascii_digit() -> None:
         assert check_code(f"04{digit}213", SIX) == f"04{unicodedata.decimal(digit)}213"
 
 
-def test_every_mark_that_nobody_sees_is_dropped() -> None:
+def test_every_invisible_mark_is_dropped() -> None:
     """Also around and inside ``TRY_ANOTHER_WAY``, and where the source has no form."""
     for mark in (*FORMATS, *SELECTORS):
         assert check_code(f"{mark}048{mark}213{mark}", SIX) == "048213"

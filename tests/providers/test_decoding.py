@@ -182,7 +182,7 @@ def test_what_stands_behind_a_newer_body_is_none_of_it(word: str) -> None:
     assert body.finish() == b"ok"
 
 
-def test_an_encoding_nobody_asks_for_is_unreadable() -> None:
+def test_an_encoding_that_is_not_learnt_is_unreadable() -> None:
     """Its empty body needs no reader."""
     assert Body("compress", 10).finish() == b""
     with pytest.raises(UnreadableAnswerError):

@@ -96,12 +96,12 @@ def test_no_header_of_ours_can_be_given(name: str) -> None:
     ids=str,
 )
 def test_what_cannot_be_sent_is_refused_at_the_opening(headers: dict[str, Any], said: str) -> None:
-    """No line is broken, no encoding named that nobody can undo."""
+    """No line is broken, no encoding named that cannot be undone."""
     assert said.lower() in rule(headers).lower()
 
 
 def test_the_refusal_names_field_rule_and_mend_and_no_value() -> None:
-    """Whoever opens the intent reads it."""
+    """The program that opens the intent reads it."""
     given = {"fields": {"csrfToken": "x"}, "headers": {"Cookie": "canary=1"}}
     with pytest.raises(CheckpointError) as caught:
         read_context("LINKEDIN", given)

@@ -2,8 +2,8 @@
 
 Status, type, body, cookies, redirect and framing are put together at random, from a seed of the
 bench, and read by the real reader of answers and the real adapter. Whatever comes: it ends in a
-verdict or a failure of the contract; a session in the answer is not thrown away; an answer nobody
-knows neither ends the login nor counts as a refused code.
+verdict or a failure of the contract; a session in the answer is not thrown away; an unknown
+answer neither ends the login nor counts as a refused code.
 
 A new adapter is tried as soon as it has its benches (`benches`) and its line in `LOGINS`.
 """
@@ -279,9 +279,9 @@ def wrong_with(bench: Bench, case: Case, end: Verdict | ProviderFailure) -> str 
     if isinstance(end, Cleared):
         return None if case.has_cookies else "cleared without a session"
     if isinstance(end, ProviderFailure) and pair(end.status, end.type).kills:
-        return "an answer nobody knows has ended the login"
+        return "an unknown answer has ended the login"
     if isinstance(end, Rejected) and case.is_foreign and not end_is_known(bench, case):
-        return "an answer nobody knows was counted as a refused code"
+        return "an unknown answer was counted as a refused code"
     return None
 
 

@@ -231,7 +231,7 @@ class SimServer:
         return None
 
     def _write_intent(self, keys: list[str], plan: dict[str, Any]) -> None:
-        intent_key, due, queued, _ = keys
+        intent_key, due, queued, *_ = keys
         member = plan["member"]
         if "intent" not in plan:
             return

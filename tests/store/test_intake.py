@@ -171,7 +171,7 @@ def test_another_code_is_no_double_click(desk: Desk) -> None:
 
 
 def test_a_phone_number_is_sealed_as_it_was_typed(desk: Desk) -> None:
-    """Where the source has no form for a code; marks that nobody sees go all the same."""
+    """Where the source has no form for a code; invisible marks go all the same."""
     desk.open(checkpoint=Checkpoint(type="OTP", source="PHONE"))
     desk.submit("s1", "\u2066(+33)0612345678\u2069")
     sealed = desk.redis.get(desk.store.keys.solution("s1"))
