@@ -93,7 +93,7 @@ def _instagram(
         "further step": ("chained", FURTHER),
         "action": ("captcha", ACTION),
         "consent": ("consent", ACTION),
-        "unknown step": ("unknown", UNKNOWN),
+        "unknown step": ("unknown", ACTION),
         "dead": ("challenge_expired", DEAD),
         "logged out": ("logged_out", DEAD),
         "spam": ("spam", BLOCKED),
@@ -112,7 +112,6 @@ def _instagram(
         kind=kind,
         source=source,
         said={**common, **said},
-        differs={"302 elsewhere": UNKNOWN},
         **more,  # type: ignore[arg-type]
     )
 
