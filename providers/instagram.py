@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from providers import instagram_meanings as means
+from providers.answers import hear as hear_code
 from providers.answers import refuse_common
 from providers.contract import (
     ActionRequiredError,
@@ -33,6 +34,7 @@ from providers.contract import (
     Rejected,
     Reply,
     SolutionKind,
+    UnreadableAnswerError,
     Verdict,
     tell_ways,
 )
@@ -65,6 +67,7 @@ from providers.instagram_session import (
     Found,
     InstagramSession,
     bounded,
+    find,
     owner_of,
     session_of,
     text,
@@ -111,11 +114,12 @@ class Instagram:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         source = challenge.checkpoint.source
         request = code_request(held, source=source, base_url=_home(held, challenge.base_url))
-        reply = await exchange.send_code(request)
         answer = _Answer(held=held, challenge=challenge, exchange=exchange)
         try:
-            return await answer.read(reply)
+            return await answer.read(await hear_code(exchange, request, _is_told_by_head))
         except ProviderFailure as failure:
+            if isinstance(failure, UnreadableAnswerError) and failure.head is not None:
+                answer.keep_cookies(failure.head.headers, failure.head.cookies)
             failure.context = failure.context or answer.context
             raise
 
@@ -135,10 +139,10 @@ class _Answer:
 
     async def read(self, reply: Reply) -> Verdict:
         """Read the answer to the code."""
-        self._keep_cookies(reply.headers, reply.cookies)
+        self.keep_cookies(reply.headers, reply.cookies)
         home = _home(self.context, self._base_url)
         said = hear(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
-        self._keep_cookies(said.headers, said.cookies)
+        self.keep_cookies(said.headers, said.cookies)
         found = said.session()
         if found is not None and (said.claims_login or not said.names_further_step):
             return self._cleared(said, found)
@@ -198,7 +202,7 @@ class _Answer:
         """Change the context, unless it would break the bounds it has when it comes in."""
         self.context = changed(self.context, changes) or self.context
 
-    def _keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
+    def keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
         if mid := headers.get("ig-set-x-mid", "")[:MID_MAX]:
             if self.context.mid and not self.context.cookie("mid"):
                 self._keep(mid=mid)
@@ -245,7 +249,7 @@ class _Answer:
         try:
             request = state_request(following, base_url=_home(following, self._base_url))
             reply = await self._exchange.fetch(request)
-            self._keep_cookies(reply.headers, reply.cookies)
+            self.keep_cookies(reply.headers, reply.cookies)
             refuse_common(reply)
             state = hear(reply, home=following.host, is_bloks=False)
         except ProviderFailure as failure:
@@ -293,6 +297,11 @@ class _Answer:
             means.refuse(reading.meaning)
         self._keep(**reading.fresh)
         return Rejected(context=self.context)
+
+
+def _is_told_by_head(head: Reply) -> bool:
+    """Whether an answer needs no body: a session, or the address of a redirect."""
+    return find(head.headers, head.cookies) is not None or "location" in head.headers
 
 
 def _home(context: InstagramContext, base_url: str) -> str:

@@ -89,7 +89,7 @@ LANGUAGES: Final[Mapping[str, Sentences]] = {
            r"pole jest wymagane|to pole musi", r"konto .{0,40}wyłączon", r"(?:zresetuj|zmień).{0,40}hasło"),
     "pt": (r"(?:aguarde|espere|aguarda|espera).{0,40}minutos", r"(?:houve|ocorreu) .{0,20}(?:problema|erro)|algo deu errado|algo correu mal",
            r"campo é obrigatório", r"conta .{0,60}desativada", r"redefin.{0,40}senha|repor.{0,40}palavra-passe"),
-    "ro": (r"aștept.{0,30}minute|aşteapt.{0,30}minute", r"(?:a apărut|a existat) o (?:problemă|eroare)|ceva nu a", r"câmp este (?:obligatoriu|necesar)|acest câmp este",
+    "ro": (r"a[șş]tea?pt.{0,30}minute", r"(?:a apărut|a existat) o (?:problemă|eroare)|ceva nu a", r"câmp este (?:obligatoriu|necesar)|acest câmp este",
            r"cont.{0,40}dezactivat", r"resete.{0,40}parol"),
     "ru": (r"(?:подожди|повтори).{0,40}минут", r"(?:возникла проблема|произошла (?:неизвестная )?ошибка|возникла ошибка|что-то пошло не так)",
            r"обязательное поле|поле обязательно", r"аккаунт .{0,60}(?:отключ|заблокир)", r"сброс.{0,40}парол|смени.{0,40}пароль"),
