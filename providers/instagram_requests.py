@@ -10,6 +10,7 @@ from urllib.parse import quote_plus, urlencode
 from providers.contract import (
     ActionRequiredError,
     CodeRequest,
+    Cookie,
     MalformedRequestError,
     Request,
     normalise,
@@ -347,6 +348,17 @@ def _app_headers(context: AppContext, path: str) -> dict[str, str]:
     return _sent(context, made)
 
 
+def _web_jar(context: InstagramContext) -> tuple[Cookie, ...]:
+    """Return a browser's cookies: there, what a client keeps beside its jar is a cookie too."""
+    kept = {"csrftoken": context.token, "mid": context.machine_id, "ig_did": context.ig_did}
+    missing = (
+        Cookie(name=name, value=value)
+        for name, value in kept.items()
+        if value and not context.cookie(name)
+    )
+    return (*context.cookies, *missing)
+
+
 def _web_headers(
     context: InstagramContext, base_url: str, path: str, *, referer: str
 ) -> dict[str, str]:
@@ -362,6 +374,6 @@ def _web_headers(
         "Origin": base_url,
         "Referer": base_url + referer,
         "Content-Type": "application/x-www-form-urlencoded",
-        "Cookie": cookie_header(context.cookies, path=path),
+        "Cookie": cookie_header(_web_jar(context), path=path),
     }
     return _sent(context, made)

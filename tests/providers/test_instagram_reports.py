@@ -146,6 +146,7 @@ def test_ids_without_a_cookie_go_where_cookies_would_take_them(route: str) -> No
     heard = request_of(route, **NO_COOKIES, mid="Zbeside", ig_did="D-1")
     if route in {CHALLENGE_WEB, WEB_2FA}:
         assert heard.headers["x-csrftoken"] == "canaryToken"
+        assert heard.headers["cookie"] == "csrftoken=canaryToken; mid=Zbeside; ig_did=D-1"
         assert "x-mid" not in heard.headers
     else:
         assert heard.headers["x-mid"] == "Zbeside"
