@@ -181,10 +181,8 @@ class _Answer:
     def _is_refusal(self, said: Said) -> bool:
         """Whether an answer without a known meaning is the provider's way to refuse a code.
 
-        Bloks has its own way, in its programs; the web also says that nobody is logged in.
+        Bloks does it in its programs as a rule; the web also says that nobody is logged in.
         """
-        if isinstance(self.context, BloksContext):
-            return False
         if isinstance(self.context, WebContext) and said.body.get("authenticated") is False:
             return said.status in {OK, REFUSAL}
         return said.status == REFUSAL and said.body.get("status") == "fail"

@@ -112,7 +112,7 @@ REPORTS = (
     Report(says="header_only", routes=tuple(ROUTES), becomes=PASSED, intent=DONE),
     Report(says="routed", routes=tuple(ROUTES), becomes=PASSED, intent=DONE),
     # The code was refused.
-    Report(says="german", routes=OTHERS, becomes=REFUSED, wrong=True),
+    Report(says="german", routes=tuple(ROUTES), becomes=REFUSED, wrong=True),
     Report(says="toast", routes=BLOKS, becomes=REFUSED, wrong=True),
     Report(says="dialog", routes=BLOKS, becomes=REFUSED, wrong=True),
     Report(says="plain", routes=tuple(ROUTES), becomes=REFUSED, wrong=True),

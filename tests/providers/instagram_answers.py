@@ -264,6 +264,10 @@ def _refusals() -> Iterator[Known]:
         ),
     )  # fmt: skip
     yield _row(
+        "the same where a program is usual", "guess", REFUSED,
+        each_of(BLOKS, refusal(message="Überprüfe den Code."), refusal(message="canary")),
+    )  # fmt: skip
+    yield _row(
         "200 `authenticated: false`", "client", REFUSED,
         on(WEB_2FA, body(200, {"authenticated": False, "user": True, "status": "ok"})),
     )  # fmt: skip
@@ -654,7 +658,7 @@ def _doubts() -> Iterator[Known]:
             answer(404, "<h1>Page Not Found</h1>"),
             answer(400, "canary"),
         ),
-        on(BLOKS, refusal(message="canary")),
+        each_of(BLOKS, refusal(403, message="canary"), body(400, {"message": "canary"})),
     )  # fmt: skip
     yield _row(
         "a body that cannot be read, or says nothing that is known", "guess", DOUBT,
