@@ -41,15 +41,20 @@ from tests.providers.instagram_answers import (
     JSON_ROUTES,
     LOGGED_IN,
     OWNER,
+    PROFILE_SCREEN,
     ROUTES,
+    SCREEN,
     SESSION_ID,
     TWO_FACTOR,
     USER,
     WEB_2FA,
+    bloks,
     body,
     packed_login,
+    pushed,
     redirect,
     refusal,
+    written,
 )
 from tests.providers.instagram_first_step import CODE, COOKIES, DEVICE, SOURCES, context
 from tests.providers.test_instagram import SUCCESSES, say
@@ -476,6 +481,32 @@ def test_a_redirect_needs_no_body_and_what_cannot_be_read_keeps_its_cookies() ->
         held = caught.value.context
         assert isinstance(held, InstagramContext)
         assert held.cookie("csrftoken") == "fresh"
+
+
+@pytest.mark.parametrize("place", ["/challenge/1/n/", "/auth_platform/?apc=x", "/privacy/consent/"])
+@pytest.mark.parametrize("route", JSON_ROUTES)
+def test_a_further_step_that_is_named_holds_though_there_is_a_session(
+    route: str, place: str
+) -> None:
+    """It would end with the first request; the cookies are kept for what comes after the step."""
+    with pytest.raises(ActionRequiredError) as caught:
+        asyncio.run(say(route, redirect(place, COOKIE, OWNER)))
+    held = caught.value.context
+    assert isinstance(held, InstagramContext)
+    assert held.cookie("sessionid") == SESSION_ID
+
+
+@pytest.mark.parametrize("text", ["", "  "], ids=["empty", "blank"])
+@pytest.mark.parametrize(
+    ("route", "screen"),
+    [(BLOKS_2FA, SCREEN), (BLOKS_AP, PROFILE_SCREEN)],
+    ids=["second factor", "profile"],
+)
+def test_an_error_that_is_emptied_refuses_nothing(route: str, screen: str, text: str) -> None:
+    """A screen clears its error before it goes on."""
+    said = bloks(f"(bk.x {written(text, screen)} {pushed('com.bloks.www.ap.passkey_auth')})")
+    with pytest.raises(ActionRequiredError):
+        asyncio.run(say(route, said))
 
 
 # Steps ---------------------------------------------------------------------------------------
