@@ -100,9 +100,11 @@ CHECKPOINT_CONSTANTS = frozenset(
     }
 )
 
+_FORGED = re.compile(r"csrf\b.{0,40}\b(?:missing|incorrect|invalid|fail)|(?:missing|invalid) csrf")
+"""A sentence about the token, not a page's form or script that has one."""
 WORDS = (  # Pattern on the message's text, folded; the last resort, in this order.
     (re.compile(r"username you entered doesn't appear to belong"), ADDRESS),
-    (re.compile(r"csrf"), TOKEN),
+    (_FORGED, TOKEN),
     (re.compile(r"code is no longer valid"), DEAD),
     (re.compile(r"session (?:has )?expired"), DEAD),
     (re.compile(r"(?:can't|cannot|couldn't) send (?:a |the |you )*(?:\w+ )?code"), UNSENT),
@@ -115,7 +117,7 @@ WORDS = (  # Pattern on the message's text, folded; the last resort, in this ord
     (re.compile(r"check the (?:security )?code|re-?enter|code has expired|incorrect code"), WRONG),
 )
 PAGES = (  # The same for a body that is no JSON: its status, and words in it.
-    (None, re.compile(r"csrf"), TOKEN),
+    (403, _FORGED, TOKEN),
     (None, words.WAIT, THROTTLED),
     (400, words.FIELD, FORM),
     (None, re.compile(r"oops, an error occurred"), PROBLEM),

@@ -276,7 +276,7 @@ class InstagramSimulator(Simulator):
         if login is None or self._is_dead(login) or not same_device(login, fields):
             return no_longer_valid()
         if not same_token(login, fields.get("_csrftoken"), request):
-            return web.Response(status=403, text="CSRF token missing or incorrect.")
+            return _forged()
         source = _METHODS.get(fields.get("verification_method", ""))
         names = {login.account.handle, login.account.username}
         if source not in {login.method, "BACKUP"} or fields.get("username") not in names:
@@ -293,7 +293,7 @@ class InstagramSimulator(Simulator):
         if login is None or self._is_dead(login):
             return no_longer_valid()
         if not same_token(login, request.headers.get("X-CSRFToken", ""), request):
-            return web.Response(status=403, text="<html>CSRF</html>", content_type="text/html")
+            return _forged(is_page=True)
         code = fields.get("verificationCode", "")  # The web asks for no method.
         return self._judge(request, login, code, "BACKUP" if len(code) == BACKUP_CHARS else None)
 
@@ -311,7 +311,7 @@ class InstagramSimulator(Simulator):
         if login is None or self._is_dead(login):
             return web.Response(status=404, text="Not Found")
         if not same_token(login, fields.get("_csrftoken"), request):
-            return web.Response(status=403, text="CSRF token missing or incorrect.")
+            return _forged()
         if not same_device(login, {**login.device, **fields}):  # Some clients send no ids here.
             return web.Response(status=404, text="Not Found")
         return self._answer_form(request, login, fields)
@@ -322,7 +322,7 @@ class InstagramSimulator(Simulator):
         if login is None or self._is_dead(login):
             return web.Response(status=404, text="Not Found")
         if not same_token(login, request.headers.get("X-CSRFToken", ""), request):
-            return web.Response(status=403, text="<html>CSRF</html>", content_type="text/html")
+            return _forged(is_page=True)
         return self._answer_form(request, login, fields)
 
     def _answer_form(
@@ -485,6 +485,14 @@ class InstagramSimulator(Simulator):
             return json_answer(403, {"message": "login_required", "logout_reason": 2})
         user = {"pk": int(account.user_id), "username": account.handle}
         return json_answer(200, {"status": "ok", "user": user, "tray": [], "feed_items": []})
+
+
+def _forged(*, is_page: bool = False) -> web.Response:
+    """Refuse a token that is not the session's."""
+    said = "CSRF token missing or incorrect."
+    if is_page:
+        return web.Response(status=403, text=f"<html>{said}</html>", content_type="text/html")
+    return web.Response(status=403, text=said)
 
 
 def _refusal(login: LoginState, judgement: str) -> dict[str, object]:

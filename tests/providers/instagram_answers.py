@@ -547,10 +547,11 @@ def _ends() -> Iterator[Known]:
             '(bk.action.navigation.OpenUrl "https://www.instagram.com/accounts/suspended/")')),
     )  # fmt: skip
     yield _row(
-        "403 or a page about the token against forged requests (`csrf`)", "guess", MISMATCH,
+        "403 with a sentence that the token against forged requests is missing or wrong", "guess", MISMATCH,
         on(JSON_ROUTES, answer(403, "CSRF token missing or incorrect")),
         on(JSON_ROUTES, refusal(403, message="CSRF token missing or incorrect")),
         on(WEB_2FA, answer(403, "<html>CSRF verification failed</html>")),
+        on(WEB_2FA, answer(403, "<h1>Missing CSRF token</h1>")),
     )  # fmt: skip
 
 
@@ -655,6 +656,7 @@ def _doubts() -> Iterator[Known]:
             refusal(422),
             body(400, {"message": "canary"}),
             answer(403, "<html>Forbidden</html>"),
+            answer(403, "<form><input type=hidden name=csrfToken value=x></form>"),
             answer(404, "<h1>Page Not Found</h1>"),
             answer(400, "canary"),
         ),
