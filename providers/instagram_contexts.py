@@ -64,6 +64,11 @@ CODE_FORMATS: Mapping[str, CodeFormat] = {
     "BACKUP": _BACKUP,
 }
 """A second factor takes a backup code in the field of every other code."""
+_WAYS = {
+    "TOTP": "APP", "AUTHENTICATOR": "APP", "PHONE": "SMS", "PHONE_NUMBER": "SMS",
+    "BACKUP_CODES": "BACKUP", "BACKUP_CODE": "BACKUP", "WHATS_APP": "WHATSAPP",
+}  # fmt: skip
+"""The provider's words for methods, and the source words for them."""
 
 _MADE = frozenset(
     {
@@ -80,6 +85,7 @@ _MADE_WEB = frozenset(
 )  # fmt: skip
 _PREFIX = re.compile(r"\A(?:/api)?(?:/v1)?(?=/challenge/)")
 """Spellings of one path: ``/challenge/…``, ``/api/challenge/…``, ``/api/v1/challenge/…``."""
+_BARE_HOST = re.compile(r"\A[a-z.]*instagram\.com/", re.IGNORECASE)
 
 
 def _broken(rule: str) -> PydanticCustomError:
@@ -125,8 +131,14 @@ class InstagramContext(Context):
     methods: tuple[str, ...] = Field(
         default=(),
         max_length=16,
-        description="Methods that the provider offers, as source words (`SMS`, `EMAIL` …).",
+        description="Methods that the provider offers: source words, or its own (`totp` …).",
     )
+
+    @field_validator("methods")
+    @classmethod
+    def _in_source_words(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        words = (_WAYS.get(each.strip().upper(), each.strip().upper()) for each in methods)
+        return tuple(dict.fromkeys(word for word in words if word in CODE_FORMATS))
 
     def cookie(self, name: str) -> str:
         """Return a cookie's value, empty if there is none."""
@@ -296,13 +308,14 @@ class CheckpointContext(InstagramContext):
 
 def _without_host(address: str) -> str:
     """Return the path of an address of the provider; every other text as it is."""
+    whole = "https://" + address if _BARE_HOST.match(address) else address
     try:
-        target = urlsplit(address)
+        target = urlsplit(whole)
         host = (target.hostname or "").lower()
     except ValueError:
         return address
     named = any(host == each or host.endswith("." + each) for each in HOSTS[:1])
-    if target.scheme not in {"https", "http"} or not named:
+    if target.scheme not in {"https", "http", ""} or not named:
         return address
     return target.path + (f"?{target.query}" if target.query else "")
 

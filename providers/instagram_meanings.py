@@ -68,6 +68,7 @@ OVER = Meaning(
 )
 
 CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower case.
+    "bad_password": UNREADABLE,  # The first step's; nobody has seen it as an answer to a code.
     "consent_required": CONSENT,
     "feedback_required": SUSPECTED,
     "generic_request_error": PROBLEM,
@@ -109,6 +110,7 @@ WORDS = (  # Pattern on the message's text, folded; the last resort, in this ord
     (re.compile(r"session (?:has )?expired"), DEAD),
     (re.compile(r"(?:can't|cannot|couldn't) send (?:a |the |you )*(?:\w+ )?code"), UNSENT),
     (re.compile(r"invalid parameters"), FORM),
+    (re.compile(r"version of instagram is out of date|(?:update|upgrade) your app"), OLD_APP),
     (words.DISABLED, DISABLED),
     (words.NEW_PASSWORD, PASSWORD),
     (words.FIELD, FORM),
@@ -133,7 +135,7 @@ ADDRESSES = (  # Pattern on the path of an address the provider leads to, whatev
     (re.compile(r"/accounts/(?:password|reset_password)(?:/|\Z)"), PASSWORD),
     (re.compile(r"/(?:challenge|checkpoint|auth_platform|integrity)(?:/|\Z)"), IN_APP),
     (re.compile(r"/two_(?:factor|step_verification)(?:/|\Z)"), IN_APP),
-    (re.compile(r"\A(?:/api/v1)?/(?:accounts/)?login(?:\.php)?(?:/|\Z)"), DEAD),
+    (re.compile(r"\A(?:/api/v1)?/(?:accounts/)?login(?:\.php)?/?\Z"), DEAD),
     (re.compile(r"\A/(?:accounts/(?:onetap|edit)/?|direct/inbox/?)?\Z"), NO_SESSION),
 )
 HOSTS = ("instagram.com", "facebook.com")

@@ -558,12 +558,13 @@ def _ends() -> Iterator[Known]:
 def _operators() -> Iterator[Known]:
     yield _row(
         "`/web/unsupported_version/` in `challenge.url`, a redirect or a program; `needs_upgrade`, "
-        "`unsupported_version`",
+        "`unsupported_version`, or a sentence that the app is out of date",
         "report", BROKEN,
         on(JSON_ROUTES, challenge_required(
             url="https://i.instagram.com/web/unsupported_version/", api_path="/challenge/")),
         on(JSON_ROUTES, refusal(error_type="needs_upgrade")),
         on(APPS, refusal(error_type="unsupported_version")),
+        on(APPS, refusal(message="Your version of Instagram is out of date. Please upgrade.")),
         on(WEB_2FA, redirect("/web/unsupported_version/")),
         on(BLOKS, bloks('(x "https://i.instagram.com/web/unsupported_version/")')),
     )  # fmt: skip
@@ -645,10 +646,12 @@ def _doubts() -> Iterator[Known]:
         on(BLOKS, bloks(pushed("com.bloks.www.somewhere.new"))),
         on(BLOKS, bloks('(x "com.instagram.challenge.navigation.take_challenge")')),
         on(ROUTES, redirect("/somewhere/new/")),
+        on(WEB_2FA, redirect("/accounts/login/newly/")),
+        on(WEB_2FA, redirect("/login/newly/?next=%2Fchallenge%2F")),
         on(WEB_2FA, redirect("https://accountscenter.facebook.com/x/")),
     )  # fmt: skip
     yield _row(
-        "any other 4xx; a 400 without `status: fail`", "guess", DOUBT,
+        "any other 4xx; a 400 without `status: fail`; `bad_password`", "guess", DOUBT,
         each_of(
             JSON_ROUTES,
             refusal(403, message="canary"),
@@ -659,6 +662,7 @@ def _doubts() -> Iterator[Known]:
             answer(403, "<form><input type=hidden name=csrfToken value=x></form>"),
             answer(404, "<h1>Page Not Found</h1>"),
             answer(400, "canary"),
+            refusal(error_type="bad_password", message="The password you entered is incorrect."),
         ),
         each_of(BLOKS, refusal(403, message="canary"), body(400, {"message": "canary"})),
     )  # fmt: skip

@@ -187,6 +187,8 @@ def test_a_cookie_goes_before_what_is_kept_beside_it(route: str) -> None:
         "https://i.instagram.com/api/v1/challenge/4711/nonce",
         "https://www.instagram.com/challenge/4711/nonce/",
         "https://instagram.com/api/v1/challenge/4711/nonce/",
+        "www.instagram.com/challenge/4711/nonce/",
+        "//i.instagram.com/api/v1/challenge/4711/nonce/",
     ],
 )
 @pytest.mark.parametrize("route", [CHALLENGE, CHALLENGE_WEB])
@@ -209,7 +211,13 @@ def test_a_path_keeps_its_query(query: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["https://evil.example/challenge/1/n/", "https://instagram.com.evil.example/challenge/1/n/"],
+    [
+        "https://evil.example/challenge/1/n/",
+        "https://instagram.com.evil.example/challenge/1/n/",
+        "//evil.example/challenge/1/n/",
+        "evilinstagram.com/challenge/1/n/",
+        "ftp://i.instagram.com/challenge/1/n/",
+    ],
 )
 def test_a_foreign_address_loses_no_host(address: str) -> None:
     """It is refused, as any text that is no path."""
@@ -328,8 +336,10 @@ def test_the_newer_path_of_the_web_has_more_fields() -> None:
         (TWO_FACTOR, {"whatsapp_two_factor_on": True}, ["WHATSAPP", "BACKUP", "APP"]),
         (CHALLENGE, {"methods": ["SMS", "EMAIL"]}, ["SMS", "EMAIL"]),
         (CHALLENGE, {}, ["EMAIL"]),
+        (CHALLENGE, {"methods": ["email", "phone_number", "new"]}, ["EMAIL", "SMS"]),
         (CHALLENGE_WEB, {"methods": ["SMS"]}, ["SMS", "EMAIL"]),
         (BLOKS_2FA, {"methods": ["SMS", "APP"]}, ["SMS", "APP", "BACKUP"]),
+        (BLOKS_2FA, {"methods": ["totp", "backup_codes", "whatsapp"]}, ["WHATSAPP", "BACKUP"]),
         (BLOKS_AP, {"methods": ["SMS"]}, ["SMS", "EMAIL"]),
         (WEB_2FA, {}, ["BACKUP", "APP"]),
     ],
