@@ -22,7 +22,7 @@ from providers.sandbox.instagram_answers import (
     WAIT,
     Spoken,
 )
-from providers.sandbox.instagram_password import PasswordKey
+from providers.sandbox.instagram_first_step import LOGIN_TTL_S, ROUTES, FirstStep
 from providers.sandbox.instagram_wire import (
     CALL,
     CHECK,
@@ -30,17 +30,13 @@ from providers.sandbox.instagram_wire import (
     CODE_ENTRY_ACTION,
     CODE_FIELDS,
     FORMS,
-    IDS,
     SCREEN_ERROR,
-    STEPS,
     VERIFY_ACTION,
     LoginState,
     bloks_answer,
     challenge_required,
     context_of,
-    cookies_of,
     fields_of,
-    first_visit,
     is_method,
     json_answer,
     new_uuid,
@@ -57,50 +53,29 @@ from providers.sandbox.instagram_wire import (
     welcome,
     with_token,
 )
-from providers.sandbox.simulator import Login, Seen, Simulator
-from providers.sandbox.world import Delivered
+from providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from providers.sandbox.world import Account, Source, World
+    from providers.sandbox.world import Account, Source
 
 TRIES_MAX = 4  # Wrong codes until the login is throttled and its challenge dead.
-LOGIN_TTL_S = 900.0
 BACKUP_CHARS = 8
 
-# Kinds that choose the route, or what its context looks like; the right code is success there.
-_ROUTES = {
-    "checkpoint": "challenge",
-    "checkpoint_web": "challenge_web",
-    "long_path": "challenge",
-    "native": "challenge",
-    "bloks": "bloks_two_factor",
-    "auth_platform": "bloks_auth_platform",
-    "web": "web",
-    "web_api": "web",
-    "spare_code": "two_factor",
-}
 _METHODS = {"1": "SMS", "2": "BACKUP", "3": "APP", "6": "WHATSAPP"}
 
 
-class InstagramSimulator(Simulator):
+class InstagramSimulator(FirstStep):
     """The provider INSTAGRAM."""
 
-    provider: ClassVar[str] = "INSTAGRAM"
     kinds: ClassVar[frozenset[str]] = frozenset(
         {"plain", "chained", "whatsapp", "renewing", "challenge_expired", *SUCCESSES}
-        | _ROUTES.keys()
+        | ROUTES.keys()
         | AFTER_RIGHT.keys()
         | AFTER_WRONG.keys()
     )
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._logins: dict[str, LoginState] = {}  # By key; a rotated key is forgotten.
-        self._sessions: dict[str, Account] = {}  # By sessionid.
-        self._password_key = PasswordKey()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
@@ -165,108 +140,6 @@ class InstagramSimulator(Simulator):
             return Seen(account=login.account if login else None, code=str(code))
         account = login.account if login else self._sessions.get(session_id_of(request))
         return Seen(account=account) if account is not None else None
-
-    # The first step --------------------------------------------------------------------
-
-    def _login(
-        self,
-        account: Account,
-        *,
-        device: Mapping[str, str],
-        token: str = "",
-        route: str = "",
-        source: Source | None = None,
-        step: int = 1,
-    ) -> LoginState:
-        source = source or account.source
-        usual = "challenge" if source == "EMAIL" else "two_factor"
-        route = route or _ROUTES.get(account.kind, usual)
-        if route in CHECKPOINT_ROUTES and source not in STEPS:
-            source = "EMAIL"  # Checkpoints know no app, second factors no email.
-        elif route not in {*CHECKPOINT_ROUTES, "bloks_auth_platform"} and source == "EMAIL":
-            source = "SMS"
-        login = LoginState(
-            account=account,
-            source=source,
-            route=route,
-            device={name: device[name] for name in IDS if name in device},
-            born=self.world.now(),
-            step=step,
-        )
-        login.token = token or login.token
-        self._logins[login.key] = login
-        self._deliver(account, source)
-        if account.kind == "spare_code":  # The person has a list of backup codes, too.
-            self._deliver(account, "BACKUP")
-        return login
-
-    def _deliver(self, account: Account, source: Source) -> None:
-        if source != "BACKUP":
-            account.deliver(source)
-            return
-        now = self.world.now()  # A backup code has two digits more and no haste.
-        code = f"{self.world.fresh_code()}{secrets.randbelow(100):02}"
-        account.inbox.append(
-            Delivered(code=code, source=source, sent_at=now, expires_at=now + LOGIN_TTL_S)
-        )
-
-    async def _home(self, request: web.Request) -> web.Response:
-        return first_visit(request, web.Response(text="<html></html>", content_type="text/html"))
-
-    async def _sync(self, request: web.Request) -> web.Response:
-        response = first_visit(request, json_answer(200, {"status": "ok"}))
-        response.headers["ig-set-password-encryption-key-id"] = str(self._password_key.id)
-        response.headers["ig-set-password-encryption-pub-key"] = self._password_key.public
-        response.headers["ig-set-x-mid"] = secrets.token_urlsafe(20)
-        return response
-
-    def _sign_in(self, fields: Mapping[str, str]) -> Account | None:
-        name = fields.get("username", "")
-        account = self.world.find(self.provider, name)
-        if account is None:
-            named = (each for each in self.world.accounts.values() if each.handle == name)
-            account = next((each for each in named if each.provider == self.provider), None)
-        given = self._password_key.open(fields.get("enc_password", ""))
-        if account is None or not secrets.compare_digest(given, account.password.encode()):
-            return None
-        return account
-
-    async def _app_login(self, request: web.Request) -> web.Response:
-        fields = fields_of(await request.read())
-        account = self._sign_in(fields)
-        if account is None:
-            refusal = {
-                "message": "The password you entered is incorrect.",
-                "invalid_credentials": True,
-            }
-            return json_answer(400, {**refusal, "error_type": "bad_password"})
-        login = self._login(account, device=fields, token=cookies_of(request).get("csrftoken", ""))
-        answers: dict[str, dict[str, object]] = {
-            "challenge": challenge_required(request, login),
-            "challenge_web": challenge_required(request, login),
-            "bloks_two_factor": {
-                "message": "The password you entered is incorrect.",
-                "error_type": "bad_password",
-                "two_step_verification_context": login.key,
-                "totp_two_factor_on": login.source == "APP",
-                "sms_two_factor_on": login.source == "SMS",
-            },
-        }
-        return with_token(
-            login, json_answer(400, answers.get(login.route, two_factor_required(login)))
-        )
-
-    async def _web_login(self, request: web.Request) -> web.Response:
-        account = self._sign_in(fields_of(await request.read()))
-        if account is None:
-            return json_answer(200, {"authenticated": False, "user": True, "status": "ok"})
-        route = "challenge_web" if account.kind == "checkpoint_web" else "web"
-        token = cookies_of(request).get("csrftoken", "")
-        login = self._login(account, device={}, token=token, route=route)
-        if route == "web":
-            return with_token(login, json_answer(400, two_factor_required(login)))
-        said = {"message": "checkpoint_required", "checkpoint_url": login.path, "lock": False}
-        return with_token(login, json_answer(400, said))
 
     # The second step -------------------------------------------------------------------
 

@@ -279,6 +279,9 @@ def _refusals() -> Iterator[Known]:
         on(CHALLENGE, body(200, {"step_name": "verify_email_code", "status": "ok"})),
         on(CHALLENGE, body(200, {"step_name": "verify_code", "status": "ok"})),
     )  # fmt: skip
+
+
+def _steps_again() -> Iterator[Known]:
     yield _row(
         "`challengeType: VerifyEmailCodeForm`, `VerifySMSCodeForm` or "
         "`VerifySMSCodeFormForSMSCaptcha` with `errors`, or the same form again",
@@ -410,6 +413,9 @@ def _actions() -> Iterator[Known]:
         on(CHALLENGE,
            body(200, {"bloks_action": "com.bloks.www.ig.challenge.redirect.async", "status": "ok"})),
     )  # fmt: skip
+
+
+def _held() -> Iterator[Known]:
     yield _row(
         "`consent_required`; a redirect to `/consent/`, `/privacy/consent/`, `/terms/` or "
         "`/user_agreement/`",
@@ -447,6 +453,9 @@ def _actions() -> Iterator[Known]:
         on(JSON_ROUTES, refusal(message="Setze dein Passwort zurück, um dich anzumelden.")),
         on(WEB_2FA, redirect("/accounts/password/reset/")),
     )  # fmt: skip
+
+
+def _programs() -> Iterator[Known]:
     yield _row(
         "a program that leads to `com.bloks.www.ig.challenge.…`, "
         "`com.bloks.www.ap.two_step_verification.…`, `com.bloks.www.two_step_verification.…`, "
@@ -533,6 +542,9 @@ def _ends() -> Iterator[Known]:
         on(BLOKS_2FA,
            packed_login({"error_type": "inactive_user", "status": "fail"}, headers={}, cookies="")),
     )  # fmt: skip
+
+
+def _ends_of_accounts() -> Iterator[Known]:
     yield _row(
         "`/accounts/suspended/` as a redirect, in `challenge.url`, `checkpoint_url` or a program",
         "client", LOCKED,
@@ -596,6 +608,9 @@ def _operators() -> Iterator[Known]:
         on(CHALLENGE, refusal(message="Dieses Feld ist zwingend erforderlich.")),
         on(CHALLENGE, answer(400, "This field is required.")),
     )  # fmt: skip
+
+
+def _forms() -> Iterator[Known]:
     yield _row(
         "`invalid_trusted_notification`: a code for a method that takes none", "report", MALFORMED,
         on(FACTORS, refusal(error_type="invalid_trusted_notification")),
@@ -682,6 +697,9 @@ def _doubts() -> Iterator[Known]:
         on(BLOKS, bloks(written(""))),
         on(BLOKS, body(200, {"layout": [], "status": "ok"})),
     )  # fmt: skip
+
+
+def _contradictions() -> Iterator[Known]:
     yield _row(
         "a redirect to another host, to nowhere, or to the start page without a session",
         "guess", DOUBT,
@@ -711,7 +729,21 @@ def _doubts() -> Iterator[Known]:
 
 KNOWN: Final = tuple(
     known
-    for part in (_successes, _refusals, _further, _actions, _ends, _operators, _doubts)
+    for part in (
+        _successes,
+        _refusals,
+        _steps_again,
+        _further,
+        _actions,
+        _held,
+        _programs,
+        _ends,
+        _ends_of_accounts,
+        _operators,
+        _forms,
+        _doubts,
+        _contradictions,
+    )  # fmt: skip
     for known in part()
 )
 
