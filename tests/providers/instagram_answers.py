@@ -743,7 +743,7 @@ KNOWN: Final = tuple(
         _forms,
         _doubts,
         _contradictions,
-    )  # fmt: skip
+    )
     for known in part()
 )
 
