@@ -159,7 +159,7 @@ class _Answer:
         """Read a body without a session, from the most exact to the least."""
         if said.claims_login:
             means.refuse(means.NO_SESSION)
-        if said.claims_end:
+        if said.claims_end and isinstance(self.context, CheckpointContext):
             means.refuse(means.OVER)
         if said.body.get("spam") is True:
             means.refuse(means.SUSPECTED)

@@ -26,11 +26,14 @@ CALLS_MAX = 10
 PROGRAMS_MAX = 100
 """Programs of one answer: its action, and what its parts do when they are shown."""
 HEADERS_MAX = 200
+LINK_MAX = 4_096
 
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[()]|[^()\s"]++', re.DOTALL)
 _SAYING = re.compile(r"toast|dialog", re.IGNORECASE)
 _LOGGING = re.compile(r"\.log(?:ging)?\.|qpl|analytics|accessibility", re.IGNORECASE)
 _ID = re.compile(r"com\.(?:bloks|instagram)\.[A-Za-z0-9_.]+")
+_LINK = re.compile(r"(?:instagram|fb|ig)[a-z-]*://", re.IGNORECASE)
+"""An address within the app; the screen's id is one of its parameters."""
 _SENTENCE = re.compile(r"\S\s+\S|[^\x00-\u02ff]{4}")
 """Two words, or some letters of a script that needs no spaces."""
 
@@ -178,13 +181,20 @@ def sayings(action: str, *, errors: tuple[str, ...]) -> Sayings:
         if _SAYING.search(name):
             found.notices += _sentences(call, walks)
         for text in (part[0] for part in call if isinstance(part, tuple)):
-            if _ID.fullmatch(text):
-                found.leads_to.append(text)
-            elif text.startswith(("https://", "http://")):
-                found.addresses.append(text)
-            elif _is_sentence(text) and not _LOGGING.search(name):
-                found.others.append(text)
+            _sort(found, text, is_logged=_LOGGING.search(name) is not None)
     return found
+
+
+def _sort(found: Sayings, text: str, *, is_logged: bool) -> None:
+    """Put a literal where it belongs: an id, an address or a sentence."""
+    if _ID.fullmatch(text):
+        found.leads_to.append(text)
+    elif _LINK.match(text):
+        found.leads_to += _ID.findall(text[:LINK_MAX])
+    elif text.startswith(("https://", "http://")):
+        found.addresses.append(text)
+    elif not is_logged and _is_sentence(text):
+        found.others.append(text)
 
 
 def _is_sentence(text: str) -> bool:

@@ -1,14 +1,15 @@
 """INSTAGRAM: what a Bloks program means that logged nobody in.
 
 Right and wrong codes are both answered with 200 and ``ok``; the program tells them apart. In
-this order: a checkpoint's flow or address, a text in the screen's error, a known screen, a notice
-while the screen stays, and else doubt. The texts of errors and notices are in the language of
-the app, so that there is one counts, and its words only where it says something else.
+this order: a text in the screen's error, an address that ends the login, a flow, address or
+screen of a further step, a notice while the screen stays, and else doubt. The texts of errors
+and notices are in the language of the app, so that there is one counts, and its words only
+where it says something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,6 +44,10 @@ _SAYS_ELSE: Final = frozenset(
 """What an error's words may say other than that the code was wrong."""
 
 
+_SAYS_MILD: Final = (_SAYS_ELSE | {means.WRONG}) - {means.DEAD, means.DISABLED}
+"""What a sentence anywhere in a program may say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a program means.
@@ -68,24 +73,32 @@ def read_program(context: InstagramContext, said: Said, *, home: str) -> Reading
         for name, value in instagram_bloks.variables_of(said.body)
         if name in means.CODE_ERRORS and value.strip()
     ]
-    addressed = {means.of_address(each, home=home) for each in told.addresses} & _ENDS
-    if addressed:
-        return Reading(meaning=addressed.pop() or means.STEP)
     if errors:
         return _refused(context, said, errors)
+    addressed = [means.of_address(each, home=home) for each in told.addresses]
+    if (ended := next((each for each in addressed if each in _ENDS), None)) is not None:
+        return Reading(meaning=ended)
     if told.notices and means.of_words(*told.notices) is means.WRONG:
         return _refused(context, said, told.notices)
-    if (leading := _leading(told)) is not None:
+    if (leading := _leading(told, addressed)) is not None:
         return Reading(meaning=leading)
     if told.notices:
         return _refused(context, said, told.notices)
     return Reading(meaning=_of_sentences(told.others))
 
 
-def _leading(told: instagram_bloks.Sayings) -> means.Meaning | None:
+def _leading(
+    told: instagram_bloks.Sayings, addressed: Sequence[means.Meaning | None]
+) -> means.Meaning | None:
     """Return what the screens mean that a program leads to; ``None`` if the code's own stays."""
+    if means.CONSENT in addressed:
+        return means.CONSENT
     leads_to = [each for each in told.leads_to if each not in _STAYS]
-    if told.checkpoint or any(each.startswith(means.SCREENS) for each in leads_to):
+    if (
+        told.checkpoint
+        or means.IN_APP in addressed
+        or any(each.startswith(means.SCREENS) for each in leads_to)
+    ):
         return means.IN_APP
     return means.STEP if leads_to else None
 
@@ -101,7 +114,6 @@ def _refused(context: InstagramContext, said: Said, texts: list[str]) -> Reading
 
 
 def _of_sentences(others: list[str]) -> means.Meaning:
-    """Return what sentences mean whose place in the program says nothing."""
+    """Return what sentences mean whose place in the program says nothing; none ends a login."""
     meaning = means.of_words(*others)
-    is_known = meaning is not None and meaning in {*_SAYS_ELSE, means.WRONG}
-    return meaning if is_known and meaning is not None else means.UNREADABLE
+    return meaning if meaning is not None and meaning in _SAYS_MILD else means.UNREADABLE

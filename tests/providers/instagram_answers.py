@@ -479,8 +479,13 @@ def _programs() -> Iterator[Known]:
         on(BLOKS_2FA, bloks('(esz "com.bloks.www.two_step_verification.google_recaptcha")')),
     )  # fmt: skip
     yield _row(
-        "a program with `PresentCheckpointsFlow`", "client", ACTION,
+        "a program with `PresentCheckpointsFlow`, or with an address of a checkpoint or of consent",
+        "client", ACTION,
         on(BLOKS, bloks('(bk.action.caa.PresentCheckpointsFlow "{\\"error\\": {}}")')),
+        on(BLOKS, bloks('(x "https://www.instagram.com/auth_platform/?apc=canary")')),
+        on(BLOKS, bloks('(x "https://i.instagram.com/challenge/4711/n/" (y "Check your account"))')),
+        on(BLOKS, bloks('(x "https://www.instagram.com/privacy/consent/?flow=x")')),
+        on(BLOKS, bloks('(x "instagram://bloks/?app_id=com.bloks.www.ap.passkey_auth&p=1")')),
     )  # fmt: skip
     yield _row(
         "a notice that no code can be sent now", "client", ACTION,
@@ -693,7 +698,10 @@ def _doubts() -> Iterator[Known]:
             body(200, {"status": "fail", "message": "canary"}),
         ),
         on(BLOKS, bloks("")),
+        on(FACTORS, body(200, {"action": "close", "status": "ok"})),
         on(BLOKS, bloks("(bk.action.core.Noop)")),
+        on(BLOKS, bloks('(x "Your session has expired.")')),
+        on(BLOKS, bloks('(x "Your account has been disabled for violating our terms.")')),
         on(BLOKS, bloks(written(""))),
         on(BLOKS, body(200, {"layout": [], "status": "ok"})),
     )  # fmt: skip
