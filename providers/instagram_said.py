@@ -12,6 +12,7 @@ from providers import instagram_bloks
 from providers import instagram_meanings as means
 from providers.answers import read_json
 from providers.contract import ActionRequiredError, Cookie, ProviderBrokenError, Reply
+from providers.instagram_contexts import OWN_STEPS
 from providers.instagram_session import Found, find, text
 
 ERRORS_MAX: Final = 10
@@ -138,9 +139,12 @@ class Said:
         """Whether the answer names what comes next: that holds, whatever session it carries."""
         if self.leads_to in _HOLDS:
             return True
-        named = means.of_constants(self.message, self.error_type)
-        is_asked = self.asks_second_factor or self.asks_checkpoint or bool(self.step)
-        return is_asked or named in {means.CONSENT, means.PASSWORD}
+        if self.asks_second_factor or {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
+            return True
+        if self.step in means.CODE_STEPS or self.step in OWN_STEPS:
+            return True
+        named = [_address(self.home, each) for each in self.checkpoint_addresses]
+        return not _HOLDS.isdisjoint([*named, means.of_constants(self.message, self.error_type)])
 
     def session(self) -> Found | None:
         """Return the session in the answer, if there is a usable one."""

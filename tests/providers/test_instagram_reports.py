@@ -506,6 +506,46 @@ def test_a_further_step_that_is_named_holds_though_there_is_a_session(
     assert held.cookie("sessionid") == SESSION_ID
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": "challenge_required", "challenge": {"url": "/challenge/1/n/"}},
+        {"checkpoint_url": "/challenge/1/n/"},
+        {"challenge": {"api_path": "/challenge/1/n/"}},
+        {"redirect_url": "/privacy/consent/"},
+        {"message": "consent_required"},
+        {"step_name": "select_verify_method"},
+        {"error_type": "unusable_password"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("route", JSON_ROUTES)
+def test_a_body_that_names_a_known_step_holds(route: str, said: dict[str, object]) -> None:
+    """Whatever cookies came with it."""
+    with pytest.raises(ActionRequiredError) as caught:
+        asyncio.run(say(route, body(400, {**said, "status": "fail"}, COOKIE, OWNER)))
+    assert not caught.value.in_doubt
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"step_name": "tell_us_more"},
+        {"redirect_url": "/"},
+        {"challenge": {"challengeType": "NewForm"}},
+        {"message": "Please wait a few minutes before you try again."},
+        {"error_type": "something_new", "spam": True},
+        {"challenge": []},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+def test_a_session_outweighs_a_body_that_names_none(said: dict[str, object], status: int) -> None:
+    """A name that nobody knows is no reason to throw a login away."""
+    session = session_after(WEB_2FA, body(status, {**said, "status": "fail"}, COOKIE, OWNER))
+    assert jar_of(session)["sessionid"] == SESSION_ID
+
+
 @pytest.mark.parametrize("text", ["", "  "], ids=["empty", "blank"])
 @pytest.mark.parametrize(
     ("route", "screen"),
