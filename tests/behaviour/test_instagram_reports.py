@@ -103,7 +103,7 @@ class Report:
 
 PASSED, REFUSED = "201 AccountCreated", "401 invalid_checkpoint_solution"
 ACTION, BROKEN = "403 action_required", "500 provider_error"
-REPORTS = (
+SITUATIONS = (
     # The session is in the answer, whatever is around it.
     Report(says="crowded", routes=OTHERS, becomes=PASSED, intent=DONE),
     Report(says="bare", routes=OTHERS, becomes=PASSED, intent=DONE),
@@ -158,7 +158,7 @@ REPORTS = (
 )
 PLAYS = [
     pytest.param(report, route, id=f"{report}-{route}")
-    for report in REPORTS
+    for report in SITUATIONS
     for route in report.routes
 ]
 
