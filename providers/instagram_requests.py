@@ -10,12 +10,16 @@ from urllib.parse import quote_plus, urlencode
 from providers.contract import (
     ActionRequiredError,
     CodeRequest,
+    Cookie,
     MalformedRequestError,
     Request,
     normalise,
+    source_of,
 )
 from providers.cookies import cookie_header
 from providers.instagram_contexts import (
+    CODE_FORMATS,
+    WEB_PATHS,
     AppContext,
     BloksAuthPlatformContext,
     BloksContext,
@@ -30,7 +34,6 @@ from providers.instagram_contexts import (
 from providers.reading import require_path
 
 TWO_FACTOR_PATH = "/api/v1/accounts/two_factor_login/"
-WEB_TWO_FACTOR_PATH = "/accounts/login/ajax/two_factor/"
 VERIFY_ACTION = "com.bloks.www.two_step_verification.verify_code.async"
 CODE_ENTRY_ACTION = "com.bloks.www.ap.two_step_verification.code_entry_async"
 
@@ -46,7 +49,14 @@ _WEB_APP_ID = "936619743392459"
 _QPL_MARKER_ID = 36707139  # The app's constant in requests of route ``bloks_auth_platform``.
 
 # Source: (``verification_method`` of ``two_factor``, ``challenge`` of ``bloks_two_factor``).
-_METHODS = {"SMS": ("1", "sms"), "BACKUP": ("2", "backup_codes"), "APP": ("3", "totp")}
+_METHODS = {
+    "SMS": ("1", "sms"),
+    "BACKUP": ("2", "backup_codes"),
+    "APP": ("3", "totp"),
+    "WHATSAPP": ("6", "whatsapp"),
+}
+_FLAGS = ("APP", "SMS", "WHATSAPP")
+"""Which method is meant where several are on, and nothing else says it."""
 
 
 def code_request(context: InstagramContext, *, source: str | None, base_url: str) -> CodeRequest:
@@ -74,38 +84,72 @@ def code_request(context: InstagramContext, *, source: str | None, base_url: str
         case BloksAuthPlatformContext():
             return _bloks_auth_platform(context, base_url)
         case WebContext():
-            return _web(context, base_url)
+            return _web(context, source, base_url)
     msg = f"no request for {type(context).__name__}"
     raise AssertionError(msg)
 
 
+# The method a code belongs to ----------------------------------------------------------
+
+
+def _method(context: InstagramContext, source: str | None) -> str | None:
+    """Return the source whose method the prompt has: its own, else one that is offered."""
+    if source in _METHODS:
+        return source
+    offered = context.offered()
+    return next((word for word in _FLAGS if word in offered), None)
+
+
+def _source_of(context: InstagramContext, source: str, code: str) -> str:
+    """Return the source that a code is of.
+
+    A backup code typed at an app's prompt is sent as one, and the other way round: the
+    provider takes all of them in the same field.
+    """
+    found = source_of(code, source, CODE_FORMATS) or source
+    if source == "BACKUP" and len(normalise(code)) < CODE_FORMATS["BACKUP"].whole_length:
+        return _method(context, None) or source
+    return found
+
+
+def _need_method(context: InstagramContext, source: str | None) -> str:
+    method = _method(context, source)
+    if method is None:
+        msg = "Neither the checkpoint nor its context says which second factor the code is of."
+        raise MalformedRequestError(msg)
+    return method
+
+
+# Route by route ------------------------------------------------------------------------
+
+
 def _two_factor(context: TwoFactorContext, source: str | None, base_url: str) -> CodeRequest:
-    fields = {
-        "two_factor_identifier": context.two_factor_identifier,
-        "username": context.username,
-        "verification_method": context.verification_method or _method(context, source),
-        "trust_this_device": "1",
-        **_ids(context, "guid", "device_id", "phone_id"),
-    }
+    named = context.verification_method
+    prompt = (_method(context, source) or "SMS") if named else _need_method(context, source)
+    ids = _ids(context, "guid", "device_id", "phone_id")
     if context.waterfall_id:
-        fields["waterfall_id"] = context.waterfall_id
+        ids["waterfall_id"] = context.waterfall_id
+
+    def body(code: str) -> bytes:
+        of = _source_of(context, prompt, code)
+        number = named if named and of != "BACKUP" else _METHODS[of][0]
+        return _signed(
+            {
+                "verification_code": normalise(code),
+                "two_factor_identifier": context.two_factor_identifier,
+                "username": context.username,
+                "verification_method": number,
+                "trust_this_device": str(int(context.trust_this_device)),
+                **ids,
+            }
+        )
+
     return CodeRequest(
         method="POST",
         url=base_url + TWO_FACTOR_PATH,
         headers=_app_headers(context, TWO_FACTOR_PATH),
-        body=lambda code: _signed({"verification_code": normalise(code), **fields}),
+        body=body,
     )
-
-
-def _method(context: TwoFactorContext, source: str | None) -> str:
-    if source in _METHODS:
-        return _METHODS[source][0]
-    if context.totp_two_factor_on:
-        return _METHODS["APP"][0]
-    if context.sms_two_factor_on:
-        return _METHODS["SMS"][0]
-    msg = "Neither the checkpoint nor its context says which second factor the code is of."
-    raise MalformedRequestError(msg)
 
 
 def _challenge(context: ChallengeContext, base_url: str) -> CodeRequest:
@@ -121,7 +165,7 @@ def _challenge(context: ChallengeContext, base_url: str) -> CodeRequest:
 
 def state_request(context: ChallengeContext, *, base_url: str) -> Request:
     """Return the request that asks which step a checkpoint is at. Carries no code."""
-    path = "/api/v1" + _checkpoint_path(context)
+    path = "/api/v1" + require_path(context.api_path)
     query = {name: context.device[name] for name in ("guid", "device_id")}
     if context.challenge_context:
         query["challenge_context"] = context.challenge_context
@@ -149,45 +193,55 @@ def _challenge_web(context: ChallengeWebContext, base_url: str) -> CodeRequest:
     )
 
 
-def _web(context: WebContext, base_url: str) -> CodeRequest:
-    path = WEB_TWO_FACTOR_PATH
+def _web(context: WebContext, source: str | None, base_url: str) -> CodeRequest:
+    path = context.two_factor_path
+    method = _method(context, source) or "SMS"
+
+    def body(code: str) -> bytes:
+        form = {
+            "username": context.username,
+            "verificationCode": normalise(code),
+            "identifier": context.two_factor_identifier,
+        }
+        if path != WEB_PATHS[0]:  # The older one asks for no method.
+            form |= {
+                "verification_method": _METHODS[_source_of(context, method, code)][0],
+                "trust_signal": str(context.trust_this_device).lower(),
+                "queryParams": "{}",
+            }
+        return urlencode(form).encode()
+
     return CodeRequest(
         method="POST",
         url=base_url + path,
         headers=_web_headers(context, base_url, path, referer="/"),
-        body=lambda code: urlencode(
-            {
-                "username": context.username,
-                "verificationCode": normalise(code),
-                "identifier": context.two_factor_identifier,
-            }
-        ).encode(),
+        body=body,
     )
 
 
 def _bloks_two_factor(
     context: BloksTwoFactorContext, source: str | None, base_url: str
 ) -> CodeRequest:
-    challenge = context.challenge or _METHODS.get(source or "", ("", ""))[1]
-    if not challenge:
-        msg = "Neither the checkpoint nor its context says which second factor the code is of."
-        raise MalformedRequestError(msg)
-    server_params = {
-        "two_step_verification_context": context.two_step_verification_context,
-        "challenge": challenge,
-        "flow_source": "two_factor_login",
-        "device_id": context.device["device_id"],
-        "should_fallback_to_sms": 0,
-        "spectra_reg_login_data": None,
-    }
+    named = context.challenge
+    prompt = (_method(context, source) or "APP") if named else _need_method(context, source)
 
     def params(code: str) -> dict[str, object]:
+        of = _source_of(context, prompt, code)
+        challenge = named if named and of != "BACKUP" else _METHODS[of][1]
+        server_params = {
+            "two_step_verification_context": context.two_step_verification_context,
+            "challenge": challenge,
+            "flow_source": "two_factor_login",
+            "device_id": context.device["device_id"],
+            "should_fallback_to_sms": 0,
+            "spectra_reg_login_data": None,
+        }
         client_input_params = {
-            "code": code,
-            "should_trust_device": 1,
+            "code": normalise(code),
+            "should_trust_device": int(context.trust_this_device),
             "family_device_id": context.device["phone_id"],
             "device_id": context.device["device_id"],
-            "machine_id": context.cookie("mid"),
+            "machine_id": context.machine_id,
             "auth_secure_device_id": "",
             "block_store_machine_id": "",
             "cloud_trust_token": None,
@@ -202,11 +256,11 @@ def _bloks_auth_platform(context: BloksAuthPlatformContext, base_url: str) -> Co
     def params(code: str) -> dict[str, object]:
         return {
             "client_input_params": {
-                "code": code,
+                "code": normalise(code),
                 "aac": context.aac,
                 "family_device_id": context.device["phone_id"],
                 "device_id": context.device["device_id"],
-                "machine_id": context.cookie("mid"),
+                "machine_id": context.machine_id,
                 "auth_secure_device_id": "",
             },
             "server_params": {
@@ -230,7 +284,7 @@ def _bloks(
 
     def body(code: str) -> bytes:
         form = {
-            "params": _json(params(normalise(code))),
+            "params": _json(params(code)),
             "_uuid": context.device["guid"],
             "bk_client_context": client,
             "bloks_versioning_id": version,
@@ -257,23 +311,33 @@ def _signed(fields: Mapping[str, str]) -> bytes:
 def _ids(context: AppContext, *names: str) -> dict[str, str]:
     """Return ids of the device, as far as the first step had them, and the token."""
     found = {name: context.device.get(name, "") for name in names}
-    found["_csrftoken"] = context.cookie("csrftoken")
+    found["_csrftoken"] = context.token
     return {name: value for name, value in found.items() if value}
+
+
+def _sent(context: InstagramContext, made: Mapping[str, str]) -> dict[str, str]:
+    """Return a request's headers: those made here and the client's own.
+
+    The language is made for those who give none.
+    """
+    own = {name.lower() for name in context.headers}
+    kept = {name: value for name, value in made.items() if value and name.lower() not in own}
+    return context.with_headers(kept)
 
 
 def _app_headers(context: AppContext, path: str) -> dict[str, str]:
     app = {**_APP, **context.app}
-    headers = {
+    made = {
         "User-Agent": context.user_agent,
         "X-IG-App-ID": app["app_id"],
         "X-IG-Device-ID": context.device["guid"],
         "X-IG-Family-Device-ID": context.device.get("phone_id", ""),
         "X-IG-Android-ID": context.device["device_id"],
-        "X-MID": context.cookie("mid"),
+        "X-MID": context.machine_id,
         "X-Bloks-Version-Id": app.get("bloks_version_id", ""),
         "X-IG-App-Locale": app["locale"],
         "Accept-Language": app["locale"].replace("_", "-"),
-        "X-IG-WWW-Claim": "0",
+        "X-IG-WWW-Claim": context.www_claim or "0",
         "IG-INTENDED-USER-ID": "0",
         "X-IG-Capabilities": app["capabilities"],
         "X-IG-Connection-Type": app["connection_type"],
@@ -281,22 +345,35 @@ def _app_headers(context: AppContext, path: str) -> dict[str, str]:
         "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
         "Cookie": cookie_header(context.cookies, path=path),
     }
-    return {name: value for name, value in headers.items() if value}
+    return _sent(context, made)
+
+
+def _web_jar(context: InstagramContext) -> tuple[Cookie, ...]:
+    """Return a browser's cookies: there, what a client keeps beside its jar is a cookie too."""
+    kept = {"csrftoken": context.token, "mid": context.machine_id, "ig_did": context.ig_did}
+    missing = (
+        Cookie(name=name, value=value)
+        for name, value in kept.items()
+        if value and not context.cookie(name)
+    )
+    return (*context.cookies, *missing)
 
 
 def _web_headers(
     context: InstagramContext, base_url: str, path: str, *, referer: str
 ) -> dict[str, str]:
-    return {
+    made = {
         "User-Agent": context.user_agent,
         "Accept": "*/*",
         "Accept-Language": "en-US",
-        "X-CSRFToken": context.cookie("csrftoken"),
+        "X-CSRFToken": context.token,
         "X-Requested-With": "XMLHttpRequest",
         "X-Instagram-AJAX": context.app.get("instagram_ajax", "1"),
-        "X-IG-App-ID": _WEB_APP_ID,
+        "X-IG-App-ID": context.app.get("app_id", _WEB_APP_ID),
+        "X-IG-WWW-Claim": context.www_claim,
         "Origin": base_url,
         "Referer": base_url + referer,
         "Content-Type": "application/x-www-form-urlencoded",
-        "Cookie": cookie_header(context.cookies, path=path),
+        "Cookie": cookie_header(_web_jar(context), path=path),
     }
+    return _sent(context, made)

@@ -101,6 +101,9 @@ NAMES: Final = (
     "an unknown answer that ends a login",
     "a code where an address is asked for",
     "two codes sent as one",
+    "INSTAGRAM: a finished login thrown away",
+    "INSTAGRAM: words believed before structure",
+    "INSTAGRAM: a login ended by what nobody knows",
 )
 """What a suite for this product must catch."""
 
@@ -172,6 +175,8 @@ SAYINGS: Final = "tests/providers/test_conformance.py::test_what_the_provider_sa
 TWITTER: Final = "tests/providers/test_twitter.py::"
 ATTACKS: Final = "tests/ops/test_live_attacks.py::"
 CLUSTER: Final = "tests/store/test_cluster.py::"
+
+IG: Final = "tests/providers/test_instagram_reports.py::"
 
 LIMITS: Final = "tests/behaviour/test_gateway_limits.py::"
 
@@ -1659,5 +1664,91 @@ MUTANTS: Final = (
             ),
         ),
         test=f"{TWITTER}test_two_codes_are_no_backup_code",
+    ),
+    Mutant(
+        name="INSTAGRAM: a finished login thrown away",
+        guard="a session counts wherever the answer redirects to",
+        edits=(
+            Edit(
+                file="providers/instagram.py",
+                old="(said.claims_login or not said.names_further_step):",
+                new="said.claims_login:",
+            ),
+        ),
+        test=f"{IG}test_a_session_outweighs_where_it_redirects_to[challenge_web-/]",
+    ),
+    Mutant(
+        name="INSTAGRAM: a finished login thrown away",
+        guard="an answer whose body cannot be read is looked at all the same",
+        edits=(
+            Edit(
+                file="providers/instagram.py",
+                old="await hear_code(exchange, request, _is_told_by_head)",
+                new="await exchange.send_code(request)",
+            ),
+        ),
+        test=f"{IG}test_a_session_in_the_head_needs_no_body[web-unknown packing]",
+    ),
+    Mutant(
+        name="INSTAGRAM: a finished login thrown away",
+        guard="a jar stays within the bounds that its context has",
+        edits=(
+            Edit(
+                file="providers/instagram_session.py",
+                old="    return tuple(each for each in cookies if each.name in names)\n",
+                new="    return cookies\n",
+            ),
+        ),
+        test=f"{IG}test_a_jar_grows_over_no_bound_whatever_an_answer_sets[3000]",
+    ),
+    Mutant(
+        name="INSTAGRAM: words believed before structure",
+        guard="a further step that is named holds, whatever session came with it",
+        edits=(
+            Edit(
+                file="providers/instagram.py",
+                old="(said.claims_login or not said.names_further_step):",
+                new="True:",
+            ),
+        ),
+        test=f"{IG}test_a_further_step_that_is_named_holds_though_there_is_a_session"
+        "[two_factor-/challenge/1/n/]",
+    ),
+    Mutant(
+        name="INSTAGRAM: words believed before structure",
+        guard="a refused code is told by the form of its answer",
+        edits=(
+            Edit(
+                file="providers/instagram.py",
+                old='        return said.status == REFUSAL and said.body.get("status") == "fail"\n',
+                new="        return False\n",
+            ),
+        ),
+        test=f"{IG}test_a_refused_code_is_one_in_every_language[two_factor-de]",
+    ),
+    Mutant(
+        name="INSTAGRAM: words believed before structure",
+        guard="a screen's error that is emptied is none",
+        edits=(
+            Edit(
+                file="providers/instagram_bloks.py",
+                old="                found.errors += filter(None, [value[0].strip()])\n",
+                new="                found.errors += [value[0].strip()]\n",
+            ),
+        ),
+        test=f"{IG}test_an_error_that_is_emptied_refuses_nothing[second factor-empty]",
+    ),
+    Mutant(
+        name="INSTAGRAM: a login ended by what nobody knows",
+        guard="an unknown step is in doubt",
+        edits=(
+            Edit(
+                file="providers/instagram_meanings.py",
+                old='    UnknownStepError,\n    "The provider asks for a step',
+                new='    DeadIntentError,\n    "The provider asks for a step',
+            ),
+        ),
+        test="tests/behaviour/test_instagram_reports.py::"
+        "test_each_report_ends_as_it_should[unknown-two_factor]",
     ),
 )

@@ -93,7 +93,7 @@ def _instagram(
         "further step": ("chained", FURTHER),
         "action": ("captcha", ACTION),
         "consent": ("consent", ACTION),
-        "unknown step": ("unknown", UNKNOWN),
+        "unknown step": ("unknown", ACTION),
         "dead": ("challenge_expired", DEAD),
         "logged out": ("logged_out", DEAD),
         "spam": ("spam", BLOCKED),
@@ -105,6 +105,22 @@ def _instagram(
         "mismatch": (answer(403, "<html>CSRF token missing or incorrect.</html>"), MISMATCH),
         "no user id": ("nobody", BROKEN),
         "no session": ("sessionless", BROKEN),
+        "many cookies": ("crowded", PASSED),
+        "start page": ("home_redirect", PASSED),
+        "header alone": ("header_only", PASSED),
+        "other body": ("guarded", PASSED),
+        "bare body": ("bare", PASSED),
+        "routing": ("routed", PASSED),
+        "consent elsewhere": ("consent_redirect", ACTION),
+        "phone": ("submit_phone", ACTION),
+        "app's checkpoint": ("auth_platform_challenge", ACTION),
+        "logged out there": ("logged_out_checkpoint", ACTION),
+        "unknown page": ("unknown_redirect", ACTION),
+        "login page": ("login_redirect", DEAD),
+        "old app": ("old_version", BROKEN),
+        "problem": ("problem", BROKEN),
+        "network refused": ("ip_block", BLOCKED),
+        "wrong in German": ("german", REFUSED),
     }
     return Bench(
         provider="INSTAGRAM",
@@ -112,7 +128,6 @@ def _instagram(
         kind=kind,
         source=source,
         said={**common, **said},
-        differs={"302 elsewhere": UNKNOWN},
         **more,  # type: ignore[arg-type]
     )
 
@@ -121,6 +136,16 @@ def _instagram(
 _NONCE: Mapping[str, Said] = {"expired": ("", DEAD), "used": ("", DEAD)}
 # A checkpoint that is over without a session: the login must be redone (§2.3).
 _OVER: Mapping[str, Said] = {"no session": ("sessionless", DEAD)}
+# Screens that a program leads to, and a code that is refused by a notice alone.
+_PROGRAMS: Mapping[str, Said] = {
+    "emptied error": ("emptied", ACTION),
+    "passkey": ("passkey", ACTION),
+    "which account": ("account_suggestion", ACTION),
+    "unknown screen": ("new_screen", ACTION),
+    "unknown program": ("new_program", BROKEN),
+    "wrong by toast": ("toast", REFUSED),
+    "wrong by dialog": ("dialog", REFUSED),
+}
 # The web's two-factor step takes no further checkpoint of the app; nobody can answer it here.
 _NO_FURTHER: Mapping[str, Said] = {"further step": ("chained", ACTION)}
 
@@ -156,8 +181,8 @@ BENCHES: Final = (
     _instagram("http two_factor", "plain", "SMS", {**_NONCE}),
     _instagram("challenge", "checkpoint", "EMAIL", {**_OVER}),
     _instagram("challenge_web", "checkpoint_web", "EMAIL", {**_OVER}),
-    _instagram("bloks_two_factor", "bloks", "SMS", {}),
-    _instagram("bloks_auth_platform", "auth_platform", "EMAIL", {}),
+    _instagram("bloks_two_factor", "bloks", "SMS", {**_PROGRAMS}),
+    _instagram("bloks_auth_platform", "auth_platform", "EMAIL", {**_PROGRAMS}),
     _instagram("web", "web", "SMS", {"expired": ("", DEAD), **_NO_FURTHER}),
     Bench(
         provider="TWITTER",

@@ -1,0 +1,161 @@
+"""INSTAGRAM's first step in the sandbox: who logs in, and which route the second one takes.
+
+The password opens it, encrypted as the app and the page do; the account's kind, or else its
+source, decides what it is answered with.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, ClassVar
+
+from aiohttp import web
+
+from providers.sandbox.instagram_password import PasswordKey
+from providers.sandbox.instagram_wire import (
+    CHECKPOINT_ROUTES,
+    IDS,
+    STEPS,
+    LoginState,
+    challenge_required,
+    cookies_of,
+    fields_of,
+    first_visit,
+    json_answer,
+    two_factor_required,
+    with_token,
+)
+from providers.sandbox.simulator import Simulator
+from providers.sandbox.world import Delivered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from providers.sandbox.world import Account, Source, World
+
+LOGIN_TTL_S = 900.0
+
+# Kinds that choose the route, or what its context looks like; the right code is success there.
+ROUTES = {
+    "checkpoint": "challenge",
+    "checkpoint_web": "challenge_web",
+    "long_path": "challenge",
+    "native": "challenge",
+    "bloks": "bloks_two_factor",
+    "auth_platform": "bloks_auth_platform",
+    "web": "web",
+    "web_api": "web",
+    "spare_code": "two_factor",
+}
+
+
+class FirstStep(Simulator):
+    """What comes before the code. `InstagramSimulator` is the whole provider."""
+
+    provider: ClassVar[str] = "INSTAGRAM"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._logins: dict[str, LoginState] = {}  # By key; a rotated key is forgotten.
+        self._sessions: dict[str, Account] = {}  # By sessionid.
+        self._password_key = PasswordKey()
+
+    def _login(
+        self,
+        account: Account,
+        *,
+        device: Mapping[str, str],
+        token: str = "",
+        route: str = "",
+        source: Source | None = None,
+        step: int = 1,
+    ) -> LoginState:
+        source = source or account.source
+        usual = "challenge" if source == "EMAIL" else "two_factor"
+        route = route or ROUTES.get(account.kind, usual)
+        if route in CHECKPOINT_ROUTES and source not in STEPS:
+            source = "EMAIL"  # Checkpoints know no app, second factors no email.
+        elif route not in {*CHECKPOINT_ROUTES, "bloks_auth_platform"} and source == "EMAIL":
+            source = "SMS"
+        login = LoginState(
+            account=account,
+            source=source,
+            route=route,
+            device={name: device[name] for name in IDS if name in device},
+            born=self.world.now(),
+            step=step,
+        )
+        login.token = token or login.token
+        self._logins[login.key] = login
+        self._deliver(account, source)
+        if account.kind == "spare_code":  # The person has a list of backup codes, too.
+            self._deliver(account, "BACKUP")
+        return login
+
+    def _deliver(self, account: Account, source: Source) -> None:
+        if source != "BACKUP":
+            account.deliver(source)
+            return
+        now = self.world.now()  # A backup code has two digits more and no haste.
+        code = f"{self.world.fresh_code()}{secrets.randbelow(100):02}"
+        account.inbox.append(
+            Delivered(code=code, source=source, sent_at=now, expires_at=now + LOGIN_TTL_S)
+        )
+
+    async def _home(self, request: web.Request) -> web.Response:
+        return first_visit(request, web.Response(text="<html></html>", content_type="text/html"))
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        response = first_visit(request, json_answer(200, {"status": "ok"}))
+        response.headers["ig-set-password-encryption-key-id"] = str(self._password_key.id)
+        response.headers["ig-set-password-encryption-pub-key"] = self._password_key.public
+        response.headers["ig-set-x-mid"] = secrets.token_urlsafe(20)
+        return response
+
+    def _sign_in(self, fields: Mapping[str, str]) -> Account | None:
+        name = fields.get("username", "")
+        account = self.world.find(self.provider, name)
+        if account is None:
+            named = (each for each in self.world.accounts.values() if each.handle == name)
+            account = next((each for each in named if each.provider == self.provider), None)
+        given = self._password_key.open(fields.get("enc_password", ""))
+        if account is None or not secrets.compare_digest(given, account.password.encode()):
+            return None
+        return account
+
+    async def _app_login(self, request: web.Request) -> web.Response:
+        fields = fields_of(await request.read())
+        account = self._sign_in(fields)
+        if account is None:
+            refusal = {
+                "message": "The password you entered is incorrect.",
+                "invalid_credentials": True,
+            }
+            return json_answer(400, {**refusal, "error_type": "bad_password"})
+        login = self._login(account, device=fields, token=cookies_of(request).get("csrftoken", ""))
+        answers: dict[str, dict[str, object]] = {
+            "challenge": challenge_required(request, login),
+            "challenge_web": challenge_required(request, login),
+            "bloks_two_factor": {
+                "message": "The password you entered is incorrect.",
+                "error_type": "bad_password",
+                "two_step_verification_context": login.key,
+                "totp_two_factor_on": login.source == "APP",
+                "sms_two_factor_on": login.source == "SMS",
+            },
+        }
+        return with_token(
+            login, json_answer(400, answers.get(login.route, two_factor_required(login)))
+        )
+
+    async def _web_login(self, request: web.Request) -> web.Response:
+        account = self._sign_in(fields_of(await request.read()))
+        if account is None:
+            return json_answer(200, {"authenticated": False, "user": True, "status": "ok"})
+        route = "challenge_web" if account.kind == "checkpoint_web" else "web"
+        token = cookies_of(request).get("csrftoken", "")
+        login = self._login(account, device={}, token=token, route=route)
+        if route == "web":
+            return with_token(login, json_answer(400, two_factor_required(login)))
+        said = {"message": "checkpoint_required", "checkpoint_url": login.path, "lock": False}
+        return with_token(login, json_answer(400, said))
