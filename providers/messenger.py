@@ -5,239 +5,69 @@ the code in a signed form. Text messages, authenticator apps and recovery codes 
 one form; the answer is JSON, either a session or an error with a number.
 
 Not done here: codes by email (another route of the provider) and waiting for an approval in
-the provider's app (it carries no code). App constants come with the context, none is here.
+the provider's app (it carries no code). `providers/docs/messenger.md` lists every answer that
+is known.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Self
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from providers.answers import read_json, refuse_common
+from providers.answers import hear, read_json, refuse_common
 from providers.contract import (
-    AccountRestrictedError,
     ActionRequiredError,
     Challenge,
     Cleared,
     CodeFormat,
-    CodeRequest,
     Context,
-    Cookie,
-    DeadIntentError,
     Exchange,
     InvalidRequestError,
-    MalformedRequestError,
     ProviderBrokenError,
     ProviderFailure,
     Rejected,
     Reply,
-    SessionMismatchError,
     SolutionKind,
-    UnknownContextError,
+    UnknownStepError,
+    UnreadableAnswerError,
     Verdict,
-    normalise,
+    tell_ways,
 )
-from providers.cookies import parse_set_cookie
-from providers.reading import cookie_value
-
-LOGIN_PATH = "/auth/login"
-TRIES_MAX = 99  # Far above any limit of failures; a context is bounded all the same.
-
-STILL_TWO_FACTOR = 406
-THROTTLED = 429
-
-_GUARD = b"for (;;);"  # Put before JSON against its inclusion as a script.
-_NUMBER = re.compile(r"[0-9]{1,20}")
-
-
-class MessengerContext(Context):
-    """What the first step's error 406 brought, and what that step was done with.
-
-    ``device`` has ``device_id`` and, as far as the first step sent them, ``adid``,
-    ``family_device_id``, ``secure_family_device_id``, ``locale`` (``en_US``), ``country``
-    (``US``), ``connection_type``, ``sim_hni``, ``net_hni`` and ``device_group``.
-
-    ``app`` has ``app_id`` and ``client_token``, the two halves of the form's ``access_token``;
-    ``client_secret``, which signs (the client token, if left out); ``api_key`` (the app id, if
-    left out); ``caller_class`` (that of the Messenger app, if left out).
-
-    Attributes:
-        uid: ``error_data.uid``, a number or its text.
-        login_first_factor: ``error_data.login_first_factor``.
-        machine_id: ``error_data.machine_id``, or the first step's if there was none.
-        auth_token: ``error_data.auth_token``, for an approval in the app; never sent here.
-        email: The login identifier as the person typed it.
-        try_num: Which try at this login the next code is; the password was the first.
-    """
-
-    uid: str = Field(pattern=r"^[0-9]{1,20}$", coerce_numbers_to_str=True, repr=False)
-    login_first_factor: str = Field(min_length=1, max_length=4096, repr=False)
-    machine_id: str = Field(min_length=1, max_length=1024, repr=False)
-    auth_token: str = Field(default="", max_length=4096, repr=False)
-    email: str = Field(min_length=1, max_length=320, repr=False)
-    try_num: int = Field(default=2, ge=1, le=TRIES_MAX)
-
-    @model_validator(mode="after")
-    def _is_usable(self) -> Self:
-        if not self.device.get("device_id"):
-            msg = "device needs the first step's device_id"
-            raise ValueError(msg)
-        if not (self.app.get("app_id") and self.app.get("client_token")):
-            msg = "app needs app_id and client_token"
-            raise ValueError(msg)
-        return self
-
-
-# The request ---------------------------------------------------------------------------
-
-_CONSTANTS: Mapping[str, str] = {
-    "community_id": "",
-    "cpl": "true",
-    "credentials_type": "two_factor",
-    "currently_logged_in_userid": "0",
-    "encrypted_msisdn": "",
-    "enroll_misauth": "false",
-    "fb_api_req_friendly_name": "authenticate",
-    "format": "json",
-    "generate_analytics_claim": "1",
-    "generate_machine_id": "1",
-    "generate_session_cookies": "1",
-    "meta_inf_fbmeta": "NO_FILE",
-    "source": "login",
-}
-_CALLER_CLASS = "AuthOperations$PasswordAuthOperation"  # Of the Messenger app.
-
-_DEVICE_HEADERS: Mapping[str, str] = {
-    "x-fb-connection-type": "connection_type",
-    "x-fb-sim-hni": "sim_hni",
-    "x-fb-net-hni": "net_hni",
-    "x-fb-device-group": "device_group",
-}
-
-
-def _code_request(context: MessengerContext, base_url: str) -> CodeRequest:
-    app, fields = context.app, _fields(context)
-    secret = app.get("client_secret") or app["client_token"]
-
-    def body(code: str) -> bytes:
-        code = normalise(code)
-        # The password is not held here; the provider takes the code in its place.
-        form = {**fields, "twofactor_code": code, "password": code}
-        form["sig"] = _signature(form, secret)
-        form["access_token"] = f"{app['app_id']}|{app['client_token']}"
-        return "&".join(f"{quote(key)}={quote(form[key])}" for key in sorted(form)).encode()
-
-    return CodeRequest(
-        method="POST", url=base_url + LOGIN_PATH, headers=_headers(context), body=body
-    )
-
-
-def _signature(form: Mapping[str, str], secret: str) -> str:
-    pairs = "".join(f"{key}={form[key]}" for key in sorted(form))
-    return hashlib.md5((pairs + secret).encode(), usedforsecurity=False).hexdigest()
-
-
-def _fields(context: MessengerContext) -> dict[str, str]:
-    device, app = context.device, context.app
-    device_id = device["device_id"]
-    fields = {
-        **_CONSTANTS,
-        "adid": device.get("adid", ""),
-        "api_key": app.get("api_key") or app["app_id"],
-        "client_country_code": device.get("country", "US"),
-        "device_id": device_id,
-        "email": context.email,
-        "fb_api_caller_class": app.get("caller_class") or _CALLER_CLASS,
-        "first_factor": context.login_first_factor,
-        "jazoest": f"2{sum(map(ord, device_id))}",
-        "locale": device.get("locale", "en_US"),
-        "machine_id": context.machine_id,
-        "secure_family_device_id": device.get("secure_family_device_id", ""),
-        "try_num": str(context.try_num),
-        "userid": context.uid,
-    }
-    if family := device.get("family_device_id"):
-        fields["family_device_id"] = family
-    return fields
-
-
-def _headers(context: MessengerContext) -> dict[str, str]:
-    headers = {"User-Agent": context.user_agent} if context.user_agent else {}
-    headers |= {
-        "Authorization": "OAuth null",
-        "Content-Type": "application/x-www-form-urlencoded",
-        "x-fb-friendly-name": "authenticate",
-        "x-fb-http-engine": "Liger",
-        "x-fb-client-ip": "True",
-        "x-fb-server-cluster": "True",
-        "x-tigon-is-retry": "False",
-    }
-    for header, name in _DEVICE_HEADERS.items():
-        if value := context.device.get(name):
-            headers[header] = value
-    return headers
-
-
-# What errors mean ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Error:
-    """One error of the provider, in whichever form it came.
-
-    Attributes:
-        line: ``graph 405/1348 what its title and messages say``, or ``legacy …``. Read, never
-            repeated.
-        speaks: Whether it has a message meant for the person.
-        data: ``error_data``.
-    """
-
-    code: int
-    line: str = field(repr=False)
-    speaks: bool
-    data: Mapping[str, object] = field(repr=False)
-
-
-_ENDED = "The provider has ended this challenge; the login must start again."
-_ON_SITE = "The provider asks the person to confirm the login on its site or in its app."
-_RESTRICTED = "The provider has disabled, locked or blocked this account."
-_APPROVE = (
-    "The provider takes no code now: the person must approve the login on a device that is "
-    "logged in already, or on its site; then the login must start again."
+from providers.messenger_errors import error_in, meaning_of
+from providers.messenger_meanings import ADDRESSES, ON_SITE, THROTTLING, TRANSIENT, UNKNOWN_STEP
+from providers.messenger_requests import (
+    TRIES_MAX,
+    MessengerContext,
+    brought,
+    code_request,
+    session_request,
 )
-_ANOTHER_WAY = (
-    "The provider takes a code by text message, from an authenticator app or from the recovery "
-    "codes, any of them without asking first; or an approval on another device."
+from providers.messenger_session import (
+    GUARD,
+    MessengerSession,
+    exchanged,
+    login_in,
+    make_session,
 )
 
-# The first pattern that fits a line from its start; `None`: the code was refused. Subcodes are
-# the surest; words are localised and come after the numbers that leave no doubt.
-_MEANINGS: tuple[tuple[str, type[ProviderFailure] | None, str], ...] = (
-    (r"\w+ \d+/(459|490) ", ActionRequiredError, _ON_SITE),
-    (r"\w+ \d+/460 ", DeadIntentError, "The account's password was changed; log in again."),
-    (r"\w+ \d+/463 ", DeadIntentError, _ENDED),
-    (r"\w+ (401|406)/", None, ""),
-    (r"legacy 1/", AccountRestrictedError, _RESTRICTED),
-    (r".*\b(disabled|locked)\b", AccountRestrictedError, _RESTRICTED),
-    (r"\w+ 368/.*temporarily blocked", AccountRestrictedError, _RESTRICTED),
-    (r"\w+ 405/", ActionRequiredError, _ON_SITE),
-    (r".*checkpoint", ActionRequiredError, _ON_SITE),
-    (r".*session (has )?expired", DeadIntentError, _ENDED),
-    (r"\w+ 368/", ProviderBrokenError, "The provider blocks this as a guard against abuse."),
-    (r"\w+ 400/", DeadIntentError, "The provider does not know this login; it must start again."),
-    (r"\w+ 190/", SessionMismatchError, "The provider does not take the app's token here."),
-    (r"\w+ (100|101|104)/", MalformedRequestError, "The provider refused the form or signature."),
-)
-_THROTTLING = frozenset({4, 17, 32, 613, 3252001})
-_TRANSIENT = frozenset({1, 2})
+if TYPE_CHECKING:
+    from providers.messenger_meanings import Error
+    from providers.messenger_session import Login
+
+WAYS: Final = ("SMS", "APP", "BACKUP")
+"""What this step takes a code from, whichever of them was asked for."""
+THROTTLED: Final = 429
+
+_DOMAINS: Final = ("facebook.com", "messenger.com", "meta.com")
+_INTEGRITY: Final = "x-fb-integrity-required"
+_NO_WORDS: Final = frozenset({"", "none", "false", "0", "null"})
+_BACKUP: Final = CodeFormat(max_length=8, min_length=7)
 
 
 class Messenger:
@@ -250,168 +80,141 @@ class Messenger:
     )
     code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(
         {
-            "SMS": CodeFormat(max_length=6),
+            "SMS": CodeFormat(max_length=6, alternatives={"BACKUP": _BACKUP}),
             "EMAIL": CodeFormat(max_length=8),
-            "APP": CodeFormat(max_length=6),
-            "BACKUP": CodeFormat(max_length=8),
+            "APP": CodeFormat(max_length=6, alternatives={"BACKUP": _BACKUP}),
+            "BACKUP": CodeFormat(max_length=8, min_length=6),
         },
     )
+    session = MessengerSession
     prepares = False
     knows_another_way = False
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods of this step, which are the same at every prompt."""
+        del challenge
+        return WAYS
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
         """Send the signed form with the code and read the answer; see `Adapter.verify`."""
         held = challenge.context
         assert isinstance(held, MessengerContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
-            raise ActionRequiredError(_ANOTHER_WAY)
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
         if challenge.checkpoint.source == "EMAIL":
             msg = "The provider takes no codes from an email at this step."
             raise InvalidRequestError(msg)
-        return _read(await exchange.send_code(_code_request(held, challenge.base_url)), held)
+        request = code_request(held, challenge.base_url)
+        reply = await hear(exchange, request, lambda head: login_in(head, {}).is_whole)
+        return await _read(reply, held, challenge.base_url, exchange)
 
 
 # The answer ----------------------------------------------------------------------------
 
 
-def _read(reply: Reply, held: MessengerContext) -> Verdict:
-    _refuse_elsewhere(reply)
+async def _read(reply: Reply, held: MessengerContext, base_url: str, exchange: Exchange) -> Verdict:
+    """Read the answer: the session in it, the step it names, then its error."""
     body = _body(reply)
-    error = _error_in(body)
-    if body.get("access_token"):
-        if error is not None or reply.status // 100 != 2:  # noqa: PLR2004  successes
-            msg = "The provider's answer contradicts itself: a login and a refusal in one."
-            raise ProviderBrokenError(msg)
-        return _cleared(body)
-    if error is None:
-        refuse_common(reply)
-        msg = "The provider's answer is neither a login nor an error."
-        raise ProviderBrokenError(msg)
-    return _judge(error, reply, held)
+    login = login_in(reply, body)
+    said = _said(reply, body, held, base_url)
+    names_step = type(said) is ActionRequiredError
+    has_token = bool(login.access_token) and not isinstance(said, Rejected)
+    if not names_step and (login.is_whole or has_token):
+        return await _finished(login, held, base_url, exchange)
+    if isinstance(said, ProviderFailure):
+        try:
+            raise said
+        finally:
+            del said  # No circle of it, its traceback and this frame.
+    return said
 
 
-def _refuse_elsewhere(reply: Reply) -> None:
-    """Refuse an answer that only leads somewhere else; redirects are never followed."""
-    location = reply.headers.get("location", "")
-    is_redirect = reply.status // 100 == 3  # noqa: PLR2004  redirects
-    if is_redirect and "/accounts/suspended" in location:
-        raise AccountRestrictedError(_RESTRICTED)
-    wants_checkpoint = "checkpoint" in reply.headers.get("x-fb-integrity-required", "").lower()
-    if wants_checkpoint or (is_redirect and "/checkpoint" in location):
-        raise ActionRequiredError(_ON_SITE)
-    if is_redirect:
-        msg = "The provider redirects instead of answering; the code is sent only once."
-        raise ProviderBrokenError(msg)
+async def _finished(
+    login: Login, held: MessengerContext, base_url: str, exchange: Exchange
+) -> Cleared:
+    if not login.is_whole:
+        request = session_request(
+            held,
+            base_url,
+            access_token=login.access_token,
+            machine_id=str(login.body.get("machine_id") or ""),
+        )
+        login = await exchanged(login, exchange, request)
+    session = make_session(login, held)
+    return Cleared(user_id=session.user_id, session=session.as_json())
 
 
 def _body(reply: Reply) -> Mapping[str, object]:
+    """Return the answer's JSON; empty where it is of another kind."""
     try:
-        body = read_json(reply, prefix=_GUARD)
+        body = read_json(reply, prefix=GUARD)
     except ProviderBrokenError:
-        refuse_common(reply)  # An error page's status says more than that it is no JSON.
-        raise
+        return {}
     return body if isinstance(body, Mapping) else {}
 
 
-def _judge(error: _Error, reply: Reply, held: MessengerContext) -> Rejected:
+def _said(
+    reply: Reply, body: Mapping[str, object], held: MessengerContext, base_url: str
+) -> Rejected | ProviderFailure:
+    """Return what an answer says beside a session."""
+    try:
+        if reply.headers.get(_INTEGRITY, "").strip().lower() not in _NO_WORDS:
+            raise ActionRequiredError(ON_SITE)
+        if reply.status // 100 == 3:  # noqa: PLR2004  redirects
+            _refuse_address(reply, base_url)
+        error = error_in(body)
+        if error is not None:
+            return _judge(error, reply, held)
+        refuse_common(reply)
+    except ProviderFailure as failure:
+        return failure
+    return UnreadableAnswerError("The provider's answer is neither a login nor an error.")
+
+
+def _refuse_address(reply: Reply, base_url: str) -> None:
+    """Refuse an answer that leads somewhere else; redirects are never followed.
+
+    Raises:
+        ProviderFailure: What the address means.
+    """
+    try:
+        target = urlsplit(urljoin(base_url, reply.headers.get("location", "").strip()))
+        host, here = (target.hostname or "").lower(), urlsplit(base_url).hostname
+    except ValueError:
+        host, here, target = "", None, urlsplit("")
+    is_own = host == here or any(host == own or host.endswith("." + own) for own in _DOMAINS)
+    path = target.path.lower()
+    found = (each for each in ADDRESSES if is_own and re.search(each.path, path))
+    if (address := next(found, None)) is not None:
+        raise address.failure(address.detail)
+    msg = "The provider redirects instead of answering; the code is sent only once."
+    raise UnreadableAnswerError(msg)
+
+
+def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
     """Return that the code was refused, or raise what else the error means."""
-    for pattern, failure, detail in _MEANINGS:
-        if re.match(pattern, error.line):
-            if failure is None:
-                return _rejected(error, held)
-            raise failure(detail)
+    meaning = meaning_of(error)
+    if meaning is not None and meaning.failure is None:
+        return _rejected(error, held)
+    if meaning is not None and meaning.failure is not None:
+        raise meaning.failure(meaning.detail)
     # What 429 says in its status these say in a number; the wait asked for is the same.
-    refuse_common(replace(reply, status=THROTTLED) if error.code in _THROTTLING else reply)
-    if error.speaks and error.code not in _TRANSIENT:
-        msg = "The provider asks something of the person that is not known here."
-        raise UnknownContextError(msg)
-    msg = "The provider reports an error of its own."
-    raise ProviderBrokenError(msg)
+    refuse_common(replace(reply, status=THROTTLED) if error.code in THROTTLING else reply)
+    if error.code in TRANSIENT:
+        msg = "The provider reports an error of its own."
+        raise ProviderBrokenError(msg)
+    if error.speaks:
+        raise UnknownStepError(UNKNOWN_STEP)
+    msg = "The provider reports an error that is not known here."
+    raise UnreadableAnswerError(msg)
 
 
-def _rejected(error: _Error, held: MessengerContext) -> Rejected:
+def _rejected(error: Error, held: MessengerContext) -> Rejected:
     """Return the refusal with the context for the next try; whose login it is never changes."""
-    if error.code == STILL_TWO_FACTOR and not error.data.get("login_first_factor"):
-        raise ActionRequiredError(_APPROVE)
-    names = ("login_first_factor", "machine_id", "auth_token")
-    fresh = {name: error.data[name] for name in names if error.data.get(name)}
+    fresh = {name: value for name, value in brought(error.data).items() if name != "uid"}
     try_num = min(held.try_num + 1, TRIES_MAX)
     try:
         context = MessengerContext.model_validate({**dict(held), **fresh, "try_num": try_num})
     except ValidationError:
-        msg = "The provider's error is not of a kind that can be answered."
-        raise ProviderBrokenError(msg) from None
+        context = held.model_copy(update={"try_num": try_num})
     return Rejected(context=context)
-
-
-def _error_in(body: Mapping[str, object]) -> _Error | None:
-    """Find the error: Graph's ``error``, a list ``errors``, or the legacy host's own fields."""
-    several = body.get("errors")
-    told = body.get("error") or (several[0] if isinstance(several, list) and several else None)
-    form = "graph"
-    if not told:
-        form, told = "legacy", body if body.get("error_code") else None
-    if not told:
-        return None
-    told = told if isinstance(told, Mapping) else {}
-    names = ("error_user_title", "error_user_msg", "message", "error_msg")
-    data = told.get("error_data")
-    if isinstance(data, str):
-        data = _parsed(data)
-    code = _number(told.get("code") or told.get("error_code"))
-    words = " ".join(str(told.get(name) or "") for name in names).lower().split()
-    return _Error(
-        code=code,
-        line=" ".join([form, f"{code}/{_number(told.get('error_subcode'))}", *words, ""]),
-        speaks=bool(told.get("error_user_msg")),
-        data=data if isinstance(data, Mapping) else {},
-    )
-
-
-def _parsed(text: str) -> object:
-    with contextlib.suppress(ProviderBrokenError):
-        return read_json(Reply(status=200, headers={}, body=text.encode()))
-    return None
-
-
-def _number(value: object) -> int:
-    text = str(value)  # Numbers, or numbers written as text.
-    return int(text) if _NUMBER.fullmatch(text) else 0
-
-
-# The finished login --------------------------------------------------------------------
-
-_TOKENS = (
-    "access_token", "session_key", "secret", "machine_id", "analytics_claim",
-    "user_storage_key", "identifier",
-)  # fmt: skip
-
-
-def _cleared(body: Mapping[str, object]) -> Cleared:
-    listed = body.get("session_cookies")
-    made = (_cookie(each) for each in (listed if isinstance(listed, list) else []))
-    cookies = [cookie for cookie in made if cookie is not None]
-    owner = cookie_value(cookies, "c_user")
-    if owner is None or cookie_value(cookies, "xs") is None:
-        msg = "The provider accepted the code but gave no session."
-        raise ProviderBrokenError(msg)
-    user_id = str(body.get("uid", owner))
-    if user_id != owner or not _NUMBER.fullmatch(user_id):
-        msg = "The provider accepted the code but named no account, or more than one."
-        raise ProviderBrokenError(msg)
-    session: dict[str, object] = {name: body[name] for name in _TOKENS if name in body}
-    session["cookies"] = [cookie.model_dump() for cookie in cookies]
-    return Cleared(user_id=user_id, session=session)
-
-
-def _cookie(listed: object) -> Cookie | None:
-    """Read a cookie of the JSON list; its dates are those of ``Set-Cookie``, or numbers."""
-    if not isinstance(listed, Mapping) or not isinstance(listed.get("value"), str | int):
-        return None
-    said = [f"{listed.get('name')}={listed['value']}"]
-    said += [f"{name}={listed.get(name)}" for name in ("domain", "path", "expires", "max-age")]
-    cookie = parse_set_cookie("; ".join(said))
-    at = listed.get("expires")
-    if cookie is None or not isinstance(at, int | float):
-        return cookie
-    return cookie.model_copy(update={"expires_at": float(at)})

@@ -7,17 +7,27 @@ those of the last page, the challenge cookie is the last one set.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from providers.sandbox.linkedin_challenge import (
+    ERRORS,
+    FAILED,
+    LEADS,
+    PHONE_FORM,
+    Challenge,
+    form_of,
+    hidden,
+)
+from providers.sandbox.linkedin_scenes import SCENES
+from providers.sandbox.scenes import Stagehand
 from providers.sandbox.simulator import Login, Seen, Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from providers.sandbox.world import Account, Source, World
 
@@ -25,23 +35,9 @@ TRIES_MAX = 4  # Wrong codes until the challenge ends.
 CHALLENGE_TTL_S = 900.0
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
-_FAILED = "/checkpoint/lg/login?errorKey=challenge_global_internal_error"
 _REQUIRED = frozenset(
     {"csrfToken", "challengeId", "requestSubmissionId", "challengeType", "challengeData", "pin"},
 )
-
-# Form id, id of the code's input and id of the error block, by source.
-_EMAIL_FORM = ("email-pin-challenge", "input__email_verification_pin", "email-pin-error")
-_PHONE_FORM = ("two-step-challenge", "input__phone_verification_pin", "phone-pin-error")
-_LEADS = {
-    "EMAIL": "Enter the code we sent to your email address.",
-    "SMS": "Enter the code we sent to your phone by text message.",
-    "APP": "Enter the code you see in your authenticator app.",
-}
-_ERRORS = {
-    "wrong": "The verification code you entered isn't valid. Please check the code and try again.",
-    "expired": "The verification code you entered has expired. Please request a new one.",
-}
 
 # What the provider says after the right code, instead of a session: status, page or address.
 _PAGES = {
@@ -63,67 +59,20 @@ _ADDRESSES = {
 _STATUSES = {"throttled": 429, "blocked": 999}
 
 
-@dataclass(slots=True, kw_only=True)
-class _Challenge:
-    """One challenge page: what it last told the client, and what it must hear back."""
-
-    account: Account
-    source: Source
-    session: str
-    """Value of ``JSESSIONID`` without its quotes; the form's ``csrfToken``."""
-    born: float
-    id: str = field(default_factory=lambda: "Ag" + secrets.token_urlsafe(24))
-    token: str = field(default_factory=lambda: "AQ" + secrets.token_urlsafe(18))
-    submission: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    tries: int = 0
-    step: int = 1
-    over: bool = False
-
-    @property
-    def form(self) -> tuple[str, str, str]:
-        return _EMAIL_FORM if self.source == "EMAIL" else _PHONE_FORM
-
-    @property
-    def path(self) -> str:
-        return f"/checkpoint/challenge/{self.token}?ut=0{self.token[2:8]}"
-
-    def turn(self) -> None:
-        """Make the next page: what belonged to the last one is stale."""
-        self.submission = secrets.token_urlsafe(24)
-        self.cookie = secrets.token_urlsafe(12)
-
-    def fields(self, now: float) -> dict[str, str]:
-        """The twelve hidden inputs, in page order."""
-        return {
-            "csrfToken": self.session,
-            "pageInstance": f"urn:li:page:d_checkpoint_ch_{self.form[0]};{self.submission[:16]}==",
-            "resendUrl": "/checkpoint/challenge/resend",
-            "challengeId": self.id,
-            "displayTime": str(int(now * 1000)),
-            "challengeSource": "CONSUMER_LOGIN",
-            "requestSubmissionId": self.submission,
-            "challengeType": f"AQ{self.form[0]}&co.",
-            "challengeData": f"data+{self.token}/=",
-            "challengeDetails": f"details {self.token}",
-            "failureRedirectUri": _FAILED,
-            "flowTreeId": secrets.token_urlsafe(12),
-        }
-
-
 class LinkedInSimulator(Simulator):
     """The provider LINKEDIN."""
 
     provider: ClassVar[str] = "LINKEDIN"
     kinds: ClassVar[frozenset[str]] = frozenset(
-        {"plain", "chained", "nobody", "revoked", *_PAGES, *_ADDRESSES, *_STATUSES},
+        {"plain", "chained", "nobody", "revoked", *_PAGES, *_ADDRESSES, *_STATUSES, *SCENES},
     )
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP"})
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._challenges: dict[str, _Challenge] = {}  # By challengeId.
+        self._challenges: dict[str, Challenge] = {}  # By challengeId.
         self._sessions: dict[str, tuple[Account, str]] = {}  # By li_at; with its JSESSIONID.
+        self._stage = Stagehand()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
@@ -136,19 +85,7 @@ class LinkedInSimulator(Simulator):
                 "type": "OTP" if challenge.source == "EMAIL" else "2FA",
                 "source": challenge.source,
             },
-            context={
-                "route": "http",
-                "user_agent": USER_AGENT,
-                "cookies": [
-                    {"name": name, "value": value, "domain": "www.linkedin.com", "path": "/"}
-                    for name, value in cookies.items()
-                ],
-                "action": "/checkpoint/challenge/verify",
-                "form_id": challenge.form[0],
-                "referer": challenge.path,
-                "fields": challenge.fields(self.world.now()),
-                "recognized_device": challenge.form is _PHONE_FORM,
-            },
+            context=_context(challenge, cookies, self.world.now()),
             user_id=account.user_id,
         )
 
@@ -165,6 +102,7 @@ class LinkedInSimulator(Simulator):
             web.post("/checkpoint/challenge/verify", self._verify),
             web.get("/feed/", self._feed),
             web.get("/voyager/api/me", self._me),
+            web.get("/{page:.*}", self._other_page),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
@@ -174,13 +112,23 @@ class LinkedInSimulator(Simulator):
             challenge = self._challenges.get(form.get("challengeId", ""))
             if "pin" in form:
                 return Seen(account=challenge.account if challenge else None, code=form["pin"])
-        held = self._sessions.get(_cookies(request).get("li_at", ""))
-        return Seen(account=held[0]) if held is not None else None
+        account = self._owner(request)
+        return Seen(account=account) if account is not None else None
+
+    def _owner(self, request: web.Request) -> Account | None:
+        """Return whose request it is, by the session or by the challenge's cookie."""
+        cookies = _cookies(request)
+        held = self._sessions.get(cookies.get("li_at", ""))
+        if held is not None:
+            return held[0]
+        chp_token = cookies.get("chp_token", "")
+        owners = (each.account for each in self._challenges.values() if each.cookie == chp_token)
+        return next(owners, None)
 
     # The first step --------------------------------------------------------------------
 
-    def _challenge(self, account: Account, session: str) -> _Challenge:
-        challenge = _Challenge(
+    def _challenge(self, account: Account, session: str) -> Challenge:
+        challenge = Challenge(
             account=account, source=account.source, session=session, born=self.world.now()
         )
         self._challenges[challenge.id] = challenge
@@ -229,6 +177,8 @@ class LinkedInSimulator(Simulator):
         return response
 
     async def _challenge_page(self, request: web.Request) -> web.Response:
+        if (response := self._played(request)) is not None:
+            return response
         token = request.match_info["token"]
         for challenge in self._challenges.values():
             if challenge.token == token and not challenge.over:
@@ -248,10 +198,10 @@ class LinkedInSimulator(Simulator):
             return _see_other("/uas/login")
         last_page = (challenge.submission, challenge.cookie)
         if (form["requestSubmissionId"], cookies.get("chp_token")) != last_page:
-            return _see_other(_FAILED)
+            return _see_other(FAILED)
         return self._judge(request, challenge, form["pin"])
 
-    def _judge(self, request: web.Request, challenge: _Challenge, pin: str) -> web.Response:
+    def _judge(self, request: web.Request, challenge: Challenge, pin: str) -> web.Response:
         account = challenge.account
         if account.disposition in _STATUSES:
             status = _STATUSES[account.disposition]
@@ -259,21 +209,26 @@ class LinkedInSimulator(Simulator):
         judgement = account.judge(pin, challenge.source)
         if judgement == "right":
             return self._pass(request, challenge)
+        scene = SCENES.get(account.disposition)
+        if scene is not None and scene.to == "wrong":
+            return self._play(request, challenge)
         challenge.tries += 1
         challenge.turn()
         if challenge.tries >= TRIES_MAX:
             challenge.over = True
-            return _see_other(_FAILED)
-        return self._render(request, challenge, error=_ERRORS[judgement])
+            return _see_other(FAILED)
+        return self._render(request, challenge, error=ERRORS[judgement])
 
-    def _is_expired(self, challenge: _Challenge) -> bool:
+    def _is_expired(self, challenge: Challenge) -> bool:
         return self.world.now() > challenge.born + CHALLENGE_TTL_S
 
-    def _pass(self, request: web.Request, challenge: _Challenge) -> web.Response:
+    def _pass(self, request: web.Request, challenge: Challenge) -> web.Response:
         kind = challenge.account.disposition
         if kind == "chained" and challenge.step == 1:
-            return self._next_step(request, challenge)
+            return self._render(request, self._following(challenge))
         challenge.over = True
+        if challenge.step == 1 and kind in SCENES and SCENES[kind].to == "right":
+            return self._play(request, challenge)
         if kind in _PAGES:
             return _page(_PAGES[kind])
         if kind in _ADDRESSES:
@@ -282,18 +237,23 @@ class LinkedInSimulator(Simulator):
         if kind == "revoked":
             _set_cookie(request, response, "li_at", '"delete me"', more="; Max-Age=0")
             return response
-        li_at, session = "AQEDAR" + secrets.token_urlsafe(48), _new_session()
-        self._sessions[li_at] = (challenge.account, session)
+        session = _new_session()
+        li_at = self._new_login(challenge.account, session)
         _set_cookie(request, response, "li_at", li_at, more="; Max-Age=31536000; HttpOnly")
         _set_cookie(request, response, "JSESSIONID", f'"{session}"')
         _set_cookie(request, response, "chp_token", "", more="; Max-Age=0")
         return response
 
-    def _next_step(self, request: web.Request, challenge: _Challenge) -> web.Response:
-        """Ask for one more code: by phone after one by email, by email after any other."""
+    def _new_login(self, account: Account, session: str) -> str:
+        li_at = "AQEDAR" + secrets.token_urlsafe(48)
+        self._sessions[li_at] = (account, session)
+        return li_at
+
+    def _following(self, challenge: Challenge) -> Challenge:
+        """Return one more challenge: by phone after one by email, by email after any other."""
         challenge.over = True
         source: Source = "SMS" if challenge.source == "EMAIL" else "EMAIL"
-        following = _Challenge(
+        following = Challenge(
             account=challenge.account,
             source=source,
             session=challenge.session,
@@ -302,25 +262,67 @@ class LinkedInSimulator(Simulator):
         )
         self._challenges[following.id] = following
         challenge.account.deliver(source)
-        return self._render(request, following)
+        return following
+
+    # Scenes ----------------------------------------------------------------------------
+
+    def _play(self, request: web.Request, challenge: Challenge) -> web.Response:
+        """Give the first answer of the account's scene."""
+        account, words = challenge.account, self._words(challenge)
+        response = self._stage.begin(account.id, SCENES[account.disposition], words)
+        return self._with_cookie(request, response, account)
+
+    def _played(self, request: web.Request) -> web.Response | None:
+        """Return what a scene says to a request without a code, if there is more of it."""
+        account = self._owner(request)
+        if account is None or not self._stage.has_more(account.id):
+            return None
+        return self._with_cookie(request, self._stage.next(account.id), account)
+
+    def _with_cookie(
+        self, request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """Set the cookie of the account's newest challenge."""
+        mine = [each for each in self._challenges.values() if each.account is account]
+        _set_cookie(request, response, "chp_token", mine[-1].cookie)
+        return response
+
+    def _words(self, challenge: Challenge) -> dict[str, Callable[[], str]]:
+        """Return the words that a scene may name; each is made when it is named."""
+        now = self.world.now
+
+        def inputs(other: Challenge) -> str:
+            return hidden(other.fields(now()))
+
+        def turned() -> Challenge:
+            challenge.turn()
+            return challenge
+
+        def rotated() -> Challenge:
+            challenge.turn()
+            challenge.id = "Ag" + secrets.token_urlsafe(24)
+            self._challenges[challenge.id] = challenge
+            return challenge
+
+        return {
+            "form": lambda: form_of(self.world.now(), turned()),
+            "form inputs": lambda: inputs(turned()),
+            "form id": lambda: challenge.form[0],
+            "rotated": lambda: form_of(self.world.now(), rotated()),
+            "rotated inputs": lambda: inputs(rotated()),
+            "next": lambda: form_of(self.world.now(), self._following(challenge)),
+            "next inputs": lambda: inputs(self._following(challenge)),
+            "token": lambda: challenge.token,
+            "member": lambda: challenge.account.user_id,
+            "li_at": lambda: self._new_login(challenge.account, challenge.session),
+        }
 
     def _render(
-        self, request: web.Request, challenge: _Challenge, *, error: str = ""
+        self, request: web.Request, challenge: Challenge, *, error: str = ""
     ) -> web.Response:
-        form_id, input_id, error_id = challenge.form
-        hidden = "\n".join(
-            f'<input type="hidden" name="{name}" value="{escape(value)}">'
-            for name, value in challenge.fields(self.world.now()).items()
-        )
-        remember = '<input type="checkbox" name="recognizedDevice" checked>'
         response = _page(
-            f"<h1>Let's do a quick verification</h1><p>{_LEADS[challenge.source]}</p>"
-            f'<form id="{form_id}" action="/checkpoint/challenge/verify" method="post">\n{hidden}\n'
-            f'<input id="{input_id}" name="pin" maxlength="6" pattern="[0-9]*">'
-            f'<div id="{error_id}" class="form__error{"" if error else " hidden__imp"}" '
-            f'role="alert">{escape(error or _ERRORS["wrong"])}</div>'
-            f"{remember if challenge.form is _PHONE_FORM else ''}"
-            "<button>Submit</button></form>",
+            f"<h1>Let's do a quick verification</h1><p>{LEADS[challenge.source]}</p>"
+            + form_of(self.world.now(), challenge, error)
         )
         _set_cookie(request, response, "lidc", f'"b=VB{secrets.randbelow(99)}:s=V"')
         _set_cookie(request, response, "chp_token", challenge.cookie)
@@ -333,7 +335,12 @@ class LinkedInSimulator(Simulator):
             return _page("<h1>Feed</h1>")
         return _see_other("/uas/login")
 
+    async def _other_page(self, request: web.Request) -> web.Response:
+        return self._played(request) or web.Response(status=404)
+
     async def _me(self, request: web.Request) -> web.Response:
+        if (response := self._played(request)) is not None:
+            return response
         cookies = _cookies(request)
         account, session = self._sessions.get(cookies.get("li_at", ""), (None, ""))
         if account is None:
@@ -356,6 +363,23 @@ SIMULATOR = LinkedInSimulator
 
 
 # The wire's small change ---------------------------------------------------------------
+
+
+def _context(challenge: Challenge, cookies: dict[str, str], now: float) -> dict[str, object]:
+    """Return what a login service keeps of the challenge page."""
+    return {
+        "route": "http",
+        "user_agent": USER_AGENT,
+        "cookies": [
+            {"name": name, "value": value, "domain": "www.linkedin.com", "path": "/"}
+            for name, value in cookies.items()
+        ],
+        "action": "/checkpoint/challenge/verify",
+        "form_id": challenge.form[0],
+        "referer": challenge.path,
+        "fields": challenge.fields(now),
+        "recognized_device": challenge.form is PHONE_FORM,
+    }
 
 
 def _new_session() -> str:

@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from providers.sandbox.messenger_scenes import SCENES
+from providers.sandbox.scenes import Stagehand
 from providers.sandbox.simulator import Login, Seen, Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from providers.sandbox.world import Account, Source, World
 
@@ -149,7 +151,7 @@ class MessengerSimulator(Simulator):
     """
 
     provider: ClassVar[str] = "MESSENGER"
-    kinds: ClassVar[frozenset[str]] = _KINDS | _UNSEEN.keys() | _AFTER.keys()
+    kinds: ClassVar[frozenset[str]] = _KINDS | _UNSEEN.keys() | _AFTER.keys() | SCENES.keys()
     sources: ClassVar[frozenset[Source]] = frozenset({"SMS", "APP", "BACKUP"})
 
     def __init__(self, world: World) -> None:
@@ -158,33 +160,17 @@ class MessengerSimulator(Simulator):
         self.is_legacy = False
         self.writes_data_as_text = False
         self._challenges: dict[str, _Challenge] = {}  # By first factor, dead ones included.
+        self._tokens: dict[str, Account] = {}  # By access token.
+        self._stage = Stagehand()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
-        device_id = _uuid()
-        challenge = self._challenge(account, device_id)
+        challenge = self._challenge(account, _uuid())
         return Login(
             account=account.id,
             provider=self.provider,
             checkpoint={"type": "2FA", "source": account.source},
-            context={
-                "route": "http",
-                "user_agent": USER_AGENT,
-                "device": {
-                    "device_id": device_id,
-                    "adid": _uuid(),
-                    "family_device_id": _uuid(),
-                    "locale": "en_US",
-                    "country": "US",
-                    "connection_type": "WIFI",
-                    "sim_hni": "310260",
-                    "net_hni": "310260",
-                    "device_group": "5120",
-                },
-                "app": dict(APP),
-                "email": account.username,
-                **challenge.error_data,
-            },
+            context=_context(challenge),
             user_id=account.user_id,
         )
 
@@ -203,6 +189,7 @@ class MessengerSimulator(Simulator):
             web.post("/auth/login", self._login),
             web.post("/method/auth.login", self._login),
             web.post("/check_approved_machine", self._check_approved),
+            web.post("/auth/create_session_for_app", self._session_for_app),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
@@ -212,7 +199,8 @@ class MessengerSimulator(Simulator):
         is_second = form.get("credentials_type") == "two_factor"
         code = form.get("twofactor_code") or (form.get("password") if is_second else None)
         if code is None:
-            return None
+            account = self._tokens.get(form.get("access_token", ""))
+            return Seen(account=account) if account is not None else None
         challenge = self._challenges.get(form.get("first_factor", ""))
         return Seen(account=challenge.account if challenge else None, code=code)
 
@@ -295,15 +283,18 @@ class MessengerSimulator(Simulator):
         if account.disposition == "unavailable":
             return web.Response(status=503, text="<h1>Sorry</h1>", content_type="text/html")
         fits = not self.is_strict or form["password"] == code
-        if fits and account.judge(code) == "right":
+        if fits and _is_right(account, code):
             return self._pass(request, challenge)
         challenge.tries += 1
         challenge.over = challenge.tries >= TRIES_MAX
+        scene = SCENES.get(account.disposition)
+        if scene is not None and scene.to == "wrong":
+            return self._play(challenge)
         if account.disposition == "rotating" and not challenge.over:
             return self._ask_code(request, self._turn(challenge))
         return self._refuse(request, _wrong("The login code you entered doesn't match"))
 
-    def _turn(self, challenge: _Challenge) -> _Challenge:
+    def _turn(self, challenge: _Challenge, *, keeps_machine: bool = False) -> _Challenge:
         """Hand out another first factor for the same code; the last one is stale."""
         challenge.over = True
         following = _Challenge(
@@ -312,6 +303,8 @@ class MessengerSimulator(Simulator):
             born=challenge.born,
             tries=challenge.tries,
         )
+        if keeps_machine:
+            following.machine_id = challenge.machine_id
         self._challenges[following.first_factor] = following
         return following
 
@@ -323,6 +316,8 @@ class MessengerSimulator(Simulator):
         challenge.over = True
         if kind in _AFTER:
             return self._refuse(request, _AFTER[kind])
+        if kind in SCENES and SCENES[kind].to == "right":
+            return self._play(challenge)
         if kind == "suspended":
             location = "https://www.facebook.com/accounts/suspended/?next=x"
             return web.Response(status=302, headers={"Location": location})
@@ -331,6 +326,32 @@ class MessengerSimulator(Simulator):
             message = "Approve this login on another device"
             return self._refuse(request, _Refusal(code=_TWO_FACTOR, message=message, data=data))
         return web.json_response(self._session(challenge, kind))
+
+    def _play(self, challenge: _Challenge) -> web.Response:
+        """Give the account's scene, and keep what follows it."""
+        account, words = challenge.account, self._words(challenge)
+        return self._stage.begin(account.id, SCENES[account.disposition], words)
+
+    def _words(self, challenge: _Challenge) -> dict[str, Callable[[], str]]:
+        """Return the words that a scene may name; each is made when it is named."""
+        whole = self._session(challenge, "plain")
+        bare = {name: value for name, value in whole.items() if name != "session_cookies"}
+        return {
+            "session": lambda: json.dumps(whole),
+            "open session": lambda: json.dumps(whole)[:-1],
+            "token": lambda: json.dumps({**bare, "session_cookies": []}),
+            "token open": lambda: json.dumps(bare)[:-1],
+            "cookies as text": lambda: json.dumps(json.dumps(whole["session_cookies"])),
+            "factor": lambda: self._turn(challenge, keeps_machine=True).first_factor,
+            "machine": lambda: challenge.machine_id,
+            "member": lambda: challenge.account.user_id,
+        }
+
+    async def _session_for_app(self, request: web.Request) -> web.Response:
+        account = self._tokens.get(_parse(await request.read()).get("access_token", ""))
+        if account is None or not self._stage.has_more(account.id):
+            return self._refuse(request, _UNSEEN["bad_token"])
+        return self._stage.next(account.id)
 
     def _session(self, challenge: _Challenge, kind: str) -> dict[str, object]:
         owner = int(challenge.account.user_id)
@@ -355,11 +376,13 @@ class MessengerSimulator(Simulator):
             }
             for name, value in values.items()
         ]
+        token = "EAAG" + secrets.token_urlsafe(48)
+        self._tokens[token] = challenge.account
         return {
             "session_key": f"5.{secrets.token_urlsafe(9)}.{int(self.world.now())}.0-{uid}",
             "uid": uid,
             "secret": secrets.token_hex(16),
-            "access_token": "EAAG" + secrets.token_urlsafe(48),
+            "access_token": token,
             "machine_id": challenge.machine_id,
             "session_cookies": [] if kind == "no_session" else cookies,
             "analytics_claim": f"hmac.{secrets.token_urlsafe(12)}",
@@ -447,6 +470,33 @@ def _signature(form: Mapping[str, str]) -> str:
     signed = sorted(form.keys() - {"sig", "access_token"})
     text = "".join(f"{key}={form[key]}" for key in signed) + APP["client_secret"]
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _context(challenge: _Challenge) -> dict[str, object]:
+    """Return what a login service keeps of the first step."""
+    return {
+        "route": "http",
+        "user_agent": USER_AGENT,
+        "device": {
+            "device_id": challenge.device_id,
+            "adid": _uuid(),
+            "family_device_id": _uuid(),
+            "locale": "en_US",
+            "country": "US",
+            "connection_type": "WIFI",
+            "sim_hni": "310260",
+            "net_hni": "310260",
+            "device_group": "5120",
+        },
+        "app": dict(APP),
+        "email": challenge.account.username,
+        **challenge.error_data,
+    }
+
+
+def _is_right(account: Account, code: str) -> bool:
+    """Whether it is a code of the prompt's source or a recovery code: one field takes both."""
+    return "right" in {account.judge(code, source) for source in (account.source, "BACKUP")}
 
 
 def _wrong(message: str) -> _Refusal:

@@ -341,7 +341,7 @@ def _errors() -> tuple[Row, ...]:
         (403, "insufficient_permissions", "the provider says that the account lacks a right",
          "open", _no_permission),
         (403, "session_mismatch", "CSRF token, cookies and device do not belong together",
-         "killed", _answered(faults={"status": 401})),
+         "killed", _answered(kind="forbidden token")),
         (403, "feature_not_subscribed",
          "the provider or its route is off: `CHECKPOINT_PROVIDERS`, `CHECKPOINT_ROUTES_OFF`",
          "open", _not_enabled),

@@ -104,6 +104,9 @@ NAMES: Final = (
     "INSTAGRAM: a finished login thrown away",
     "INSTAGRAM: words believed before structure",
     "INSTAGRAM: a login ended by what nobody knows",
+    "a revoked login handed over",
+    "a page judged by what stands around its form",
+    "a number with two meanings read as one",
 )
 """What a suite for this product must catch."""
 
@@ -1750,5 +1753,93 @@ MUTANTS: Final = (
         ),
         test="tests/behaviour/test_instagram_reports.py::"
         "test_each_report_ends_as_it_should[unknown-two_factor]",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="LINKEDIN: whatever comes with the session, whose it is is asked",
+        edits=(
+            Edit(
+                file="providers/linkedin.py",
+                old="            if cookie_value(left, SESSION_COOKIE) is not None:\n",
+                new="            if cookie_value(left, SESSION_COOKIE) and reply.status == 303:\n",
+            ),
+        ),
+        test="tests/providers/test_linkedin.py::test_a_session_outweighs_what_else_is_said",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="MESSENGER: an error beside the session is not heard",
+        edits=(
+            Edit(
+                file="providers/messenger.py",
+                old="    if not names_step and (login.is_whole or has_token):\n",
+                new="    if isinstance(said, UnreadableAnswerError) and login.is_whole:\n",
+            ),
+        ),
+        test="tests/providers/test_messenger.py::test_a_session_outweighs_what_else_is_said",
+    ),
+    Mutant(
+        name="a session thrown away",
+        guard="a cookie that is cleared for another domain is still there",
+        edits=(
+            Edit(
+                file="providers/jar.py",
+                old="if is_live(each) or each.name not in alive)\n",
+                new="if is_live(each) or alive)\n",
+            ),
+        ),
+        test="tests/providers/test_known_answers.py::"
+        "test_each_known_answer_is_read_and_a_doubt_is_told[LINKEDIN-old domain cleared]",
+    ),
+    Mutant(
+        name="a revoked login handed over",
+        guard="the answer that names the member may take the session back",
+        edits=(
+            Edit(
+                file="providers/linkedin_session.py",
+                old='        if any(each.name == "li_at" and not is_live(each) for each in',
+                new="        if any(not each.name for each in",
+            ),
+        ),
+        test="tests/providers/test_linkedin.py::"
+        "test_a_success_without_an_account_is_the_providers_fault",
+    ),
+    Mutant(
+        name="an unknown answer that ends a login",
+        guard="a refusal without a reason is no mismatch",
+        edits=(
+            Edit(
+                file="providers/linkedin_pages.py",
+                old=' and "csrf" in text.lower():\n',
+                new=":\n",
+            ),
+        ),
+        test="tests/providers/test_linkedin.py::test_each_failure_is_told_apart[forbidden, empty]",
+    ),
+    Mutant(
+        name="a page judged by what stands around its form",
+        guard="a form for the code outweighs the marks of other screens",
+        edits=(
+            Edit(
+                file="providers/linkedin_pages.py",
+                old="    signs = IN_FORM if forms and not page.has(_TAKE_OVER) else ",
+                new="    signs = () if page.has(_TAKE_OVER) and not IN_FORM else ",
+            ),
+        ),
+        test="tests/providers/test_known_answers.py::test_each_known_answer_is_read_and_a_doubt"
+        "_is_told[LINKEDIN-refused beside another way-wrong]",
+    ),
+    Mutant(
+        name="a number with two meanings read as one",
+        guard="MESSENGER's 368 is read by its words",
+        edits=(
+            Edit(
+                file="providers/messenger_meanings.py",
+                old="        detail=ON_SITE,\n        codes=frozenset({368}),\n",
+                new="        detail=ON_SITE,\n        codes=frozenset({369}),\n",
+            ),
+        ),
+        test="tests/providers/test_known_answers.py::"
+        "test_each_known_answer_is_read_and_a_doubt_is_told[MESSENGER-security check]",
     ),
 )

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 import pytest
 from pydantic import ValidationError
 
+from providers import messenger_session
 from providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
@@ -33,10 +34,12 @@ from providers.contract import (
     ServiceUnavailableError,
     SessionMismatchError,
     SolutionKind,
-    UnknownContextError,
+    UnknownStepError,
+    UnreadableAnswerError,
     Verdict,
 )
-from providers.messenger import TRIES_MAX, Messenger, MessengerContext
+from providers.messenger import Messenger
+from providers.messenger_requests import SPELLINGS, TRIES_MAX, MessengerContext
 from providers.sandbox import Sandbox
 from providers.sandbox.messenger import MessengerSimulator
 from tests.providers.wire import Canned, answer, attempt
@@ -44,6 +47,14 @@ from tests.providers.wire import Canned, answer, attempt
 if TYPE_CHECKING:
     from providers.sandbox.simulator import Login
     from providers.sandbox.world import Account
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for cookies again at once."""
+    pauses = (0.0,) * len(messenger_session.EXCHANGE_PAUSES_S)
+    monkeypatch.setattr(messenger_session, "EXCHANGE_PAUSES_S", pauses)
+
 
 CODE = "048213"
 SECRET = "canary-app-secret"
@@ -147,7 +158,7 @@ def judged(said_: bytes) -> Verdict:
     return verdict
 
 
-def fail(kind: type[ProviderFailure], said_: bytes) -> ProviderFailure:
+def fail(kind: type[ProviderFailure], said_: bytes, *, follow_up: bool = False) -> ProviderFailure:
     """Verify against a canned answer; expect that failure, and the code sent exactly once."""
 
     async def scenario() -> ProviderFailure:
@@ -155,7 +166,8 @@ def fail(kind: type[ProviderFailure], said_: bytes) -> ProviderFailure:
             with pytest.raises(ProviderFailure) as caught:
                 await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
             assert type(caught.value) is kind
-            assert len(provider.carrying(CODE)) == len(provider.heard) == 1
+            assert len(provider.carrying(CODE)) == 1
+            assert follow_up or len(provider.heard) == 1
             return caught.value
 
     return asyncio.run(scenario())
@@ -301,6 +313,36 @@ def test_what_a_context_leaves_out_has_its_usual_value() -> None:
     assert not any(name.startswith(("x-fb-sim", "x-fb-net")) for name in sent.headers)
 
 
+def test_the_headers_of_the_logins_app_replace_the_usual_ones() -> None:
+    """Of other apps the engine is another; what the form needs stays ours."""
+    given = {"X-FB-HTTP-Engine": "Tigon", "x-fb-connection-type": "MOBILE.LTE", "x-fb-rmd": "1"}
+    _, provider = asyncio.run(say(PASSED, headers=given))
+    headers = provider.heard[0].headers
+    assert headers["x-fb-http-engine"] == "Tigon"
+    assert headers["x-fb-connection-type"] == "MOBILE.LTE"
+    assert headers["x-fb-rmd"] == "1"
+    assert headers["x-fb-client-ip"] == "True"
+    for name in ("Authorization", "x-fb-friendly-name", "Content-Type"):
+        with pytest.raises(ValidationError):
+            context(headers={name: "x"})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"uid": 100047110815, "login_first_factor": "f", "machine_id": "m", "auth_token": "t"},
+        {"userid": "100047110815", "first_factor": "f", "machine_id": "m", "support_uri": "/x"},
+        '{"user_id": 100047110815, "first_factor_id": "f", "machine_id": "m", "auth_token": "t"}',
+    ],
+)
+def test_the_first_steps_error_data_may_be_given_whole(data: object) -> None:
+    """As it came: an object or a text, under the names of any app."""
+    kept = {key: value for key, value in CONTEXT.items() if key not in SPELLINGS}
+    held = MessengerContext.model_validate({**kept, "error_data": data})
+    assert (held.uid, held.login_first_factor, held.machine_id) == ("100047110815", "f", "m")
+    assert MessengerContext.model_validate({**CONTEXT, "error_data": data}) == context()
+
+
 def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
     """The signature covers the code as it is sent, not as it was typed."""
     _, provider = asyncio.run(say(PASSED, code=" 048-2 13 "))
@@ -401,9 +443,18 @@ def test_a_token_and_cookies_are_success() -> None:
         "fr": "f-1",
     }
     assert {cookie["domain"] for cookie in cookies.values()} == {".facebook.com"}
-    assert cookies["datr"]["expires_at"] == 4e9
-    assert cookies["xs"]["expires_at"] == 4039372799
-    assert cookies["fr"]["expires_at"] is None
+    assert cookies["datr"]["expires"] == 4e9
+    assert cookies["xs"]["expires"] == 4039372799
+    assert cookies["fr"]["expires"] is None
+    assert (cookies["xs"]["secure"], cookies["xs"]["httpOnly"]) == (True, True)
+    shared = ("provider", "user_id", "user_agent", "device", "app", "headers")
+    assert {name: session.pop(name) for name in shared} == {
+        "provider": "MESSENGER",
+        "user_id": "100047110815",
+        **{name: CONTEXT[name] for name in ("user_agent", "device", "app")},
+        "headers": {"Authorization": "OAuth EAAGcanary"},
+    }
+    assert (session.pop("public_identifier"), session.pop("username")) == (None, None)
     assert session == {
         name: SESSION[name]
         for name in (
@@ -424,6 +475,7 @@ def test_a_token_and_cookies_are_success() -> None:
     [
         {"uid": "100047110815"},
         {"uid": ...},
+        {"uid": None},
         {"identifier": ..., "analytics_claim": ...},
         {"session_cookies": [*COOKIES, {"odd": 1}, 7, {"name": "", "value": "x"}]},
         {"session_cookies": [{**COOKIES[0], "value": 100047110815}, *COOKIES[1:]]},
@@ -454,27 +506,89 @@ def without(name: str) -> list[dict[str, object]]:
         {"session_cookies": [*without("xs"), {"name": "xs", "value": "7", "expires": 0}]},
         {"session_cookies": [*without("xs"), {"name": "xs", "value": "deleted"}]},
         {"session_cookies": [*without("xs"), {"name": "xs", "value": None}]},
+    ],
+)
+def test_a_success_without_a_session_is_a_doubt(changes: dict[str, object]) -> None:
+    """A token without cookies is asked for them; without any the login is no use."""
+    fail(UnreadableAnswerError, said({**SESSION, **changes}), follow_up=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"uid": 1},
-        {"uid": None},
         {"uid": True},
         {
             "uid": "some-one",
             "session_cookies": [*without("c_user"), {"name": "c_user", "value": "some-one"}],
         },
-        {"error": {"code": 401, "message": "x"}},
-        {"error_code": 401},
     ],
 )
-def test_a_success_without_a_session_or_an_account_is_the_providers_fault(
-    changes: dict[str, object],
-) -> None:
+def test_a_success_without_an_account_is_the_providers_fault(changes: dict[str, object]) -> None:
     """Nobody may be connected to an account whose owner is not known."""
     fail(ProviderBrokenError, said({**SESSION, **changes}))
 
 
-def test_a_session_under_a_bad_status_is_a_contradiction() -> None:
-    """Believing either half could be wrong, so neither is believed."""
-    fail(ProviderBrokenError, said(SESSION, 400))
+LOGIN_LINES = (
+    "Set-Cookie: c_user=100047110815; Domain=.facebook.com; Path=/; Secure",
+    "Set-Cookie: xs=7%3Aabc; Domain=.facebook.com; Path=/; Secure; HttpOnly",
+)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said(SESSION, 400),
+        said(SESSION, 500),
+        said({**SESSION, "error": {"code": 401, "message": "x"}}),
+        said({**SESSION, "error_code": 401}),
+        said({**SESSION, "error": {"code": 0}, "errors": [{}], "error_code": "0"}),
+        answer(302, "", "Location: https://x.example/", *LOGIN_LINES),
+        answer(302, "", "Location: /accounts/suspended/", *LOGIN_LINES),
+        answer(200, "<h1>Hello</h1>", *LOGIN_LINES),
+        answer(500, "{", *LOGIN_LINES),
+        answer(200, "", *LOGIN_LINES).replace(b"Length: 0", b"Length: 9"),
+    ],
+)
+def test_a_session_outweighs_what_else_is_said(reply: bytes) -> None:
+    """The code is used up: an error would throw the login away."""
+    verdict = judged(reply)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said({**SESSION, "error": {"code": 405, "message": "x"}}),
+        said(SESSION, 200, "x-fb-integrity-required: checkpoint"),
+        answer(302, "", "Location: /checkpoint/?next=x", *LOGIN_LINES),
+        answer(302, "", "Location: /privacy/consent/x", *LOGIN_LINES),
+    ],
+)
+def test_a_step_that_the_answer_names_holds_beside_a_session(reply: bytes) -> None:
+    """Cookies come with a checkpoint, too: they work once it is passed."""
+    fail(ActionRequiredError, reply)
+
+
+def test_a_token_alone_is_turned_into_cookies() -> None:
+    """As the provider's apps do it: one more request, which carries no code."""
+    bare = {**SESSION, "session_cookies": []}
+    verdict, provider = asyncio.run(say(said(bare), answer(503), PASSED))
+    assert isinstance(verdict, Cleared)
+    assert verdict.session["access_token"] == "EAAGcanary"
+    assert len(provider.carrying(CODE)) == 1
+    asked = provider.heard[2]
+    assert asked.request_line == "POST /auth/create_session_for_app HTTP/1.1"
+    assert dict(parse_qsl(asked.body.decode())) == {
+        "access_token": "EAAGcanary",
+        "device_id": "3f2a-b",
+        "format": "json",
+        "generate_analytics_claim": "1",
+        "generate_session_cookies": "1",
+        "machine_id": "m-new",
+        "new_app_id": "4711",
+    }
 
 
 def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
@@ -555,7 +669,9 @@ def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
     data: dict[str, object],
 ) -> None:
     """Else the next submission would find a context that it may not use."""
-    fail(ProviderBrokenError, graph(406, error_data=data))
+    verdict = judged(graph(406, error_data=data))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=3)
 
 
 # Failures ------------------------------------------------------------------------------
@@ -586,7 +702,8 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
         ActionRequiredError,
         answer(302, "", "Location: https://m.facebook.com/login/checkpoint/?x=1"),
     ),
-    "disabled, legacy": (AccountRestrictedError, legacy(1)),
+    "disabled, legacy": (AccountRestrictedError, legacy(1, error_msg="Account disabled")),
+    "error of its own, legacy": (ProviderBrokenError, legacy(1)),
     "disabled, title": (AccountRestrictedError, graph(7, error_user_title="Account Disabled")),
     "disabled, message": (AccountRestrictedError, graph(1, error_user_msg="It was disabled.")),
     "disabled, address": (
@@ -613,15 +730,15 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
     "session expired": (DeadIntentError, graph(102, message="Your session has expired")),
     "session expired, short": (DeadIntentError, graph(190, error_user_msg="Session expired")),
     "password changed": (DeadIntentError, graph(190, error_subcode="460")),
-    "user message": (UnknownContextError, graph(9001, error_user_msg="Tell us your birthday")),
+    "user message": (UnknownStepError, graph(9001, error_user_msg="Tell us your birthday")),
     "user message, list": (
-        UnknownContextError,
+        UnknownStepError,
         said({"errors": [{"code": 9001, "error_user_msg": "More"}]}, 400),
     ),
     "transient, 1": (ProviderBrokenError, graph(1, error_user_msg="Try again")),
     "transient, 2": (ProviderBrokenError, graph(2, status=500)),
     "transient, 503": (ServiceUnavailableError, graph(2, status=503)),
-    "unknown number": (ProviderBrokenError, graph(9001)),
+    "unknown number": (UnreadableAnswerError, graph(9001)),
     # What is no error of the provider's form.
     "5xx": (ProviderBrokenError, answer(500, "<h1>Sorry</h1>")),
     "503": (ServiceUnavailableError, answer(503, "<h1>Sorry</h1>")),
@@ -630,25 +747,25 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
     "gateway timeout": (ProviderTimeoutError, answer(504)),
     "too large": (ContentTooLargeError, answer(413)),
     "status in JSON": (ServiceUnavailableError, said({}, 503)),
-    "empty": (ProviderBrokenError, answer(200)),
-    "page": (ProviderBrokenError, answer(200, "<html>checkpoint</html>")),
-    "forbidden page": (ProviderBrokenError, answer(403, "<html></html>")),
-    "garbage": (ProviderBrokenError, answer(200, bytes(range(256)))),
-    "list": (ProviderBrokenError, said([SESSION])),
-    "nothing said": (ProviderBrokenError, said({"uid": 1})),
-    "error without form": (ProviderBrokenError, said({"error": "no"}, 400)),
+    "empty": (UnreadableAnswerError, answer(200)),
+    "page": (UnreadableAnswerError, answer(200, "<html>checkpoint</html>")),
+    "forbidden page": (UnreadableAnswerError, answer(403, "<html></html>")),
+    "garbage": (UnreadableAnswerError, answer(200, bytes(range(256)))),
+    "list": (UnreadableAnswerError, said([SESSION])),
+    "nothing said": (UnreadableAnswerError, said({"uid": 1})),
+    "error without form": (UnreadableAnswerError, said({"error": "no"}, 400)),
     "error of odd types": (
-        ProviderBrokenError,
+        UnreadableAnswerError,
         said({"error": {"code": [], "error_subcode": {}, "message": 7, "error_data": 1}}, 400),
     ),
-    "endless number": (ProviderBrokenError, said({"error": {"code": "4" * 9000}}, 400)),
-    "empty errors": (ProviderBrokenError, said({"errors": [], "error": None}, 400)),
-    "deep": (ProviderBrokenError, answer(400, "[" * 5000)),
+    "endless number": (UnreadableAnswerError, said({"error": {"code": "4" * 9000}}, 400)),
+    "empty errors": (UnreadableAnswerError, said({"errors": [], "error": None}, 400)),
+    "deep": (UnreadableAnswerError, answer(400, "[" * 5000)),
     "deep data": (ActionRequiredError, graph(406, error_data="[" * 5000)),
-    "home": (ProviderBrokenError, answer(302, "", "Location: /home.php")),
-    "redirect without address": (ProviderBrokenError, answer(303)),
-    "resend, 307": (ProviderBrokenError, answer(307, "", "Location: /auth/login")),
-    "resend, 308": (ProviderBrokenError, answer(308, "", "Location: https://x.example/")),
+    "home": (UnreadableAnswerError, answer(302, "", "Location: /home.php")),
+    "redirect without address": (UnreadableAnswerError, answer(303)),
+    "resend, 307": (UnreadableAnswerError, answer(307, "", "Location: /auth/login")),
+    "resend, 308": (UnreadableAnswerError, answer(308, "", "Location: https://x.example/")),
 }
 
 
@@ -817,10 +934,10 @@ def test_used_and_expired_codes_are_rejected(source: str) -> None:
         ("expired_factor", DeadIntentError),
         ("password_changed", DeadIntentError),
         ("bad_token", SessionMismatchError),
-        ("unknown", UnknownContextError),
+        ("unknown", UnknownStepError),
         ("contradiction", ProviderBrokenError),
-        ("no_session", ProviderBrokenError),
-        ("revoked", ProviderBrokenError),
+        ("no_session", UnreadableAnswerError),
+        ("revoked", UnreadableAnswerError),
     ],
 )
 @pytest.mark.parametrize("form", FORMS)
@@ -837,7 +954,7 @@ def test_each_kind_of_account_is_told_apart(
             await solve(sandbox, login, code)
         # The legacy form has no place for a message to the person.
         no_place = kind == "unknown" and form.get("is_legacy")
-        assert type(caught.value) is (ProviderBrokenError if no_place else expected)
+        assert type(caught.value) is (UnreadableAnswerError if no_place else expected)
         assert sandbox.count(code) == 1
         assert len(sandbox.sends) == 1
 

@@ -1,0 +1,394 @@
+"""LINKEDIN and MESSENGER: words decide last, and in every language that they are known in.
+
+The sentences are ours, in the manner of the providers'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+
+from providers import linkedin_meanings as of_linkedin
+from providers import messenger_meanings as of_messenger
+from providers.linkedin_meanings import plain, sign_of_words
+from providers.messenger_errors import error_in, meaning_of
+
+LINKEDIN: Final[Mapping[str, Mapping[str, str]]] = {
+    "restricted": {
+        "en": "Access to your account has been temporarily restricted",
+        "de": "Ihr Konto wurde vorübergehend eingeschränkt",
+        "fr": "Votre compte a été temporairement restreint",
+        "es": "Tu cuenta está temporalmente restringida",
+        "pt": "Sua conta foi temporariamente restringida",
+        "it": "Il tuo account è stato temporaneamente limitato",
+        "nl": "Uw account is tijdelijk beperkt",
+        "sv": "Ditt konto är tillfälligt begränsat",
+        "da": "Din konto er midlertidigt begrænset",
+        "no": "Kontoen din er midlertidig begrenset",
+        "pl": "Twoje konto zostało tymczasowo ograniczone",
+        "cs": "Váš účet je dočasně omezen",
+        "ro": "Contul dvs. este restricționat",
+        "tr": "Hesabınız geçici olarak kısıtlandı",
+        "ru": "Ваш аккаунт временно ограничен",
+        "uk": "Ваш обліковий запис тимчасово обмежено",
+        "ar": "تم تقييد حسابك مؤقتًا",
+        "zh": "您的帐户已被限制",
+        "ja": "アカウントが一時的に制限されています",
+        "ko": "회원님의 계정이 일시적으로 제한되었습니다",
+        "id": "Akun Anda telah dibatasi",
+        "hi": "आपका अकाउंट अस्थायी रूप से प्रतिबंधित है",
+    },
+    "captcha": {
+        "en": "Let’s do a quick security check",
+        "de": "Führen wir eine kurze Sicherheitsüberprüfung durch",
+        "fr": "Procédons à une petite vérification de sécurité",
+        "es": "Hagamos una comprobación de seguridad",
+        "pt": "Vamos fazer uma verificação rápida de segurança",
+        "it": "Facciamo un rapido controllo di sicurezza",
+        "nl": "Laten we een snelle beveiligingscontrole uitvoeren",
+        "sv": "Låt oss göra en snabb säkerhetskontroll",
+        "da": "Lad os lave et hurtigt sikkerhedstjek",
+        "no": "La oss ta en rask sikkerhetssjekk",
+        "pl": "Przeprowadźmy szybką weryfikację bezpieczeństwa",
+        "cs": "Proveďme rychlou bezpečnostní kontrolu",
+        "ro": "Să facem o scurtă verificare de securitate",
+        "tr": "Hızlı bir güvenlik kontrolü yapalım",
+        "ru": "Проверка безопасности",
+        "uk": "Швидка перевірка безпеки",
+        "ar": "دعنا نجري فحص أمني سريع",
+        "zh": "让我们进行快速安全检查",
+        "ja": "簡単なセキュリティチェックを行います",
+        "ko": "간단한 보안 확인을 진행하겠습니다",
+        "id": "Mari lakukan pemeriksaan keamanan singkat",
+        "hi": "एक त्वरित सुरक्षा जाँच करें",
+    },
+    "approval": {
+        "en": "Check your LinkedIn app",
+        "de": "Öffnen Sie Ihre LinkedIn-App",
+        "fr": "Consultez votre application LinkedIn",
+        "es": "Consulta tu aplicación de LinkedIn",
+        "pt": "Verifique seu aplicativo LinkedIn",
+        "it": "Controlla la tua app LinkedIn",
+        "nl": "Controleer uw LinkedIn-app",
+        "pl": "Sprawdź aplikację LinkedIn",
+        "tr": "LinkedIn uygulamanızı kontrol edin",
+        "ru": "Откройте приложение LinkedIn",
+        "ar": "تحقق من تطبيق LinkedIn",
+        "zh": "查看您的领英应用",
+        "ja": "LinkedInアプリを確認してください",
+        "ko": "LinkedIn 앱을 확인하세요",
+    },
+    "password": {
+        "en": "Please choose a more secure password",
+        "de": "Wählen Sie ein sichereres Passwort",
+        "fr": "Choisissez un mot de passe plus sûr",
+        "es": "Elige una contraseña más segura",
+        "pt": "Escolha uma senha mais segura",
+        "it": "Scegli una password più sicura",
+        "nl": "Kies een veiliger wachtwoord",
+        "pl": "Wybierz bezpieczniejsze hasło",
+        "tr": "Daha güvenli bir şifre seçin",
+        "ru": "Выберите более надежный пароль",
+        "ar": "اختر كلمة مرور جديدة",
+        "zh": "请选择更安全的密码",
+        "ja": "より安全なパスワードを選択してください",
+        "ko": "더 안전한 비밀번호를 선택하세요",
+    },
+    "identity": {
+        "en": "Upload a government-issued ID",
+        "de": "Bitte halten Sie Ihr Ausweisdokument bereit",
+        "fr": "Vérifiez votre identité",
+        "es": "Verifica tu identidad",
+        "pt": "Verifique a sua identidade",
+        "it": "Conferma la tua identità",
+        "nl": "Bevestig uw identiteit",
+        "pl": "Potwierdź swoją tożsamość",
+        "tr": "Kimliğinizi doğrulayın",
+        "ru": "Подтвердите свою личность",
+        "ar": "تأكيد هويتك",
+        "zh": "验证您的身份",
+        "ja": "本人確認が必要です",
+        "ko": "본인 인증이 필요합니다",
+    },
+    "consent": {"en": "Agree to comply"},
+    "passkey": {"en": "Use your passkey"},
+    "old client": {
+        "en": "This browser is no longer supported",
+        "de": "Ihr Browser wird nicht mehr unterstützt",
+        "fr": "Votre navigateur n’est pas compatible",
+        "es": "Tu navegador no es compatible",
+        "pt": "Seu navegador não é compatível",
+    },
+    "access denied": {"en": "Access denied"},
+    "too many": {
+        "en": "Too many attempts",
+        "de": "Zu viele Versuche",
+        "fr": "Trop de tentatives",
+        "es": "Demasiados intentos",
+        "pt": "Muitas tentativas",
+        "it": "Troppi tentativi",
+        "nl": "Te veel pogingen",
+        "pl": "Zbyt wiele prób",
+        "tr": "Çok fazla deneme yapıldı",
+        "ru": "Слишком много попыток",
+        "zh": "尝试次数过多",
+        "ja": "試行回数が多すぎます",
+        "ko": "시도 횟수를 초과했습니다",
+    },
+    "refused": {
+        "en": "The verification code you entered isn’t valid",
+        "de": "Der eingegebene Code ist ungültig",
+        "fr": "Le code saisi n’est pas valide",
+        "es": "El código que has introducido no es válido",
+        "pt": "O código inserido não é válido",
+        "it": "Il codice inserito non è valido",
+        "nl": "De ingevoerde code is niet geldig",
+        "sv": "Koden du angav är inte giltig",
+        "da": "Koden er ikke gyldig",
+        "no": "Koden du oppga er ugyldig",
+        "pl": "Wprowadzony kod jest nieprawidłowy",
+        "cs": "Zadaný kód není platný",
+        "ro": "Codul introdus nu este valid",
+        "tr": "Girdiğiniz kod geçerli değil",
+        "ru": "Введенный код недействителен",
+        "uk": "Введений код недійсний",
+        "ar": "الرمز الذي أدخلته غير صحيح",
+        "zh": "您输入的验证码无效",
+        "ja": "入力したコードは正しくありません",
+        "ko": "입력한 코드가 올바르지 않습니다",
+        "id": "Kode yang Anda masukkan tidak valid",
+        "hi": "आपने जो कोड दर्ज किया है वह मान्य नहीं है",
+    },
+}
+
+SECURITY: Final = {
+    "en": "A security check is required to proceed",
+    "de": "Bitte schließe die Sicherheitsüberprüfung ab",
+    "fr": "Confirmez votre identité",
+    "es": "Confirma tu identidad",
+    "pt": "Confirme sua identidade",
+    "it": "Conferma la tua identità",
+    "nl": "Bevestig je identiteit",
+    "pl": "Potwierdź swoją tożsamość",
+    "sv": "Bekräfta din identitet",
+    "cs": "Potvrďte svou totožnost",
+    "ro": "Este necesară o verificare de securitate",
+    "hu": "Biztonsági ellenőrzés szükséges",
+    "el": "Απαιτείται έλεγχος ασφαλείας",
+    "tr": "Kimliğini doğrula",
+    "ru": "Подтвердите свою личность",
+    "uk": "Потрібна перевірка безпеки",
+    "ar": "يجب تأكيد هويتك",
+    "he": "נדרשת בדיקת אבטחה",
+    "hi": "सुरक्षा जाँच आवश्यक है",
+    "bn": "নিরাপত্তা যাচাই প্রয়োজন",
+    "vi": "Hãy hoàn tất quá trình kiểm tra bảo mật để đăng nhập",
+    "th": "โปรดตรวจสอบความปลอดภัย",
+    "id": "Konfirmasi identitas Anda",
+    "ms": "Sahkan identiti anda",
+    "tl": "Kumpirmahin na ikaw ito",
+    "zh": "请完成安全检查",
+    "ja": "セキュリティチェックが必要です",
+    "ko": "보안 확인이 필요합니다",
+}
+BLOCKED: Final = {
+    "en": "You’re temporarily blocked from logging in",
+    "de": "Du wurdest vorübergehend blockiert",
+    "fr": "Vous êtes temporairement bloqué",
+    "es": "Estás bloqueado temporalmente",
+    "pt": "Você está bloqueado temporariamente",
+    "it": "Sei stato temporaneamente bloccato",
+    "nl": "Je bent tijdelijk geblokkeerd",
+    "pl": "Zostałeś tymczasowo zablokowany",
+    "sv": "Du är tillfälligt blockerad",
+    "cs": "Jste dočasně zablokováni",
+    "ro": "Ai fost blocat temporar",
+    "hu": "Ideiglenesen letiltottunk",
+    "el": "Έχετε προσωρινά αποκλειστεί",
+    "tr": "Geçici olarak engellendin",
+    "ru": "Вы временно заблокированы",
+    "uk": "Вас тимчасово заблоковано",
+    "ar": "تم حظرك مؤقتًا",
+    "he": "נחסמת באופן זמני",
+    "hi": "आपको अस्थायी रूप से ब्लॉक किया गया है",
+    "bn": "আপনাকে সাময়িকভাবে ব্লক করা হয়েছে",
+    "vi": "Bạn tạm thời bị chặn",
+    "th": "คุณถูกบล็อกชั่วคราว",
+    "id": "Anda diblokir sementara",
+    "ms": "Anda disekat sementara",
+    "tl": "Pansamantalang na-block ka",
+    "zh": "你已被暂时封锁",
+    "ja": "一時的にブロックされています",
+    "ko": "일시적으로 차단되었습니다",
+}
+MESSENGER: Final[Mapping[str, tuple[int, Mapping[str, str]]]] = {
+    "security check": (368, SECURITY),
+    "blocked for a while": (368, BLOCKED),
+    "disabled": (
+        9001,
+        {
+            "en": "Your account has been disabled",
+            "de": "Dein Konto wurde deaktiviert",
+            "fr": "Votre compte a été désactivé",
+            "es": "Tu cuenta ha sido inhabilitada",
+            "pt": "Sua conta foi desativada",
+            "it": "Il tuo account è stato disabilitato",
+            "nl": "Je account is uitgeschakeld",
+            "pl": "Twoje konto zostało wyłączone",
+            "sv": "Ditt konto har inaktiverats",
+            "tr": "Hesabın devre dışı bırakıldı",
+            "ru": "Ваш аккаунт отключен",
+            "uk": "Ваш обліковий запис вимкнено",
+            "ar": "تم تعطيل حسابك",
+            "hi": "आपका खाता बंद कर दिया गया है",
+            "vi": "Tài khoản của bạn đã bị vô hiệu hóa",
+            "th": "บัญชีของคุณถูกปิด",
+            "id": "Akun Anda telah dinonaktifkan",
+            "zh": "你的帐户已被停用",
+            "ja": "アカウントが停止されています",
+            "ko": "계정이 비활성화되었습니다",
+        },
+    ),
+    "session expired": (
+        102,
+        {
+            "en": "Your session has expired",
+            "de": "Deine Sitzung ist abgelaufen",
+            "fr": "Votre session a expiré",
+            "es": "Tu sesión ha caducado",
+            "pt": "Sua sessão expirou",
+            "it": "La tua sessione è scaduta",
+            "nl": "Je sessie is verlopen",
+            "pl": "Twoja sesja wygasła",
+            "tr": "Oturumunun süresi doldu",
+            "ru": "Сеанс истек",
+            "ar": "انتهت صلاحية الجلسة",
+            "hi": "सत्र समाप्त हो गया",
+            "vi": "Phiên đăng nhập đã hết hạn",
+            "th": "เซสชันหมดอายุแล้ว",
+            "id": "Sesi Anda telah berakhir",
+            "zh": "会话已过期",
+            "ja": "セッションの有効期限が切れました",
+            "ko": "세션이 만료되었습니다",
+        },
+    ),
+    "refused in words": (
+        100,
+        {
+            "en": "The login code you entered doesn’t match the one sent to your phone",
+            "de": "Der Code, den du eingegeben hast, ist falsch",
+            "fr": "Le code que vous avez saisi est incorrect",
+            "es": "El código que ingresaste es incorrecto",
+            "pt": "O código que você inseriu está incorreto",
+            "it": "Il codice inserito è errato",
+            "nl": "De code die je hebt ingevoerd, is onjuist",
+            "pl": "Wprowadzony kod jest nieprawidłowy",
+            "sv": "Koden du angav är fel",
+            "cs": "Zadaný kód je nesprávný",
+            "ro": "Codul introdus este incorect",
+            "hu": "A megadott kód helytelen",
+            "el": "Ο κωδικός που πληκτρολογήσατε είναι εσφαλμένος",
+            "tr": "Girdiğin kod yanlış",
+            "ru": "Введен неверный код",
+            "uk": "Введено неправильний код",
+            "ar": "الرمز الذي أدخلته غير صحيح",
+            "he": "הקוד שהזנת שגוי",
+            "hi": "आपने जो कोड डाला है वह गलत है",
+            "bn": "আপনার দেওয়া কোডটি ভুল",
+            "vi": "Mã đăng nhập bạn nhập không đúng",
+            "th": "รหัสที่คุณป้อนไม่ถูกต้อง",
+            "id": "Kode yang Anda masukkan salah",
+            "ms": "Kod yang anda masukkan salah",
+            "tl": "Maling login code ang nailagay",
+            "zh": "您输入的验证码不正确",
+            "ja": "入力されたコードが正しくありません",
+            "ko": "입력한 코드가 올바르지 않습니다",
+        },
+    ),
+    "old app": (
+        9001,
+        {
+            "en": "Please update your app",
+            "de": "Bitte aktualisiere deine App",
+            "fr": "Mettez à jour l’application",
+            "es": "Actualiza la aplicación",
+            "pt": "Atualize o aplicativo",
+            "vi": "Vui lòng cập nhật ứng dụng",
+            "ru": "Обновите приложение",
+            "ar": "يرجى تحديث التطبيق",
+            "id": "Perbarui aplikasi Anda",
+            "zh": "请更新应用",
+        },
+    ),
+}
+"""Meaning to a number beside which its words decide, and the words."""
+
+
+def test_every_language_of_a_sign_has_a_sentence() -> None:
+    """A pattern that no sentence fits is none."""
+    spoken = {sign.name: set(sign.words) for sign in of_linkedin.SPOKEN if sign.words}
+    assert {name: set(words) for name, words in LINKEDIN.items()} == spoken
+    said = {each.name: set(each.words) for each in of_messenger.MEANINGS if each.words}
+    assert {name: set(words) for name, (_, words) in MESSENGER.items()} == said
+
+
+@pytest.mark.parametrize(
+    ("name", "language"), [(name, each) for name, words in LINKEDIN.items() for each in words]
+)
+def test_a_page_of_linkedin_is_understood(name: str, language: str) -> None:
+    """By the pattern of its language, and by no other sign."""
+    sentence = LINKEDIN[name][language]
+    sign = sign_of_words(f"LinkedIn {sentence}." if name != "access denied" else sentence)
+    assert sign is not None
+    assert sign.name == name
+    found = next(each for each in of_linkedin.SPOKEN if each.name == name)
+    assert type(found)(name=name, failure=None, words={"": found.words[language]}).is_said(
+        plain(sentence)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "language"), [(name, each) for name, (_, words) in MESSENGER.items() for each in words]
+)
+def test_an_error_of_messenger_is_understood(name: str, language: str) -> None:
+    """By its words, where its number does not decide."""
+    code, words = MESSENGER[name]
+    error = error_in({"error": {"code": code, "error_user_msg": f"{words[language]}."}})
+    assert error is not None
+    meaning = meaning_of(error)
+    assert meaning is not None
+    assert meaning.name == name
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Enter the code we sent to your email address",
+        "The code is valid for 15 minutes",
+        "Der Code ist 15 Minuten gültig",
+        "If your account has been restricted, visit the help centre",
+        "We sent a new verification code",
+        "Welcome back",
+    ],
+)
+def test_a_sentence_about_something_else_says_nothing(sentence: str) -> None:
+    """Words that are near a sign's are none of it."""
+    assert sign_of_words(sentence) is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Enter the code from your authenticator app",
+        "This feature is disabled",
+        "Two-factor authentication is disabled for this app",
+        "We could not reach the server",
+    ],
+)
+def test_an_error_about_something_else_says_nothing(sentence: str) -> None:
+    """An unknown number with such words is a doubt, and ends nothing."""
+    error = error_in({"error": {"code": 9001, "message": sentence}})
+    assert error is not None
+    assert meaning_of(error) is None
