@@ -76,7 +76,7 @@ if command -v systemd-analyze >/dev/null 2>&1; then
 else
     printf '== systemd-analyze is not installed: skipped\n'
 fi
-step .venv/bin/mypy --strict worker tasks providers
+step .venv/bin/mypy
 step .venv/bin/lint-imports --no-logo
 step make --no-print-directory coverage
 if [[ $tests == yes ]]; then

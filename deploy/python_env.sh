@@ -108,6 +108,16 @@ for_this_machine() {
     fi
 }
 
+# Type checkers and editors do not see an editable install's mapping of names to folders: these links
+# show it to them (`mypy_path` in pyproject.toml).
+link_names() {
+    local folder names=$VENV/names/checkpoint_worker
+    mkdir -p "$names"
+    for folder in providers tasks worker; do
+        ln -sfn "../../../$folder" "$names/$folder"
+    done
+}
+
 # Takes the locks to install, in parts that share no package.
 make_environment() {
     make_venv
@@ -123,6 +133,7 @@ make_environment() {
     # No isolation: the build backend is in the lock, none is fetched unhashed.
     install --no-deps --no-build-isolation -e . ||
         die "the project itself could not be linked into $VENV: $LOG says why."
+    link_names
     touch "$DEMO_STAMP"
     [[ $1 != requirements.lock ]] || touch "$STAMP"
     say "ready: $VENV ($("$VENV/bin/python" --version 2>&1))"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from providers.contract import Adapter
+    from checkpoint_worker.providers.contract import Adapter
 
 __all__ = ["GROUP", "LIVE_SESSION", "adapter_for", "adapters", "provider_names"]
 
@@ -25,10 +25,10 @@ LIVE_SESSION = "live_session"
 """The route on which a running client session holds the login."""
 
 _BUILT_IN = {
-    "LINKEDIN": "providers.linkedin:LinkedIn",
-    "INSTAGRAM": "providers.instagram:Instagram",
-    "TWITTER": "providers.twitter:Twitter",
-    "MESSENGER": "providers.messenger:Messenger",
+    "LINKEDIN": "checkpoint_worker.providers.linkedin.adapter:LinkedIn",
+    "INSTAGRAM": "checkpoint_worker.providers.instagram.adapter:Instagram",
+    "TWITTER": "checkpoint_worker.providers.twitter.adapter:Twitter",
+    "MESSENGER": "checkpoint_worker.providers.messenger.adapter:Messenger",
 }
 
 
@@ -61,7 +61,7 @@ def adapter_for(provider: str, route: str | None = None) -> Adapter | None:
     if provider not in _found():
         return None
     if route == LIVE_SESSION:
-        from providers.live_session import LiveSession  # noqa: PLC0415  only where it is used
+        from checkpoint_worker.providers.live_session import LiveSession  # noqa: PLC0415  only where it is used
 
         return LiveSession(provider)
     return _load(provider)
@@ -88,7 +88,7 @@ def _found() -> Mapping[str, EntryPoint]:
 def _load(name: str) -> Adapter:
     loaded = _found()[name].load()
     made = loaded() if isinstance(loaded, type) else loaded
-    from providers.contract import Adapter  # noqa: PLC0415  every adapter imports it
+    from checkpoint_worker.providers.contract import Adapter  # noqa: PLC0415  every adapter imports it
 
     if not isinstance(made, Adapter) or made.provider != name or not callable(made.verify):
         msg = f"the entry point {name} of {GROUP} leads to no adapter of that provider"

@@ -8,7 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     ContentTooLargeError,
     ProviderBrokenError,
     ProviderTimeoutError,
@@ -19,7 +19,7 @@ from providers.contract import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from providers.contract import CodeRequest, Exchange, Reply
+    from checkpoint_worker.providers.contract import CodeRequest, Exchange, Reply
 
 JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64

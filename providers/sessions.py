@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from providers.contract import Context, Cookie
+    from checkpoint_worker.providers.contract import Context, Cookie
 
 
 class SessionCookie(BaseModel):

@@ -1,7 +1,7 @@
 """What can happen to an intent, and what is decided about it: the input and output of rules.
 
 One frozen class per row of the state table (README, "The state table"). `tasks.rules.decide`
-takes one and returns a `Decision`; `tasks.store` turns that into one atomic commit.
+takes one and returns a `Decision`; `tasks.storage.store` turns that into one atomic commit.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from providers.contract import Checkpoint, Context, SolutionKind, Verdict
-from tasks.catalogue import Pair
-from tasks.model import Discreet, Generation, Intent, Purpose, Settlement, Submission
+from checkpoint_worker.providers.contract import Checkpoint, Context, SolutionKind, Verdict
+from checkpoint_worker.tasks.catalogue import Pair
+from checkpoint_worker.tasks.model import (
+    Generation,
+    Intent,
+    Purpose,
+    RedactedStruct,
+    Settlement,
+    Submission,
+)
 
 
-class Limits(Struct, frozen=True, kw_only=True, gc=False):
+class RuleLimits(Struct, frozen=True, kw_only=True, gc=False):
     """The times of the rules, milliseconds, and their counts. See `tasks.settings`."""
 
     connect_timeout_ms: int = 5_000
@@ -112,7 +119,7 @@ class Abort(Struct, frozen=True, kw_only=True, gc=False):
     counted: bool = True
 
 
-class Failed(Discreet, frozen=True, kw_only=True, gc=False):
+class Failed(RedactedStruct, frozen=True, kw_only=True, gc=False):
     """What a claimed attempt ended with, when the provider gave no verdict.
 
     ``sent`` is false only where the code provably never left. ``in_doubt`` says that the code was
@@ -128,7 +135,7 @@ class Failed(Discreet, frozen=True, kw_only=True, gc=False):
     in_doubt: bool = False
 
 
-class Answer(Struct, frozen=True, kw_only=True, gc=False):
+class AttemptFinished(Struct, frozen=True, kw_only=True, gc=False):
     """A claimed attempt ended: the provider's verdict, or a failure.
 
     ``user_taken`` says that the provider's user id is registered for another account here.
@@ -173,7 +180,7 @@ Event = (
     | Renew
     | Claim
     | Abort
-    | Answer
+    | AttemptFinished
     | Tick
     | WorkerLost
     | Cancel
@@ -184,7 +191,7 @@ Event = (
 # Decisions -----------------------------------------------------------------------------
 
 
-class Reply(enum.Enum):
+class DecisionStatus(enum.Enum):
     """What the one who brought the event does next."""
 
     DONE = "done"
@@ -205,7 +212,7 @@ class Reply(enum.Enum):
     """Refused before acceptance: too many submissions for this account within an hour."""
 
 
-class Do(enum.StrEnum):
+class SignalAction(enum.StrEnum):
     """What a signal asks of the attempt it names."""
 
     STOP = "stop"
@@ -220,12 +227,12 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     """A word to the attempt that runs ``submission_id``, wherever it runs."""
 
     submission_id: str
-    do: Do
+    do: SignalAction
     until_ms: int | None = None
     successor: str | None = None
 
 
-class Decision(Discreet, frozen=True, kw_only=True, gc=False):
+class Decision(RedactedStruct, frozen=True, kw_only=True, gc=False):
     """Everything one commit does.
 
     Attributes:
@@ -245,7 +252,7 @@ class Decision(Discreet, frozen=True, kw_only=True, gc=False):
 
     hidden: ClassVar = frozenset({"context", "session"})
 
-    reply: Reply
+    reply: DecisionStatus
     intent: Intent | None = None
     settled: tuple[Settlement, ...] = ()
     queued: Submission | None = None
@@ -255,7 +262,7 @@ class Decision(Discreet, frozen=True, kw_only=True, gc=False):
     context: Context | None = None
     session: Mapping[str, object] | None = None
     user_id: str | None = None
-    tell_intent: bool = False
+    publish_intent: bool = False
     notes: tuple[str, ...] = ()
     not_after_ms: int | None = None
 

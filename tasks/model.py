@@ -1,7 +1,7 @@
 """The nouns: intent, submission, wire, settlement. Frozen; no I/O, no rules.
 
 All instants are Redis server time in milliseconds since the epoch (``_ms``). What may
-happen to these nouns is `tasks.rules`; how they rest in Redis is `tasks.store`.
+happen to these nouns is `tasks.rules`; how they rest in Redis is `tasks.storage.store`.
 
 They are structs of msgspec, made, changed and written several times for each submission: with
 dataclasses that was a quarter of an attempt (measured). None can be part of a cycle, so the garbage
@@ -16,21 +16,21 @@ from typing import Any, ClassVar, NewType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from providers.contract import Checkpoint, SolutionKind
-from tasks.catalogue import Pair, Success
+from checkpoint_worker.providers.contract import Checkpoint, SolutionKind
+from checkpoint_worker.tasks.catalogue import Pair, Success
 
 __all__ = [
-    "Discreet",
+    "ExchangeLease",
     "Generation",
     "Intent",
     "IntentState",
     "Phase",
     "Purpose",
+    "RedactedStruct",
     "Seq",
     "Settlement",
     "Submission",
     "Version",
-    "Wire",
     "replace",
 ]
 
@@ -39,7 +39,7 @@ Seq = NewType("Seq", int)
 Version = NewType("Version", int)
 
 
-class Discreet(Struct, frozen=True, kw_only=True, gc=False):
+class RedactedStruct(Struct, frozen=True, kw_only=True, gc=False):
     """A noun that keeps its ``hidden`` fields out of its representation: they may be secret."""
 
     hidden: ClassVar[frozenset[str]] = frozenset()
@@ -108,7 +108,7 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False):
     deadline_ms: int
     started_at_ms: int | None = None
     supersedes: str | None = None
-    twin_of: str | None = None
+    duplicate_of: str | None = None
     send_by_ms: int | None = None
 
     def last_claim_ms(self, min_send_ms: int) -> int:
@@ -117,7 +117,7 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False):
         return last_ms if self.send_by_ms is None else min(last_ms, self.send_by_ms)
 
 
-class Wire(Struct, frozen=True, kw_only=True, gc=False):
+class ExchangeLease(Struct, frozen=True, kw_only=True, gc=False):
     """The intent's right to talk to the provider, held from begin to verdict.
 
     Attributes:
@@ -184,10 +184,10 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
     hour_from_ms: int = 0
     hour_count: int = 0
     current: Submission | None = None
-    wire: Wire | None = None
+    wire: ExchangeLease | None = None
 
     @property
-    def own_wire(self) -> Wire | None:
+    def own_wire(self) -> ExchangeLease | None:
         """The wire, if the current submission holds it."""
         wire, current = self.wire, self.current
         if wire is None or current is None or wire.generation != self.generation:

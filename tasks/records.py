@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
-from tasks import catalogue
-from tasks.catalogue import CeleryState, Pair, Success
-from tasks.model import Intent, IntentState, Settlement, Submission
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import CeleryState, Pair, Success
+from checkpoint_worker.tasks.model import Intent, IntentState, Settlement, Submission
 
 RECORD_VERSION: Literal[1] = 1
 ERRORS: Final = "errors/"

@@ -13,31 +13,32 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
-from tasks import catalogue
-from tasks.catalogue import Pair, Success
-from tasks.events import (
+from checkpoint_worker.providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import Pair, Success
+from checkpoint_worker.tasks.events import (
     Abort,
-    Answer,
+    AttemptFinished,
     Begin,
     Cancel,
     Claim,
     Decision,
-    Do,
+    DecisionStatus,
     Event,
     Failed,
     Kill,
-    Limits,
     Open,
     Renew,
-    Reply,
+    RuleLimits,
     Signal,
+    SignalAction,
     Submit,
     Tick,
     Wake,
     WorkerLost,
 )
-from tasks.model import (
+from checkpoint_worker.tasks.model import (
+    ExchangeLease,
     Generation,
     Intent,
     IntentState,
@@ -47,7 +48,6 @@ from tasks.model import (
     Settlement,
     Submission,
     Version,
-    Wire,
     replace,
 )
 
@@ -65,7 +65,7 @@ DETAIL_EXPIRED = "The login has expired; start it again."
 DETAIL_KILLED = "The login was ended after failures or by an operator; start it again."
 
 
-def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> Decision:  # noqa: C901, PLR0911, PLR0912  the table: one case per row
+def decide(intent: Intent | None, event: Event, now_ms: int, limits: RuleLimits) -> Decision:  # noqa: C901, PLR0911, PLR0912  the table: one case per row
     """Return what one event does to one intent.
 
     Args:
@@ -85,7 +85,7 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> 
         case Submit():
             return _submit(intent, event, now_ms, limits)
         case _ if intent is None:
-            return Decision(reply=Reply.STOP)
+            return Decision(reply=DecisionStatus.STOP)
         case Wake():
             return _wake(intent, event, now_ms, limits)
         case Begin():
@@ -96,7 +96,7 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> 
             return _claim(intent, event, now_ms, limits)
         case Abort():
             return _abort(intent, event, now_ms, limits)
-        case Answer():
+        case AttemptFinished():
             return _answer(intent, event, now_ms, limits)
         case Tick():
             return _tick(intent, event, now_ms, limits)
@@ -110,7 +110,7 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> 
             assert_never(event)
 
 
-def next_due_ms(intent: Intent, limits: Limits, *, after_ms: int = 0) -> int | None:
+def next_due_ms(intent: Intent, limits: RuleLimits, *, after_ms: int = 0) -> int | None:
     """Return the earliest instant at which a time row applies, ``None`` if none ever will.
 
     Args:
@@ -133,7 +133,7 @@ def next_due_ms(intent: Intent, limits: Limits, *, after_ms: int = 0) -> int | N
 # Open and submit -----------------------------------------------------------------------
 
 
-def _open(intent: Intent | None, event: Open, now_ms: int, limits: Limits) -> Decision:
+def _open(intent: Intent | None, event: Open, now_ms: int, limits: RuleLimits) -> Decision:
     """A fresh generation; only an exchange that may still be running outlives it."""
     settled = _settle(intent, catalogue.CANCELED) if intent else ()
     wire = _hang_up(intent.wire, now_ms, limits) if intent else None
@@ -154,10 +154,10 @@ def _open(intent: Intent | None, event: Open, now_ms: int, limits: Limits) -> De
         wire=wire,
     )
     signals = _stop(intent.current if intent else None) + _drain(wire)
-    return Decision(reply=Reply.DONE, intent=fresh, settled=settled, signals=signals)
+    return Decision(reply=DecisionStatus.DONE, intent=fresh, settled=settled, signals=signals)
 
 
-def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -> Decision:
+def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: RuleLimits) -> Decision:
     """The newer one becomes current; the elder is answered in the same commit."""
     newer = Submission(
         id=event.submission_id,
@@ -171,7 +171,9 @@ def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -
         send_by_ms=event.send_by_ms,
     )
     if intent is None:
-        return Decision(reply=Reply.DONE, settled=(_refuse(newer, catalogue.UNKNOWN_CONTEXT),))
+        return Decision(
+            reply=DecisionStatus.DONE, settled=(_refuse(newer, catalogue.UNKNOWN_CONTEXT),)
+        )
     if intent.state is IntentState.OPEN and now_ms < intent.expires_at_ms:
         intent = _of_this_hour(intent, now_ms)
         if (refused := _refused(intent, event, limits)) is not None:
@@ -184,7 +186,7 @@ def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: Limits) -
         return _supersede(counted, newer, now_ms, limits)
     answer, detail = _why_closed(intent)
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, seq=newer.seq),
         settled=(_refuse(newer, answer, detail),),
     )
@@ -197,29 +199,29 @@ def _of_this_hour(intent: Intent, now_ms: int) -> Intent:
     return replace(intent, hour_from_ms=now_ms, hour_count=0)
 
 
-def _refused(intent: Intent, event: Submit, limits: Limits) -> Reply | None:
+def _refused(intent: Intent, event: Submit, limits: RuleLimits) -> DecisionStatus | None:
     """Return why an open intent does not accept this one, ``None`` if it does."""
     if event.step is not None and event.step != intent.step:
-        return Reply.WRONG_STEP
+        return DecisionStatus.WRONG_STEP
     if event.kind is SolutionKind.ANOTHER_WAY and intent.ways >= limits.ways_max:
-        return Reply.TOO_MANY_WAYS
+        return DecisionStatus.TOO_MANY_WAYS
     if intent.seq >= limits.submissions_max:
-        return Reply.TOO_MANY_HERE
+        return DecisionStatus.TOO_MANY_HERE
     if intent.hour_count >= limits.hourly_max:
-        return Reply.TOO_MANY_THIS_HOUR
+        return DecisionStatus.TOO_MANY_THIS_HOUR
     return None
 
 
-def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: Limits) -> Decision:
+def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: RuleLimits) -> Decision:
     elder, wire = intent.current, intent.wire
     twin = _twin_of(intent, newer.digest)
     if _left_alone(intent):
         wire = _hang_up(wire, now_ms, limits, for_twin=twin is not None)
-    newer = replace(newer, supersedes=elder.id if elder else None, twin_of=twin)
+    newer = replace(newer, supersedes=elder.id if elder else None, duplicate_of=twin)
     # A claim may have been lost with the Redis that accepted the elder.
     sent = None if _same_redis(intent, newer.run_id) else True
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, seq=newer.seq, current=newer, wire=wire),
         settled=_settle(intent, catalogue.CANCELED, sent=sent, superseded_by=newer.id),
         queued=newer,
@@ -240,46 +242,48 @@ def _why_closed(intent: Intent) -> tuple[Pair, str | None]:
 # The attempt: wake, begin, claim -------------------------------------------------------
 
 
-def _wake(intent: Intent, event: Wake, now_ms: int, limits: Limits) -> Decision:
+def _wake(intent: Intent, event: Wake, now_ms: int, limits: RuleLimits) -> Decision:
     """Queued and the wire free: go. Anybody else's turn: stop."""
     if (refused := _may_start(intent, event.submission_id, event.run_id, now_ms, limits)) is None:
-        return Decision(reply=Reply.GO)
+        return Decision(reply=DecisionStatus.GO)
     return refused
 
 
-def _begin(intent: Intent, event: Begin, now_ms: int, limits: Limits) -> Decision:
+def _begin(intent: Intent, event: Begin, now_ms: int, limits: RuleLimits) -> Decision:
     wire = intent.own_wire
     repeated = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
     if repeated and _same_redis(intent, event.run_id):
-        return Decision(reply=Reply.DONE)
+        return Decision(reply=DecisionStatus.DONE)
     refused = _may_start(intent, event.submission_id, event.run_id, now_ms, limits)
     if refused is not None:
         return refused
     taken = _take_wire(intent, event, now_ms + limits.connect_timeout_ms + limits.wire_margin_ms)
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, wire=taken),
         not_after_ms=_last_claim_ms(intent, limits),
     )
 
 
-def _renew(intent: Intent, event: Renew, now_ms: int, limits: Limits) -> Decision:
+def _renew(intent: Intent, event: Renew, now_ms: int, limits: RuleLimits) -> Decision:
     wire = intent.wire
     if wire is None or wire.claim != event.claim or wire.phase is not Phase.PREPARING:
-        return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.STOP)
     until_ms = now_ms + limits.connect_timeout_ms + limits.wire_margin_ms
-    return Decision(reply=Reply.DONE, intent=replace(intent, wire=replace(wire, until_ms=until_ms)))
+    return Decision(
+        reply=DecisionStatus.DONE, intent=replace(intent, wire=replace(wire, until_ms=until_ms))
+    )
 
 
-def _claim(intent: Intent, event: Claim, now_ms: int, limits: Limits) -> Decision:
+def _claim(intent: Intent, event: Claim, now_ms: int, limits: RuleLimits) -> Decision:
     """Granted once, to the holder of the wire or, on a free wire, to the first who asks."""
     current, wire = intent.current, intent.own_wire
     repeated = wire is not None and wire.claim == event.claim and wire.phase is Phase.SENT
     if repeated and _same_redis(intent, event.run_id):
-        return Decision(reply=Reply.DONE)  # its own repeat, after a lost reply
+        return Decision(reply=DecisionStatus.DONE)  # its own repeat, after a lost reply
     preparing = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
     if event.begun and not preparing:
-        return Decision(reply=Reply.STOP)  # the wire was taken away
+        return Decision(reply=DecisionStatus.STOP)  # the wire was taken away
     free = replace(intent, wire=None) if preparing else intent
     refused = _may_start(free, event.submission_id, event.run_id, now_ms, limits)
     if refused is not None:
@@ -293,7 +297,7 @@ def _claim(intent: Intent, event: Claim, now_ms: int, limits: Limits) -> Decisio
     )
     started = replace(current, started_at_ms=now_ms)
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, current=started, wire=taken),
         running=started,
         not_after_ms=_last_claim_ms(intent, limits),
@@ -301,24 +305,24 @@ def _claim(intent: Intent, event: Claim, now_ms: int, limits: Limits) -> Decisio
 
 
 def _may_start(
-    intent: Intent, submission_id: str, run_id: str, now_ms: int, limits: Limits
+    intent: Intent, submission_id: str, run_id: str, now_ms: int, limits: RuleLimits
 ) -> Decision | None:
     """Return why this submission may not go on now, ``None`` if it may."""
     current, wire = intent.current, intent.wire
     if current is None or current.id != submission_id or intent.own_wire is not None:
-        return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.STOP)
     if not _same_redis(intent, run_id):
         # Another Redis than the one that accepted it: a claim may have been lost with the
         # old one, so it is neither sent nor called unsent.
         return _give_up(intent, sent=True)
     if current.kind is SolutionKind.CODE and not intent.may_send_codes:
         return Decision(
-            reply=Reply.STOP,
+            reply=DecisionStatus.STOP,
             intent=replace(intent, current=None),
             settled=_settle(intent, catalogue.ACTION_REQUIRED, DETAIL_IN_DOUBT, sent=False),
         )
     if wire is not None:
-        return Decision(reply=Reply.WAIT)
+        return Decision(reply=DecisionStatus.WAIT)
     if now_ms > _last_claim_ms(intent, limits):
         return _give_up(intent, sent=False)
     return None
@@ -332,19 +336,19 @@ def _same_redis(intent: Intent, run_id: str) -> bool:
 def _give_up(intent: Intent, *, sent: bool) -> Decision:
     detail = DETAIL_MAYBE_USED if sent else DETAIL_NOT_USED
     return Decision(
-        reply=Reply.STOP,
+        reply=DecisionStatus.STOP,
         intent=replace(intent, current=None),
         settled=_settle(intent, catalogue.TIMED_OUT, detail, sent=sent),
     )
 
 
-def _last_claim_ms(intent: Intent, limits: Limits) -> int:
+def _last_claim_ms(intent: Intent, limits: RuleLimits) -> int:
     assert intent.current is not None
     return intent.current.last_claim_ms(limits.min_send_ms)
 
 
-def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> Wire:
-    return Wire(
+def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> ExchangeLease:
+    return ExchangeLease(
         submission_id=event.submission_id,
         generation=intent.generation,
         claim=event.claim,
@@ -358,7 +362,7 @@ def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> Wire:
 # The end of an attempt -----------------------------------------------------------------
 
 
-def _abort(intent: Intent, event: Abort, now_ms: int, limits: Limits) -> Decision:
+def _abort(intent: Intent, event: Abort, now_ms: int, limits: RuleLimits) -> Decision:
     """Nothing was sent: the current submission gets its own error, anybody else nothing."""
     wire = intent.wire
     holds = wire is not None and wire.claim == event.claim
@@ -375,17 +379,17 @@ def _abort(intent: Intent, event: Abort, now_ms: int, limits: Limits) -> Decisio
         after = replace(freed, current=None)
         after = _with_fault(after, limits) if event.counted else after
         return Decision(
-            reply=Reply.DONE,
+            reply=DecisionStatus.DONE,
             intent=replace(after, state=IntentState.KILLED) if event.failure.kills else after,
             settled=_settle(intent, event.failure, event.detail, sent=False),
         )
     if holds:
-        return Decision(reply=Reply.DONE, intent=freed, wake=freed.current)
-    return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.DONE, intent=freed, wake=freed.current)
+    return Decision(reply=DecisionStatus.STOP)
 
 
-def _unsent(event: Abort) -> Answer:
-    return Answer(
+def _unsent(event: Abort) -> AttemptFinished:
+    return AttemptFinished(
         submission_id=event.submission_id,
         generation=event.generation,
         claim=event.claim,
@@ -394,7 +398,7 @@ def _unsent(event: Abort) -> Answer:
     )
 
 
-def _answer(intent: Intent, event: Answer, now_ms: int, limits: Limits) -> Decision:
+def _answer(intent: Intent, event: AttemptFinished, now_ms: int, limits: RuleLimits) -> Decision:
     """The verdict counts by generation and claim, not by whose record is still open."""
     wire = intent.wire
     holds = wire is not None and wire.claim == event.claim
@@ -417,18 +421,18 @@ def _answer(intent: Intent, event: Answer, now_ms: int, limits: Limits) -> Decis
             return _failed(freed, intent, event, event.verdict, limits)
 
 
-def _hears(intent: Intent, event: Answer) -> bool:
+def _hears(intent: Intent, event: AttemptFinished) -> bool:
     """An open intent hears everything, an expired one only that it was cleared."""
     cleared = isinstance(event.verdict, Cleared)
     return intent.state is IntentState.OPEN or (intent.state is IntentState.EXPIRED and cleared)
 
 
-def _ignored(intent: Intent, freed: Intent, event: Answer) -> Decision:
+def _ignored(intent: Intent, freed: Intent, event: AttemptFinished) -> Decision:
     """The wire is freed all the same, and what was lost is worth a line."""
     lost = isinstance(event.verdict, Cleared) and intent.state is not IntentState.COMPLETED
     changed = freed is not intent
     return Decision(
-        reply=Reply.DONE if changed else Reply.STOP,
+        reply=DecisionStatus.DONE if changed else DecisionStatus.STOP,
         intent=freed if changed else None,
         wake=freed.current if changed else None,
         signals=_look(freed.current) if changed else (),
@@ -437,7 +441,12 @@ def _ignored(intent: Intent, freed: Intent, event: Answer) -> Decision:
 
 
 def _cleared(
-    freed: Intent, intent: Intent, event: Answer, verdict: Cleared, now_ms: int, limits: Limits
+    freed: Intent,
+    intent: Intent,
+    event: AttemptFinished,
+    verdict: Cleared,
+    now_ms: int,
+    limits: RuleLimits,
 ) -> Decision:
     """The login is done: whoever waits gets the success, or what stands against it."""
     expected = freed.user_id is None or freed.user_id == verdict.user_id
@@ -458,7 +467,7 @@ def _cleared(
 
 
 def _next_checkpoint(
-    freed: Intent, intent: Intent, verdict: NextCheckpoint, now_ms: int, limits: Limits
+    freed: Intent, intent: Intent, verdict: NextCheckpoint, now_ms: int, limits: RuleLimits
 ) -> Decision:
     """A further step: codes already waiting were for the old one and are not sent."""
     after = replace(
@@ -469,7 +478,7 @@ def _next_checkpoint(
         expires_at_ms=now_ms + limits.intent_ttl_ms,
     )
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=after,
         settled=_settle(intent, Success.CHECKPOINT),
         signals=_stop_waiting(intent),
@@ -477,7 +486,7 @@ def _next_checkpoint(
     )
 
 
-def _rejected(freed: Intent, intent: Intent, event: Answer, verdict: Rejected) -> Decision:
+def _rejected(freed: Intent, intent: Intent, event: AttemptFinished, verdict: Rejected) -> Decision:
     """One failure more, and at the limit the end."""
     if event.kind is SolutionKind.ANOTHER_WAY:
         row = catalogue.ACTION_REQUIRED
@@ -487,7 +496,7 @@ def _rejected(freed: Intent, intent: Intent, event: Answer, verdict: Rejected) -
     if failures >= freed.failures_max:
         killed = replace(counted, state=IntentState.KILLED, current=None)
         return Decision(
-            reply=Reply.DONE,
+            reply=DecisionStatus.DONE,
             intent=killed,
             settled=_settle(intent, catalogue.KILLED, DETAIL_KILLED),
             signals=_stop_waiting(intent),
@@ -497,14 +506,14 @@ def _rejected(freed: Intent, intent: Intent, event: Answer, verdict: Rejected) -
 
 
 def _failed(
-    freed: Intent, intent: Intent, event: Answer, verdict: Failed, limits: Limits
+    freed: Intent, intent: Intent, event: AttemptFinished, verdict: Failed, limits: RuleLimits
 ) -> Decision:
     """No verdict: some failures end the intent, the others count as faults of its own."""
     sent = None if verdict.sent else False
     if verdict.failure.kills:
         killed = replace(freed, state=IntentState.KILLED, current=None)
         return Decision(
-            reply=Reply.DONE,
+            reply=DecisionStatus.DONE,
             intent=killed,
             settled=_settle(intent, verdict.failure, verdict.detail, sent=sent),
             signals=_stop_waiting(intent),
@@ -524,24 +533,24 @@ def _answered(
     """The holder's answer: its own record if it is current, its twin's, else nobody's."""
     current, wire = intent.current, intent.wire
     own = intent.own_wire is not None
-    twin = current is not None and wire is not None and current.twin_of == wire.claim
+    twin = current is not None and wire is not None and current.duplicate_of == wire.claim
     if own or twin:
         return Decision(
-            reply=Reply.DONE,
+            reply=DecisionStatus.DONE,
             intent=replace(freed, current=None),
             settled=_settle(intent, row, detail, sent=sent),
             signals=_stop_waiting(intent),
         )
-    return Decision(reply=Reply.DONE, intent=freed, wake=current, signals=_look(current))
+    return Decision(reply=DecisionStatus.DONE, intent=freed, wake=current, signals=_look(current))
 
 
 def _end(
     freed: Intent,
-    event: Answer,
+    event: AttemptFinished,
     state: IntentState,
     answer: Pair | Success,
     now_ms: int,
-    limits: Limits,
+    limits: RuleLimits,
 ) -> Decision:
     """The intent ends with this verdict, and so does whoever waits for one."""
     current = freed.current
@@ -550,18 +559,18 @@ def _end(
     wire = _hang_up(freed.wire, now_ms, limits)
     settled = _settle(freed, answer, sent=True if own else None)
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(freed, state=state, current=None, wire=wire),
         settled=settled,
         signals=(() if own else _stop(current)) + _drain(wire),
-        tell_intent=state is IntentState.COMPLETED and not settled,
+        publish_intent=state is IntentState.COMPLETED and not settled,
     )
 
 
 # Time, lost workers, operators ---------------------------------------------------------
 
 
-def _tick(intent: Intent, event: Tick, now_ms: int, limits: Limits) -> Decision:
+def _tick(intent: Intent, event: Tick, now_ms: int, limits: RuleLimits) -> Decision:
     """Apply every time row that is due, in the order of the table."""
     settled: tuple[Settlement, ...] = ()
     signals: tuple[Signal, ...] = ()
@@ -583,7 +592,7 @@ def _tick(intent: Intent, event: Tick, now_ms: int, limits: Limits) -> Decision:
     if expires and after.current is None and after.wire is None:
         after = replace(after, state=IntentState.EXPIRED)
     return Decision(
-        reply=Reply.STOP if after is intent else Reply.DONE,
+        reply=DecisionStatus.STOP if after is intent else DecisionStatus.DONE,
         intent=None if after is intent else after,
         settled=settled,
         wake=after.current if freed else None,
@@ -591,7 +600,9 @@ def _tick(intent: Intent, event: Tick, now_ms: int, limits: Limits) -> Decision:
     )
 
 
-def _overdue(intent: Intent, now_ms: int, limits: Limits) -> tuple[tuple[Settlement, ...], Intent]:
+def _overdue(
+    intent: Intent, now_ms: int, limits: RuleLimits
+) -> tuple[tuple[Settlement, ...], Intent]:
     claimed, own = intent.claimed, intent.own_wire is not None
     detail = DETAIL_MAYBE_USED if claimed else DETAIL_NOT_USED
     settled = _settle(intent, catalogue.TIMED_OUT, detail)
@@ -601,7 +612,7 @@ def _overdue(intent: Intent, now_ms: int, limits: Limits) -> tuple[tuple[Settlem
     return settled, _with_fault(after, limits) if claimed else after
 
 
-def _wire_ended(wire: Wire, event: Tick, now_ms: int, limits: Limits) -> bool:
+def _wire_ended(wire: ExchangeLease, event: Tick, now_ms: int, limits: RuleLimits) -> bool:
     """By its own limit; or by the drain's, if its holder provably knew of the drain."""
     if wire.until_ms + limits.wire_margin_ms <= now_ms:
         return True
@@ -611,7 +622,7 @@ def _wire_ended(wire: Wire, event: Tick, now_ms: int, limits: Limits) -> bool:
     return drained and event.acked_ms > wire.drain_at_ms
 
 
-def _wire_lost(intent: Intent, limits: Limits) -> tuple[tuple[Settlement, ...], Intent]:
+def _wire_lost(intent: Intent, limits: RuleLimits) -> tuple[tuple[Settlement, ...], Intent]:
     """Free the wire; who depended on that exchange gets 504, who waits goes on."""
     current, wire = intent.current, intent.wire
     freed = replace(intent, wire=None)
@@ -620,37 +631,39 @@ def _wire_lost(intent: Intent, limits: Limits) -> tuple[tuple[Settlement, ...], 
     if intent.claimed:
         settled = _settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED)
         return settled, _with_fault(replace(freed, current=None), limits)
-    if current.twin_of == wire.claim:
+    if current.duplicate_of == wire.claim:
         settled = _settle(intent, catalogue.TIMED_OUT, DETAIL_TWIN_LOST, sent=False)
         return settled, replace(freed, current=None)
     return (), freed
 
 
-def _worker_lost(intent: Intent, event: WorkerLost, limits: Limits) -> Decision:
+def _worker_lost(intent: Intent, event: WorkerLost, limits: RuleLimits) -> Decision:
     """Hanging up does not un-send: only a preparing wire is free at once."""
     wire, current = intent.wire, intent.current
     if wire is None or wire.worker != event.worker:
-        return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.STOP)
     if wire.phase is Phase.PREPARING:
         freed = replace(intent, wire=None)
-        return Decision(reply=Reply.DONE, intent=freed, wake=current, signals=_look(current))
+        return Decision(
+            reply=DecisionStatus.DONE, intent=freed, wake=current, signals=_look(current)
+        )
     if intent.claimed:
         return Decision(
-            reply=Reply.DONE,
+            reply=DecisionStatus.DONE,
             intent=_with_fault(replace(intent, current=None), limits),
             settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),
             signals=_stop(current),
         )
-    return Decision(reply=Reply.STOP)
+    return Decision(reply=DecisionStatus.STOP)
 
 
-def _cancel(intent: Intent, event: Cancel, now_ms: int, limits: Limits) -> Decision:
+def _cancel(intent: Intent, event: Cancel, now_ms: int, limits: RuleLimits) -> Decision:
     current = intent.current
     if current is None or current.id != event.submission_id:
-        return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.STOP)
     wire = _hang_up(intent.wire, now_ms, limits) if _left_alone(intent) else intent.wire
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, current=None, wire=wire),
         settled=_settle(intent, catalogue.CANCELED),
         signals=_stop(current) + _drain(wire),
@@ -659,14 +672,14 @@ def _cancel(intent: Intent, event: Cancel, now_ms: int, limits: Limits) -> Decis
 
 def _kill(intent: Intent, now_ms: int) -> Decision:
     if intent.state in (IntentState.KILLED, IntentState.EXPIRED):
-        return Decision(reply=Reply.STOP)
+        return Decision(reply=DecisionStatus.STOP)
     wire = intent.wire
     if wire is not None and wire.phase is Phase.PREPARING:
         wire = None
     elif wire is not None:
         wire = _draining(wire, now_ms, now_ms)
     return Decision(
-        reply=Reply.DONE,
+        reply=DecisionStatus.DONE,
         intent=replace(intent, state=IntentState.KILLED, current=None, wire=wire),
         settled=_settle(intent, catalogue.KILLED, DETAIL_KILLED),
         signals=_stop(intent.current) + _drain(wire),
@@ -703,8 +716,8 @@ def _refuse(newer: Submission, answer: Pair, detail: str | None = None) -> Settl
 
 
 def _hang_up(
-    wire: Wire | None, now_ms: int, limits: Limits, *, for_twin: bool = False
-) -> Wire | None:
+    wire: ExchangeLease | None, now_ms: int, limits: RuleLimits, *, for_twin: bool = False
+) -> ExchangeLease | None:
     """Nobody waits for this exchange any more: free if nothing was sent, else draining."""
     if wire is None or wire.phase is Phase.PREPARING:
         return None
@@ -713,7 +726,7 @@ def _hang_up(
     return _draining(wire, now_ms, now_ms + limits.drain_ms)
 
 
-def _draining(wire: Wire, now_ms: int, drain_until_ms: int) -> Wire:
+def _draining(wire: ExchangeLease, now_ms: int, drain_until_ms: int) -> ExchangeLease:
     """A drain is never prolonged: the earliest instant asked for stays."""
     earlier = wire.drain_until_ms
     if earlier is not None and earlier <= drain_until_ms:
@@ -739,7 +752,7 @@ def _twin_of(intent: Intent, digest: str) -> str | None:
     return wire.claim if (wire.digest, wire.step) == (digest, intent.step) else None
 
 
-def _with_fault(intent: Intent, limits: Limits) -> Intent:
+def _with_fault(intent: Intent, limits: RuleLimits) -> Intent:
     faults = intent.faults + 1
     killed = faults >= limits.faults_max and intent.state is IntentState.OPEN
     state = IntentState.KILLED if killed else intent.state
@@ -749,7 +762,7 @@ def _with_fault(intent: Intent, limits: Limits) -> Intent:
 def _stop(elder: Submission | None, successor: str | None = None) -> tuple[Signal, ...]:
     if elder is None:
         return ()
-    return (Signal(submission_id=elder.id, do=Do.STOP, successor=successor),)
+    return (Signal(submission_id=elder.id, do=SignalAction.STOP, successor=successor),)
 
 
 def _stop_waiting(intent: Intent) -> tuple[Signal, ...]:
@@ -757,11 +770,15 @@ def _stop_waiting(intent: Intent) -> tuple[Signal, ...]:
     return () if intent.own_wire is not None else _stop(intent.current)
 
 
-def _drain(wire: Wire | None) -> tuple[Signal, ...]:
+def _drain(wire: ExchangeLease | None) -> tuple[Signal, ...]:
     if wire is None or wire.phase is not Phase.DRAINING or wire.drain_until_ms is None:
         return ()
-    return (Signal(submission_id=wire.submission_id, do=Do.DRAIN, until_ms=wire.drain_until_ms),)
+    return (
+        Signal(
+            submission_id=wire.submission_id, do=SignalAction.DRAIN, until_ms=wire.drain_until_ms
+        ),
+    )
 
 
 def _look(waiting: Submission | None) -> tuple[Signal, ...]:
-    return () if waiting is None else (Signal(submission_id=waiting.id, do=Do.LOOK),)
+    return () if waiting is None else (Signal(submission_id=waiting.id, do=SignalAction.LOOK),)

@@ -24,8 +24,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tasks.addresses import RedisAddress, parse_broker, parse_redis
-from tasks.events import Limits
+from checkpoint_worker.tasks.addresses import RedisAddress, parse_broker, parse_redis
+from checkpoint_worker.tasks.events import RuleLimits
 
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
@@ -266,9 +266,9 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> RuleLimits:
         """The times and counts the rules work with."""
-        return Limits(
+        return RuleLimits(
             connect_timeout_ms=_ms(self.connect_timeout_s),
             provider_timeout_ms=_ms(self.provider_timeout_s),
             deadline_ms=_ms(self.deadline_s),

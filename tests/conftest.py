@@ -11,8 +11,12 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from checkpoint_worker.worker.local.embedded_redis import (
+    EmbeddedRedis,
+    EmbeddedRedisError,
+    find_program,
+)
 from tests import servers
-from worker.embedded import EmbeddedRedis, EmbeddedRedisError, find_program
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from worker.embedded import Program, find_program
+from checkpoint_worker.worker.local.embedded_redis import Program, find_program
 
 LIBERTIES: Final = ("enable-debug-command local", "enable-protected-configs local")
 LIBERTIES_SINCE: Final = 7

@@ -14,19 +14,19 @@ from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
-from tasks.client import make_vault
-from tasks.environment import OwnCelery, forget_foreign
-from tasks.keys import Keys
-from tasks.messages import celery_config
-from tasks.settings import Settings, unknown_variables
-from worker.broker import TRANSPORTS
-from worker.celery_options import check_before_app, check_command_line
-from worker.logs import configure
-from worker.privacy import keep_memory_private
-from worker.remote import limit_remote_control
-from worker.service import STEPS
-from worker.stop_signals import before_end, end_promptly
-from worker.streams import keep_going
+from checkpoint_worker.tasks.client import make_vault
+from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign
+from checkpoint_worker.tasks.operations.wake import celery_config
+from checkpoint_worker.tasks.settings import Settings, unknown_variables
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.worker.observability.hardening import keep_memory_private
+from checkpoint_worker.worker.observability.logs import configure
+from checkpoint_worker.worker.observability.stdio import keep_going
+from checkpoint_worker.worker.runtime.bootsteps import STEPS
+from checkpoint_worker.worker.runtime.broker import TRANSPORTS
+from checkpoint_worker.worker.runtime.celery_options import check_before_app, check_command_line
+from checkpoint_worker.worker.runtime.remote_control import limit_remote_control
+from checkpoint_worker.worker.runtime.stop_signals import before_end, end_promptly
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
 HARD_LIMIT_BEYOND_S: Final = 20.0
@@ -49,9 +49,9 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": common["broker_transport_options"]
         | {"task_queue": keys.queue, "dead_letters": keys.dead_letters},
         "checkpoint_settings": settings,
-        "imports": ("tasks.solve",),
-        "worker_pool": "worker.pool:AsyncioPool",
-        "worker_consumer": "worker.consumer:PromptConsumer",
+        "imports": ("checkpoint_worker.tasks.celery_task.task",),
+        "worker_pool": "checkpoint_worker.worker.runtime.pool:AsyncioPool",
+        "worker_consumer": "checkpoint_worker.worker.runtime.consumer:PromptConsumer",
         "worker_concurrency": settings.concurrency,
         # Late acknowledgement and this bound the number in flight by the concurrency (D-7).
         "task_acks_late": True,

@@ -3,6 +3,6 @@
 Flower executes it and takes each name that is an option of its own.
 """
 
-from worker.monitor import configure
+from checkpoint_worker.worker.monitor import configure
 
 globals().update(configure())

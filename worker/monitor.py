@@ -1,7 +1,7 @@
 """Flower, set up for checkpoints: who may look, how much it keeps, what it may show.
 
-``python -m worker.monitor`` runs it with what ``worker/flowerconfig.py`` says; so does
-``celery -A worker.monitor flower --conf=…``. The app here knows the broker alone: a Flower needs
+``python -m checkpoint_worker.worker.monitor`` runs it with what ``worker/flowerconfig.py`` says; so does
+``celery -A checkpoint_worker.worker.monitor flower --conf=…``. The app here knows the broker alone: a Flower needs
 no secret key and gets none.
 
 What Flower keeps is decided where an event comes in, not where a page is made, so that pages, the
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.intake import SUBMISSION_ID
+from checkpoint_worker.tasks.operations.validation import SUBMISSION_ID
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -219,7 +219,7 @@ def _said(exception: object) -> str:
 
 
 def _outcome(result: object) -> str:
-    """Return status and type, as ``tasks.solve`` says them; empty: it says something else."""
+    """Return status and type, as ``tasks.celery_task.task`` says them; empty: it says something else."""
     found = OUTCOME.fullmatch(str(result))
     return found[1] if found else ""
 
@@ -241,10 +241,10 @@ def make_monitor() -> Celery:
     Raises:
         ValidationError: A setting does not fit.
     """
-    from tasks.environment import OwnCelery, forget_foreign  # noqa: PLC0415  commands stay light
-    from tasks.messages import celery_config  # noqa: PLC0415
-    from tasks.settings import Settings  # noqa: PLC0415
-    from worker.monitor_transports import install  # noqa: PLC0415
+    from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign  # noqa: PLC0415  commands stay light
+    from checkpoint_worker.tasks.operations.wake import celery_config  # noqa: PLC0415
+    from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
+    from checkpoint_worker.worker.runtime.monitor_transports import install  # noqa: PLC0415
 
     if foreign := forget_foreign():
         sys.stderr.write(f"checkpoint: of another Celery, not used: {', '.join(foreign)}\n")
@@ -269,7 +269,7 @@ def main(options: list[str]) -> None:
         options: Flower's own, such as ``--port=5555``; before them ``--until-stdin-closes``.
     """
     if options[:1] == ["--until-stdin-closes"]:
-        from worker.onebox import end_with_stdin  # noqa: PLC0415
+        from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415
 
         del options[0]
         end_with_stdin()

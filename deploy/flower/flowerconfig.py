@@ -1,6 +1,6 @@
-"""Flower's configuration: ``celery -A worker.monitor flower --conf=deploy/flower/flowerconfig.py``.
+"""Flower's configuration: ``celery -A checkpoint_worker.worker.monitor flower --conf=deploy/flower/flowerconfig.py``.
 
-Without this file: ``python -m worker.monitor``, which is the same. Options of the command line
+Without this file: ``python -m checkpoint_worker.worker.monitor``, which is the same. Options of the command line
 win over what is here, variables ``FLOWER_<OPTION>`` over the defaults.
 
     FLOWER_BASIC_AUTH       user:password, several with commas; without a login it does not start
@@ -19,6 +19,6 @@ Always so: read only; pages, API and metrics behind the login; of a task the acc
 and the outcome. To change an option, assign it below.
 """  # noqa: INP001  Flower reads it as a file
 
-from worker.monitor import configure
+from checkpoint_worker.worker.monitor import configure
 
 globals().update(configure())

@@ -49,7 +49,7 @@ edits="/^#/d; /^\$/d
 s/~checkpoint/~$prefix/g; s/&checkpoint/\\&$prefix/g; s/\\.checkpoint /.$prefix /g
 s|&/0\\.|\\&/$db.|g
 $only"
-# Another prefix has its own of Celery's names as well (tasks/keys.py).
+# Another prefix has its own of Celery's names as well (tasks/storage/keys.py).
 if [ "$prefix" != checkpoint ]; then
   edits="$edits
 s/\\(celery\\.pidbox\\|celeryev\\|celery\\*\\)/$prefix.\\1/g"

@@ -11,8 +11,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from providers.sandbox.client import SandboxClient, SandboxError
-from providers.sandbox.server import Sandbox, serve
+from checkpoint_worker.providers.sandbox.client import SandboxClient, SandboxError
+from checkpoint_worker.providers.sandbox.server import Sandbox, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

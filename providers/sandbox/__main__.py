@@ -1,15 +1,17 @@
-"""``python -m providers.sandbox [--port N] [--tls]``: page on that port, providers on the next."""
+"""``python -m checkpoint_worker.providers.sandbox [--port N] [--tls]``: page on that port, providers on the next."""
 
 from __future__ import annotations
 
 import argparse
 
-from providers.sandbox import run
+from checkpoint_worker.providers.sandbox import run
 
 DEFAULT_PORT = 8700
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m providers.sandbox", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m checkpoint_worker.providers.sandbox", description=__doc__
+    )
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the page; 0: free ones")
     parser.add_argument("--tls", action="store_true", help="serve HTTPS, made for this run")
     given = parser.parse_args()

@@ -18,7 +18,7 @@ class SandboxError(Exception):
 
 
 class SandboxClient:
-    """The control API; see `providers.sandbox.control` for the shapes.
+    """The control API; see `providers.sandbox.api` for the shapes.
 
     Args:
         page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port`` or, with TLS, ``https://…``.

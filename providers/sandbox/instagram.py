@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiohttp import web
 
-from providers.sandbox.instagram_answers import (
+from checkpoint_worker.providers.sandbox.instagram_answers import (
     AFTER_RIGHT,
     AFTER_WRONG,
     CROWD,
@@ -22,8 +22,8 @@ from providers.sandbox.instagram_answers import (
     WAIT,
     Spoken,
 )
-from providers.sandbox.instagram_first_step import LOGIN_TTL_S, ROUTES, FirstStep
-from providers.sandbox.instagram_wire import (
+from checkpoint_worker.providers.sandbox.instagram_first_step import LOGIN_TTL_S, ROUTES, FirstStep
+from checkpoint_worker.providers.sandbox.instagram_wire import (
     CALL,
     CHECK,
     CHECKPOINT_ROUTES,
@@ -53,12 +53,12 @@ from providers.sandbox.instagram_wire import (
     welcome,
     with_token,
 )
-from providers.sandbox.simulator import Login, Seen
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from providers.sandbox.world import Account, Source
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source
 
 TRIES_MAX = 4  # Wrong codes until the login is throttled and its challenge dead.
 BACKUP_CHARS = 8

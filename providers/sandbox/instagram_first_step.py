@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiohttp import web
 
-from providers.sandbox.instagram_password import PasswordKey
-from providers.sandbox.instagram_wire import (
+from checkpoint_worker.providers.sandbox.accounts import Delivered
+from checkpoint_worker.providers.sandbox.instagram_password import PasswordKey
+from checkpoint_worker.providers.sandbox.instagram_wire import (
     CHECKPOINT_ROUTES,
     IDS,
     STEPS,
@@ -25,13 +26,12 @@ from providers.sandbox.instagram_wire import (
     two_factor_required,
     with_token,
 )
-from providers.sandbox.simulator import Simulator
-from providers.sandbox.world import Delivered
+from checkpoint_worker.providers.sandbox.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from providers.sandbox.world import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 LOGIN_TTL_S = 900.0
 

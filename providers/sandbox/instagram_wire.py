@@ -17,7 +17,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from providers.sandbox.world import Account, Source
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source
 
 APP_USER_AGENT = (
     "Instagram 385.0.0.47.74 Android (34/14; 480dpi; 1080x2400; samsung; SM-S911B; dm1q; qcom; "

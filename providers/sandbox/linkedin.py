@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from providers.sandbox.linkedin_challenge import (
+from checkpoint_worker.providers.sandbox.linkedin_challenge import (
     ERRORS,
     FAILED,
     LEADS,
@@ -22,14 +22,14 @@ from providers.sandbox.linkedin_challenge import (
     form_of,
     hidden,
 )
-from providers.sandbox.linkedin_scenes import SCENES
-from providers.sandbox.scenes import Stagehand
-from providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.linkedin_scenes import SCENES
+from checkpoint_worker.providers.sandbox.scenes import Stagehand
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from providers.sandbox.world import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 TRIES_MAX = 4  # Wrong codes until the challenge ends.
 CHALLENGE_TTL_S = 900.0

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from providers.sandbox.world import Account, Source
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source
 
 FAILED = "/checkpoint/lg/login?errorKey=challenge_global_internal_error"
 

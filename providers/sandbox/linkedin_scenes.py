@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from providers.sandbox.scenes import JSON, Scene
+from checkpoint_worker.providers.sandbox.scenes import JSON, Scene
 
 _LI_AT: Final = "li_at={li_at}; Path=/; Max-Age=31536000; Secure; HttpOnly; SameSite=None"
 _FEED: Final = "/feed/"

@@ -23,14 +23,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from providers.sandbox.messenger_scenes import SCENES
-from providers.sandbox.scenes import Stagehand
-from providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.messenger_scenes import SCENES
+from checkpoint_worker.providers.sandbox.scenes import Stagehand
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from providers.sandbox.world import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 TRIES_MAX = 4  # Wrong codes until the first factor ends.
 CHALLENGE_TTL_S = 900.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from providers.sandbox.scenes import JSON, Scene
+from checkpoint_worker.providers.sandbox.scenes import JSON, Scene
 
 _C_USER: Final = "c_user={member}; Domain=.facebook.com; Path=/; Secure; SameSite=None"
 _XS: Final = "xs=7%3Aabc%3A2; Domain=.facebook.com; Path=/; Secure; HttpOnly; SameSite=None"

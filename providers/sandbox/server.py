@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from providers.sandbox import control
-from providers.sandbox.certificate import make_tls
-from providers.sandbox.doors import Door, harm
-from providers.sandbox.world import CODE_TTL_S, Account, Faults, Send, World
+from checkpoint_worker.providers.sandbox import api as control
+from checkpoint_worker.providers.sandbox.accounts import CODE_TTL_S, Account, Faults, Send, World
+from checkpoint_worker.providers.sandbox.certificate import make_tls
+from checkpoint_worker.providers.sandbox.listeners import Door, harm
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from providers.sandbox.simulator import Login, Simulator
-    from providers.sandbox.world import Source
+    from checkpoint_worker.providers.sandbox.accounts import Source
+    from checkpoint_worker.providers.sandbox.simulator import Login, Simulator
 
 HOST = "127.0.0.1"
 MODULES = ("linkedin", "instagram", "twitter", "messenger")
@@ -76,8 +76,13 @@ class Sandbox:
         self._servers: list[asyncio.Server] = []
         self._answers: set[asyncio.Task[web.StreamResponse]] = set()
         for module in MODULES:
-            if importlib.util.find_spec(f"providers.sandbox.{module}") is not None:
-                simulator = importlib.import_module(f"providers.sandbox.{module}").SIMULATOR
+            if (
+                importlib.util.find_spec(f"checkpoint_worker.providers.sandbox.{module}")
+                is not None
+            ):
+                simulator = importlib.import_module(
+                    f"checkpoint_worker.providers.sandbox.{module}"
+                ).SIMULATOR
                 self.simulators[simulator.provider] = simulator(self.world)
 
     # Running it
@@ -179,7 +184,7 @@ class Sandbox:
         """Replace what goes wrong with an account's requests; no arguments: nothing does.
 
         Raises:
-            ValueError: No such fault (`providers.sandbox.world.Faults`) or kind.
+            ValueError: No such fault (`providers.sandbox.accounts.Faults`) or kind.
         """
         kinds = self._simulator(account.provider).kinds
         account.set_faults(Faults.of(faults, kinds=kinds))

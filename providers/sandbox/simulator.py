@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from providers.sandbox.world import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

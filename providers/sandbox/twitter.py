@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
 
-from providers.sandbox.simulator import Login, Seen, Simulator
-from providers.sandbox.twitter_answers import (
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.twitter_answers import (
     ERRORS,
     GOING_ON,
     HINTS,
@@ -26,7 +26,7 @@ from providers.sandbox.twitter_answers import (
     STEPS,
     SUBTASKS,
 )
-from providers.sandbox.twitter_flow import (
+from checkpoint_worker.providers.sandbox.twitter_flow import (
     ACID,
     ADDRESS,
     FIRST_STEPS,
@@ -46,7 +46,7 @@ from providers.sandbox.twitter_flow import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from providers.sandbox.world import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 TRIES_MAX = 5  # Wrong codes until the flow ends.
 FLOW_TTL_S = 900.0

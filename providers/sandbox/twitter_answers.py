@@ -1,6 +1,6 @@
 """What the simulated TWITTER says in place of a plain refusal or a plain success, as tables.
 
-A kind of account names one of them. ``providers/docs/twitter.md`` says where each is known from.
+A kind of account names one of them. ``providers/twitter/README.md`` says where each is known from.
 """
 
 from __future__ import annotations

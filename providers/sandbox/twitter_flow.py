@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from providers.sandbox.twitter_answers import ADDRESS_HINT, CODE_HINT, ERRORS, HINTS, Error
+from checkpoint_worker.providers.sandbox.twitter_answers import (
+    ADDRESS_HINT,
+    CODE_HINT,
+    ERRORS,
+    HINTS,
+    Error,
+)
 
 if TYPE_CHECKING:
-    from providers.sandbox.world import Account, Source
+    from checkpoint_worker.providers.sandbox.accounts import Account, Source
 
 TWO_FACTOR, ACID = "LoginTwoFactorAuthChallenge", "LoginAcid"
 TWO_FACTOR_ACTION = "finish_two_factor_auth"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from providers.sandbox.world import Delivered, Source
-from tasks.records import Outcome
+from checkpoint_worker.providers.sandbox.accounts import Delivered, Source
+from checkpoint_worker.tasks.records import Outcome
 from tests.behaviour.stage import Person, Stage
 from tests.providers.known import FURTHER, PASSED, REFUSED, Row
 

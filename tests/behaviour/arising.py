@@ -19,13 +19,13 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from providers.live_session import Registration, SessionKeys, new_session_secret
-from tasks.catalogue import PAIRS, Success
-from tasks.client import LIMIT_MAX
-from tasks.intake import CheckpointError
-from tasks.keys import Keys
-from tasks.ledger import connect_async
-from tasks.live_channel import Question, SessionHost
+from checkpoint_worker.providers.live_session import Registration, SessionKeys, new_session_secret
+from checkpoint_worker.tasks.catalogue import PAIRS, Success
+from checkpoint_worker.tasks.client import LIMIT_MAX
+from checkpoint_worker.tasks.live_session.channel import Question, SessionHost
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.storage.executor import connect_async
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.stage import LINKEDIN, Person, Stage, until
 from tests.providers.hostile import Handler, ProxyLog, serving, socks_proxy
 
@@ -34,7 +34,7 @@ CRASHING: Final = "CRASHING"
 CRASHING_SOURCE: Final = """
 from types import MappingProxyType
 
-from providers.contract import Context
+from checkpoint_worker.providers.contract import Context
 
 
 class Crashing:

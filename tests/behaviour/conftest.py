@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.stage import Stage
-from worker.embedded import EmbeddedRedis
 
 Setting = Callable[..., Stage]
 

@@ -18,10 +18,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import uvicorn
 from fastapi import FastAPI
 
-from tasks.catalogue import pair
-from tasks.gateway_server import Protocol
-from tasks.intake import CheckpointError, Submitted
-from tasks.records import Outcome
+from checkpoint_worker.tasks.catalogue import pair
+from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.worker.gateway import Protocol
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until
 from tests.measuring import end
 
@@ -128,7 +128,15 @@ class GatewayProcess(Caller):
 
     def __init__(self, stage: Stage, *options: str, port: int = 0, **env: Any) -> None:
         self.log_path = stage.logs / f"gateway-{id(self)}.log"
-        command = [sys.executable, "-m", "worker.cli", "gateway", "--json", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "checkpoint_worker.worker.cli",
+            "gateway",
+            "--json",
+            "--port",
+            str(port),
+        ]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--until-stdin-closes", *options],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import providers
+from checkpoint_worker import providers
 
 
 @contextlib.contextmanager

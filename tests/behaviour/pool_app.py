@@ -16,7 +16,12 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.signals import task_prerun
 from celery.worker import WorkController
 
-from tasks.async_task import AsyncTask, Superseded, cancel_reason, current_request
+from checkpoint_worker.tasks.celery_task.async_task import (
+    AsyncTask,
+    Superseded,
+    cancel_reason,
+    current_request,
+)
 
 URL = os.environ["POOL_APP_REDIS"]
 LATE = os.environ.get("POOL_APP_ACKS", "late") == "late"
@@ -29,7 +34,7 @@ app.conf.update(
     task_acks_late=LATE,
     task_default_queue="pool",
     task_ignore_result=True,
-    worker_pool="worker.pool:AsyncioPool",
+    worker_pool="checkpoint_worker.worker.runtime.pool:AsyncioPool",
     worker_prefetch_multiplier=1,
 )
 

@@ -24,14 +24,14 @@ from typing import Any, Final, Self, TypeVar
 
 import redis
 
-from providers.contract import normalise
-from providers.sandbox import Sandbox
-from providers.sandbox.world import Account
-from tasks.client import CheckpointClient
-from tasks.ledger import connect
-from tasks.records import Outcome
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.providers.contract import normalise
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import connect
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests import servers
 from tests.measuring import end
 

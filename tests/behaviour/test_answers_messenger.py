@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.intake import CheckpointError
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from tests.behaviour.answers import give, name, pair, play, someone, written_otherwise
 from tests.behaviour.stage import Stage
 from tests.providers.known import ACTION, PASSED, Row

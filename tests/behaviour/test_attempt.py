@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     Cleared,
@@ -34,24 +34,31 @@ from providers.contract import (
     Request,
     Verdict,
 )
-from providers.transport import ClaimTicket
-from tasks import attempt as module
-from tasks import events, intake
-from tasks.attempt import Attempt, Attempts
-from tasks.client import make_store, make_vault
-from tasks.events import Cancel, Claim, Do, Kill, Tick, WorkerLost
-from tasks.intake import Request as Submission
-from tasks.intake import Sealed, open_steps, submit_steps
-from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, Steps, connect_async
-from tasks.model import Intent, IntentState, Phase, Purpose
-from tasks.records import Outcome
-from tasks.settings import Settings
-from tasks.store import HeardSignal, LostWorker
-from tasks.sweep import Heart, Sweeper
-from tasks.vault import context_name, make_key
+from checkpoint_worker.providers.http.exchange import ClaimTicket
+from checkpoint_worker.tasks import events
+from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.events import Cancel, Claim, Kill, SignalAction, Tick, WorkerLost
+from checkpoint_worker.tasks.execution import attempt as module
+from checkpoint_worker.tasks.execution.attempt import Attempt, AttemptRunner
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
+from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Purpose
+from checkpoint_worker.tasks.operations import validation as intake
+from checkpoint_worker.tasks.operations.validation import Sealed, open_steps, submit_steps
+from checkpoint_worker.tasks.operations.validation import SubmissionRequest as Submission
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
+    LedgerUnavailableError,
+    Operation,
+    ScriptCall,
+    connect_async,
+)
+from checkpoint_worker.tasks.storage.store import HeardSignal, LostWorker
+from checkpoint_worker.tasks.storage.vault import context_name, make_key
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.runtime.signal_listener import listen
 from tests.behaviour.stage import BOUND_S, SHORT
-from worker.embedded import EmbeddedRedis
-from worker.listener import listen
 
 PROVIDER, ACCOUNT = "LINKEDIN", "acc_attempt"
 CODE, OTHER = "482913", "771204"
@@ -102,7 +109,7 @@ class Actor:
         return await self._scene(exchange, challenge)
 
 
-class Door(AsyncDoor):
+class Door(AsyncExecutor):
     """A door that can lose replies, refuse, or let something happen before a command."""
 
     def __init__(self, url: str) -> None:
@@ -110,7 +117,7 @@ class Door(AsyncDoor):
         self.before: dict[str, list[Callable[[], Awaitable[None]]]] = {}
         self.after: dict[str, list[Callable[[], Awaitable[None]]]] = {}
 
-    async def _call(self, call: Call) -> list[Any]:
+    async def _call(self, call: ScriptCall) -> list[Any]:
         if waiting := self.before.get(call.script):
             await waiting.pop(0)()
         reply = await super()._call(call)
@@ -130,9 +137,9 @@ class Desk:
     """Everything one test needs: the attempts of one worker, and the backend beside it."""
 
     settings: Settings
-    attempts: Attempts
+    attempts: AttemptRunner
     door: Door
-    side: AsyncDoor
+    side: AsyncExecutor
     patch: pytest.MonkeyPatch
     sent: list[str] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
@@ -144,7 +151,7 @@ class Desk:
             self.patch.setattr(place, "adapter_for", lambda *_: actor)
         return actor
 
-    async def do(self, steps: Steps[Any]) -> Any:
+    async def do(self, steps: Operation[Any]) -> Any:
         """Run steps beside the attempt's own door."""
         return await self.side.run(steps)
 
@@ -211,7 +218,9 @@ class Desk:
         found: Outcome = record
         return found
 
-    def tell(self, do: Do, left_s: float | None = None, submission_id: str = "sub_a") -> None:
+    def tell(
+        self, do: SignalAction, left_s: float | None = None, submission_id: str = "sub_a"
+    ) -> None:
         """Hand a signal to the attempt."""
         self.attempts.hear(HeardSignal(submission_id=submission_id, do=do, left_s=left_s))
 
@@ -250,14 +259,14 @@ async def desk(
     settings: Settings, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Desk]:
     """Set up a worker's attempts and a backend beside it."""
-    door, side = Door(url), AsyncDoor(connect_async(url))
+    door, side = Door(url), AsyncExecutor(connect_async(url))
     sent: list[str] = []
     woken: list[str] = []
 
     async def wake(submission_id: str, _account: str, _provider: str) -> None:
         woken.append(submission_id)
 
-    attempts = Attempts(
+    attempts = AttemptRunner(
         settings=settings,
         store=make_store(settings),
         vault=make_vault(settings),
@@ -766,14 +775,14 @@ def test_a_context_that_changed_since_the_look_is_read_again(on_desk: OnDesk) ->
 
 async def bump(desk: Desk) -> None:
     """Write the intent as it is under a new version."""
-    from tasks.events import Decision  # noqa: PLC0415  a forged decision, for this alone
-    from tasks.store import Extra, _Plan  # noqa: PLC0415
+    from checkpoint_worker.tasks.events import Decision  # noqa: PLC0415  a forged decision, for this alone
+    from checkpoint_worker.tasks.storage.store import CommitExtras, _CommitPlan  # noqa: PLC0415
 
     store = desk.attempts.store
     snapshot = await desk.do(store.read(PROVIDER, ACCOUNT))
-    decision = Decision(reply=events.Reply.DONE, intent=snapshot.intent)
-    plan = _Plan(store, PROVIDER, ACCOUNT, snapshot, decision)
-    await desk.do(store._commit(plan, Extra()))
+    decision = Decision(reply=events.DecisionStatus.DONE, intent=snapshot.intent)
+    plan = _CommitPlan(store, PROVIDER, ACCOUNT, snapshot, decision)
+    await desk.do(store._commit(plan, CommitExtras()))
 
 
 @pytest.mark.parametrize("event", [Cancel(submission_id="sub_a"), Kill()])
@@ -798,7 +807,7 @@ def test_what_ends_before_the_claim_is_never_sent(
         await at_the_door.wait()
         await desk.transact(event)
         if told:
-            desk.tell(Do.STOP)
+            desk.tell(SignalAction.STOP)
         else:
             goes_on.set()
         record = await running
@@ -817,8 +826,8 @@ def test_a_word_that_comes_during_the_claim_stops_it_unsent(on_desk: OnDesk) -> 
     async def play(desk: Desk) -> None:
         async def superseded() -> None:
             await desk.submit(OTHER, "sub_b")
-            desk.tell(Do.STOP)
-            desk.tell(Do.DRAIN, 5.0)
+            desk.tell(SignalAction.STOP)
+            desk.tell(SignalAction.DRAIN, 5.0)
 
         desk.play(clears)
         await desk.opened()
@@ -843,7 +852,7 @@ def test_a_stop_before_the_attempt_connects_ends_it(on_desk: OnDesk) -> None:
 
         async def canceled() -> None:
             await desk.transact(Cancel(submission_id="sub_a"))
-            desk.tell(Do.STOP)
+            desk.tell(SignalAction.STOP)
 
         desk.play(hangs)
         await desk.opened()
@@ -870,13 +879,13 @@ def test_an_exchange_is_closed_when_its_drain_ends(on_desk: OnDesk) -> None:
         running = desk.start()
         await sent.wait()
         began = time.monotonic()
-        desk.tell(Do.STOP)
-        desk.tell(Do.DRAIN, 60.0)
-        desk.tell(Do.DRAIN)
+        desk.tell(SignalAction.STOP)
+        desk.tell(SignalAction.DRAIN, 60.0)
+        desk.tell(SignalAction.DRAIN)
         record = await running
         assert time.monotonic() - began < desk.settings.provider_timeout_s / 2
         assert (record.status, record.code_sent) == (408, True)
-        desk.tell(Do.DRAIN)
+        desk.tell(SignalAction.DRAIN)
 
     on_desk(play)
 
@@ -886,7 +895,7 @@ def test_a_drain_that_is_heard_while_settling_harms_nobody(on_desk: OnDesk) -> N
 
     async def play(desk: Desk) -> None:
         async def told() -> None:
-            desk.tell(Do.DRAIN, 0.0)
+            desk.tell(SignalAction.DRAIN, 0.0)
 
         async def holds(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
@@ -938,7 +947,7 @@ def test_a_waiting_attempt_looks_when_it_is_told(on_desk: OnDesk) -> None:
             desk.attempts.look_all()
             await asyncio.sleep(0.001)
         assert (await running).status == 201
-        assert time.monotonic() - before < module.LOOK_AGAIN_S / 2
+        assert time.monotonic() - before < module.RECHECK_INTERVAL_S / 2
         assert desk.sent == [OTHER]
 
     on_desk(play)
@@ -946,12 +955,12 @@ def test_a_waiting_attempt_looks_when_it_is_told(on_desk: OnDesk) -> None:
 
 async def free(desk: Desk) -> None:
     """Bring the elder's verdict: refused."""
-    from providers.contract import SolutionKind  # noqa: PLC0415
-    from tasks.events import Answer  # noqa: PLC0415
+    from checkpoint_worker.providers.contract import SolutionKind  # noqa: PLC0415
+    from checkpoint_worker.tasks.events import AttemptFinished  # noqa: PLC0415
 
     intent = await desk.intent()
     await desk.transact(
-        Answer(
+        AttemptFinished(
             submission_id="sub_a",
             generation=intent.generation,
             claim="c-1",
@@ -965,7 +974,7 @@ def test_a_waiting_attempt_needs_no_signal(on_desk: OnDesk) -> None:
     """A lost one costs a second at most."""
 
     async def play(desk: Desk) -> None:
-        desk.patch.setattr(module, "LOOK_AGAIN_S", 0.1)
+        desk.patch.setattr(module, "RECHECK_INTERVAL_S", 0.1)
         desk.play(clears)
         await busy(desk)
         running = desk.start("sub_b")
@@ -998,7 +1007,7 @@ def test_a_waiting_attempt_that_is_stopped_ends(on_desk: OnDesk) -> None:
         running = desk.start("sub_b")
         await sees(lambda: desk.attempts.running)
         await desk.transact(Cancel(submission_id="sub_b"))
-        desk.tell(Do.STOP, submission_id="sub_b")
+        desk.tell(SignalAction.STOP, submission_id="sub_b")
         record = await running
         assert (record.status, record.code_sent) == (409, False)
 
@@ -1014,9 +1023,9 @@ def test_a_second_wake_of_what_runs_here_ends_at_once(on_desk: OnDesk) -> None:
         running = desk.start("sub_b")
         await sees(lambda: desk.attempts.running)
         assert (await desk.run("sub_b")).state == "queued"
-        desk.tell(Do.STOP, submission_id="stranger")
+        desk.tell(SignalAction.STOP, submission_id="stranger")
         await free(desk)
-        desk.tell(Do.LOOK, submission_id="sub_b")
+        desk.tell(SignalAction.LOOK, submission_id="sub_b")
         assert (await running).status == 201
 
     on_desk(play)
@@ -1268,7 +1277,7 @@ def sweeper_of(desk: Desk, *, waiting: int = 0) -> Sweeper:
     async def length() -> int:
         return waiting
 
-    heart = Heart(desk.attempts)
+    heart = Heartbeat(desk.attempts)
     now_s = time.monotonic()
     heart.answered_s, heart.steady_since_s = now_s + BOUND_S, now_s - BOUND_S
     return Sweeper(desk.attempts, heart, length)
@@ -1309,7 +1318,7 @@ def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
     async def play(desk: Desk) -> None:
         desk.play(clears)
         await desk.opened()
-        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
         keys, client = desk.attempts.store.keys, desk.side.client
         damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
         for member in damaged:
@@ -1329,7 +1338,7 @@ def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
         assert await failures(0, 2) == 0, "passed over"
         await client.zadd(keys.due, {damaged[0]: 0.5})
         assert await failures(0, 2) == 1, "written since: looked at again"
-        monkeypatch.setattr("tasks.sweep.UNREADABLE_MS", 0)
+        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 0)
         sweeper._quiet.clear()
         assert await failures(0, 2) == 2
         assert await failures(0, 2) == 2, "its time is over"
@@ -1379,7 +1388,7 @@ def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time(
 
     async def play(desk: Desk) -> None:
         desk.play(clears)
-        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
         keys, client = desk.attempts.store.keys, desk.side.client
         await client.zadd(keys.beats, {"worker-3": 1})
         held = [keys.member(PROVIDER, f"gone{number}") for number in range(5)]
@@ -1407,7 +1416,7 @@ def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(on_desk: On
         desk.play(clears)
         await desk.opened()
         snapshot = await desk.do(desk.attempts.store.read(PROVIDER, ACCOUNT))
-        from tasks.events import Begin  # noqa: PLC0415
+        from checkpoint_worker.tasks.events import Begin  # noqa: PLC0415
 
         await desk.transact(
             Begin(submission_id="sub_a", claim="c", worker="worker-3", run_id=snapshot.run_id)
@@ -1482,7 +1491,7 @@ def test_full_batches_follow_at_once(on_desk: OnDesk, monkeypatch: pytest.Monkey
 
     async def play(desk: Desk) -> None:
         desk.play(clears)
-        monkeypatch.setattr("tasks.sweep.BATCH", 2)
+        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
         await desk.opened()
         keys, client = desk.attempts.store.keys, desk.side.client
         for number in range(7):
@@ -1521,7 +1530,7 @@ def test_who_has_not_beaten_steadily_judges_nobody(on_desk: OnDesk) -> None:
     """After a gap of Redis' everybody looks lost; that is nobody's fault."""
 
     async def play(desk: Desk) -> None:
-        heart = Heart(desk.attempts)
+        heart = Heartbeat(desk.attempts)
         assert not heart.may_judge
         desk.attempts.ready.clear()
         await heart.beat()
@@ -1560,7 +1569,7 @@ def test_a_heartbeat_s_answer_closes_what_must_be_closed(on_desk: OnDesk) -> Non
         await desk.transact(Kill())
         desk.door.before["beat"] = [no_answer]
         with capture_logs() as logs:
-            beating = asyncio.create_task(Heart(desk.attempts).run())
+            beating = asyncio.create_task(Heartbeat(desk.attempts).run())
             record = await running
             beating.cancel()
         assert (record.status, record.code_sent) == (500, True)
@@ -1580,13 +1589,13 @@ def test_a_heart_outlives_what_lies_under_its_drains(
         key, client = desk.attempts.store.keys.drains(desk.attempts.worker), desk.side.client
         heard: list[HeardSignal] = []
 
-        def hear(_: Attempts, signal: HeardSignal) -> None:
+        def hear(_: AttemptRunner, signal: HeardSignal) -> None:
             heard.append(signal)
             if kind == "crash" and len(heard) == 1:
                 raise ZeroDivisionError
 
-        monkeypatch.setattr(Attempts, "hear", hear)
-        heart = Heart(desk.attempts)
+        monkeypatch.setattr(AttemptRunner, "hear", hear)
+        heart = Heartbeat(desk.attempts)
         await client.delete(key)
         if kind == "list":
             await client.lpush(key, "x")
@@ -1626,7 +1635,7 @@ def test_the_sweep_settles_what_is_overdue(on_desk: OnDesk) -> None:
         record = await desk.record()
         assert (record.status, record.code_sent) == (504, False)
         tick = await desk.transact(Tick(run_id="x"))
-        assert tick.decision.reply is events.Reply.STOP
+        assert tick.decision.reply is events.DecisionStatus.STOP
 
     on_desk(
         play, provider_timeout_s=0.1, drain_s=0.1, wire_margin_s=0.1, min_send_s=0.1, deadline_s=0.4
@@ -1642,20 +1651,20 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
     """Half open: TCP alone would take a quarter of an hour to notice, and signals be lost."""
 
     async def play(desk: Desk) -> None:
-        monkeypatch.setattr("worker.listener.QUIET_S", 0.5)
-        monkeypatch.setattr("worker.listener.RECONNECT_S", 0.01)
+        monkeypatch.setattr("checkpoint_worker.worker.runtime.signal_listener.QUIET_S", 0.5)
+        monkeypatch.setattr("checkpoint_worker.worker.runtime.signal_listener.RECONNECT_S", 0.01)
         pings: list[str] = []
-        publish = AsyncDoor.publish
+        publish = AsyncExecutor.publish
 
-        async def counted(door: AsyncDoor, name: str, text: str) -> int:
+        async def counted(door: AsyncExecutor, name: str, text: str) -> int:
             pings.append(name)
             return await publish(door, name, text)
 
-        monkeypatch.setattr(AsyncDoor, "publish", counted)
+        monkeypatch.setattr(AsyncExecutor, "publish", counted)
         looks: list[float] = []
-        monkeypatch.setattr(Attempts, "look_all", lambda _: looks.append(time.monotonic()))
+        monkeypatch.setattr(AttemptRunner, "look_all", lambda _: looks.append(time.monotonic()))
         heard: list[HeardSignal] = []
-        monkeypatch.setattr(Attempts, "hear", lambda _, signal: heard.append(signal))
+        monkeypatch.setattr(AttemptRunner, "hear", lambda _, signal: heard.append(signal))
         client = desk.side.client
         channel = desk.attempts.store.keys.signals
         pool = desk.door.client.connection_pool
@@ -1673,7 +1682,9 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
                 assert len(looks) == 1
                 await sees(lambda: len(pool._in_use_connections) == 1)  # And no ping under way.
                 mute(*pool._in_use_connections)
-                monkeypatch.setattr("worker.listener.QUIET_S", 0.05)
+                monkeypatch.setattr(
+                    "checkpoint_worker.worker.runtime.signal_listener.QUIET_S", 0.05
+                )
                 await sees(lambda: len(looks) >= 2)
             listening.cancel()
         events = [line["event"] for line in logs]
@@ -1691,7 +1702,7 @@ def test_a_worker_that_is_back_is_not_forgotten(on_desk: OnDesk) -> None:
     """It has beaten since it was judged."""
 
     async def play(desk: Desk) -> None:
-        await Heart(desk.attempts).beat()
+        await Heartbeat(desk.attempts).beat()
         gone = LostWorker("worker-1", 1, ())
         assert not await desk.do(desk.attempts.store.forget_worker(gone))
         assert replace(gone, beat_ms=2) != gone

@@ -12,13 +12,13 @@ import redis
 from celery import Celery
 from celery.worker import state as worker_state
 
-from tasks.messages import wake_message
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.tasks.operations.wake import wake_message
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.app import worker_config
+from checkpoint_worker.worker.runtime.consumer import EVENTS_AT_ONCE, PromptConsumer
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, until
-from worker.app import worker_config
-from worker.consumer import EVENTS_AT_ONCE, PromptConsumer
 
 QUEUE = "backlog"
 PLACES, WAITING = 5, 40
@@ -119,7 +119,7 @@ def test_one_that_came_after_a_while_is_alone(
     channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing waited, asking for more is a trip for nothing."""
-    monkeypatch.setattr("worker.broker.SOON_S", 0.0)
+    monkeypatch.setattr("checkpoint_worker.worker.runtime.broker.SOON_S", 0.0)
     assert taken_by(channel, monkeypatch) == ["s0"]
 
 
@@ -161,7 +161,7 @@ def test_a_lost_timer_does_not_silence_the_events(
     consumer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost broker connection takes the hub's timers with it."""
-    monkeypatch.setattr("worker.consumer.EVENTS_LATER_S", 0.0)
+    monkeypatch.setattr("checkpoint_worker.worker.runtime.consumer.EVENTS_LATER_S", 0.0)
     consumer.on_send_event_buffered()
     consumer.hub.later.clear()
     consumer.on_send_event_buffered()

@@ -28,18 +28,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.transport.virtual import Channel, Message
 
-import tasks.solve  # noqa: F401  registers the task
-from tasks.addresses import AddressError, parse_broker
-from tasks.message_options import REFUSALS
-from tasks.messages import TASK, make_producer
-from tasks.settings import Settings
-from tasks.strategy import careful
-from tasks.vault import make_key
+import checkpoint_worker.tasks.celery_task.task  # noqa: F401  registers the task
+from checkpoint_worker.tasks.addresses import AddressError, parse_broker
+from checkpoint_worker.tasks.celery_task.message_options import REFUSALS
+from checkpoint_worker.tasks.celery_task.sanitize import sanitizing_strategy
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.app import worker_config
+from checkpoint_worker.worker.runtime.broker import (
+    BODY_MAX,
+    ELEMENT_MAX,
+    READ_MAX,
+    InvalidMessageError,
+    validate_message,
+)
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import LoopThread, RedisProcess, Stage, Worker, until
 from tests.behaviour.test_pool import Monitor
-from worker.app import worker_config
-from worker.broker import BODY_MAX, ELEMENT_MAX, READ_MAX, UnfitError, fit
 
 log = logging.getLogger(__name__)
 
@@ -299,8 +305,8 @@ def mutated(chance: random.Random) -> bytes:
 def refused(raw: bytes) -> bool:
     """Whether an element is set aside."""
     try:
-        fit(raw, "queue")
-    except UnfitError:
+        validate_message(raw, "queue")
+    except InvalidMessageError:
         return True
     return False
 
@@ -390,7 +396,7 @@ def receive() -> Callable[[dict[str, Any]], Any]:
         pool=SimpleNamespace(apply_async=None),
         controller=SimpleNamespace(state=SimpleNamespace(revoked=set())),
     )  # fmt: skip
-    strategy = careful(app.tasks[TASK], app, consumer)
+    strategy = sanitizing_strategy(app.tasks[TASK], app, consumer)
     channel = Channel.__new__(Channel)  # Only decodes here.
 
     def call(fitted: dict[str, Any]) -> Any:
@@ -449,8 +455,10 @@ def test_whatever_fits_becomes_a_request(
 ) -> None:
     """Celery's strategy and request take it without raising, and only what we read is in it."""
     try:
-        fitted = fit(element([args, kwargs, embed], top=top, props=props, **headers), "the-queue")
-    except UnfitError:
+        fitted = validate_message(
+            element([args, kwargs, embed], top=top, props=props, **headers), "the-queue"
+        )
+    except InvalidMessageError:
         assert {"id", "task"} & set(headers)
         return
     request = receive(fitted)
@@ -465,23 +473,23 @@ def test_whatever_fits_becomes_a_request(
 @given(raw=st.binary(max_size=300) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_fit_raises_nothing_but_its_own_error(raw: bytes) -> None:
     """And what is random is never a task of ours."""
-    with pytest.raises(UnfitError) as told:
-        fit(raw, "queue")
+    with pytest.raises(InvalidMessageError) as told:
+        validate_message(raw, "queue")
     assert told.value.__cause__ is None
 
 
 @pytest.mark.parametrize("name", sorted(UNFIT))
 def test_strangers_do_not_fit(name: str) -> None:
     """The reason is one of ours and quotes nothing."""
-    with pytest.raises(UnfitError) as told:
-        fit(UNFIT[name], "queue")
+    with pytest.raises(InvalidMessageError) as told:
+        validate_message(UNFIT[name], "queue")
     assert CANARY not in f"{told.value}{told.value.told}"
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
 def test_what_cannot_be_read_goes_on_without_its_body(name: str) -> None:
     """Its producer hears of it by the outcome, and nothing of the body is quoted."""
-    found = fit(UNREADABLE[name], "queue")
+    found = validate_message(UNREADABLE[name], "queue")
     assert found.unfit in REFUSALS
     assert found.body == [[], {}, {}]
     assert CANARY not in f"{found}{REFUSALS[found.unfit]}"
@@ -489,7 +497,9 @@ def test_what_cannot_be_read_goes_on_without_its_body(name: str) -> None:
 
 def test_copies_are_counted_apart() -> None:
     """Celery counts what is in flight by the delivery tag; equal ones would count as one."""
-    first, second = (fit(WHOLE, "queue")["properties"]["delivery_tag"] for _ in range(2))
+    first, second = (
+        validate_message(WHOLE, "queue")["properties"]["delivery_tag"] for _ in range(2)
+    )
     assert first != second
 
 
@@ -511,9 +521,15 @@ def test_a_unix_socket_is_refused_with_a_way_out(scheme: str) -> None:
     ("url", "transport"),
     [
         ("amqp://127.0.0.1//", None),
-        ("redis://127.0.0.1", "worker.broker:RedisTransport"),
-        ("sentinel://127.0.0.1:26379/main", "worker.broker:SentinelTransport"),
-        ("rediss+cluster://127.0.0.1,h:7", "worker.broker:ClusterTransport"),
+        ("redis://127.0.0.1", "checkpoint_worker.worker.runtime.broker:RedisTransport"),
+        (
+            "sentinel://127.0.0.1:26379/main",
+            "checkpoint_worker.worker.runtime.broker:SentinelTransport",
+        ),
+        (
+            "rediss+cluster://127.0.0.1,h:7",
+            "checkpoint_worker.worker.runtime.broker:ClusterTransport",
+        ),
     ],
 )
 def test_a_worker_s_transport_is_ours_wherever_it_is_a_redis(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.catalogue import PAIRS, Success, error_body
+from checkpoint_worker.tasks.catalogue import PAIRS, Success, error_body
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.arising import (
     CRASHING,
     CRASHING_SOURCE,
@@ -20,7 +21,6 @@ from tests.behaviour.arising import (
 )
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import ROOT, Stage
-from worker.embedded import EmbeddedRedis
 
 STATES = {"open", "completed", "killed"}
 UNSEEN = {"feature_not_subscribed"}

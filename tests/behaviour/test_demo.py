@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from providers.sandbox import Sandbox, SandboxClient
-from worker import scenarios
-from worker.cli import cli
-from worker.demo import Row, show_rows
-from worker.scenarios import CREATED, REJECTED, Scenario, Stage
+from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient
+from checkpoint_worker.worker.cli.main import cli
+from checkpoint_worker.worker.local import scenarios
+from checkpoint_worker.worker.local.demo import Row, show_rows
+from checkpoint_worker.worker.local.scenarios import CREATED, REJECTED, Scenario, ScenarioContext
 
-PROGRAM = [sys.executable, "-m", "worker.cli"]
+PROGRAM = [sys.executable, "-m", "checkpoint_worker.worker.cli"]
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 100.0
 STOP_TIMEOUT_S = 40.0
@@ -64,7 +64,8 @@ def child_named(pids: set[int], name: str) -> int:
     (found,) = [
         pid
         for pid in pids
-        if f"worker.cli\0{name}\0" in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+        if f"checkpoint_worker.worker.cli\0{name}\0"
+        in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
     ]
     return found
 
@@ -220,7 +221,7 @@ def test_the_demo_knows_the_sources_that_the_sandbox_has() -> None:
     assert offered == {name: set(each) for name, each in scenarios.SOURCES.items()}
 
 
-async def _lie(stage: Stage) -> None:
+async def _lie(stage: ScenarioContext) -> None:
     person = await stage.person()
     ticket = await stage.submit(person, await stage.right(person))
     await stage.outcome("right code", ticket, REJECTED, sent=False)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     ActionRequiredError,
     Challenge,
     Context,
@@ -23,7 +23,7 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from tasks.model import IntentState
+from checkpoint_worker.tasks.model import IntentState
 from tests.behaviour import test_attempt as attempts
 from tests.behaviour.test_attempt import (
     ACCOUNT,
@@ -235,7 +235,10 @@ def test_another_way_tells_the_methods_and_nothing_of_the_person(
 
     async def play(desk: Desk) -> None:
         actor = Knowing(*ways)
-        for place in ("tasks.attempt", "tasks.intake"):
+        for place in (
+            "checkpoint_worker.tasks.execution.attempt",
+            "checkpoint_worker.tasks.operations.validation",
+        ):
             monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
         await desk.open()
         record = await desk.run(await desk.submit("TRY_ANOTHER_WAY"))
@@ -258,7 +261,10 @@ def test_an_adapter_whose_ways_fail_is_a_bug_told_at_once(
     async def play(desk: Desk) -> None:
         actor = Knowing("SMS")
         monkeypatch.setattr(actor, "ways", lambda _: 1 / 0)
-        for place in ("tasks.attempt", "tasks.intake"):
+        for place in (
+            "checkpoint_worker.tasks.execution.attempt",
+            "checkpoint_worker.tasks.operations.validation",
+        ):
             monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
         await desk.open()
         record = await desk.run(await desk.submit("TRY_ANOTHER_WAY"))

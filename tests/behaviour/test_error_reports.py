@@ -17,8 +17,8 @@ from typing import Final
 
 import pytest
 
-from tasks.messages import TASK, make_producer
-from tasks.vault import make_key
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import BOUND_S, PATIENT, until
@@ -77,7 +77,7 @@ def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
     told = run(
         """
         import asyncio
-        from tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
         who = {"account_id": "a", "provider": "LINKEDIN"}
@@ -127,8 +127,8 @@ def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
             fails(lambda: asyncio.run(cut(lambda: make(awaited))))
         fails(lambda: asyncio.run(submit(awaited, suffix="\\x07")))
         fails(lambda: asyncio.run(opens(awaited, context="BAD_CONTEXT")))
-        import tasks.intake
-        for owner, name in ((client._core.vault, "seal"), (tasks.intake, "fold")):
+        import checkpoint_worker.tasks.operations.validation
+        for owner, name in ((client._core.vault, "seal"), (checkpoint_worker.tasks.operations.validation, "fold")):
             setattr(owner, name, crash)
         fails(submit)
         fails(opens)
@@ -151,8 +151,8 @@ def test_a_gateway_s_reports_hold_no_secret(tmp_path: Path) -> None:
     told = run(
         """
         import http.client, threading, uvicorn
-        from tasks.gateway import Gateway, make_gateway
-        from tasks.client import AsyncCheckpointClient
+        from checkpoint_worker.tasks.gateway import Gateway, make_gateway
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient
 
         server = uvicorn.Server(uvicorn.Config(make_gateway(), port=0, log_level="error"))
         thread = threading.Thread(target=server.run)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.ledger import LedgerUnavailableError
+from checkpoint_worker.tasks.storage.executor import LedgerUnavailableError
 from tests.behaviour.from_readme import Backend, block
 from tests.behaviour.stage import Stage
 

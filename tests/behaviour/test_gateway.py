@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.gateways import (
     KEY,
     OTHER_KEY,
@@ -16,7 +17,6 @@ from tests.behaviour.gateways import (
     Waiting,
 )
 from tests.behaviour.stage import Person, Stage
-from worker.embedded import EmbeddedRedis
 
 ASYNC = {"Prefer": "respond-async"}
 

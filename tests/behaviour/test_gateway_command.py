@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 
-from tasks.vault import make_key
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.gateways import KEY
 from tests.behaviour.stage import BOUND_S, ROOT
 from tests.ops.test_cli import environment
@@ -12,7 +12,7 @@ from tests.ops.test_cli import environment
 
 def _run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "worker.cli", "gateway", *options],
+        [sys.executable, "-m", "checkpoint_worker.worker.cli", "gateway", *options],
         cwd=ROOT,
         env=environment(**variables),
         capture_output=True,

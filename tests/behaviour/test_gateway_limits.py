@@ -17,11 +17,14 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi import FastAPI
 
-from tasks import gateway_http, gateway_keys, gateway_server
-from tasks.gateway import make_gateway
-from tasks.gateway_keys import Budget
-from tasks.settings import Settings
-from tasks.vault import session_name
+from checkpoint_worker.tasks.gateway import http as gateway_http
+from checkpoint_worker.tasks.gateway import keys as gateway_keys
+from checkpoint_worker.tasks.gateway import make_gateway
+from checkpoint_worker.tasks.gateway.keys import Budget
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import session_name
+from checkpoint_worker.worker import gateway as gateway_server
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.arising import LIVE, OTP
 from tests.behaviour.conftest import Setting
 from tests.behaviour.gateways import (
@@ -35,7 +38,6 @@ from tests.behaviour.gateways import (
     served,
 )
 from tests.behaviour.stage import BOUND_S, LINKEDIN, RedisProcess, Stage, until
-from worker.embedded import EmbeddedRedis
 
 MANY: Final = 100
 LARGE: Final = {**LIVE, "cookies": [{"name": f"c{n}", "value": "x" * 8_000} for n in range(7)]}
@@ -186,7 +188,7 @@ def test_one_key_has_so_many_requests_under_way(
     caller: Caller, desk: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Callers that wait hold a connection each: one key leaves room for the others."""
-    monkeypatch.setattr("tasks.gateway_door.REQUESTS_MAX", 1)
+    monkeypatch.setattr("checkpoint_worker.tasks.gateway.middleware.REQUESTS_MAX", 1)
     desk.client.open_intent(account_id="busy", provider=LINKEDIN, checkpoint=OTP, context=LIVE)
     waiting = Waiting(caller.submit, code_of("busy"), Idempotency_Key="busy")
     until(lambda: desk.client.result("busy"), "the submission")

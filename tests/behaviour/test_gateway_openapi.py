@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from pydantic import Field
 
-from providers import LIVE_SESSION, adapters
-from providers.contract import Cookie
-from providers.live_session import new_session_secret
-from providers.sessions import Session, SessionCookie
-from tasks.catalogue import PAIRS, Success, error_body
-from tasks.gateway import make_gateway
-from tasks.gateway_http import TRANSPORT
-from tasks.gateway_openapi import SUBMISSION, make_openapi
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.providers import LIVE_SESSION, adapters
+from checkpoint_worker.providers.contract import Cookie
+from checkpoint_worker.providers.live_session import new_session_secret
+from checkpoint_worker.providers.sessions import Session, SessionCookie
+from checkpoint_worker.tasks.catalogue import PAIRS, Success, error_body
+from checkpoint_worker.tasks.gateway import make_gateway
+from checkpoint_worker.tasks.gateway.http import TRANSPORT
+from checkpoint_worker.tasks.gateway.openapi import SUBMISSION, make_openapi
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.gateways import KEY, GatewayProcess
 from tests.behaviour.stage import Stage
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.catalogue import PAIRS, error_body
+from checkpoint_worker.tasks.catalogue import PAIRS, error_body
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.arising import (
     CRASHING,
     CRASHING_SOURCE,
@@ -17,7 +18,6 @@ from tests.behaviour.arising import (
 from tests.behaviour.gateways import GatewayProcess, over_http
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import Stage
-from worker.embedded import EmbeddedRedis
 
 
 @pytest.fixture(scope="module")

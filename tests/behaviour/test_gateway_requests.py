@@ -15,17 +15,19 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from tasks import gateway_http, gateway_server, gateway_waiting
-from tasks.catalogue import PAIRS
-from tasks.client import AsyncCheckpointClient
-from tasks.gateway import NoKeysError, close_gateway, make_gateway
-from tasks.gateway_http import TRANSPORT
-from tasks.intake import read_request
-from tasks.settings import Settings
+from checkpoint_worker.tasks.catalogue import PAIRS
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.gateway import NoKeysError, close_gateway, make_gateway
+from checkpoint_worker.tasks.gateway import http as gateway_http
+from checkpoint_worker.tasks.gateway import waiting as gateway_waiting
+from checkpoint_worker.tasks.gateway.http import TRANSPORT
+from checkpoint_worker.tasks.operations.validation import read_request
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker import gateway as gateway_server
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.arising import SECRET, closed_port
 from tests.behaviour.gateways import KEY, SUBMIT, Answer, Caller, served
 from tests.behaviour.stage import BOUND_S, ROOT, RedisProcess, Stage, until
-from worker.embedded import EmbeddedRedis
 
 GOOD = {"account_id": "acc_odd", "provider": "LINKEDIN", "code": "271828"}
 BYTES_MAX = 40_000

@@ -10,12 +10,13 @@ from typing import Any, cast
 import pytest
 from fastapi import Request
 
-from tasks import catalogue, gateway_waiting
-from tasks.client import AsyncCheckpointClient
-from tasks.gateway_http import HungUpError, RefusalError
-from tasks.gateway_waiting import Waiting
-from tasks.intake import CheckpointError
-from tasks.records import Outcome, RecordState
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.gateway import waiting as gateway_waiting
+from checkpoint_worker.tasks.gateway.http import ApiError, ClientDisconnectedError
+from checkpoint_worker.tasks.gateway.waiting import Waiting
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.records import Outcome, RecordState
 
 QUEUED = Outcome(submission_id="s1", account_id="a", provider="LINKEDIN", state=RecordState.QUEUED)
 RUNNING = QUEUED.model_copy(update={"state": RecordState.RUNNING})
@@ -115,7 +116,7 @@ def test_a_ledger_away_for_a_moment_is_not_an_answer() -> None:
 def test_a_ledger_that_stays_away_is_503_with_the_id_to_ask_for() -> None:
     """The code may be used meanwhile: to submit it again would be the wrong advice."""
     client = FakeClient(AWAY)
-    with pytest.raises(RefusalError) as refused:
+    with pytest.raises(ApiError) as refused:
         waiting_for(client, lambda waiting: asked(waiting, FakeRequest(), 0.05))
     assert refused.value.pair is catalogue.UNAVAILABLE
     assert refused.value.headers["X-Submission-ID"] == "s1"
@@ -130,7 +131,7 @@ def test_who_waits_is_answered_when_the_gateway_ends() -> None:
         asyncio.get_running_loop().call_soon(waiting.leave)
         await asked(waiting, FakeRequest(), cancels=True)
 
-    with pytest.raises(RefusalError) as refused:
+    with pytest.raises(ApiError) as refused:
         waiting_for(client, talk)
     assert (refused.value.pair, refused.value.instance) == (catalogue.UNAVAILABLE, "s1")
     assert refused.value.detail is not None
@@ -142,7 +143,7 @@ def test_who_waits_is_answered_when_the_gateway_ends() -> None:
 def test_a_caller_that_goes_takes_its_submission_back_if_it_said_so(cancels: bool) -> None:
     """By default the code is used all the same: a page that reloads must not lose it."""
     client = FakeClient(...)
-    with pytest.raises(HungUpError):
+    with pytest.raises(ClientDisconnectedError):
         waiting_for(client, lambda waiting: asked(waiting, FakeRequest(gone=True), cancels=cancels))
     assert client.cancelled == (["s1"] if cancels else [])
 

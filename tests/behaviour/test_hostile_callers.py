@@ -18,8 +18,8 @@ from celery import Celery
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from providers import adapter_for, adapters
-from providers.contract import (
+from checkpoint_worker.providers import adapter_for, adapters
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     CodeRequest,
@@ -28,12 +28,17 @@ from providers.contract import (
     SolutionKind,
     fold,
 )
-from providers.transport import HttpExchange
-from tasks import catalogue
-from tasks.intake import CheckpointError, read_account, read_context, read_request
-from tasks.messages import TASK, make_producer, send_wake
-from tasks.settings import Settings
-from tasks.vault import Vault, make_key, solution_name
+from checkpoint_worker.providers.http.exchange import HttpExchange
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.operations.validation import (
+    CheckpointError,
+    read_account,
+    read_context,
+    read_request,
+)
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer, send_wake
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import Vault, make_key, solution_name
 from tests.behaviour.stage import LINKEDIN, Person, Stage, until
 from tests.providers.hostile import Peer, answer, serving
 from tests.providers.test_transport import exchange, in_loop

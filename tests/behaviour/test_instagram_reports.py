@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.instagram_answers import CROWD, ROUTED
-from tasks.records import Outcome
+from checkpoint_worker.providers.sandbox.instagram_answers import CROWD, ROUTED
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.stage import Person, Stage
-from worker.embedded import EmbeddedRedis
 
 OPEN, DONE, KILLED = "open", "completed", "killed"
 ROUTES = {

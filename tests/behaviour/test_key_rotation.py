@@ -12,9 +12,9 @@ import base64
 import hashlib
 from typing import Any
 
-from tasks.client import CheckpointClient
-from tasks.settings import Settings
-from tasks.vault import KEY_ID_BYTES, make_key
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import KEY_ID_BYTES, make_key
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import Stage, Worker, until
 

@@ -21,9 +21,15 @@ import redis
 import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-import providers
-from providers.contract import Challenge, Checkpoint, ClaimTicket, Cleared, Verdict
-from providers.live_session import (
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import (
+    Challenge,
+    Checkpoint,
+    ClaimTicket,
+    Cleared,
+    Verdict,
+)
+from checkpoint_worker.providers.live_session import (
     MESSAGE_MAX,
     AskMessage,
     CancelMessage,
@@ -42,9 +48,7 @@ from providers.live_session import (
     seal_answer,
     seal_solution,
 )
-from tasks.keys import Keys
-from tasks.ledger import CONNECTIONS_MAX, AsyncDoor, connect_async
-from tasks.live_channel import (
+from checkpoint_worker.tasks.live_session.channel import (
     QUESTIONS_MAX,
     REGISTRATION_TTL_S,
     RENEW_S,
@@ -54,7 +58,10 @@ from tasks.live_channel import (
     SessionHost,
     SessionReplacedError,
 )
-from tasks.records import Outcome
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX, AsyncExecutor, connect_async
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import (
     BOUND_S,
@@ -66,7 +73,6 @@ from tests.behaviour.stage import (
     Stage,
     until,
 )
-from worker.embedded import EmbeddedRedis
 
 T = TypeVar("T")
 
@@ -504,7 +510,7 @@ def test_the_reference_session_continues_a_login(stage: Stage) -> None:
     person.open(context=CONTEXT)
     program = subprocess.Popen(
         [
-            *(sys.executable, "-m", "worker.reference_session"),
+            *(sys.executable, "-m", "checkpoint_worker.worker.local.example_session"),
             *("--provider", LINKEDIN, "--account", person.id),
         ],
         cwd=ROOT,
@@ -750,7 +756,7 @@ def test_a_session_that_remembers_all_it_can_drops_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that finds no room is answered so, and is not begun by a copy of it later."""
-    monkeypatch.setattr("tasks.live_channel.KNOWN_MAX", 2)
+    monkeypatch.setattr("checkpoint_worker.tasks.live_session.channel.KNOWN_MAX", 2)
 
     async def play() -> None:
         asked = Asked()
@@ -808,7 +814,7 @@ def test_a_handler_does_not_outlive_a_lost_cancel(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that died cannot say that nobody waits; the deadline says it."""
-    monkeypatch.setattr("tasks.live_channel.LATE_S", 0.0)
+    monkeypatch.setattr("checkpoint_worker.tasks.live_session.channel.LATE_S", 0.0)
 
     async def play() -> None:
         asked = Asked()
@@ -1084,7 +1090,7 @@ async def ask(client: redis.asyncio.Redis, name: str, replies: LiveReplies) -> V
 
     exchange = LiveExchange(
         claim=claim,
-        channel=RedisSessionChannel(AsyncDoor(client), Keys("crowd"), LINKEDIN, name, replies),
+        channel=RedisSessionChannel(AsyncExecutor(client), Keys("crowd"), LINKEDIN, name, replies),
         keys=SessionKeys(SECRET, LINKEDIN, name),
         submission_id=f"sub_{name}",
         deadline_ms=0,
@@ -1110,7 +1116,9 @@ def test_five_hundred_questions_at_once_share_one_subscription(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection each would empty the pool, and the ledger could not be reached any more."""
-    monkeypatch.setattr("tasks.ledger.SOCKET_TIMEOUT_S", BOUND_S)  # They wait for turns.
+    monkeypatch.setattr(
+        "checkpoint_worker.tasks.storage.executor.SOCKET_TIMEOUT_S", BOUND_S
+    )  # They wait for turns.
 
     async def play() -> None:
         crowd, client = Crowd(url, CROWD), connect_async(url)

@@ -15,12 +15,17 @@ from celery import Celery, signature
 from celery.app.amqp import AMQP
 from kombu import Producer
 
-from tasks.message_options import HEADERS_MAX, HEADERS_SUM_MAX, passed_on, refusal
-from tasks.messages import TASK, make_producer
+from checkpoint_worker.tasks.celery_task.message_options import (
+    HEADERS_MAX,
+    HEADERS_SUM_MAX,
+    passed_on,
+    refusal,
+)
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
+from checkpoint_worker.worker.runtime.broker import validate_message
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import PATIENT, ROOT, Stage, until
 from tests.behaviour.test_messages import answered, send_raw
-from worker.broker import fit
 
 PAGE: Final = ROOT / "deploy" / "docs" / "celery.md"
 FOLLOWING: Final = {"task": "their.own", "args": [], "kwargs": {}, "options": {}}
@@ -286,5 +291,5 @@ def test_a_wake_with_a_trace_keeps_it() -> None:
         "headers": {"task": TASK, "id": "x", "traceparent": TRACE, "eta": 5},
         "properties": {},
     }
-    headers = fit(json.dumps(element).encode(), "queue")["headers"]
+    headers = validate_message(json.dumps(element).encode(), "queue")["headers"]
     assert (headers["traceparent"], headers["eta"]) == (TRACE, None)

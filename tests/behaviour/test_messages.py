@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 from kombu.message import Message
 
-from tasks.messages import TASK, make_producer
-from tasks.strategy import careful
+from checkpoint_worker.tasks.celery_task.sanitize import sanitizing_strategy
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import PATIENT, Person, Stage, until
 from tests.behaviour.test_pool import Monitor
@@ -259,11 +259,12 @@ def test_the_strategy_needs_no_transport_of_ours(
     """With another broker strange messages get this far; they are rejected, not raised over."""
     passed: list[Any] = []
     monkeypatch.setattr(
-        "tasks.strategy.default", lambda *_: lambda message, *_: passed.append(message)
+        "checkpoint_worker.tasks.celery_task.sanitize.default",
+        lambda *_: lambda message, *_: passed.append(message),
     )
     app = Celery("odd", set_as_current=False)
     app.conf.update(checkpoint_settings=stage.settings)
-    receive = careful(None, app, FakeConsumer())
+    receive = sanitizing_strategy(None, app, FakeConsumer())
     for why, element in STRANGE.items():
         raw = json.loads(element)
         message = FakeMessage(

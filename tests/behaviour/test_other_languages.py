@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests import servers
 from tests.behaviour.from_readme import Backend, block
 from tests.behaviour.stage import BOUND_S, PATIENT, Person, Stage, until
-from worker.embedded import EmbeddedRedis
 
 NODE: Final = Path(__file__).parent / "node"
 INSTALL_S: Final = 110.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.model import IntentState
+from checkpoint_worker.tasks.model import IntentState
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import Stage, until
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-import providers
-from providers.contract import Adapter
-from tasks.settings import Settings, unknown_variables
-from tasks.vault import make_key
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import Adapter
+from checkpoint_worker.tasks.settings import Settings, unknown_variables
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import ROOT

@@ -19,10 +19,15 @@ from billiard.einfo import ExceptionInfo
 from celery import Celery
 from celery.events.state import State
 
-from tasks.async_task import AsyncTask, cancel_reason, current_request
+from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, cancel_reason, current_request
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.runtime.pool import (
+    HUB_LATER_S,
+    SYNC_THREADS_MAX,
+    AsyncioPool,
+    CoroutineEndedError,
+)
 from tests.measuring import end
-from worker.embedded import EmbeddedRedis
-from worker.pool import HUB_LATER_S, SYNC_THREADS_MAX, AsyncioPool, CoroutineEndedError
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 50  # For every wait; reached only by failures.

@@ -16,10 +16,16 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.runtime.garbage import (
+    BLOCKS_OF_ATTEMPT,
+    GROWN_MAX,
+    YOUNG,
+    Growth,
+    spare_the_collector,
+)
 from tests.behaviour.test_pool import Worker
 from tests.soak.probe import ask
-from worker.embedded import EmbeddedRedis
-from worker.garbage import BLOCKS_OF_ATTEMPT, GROWN_MAX, YOUNG, Growth, spare_the_collector
 
 JOBS: Final = 10
 EACH_MAX: Final = 20.0

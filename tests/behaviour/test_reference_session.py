@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     Context,
@@ -28,14 +28,14 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from providers.transport import HttpExchange
-from tasks.live_channel import Question, new_session_secret
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.providers.http.exchange import HttpExchange
+from checkpoint_worker.tasks.live_session.channel import Question, new_session_secret
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.local.example_session import Held, serve
 from tests.behaviour.stage import LINKEDIN, ROOT, Stage, until
 from tests.measuring import end
-from worker.embedded import EmbeddedRedis
-from worker.reference_session import Held, serve
 
 Scene = Callable[[Challenge, Exchange], Awaitable[Verdict]]
 
@@ -161,7 +161,7 @@ def test_the_newer_session_of_an_account_ends_the_elder_with_a_word(stage: Stage
     def start() -> subprocess.Popen[str]:
         words = ("--provider", LINKEDIN, "--account", person.id)
         program = subprocess.Popen(
-            [sys.executable, "-m", "worker.reference_session", *words],
+            [sys.executable, "-m", "checkpoint_worker.worker.local.example_session", *words],
             cwd=ROOT,
             env=stage.environ(secret_keys=""),
             stdin=subprocess.PIPE,

@@ -28,7 +28,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tasks.messages import TASK, make_producer
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import BOUND_S, PATIENT, ROOT, Stage, Worker, until
@@ -42,7 +42,7 @@ PROXY_PASSWORD, SESSION, API_KEY = "canary-proxy-password", "canary-session", "c
 
 ADAPTER_HEAD = '''
 from types import MappingProxyType
-from providers import contract
+from checkpoint_worker.providers import contract
 
 class Canary:
     """Crashes with everything it knows in its message."""
@@ -297,7 +297,7 @@ def test_a_worker_leaves_no_core_and_lets_nobody_look_into_it(new_stage: Setting
     assert limits.groups() == ("0", "0")
     # The kernel gives what is not dumpable to root: mem and environ are closed to its own user.
     assert (home / "environ").stat().st_uid == 0
-    asks = "import ctypes, worker.privacy as p; p.keep_memory_private()"
+    asks = "import ctypes, checkpoint_worker.worker.observability.hardening as p; p.keep_memory_private()"
     asks += "; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     command = [sys.executable, "-c", asks]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

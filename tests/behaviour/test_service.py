@@ -13,15 +13,15 @@ from celery.concurrency.solo import TaskPool
 from celery.exceptions import WorkerShutdown
 from structlog.testing import capture_logs
 
-from tasks.ledger import AsyncDoor, LedgerUnavailableError
-from tasks.messages import make_producer
-from tasks.settings import Settings
-from tasks.sweep import Heart
-from tasks.vault import make_key
-from worker import service
-from worker.embedded import EmbeddedRedis
-from worker.metrics import METRICS
-from worker.service import UNKNOWN_LENGTH, Service
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat
+from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerUnavailableError
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.observability.metrics import METRICS
+from checkpoint_worker.worker.runtime import bootsteps as service
+from checkpoint_worker.worker.runtime.bootsteps import UNKNOWN_LENGTH, Service
 
 NOWHERE = "redis://:canary-broker@127.0.0.1:1/0"
 
@@ -126,7 +126,7 @@ def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_something(
         attempts = await service._make_attempts(settings, app)
         if busy:
             monkeypatch.setitem(attempts.running, "sub_1", object())
-        beating = asyncio.create_task(service._beat(Heart(attempts)))
+        beating = asyncio.create_task(service._beat(Heartbeat(attempts)))
         async with asyncio.timeout(10):
             await attempts.ready.wait()
         beating.cancel()
@@ -153,8 +153,8 @@ def test_a_worker_that_ends_without_a_ledger_ends_all_the_same(
 
     async def live() -> None:
         attempts = await service._make_attempts(settings, app)
-        monkeypatch.setattr(AsyncDoor, "run", away)
-        beating = asyncio.create_task(service._beat(Heart(attempts)))
+        monkeypatch.setattr(AsyncExecutor, "run", away)
+        beating = asyncio.create_task(service._beat(Heartbeat(attempts)))
         await asyncio.sleep(0)
         beating.cancel()
         with pytest.raises(asyncio.CancelledError):

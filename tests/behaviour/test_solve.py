@@ -14,10 +14,11 @@ import pytest
 from celery.app.task import Context
 from celery.exceptions import Ignore
 
-from tasks.async_task import Call, Superseded
-from tasks.settings import Settings
-from tasks.solve import SolveFailed, install, solve
-from tasks.vault import make_key, solution_name
+from checkpoint_worker.tasks.celery_task.async_task import Call, Superseded
+from checkpoint_worker.tasks.celery_task.task import SolveFailed, install, solve
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key, solution_name
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.stage import SHORT
 from tests.behaviour.test_attempt import (
     ACCOUNT,
@@ -30,7 +31,6 @@ from tests.behaviour.test_attempt import (
     desk,
     no_answer,
 )
-from worker.embedded import EmbeddedRedis
 
 RunPlay = Callable[..., None]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.messages import make_producer
+from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import Person, Stage
 from tests.behaviour.test_pool import Monitor
-from worker.embedded import EmbeddedRedis
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.strategy import cleanse
-from tasks.vault import Vault, make_key, solution_name
+from checkpoint_worker.tasks.celery_task.sanitize import seal_code
+from checkpoint_worker.tasks.storage.vault import Vault, make_key, solution_name
 
 CODE = "602214"
 
@@ -22,9 +22,9 @@ def test_a_message_put_back_keeps_its_sealed_code() -> None:
     """A cold shutdown puts a cleansed message back; dropping the code then would lose it."""
     vault = Vault([make_key()])
     first = message({"account_id": "acc_1", "provider": "LINKEDIN", "code": CODE})
-    cleanse(first, vault)
+    seal_code(first, vault)
     again = message(json.loads(first.body)[1])
-    cleanse(again, vault)
+    seal_code(again, vault)
     kept = json.loads(again.body)[1]
     name = solution_name("LINKEDIN", "acc_1", "raw-1")
     assert json.loads(vault.open(name, kept["sealed"])) == CODE
@@ -35,7 +35,7 @@ def test_a_message_put_back_keeps_its_sealed_code() -> None:
 def test_what_is_no_sealed_code_is_dropped(odd: object) -> None:
     """Only text can be one; anything else would fail later and louder."""
     strange = message({"account_id": "acc_1", "provider": "LINKEDIN", "sealed": odd})
-    cleanse(strange, Vault([make_key()]))
+    seal_code(strange, Vault([make_key()]))
     assert json.loads(strange.body)[1] == {"account_id": "acc_1", "provider": "LINKEDIN"}
 
 
@@ -43,7 +43,7 @@ def test_a_wake_of_ours_stays_as_it_is_and_is_shown() -> None:
     """There is nothing to take out of it; what Celery shows are account and provider."""
     wake = message({"account_id": "acc_1", "provider": "LINKEDIN"})
     before = wake.body
-    cleanse(wake, Vault([make_key()]))
+    seal_code(wake, Vault([make_key()]))
     assert wake.body == before
     assert wake.headers["argsrepr"] == "()"
     assert wake.headers["kwargsrepr"] == "{'account_id': 'acc_1', 'provider': 'LINKEDIN'}"
@@ -67,7 +67,7 @@ def test_anything_else_is_written_anew(args: Any, kwargs: Any, embed: Any) -> No
     """A producer's message is made to look like one of ours, and shows no code and no novel."""
     strange = message({})
     strange.payload = [args, kwargs, embed]
-    cleanse(strange, Vault([make_key()]))
+    seal_code(strange, Vault([make_key()]))
     assert strange._decoded_cache == json.loads(strange.body)
     assert strange._decoded_cache[0] == []
     assert strange._decoded_cache[2] == {}

@@ -2,8 +2,8 @@
 
 import redis
 
-from tasks.model import IntentState
-from tasks.records import Outcome
+from checkpoint_worker.tasks.model import IntentState
+from checkpoint_worker.tasks.records import Outcome
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Person, Stage, until
 

@@ -54,7 +54,12 @@ class TryPage(Caller):
     """The page's server as the process that ``checkpoint up`` starts."""
 
     def __init__(self, stage: Stage, sandbox_url: str) -> None:
-        command = [sys.executable, "-m", "worker.try_page", "--until-stdin-closes"]
+        command = [
+            sys.executable,
+            "-m",
+            "checkpoint_worker.worker.local.playground",
+            "--until-stdin-closes",
+        ]
         self.log_path = stage.logs / "try.log"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -454,10 +459,10 @@ def test_a_sandbox_that_went_away_is_said_in_the_page(
     """No spinner for ever: a sentence that says what to look at."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with serving(stage, address) as lonely:
+    with serving(stage, address) as workerless:
         context = browser.new_context()
         page = context.new_page()
-        page.goto(lonely.address)
+        page.goto(workerless.address)
         said = page.get_by_role("log")
         expect(said).to_contain_text("The sandbox does not answer")
         context.close()
@@ -646,7 +651,12 @@ def test_a_wrong_code_is_no_code_of_that_person(served: TryPage) -> None:
         ("/try/inbox?account_id=acc_nobody", None, 404, "start a login first"),
         ("/try/inbox", None, 404, "start a login first"),
         ("/try/wrong", {"account_id": 7}, 404, "start a login first"),
-        ("/try/pace", {"account_id": "acc_nobody", "pace": "slow"}, 404, "start a login first"),
+        (
+            "/try/pace",
+            {"account_id": "acc_nobody", "response_speed": "slow"},
+            404,
+            "start a login first",
+        ),
         ("/try/nothing.js", None, 404, "nothing here"),
     ],
 )
@@ -663,10 +673,12 @@ def test_what_the_page_s_server_cannot_do_is_a_sentence(
 def test_there_are_three_paces(served: TryPage) -> None:
     """A fourth is refused with the names of the three."""
     account = begin(served, provider="LINKEDIN", source="EMAIL")["account_id"]
-    for pace in ("slow", "silent", "prompt"):
-        answer = served.call("POST", "/try/pace", {"account_id": account, "pace": pace})
-        assert (answer.status, answer.body) == (200, {"pace": pace})
-    status, said = refused(served, "/try/pace", {"account_id": account, "pace": "warp"})
+    for response_speed in ("slow", "silent", "prompt"):
+        answer = served.call(
+            "POST", "/try/pace", {"account_id": account, "response_speed": response_speed}
+        )
+        assert (answer.status, answer.body) == (200, {"response_speed": response_speed})
+    status, said = refused(served, "/try/pace", {"account_id": account, "response_speed": "warp"})
     assert (status, said) == (400, "There is no such pace; there are prompt, slow, silent.")
 
 
@@ -688,12 +700,14 @@ def test_a_sandbox_that_is_away_is_told_in_clear_words(stage: Stage) -> None:
     """502 and what to look at; the page itself is served all the same."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with serving(stage, address) as lonely:
-        assert lonely.call("GET", "/").status == 200
+    with serving(stage, address) as workerless:
+        assert workerless.call("GET", "/").status == 200
         wanted = (502, "The sandbox does not answer. Is `checkpoint up` still running?")
-        assert refused(lonely, "/try/providers") == wanted
-        assert refused(lonely, "/try/login", {"provider": "LINKEDIN", "source": "SMS"}) == wanted
-        assert refused(lonely, "/try/inbox?account_id=acc_1") == wanted
+        assert refused(workerless, "/try/providers") == wanted
+        assert (
+            refused(workerless, "/try/login", {"provider": "LINKEDIN", "source": "SMS"}) == wanted
+        )
+        assert refused(workerless, "/try/inbox?account_id=acc_1") == wanted
 
 
 @pytest.mark.fault
@@ -702,8 +716,8 @@ def test_a_ledger_that_is_away_is_told_in_clear_words(new_stage: Setting) -> Non
     nowhere = new_stage()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nowhere._given["redis_url"] = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
-    with serving(nowhere) as lonely:
-        status, said = refused(lonely, "/try/login", {"provider": "LINKEDIN", "source": "SMS"})
+    with serving(nowhere) as workerless:
+        status, said = refused(workerless, "/try/login", {"provider": "LINKEDIN", "source": "SMS"})
     assert status == 503
     assert said
 
@@ -712,7 +726,7 @@ def test_it_ends_at_once_while_somebody_watches(stage: Stage) -> None:
     """An open event stream does not hold `checkpoint up` when it stops."""
     with serving(stage) as served:
         account = begin(served, provider="LINKEDIN", source="EMAIL")["account_id"]
-        served.call("POST", "/try/pace", {"account_id": account, "pace": "silent"})
+        served.call("POST", "/try/pace", {"account_id": account, "response_speed": "silent"})
         code = served.call("GET", f"/try/inbox?account_id={account}").body["code"]
         fields = {"account_id": account, "provider": "LINKEDIN", "code": code}
         caller = Caller(served.address, KEY)
@@ -730,7 +744,7 @@ def test_it_ends_at_once_while_somebody_watches(stage: Stage) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl is installed")
 def test_up_prints_the_page_first_and_a_call_that_works(tmp_path: Path) -> None:
     """The address is the first thing to read; the key stays in the private file."""
-    command = [sys.executable, "-m", "worker.cli", "up", "--sandbox-port", "0"]
+    command = [sys.executable, "-m", "checkpoint_worker.worker.cli", "up", "--sandbox-port", "0"]
     environ = {k: v for k, v in os.environ.items() if not k.startswith("CHECKPOINT_")}
     with subprocess.Popen(
         [*command, "--directory", str(tmp_path / "up")],

@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from providers.sandbox.twitter_answers import HINTS
-from tasks.client import CheckpointClient
-from tasks.intake import CheckpointError
+from checkpoint_worker.providers.sandbox.twitter_answers import HINTS
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from tests.behaviour.stage import Person, Stage
 
 TWITTER: Final = "TWITTER"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tasks.model import IntentState
+from checkpoint_worker.tasks.model import IntentState
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import PATIENT, Person, Stage, Worker, until
 

@@ -24,13 +24,13 @@ from typing import Any, Final
 import aiohttp
 import redis
 
-from tasks.intake import CheckpointError
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from tests.bench import report
 from tests.bench.figures import Measure, Options, document, summary
 from tests.bench.measures import ALL
 from tests.bench.plot import svg
 from tests.bench.processes import StuckError, as_many_files_as_allowed
-from worker.embedded import EmbeddedRedis, EmbeddedRedisError
 
 JOBS, ROUNDS = 2_000, 3
 JOBS_QUICK, ROUNDS_QUICK = 200, 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from providers import contract
+from checkpoint_worker.providers import contract
 
 LAG_FILE: Final = os.environ.get("BENCH_LAG_FILE")
 """Where the lateness of the worker's loop is written, if it is to be measured."""

@@ -18,7 +18,7 @@ START_S = 60.0
 STOP_S = 20.0
 TICKS = os.sysconf("SC_CLK_TCK")
 LOG_TAIL = 15
-TELLS = ("tests.bench", "tests.soak.client", "tests.soak.provider", "worker.cli")
+TELLS = ("tests.bench", "tests.soak.client", "tests.soak.provider", "checkpoint_worker.worker.cli")
 """Programs that say on stdout when they are ready."""
 
 

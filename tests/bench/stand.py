@@ -20,13 +20,13 @@ from typing import Any, Final
 import redis
 from celery import Celery
 
-from tasks.client import AsyncCheckpointClient
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.local.stack import settings_of
 from tests.behaviour.plugins import installed
 from tests.bench.processes import START_S, StuckError, line_of, running, until
-from worker.embedded import EmbeddedRedis
-from worker.onebox import settings_of
 
 PROVIDER: Final = "BENCH"
 PATIENT: Final = {

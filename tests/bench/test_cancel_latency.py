@@ -13,8 +13,8 @@ from pathlib import Path
 
 import redis
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.stage import BOUND_S, LINKEDIN, SHORT, Stage
-from worker.embedded import EmbeddedRedis
 
 ROUNDS = 100
 TIMES_A_ROUND_TRIP = 100

@@ -19,12 +19,12 @@ from typing import Any, Final, TypeVar
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from providers.sandbox import Sandbox
-from providers.sandbox.world import Account
-from tasks.client import AsyncCheckpointClient
-from tasks.intake import CheckpointError
-from tasks.ledger import LedgerError
-from tasks.records import Outcome
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import LedgerError
 
 T = TypeVar("T")
 

@@ -28,10 +28,10 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from tasks.attempt import FIRST_BYTE_S
-from tasks.client import AsyncCheckpointClient
-from tasks.ledger import connect_async
-from tasks.records import Outcome
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import connect_async
 from tests.behaviour.stage import SHORT, RedisProcess, Stage
 from tests.faults.driver import LATE_AFTER_S, Book, Person, Typed, insist, watch
 from tests.faults.havoc import Havoc, Mischief, schedule

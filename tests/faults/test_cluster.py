@@ -16,8 +16,8 @@ from typing import Any, Final
 import pytest
 import redis
 
-from tasks.client import CheckpointClient
-from tasks.messages import make_producer
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.operations.wake import make_producer
 from tests.behaviour.gateways import GatewayProcess
 from tests.behaviour.stage import LoopThread, Stage, until
 from tests.behaviour.test_live_session import CLEARED, Held, Login

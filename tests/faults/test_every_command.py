@@ -23,20 +23,27 @@ import pytest
 import redis
 import redis.asyncio
 
-from providers import adapter_for
-from providers.sandbox import Sandbox
-from providers.sandbox.world import Account
-from tasks import attempt, ledger
-from tasks import client as client_module
-from tasks.attempt import Attempts, http_exchange
-from tasks.client import AsyncCheckpointClient, make_store, make_vault
-from tasks.intake import CheckpointError
-from tasks.ledger import TRIES, AsyncDoor, Call, LedgerError, connect_async
-from tasks.messages import wake_message
-from tasks.records import Outcome
-from tasks.settings import Settings
-from tasks.sweep import Heart, Sweeper
-from tasks.vault import make_key
+from checkpoint_worker.providers import adapter_for
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.tasks import client as client_module
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, make_store, make_vault
+from checkpoint_worker.tasks.execution import attempt
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.operations.wake import wake_message
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.executor import (
+    TRIES,
+    AsyncExecutor,
+    LedgerError,
+    ScriptCall,
+    connect_async,
+)
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.stage import LINKEDIN, SHORT
 from tests.store.desk import Subscriber
 
@@ -90,14 +97,14 @@ class Tally:
             raise redis.ConnectionError
 
 
-class CountedDoor(AsyncDoor):
+class CountedDoor(AsyncExecutor):
     """A door whose commands are counted."""
 
     def __init__(self, client: redis.asyncio.Redis, tally: Tally) -> None:
         super().__init__(client)
         self._tally = tally
 
-    async def _eval(self, call: Call) -> list[Any]:
+    async def _eval(self, call: ScriptCall) -> list[Any]:
         with self._tally.command():
             return await super()._eval(call)
 
@@ -166,7 +173,7 @@ class Telling:
         self.client = AsyncCheckpointClient(self.settings)
         self.client._door = door
         self.client._producer = self.queue
-        self.attempts = Attempts(
+        self.attempts = AttemptRunner(
             settings=self.settings,
             store=make_store(self.settings),
             vault=make_vault(self.settings),
@@ -175,11 +182,11 @@ class Telling:
             send_wake=self._wake,
             make_exchange=http_exchange(self.settings),
         )
-        self.heart = Heart(self.attempts)
+        self.heart = Heartbeat(self.attempts)
         self.sweeper = Sweeper(self.attempts, self.heart, self.queue.length)
 
     async def _wake(self, *wake: str) -> None:
-        with contextlib.suppress(redis.RedisError):  # As in `worker.service`.
+        with contextlib.suppress(redis.RedisError):  # As in `worker.runtime.bootsteps`.
             self.queue.send(*wake)
 
     # The backend
@@ -187,7 +194,7 @@ class Telling:
     async def open(self) -> None:
         """Open the intent; a login service tries again."""
         login = self.house.sandbox.begin_login(self.account)
-        await _insist(
+        await _retry_until_expiry(
             lambda: self.client.open_intent(
                 account_id=self.account.id,
                 provider=LINKEDIN,
@@ -210,9 +217,9 @@ class Telling:
         else:
             return
         assert (refused.status, refused.body["instance"]) == (503, submission_id)
-        known = await _insist(lambda: self.client.result(submission_id))
+        known = await _retry_until_expiry(lambda: self.client.result(submission_id))
         assert (known is None) == (self.record(submission_id) is None)
-        again = await _insist(lambda: self._submit(submission_id))
+        again = await _retry_until_expiry(lambda: self._submit(submission_id))
         assert (again.id, again.accepted) == (submission_id, known is None)
 
     async def _submit(self, submission_id: str) -> Any:
@@ -248,7 +255,7 @@ class Telling:
             await self.round()
 
     async def round(self) -> None:
-        """Beat, sweep, take wakes; errors are met as in `Heart.run`, `Sweeper.run`, `solve`."""
+        """Beat, sweep, take wakes; errors are met as in `Heartbeat.run`, `Sweeper.run`, `solve`."""
         with contextlib.suppress(LedgerError):
             await self.heart.beat()
         with contextlib.suppress(LedgerError, redis.RedisError):
@@ -317,7 +324,7 @@ class Telling:
         assert not self.house.blocking.zcard(f"{self.prefix}:queued")
 
 
-async def _insist(ask: Callable[[], Awaitable[Any]]) -> Any:
+async def _retry_until_expiry(ask: Callable[[], Awaitable[Any]]) -> Any:
     for _ in range(BACKEND_TRIES_MAX):
         with contextlib.suppress(LedgerError, CheckpointError):
             return await ask()

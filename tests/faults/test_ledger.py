@@ -18,9 +18,9 @@ from typing import Final, Self
 import pytest
 import redis
 
-from tasks.attempt import FIRST_BYTE_S
-from tasks.intake import CheckpointError
-from tasks.ledger import LedgerError
+from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.storage.executor import LedgerError
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, LoopThread, RedisProcess, Stage, until
 

@@ -35,7 +35,7 @@ SITE: Final = """
     import threading
 
     sys.path.insert(0, {root!r})
-    from providers import names
+    from checkpoint_worker.providers.http import resolver as names
 
     names.PROXY_NAMES._servers = [{server!r}]
     real = socket.getaddrinfo

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import pytest
 
-from tasks.attempt import FIRST_BYTE_S
-from tasks.records import Outcome
+from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
+from checkpoint_worker.tasks.records import Outcome
 from tests.behaviour.conftest import Setting
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import BOUND_S, PATIENT, ROOT, Stage, Worker, until
@@ -310,8 +310,8 @@ import time
 from pathlib import Path
 from types import MappingProxyType
 
-from providers import contract
-from providers.answers import read_json
+from checkpoint_worker.providers import contract
+from checkpoint_worker.providers.answers import read_json
 
 
 class BlockerContext(contract.Context):

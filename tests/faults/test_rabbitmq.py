@@ -21,10 +21,10 @@ from typing import Any, Final, Self
 import pytest
 from kombu.connection import Connection
 
-from tasks.messages import TASK
+from checkpoint_worker.tasks.operations.wake import TASK
+from checkpoint_worker.worker.local.embedded_redis import _free_port
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
-from worker.embedded import _free_port
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import pytest
 
-from providers.sandbox.world import Account, World
-from tasks import catalogue
-from tasks.intake import unknown_submission
-from tasks.model import Settlement
-from tasks.records import Outcome, final_record
+from checkpoint_worker.providers.sandbox.accounts import Account, World
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.model import Settlement
+from checkpoint_worker.tasks.operations.validation import unknown_submission
+from checkpoint_worker.tasks.records import Outcome, final_record
+from checkpoint_worker.worker.runtime.broker import InvalidMessageError, validate_message
 from tests.faults import run as module
 from tests.faults.driver import Book, Typed
 from tests.faults.havoc import EMPTY_EVERY, KINDS, MALFORMED, schedule
 from tests.faults.run import Findings, Wish, main, run
-from worker.broker import UnfitError, fit
 
 SEED: Final = 4
 SHARE: Final = Wish(submissions=150, seconds=25.0, seed=SEED, rate=12.0, gap_s=0.7, workers=2)
@@ -61,8 +61,8 @@ def test_every_round_breaks_every_kind_of_thing_once() -> None:
 @pytest.mark.parametrize("element", MALFORMED)
 def test_what_is_pushed_as_malformed_is_no_task(element: bytes) -> None:
     """Else the run would test nothing by it."""
-    with pytest.raises(UnfitError):
-        fit(element, "faults")
+    with pytest.raises(InvalidMessageError):
+        validate_message(element, "faults")
 
 
 # The verdict ---------------------------------------------------------------------------

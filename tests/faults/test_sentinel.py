@@ -18,14 +18,14 @@ import pytest
 import redis
 from kombu.connection import Connection
 
-from tasks.intake import CheckpointError
-from tasks.messages import celery_config
-from tasks.records import Outcome
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.operations.wake import celery_config
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests import servers
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
 from tests.store.desk import settings_for
-from worker import embedded
 
 log = logging.getLogger(__name__)
 

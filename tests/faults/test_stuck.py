@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from tasks.client import make_vault
-from tasks.events import Cancel, Claim
-from tasks.intake import read_request, submit_steps
-from tasks.keys import Keys
+from checkpoint_worker.tasks.client import make_vault
+from checkpoint_worker.tasks.events import Cancel, Claim
+from checkpoint_worker.tasks.operations.validation import read_request, submit_steps
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import LINKEDIN, Stage, until
 

@@ -10,14 +10,19 @@ from typing import Any, Final
 import pytest
 import redis.asyncio
 
-from providers.contract import Checkpoint
-from tasks.attempt import Attempts, http_exchange
-from tasks.client import make_store, make_vault
-from tasks.intake import Sealed, open_steps, read_request, submit_steps
-from tasks.ledger import AsyncDoor, connect_async
-from tasks.model import Purpose
-from tasks.settings import Settings
-from tasks.sweep import BATCH, Heart, Sweeper
+from checkpoint_worker.providers.contract import Checkpoint
+from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.sweeper import BATCH, Heartbeat, Sweeper
+from checkpoint_worker.tasks.model import Purpose
+from checkpoint_worker.tasks.operations.validation import (
+    Sealed,
+    open_steps,
+    read_request,
+    submit_steps,
+)
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect_async
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Stage, Worker, until
 from tests.store.desk import settings_for
@@ -48,16 +53,16 @@ class Backlog:
         self.woken: Counter[str] = Counter()
         self.delivers = True
         """Whether what is sent arrives in the queue."""
-        self.attempts = Attempts(
+        self.attempts = AttemptRunner(
             settings=settings,
             store=make_store(settings),
             vault=make_vault(settings),
-            door=AsyncDoor(client),
+            door=AsyncExecutor(client),
             worker="w1",
             send_wake=self._wake,
             make_exchange=http_exchange(settings),
         )
-        self.sweeper = Sweeper(self.attempts, Heart(self.attempts), self.length)
+        self.sweeper = Sweeper(self.attempts, Heartbeat(self.attempts), self.length)
 
     async def _wake(self, submission_id: str, _account: str, _provider: str) -> None:
         self.woken[submission_id] += 1

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import pytest
 import redis
 
-from tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
 from tests.behaviour.gateways import GatewayProcess
 from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, _pump, until
 from tests.behaviour.test_live_session import CLEARED, LINKEDIN, Held, Login

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from tests.store.desk import PROVIDER, Desk
 
 CUTS: Final = 100

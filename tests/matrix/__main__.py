@@ -130,7 +130,7 @@ def _environment(name: str, program: Path) -> Path | None:
 
 
 def _demo(python: Path, env: dict[str, str]) -> str:
-    command = [python, "-m", "worker.cli", "demo", "--json"]
+    command = [python, "-m", "checkpoint_worker.worker.cli", "demo", "--json"]
     done = _bounded(command, env, DEMO_S)
     if done is None:
         return f"demo FAILED: not over after {DEMO_S:g} s"

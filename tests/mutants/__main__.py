@@ -7,10 +7,10 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted
 from tests.mutants.report import SHORT, columns, short_name, write_readme
 from tests.mutants.run import BaselineError, Trial, check_baseline, copies, try_all
 from tests.mutants.table import MUTANTS
-from worker.onebox import ends_as_interrupted
 
 EXAMPLES = """examples:
   python -m tests.mutants                  every guard (minutes)

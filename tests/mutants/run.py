@@ -25,6 +25,7 @@ from typing import Final
 
 from tests.mutants.table import ROOT, Mutant
 
+NAMES: Final = ".names"
 COPIED: Final = ("providers", "tasks", "tests", "worker", "deploy")
 BESIDE: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "requirements.lock")
 HANGS_S: Final = 60.0
@@ -62,6 +63,10 @@ def copies(count: int) -> Iterator[list[Path]]:
                 shutil.copytree(ROOT / name, tree / name, ignore=left_out)
             for name in BESIDE:
                 shutil.copy2(ROOT / name, tree / name)
+            # Before the editable install's mapping, which leads to the tree itself.
+            (tree / NAMES / "checkpoint_worker").mkdir(parents=True)
+            for name in ("providers", "tasks", "worker"):
+                (tree / NAMES / "checkpoint_worker" / name).symlink_to(tree / name)
         yield made
 
 
@@ -137,7 +142,7 @@ def _pytest(tree: Path, tests: Sequence[str], limit_s: float) -> tuple[int | Non
     command += ["-o", f"timeout={HANGS_S:.0f}", *tests]
     kept = {name: text for name, text in os.environ.items() if not name.startswith("CHECKPOINT_")}
     # No bytecode: two mutants of one size within a second would look like one file.
-    env = kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
+    env = kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{tree / NAMES}:{tree}"}
     with subprocess.Popen(
         command,
         cwd=tree,

@@ -1,7 +1,7 @@
 """The guards the two promises rest on, and how each of them is removed.
 
 A mutant is the product with one guard taken out: texts replaced in a copy of the tree. Beside it
-stands the one test that must fail without the guard. A text that is not in its file exactly once
+stands the one test that expect fail without the guard. A text that is not in its file exactly once
 is an error, so a mutant cannot silently become the original when the product is edited.
 
 Names are those of the list of mistakes that were made, by others and in drafts; a name may stand
@@ -108,7 +108,7 @@ NAMES: Final = (
     "a page judged by what stands around its form",
     "a number with two meanings read as one",
 )
-"""What a suite for this product must catch."""
+"""What a suite for this product expect catch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +133,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """A guard removed, and the test that must notice.
+    """A guard removed, and the test that expect notice.
 
     Attributes:
         name: One of `NAMES`.
         guard: What is taken out, in a few words.
         edits: How.
-        test: The pytest node that must pass with the guard and fail without it.
+        test: The pytest node that expect pass with the guard and fail without it.
     """
 
     name: str
@@ -162,7 +162,7 @@ def _rule(name: str) -> Edit:
 def _script(name: str) -> Edit:
     """Return the edit of `tests.store.test_mutants` with a name."""
     (found,) = (one for one in of_scripts.MUTANTS if one.name == name)
-    return Edit(file=f"tasks/lua/{found.script}.lua", old=found.old, new=found.new)
+    return Edit(file=f"tasks/storage/scripts/{found.script}.lua", old=found.old, new=found.new)
 
 
 def _sequence(name: str) -> str:
@@ -189,7 +189,7 @@ MUTANTS: Final = (
         guard="the code is opened only after an acknowledged claim",
         edits=(
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="            self._stage = _Stage.CLAIMING\n",
                 new="            self._stage = _Stage.CLAIMED\n"
                 "            me = (self.provider, self.account_id, self.submission_id)\n"
@@ -211,26 +211,30 @@ MUTANTS: Final = (
         guard="the sealed code is read before the claim, so its repeat needs none",
         edits=(
             Edit(
-                file="tasks/lua/commit.lua",
+                file="tasks/storage/scripts/commit.lua",
                 old="if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
                 new="local held = plan.del[1] and redis.call('GET', plan.del[1]) or ''\n"
                 "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
             ),
             Edit(
-                file="tasks/lua/commit.lua",
+                file="tasks/storage/scripts/commit.lua",
                 old="return reply('done', #written)\n",
                 new="return {'done', string.format('%.0f', now_ms), #written, held}\n",
             ),
             Edit(
-                file="tasks/store.py",
-                old="        code, now_ms, written = yield Call(",
-                new="        code, now_ms, written, *HELD[:] = yield Call(",
+                file="tasks/storage/store.py",
+                old="        code, now_ms, written = yield ScriptCall(",
+                new="        code, now_ms, written, *HELD[:] = yield ScriptCall(",
             ),
-            Edit(file="tasks/store.py", old="SCHEMA: Final = 1\n", new="SCHEMA = 1\nHELD = []\n"),
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/storage/store.py",
+                old="SCHEMA: Final = 1\n",
+                new="SCHEMA = 1\nHELD = []\n",
+            ),
+            Edit(
+                file="tasks/execution/attempt.py",
                 old="            code = self.home.vault.open(name, solution_text).decode()\n",
-                new="            from tasks.store import HELD\n"
+                new="            from checkpoint_worker.tasks.storage.store import HELD\n"
                 "            code = self.home.vault.open(name, ''.join(HELD)).decode()\n",
             ),
         ),
@@ -259,7 +263,7 @@ MUTANTS: Final = (
         guard="the heartbeat's answer lists the exchanges to close",
         edits=(
             Edit(
-                file="tasks/sweep.py",
+                file="tasks/execution/sweeper.py",
                 old="in answer.drains.items():\n",
                 new="in ():\n",
             ),
@@ -309,7 +313,7 @@ MUTANTS: Final = (
         guard="who has not beaten steadily judges nobody",
         edits=(
             Edit(
-                file="tasks/sweep.py",
+                file="tasks/execution/sweeper.py",
                 old="        return now_s - self.steady_since_s >= settings.lost_after_s"
                 " + JUDGE_AFTER_S\n",
                 new="        return True\n",
@@ -334,7 +338,7 @@ MUTANTS: Final = (
         guard="the transport looks at the clock last",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="        if time.monotonic() > ticket.send_before:\n",
                 new="        if False:\n",
             ),
@@ -346,7 +350,7 @@ MUTANTS: Final = (
         guard="the second counts from the claim's command, not from its reply",
         edits=(
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="send_before=asked_s + FIRST_BYTE_S)",
                 new="send_before=time.monotonic() + FIRST_BYTE_S)",
             ),
@@ -364,7 +368,7 @@ MUTANTS: Final = (
         guard="the claim is acknowledged before there is a body",
         edits=(
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="        assert self._limit is not None\n        keys, store = ",
                 new="        name = solution_name(self.provider, self.account_id,"
                 " self.submission_id)\n"
@@ -377,7 +381,7 @@ MUTANTS: Final = (
                 "        keys, store = ",
             ),
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="            ended = await self._verify(adapter, challenge, exchange)\n",
                 new="            ended = await self._verify(adapter, challenge, exchange)\n"
                 "            if hasattr(self, '_owed'):\n"
@@ -397,7 +401,7 @@ MUTANTS: Final = (
         guard="a used id is remembered for a day",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="SEEN_TTL_MS: Final = 24 * 3600 * 1000\n",
                 new="SEEN_TTL_MS: Final = 60 * 1000\n",
             ),
@@ -416,7 +420,7 @@ MUTANTS: Final = (
         edits=(
             _script("publish outside the commit"),
             Edit(
-                file="tasks/lua/commit.lua",
+                file="tasks/storage/scripts/commit.lua",
                 old="local plan = cjson.decode(ARGV[1])\n",
                 new="local plan = cjson.decode(ARGV[1])\n"
                 "for _, record in ipairs(plan.records) do\n"
@@ -433,7 +437,7 @@ MUTANTS: Final = (
         guard="a newer submission is compared like any other change",
         edits=(
             Edit(
-                file="tasks/lua/commit.lua",
+                file="tasks/storage/scripts/commit.lua",
                 old="if version ~= plan.version then\n",
                 new="if version ~= plan.version and not plan.requeue then\n",
             ),
@@ -460,11 +464,11 @@ MUTANTS: Final = (
         guard="what is final stays, whoever sweeps",
         edits=(
             Edit(
-                file="tasks/sweep.py",
+                file="tasks/execution/sweeper.py",
                 old="            self.attempts.observer.swept(provider)\n",
-                new="            from tasks.catalogue import CANCELED\n"
-                "            from tasks.intake import unknown_submission\n"
-                "            from tasks.model import Settlement\n"
+                new="            from checkpoint_worker.tasks.catalogue import CANCELED\n"
+                "            from checkpoint_worker.tasks.operations.validation import unknown_submission\n"
+                "            from checkpoint_worker.tasks.model import Settlement\n"
                 "            one = unknown_submission(record.submission_id, result.now_ms)\n"
                 "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
                 "            home = self.attempts\n"
@@ -505,7 +509,7 @@ MUTANTS: Final = (
         guard="time is the server's",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="        return Snapshot(\n            now_ms=int(now_ms),\n",
                 new="        import time\n"
                 "        return Snapshot(\n"
@@ -519,7 +523,7 @@ MUTANTS: Final = (
         guard="a lost connection is told, not mended",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="            return await self._answered(line, draft, data)\n",
                 new="            try:\n"
                 "                return await self._answered(line, draft, data)\n"
@@ -535,7 +539,7 @@ MUTANTS: Final = (
         guard="one exchange, one code request, whatever comes of it",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="        self._code_request_made = True\n"
                 "        return await self._converse(request)\n",
                 new="        self._code_request_made = True\n"
@@ -552,7 +556,7 @@ MUTANTS: Final = (
         guard="a redirect is an answer",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="            return reply\n",
                 new="            if 'location' in reply.headers:\n"
                 "                draft.target = checked_target(reply.headers['location'])\n"
@@ -568,7 +572,7 @@ MUTANTS: Final = (
         guard="every request has a connection of its own",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="        try:\n"
                 "            async with asyncio.timeout(self._connect_timeout_s):\n",
                 new="        shared = globals().setdefault('SHARED', {})\n"
@@ -579,7 +583,7 @@ MUTANTS: Final = (
                 "            async with asyncio.timeout(self._connect_timeout_s):\n",
             ),
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="            line.cut()\n",
                 new="            shared = globals().setdefault('SHARED', {})\n"
                 "            shared[asyncio.get_running_loop()] = line\n",
@@ -593,7 +597,7 @@ MUTANTS: Final = (
         guard="a failure speaks in our words",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old='        return UnreadableAnswerError("The provider\'s answer is not HTTP.")\n',
                 new="        return UnreadableAnswerError(str(error))\n",
             ),
@@ -605,12 +609,12 @@ MUTANTS: Final = (
         guard="a crash is told by class and place",
         edits=(
             Edit(
-                file="tasks/attempt.py",
-                old='        why = str(error) if isinstance(error, UnfitError) else ""\n',
+                file="tasks/execution/attempt.py",
+                old='        why = str(error) if isinstance(error, InvalidVerdictError) else ""\n',
                 new="        why = str(error)\n",
             ),
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="UNEXPECTED, sent=sent, in_doubt=sent)\n",
                 new="UNEXPECTED, sent=sent, detail=crash.why)\n",
             ),
@@ -623,7 +627,7 @@ MUTANTS: Final = (
         guard="the code is taken out before Celery sees arguments",
         edits=(
             Edit(
-                file="tasks/strategy.py",
+                file="tasks/celery_task/sanitize.py",
                 old="for name, value in kept.items()})\n",
                 new="for name, value in given.items()})\n",
             ),
@@ -635,7 +639,7 @@ MUTANTS: Final = (
         guard="the submission is in the ledger before anybody is woken",
         edits=(
             Edit(
-                file="tasks/client.py",
+                file="tasks/client/__init__.py",
                 old="        submitted = self._run(self._core.submit(request, new,"
                 " checkpoint_step), TAKEN, new)\n",
                 new="        kwargs = {'account_id': account_id, 'provider': provider,"
@@ -671,7 +675,7 @@ MUTANTS: Final = (
         guard="a code is claimed for a registration that the login's secret proves",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="    if not keys.proves(registration):\n",
                 new="    if False:\n",
             ),
@@ -683,7 +687,7 @@ MUTANTS: Final = (
         guard="requests and cancels without the secret's proof are passed over",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="message is not None and keys.proves(message)",
                 new="message is not None",
             ),
@@ -695,7 +699,7 @@ MUTANTS: Final = (
         guard="without the secret a request's key pairs open nothing",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="_derive(self._secret + shared, ",
                 new="_derive(shared, ",
             ),
@@ -707,7 +711,7 @@ MUTANTS: Final = (
         guard="login, submission, request and deadline are associated data",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="        bound = (self._provider, self._account_id, *request.bound())\n",
                 new="        bound = ()\n",
             ),
@@ -720,12 +724,12 @@ MUTANTS: Final = (
         guard="what was begun is remembered until its deadline",
         edits=(
             Edit(
-                file="tasks/live_channel.py",
+                file="tasks/live_session/channel.py",
                 old=" if deadline_ms <= now_ms]",
                 new="]",
             ),
             Edit(
-                file="tasks/live_channel.py",
+                file="tasks/live_session/channel.py",
                 old="        if ask.deadline_ms <= max(now_ms, self._forgotten_ms):\n",
                 new="        if ask.deadline_ms <= now_ms:\n",
             ),
@@ -737,7 +741,7 @@ MUTANTS: Final = (
         guard="nothing is forgotten for room",
         edits=(
             Edit(
-                file="tasks/live_channel.py",
+                file="tasks/live_session/channel.py",
                 old="            self._known[ask.request_id] = ask.deadline_ms\n"
                 "            return True\n",
                 new="            self._known[ask.request_id] = ask.deadline_ms\n"
@@ -751,7 +755,7 @@ MUTANTS: Final = (
         guard="a clock that is set back begins nothing that was forgotten",
         edits=(
             Edit(
-                file="tasks/live_channel.py",
+                file="tasks/live_session/channel.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="now_ms",
             ),
@@ -763,7 +767,7 @@ MUTANTS: Final = (
         guard="a session asks Redis for the time before it begins",
         edits=(
             Edit(
-                file="tasks/live_channel.py",
+                file="tasks/live_session/channel.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="self._forgotten_ms",
             ),
@@ -775,7 +779,7 @@ MUTANTS: Final = (
         guard="the commit that ends an intent deletes its context",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="        if self.after is None or self.after.state is IntentState.OPEN:\n",
                 new="        if True:\n",
             ),
@@ -788,7 +792,7 @@ MUTANTS: Final = (
         guard="each name asks which process it is",
         edits=(
             Edit(
-                file="tasks/names.py",
+                file="tasks/storage/ids.py",
                 old="    if _page[0] and process.pid == pid:\n",
                 new="    if process is not None:\n",
             ),
@@ -801,7 +805,7 @@ MUTANTS: Final = (
         guard="memory that the kernel clears in a fork",
         edits=(
             Edit(
-                file="tasks/names.py",
+                file="tasks/storage/ids.py",
                 old="    if _page[0] and process.pid == pid:\n",
                 new="    if process.pid == pid:\n",
             ),
@@ -813,7 +817,7 @@ MUTANTS: Final = (
         guard="who takes a session or reads for a group is a process",
         edits=(
             Edit(
-                file="tasks/client.py",
+                file="tasks/client/__init__.py",
                 old="        self._core.forget_token()\n",
                 new="",
             ),
@@ -826,7 +830,7 @@ MUTANTS: Final = (
         guard="a refused plain producer's id is remembered as any other",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="                put=((seen_key, self.keys.member(provider, account_id),"
                 " SEEN_TTL_MS),),\n",
                 new="",
@@ -840,7 +844,7 @@ MUTANTS: Final = (
         guard="an intent lives as long as the hour it counts",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="        return max(self.result_ttl_ms, HOUR_MS)\n",
                 new="        return self.result_ttl_ms\n",
             ),
@@ -853,7 +857,7 @@ MUTANTS: Final = (
         guard="an error leaves without the frames it came past",
         edits=(
             Edit(
-                file="tasks/traces.py",
+                file="tasks/tracebacks.py",
                 old="            trace.tb_next = None\n",
                 new="            pass\n",
             ),
@@ -865,7 +869,7 @@ MUTANTS: Final = (
         guard="whoever is given a code drops its own name for it",
         edits=(
             Edit(
-                file="tasks/client.py",
+                file="tasks/client/__init__.py",
                 old="            user_id=user_id,\n        )\n        del context, proxy\n"
                 "        return self._run(steps, OPENED)\n",
                 new="            user_id=user_id,\n        )\n"
@@ -879,7 +883,7 @@ MUTANTS: Final = (
         guard="nothing new is taken in near maxmemory",
         edits=(
             Edit(
-                file="tasks/intake.py",
+                file="tasks/operations/validation.py",
                 old="    if snapshot.filled >= store.room.filled_max:\n",
                 new="    if False:\n",
             ),
@@ -891,7 +895,7 @@ MUTANTS: Final = (
         guard="a full Redis lets through what is under way",
         edits=(
             Edit(
-                file="tasks/lua/commit.lua",
+                file="tasks/storage/scripts/commit.lua",
                 old="if not plan.intake then\n",
                 new="if false then\n",
             ),
@@ -904,7 +908,7 @@ MUTANTS: Final = (
         guard="what is done for an account is counted by the hour",
         edits=(
             Edit(
-                file="tasks/intake.py",
+                file="tasks/operations/validation.py",
                 old="        if count >= self._most:\n",
                 new="        if False:\n",
             ),
@@ -917,7 +921,7 @@ MUTANTS: Final = (
         guard="a key has so many bytes stored at a time",
         edits=(
             Edit(
-                file="tasks/gateway_keys.py",
+                file="tasks/gateway/keys.py",
                 old="        if size <= self._left:\n",
                 new="        if True:\n",
             ),
@@ -929,7 +933,7 @@ MUTANTS: Final = (
         guard="a key has so many requests under way",
         edits=(
             Edit(
-                file="tasks/gateway_door.py",
+                file="tasks/gateway/middleware.py",
                 old="        if key.under_way >= REQUESTS_MAX:\n",
                 new="        if False:\n",
             ),
@@ -941,7 +945,7 @@ MUTANTS: Final = (
         guard="a key with a prefix names the accounts that begin so",
         edits=(
             Edit(
-                file="tasks/gateway.py",
+                file="tasks/gateway/__init__.py",
                 old="    if not key.may_name(account_id):\n",
                 new="    if False:\n",
             ),
@@ -953,7 +957,7 @@ MUTANTS: Final = (
         guard="the size of a context is looked at before its model looks",
         edits=(
             Edit(
-                file="tasks/intake.py",
+                file="tasks/operations/validation.py",
                 old="    _check_size(context)\n",
                 new="",
             ),
@@ -966,7 +970,7 @@ MUTANTS: Final = (
         guard="each phase of a connection has its longest time",
         edits=(
             Edit(
-                file="tasks/gateway_server.py",
+                file="worker/gateway.py",
                 old="        elif now_s - self._since_s >= seen[0].longest_s:\n",
                 new="        elif False:\n",
             ),
@@ -978,7 +982,7 @@ MUTANTS: Final = (
         guard="the eldest connection without a key makes room",
         edits=(
             Edit(
-                file="tasks/gateway_server.py",
+                file="worker/gateway.py",
                 old="        if len(self._strangers) > STRANGERS_MAX:\n",
                 new="        if False:\n",
             ),
@@ -1002,7 +1006,7 @@ MUTANTS: Final = (
         guard="the first import hears SIGTERM, also as process 1",
         edits=(
             Edit(
-                file="worker/stop_signals.py",
+                file="worker/runtime/stop_signals.py",
                 old="install(signals_of(sys.argv, sys.orig_argv))\n",
                 new="",
             ),
@@ -1014,7 +1018,7 @@ MUTANTS: Final = (
         guard="Celery's exit status is that of `checkpoint worker`",
         edits=(
             Edit(
-                file="worker/commands/local.py",
+                file="worker/cli/commands/worker.py",
                 old="    return status or 0\n",
                 new="    return 0\n",
             ),
@@ -1027,7 +1031,7 @@ MUTANTS: Final = (
         guard="what expired in the queue is refused",
         edits=(
             Edit(
-                file="tasks/message_options.py",
+                file="tasks/celery_task/message_options.py",
                 old='    return ("expired", None) if expires_s <= now_s else',
                 new="    return (None, None) if expires_s <= now_s else",
             ),
@@ -1053,7 +1057,7 @@ MUTANTS: Final = (
         guard="a queue that is not the deployment's is refused",
         edits=(
             Edit(
-                file="worker/celery_options.py",
+                file="worker/runtime/celery_options.py",
                 old="    return list(value) == [ctx.obj.app.conf.task_default_queue]\n",
                 new="    return bool(value)\n",
             ),
@@ -1065,7 +1069,7 @@ MUTANTS: Final = (
         guard="a header that holds the code is dropped",
         edits=(
             Edit(
-                file="tasks/message_options.py",
+                file="tasks/celery_task/message_options.py",
                 old=" and not (hidden and hidden in ",
                 new=" and not (False and hidden in ",
             ),
@@ -1077,7 +1081,7 @@ MUTANTS: Final = (
         guard="another prefix has its own exchanges of events and remote control",
         edits=(
             Edit(
-                file="tasks/keys.py",
+                file="tasks/storage/keys.py",
                 old="        return name if self.prefix == DEFAULT_PREFIX else",
                 new="        return name if self.prefix else",
             ),
@@ -1089,7 +1093,7 @@ MUTANTS: Final = (
         guard="a Celery app of ours does not ask the environment for its broker",
         edits=(
             Edit(
-                file="tasks/environment.py",
+                file="tasks/operations/celery_app.py",
                 old='        object.__setattr__(self._conf, "__class__", _OwnSettings)',
                 new="        ",
             ),
@@ -1101,7 +1105,7 @@ MUTANTS: Final = (
         guard="a cancel that comes just as a command is sent ends its task (Python 3.11)",
         edits=(
             Edit(
-                file="tasks/connections.py",
+                file="tasks/storage/connections.py",
                 old="if task and task.cancelling() > before:",
                 new="if task is None:",
             ),
@@ -1113,7 +1117,7 @@ MUTANTS: Final = (
         guard="a connection ends with the refusal of a Redis that is not the one to ask",
         edits=(
             Edit(
-                file="tasks/connections.py",
+                file="tasks/storage/connections.py",
                 old="    return isinstance(error, _CLASSES) or",
                 new="    return False and isinstance(error, _CLASSES) or error is None and",
             ),
@@ -1124,9 +1128,13 @@ MUTANTS: Final = (
         name="keys of a cluster that nobody finds again",
         guard="a connection ends with MOVED",
         edits=(
-            Edit(file="tasks/connections.py", old="MISCONF|CLUSTERDOWN|MOVED)", new="MISCONF)"),
             Edit(
-                file="tasks/connections.py",
+                file="tasks/storage/connections.py",
+                old="MISCONF|CLUSTERDOWN|MOVED)",
+                new="MISCONF)",
+            ),
+            Edit(
+                file="tasks/storage/connections.py",
                 old="MasterDownError, MovedError, ReadOnlyError)\n",
                 new="MasterDownError, ReadOnlyError)\n",
             ),
@@ -1138,7 +1146,7 @@ MUTANTS: Final = (
         guard="a node that told what is over is not the only one that is asked",
         edits=(
             Edit(
-                file="tasks/cluster.py",
+                file="tasks/storage/cluster.py",
                 old="            self._order = (*rest, place)\n",
                 new="",
             ),
@@ -1162,7 +1170,7 @@ MUTANTS: Final = (
         guard="a commit declares the keys of its plan",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old='Call("commit", (*keys, *plan.touched), (text,))',
                 new='Call("commit", keys, (text,))',
             ),
@@ -1172,19 +1180,31 @@ MUTANTS: Final = (
     Mutant(
         name="records read from a replica",
         guard="a look that no commit follows is answered by a master",
-        edits=(Edit(file="tasks/lua/read.lua", old="if needs_master then", new="if false then"),),
+        edits=(
+            Edit(
+                file="tasks/storage/scripts/read.lua",
+                old="if needs_master then",
+                new="if false then",
+            ),
+        ),
         test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
     Mutant(
         name="records read from a replica",
         guard="lists of outcomes come from a master",
-        edits=(Edit(file="tasks/lua/recent.lua", old="if needs_master then", new="if false then"),),
+        edits=(
+            Edit(
+                file="tasks/storage/scripts/recent.lua",
+                old="if needs_master then",
+                new="if false then",
+            ),
+        ),
         test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
     Mutant(
         name="records read from a replica",
         guard="a replica knows of no session to take",
-        edits=(Edit(file="tasks/lua/take.lua", old="'role:slave'", new="'role:none'"),),
+        edits=(Edit(file="tasks/storage/scripts/take.lua", old="'role:slave'", new="'role:none'"),),
         test="tests/store/test_connections.py::test_no_replica_tells_what_a_record_says",
     ),
     Mutant(
@@ -1192,7 +1212,7 @@ MUTANTS: Final = (
         guard="names of proxies are looked up apart from those of providers",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="resolver or PROXY_NAMES",
                 new="resolver or PROVIDER_NAMES",
             ),
@@ -1204,7 +1224,7 @@ MUTANTS: Final = (
         guard="all who want a name share one look-up",
         edits=(
             Edit(
-                file="providers/names.py",
+                file="providers/http/resolver.py",
                 old="    found = asked.get(host)\n",
                 new="    found = None\n",
             ),
@@ -1217,7 +1237,7 @@ MUTANTS: Final = (
         guard="a sweep goes on behind what no look can change",
         edits=(
             Edit(
-                file="tasks/sweep.py",
+                file="tasks/execution/sweeper.py",
                 old="        skip += await self._tick_each(survey)\n",
                 new="        await self._tick_each(survey)\n",
             ),
@@ -1229,7 +1249,7 @@ MUTANTS: Final = (
         guard="a lost worker is forgotten, whatever it held",
         edits=(
             Edit(
-                file="tasks/sweep.py",
+                file="tasks/execution/sweeper.py",
                 old="                if end is None or _is_unreadable(end):\n",
                 new="                if end is None:\n",
             ),
@@ -1242,12 +1262,12 @@ MUTANTS: Final = (
         guard="each byte of a head is looked at once",
         edits=(
             Edit(
-                file="providers/heads.py",
+                file="providers/http/heads.py",
                 old="max(self.end, self._looked - 2)",
                 new="self.end",
             ),
             Edit(
-                file="providers/heads.py",
+                file="providers/http/heads.py",
                 old="heard.find(_END, start)",
                 new="bytes(heard).replace(b'\\r', b' ').find(b'\\n \\n', start)",
             ),
@@ -1270,7 +1290,7 @@ MUTANTS: Final = (
         name="a job's exception keeps the frames it went through",
         guard="the same, over a soak of all kinds",
         edits=(
-            Edit(file="worker/pool.py", old="        _part(handed)\n", new=""),
+            Edit(file="worker/runtime/pool.py", old="        _part(handed)\n", new=""),
             Edit(file="tasks/frames.py", old="        exc.__traceback__ = None\n", new=""),
         ),
         test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",
@@ -1280,7 +1300,7 @@ MUTANTS: Final = (
         guard="so is the exception that Celery reports a copy of",
         edits=(
             Edit(
-                file="worker/pool.py",
+                file="worker/runtime/pool.py",
                 old="        task_failure.connect(_note_error)\n",
                 new="",
             ),
@@ -1292,7 +1312,7 @@ MUTANTS: Final = (
         guard="so are the library's errors behind a backend's 503",
         edits=(
             Edit(
-                file="tasks/ledger.py",
+                file="tasks/storage/executor.py",
                 old="                let_go(error)  # The library keeps it in a frame, among those"
                 " with the command.\n"
                 "                if pause_s is None:\n"
@@ -1310,7 +1330,7 @@ MUTANTS: Final = (
         guard="growth that no attempt explains calls for a full round",
         edits=(
             Edit(
-                file="worker/garbage.py",
+                file="worker/runtime/garbage.py",
                 old="        if unexplained - self._least < GROWN_MAX:\n",
                 new="        if unexplained:\n",
             ),
@@ -1322,8 +1342,8 @@ MUTANTS: Final = (
         guard="what an adapter returns is checked before it is settled",
         edits=(
             Edit(
-                file="tasks/attempt.py",
-                old="        found, self._session = fit_verdict(verdict, adapter, sent=sent)\n",
+                file="tasks/execution/attempt.py",
+                old="        found, self._session = validate_verdict(verdict, adapter, sent=sent)\n",
                 new="        found = verdict\n",
             ),
         ),
@@ -1335,7 +1355,7 @@ MUTANTS: Final = (
         guard="an adapter's doubt reaches the rules",
         edits=(
             Edit(
-                file="tasks/verdicts.py",
+                file="tasks/execution/verdicts.py",
                 old="        in_doubt=sent and failure.in_doubt is True,\n",
                 new="        in_doubt=False,\n",
             ),
@@ -1347,7 +1367,7 @@ MUTANTS: Final = (
         guard="so does an adapter's bug on an answer",
         edits=(
             Edit(
-                file="tasks/attempt.py",
+                file="tasks/execution/attempt.py",
                 old="        return Failed(failure=catalogue.UNEXPECTED, sent=sent, "
                 "in_doubt=sent)\n",
                 new="        return Failed(failure=catalogue.UNEXPECTED, sent=sent)\n",
@@ -1361,13 +1381,13 @@ MUTANTS: Final = (
         guard="each doubt is taken off what the version before goes by",
         edits=(
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max - "
                 "intent.doubts)\n",
                 new="        pass\n",
             ),
             Edit(
-                file="tasks/store.py",
+                file="tasks/storage/store.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max + "
                 "intent.doubts)\n",
                 new="        pass\n",
@@ -1380,7 +1400,7 @@ MUTANTS: Final = (
         guard="a live session's doubt counts as well",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
                 new="    if (doubt := None) is not None:\n",
             ),
@@ -1392,7 +1412,7 @@ MUTANTS: Final = (
         guard="the head of an unreadable answer is kept",
         edits=(
             Edit(
-                file="providers/transport.py",
+                file="providers/http/exchange.py",
                 old="            caught.head = answer.head()\n            raise\n",
                 new="            raise\n",
             ),
@@ -1456,7 +1476,7 @@ MUTANTS: Final = (
         guard="a double click is recognised by the folded code",
         edits=(
             Edit(
-                file="tasks/intake.py",
+                file="tasks/operations/validation.py",
                 old="            digest=vault.digest(provider, account_id, code),\n",
                 new="            digest=vault.digest(provider, account_id, request.code),\n",
             ),
@@ -1469,7 +1489,7 @@ MUTANTS: Final = (
         guard="what was folded is what is sealed and sent",
         edits=(
             Edit(
-                file="tasks/intake.py",
+                file="tasks/operations/validation.py",
                 old="solution_name(provider, account_id, submission_id), code.encode())\n",
                 new="solution_name(provider, account_id, submission_id), request.code.encode())\n",
             ),
@@ -1522,7 +1542,7 @@ MUTANTS: Final = (
         guard="Brotli stops at its limit",
         edits=(
             Edit(
-                file="providers/decoding.py",
+                file="providers/http/decoding.py",
                 old="self._inflate.process(data, output_buffer_limit=self._left + 1)",
                 new="self._inflate.process(data)",
             ),
@@ -1535,7 +1555,7 @@ MUTANTS: Final = (
         guard="so does Zstandard",
         edits=(
             Edit(
-                file="providers/decoding.py",
+                file="providers/http/decoding.py",
                 old="            made = self._inflate.decompress(data, self._left + 1)\n",
                 new="            made = self._inflate.decompress(data)\n",
             ),
@@ -1548,7 +1568,7 @@ MUTANTS: Final = (
         guard="and its window is what servers may ask for",
         edits=(
             Edit(
-                file="providers/decoding.py",
+                file="providers/http/decoding.py",
                 old="zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)",
                 new="zstd.ZstdDecompressor()",
             ),
@@ -1561,7 +1581,7 @@ MUTANTS: Final = (
         guard="a session in TWITTER's answer outweighs its body, redirect and status",
         edits=(
             Edit(
-                file="providers/twitter.py",
+                file="providers/twitter/adapter.py",
                 old="        if self.is_signed_in:\n"
                 "            self.keep_id(_first_id(body))\n"
                 "            return flow\n",
@@ -1575,7 +1595,7 @@ MUTANTS: Final = (
         guard="what is asked after a session that is there fails without harm",
         edits=(
             Edit(
-                file="providers/twitter.py",
+                file="providers/twitter/adapter.py",
                 old="            if self.is_signed_in:\n                return None\n"
                 "            raise\n",
                 new="            raise\n",
@@ -1588,7 +1608,7 @@ MUTANTS: Final = (
         guard="and takes a bounded part of the login's time",
         edits=(
             Edit(
-                file="providers/twitter.py",
+                file="providers/twitter/adapter.py",
                 old="asyncio.timeout(COURTESY_S if self.is_signed_in else None)",
                 new="asyncio.timeout(None)",
             ),
@@ -1600,7 +1620,7 @@ MUTANTS: Final = (
         guard="a TWITTER session without its token gets one made",
         edits=(
             Edit(
-                file="providers/twitter_session.py",
+                file="providers/twitter/session.py",
                 old="        if lacks_token:\n            self._make_token()\n",
                 new="",
             ),
@@ -1612,7 +1632,7 @@ MUTANTS: Final = (
         guard="a login that a client session hands over outweighs a word that is not known",
         edits=(
             Edit(
-                file="providers/live_session.py",
+                file="providers/live_session/__init__.py",
                 old="    if answer.is_login(provider):\n",
                 new="    if False:\n",
             ),
@@ -1625,7 +1645,7 @@ MUTANTS: Final = (
         guard="a subtask of TWITTER that is not known is doubt",
         edits=(
             Edit(
-                file="providers/twitter_meanings.py",
+                file="providers/twitter/meanings.py",
                 old="    return UnknownStepError(msg)\n",
                 new="    return DeadIntentError(msg)\n",
             ),
@@ -1637,7 +1657,7 @@ MUTANTS: Final = (
         guard="so is a status without an error that is known",
         edits=(
             Edit(
-                file="providers/twitter_meanings.py",
+                file="providers/twitter/meanings.py",
                 old="        raise UnreadableAnswerError(_STATUSES",
                 new="        raise SessionMismatchError(_STATUSES",
             ),
@@ -1649,7 +1669,7 @@ MUTANTS: Final = (
         guard="a subtask of TWITTER that plainly asks for an address gets no code",
         edits=(
             Edit(
-                file="providers/twitter.py",
+                file="providers/twitter/adapter.py",
                 old="    if context.asks_for_address:\n        msg",
                 new="    if False:\n        msg",
             ),
@@ -1673,7 +1693,7 @@ MUTANTS: Final = (
         guard="a session counts wherever the answer redirects to",
         edits=(
             Edit(
-                file="providers/instagram.py",
+                file="providers/instagram/adapter.py",
                 old="(said.claims_login or not said.names_further_step):",
                 new="said.claims_login:",
             ),
@@ -1685,7 +1705,7 @@ MUTANTS: Final = (
         guard="an answer whose body cannot be read is looked at all the same",
         edits=(
             Edit(
-                file="providers/instagram.py",
+                file="providers/instagram/adapter.py",
                 old="await hear_code(exchange, request, _is_told_by_head)",
                 new="await exchange.send_code(request)",
             ),
@@ -1697,7 +1717,7 @@ MUTANTS: Final = (
         guard="a jar stays within the bounds that its context has",
         edits=(
             Edit(
-                file="providers/instagram_session.py",
+                file="providers/instagram/session.py",
                 old="    return tuple(each for each in cookies if each.name in names)\n",
                 new="    return cookies\n",
             ),
@@ -1709,7 +1729,7 @@ MUTANTS: Final = (
         guard="a further step that is named holds, whatever session came with it",
         edits=(
             Edit(
-                file="providers/instagram.py",
+                file="providers/instagram/adapter.py",
                 old="(said.claims_login or not said.names_further_step):",
                 new="True:",
             ),
@@ -1722,7 +1742,7 @@ MUTANTS: Final = (
         guard="a refused code is told by the form of its answer",
         edits=(
             Edit(
-                file="providers/instagram.py",
+                file="providers/instagram/adapter.py",
                 old='        return said.status == REFUSAL and said.body.get("status") == "fail"\n',
                 new="        return False\n",
             ),
@@ -1734,7 +1754,7 @@ MUTANTS: Final = (
         guard="a screen's error that is emptied is none",
         edits=(
             Edit(
-                file="providers/instagram_bloks.py",
+                file="providers/instagram/bloks.py",
                 old="                found.errors += filter(None, [value[0].strip()])\n",
                 new="                found.errors += [value[0].strip()]\n",
             ),
@@ -1746,7 +1766,7 @@ MUTANTS: Final = (
         guard="an unknown step is in doubt",
         edits=(
             Edit(
-                file="providers/instagram_meanings.py",
+                file="providers/instagram/responses.py",
                 old='    UnknownStepError,\n    "The provider asks for a step',
                 new='    DeadIntentError,\n    "The provider asks for a step',
             ),
@@ -1759,7 +1779,7 @@ MUTANTS: Final = (
         guard="LINKEDIN: whatever comes with the session, whose it is is asked",
         edits=(
             Edit(
-                file="providers/linkedin.py",
+                file="providers/linkedin/adapter.py",
                 old="            if cookie_value(left, SESSION_COOKIE) is not None:\n",
                 new="            if cookie_value(left, SESSION_COOKIE) and reply.status == 303:\n",
             ),
@@ -1771,7 +1791,7 @@ MUTANTS: Final = (
         guard="MESSENGER: an error beside the session is not heard",
         edits=(
             Edit(
-                file="providers/messenger.py",
+                file="providers/messenger/adapter.py",
                 old="    if not names_step and (login.is_whole or has_token):\n",
                 new="    if isinstance(said, UnreadableAnswerError) and login.is_whole:\n",
             ),
@@ -1783,7 +1803,7 @@ MUTANTS: Final = (
         guard="a cookie that is cleared for another domain is still there",
         edits=(
             Edit(
-                file="providers/jar.py",
+                file="providers/http/jar.py",
                 old="if is_live(each) or each.name not in alive)\n",
                 new="if is_live(each) or alive)\n",
             ),
@@ -1796,7 +1816,7 @@ MUTANTS: Final = (
         guard="the answer that names the member may take the session back",
         edits=(
             Edit(
-                file="providers/linkedin_session.py",
+                file="providers/linkedin/session.py",
                 old='        if any(each.name == "li_at" and not is_live(each) for each in',
                 new="        if any(not each.name for each in",
             ),
@@ -1809,7 +1829,7 @@ MUTANTS: Final = (
         guard="a refusal without a reason is no mismatch",
         edits=(
             Edit(
-                file="providers/linkedin_pages.py",
+                file="providers/linkedin/pages.py",
                 old=' and "csrf" in text.lower():\n',
                 new=":\n",
             ),
@@ -1821,7 +1841,7 @@ MUTANTS: Final = (
         guard="a form for the code outweighs the marks of other screens",
         edits=(
             Edit(
-                file="providers/linkedin_pages.py",
+                file="providers/linkedin/pages.py",
                 old="    signs = IN_FORM if forms and not page.has(_TAKE_OVER) else ",
                 new="    signs = () if page.has(_TAKE_OVER) and not IN_FORM else ",
             ),
@@ -1834,7 +1854,7 @@ MUTANTS: Final = (
         guard="MESSENGER's 368 is read by its words",
         edits=(
             Edit(
-                file="providers/messenger_meanings.py",
+                file="providers/messenger/meanings.py",
                 old="        detail=ON_SITE,\n        codes=frozenset({368}),\n",
                 new="        detail=ON_SITE,\n        codes=frozenset({369}),\n",
             ),

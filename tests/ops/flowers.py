@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+from checkpoint_worker.worker.local.stack import free_port
 from tests.behaviour.stage import BOUND_S, ROOT, Stage, until
 from tests.measuring import end
-from worker.onebox import free_port
 
 LOGIN: Final = "ops:flower-canary-4711"
 CONFIG: Final = ROOT / "deploy/flower/flowerconfig.py"
@@ -36,7 +36,14 @@ class FlowerProcess:
         own = {"STATE_DIRECTORY": str(self.state), "FLOWER_BASIC_AUTH": LOGIN}
         self._env = {**kept, **own, **env}
         self._healthcheck = healthcheck
-        self._command = [sys.executable, "-m", "celery", "-A", "worker.monitor", "flower"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "checkpoint_worker.worker.monitor",
+            "flower",
+        ]
         self._command += [f"--conf={CONFIG}", f"--port={self.port}"]
         self._process: subprocess.Popen[bytes] | None = None
 

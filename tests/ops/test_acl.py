@@ -15,11 +15,11 @@ import redis
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from tasks.keys import Keys
-from tasks.ledger import connect_async, script
-from tasks.live_channel import Question, SessionHost, new_session_secret
-from tasks.messages import make_producer
-from tasks.records import Outcome
+from checkpoint_worker.tasks.live_session.channel import Question, SessionHost, new_session_secret
+from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import connect_async, script
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
 from tests.ops.flowers import FlowerProcess
@@ -62,7 +62,7 @@ def run(scene: Scene, role: str, *words: str) -> subprocess.CompletedProcess[str
     if role == "operator":  # Who reads nothing sealed is given no key.
         del environ["CHECKPOINT_SECRET_KEYS"]
     return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *words],
+        [sys.executable, "-m", "checkpoint_worker.worker.cli", *words],
         cwd=ROOT,
         env=environ,
         capture_output=True,

@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 
-from tasks.vault import make_key
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.measuring import MEASURES
 
 LEVELS = """
 import json, logging, sys
 from celery.signals import setup_logging
-from worker import celery
+from checkpoint_worker.worker import celery
 
 celery.conf
 told = {}

@@ -42,7 +42,7 @@ def test_without_them_only_what_runs_here_is_asked_for(monkeypatch: pytest.Monke
 def test_whole_files_must_be_whole_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was renamed would else be asked for no more."""
     assert judged(monkeypatch, "--workers", tasks__rules=99.9) == 1
-    for words, lost in ([], WHOLE[0]), (["--workers"], "worker/up.py"):
+    for words, lost in ([], WHOLE[0]), (["--workers"], "worker/local/up.py"):
         left = {name: share for name, share in ENOUGH.items() if name != lost}
         monkeypatch.setattr(branches, "shares", lambda left=left: left)
         monkeypatch.setattr(sys, "argv", ["branches", *words])

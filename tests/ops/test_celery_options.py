@@ -16,12 +16,12 @@ import pytest
 from celery.bin.celery import celery as program
 from celery.bin.worker import worker as command
 
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.app import make_app
+from checkpoint_worker.worker.runtime.celery_options import CONCURRENCY_MAX, OPTIONS
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.stage import ROOT, until
-from worker.app import make_app
-from worker.celery_options import CONCURRENCY_MAX, OPTIONS
 
 __all__ = ["new_stage"]
 
@@ -125,7 +125,7 @@ def test_an_option_that_nobody_decided_on_is_refused(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a later Celery brings is not taken unseen."""
-    monkeypatch.setattr("worker.celery_options.OPTIONS", {})
+    monkeypatch.setattr("checkpoint_worker.worker.runtime.celery_options.OPTIONS", {})
     with pytest.raises(click.UsageError, match="not known here"):
         run("worker", "-E")
 

@@ -18,15 +18,15 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from providers.contract import Checkpoint, Context, NextCheckpoint
-from providers.sandbox import SandboxClient, background
-from tasks.vault import make_key
+from checkpoint_worker.providers.contract import Checkpoint, Context, NextCheckpoint
+from checkpoint_worker.providers.sandbox import SandboxClient, background
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.main import cli
 from tests.behaviour.stage import RedisProcess
 from tests.store.desk import Desk
-from worker.cli import cli
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = [sys.executable, "-m", "worker.cli"]
+PROGRAM = [sys.executable, "-m", "checkpoint_worker.worker.cli"]
 RUN_TIMEOUT_S = 60.0
 PASSWORD = "canary-password-77"
 CODE = "482913"
@@ -138,7 +138,7 @@ LIGHT = [
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     """They answer at once, and also where half of the installation is broken."""
     script = (
-        "import sys\nfrom worker.cli import cli\n"
+        "import sys\nfrom checkpoint_worker.worker.cli.main import cli\n"
         f"cli({arguments!r}, standalone_mode=False)\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
     )
@@ -171,8 +171,8 @@ def test_the_list_of_commands_says_what_their_own_help_says(name: str) -> None:
 def test_listing_the_commands_imports_none_of_them() -> None:
     """One that is broken must not take the others' help with it."""
     script = (
-        "import sys\nfrom worker.cli import cli\ncli(['--help'], standalone_mode=False)\n"
-        "print([name for name in sys.modules if 'worker.commands' in name], file=sys.stderr)\n"
+        "import sys\nfrom checkpoint_worker.worker.cli.main import cli\ncli(['--help'], standalone_mode=False)\n"
+        "print([name for name in sys.modules if 'checkpoint_worker.worker.cli.commands' in name], file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True

@@ -8,12 +8,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
-from providers import LIVE_SESSION, adapters
-from providers.sandbox import background
-from tasks.settings import ENV_PREFIX, Settings
-from tasks.vault import make_key
+from checkpoint_worker.providers import LIVE_SESSION, adapters
+from checkpoint_worker.providers.sandbox import background
+from checkpoint_worker.tasks.settings import ENV_PREFIX, Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.commands import bench, config
 from tests.ops.test_cli import environment, run
-from worker.commands import bench, config
 
 CANARY = "canary-password-33"
 

@@ -16,14 +16,14 @@ from typing import Any
 import click
 import pytest
 
-import worker
-from providers.sandbox import SandboxClient
-from tasks.vault import make_key
+from checkpoint_worker import worker
+from checkpoint_worker.providers.sandbox import SandboxClient
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.commands.common import sentences
+from checkpoint_worker.worker.local.scenarios import SCENARIOS
+from checkpoint_worker.worker.local.up import state_directory
 from tests.behaviour.gateways import KEY, Caller
 from tests.ops.test_cli import PROGRAM, ROOT, RUN_TIMEOUT_S, environment, run
-from worker.commands.common import sentences
-from worker.scenarios import SCENARIOS
-from worker.up import state_directory
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def without(package: str, *words: str) -> subprocess.CompletedProcess[str]:
     script = f"""
         import sys
         sys.modules[{package!r}] = None
-        from worker.cli import cli
+        from checkpoint_worker.worker.cli.main import cli
         cli({list(words)!r})
     """
     return subprocess.run(
@@ -165,7 +165,7 @@ def test_bench_hands_its_options_on_and_its_failure_back(monkeypatch: pytest.Mon
         asked.append(words[1:])
         return subprocess.CompletedProcess(words, returncode=3 if "--only" in words else 0)
 
-    monkeypatch.setattr("worker.commands.bench.subprocess.run", measured)
+    monkeypatch.setattr("checkpoint_worker.worker.cli.commands.bench.subprocess.run", measured)
     assert run("bench", "--json", "--quick").returncode == 0
     assert run("bench", "--only", "throughput").returncode == 1
     assert asked == [

@@ -12,19 +12,24 @@ import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tasks.settings import Settings
-from tasks.store import Overview, WaitingView, WorkerView
-from tasks.vault import make_key
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.store import Overview, WaitingView, WorkerView
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.diagnosis import CAUSES, diagnose
+from checkpoint_worker.worker.observability.status import (
+    READ_MAX,
+    OutcomeCount,
+    StatusReader,
+    StatusReport,
+)
 from tests.behaviour.stage import SHORT, RedisProcess, Stage, until
 from tests.ops.test_cli import ESCAPE, PROGRAM, ROOT, RUN_TIMEOUT_S, environment, on_terminal, run
 from tests.store.desk import Desk
-from worker.judgement import BLAME, judge
-from worker.overview import READ_MAX, Glance, Tally, Watcher
 
 NOW_MS = 1_000_000_000
 ALIVE = WorkerView(name="w1", beat_ms=NOW_MS - 500, holds=2, drains=0)
 LOST = WorkerView(name="w2", beat_ms=NOW_MS - 60_000, holds=1, drains=0)
-HEALTHY = Glance(
+HEALTHY = StatusReport(
     view=Overview(
         now_ms=NOW_MS,
         workers=(ALIVE,),
@@ -69,7 +74,7 @@ def status(env: dict[str, str], *more: str) -> tuple[int, dict[str, Any]]:
 # Judging -------------------------------------------------------------------------------
 
 
-def seen(**changes: Any) -> Glance:
+def seen(**changes: Any) -> StatusReport:
     """Return a healthy look with some differences."""
     names = set(Overview.__dataclass_fields__)
     view = replace(HEALTHY.view, **{name: changes.pop(name) for name in names & set(changes)})
@@ -93,9 +98,9 @@ OLD = WaitingView(
         (seen(filled=850), "85% of its maxmemory: nothing new is taken in (503)"),
     ],
 )
-def test_each_reason_names_what_whose_and_what_to_do(glance: Glance, word: str) -> None:
+def test_each_reason_names_what_whose_and_what_to_do(glance: StatusReport, word: str) -> None:
     """Someone on call reads it at night and knows what may be done."""
-    reasons, _ = judge(glance)
+    reasons, _ = diagnose(glance)
     assert len(reasons) == 1
     assert word in reasons[0].what
     assert reasons[0].whose
@@ -114,9 +119,9 @@ def test_each_reason_names_what_whose_and_what_to_do(glance: Glance, word: str) 
         ),
     ],
 )
-def test_what_mends_itself_is_a_note_and_not_ill_health(glance: Glance, word: str) -> None:
+def test_what_mends_itself_is_a_note_and_not_ill_health(glance: StatusReport, word: str) -> None:
     """An alarm for what needs nobody is soon not heard."""
-    reasons, notes = judge(glance)
+    reasons, notes = diagnose(glance)
     assert reasons == ()
     assert len(notes) == 1
     assert word in notes[0].what
@@ -124,17 +129,17 @@ def test_what_mends_itself_is_a_note_and_not_ill_health(glance: Glance, word: st
 
 def test_a_healthy_deployment_has_nothing_to_say() -> None:
     """Silence means something."""
-    assert judge(HEALTHY) == judge(seen(filled=799)) == ((), ())
+    assert diagnose(HEALTHY) == diagnose(seen(filled=799)) == ((), ())
 
 
-@pytest.mark.parametrize("key", BLAME)
+@pytest.mark.parametrize("key", CAUSES)
 def test_a_frequent_failure_is_blamed_on_whose_it_is(key: tuple[int, str]) -> None:
     """The provider's outage, the proxy's and our own look alike in a queue."""
-    bad = Tally(provider="TWITTER", status=key[0], type=key[1], count=5)
-    good = Tally(provider="TWITTER", status=201, type="AccountCreated", count=10)
-    _, notes = judge(seen(outcomes=(good, bad)))
+    bad = OutcomeCount(provider="TWITTER", status=key[0], type=key[1], count=5)
+    good = OutcomeCount(provider="TWITTER", status=201, type="AccountCreated", count=10)
+    _, notes = diagnose(seen(outcomes=(good, bad)))
     assert [each.what for each in notes] == [f"TWITTER: 5 of 15 outcomes are {key[0]} {key[1]}"]
-    assert notes[0].whose == BLAME[key][0]
+    assert notes[0].whose == CAUSES[key][0]
 
 
 def test_a_killed_worker_is_told_before_what_is_others_fault() -> None:
@@ -143,11 +148,11 @@ def test_a_killed_worker_is_told_before_what_is_others_fault() -> None:
     The proxies were bad all day; the worker is what has changed. Of 504 the first one is told,
     however many other failures there are.
     """
-    proxies = Tally(provider="TWITTER", status=502, type="proxy_error", count=50)
-    late = Tally(provider="TWITTER", status=504, type="request_timeout", count=1)
+    proxies = OutcomeCount(provider="TWITTER", status=502, type="proxy_error", count=50)
+    late = OutcomeCount(provider="TWITTER", status=504, type="request_timeout", count=1)
     silent = replace(LOST, beat_ms=NOW_MS - 4_000)
     for gone in (silent, LOST):
-        _, notes = judge(seen(workers=(ALIVE, gone), outcomes=(proxies, late)))
+        _, notes = diagnose(seen(workers=(ALIVE, gone), outcomes=(proxies, late)))
         told = [each.what for each in notes]
         assert told[0].startswith("1 of 2 workers are silent: w2 for")
         assert told[1:] == [
@@ -158,20 +163,22 @@ def test_a_killed_worker_is_told_before_what_is_others_fault() -> None:
 
 def test_the_only_worker_s_silence_is_a_note_until_it_is_lost() -> None:
     """Two late beats are a busy machine; the note says when they will be more."""
-    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 3_500),)))
+    reasons, notes = diagnose(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 3_500),)))
     assert reasons == ()
     assert [each.what for each in notes] == ["1 of 1 workers are silent: w1 for 4 s"]
     assert "after 5 s" in notes[0].do
-    reasons, notes = judge(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 5_500),)))
+    reasons, notes = diagnose(seen(workers=(replace(ALIVE, beat_ms=NOW_MS - 5_500),)))
     assert [each.what for each in reasons] == ["no worker is alive; the last one beat 6 s ago"]
     assert notes == ()
 
 
 def test_wrong_codes_and_single_failures_are_nobody_s_trouble() -> None:
     """People mistype, and one failure is no pattern; another provider's share does not count."""
-    wrong = Tally(provider="TWITTER", status=401, type="invalid_checkpoint_solution", count=50)
-    single = Tally(provider="LINKEDIN", status=500, type="provider_error", count=2)
-    assert judge(seen(outcomes=(wrong, single))) == ((), ())
+    wrong = OutcomeCount(
+        provider="TWITTER", status=401, type="invalid_checkpoint_solution", count=50
+    )
+    single = OutcomeCount(provider="LINKEDIN", status=500, type="provider_error", count=2)
+    assert diagnose(seen(outcomes=(wrong, single))) == ((), ())
 
 
 # On a real Redis -----------------------------------------------------------------------
@@ -255,7 +262,7 @@ def test_outcomes_are_counted_once_over_many_looks_and_forgotten_later(desk: Des
         for _ in range(count):
             desk.redis.xadd(stream, {"record": json.dumps(record)})
 
-    watcher = Watcher(desk.settings, minutes=5)
+    watcher = StatusReader(desk.settings, minutes=5)
     try:
         put(3)
         assert [each.count for each in watcher.look().outcomes] == [3]
@@ -275,7 +282,7 @@ def test_a_record_that_cannot_be_read_hides_no_other(desk: Desk, odd: str) -> No
     desk.open()
     desk.submit("s1")
     desk.submit("s2", "654321")
-    watcher = Watcher(desk.settings, minutes=60)
+    watcher = StatusReader(desk.settings, minutes=60)
     try:
         assert [each.status for each in watcher.look().outcomes] == [409]
     finally:
@@ -289,7 +296,7 @@ def test_a_look_reads_a_bounded_part_of_the_stream(desk: Desk) -> None:
         for _ in range(READ_MAX + 500):
             pipe.xadd(desk.store.keys.outcomes, {"record": record})
         pipe.execute()
-    watcher = Watcher(desk.settings, minutes=60)
+    watcher = StatusReader(desk.settings, minutes=60)
     try:
         glance = watcher.look()
         assert (glance.complete, glance.outcomes[0].count) == (False, READ_MAX)

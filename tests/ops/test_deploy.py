@@ -9,10 +9,10 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +20,15 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tasks.settings import Settings
-from worker.cli import COMMANDS
-from worker.pool import BACKGROUND_STOP_S, COLD_STOP_S, LOOP_STOP_S, WARM_STOP_S
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker.cli.main import COMMANDS
+from checkpoint_worker.worker.runtime.pool import (
+    BACKGROUND_STOP_S,
+    COLD_STOP_S,
+    LOOP_STOP_S,
+    WARM_STOP_S,
+)
+from tests.wheels import build_site
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
@@ -33,7 +39,6 @@ DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text()
 SETTINGS: Final = Settings()
 STOP_S: Final = WARM_STOP_S + COLD_STOP_S + 2 * (BACKGROUND_STOP_S + LOOP_STOP_S)
 """A worker that was asked to stop has ended by then, whatever hangs."""
-BUILD_S: Final = 100.0
 
 
 def manifests() -> list[dict[str, Any]]:
@@ -295,7 +300,7 @@ def test_the_image_has_what_runs_and_not_what_tests() -> None:
     names = {re.split(r"[\[<>=!~; ]", each, maxsplit=1)[0].replace(".", "-") for each in asked}
     assert names <= runtime.keys()
     assert not {"fakeredis", "hypothesis", "mypy", "playwright", "pyotp", "pytest"} & runtime.keys()
-    assert "hatchling" in entries(DEPLOY / "requirements-build.lock")
+    assert "setuptools" in entries(DEPLOY / "requirements-build.lock")
 
 
 def test_the_image_holds_no_secret_and_hears_signals() -> None:
@@ -331,29 +336,37 @@ def test_the_image_holds_no_secret_and_hears_signals() -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel as the image does; return the folder it is unpacked in."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT, check=True, capture_output=True, timeout=BUILD_S,
-    )  # fmt: skip
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+    return build_site(tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_wheel_holds_everything_the_program_reads(wheel: Path) -> None:
-    """Scripts and pages are data: forgotten ones are missed at the first code only."""
-
-    def files(root: Path) -> set[str]:
-        return {
-            str(path.relative_to(root))
-            for folder in ("worker", "tasks", "providers")
-            for path in (root / folder).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        }  # fmt: skip
-
-    assert files(wheel) == files(ROOT)
+@pytest.mark.parametrize("command", ["demo", "up", "sandbox"])
+def test_the_image_says_what_it_leaves_out(wheel: Path, tmp_path: Path, command: str) -> None:
+    """The demo and the simulators are in the wheel, and removed from the image."""
+    left_out = re.findall(r"site-packages/(checkpoint_worker/\S+)", DOCKERFILE)
+    assert left_out == ["checkpoint_worker/worker/local", "checkpoint_worker/providers/sandbox"]
+    site = tmp_path / "site"
+    shutil.copytree(wheel, site)
+    for name in left_out:
+        shutil.rmtree(site / name)
+    kept = {name: each for name, each in os.environ.items() if not name.startswith("CHECKPOINT_")}
+    given: dict[str, Any] = {
+        "cwd": tmp_path,
+        "env": kept | {"PYTHONPATH": str(site)},
+        "timeout": 60,
+    }
+    # The editable install of this environment would find in the tree what the copy lacks.
+    text = (
+        "import sys; sys.meta_path = [each for each in sys.meta_path if 'ditable' not in repr(each)];"
+        "from checkpoint_worker.worker.cli.main import main; main()"
+    )
+    program = [sys.executable, "-c", text]
+    done = subprocess.run([*program, command], check=False, capture_output=True, text=True, **given)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: this build leaves out `{command}`: pip install ")
+    listed = subprocess.run(
+        [*program, "worker", "--help"], check=False, capture_output=True, text=True, **given
+    )
+    assert listed.returncode == 0, listed.stderr
 
 
 @pytest.mark.parametrize("command", ["worker", "gateway", "health"])
@@ -361,14 +374,14 @@ def test_the_wheel_runs_outside_the_tree(wheel: Path, tmp_path: Path, command: s
     """As in the image: no tree to fall back on, no settings to ask for help."""
     kept = {name: each for name, each in os.environ.items() if not name.startswith("CHECKPOINT_")}
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", command, "--help"],
+        [sys.executable, "-m", "checkpoint_worker.worker.cli", command, "--help"],
         cwd=tmp_path, env=kept | {"PYTHONPATH": str(wheel)},
         check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"checkpoint {command}" in done.stdout
     where = subprocess.run(
-        [sys.executable, "-c", "import worker; print(worker.__file__)"],
+        [sys.executable, "-c", "from checkpoint_worker import worker; print(worker.__file__)"],
         cwd=tmp_path, env=kept | {"PYTHONPATH": str(wheel)},
         check=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip

@@ -13,10 +13,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tasks.settings import Settings
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.stage import Stage
 from tests.ops.signs import Scrape, Signs
-from worker.embedded import EmbeddedRedis
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())

@@ -11,10 +11,10 @@ from typing import Any, Final
 import pytest
 import redis
 
-from tasks.ledger import connect
+from checkpoint_worker.tasks.storage.executor import connect
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests.behaviour.stage import BOUND_S, until
 from tests.servers import program
-from worker import embedded
 
 FILES: Final = Path(__file__).parents[2] / "deploy/redis"
 PASSWORD: Final = "canary-sentinel-1"

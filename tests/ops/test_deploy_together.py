@@ -24,10 +24,10 @@ from typing import Any, Final, Self
 import pytest
 import yaml
 
-from providers.sandbox import Sandbox
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests import servers
 from tests.behaviour.stage import BOUND_S, LINKEDIN, LoopThread, until
-from worker import embedded
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
@@ -108,7 +108,7 @@ class Together:
     def start(self, name: str, role: str, **env: str) -> subprocess.Popen[bytes]:
         """Start a service of the image by its own command."""
         service = SERVICES[name]
-        entry = service.get("entrypoint", ["--", "worker.cli"])
+        entry = service.get("entrypoint", ["--", "checkpoint_worker.worker.cli"])
         command = [
             *entry[entry.index("--") + 1 :],  # Without the init.
             *(str(each) for each in service["command"]),
@@ -139,7 +139,7 @@ class Together:
     def checkpoint(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command as the operator's role."""
         return subprocess.run(
-            [*PYTHON, "worker.cli", *command],
+            [*PYTHON, "checkpoint_worker.worker.cli", *command],
             cwd=self.folder, env=self.environ("operator", **env),
             check=False, capture_output=True, text=True, timeout=BOUND_S,
         )  # fmt: skip

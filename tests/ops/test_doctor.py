@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 import redis
 
-from providers.sandbox import background
-from tasks.addresses import parse_redis
-from tasks.keys import Keys
-from tasks.ledger import script
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.providers.sandbox import background
+from checkpoint_worker.tasks.addresses import parse_redis
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import script
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.doctor import host, ledger, permissions
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests import servers
 from tests.behaviour.stage import BOUND_S, RedisProcess, until
 from tests.ops.test_cli import ESCAPE, environment, on_terminal, run
 from tests.store.desk import Desk
 from tests.store.test_scripts import SCRIPTS
-from worker import embedded
-from worker.checks import host, ledger, permissions
 
 CANARY = "canary-password-91"
 KEY = make_key()

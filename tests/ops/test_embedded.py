@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from worker import embedded
-from worker.embedded import HOST, EmbeddedRedis, EmbeddedRedisError
+from checkpoint_worker.worker.local import embedded_redis as embedded
+from checkpoint_worker.worker.local.embedded_redis import HOST, EmbeddedRedis, EmbeddedRedisError
 
 PATIENCE_S = 30.0  # How long a killed process may take to vanish on a machine that is busy.
 
 # Prints what the test needs to know and then waits to be killed.
 OWNER = """
 import sys
-from worker.embedded import EmbeddedRedis
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 
 server = EmbeddedRedis().start()
 print(server.url, server.log_path, flush=True)

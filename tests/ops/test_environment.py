@@ -16,13 +16,18 @@ import click
 import pytest
 from celery.bin.celery import celery as celery_command
 
-from tasks.environment import FOREIGN, OwnCelery, foreign_variables, forget_foreign
+from checkpoint_worker.tasks.operations.celery_app import (
+    FOREIGN,
+    OwnCelery,
+    foreign_variables,
+    forget_foreign,
+)
+from checkpoint_worker.worker.cli.doctor import host
+from checkpoint_worker.worker.cli.doctor.finding import Result
 from tests.behaviour.gateways import GatewayProcess
 from tests.behaviour.stage import BOUND_S, ROOT, Stage, until
 from tests.measuring import MEASURES, end
 from tests.ops.flowers import FlowerProcess
-from worker.checks import host
-from worker.checks.finding import Result
 
 NOWHERE: Final = "redis://:stranger-canary@127.0.0.1:1/9"
 STRANGER: Final[Mapping[str, str]] = {
@@ -179,7 +184,7 @@ class _checkpoint_worker:  # noqa: N801  used as a function
     """``checkpoint worker``, ready."""
 
     def __init__(self, stage: Stage) -> None:
-        command = [sys.executable, "-m", "worker.cli", "worker"]
+        command = [sys.executable, "-m", "checkpoint_worker.worker.cli", "worker"]
         with (stage.logs / "checkpoint-worker.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=stage.environ(), stdout=log, stderr=log
@@ -220,7 +225,7 @@ def test_doctor_names_foreign_variables_and_shows_no_value() -> None:
 def test_what_was_taken_away_is_still_named() -> None:
     """Celery's command reads its variables before and after our app is made."""
     command = (
-        "import os; from tasks.environment import *; "
+        "import os; from checkpoint_worker.tasks.operations.celery_app import *; "
         "print(forget_foreign() == foreign_variables(), 'CELERY_BROKER_URL' in os.environ)"
     )
     env = {**MEASURES, "PATH": os.environ["PATH"], **STRANGER}

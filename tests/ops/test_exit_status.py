@@ -18,9 +18,9 @@ from typing import Final
 import pytest
 from fastapi import FastAPI
 
-from tasks.gateway_server import run as serve
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.gateway import run as serve
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.gateways import KEY
 from tests.behaviour.stage import ROOT, Stage, end, until
@@ -29,9 +29,9 @@ __all__ = ["new_stage"]
 
 BOUND_S: Final = 60.0
 COMMANDS: Final = {
-    "checkpoint worker": ("-m", "worker.cli", "worker", "--"),
+    "checkpoint worker": ("-m", "checkpoint_worker.worker.cli", "worker", "--"),
     "celery worker": ("-m", "celery", "-A", "worker", "--quiet", "worker"),
-    "checkpoint gateway": ("-m", "worker.cli", "gateway", "--port", "0"),
+    "checkpoint gateway": ("-m", "checkpoint_worker.worker.cli", "gateway", "--port", "0"),
 }
 WORKERS: Final = ("checkpoint worker", "celery worker")
 BREAKS: Final = {
@@ -55,7 +55,7 @@ BREAKS: Final = {
     "another pool": """
         from celery import current_app
         current_app.conf.worker_pool = "solo"
-        from worker.celery_options import OwnPool
+        from checkpoint_worker.worker.runtime.celery_options import OwnPool
         OwnPool.convert = lambda self, value, param, ctx: "solo"
         from celery.signals import worker_init
         @worker_init.connect(weak=False)

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.messages import make_producer
+from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.monitor import clean, flower_options
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until
 from tests.behaviour.test_messages import send_raw
 from tests.measuring import MEASURES
 from tests.ops.flowers import CONFIG, LOGIN, FlowerProcess, command_line, fetch
-from worker.embedded import EmbeddedRedis
-from worker.monitor import clean, flower_options
 
 PROXY_PASSWORD = "proxy-canary-4712"
 CODES = ("473829", "582910", "691047")
@@ -240,7 +240,15 @@ def test_without_a_good_login_it_does_not_start(environ: dict[str, str]) -> None
 def test_the_refusal_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     """As an operator sees it who forgot the login: one sentence, no traceback."""
     ended = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker.monitor", "flower", f"--conf={CONFIG}"],
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "checkpoint_worker.worker.monitor",
+            "flower",
+            f"--conf={CONFIG}",
+        ],
         cwd=ROOT,
         env={**MEASURES, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
         capture_output=True,
@@ -265,7 +273,7 @@ def test_the_package_s_own_file_gives_flower_all_of_it() -> None:
     """Flower takes each name of it that is an option; one that got lost would open a door."""
     script = """
         import json, runpy
-        from worker.monitor import configure
+        from checkpoint_worker.worker.monitor import configure
         given, wanted = runpy.run_path("worker/flowerconfig.py"), configure()
         given = {name: given.get(name) for name in wanted}
         print(json.dumps([given, wanted], default=lambda function: function.__name__))
@@ -320,7 +328,7 @@ def test_up_starts_one_with_a_login_of_its_own(tmp_path: Path) -> None:
     Somewhere else than the source tree, as from a wheel: `deploy/` is not there.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.cli", "up", "--sandbox-port", "0"],
+        [sys.executable, "-m", "checkpoint_worker.worker.cli", "up", "--sandbox-port", "0"],
         cwd=tmp_path,
         env={
             **MEASURES,

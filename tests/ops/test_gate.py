@@ -11,8 +11,19 @@ from typing import Any
 
 import pytest
 
-from worker.gate import CONNECT_IPV4, Gate, LocalServer, relay
-from worker.toll import GRANTED, NOT_HERE, REFUSED, TlsFront, Toll
+from checkpoint_worker.worker.local.auth_proxy import (
+    GRANTED,
+    NOT_HERE,
+    REFUSED,
+    AuthProxy,
+    TlsTerminator,
+)
+from checkpoint_worker.worker.local.holding_proxy import (
+    CONNECT_IPV4,
+    HoldingProxy,
+    LocalServer,
+    relay,
+)
 
 BOUND_S = 30.0
 HOST = "127.0.0.1"
@@ -64,7 +75,9 @@ def quietly(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     assert said == []
 
 
-async def through_gate(gate: Gate, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def through_gate(
+    gate: HoldingProxy, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Go through the gate to a port of this machine, up to the far side's greeting."""
     reader, writer = await asyncio.open_connection(HOST, int(gate.url.rpartition(":")[2]))
     writer.write(b"\x05\x01\x00" + CONNECT_IPV4 + bytes([127, 0, 0, 1]) + port.to_bytes(2, "big"))
@@ -84,7 +97,7 @@ def test_a_relay_ends_when_the_near_side_does() -> None:
     """A far side that keeps its connection must not keep the demo: it once stood for 55 s."""
 
     async def story() -> None:
-        async with far_side() as far, Gate() as gate:
+        async with far_side() as far, HoldingProxy() as gate:
             gate.open()
             _, writer = await through_gate(gate, far.port)
             writer.close()
@@ -97,7 +110,7 @@ def test_a_relay_ends_when_the_far_side_does() -> None:
     """And passes on what was said before."""
 
     async def story() -> None:
-        async with far_side() as far, Gate() as gate:
+        async with far_side() as far, HoldingProxy() as gate:
             gate.open()
             reader, writer = await through_gate(gate, far.port)
             far.writers[0].write(b"bye")
@@ -113,7 +126,7 @@ def test_a_gate_is_left_while_one_waits_and_one_is_relayed() -> None:
 
     async def story() -> None:
         async with far_side() as far:
-            async with Gate() as closed, Gate() as gate:
+            async with HoldingProxy() as closed, HoldingProxy() as gate:
                 _, waiting = await asyncio.open_connection(HOST, int(closed.url.rpartition(":")[2]))
                 await closed.arrived()
                 gate.open()
@@ -131,7 +144,7 @@ def test_a_toll_is_left_while_one_is_relayed() -> None:
 
     async def story() -> None:
         async with far_side() as far:
-            async with Toll("secret") as toll:
+            async with AuthProxy("secret") as toll:
                 paid = "Proxy-Authorization: Basic ZGVtbzpzZWNyZXQ="
                 answer, writer = await through_toll(
                     toll.url(""), f"CONNECT {HOST}:{far.port} HTTP/1.1\r\n{paid}"
@@ -157,7 +170,7 @@ def test_a_toll_answers_what_it_does_not_pass(request_line: str, paid: str, answ
     """Whatever is asked, there is an answer and no traceback."""
 
     async def story() -> None:
-        async with Toll("secret") as toll:
+        async with AuthProxy("secret") as toll:
             request = f"{request_line}\r\nProxy-Authorization: {paid}"
             given, writer = await through_toll(toll.url(""), request)
             assert answer.startswith(given)
@@ -171,7 +184,7 @@ def test_a_tls_front_is_left_while_one_is_relayed(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with far_side() as far:
-            async with TlsFront(f"http://{HOST}:{far.port}", tmp_path) as front:
+            async with TlsTerminator(f"http://{HOST}:{far.port}", tmp_path) as front:
                 trust = ssl.create_default_context(cafile=front.authority)
                 reader, writer = await asyncio.open_connection(
                     HOST, int(front.url.rpartition(":")[2]), ssl=trust
@@ -187,7 +200,7 @@ def test_one_that_breaks_off_leaves_no_traceback() -> None:
     """Half a request, or nothing at all, is the end of that connection alone."""
 
     async def story() -> None:
-        async with Gate() as gate, Toll("secret") as toll:
+        async with HoldingProxy() as gate, AuthProxy("secret") as toll:
             gate.open()
             for url in (gate.url, toll.url("")):
                 _, writer = await asyncio.open_connection(HOST, int(url.rpartition(":")[2]))

@@ -18,14 +18,22 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from checkpoint_worker.worker.cli import probe
+from checkpoint_worker.worker.cli.main import cli
+from checkpoint_worker.worker.observability import health
+from checkpoint_worker.worker.observability.health import HealthChecks, Manager, write_atomically
+from checkpoint_worker.worker.observability.liveness import (
+    HUB_BUSY_S,
+    HUB_STALE_S,
+    LAG_WINDOW_S,
+    TICK_S,
+    Liveness,
+)
+from checkpoint_worker.worker.runtime import consumer
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
 from tests.behaviour.stage import BOUND_S, ROOT, RedisProcess, until
 from tests.ops import signs
 from tests.ops.signs import Signs
-from worker import consumer, health, probe
-from worker.cli import cli
-from worker.health import Checkup, Manager, write_atomically
-from worker.pulse import HUB_BUSY_S, HUB_STALE_S, LAG_WINDOW_S, TICK_S, Pulse
 
 HEAVY = ("aiohttp", "asyncio", "celery", "kombu", "prometheus_client", "pydantic", "redis",
          "structlog")  # fmt: skip
@@ -211,7 +219,7 @@ def test_the_command_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -
     beat.write_text(json.dumps(told()))
     show = "import sys, atexit; atexit.register(lambda: sys.stderr.write(' '.join(sys.modules)))\n"
     run = f"sys.argv = ['checkpoint', 'health', '--file', {str(beat)!r}]\n"
-    script = f"{show}{run}from worker.cli import main\nmain()"
+    script = f"{show}{run}from checkpoint_worker.worker.cli.main import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True, cwd=ROOT
     )
@@ -225,7 +233,10 @@ def test_the_command_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -
         return time.perf_counter() - begun_s
 
     bare_s = min(took_s("pass") for _ in range(5))
-    best_s = min(took_s(f"import sys\n{run}from worker.cli import main\nmain()") for _ in range(7))
+    best_s = min(
+        took_s(f"import sys\n{run}from checkpoint_worker.worker.cli.main import main\nmain()")
+        for _ in range(7)
+    )
     assert best_s < max(0.1, 8 * bare_s)
 
 
@@ -328,9 +339,9 @@ def test_a_hub_that_waits_for_a_broker_lives_and_one_that_is_blocked_does_not(
 ) -> None:
     """Tries to connect are a sign of life; they do not take messages, though."""
     clock = Clock()
-    pulse = Pulse(clock)
-    monkeypatch.setattr(health, "PULSE", pulse)
-    checkup = Checkup(worker=None, heart=None, access=None)  # type: ignore[arg-type]
+    pulse = Liveness(clock)
+    monkeypatch.setattr(health, "LIVENESS", pulse)
+    checkup = HealthChecks(worker=None, heart=None, access=None)  # type: ignore[arg-type]
     pulse.hub_turned()
     assert pulse.consuming
     for _ in range(100):
@@ -349,8 +360,8 @@ def test_a_hub_that_waits_for_a_broker_lives_and_one_that_is_blocked_does_not(
 def test_each_try_to_reach_a_broker_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is away the thread does nothing else, for hours if need be; each try is counted."""
     clock, told = Clock(), []
-    pulse = Pulse(clock)
-    monkeypatch.setattr(consumer, "PULSE", pulse)
+    pulse = Liveness(clock)
+    monkeypatch.setattr(consumer, "LIVENESS", pulse)
     before = signs.Scrape(consumer.METRICS.expose("")[0].decode())
 
     def ensure_connection(errback: Any, *_: object, interval_max: float) -> str:
@@ -375,7 +386,7 @@ def test_each_try_to_reach_a_broker_is_a_sign_of_life(monkeypatch: pytest.Monkey
 def test_the_worst_lag_is_remembered_for_a_window_and_grows_while_it_lasts() -> None:
     """A scrape every 15 s must see a block of a second between two of them."""
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Liveness(clock)
     pulse.loop_turned(1.5)
     for _ in range(4):
         clock.now_s += LAG_WINDOW_S / 4

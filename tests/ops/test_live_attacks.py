@@ -2,7 +2,7 @@
 
 The stranger hears every channel of sessions, writes every registration and publishes anything; the
 secret of the login is all it does not have. The session is once `SessionHost` and once the program
-`worker.reference_session`, the worker is a real one.
+`worker.local.example_session`, the worker is a real one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 import redis
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from providers.live_session import (
+from checkpoint_worker.providers.live_session import (
     AskMessage,
     CancelMessage,
     Registration,
@@ -30,10 +30,10 @@ from providers.live_session import (
     seal_answer,
     seal_solution,
 )
-from tasks.keys import Keys
-from tasks.ledger import connect_async
-from tasks.live_channel import Question, SessionHost
-from tasks.records import Outcome
+from checkpoint_worker.tasks.live_session.channel import Question, SessionHost
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import connect_async
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.stage import BOUND_S, LINKEDIN, ROOT, Stage, until
 from tests.measuring import end
 from tests.ops.guarded import GuardedRedis, guarded_stage
@@ -429,7 +429,7 @@ def test_the_reference_program_withstands_them_too(scene: Scene) -> None:
     person.open(context={"route": "live_session", "secret": secret})
     program = subprocess.Popen(
         [
-            *(sys.executable, "-m", "worker.reference_session"),
+            *(sys.executable, "-m", "checkpoint_worker.worker.local.example_session"),
             *("--provider", LINKEDIN, "--account", person.id),
         ],
         cwd=ROOT,

@@ -19,11 +19,19 @@ from typing import Any
 import pytest
 import structlog
 
-from tasks.settings import Settings
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker.observability import logs
+from checkpoint_worker.worker.observability.logs import (
+    MASK,
+    QUOTING,
+    STALL_S,
+    TASK_LOGGERS,
+    configure,
+    lines_lost,
+    mask_text,
+)
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
 from tests.behaviour.stage import until
-from worker import logs
-from worker.logs import MASK, QUOTING, STALL_S, TASK_LOGGERS, configure, lines_lost, mask_text
 
 CODE = "847362"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -200,7 +208,7 @@ def test_every_cut_logger_is_one_that_writes_such_messages() -> None:
 
 LIBRARIES = ("aiohttp", "aiohttp.access", "aiohttp.client", "asyncio", "celery", "celery.app.trace",
              "celery.redirected", "celery.worker.strategy", "concurrent.futures", "kombu",
-             "kombu.transport.redis", "py.warnings", "redis", "worker.pool", "")  # fmt: skip
+             "kombu.transport.redis", "py.warnings", "redis", "checkpoint_worker.worker.runtime.pool", "")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

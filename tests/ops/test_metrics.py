@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from tasks.ledger import AsyncDoor
-from tasks.observe import Observer, Refusal
-from tasks.store import OVERDUE_MS
+from checkpoint_worker.tasks.execution.observer import Observer, Refusal
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor
+from checkpoint_worker.tasks.storage.store import OVERDUE_MS
+from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
+from checkpoint_worker.worker.observability.metrics import OTHER, Counting, Metrics
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
 from tests.behaviour.stage import LINKEDIN, RedisProcess, Stage, until
 from tests.ops.signs import Scrape, Signs
 from tests.store.conftest import desk  # noqa: F401  a fixture
 from tests.store.desk import PROVIDER, Desk
-from worker.ledger_view import LedgerView, OutcomeReader
-from worker.metrics import OTHER, Counting, Metrics
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROW = re.compile(r"^\| `(checkpoint_\w+)` \| (\w+) \| (.*?) \| .+ \|$", re.MULTILINE)
@@ -310,8 +310,8 @@ def test_metrics_and_status_say_the_same_of_one_ledger(desk: Desk) -> None:  # n
         async with redis.asyncio.Redis.from_url(
             desk.settings.redis_url.get_secret_value(), decode_responses=True
         ) as client:
-            ledger: Any = SimpleNamespace(door=AsyncDoor(client), store=desk.store)
-            await LedgerView(ledger, metrics, own_broker=False).refresh()
+            ledger: Any = SimpleNamespace(door=AsyncExecutor(client), store=desk.store)
+            await LedgerGauges(ledger, metrics, own_broker=False).refresh()
 
     asyncio.run(look())
     shown, told = desk.door.run(desk.store.overview()), text(metrics)

@@ -16,33 +16,45 @@ from typing import Any
 
 import pytest
 
+from checkpoint_worker.worker.local import stack as onebox
+from checkpoint_worker.worker.local import up
+from checkpoint_worker.worker.local.embedded_redis import (
+    SHORTFALL,
+    EmbeddedRedis,
+    EmbeddedRedisError,
+)
+from checkpoint_worker.worker.local.stack import (
+    ChildProcess,
+    LocalStack,
+    LocalStackError,
+    free_port,
+    only_one,
+)
+from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted
 from tests.behaviour.stage import RedisProcess
-from worker import onebox, up
-from worker.embedded import SHORTFALL, EmbeddedRedis, EmbeddedRedisError
-from worker.onebox import Child, OneBox, OneBoxError, ends_as_interrupted, free_port, only_one
 
 ADDRESSES = {"page": "http://127.0.0.1:8700"}
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[OneBox]:
+def box(tmp_path: Path) -> Iterator[LocalStack]:
     """An empty box."""
-    with OneBox(tmp_path) as made:
+    with LocalStack(tmp_path) as made:
         made.addresses = dict(ADDRESSES)
         yield made
 
 
 @pytest.fixture
-def child() -> Iterator[Callable[..., Child]]:
+def child() -> Iterator[Callable[..., ChildProcess]]:
     """Start children from a line of Python; those that still run are ended."""
     made: list[subprocess.Popen[bytes]] = []
 
-    def start(code: str, log_path: Path | None = None) -> Child:
+    def start(code: str, log_path: Path | None = None) -> ChildProcess:
         process = subprocess.Popen(
             [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         made.append(process)
-        return Child(name="helper", process=process, log_path=log_path)
+        return ChildProcess(name="helper", process=process, log_path=log_path)
 
     yield start
     for process in made:
@@ -67,7 +79,7 @@ def lacks(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 
 def test_no_redis_to_be_had_is_said_in_its_own_words(
-    box: OneBox, monkeypatch: pytest.MonkeyPatch
+    box: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They name what to install; a person who tries the demo has no other place to look."""
 
@@ -76,22 +88,22 @@ def test_no_redis_to_be_had_is_said_in_its_own_words(
         raise EmbeddedRedisError(msg)
 
     monkeypatch.setattr(EmbeddedRedis, "start", fails)
-    with pytest.raises(OneBoxError, match=r"^no Redis here: install one$"):
+    with pytest.raises(LocalStackError, match=r"^no Redis here: install one$"):
         box.start_redis()
 
 
 def test_a_sandbox_without_its_package_names_what_to_install(
-    box: OneBox, monkeypatch: pytest.MonkeyPatch
+    box: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is started, not as the end of a child's log."""
     lacks(monkeypatch, "pyotp")
-    with pytest.raises(OneBoxError, match=r"checkpoint-worker\[sandbox\]"):
+    with pytest.raises(LocalStackError, match=r"checkpoint-worker\[sandbox\]"):
         box.start_sandbox()
 
 
 @pytest.mark.parametrize("missing", ["flower", "fastapi", "uvicorn"])
 def test_flower_and_the_page_are_left_out_where_their_packages_are(
-    box: OneBox, monkeypatch: pytest.MonkeyPatch, missing: str
+    box: LocalStack, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """They are extras; the rest runs without, and no login of theirs is written down."""
     lacks(monkeypatch, missing)
@@ -117,7 +129,7 @@ def test_what_up_prints_leaves_out_what_does_not_run() -> None:
 
 
 def test_a_child_whose_log_goes_to_the_terminal_is_not_quoted_again(
-    child: Callable[..., Child], tmp_path: Path
+    child: Callable[..., ChildProcess], tmp_path: Path
 ) -> None:
     """With ``--verbose`` its last lines stand right above."""
     log = tmp_path / "helper.log"
@@ -125,42 +137,42 @@ def test_a_child_whose_log_goes_to_the_terminal_is_not_quoted_again(
     for path, said in ((None, "its log is above"), (log, "its log ends:\n  first\n  last")):
         ended = child("import sys; sys.exit(3)", path)
         ended.process.wait()
-        assert ended.obituary() == f"the helper ended by itself (status 3); {said}"
+        assert ended.exit_report() == f"the helper ended by itself (status 3); {said}"
 
 
 def test_a_child_that_ends_before_it_is_ready_is_told_with_its_log(
-    child: Callable[..., Child],
+    child: Callable[..., ChildProcess],
 ) -> None:
     """Waiting for it to the end of the patience would hide what it said."""
-    with pytest.raises(OneBoxError, match=r"ended by itself \(status 4\)"):
+    with pytest.raises(LocalStackError, match=r"ended by itself \(status 4\)"):
         onebox._first_line(child("import sys; sys.exit(4)"))
 
 
 def test_a_child_that_says_nothing_is_given_up(
-    child: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+    child: Callable[..., ChildProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is an end to each wait, and it is said that it may be the machine."""
     monkeypatch.setattr(onebox, "START_TIMEOUT_S", 0.1)
-    with pytest.raises(OneBoxError, match=r"not ready within 0\.1 s; is the machine busy"):
+    with pytest.raises(LocalStackError, match=r"not ready within 0\.1 s; is the machine busy"):
         onebox._first_line(child("import time; time.sleep(60)"))
 
 
 def test_a_worker_that_never_beats_or_ends_is_told(
-    box: OneBox, child: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+    box: LocalStack, child: Callable[..., ChildProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ready means a heartbeat in the ledger; a process alone is not."""
     monkeypatch.setattr(onebox, "START_TIMEOUT_S", 0.2)
     box.start_redis()
-    with pytest.raises(OneBoxError, match="the helper was not ready within"):
+    with pytest.raises(LocalStackError, match="the helper was not ready within"):
         box.wait_for_worker(child("import time; time.sleep(60)"))
     ended = child("import sys; sys.exit(5)")
     ended.process.wait()
-    with pytest.raises(OneBoxError, match=r"the helper ended by itself \(status 5\)"):
+    with pytest.raises(LocalStackError, match=r"the helper ended by itself \(status 5\)"):
         box.wait_for_worker(ended)
 
 
 def test_a_redis_that_goes_away_ends_the_box(
-    box: OneBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    box: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a system that looks whole is worse than none."""
     with RedisProcess(tmp_path) as server:
@@ -169,12 +181,12 @@ def test_a_redis_that_goes_away_ends_the_box(
         box.start_redis()
         box.check()
         server.kill()
-        with pytest.raises(OneBoxError, match=r"the Redis of the box does not answer \(Conn"):
+        with pytest.raises(LocalStackError, match=r"the Redis of the box does not answer \(Conn"):
             box.check()
 
 
 def test_a_child_that_does_not_go_is_killed(
-    child: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+    child: Callable[..., ChildProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person who pressed Ctrl-C wants the prompt back, and nothing left behind."""
     monkeypatch.setattr(onebox, "STOP_TIMEOUT_S", 0.2)
@@ -188,7 +200,7 @@ def test_two_boxes_do_not_share_a_directory(tmp_path: Path) -> None:
     """The second one would overwrite the environment file of the first; later it may have it."""
     with (
         only_one(tmp_path / "run"),
-        pytest.raises(OneBoxError, match="another --directory"),
+        pytest.raises(LocalStackError, match="another --directory"),
         only_one(tmp_path / "run"),
     ):
         pass
@@ -228,7 +240,7 @@ def test_an_imitation_says_what_it_cannot_do_and_no_flower_is_announced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, on stderr; what is dropped there is not among what starts."""
-    with OneBox(tmp_path) as box:
+    with LocalStack(tmp_path) as box:
         box.redis = EmbeddedRedis(tmp_path, kind="fakeredis")
         box.start_redis()
         assert not box.has_flower

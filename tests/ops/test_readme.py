@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from tasks.settings import Settings
+from checkpoint_worker.tasks.settings import Settings
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

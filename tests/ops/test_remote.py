@@ -12,13 +12,18 @@ from celery import Celery
 from celery.worker.control import Panel
 from kombu.pidbox import Mailbox
 
-from tasks.keys import Keys
-from tasks.messages import make_producer
+from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.runtime.remote_control import (
+    ANSWERS,
+    AS_THEY_ARE,
+    INSTEAD,
+    SETTINGS_SHOWN,
+)
 from tests.behaviour.stage import Stage, Worker, until
 from tests.behaviour.test_messages import send_raw
 from tests.behaviour.test_pool import Monitor
-from worker.embedded import EmbeddedRedis
-from worker.remote import ANSWERS, AS_THEY_ARE, INSTEAD, SETTINGS_SHOWN
 
 ANSWER_S: Final = 10.0
 

@@ -25,7 +25,7 @@ TARGETS = {"help", "demo", "up", "test", "check", "bench", "lock", "clean"}
 FOLDERS = (
     "worker",
     "tasks",
-    "tasks/lua",
+    "tasks/storage/scripts",
     "providers",
     "providers/sandbox",
     "tests/rules",
@@ -143,4 +143,4 @@ def test_the_changelog_has_a_place_for_what_comes_next() -> None:
 
 def test_the_command_is_installed_by_its_public_name() -> None:
     """``checkpoint`` is what manuals and units call."""
-    assert PROJECT["project"]["scripts"] == {"checkpoint": "worker.cli:main"}
+    assert PROJECT["project"]["scripts"] == {"checkpoint": "checkpoint_worker.worker.cli.main:main"}

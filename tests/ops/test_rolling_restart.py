@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from tasks.records import Outcome
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture
 from tests.behaviour.stage import BOUND_S, Person, Stage, Worker
-from worker.embedded import EmbeddedRedis
 
 RATE: Final = 50.0
 """Submissions a second."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import Settings
+from checkpoint_worker.tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")

@@ -22,10 +22,10 @@ from typing import Final
 
 import pytest
 
-from tasks.messages import TASK, make_producer
+from checkpoint_worker.tasks.operations.wake import TASK, make_producer
+from checkpoint_worker.worker.runtime import stop_signals
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.stage import ROOT, Stage, end, until
-from worker import stop_signals
 
 __all__ = ["new_stage"]
 
@@ -51,7 +51,7 @@ sys.addaudithook(step)
 if sys.argv[0].endswith("celery"):
     from celery.__main__ import main
 else:
-    from worker.cli import main
+    from checkpoint_worker.worker.cli.main import main
 main()
 """
 COMMANDS: Final = {
@@ -183,11 +183,11 @@ def test_ctrl_c_is_a_good_end_as_well(new_stage: Setting, command: str) -> None:
         (["/bin/checkpoint", "gateway", "--port", "0"], [], True),
         (["/bin/checkpoint", "submit", "worker"], [], False),
         (["/bin/checkpoint"], [], False),
-        (["-m", "worker"], ["python", "-m", "worker.cli", "worker"], True),
-        (["-m"], ["python", "-m", "worker.monitor"], True),
+        (["-m", "worker"], ["python", "-m", "checkpoint_worker.worker.cli", "worker"], True),
+        (["-m"], ["python", "-m", "checkpoint_worker.worker.monitor"], True),
         (["-m"], ["python"], False),
         (["/lib/celery/__main__.py", "-A", "worker", "worker"], [], True),
-        (["/bin/celery", "-A", "worker.monitor", "flower"], [], True),
+        (["/bin/celery", "-A", "checkpoint_worker.worker.monitor", "flower"], [], True),
         (["/bin/celery", "-q", "--app", "worker", "inspect", "ping"], [], False),
         (["/bin/celery", "--app=worker"], [], False),
         (["/bin/pytest", "worker"], [], False),
@@ -211,7 +211,7 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
 FIRST: Final = """
 import os, sys
 sys.argv = {argv!r}
-import worker
+from checkpoint_worker import worker
 os.kill(os.getpid(), {number})
 os.write(1, b"still there")
 """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from checkpoint_worker.worker.observability.stdio import Unfailing
 from tests.measuring import MEASURES
-from worker.streams import Unfailing
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
@@ -44,7 +44,7 @@ def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
     """
     script = """
         import os, sys
-        from worker.streams import keep_going
+        from checkpoint_worker.worker.observability.stdio import keep_going
         keep_going()
         before = sys.stdout
         keep_going()
@@ -66,7 +66,7 @@ def test_open_standard_streams_become_unfailing_once() -> None:
     """They go on writing where they wrote."""
     script = """
         import sys
-        from worker.streams import Unfailing, keep_going
+        from checkpoint_worker.worker.observability.stdio import Unfailing, keep_going
         keep_going()
         keep_going()
         assert type(sys.stdout) is Unfailing

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 import redis
 
-from providers.sandbox.certificate import make_tls
-from tasks.vault import make_key
+from checkpoint_worker.providers.sandbox.certificate import make_tls
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.probe import from_file
+from checkpoint_worker.worker.observability import status as overview
 from tests.behaviour.stage import ROOT, LoopThread, RedisProcess, until
 from tests.measuring import end
 from tests.ops.test_cli import environment, run
-from worker import overview
-from worker.probe import from_file
 
 CANARY = "canary-word-5150"
 PORT_MAX = 55_535
@@ -214,7 +214,7 @@ def test_the_cause_is_named(broken: tuple[Case, dict[str, str]], tmp_path: Path)
     own = {**kept, **env, "CHECKPOINT_HEARTBEAT_FILE": str(file)}
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "worker"],
+            [sys.executable, "-m", "checkpoint_worker.worker.cli", "worker"],
             cwd=ROOT, env=own, stdout=output, stderr=output,
         )  # fmt: skip
     try:

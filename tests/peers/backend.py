@@ -17,7 +17,7 @@ from typing import Any, Final
 import redis
 from celery import Celery
 
-from tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 
 PROVIDER: Final = "LINKEDIN"
 STOPPED: Final = "stopped"

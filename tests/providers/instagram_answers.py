@@ -1,7 +1,7 @@
 """INSTAGRAM: every answer that is known, where it is known from, and what it becomes.
 
 Each row has the answers themselves, so it is a test, and the table of
-``providers/docs/instagram.md`` is written from the rows:
+``providers/instagram/README.md`` is written from the rows:
 
     python -m tests.providers.instagram_answers    # prints it
 """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from providers.instagram import Instagram
-from providers.instagram_contexts import InstagramContext
+from checkpoint_worker.providers.instagram.adapter import Instagram
+from checkpoint_worker.providers.instagram.contexts import InstagramContext
 from tests.providers.instagram_answers import BLOKS_AP, CHALLENGE, CHALLENGE_WEB
 
 CODE = "048213"

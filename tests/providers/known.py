@@ -93,7 +93,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def table_in(page: str) -> str:
     """Return the table that a page has."""
-    text = (ROOT / "providers" / "docs" / page).read_text("utf-8")
+    text = (ROOT / "providers" / page).read_text("utf-8")
     found = re.search(r"<!-- answers -->\n(.*?)\n<!-- /answers -->", text, re.DOTALL)
     assert found is not None, page
     return found[1].strip()

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from providers.addresses import CheckedProxy, check_proxy, parse_proxy
-from providers.contract import ProxyFailedError
+from checkpoint_worker.providers.contract import ProxyFailedError
+from checkpoint_worker.providers.http.proxy import CheckedProxy, check_proxy, parse_proxy
 
 
 class Answers:

@@ -7,8 +7,13 @@ import time
 
 import pytest
 
-from providers.answers import JSON_BYTES_MAX, JSON_DEPTH_MAX, read_json, refuse_common
-from providers.contract import (
+from checkpoint_worker.providers.answers import (
+    JSON_BYTES_MAX,
+    JSON_DEPTH_MAX,
+    read_json,
+    refuse_common,
+)
+from checkpoint_worker.providers.contract import (
     ContentTooLargeError,
     Cookie,
     ProviderBrokenError,
@@ -17,7 +22,7 @@ from providers.contract import (
     Reply,
     ServiceUnavailableError,
 )
-from providers.cookies import cookie_header, parse_set_cookie
+from checkpoint_worker.providers.http.cookies import cookie_header, parse_set_cookie
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> Reply:

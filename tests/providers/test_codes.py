@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     TRY_ANOTHER_WAY,
     CodeFormat,
     InvalidRequestError,

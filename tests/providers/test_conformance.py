@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import providers
-from providers import dialling, transport
-from providers.contract import (
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     ClaimTicket,
@@ -38,10 +37,12 @@ from providers.contract import (
     Rejected,
     Verdict,
 )
-from providers.line import Line as Connection
-from providers.sandbox import Sandbox
-from providers.transport import HttpExchange
-from tasks.catalogue import PAIRS, Success
+from checkpoint_worker.providers.http import connect as dialling
+from checkpoint_worker.providers.http import exchange as transport
+from checkpoint_worker.providers.http.connection import Connection as Connection
+from checkpoint_worker.providers.http.exchange import HttpExchange
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.tasks.catalogue import PAIRS, Success
 from tests.providers.benches import (
     ACTION,
     AWAY,
@@ -68,8 +69,8 @@ from tests.providers.hostile import answer as say
 from tests.providers.wire import answer
 
 if TYPE_CHECKING:
-    from providers.sandbox.simulator import Login
-    from providers.sandbox.world import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.simulator import Login
 
 ATTEMPT_TIMEOUT_S = 20.0  # A net; no test comes near it.
 HANDSHAKE_S = 0.2  # For peers that never finish one: only time tells.
@@ -503,7 +504,7 @@ def test_what_happens_on_the_way_has_its_pair(
         return not lines[-1].is_alive
 
     if line.claims_late:
-        monkeypatch.setattr(dialling, "Line", Watched)
+        monkeypatch.setattr(dialling, "Connection", Watched)
 
     async def scenario() -> tuple[Ended, Ended]:
         account, login = begin(bench, sandbox := Sandbox())

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract import ProviderBrokenError, UnreadableAnswerError
-from providers.decoding import PARTS_MAX, Body
+from checkpoint_worker.providers.contract import ProviderBrokenError, UnreadableAnswerError
+from checkpoint_worker.providers.http.decoding import PARTS_MAX, Body
 
 if sys.version_info >= (3, 14):
     from compression import zstd

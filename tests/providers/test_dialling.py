@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from providers import dialling
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     ClaimTicket,
     NetworkDownError,
     ProviderTimeoutError,
@@ -17,7 +16,8 @@ from providers.contract import (
     ProxyFailedError,
     Request,
 )
-from providers.line import Line
+from checkpoint_worker.providers.http import connect as dialling
+from checkpoint_worker.providers.http.connection import Connection
 from tests.providers.hostile import WAIT_S, Peer, answer, answering, mute, serving
 from tests.providers.test_transport import (
     Book,
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 class Ways:
     """Stands in for connecting to one address: each has its own way to fail."""
 
-    def __init__(self, real: Callable[[str, int], Awaitable[Line]], **ways: str) -> None:
+    def __init__(self, real: Callable[[str, int], Awaitable[Connection]], **ways: str) -> None:
         self.real = real
         self.ways = ways
         self.tried: list[str] = []
         self.given_up: list[str] = []
-        self.lines: list[Line] = []
+        self.lines: list[Connection] = []
 
-    async def __call__(self, address: str, port: int) -> Line:
+    async def __call__(self, address: str, port: int) -> Connection:
         self.tried.append(address)
         way = self.ways.get(address, "stands")
         if way == "refuses":
@@ -186,7 +186,7 @@ async def test_a_proxy_s_second_address_was_checked_as_well(
 @in_loop
 async def test_a_line_that_is_gone_is_not_secured_or_spoken_to() -> None:
     """Writing into a dead connection would count as sent."""
-    line = Line()
+    line = Connection()
     with pytest.raises(ConnectionResetError):
         line.check_alive()
     async with serving(answering(answer())) as server:
@@ -429,7 +429,7 @@ async def test_no_more_addresses_of_a_proxy_s_name_are_tried_than_of_any(
     """An intent names the proxy: its name must not make a worker knock at thousands of doors."""
     tried: list[str] = []
 
-    async def refused(address: str, _port: int) -> Line:
+    async def refused(address: str, _port: int) -> Connection:
         tried.append(address)
         raise ConnectionRefusedError
 

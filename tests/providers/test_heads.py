@@ -7,20 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
-from providers.dialling import PROXY_HEAD_BYTES_MAX, ProxyHead
-from providers.heads import Heads
-from providers.line import Said
-from providers.receiving import Answer, Limits
+from checkpoint_worker.providers.http.connect import PROXY_HEAD_BYTES_MAX, ProxyHead
+from checkpoint_worker.providers.http.connection import HandshakeReader
+from checkpoint_worker.providers.http.heads import Heads
+from checkpoint_worker.providers.http.response import Limits, ResponseParser
 
 
 def _proxy() -> Callable[[bytes], bool]:
-    said, head = Said(PROXY_HEAD_BYTES_MAX), ProxyHead()
+    said, head = HandshakeReader(PROXY_HEAD_BYTES_MAX), ProxyHead()
     said._enough = head.is_over
     return said.feed
 
 
 def _provider() -> Callable[[bytes], bool]:
-    return Answer(path="/", limits=Limits(), ends_with_head=False).feed
+    return ResponseParser(path="/", limits=Limits(), ends_with_head=False).feed
 
 
 def _cost_s(feed: Callable[[bytes], bool], count: int) -> float:

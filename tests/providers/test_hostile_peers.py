@@ -18,8 +18,8 @@ from typing import Final
 
 import pytest
 
-from providers.contract import ProviderFailure, Reply, Request
-from tasks import catalogue
+from checkpoint_worker.providers.contract import ProviderFailure, Reply, Request
+from checkpoint_worker.tasks import catalogue
 from tests.providers.hostile import Peer, answer, serving
 from tests.providers.test_transport import CODE, code_request, exchange, in_loop, told
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote_plus
 import pytest
 from pydantic import ValidationError
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     Adapter,
@@ -42,8 +42,8 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from providers.instagram import Instagram
-from providers.instagram_contexts import (
+from checkpoint_worker.providers.instagram.adapter import Instagram
+from checkpoint_worker.providers.instagram.contexts import (
     BloksAuthPlatformContext,
     BloksTwoFactorContext,
     ChallengeContext,
@@ -52,8 +52,8 @@ from providers.instagram_contexts import (
     TwoFactorContext,
     WebContext,
 )
-from providers.instagram_session import InstagramSession
-from providers.sandbox import Sandbox
+from checkpoint_worker.providers.instagram.session import InstagramSession
+from checkpoint_worker.providers.sandbox import Sandbox
 from tests.providers.instagram_answers import (
     AUTHORIZATION,
     BLOKS_2FA,
@@ -88,8 +88,8 @@ from tests.providers.instagram_first_step import (
 from tests.providers.wire import Canned, answer, attempt
 
 if TYPE_CHECKING:
-    from providers.sandbox.simulator import Login
-    from providers.sandbox.world import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.simulator import Login
 
 
 async def say(

@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from providers import instagram_meanings as means
-from providers.contract import Cleared, NextCheckpoint, ProviderFailure, Rejected
-from providers.instagram import Instagram
-from providers.instagram_contexts import OWN_STEPS, InstagramContext
-from providers.instagram_session import InstagramSession
+from checkpoint_worker.providers.contract import Cleared, NextCheckpoint, ProviderFailure, Rejected
+from checkpoint_worker.providers.instagram import responses as means
+from checkpoint_worker.providers.instagram.adapter import Instagram
+from checkpoint_worker.providers.instagram.contexts import OWN_STEPS, InstagramContext
+from checkpoint_worker.providers.instagram.session import InstagramSession
 from tests.providers.instagram_answers import KNOWN, ROUTES, TAGS, Known, table
 from tests.providers.instagram_first_step import CODE, SOURCES, context
 from tests.providers.wire import Canned, attempt
 
-PAGE = Path(__file__).parents[2] / "providers" / "docs" / "instagram.md"
+PAGE = Path(__file__).parents[2] / "providers" / "instagram" / "README.md"
 PAGE_BYTES_MAX = 25 * 1024
 
 CASES = [

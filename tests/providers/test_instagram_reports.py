@@ -13,8 +13,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from providers import instagram_meanings as means
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     ActionRequiredError,
     Cleared,
     NextCheckpoint,
@@ -26,10 +25,15 @@ from providers.contract import (
     UnreadableAnswerError,
     check_code,
 )
-from providers.instagram import Instagram
-from providers.instagram_contexts import WEB_PATHS, CheckpointContext, InstagramContext
-from providers.instagram_session import JAR_BYTES_MAX, JAR_MAX
-from providers.instagram_words import LANGUAGES, language_of
+from checkpoint_worker.providers.instagram import responses as means
+from checkpoint_worker.providers.instagram.adapter import Instagram
+from checkpoint_worker.providers.instagram.contexts import (
+    WEB_PATHS,
+    CheckpointContext,
+    InstagramContext,
+)
+from checkpoint_worker.providers.instagram.session import JAR_BYTES_MAX, JAR_MAX
+from checkpoint_worker.providers.instagram.words import LANGUAGES, language_of
 from tests.providers import instagram_sentences as sentences
 from tests.providers.instagram_answers import (
     AUTHORIZATION,

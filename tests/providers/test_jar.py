@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from providers.contract import Cookie
-from providers.jar import CONTEXT_COOKIES_MAX, Jar, settled
+from checkpoint_worker.providers.contract import Cookie
+from checkpoint_worker.providers.http.jar import CONTEXT_COOKIES_MAX, Jar, settled
 
 
 def cookie(name: str, value: str = "v", **more: Any) -> Cookie:

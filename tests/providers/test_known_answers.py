@@ -9,15 +9,24 @@ from typing import Any, Final
 
 import pytest
 
-import providers
-from providers import linkedin, linkedin_meanings, linkedin_session, messenger_session
-from providers import messenger_meanings as messenger
-from providers.contract import Checkpoint, Cleared, NextCheckpoint, ProviderFailure, Rejected
-from providers.linkedin import LinkedInContext
-from providers.linkedin_session import LinkedInSession
-from providers.messenger_requests import MessengerContext
-from providers.messenger_session import MessengerSession
-from providers.sandbox import Sandbox
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import (
+    Checkpoint,
+    Cleared,
+    NextCheckpoint,
+    ProviderFailure,
+    Rejected,
+)
+from checkpoint_worker.providers.linkedin import adapter as linkedin
+from checkpoint_worker.providers.linkedin import meanings as linkedin_meanings
+from checkpoint_worker.providers.linkedin import session as linkedin_session
+from checkpoint_worker.providers.linkedin.adapter import LinkedInContext
+from checkpoint_worker.providers.linkedin.session import LinkedInSession
+from checkpoint_worker.providers.messenger import meanings as messenger
+from checkpoint_worker.providers.messenger import session as messenger_session
+from checkpoint_worker.providers.messenger.requests import MessengerContext
+from checkpoint_worker.providers.messenger.session import MessengerSession
+from checkpoint_worker.providers.sandbox import Sandbox
 from tests.providers import linkedin_rows, messenger_rows
 from tests.providers.known import FURTHER, PASSED, REFUSED, ROOT, SOURCES, Row, table, table_in
 from tests.providers.wire import attempt
@@ -48,7 +57,7 @@ def _signs_of_linkedin() -> Iterator[str]:
 KNOWN: Final = (
     Known(
         provider="LINKEDIN",
-        page="linkedin.md",
+        page="linkedin/README.md",
         source="EMAIL",
         rows=linkedin_rows.ROWS,
         rules=linkedin_rows.RULES,
@@ -57,7 +66,7 @@ KNOWN: Final = (
     ),
     Known(
         provider="MESSENGER",
-        page="messenger.md",
+        page="messenger/README.md",
         source="APP",
         rows=messenger_rows.ROWS,
         rules=messenger_rows.RULES,
@@ -106,7 +115,7 @@ def test_every_row_of_the_adapters_tables_has_an_answer(known: Known) -> None:
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.provider)
 def test_the_page_names_every_field_of_context_and_session(known: Known) -> None:
     """And is short enough to be read."""
-    text = (ROOT / "providers" / "docs" / known.page).read_text("utf-8")
+    text = (ROOT / "providers" / known.page).read_text("utf-8")
     assert len(text.encode()) <= PAGE_BYTES_MAX
     for model in known.models:
         missing = [name for name in model.model_fields if f"`{name}`" not in text]

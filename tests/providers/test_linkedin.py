@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from providers import linkedin, linkedin_session
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     Adapter,
@@ -40,15 +39,17 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from providers.linkedin import HOPS_MAX, LinkedIn, LinkedInContext
-from providers.linkedin_session import ME_PAUSES_S
-from providers.reading import TAGS_MAX
-from providers.sandbox import Sandbox
+from checkpoint_worker.providers.http.html import TAGS_MAX
+from checkpoint_worker.providers.linkedin import adapter as linkedin
+from checkpoint_worker.providers.linkedin import session as linkedin_session
+from checkpoint_worker.providers.linkedin.adapter import HOPS_MAX, LinkedIn, LinkedInContext
+from checkpoint_worker.providers.linkedin.session import ME_PAUSES_S
+from checkpoint_worker.providers.sandbox import Sandbox
 from tests.providers.wire import Canned, answer, attempt
 
 if TYPE_CHECKING:
-    from providers.sandbox.simulator import Login
-    from providers.sandbox.world import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.simulator import Login
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import ValidationError
 
-import providers
-from providers import LIVE_SESSION, adapter_for, contract
-from providers.contract import (
+from checkpoint_worker import providers
+from checkpoint_worker.providers import LIVE_SESSION, adapter_for, contract
+from checkpoint_worker.providers.contract import (
     ActionRequiredError,
     Adapter,
     Challenge,
@@ -43,7 +43,7 @@ from providers.contract import (
     UnknownStepError,
     UnreadableAnswerError,
 )
-from providers.live_session import (
+from checkpoint_worker.providers.live_session import (
     DETAIL_UNPROVEN,
     DETAIL_UNREADABLE,
     DETAIL_VERSION,
@@ -72,7 +72,9 @@ CODE = "271828"
 DEEP = "[" * 100_000
 BOUND_S = 20.0
 FAILURES = [
-    kind for kind in ProviderFailure.__subclasses__() if kind.__module__ == "providers.contract"
+    kind
+    for kind in ProviderFailure.__subclasses__()
+    if kind.__module__ == "checkpoint_worker.providers.contract"
 ]
 
 SECRET = new_session_secret()

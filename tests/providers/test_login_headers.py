@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import ValidationError
 
-import providers
-from providers.contract import (
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import (
     ENCODINGS,
     OUR_HEADERS,
     Challenge,
@@ -23,9 +23,9 @@ from providers.contract import (
     Reply,
     Request,
 )
-from providers.sending import checked_headers
-from providers.sessions import Session, SessionCookie, of_context
-from tasks.intake import CheckpointError, read_context
+from checkpoint_worker.providers.http.request import checked_headers
+from checkpoint_worker.providers.sessions import Session, SessionCookie, of_context
+from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
 from tests.providers.benches import BENCHES, Bench
 from tests.providers.test_unknown_answers import LOGINS, Case, Given, challenge_of
 
@@ -159,7 +159,7 @@ def requests_with(bench: Bench, asked: Challenge, given: dict[str, str]) -> list
 
 def test_every_encoding_that_may_be_named_can_be_undone() -> None:
     """Else the answer, and the login with it, would be lost."""
-    from providers.decoding import Body  # noqa: PLC0415  beside what is asked
+    from checkpoint_worker.providers.http.decoding import Body  # noqa: PLC0415  beside what is asked
 
     for word in ENCODINGS:
         assert Body(word, 10).finish() == b""

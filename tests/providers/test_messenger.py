@@ -17,8 +17,7 @@ from urllib.parse import parse_qsl, unquote
 import pytest
 from pydantic import ValidationError
 
-from providers import messenger_session
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     Adapter,
@@ -38,15 +37,16 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from providers.messenger import Messenger
-from providers.messenger_requests import SPELLINGS, TRIES_MAX, MessengerContext
-from providers.sandbox import Sandbox
-from providers.sandbox.messenger import MessengerSimulator
+from checkpoint_worker.providers.messenger import session as messenger_session
+from checkpoint_worker.providers.messenger.adapter import Messenger
+from checkpoint_worker.providers.messenger.requests import SPELLINGS, TRIES_MAX, MessengerContext
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.providers.sandbox.messenger import MessengerSimulator
 from tests.providers.wire import Canned, answer, attempt
 
 if TYPE_CHECKING:
-    from providers.sandbox.simulator import Login
-    from providers.sandbox.world import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.simulator import Login
 
 
 @pytest.fixture(autouse=True)

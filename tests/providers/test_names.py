@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from providers import names
-from providers.addresses import check_proxy
-from providers.contract import ProxyFailedError
-from providers.names import ProviderNames, ProxyNames
+from checkpoint_worker.providers.contract import ProxyFailedError
+from checkpoint_worker.providers.http import resolver as names
+from checkpoint_worker.providers.http.proxy import check_proxy
+from checkpoint_worker.providers.http.resolver import ProviderNames, ProxyNames
 from tests.providers.name_server import NameServer
 
 BOUND_S = 30.0

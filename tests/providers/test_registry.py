@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import providers
-from providers.contract import Adapter
-from providers.linkedin import LinkedIn
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import Adapter
+from checkpoint_worker.providers.linkedin.adapter import LinkedIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +61,8 @@ def test_an_unknown_provider_has_no_adapter() -> None:
 def test_finding_an_adapter_imports_no_http_client() -> None:
     """A web backend validates contexts with it and sends nothing itself."""
     code = (
-        "import sys, providers; assert providers.adapter_for('LINKEDIN');"
-        "sys.exit(bool({'aiohttp', 'httptools', 'providers.twitter'} & set(sys.modules)))"
+        "import sys; from checkpoint_worker import providers; assert providers.adapter_for('LINKEDIN');"
+        "sys.exit(bool({'aiohttp', 'httptools', 'checkpoint_worker.providers.twitter.adapter'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 

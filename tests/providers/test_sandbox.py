@@ -19,7 +19,7 @@ from html.parser import HTMLParser
 import pyotp
 import pytest
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Cleared,
     ProviderBrokenError,
     ProviderFailure,
@@ -27,9 +27,9 @@ from providers.contract import (
     Rejected,
     ServiceUnavailableError,
 )
-from providers.linkedin import LinkedIn, LinkedInContext
-from providers.sandbox import Sandbox, SandboxClient, SandboxError, background
-from providers.sandbox.world import Account, World
+from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInContext
+from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, SandboxError, background
+from checkpoint_worker.providers.sandbox.accounts import Account, World
 from tests.providers.wire import attempt
 
 
@@ -452,8 +452,8 @@ def test_a_taken_port_is_said_and_leaves_nothing_behind() -> None:
 
 
 def test_it_runs_as_a_program_until_it_is_interrupted() -> None:
-    """``python -m providers.sandbox`` says where everything is and leaves without a fuss."""
-    command = [sys.executable, "-m", "providers.sandbox", "--port", "0"]
+    """``python -m checkpoint_worker.providers.sandbox`` says where everything is and leaves without a fuss."""
+    command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         name, address = program.stdout.readline().split()

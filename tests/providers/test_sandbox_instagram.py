@@ -24,16 +24,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Cleared,
     ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     ServiceUnavailableError,
 )
-from providers.instagram import Instagram
-from providers.sandbox import Sandbox, SandboxClient, background
-from providers.sandbox.instagram import InstagramSimulator
+from checkpoint_worker.providers.instagram.adapter import Instagram
+from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, background
+from checkpoint_worker.providers.sandbox.instagram import InstagramSimulator
 from tests.providers.wire import attempt
 
 VERIFY = "com.bloks.www.two_step_verification.verify_code.async"

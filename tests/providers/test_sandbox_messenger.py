@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from providers.contract import Cleared
-from providers.messenger import Messenger, MessengerContext
-from providers.sandbox import Sandbox, background
-from providers.sandbox.messenger import APP, MessengerSimulator
-from providers.sandbox.world import Account
+from checkpoint_worker.providers.contract import Cleared
+from checkpoint_worker.providers.messenger.adapter import Messenger, MessengerContext
+from checkpoint_worker.providers.sandbox import Sandbox, background
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.providers.sandbox.messenger import APP, MessengerSimulator
 from tests.providers.wire import attempt
 
 

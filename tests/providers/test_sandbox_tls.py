@@ -13,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from providers.contract import Cleared, NetworkDownError, ProviderFailure, Rejected
-from providers.linkedin import LinkedIn, LinkedInContext
-from providers.sandbox import Sandbox, SandboxClient, background
-from providers.sandbox.certificate import make_tls
-from providers.sandbox.world import Account
+from checkpoint_worker.providers.contract import (
+    Cleared,
+    NetworkDownError,
+    ProviderFailure,
+    Rejected,
+)
+from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInContext
+from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, background
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.providers.sandbox.certificate import make_tls
 from tests.providers.wire import attempt
 
 
@@ -155,7 +160,7 @@ def test_the_client_speaks_to_it_with_its_authority() -> None:
 
 def test_as_a_program_it_prints_what_to_trust() -> None:
     """Other processes take it from there: ``SSL_CERT_FILE=…``."""
-    command = [sys.executable, "-m", "providers.sandbox", "--port", "0", "--tls"]
+    command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0", "--tls"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         said = dict(program.stdout.readline().split() for _ in range(6))

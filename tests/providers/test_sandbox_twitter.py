@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox import SandboxClient, background
-from providers.twitter import Twitter
+from checkpoint_worker.providers.sandbox import SandboxClient, background
+from checkpoint_worker.providers.twitter.adapter import Twitter
 
 CSRF = ("x-csrf-token", "ct0")
 

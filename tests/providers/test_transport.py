@@ -23,9 +23,8 @@ import httptools.parser.errors
 import pytest
 import uvloop
 
-from providers import dialling, transport
-from providers.answers import hear
-from providers.contract import (
+from checkpoint_worker.providers.answers import hear
+from checkpoint_worker.providers.contract import (
     CodeRequest,
     ContentTooLargeError,
     Exchange,
@@ -42,11 +41,13 @@ from providers.contract import (
     UnescapedCharactersError,
     UnreadableAnswerError,
 )
-from providers.line import Line
-from providers.reading import has_session
-from providers.receiving import Answer
-from providers.sending import Draft
-from providers.transport import ClaimTicket, HttpExchange, Limits
+from checkpoint_worker.providers.http import connect as dialling
+from checkpoint_worker.providers.http import exchange as transport
+from checkpoint_worker.providers.http.connection import Connection
+from checkpoint_worker.providers.http.exchange import ClaimTicket, HttpExchange, Limits
+from checkpoint_worker.providers.http.html import has_session
+from checkpoint_worker.providers.http.request import PendingRequest
+from checkpoint_worker.providers.http.response import ResponseParser
 from tests.providers.hostile import (
     WAIT_S,
     Certificates,
@@ -276,14 +277,14 @@ async def test_a_code_is_not_sent_when_the_peer_hung_up_during_the_claim(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody was there to read it, so the person is told that it was not used."""
-    lines: list[Line] = []
+    lines: list[Connection] = []
 
-    class Watched(Line):
+    class Watched(Connection):
         def __init__(self) -> None:
             super().__init__()
             lines.append(self)
 
-    monkeypatch.setattr(dialling, "Line", Watched)
+    monkeypatch.setattr(dialling, "Connection", Watched)
     async with serving(mute) as server:
 
         async def claim() -> ClaimTicket:
@@ -304,9 +305,9 @@ async def test_a_peer_that_has_hung_up_is_not_worth_a_claim(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The claim burns the code; here it is already known that nobody would read it."""
-    dial = dialling.dial
+    dial = dialling.connect
 
-    async def slowly(*args: Any, **kwargs: Any) -> Line:
+    async def slowly(*args: Any, **kwargs: Any) -> Connection:
         line = await dial(*args, **kwargs)
         while line.is_alive:  # noqa: ASYNC110  the line tells nobody
             await asyncio.sleep(0.01)
@@ -318,7 +319,7 @@ async def test_a_peer_that_has_hung_up_is_not_worth_a_claim(
     async def claim() -> ClaimTicket:
         pytest.fail("claimed for nobody")
 
-    monkeypatch.setattr(transport, "dial", slowly)
+    monkeypatch.setattr(transport, "connect", slowly)
     async with serving(hangs_up) as server:
         sender = exchange(claim=claim)
         with pytest.raises(NetworkDownError):
@@ -929,7 +930,7 @@ async def test_a_bug_in_reading_an_answer_crashes_as_one(monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("providers.receiving.parse_set_cookie", fail)
+    monkeypatch.setattr("checkpoint_worker.providers.http.response.parse_set_cookie", fail)
     async with serving(answering(answer(headers="Set-Cookie: a=b\r\n"))) as server:
         with pytest.raises(KeyError):
             await exchange().fetch(Request(method="GET", url=server.url + "/"))
@@ -1439,7 +1440,9 @@ def library_errors() -> list[Exception]:
     ]
     for module in (httptools, httptools.parser, httptools.parser.errors, dialling, ssl, socket):
         for name, kind in inspect.getmembers(module, inspect.isclass):
-            ours = not kind.__module__.startswith(("builtins", "providers.contract"))
+            ours = not kind.__module__.startswith(
+                ("builtins", "checkpoint_worker.providers.contract")
+            )
             public = ours and not name.startswith("_")
             if issubclass(kind, Exception) and public and kind not in {type(e) for e in made}:
                 made.append(instance(kind))
@@ -1523,7 +1526,7 @@ async def test_a_silent_provider_is_bounded_by_the_caller_alone() -> None:
 @in_loop
 async def test_nothing_of_an_exchange_waits_for_the_collector(said: bytes) -> None:
     """The worker collects seldom: what a circle held would be headers and a code, thousandfold."""
-    kinds = (Answer, Draft, HttpExchange, Line)
+    kinds = (ResponseParser, PendingRequest, HttpExchange, Connection)
     async with serving(answering(said)) as server:
         gc.collect()
         before = [each for each in gc.get_objects() if isinstance(each, kinds)]  # Other tests'.

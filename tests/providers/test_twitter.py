@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     Adapter,
@@ -48,11 +48,11 @@ from providers.contract import (
     Verdict,
     check_code,
 )
-from providers.sandbox import Sandbox
-from providers.transport import HttpExchange
-from providers.twitter import FOLLOW_UPS_MAX, Twitter
-from providers.twitter_session import ASKED_MAX, ME_ASKED_MAX
-from providers.twitter_wire import JetfuelContext, OcfContext
+from checkpoint_worker.providers.http.exchange import HttpExchange
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.providers.twitter.adapter import FOLLOW_UPS_MAX, Twitter
+from checkpoint_worker.providers.twitter.protocol import JetfuelContext, OcfContext
+from checkpoint_worker.providers.twitter.session import ASKED_MAX, ME_ASKED_MAX
 from tests.providers.benches import REFUSED
 from tests.providers.hostile import Peer, serving
 from tests.providers.twitter_answers import (
@@ -77,8 +77,8 @@ from tests.providers.twitter_answers import (
 from tests.providers.wire import Canned, answer, attempt
 
 if TYPE_CHECKING:
-    from providers.sandbox.simulator import Login
-    from providers.sandbox.world import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.simulator import Login
 
 CODE = "048213"
 COMMON: dict[str, object] = {
@@ -646,8 +646,8 @@ def test_a_courtesy_does_not_take_the_time_of_the_login(
     first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The closing, and showing a made token: a provider that does not answer costs no session."""
-    monkeypatch.setattr("providers.twitter.COURTESY_S", 0.05)
-    monkeypatch.setattr("providers.twitter_session.COURTESY_S", 0.05)
+    monkeypatch.setattr("checkpoint_worker.providers.twitter.adapter.COURTESY_S", 0.05)
+    monkeypatch.setattr("checkpoint_worker.providers.twitter.session.COURTESY_S", 0.05)
 
     async def first_alone(peer: Peer) -> None:
         if CODE.encode() in await peer.request():

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Cleared,
     Context,
     NextCheckpoint,
     ProviderFailure,
     Rejected,
 )
-from providers.sessions import Session
-from providers.twitter import Twitter
-from providers.twitter_wire import OcfContext
+from checkpoint_worker.providers.sessions import Session
+from checkpoint_worker.providers.twitter.adapter import Twitter
+from checkpoint_worker.providers.twitter.protocol import OcfContext
 from tests.providers.benches import FURTHER, PASSED, REFUSED
 from tests.providers.twitter_answers import CASES, KILLING, LED_OUT, TOKEN, Case, table
 from tests.providers.wire import Canned, attempt
 
-PAGE = Path(__file__).parents[2] / "providers/docs/twitter.md"
+PAGE = Path(__file__).parents[2] / "providers/twitter/README.md"
 CODE = "048213"
 CONTEXT = {
     "route": "ocf",

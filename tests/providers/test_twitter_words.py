@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from providers.twitter_words import WORDS, asks_for_address, refuses, source_in
+from checkpoint_worker.providers.twitter.words import WORDS, asks_for_address, refuses, source_in
 
 SAYINGS = {
     # Language: a refusal, a hint that asks for an address, one that asks for a code.

@@ -21,8 +21,8 @@ from typing import Final
 
 import pytest
 
-import providers
-from providers.contract import (
+from checkpoint_worker import providers
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     Cleared,
@@ -34,10 +34,10 @@ from providers.contract import (
     UnreadableAnswerError,
     Verdict,
 )
-from providers.receiving import Answer, Limits
-from providers.sandbox import Sandbox
-from tasks.catalogue import pair
-from tasks.verdicts import fit_failure, fit_verdict
+from checkpoint_worker.providers.http.response import Limits, ResponseParser
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.tasks.catalogue import pair
+from checkpoint_worker.tasks.execution.verdicts import validate_failure, validate_verdict
 from tests.providers.benches import BENCHES, Bench
 
 COUNT: Final = 2_500
@@ -210,7 +210,7 @@ def _packed(body: bytes) -> bytes:
 
 def read(raw: bytes) -> Reply:
     """Read an answer as the transport does."""
-    answer = Answer(path="/", limits=Limits(), ends_with_head=False)
+    answer = ResponseParser(path="/", limits=Limits(), ends_with_head=False)
     answer.feed(raw)
     answer.end(None)
     try:
@@ -266,9 +266,9 @@ async def ended(bench: Bench, challenge: Challenge, case: Case) -> Verdict | Pro
     try:
         verdict = await adapter.verify(challenge, exchange)
     except ProviderFailure as failure:
-        fit_failure(failure, adapter, sent=exchange.code_sent)
+        validate_failure(failure, adapter, sent=exchange.code_sent)
         return failure
-    fit_verdict(verdict, adapter, sent=exchange.code_sent)
+    validate_verdict(verdict, adapter, sent=exchange.code_sent)
     return verdict
 
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
-from providers import linkedin_meanings as of_linkedin
-from providers import messenger_meanings as of_messenger
-from providers.linkedin_meanings import plain, sign_of_words
-from providers.messenger_errors import error_in, meaning_of
+from checkpoint_worker.providers.linkedin import meanings as of_linkedin
+from checkpoint_worker.providers.linkedin.meanings import plain, sign_of_words
+from checkpoint_worker.providers.messenger import meanings as of_messenger
+from checkpoint_worker.providers.messenger.errors import error_in, meaning_of
 
 LINKEDIN: Final[Mapping[str, Mapping[str, str]]] = {
     "restricted": {

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from providers.contract import Challenge, Checkpoint, SolutionKind
-from providers.transport import ClaimTicket, HttpExchange
+from checkpoint_worker.providers.contract import Challenge, Checkpoint, SolutionKind
+from checkpoint_worker.providers.http.exchange import ClaimTicket, HttpExchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from providers.contract import Adapter, Context, Verdict
+    from checkpoint_worker.providers.contract import Adapter, Context, Verdict
 
 ATTEMPT_TIMEOUT_S = 20.0  # A net; no test comes near it.
 

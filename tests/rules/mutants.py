@@ -1,4 +1,4 @@
-"""The rules with one guard removed: what the sequences and the walk must notice.
+"""The rules with one guard removed: what the sequences and the walk expect notice.
 
 A mutant is the source of `tasks.rules` with one text replaced, compiled into a module of its
 own. A text that is not there exactly once is an error, so a mutant cannot silently become the
@@ -9,7 +9,7 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import rules
+from checkpoint_worker.tasks import rules
 from tests.rules.world import Decide
 
 SOURCE = Path(rules.__file__).read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         name="no wire check before begin and claim",
-        old="    if wire is not None:\n        return Decision(reply=Reply.WAIT)\n",
+        old="    if wire is not None:\n        return Decision(reply=DecisionStatus.WAIT)\n",
         new="",
     ),
     Mutant(
@@ -180,7 +180,7 @@ MUTANTS = (
     ),
     Mutant(
         name="double click goes on when its exchange is lost",
-        old="    if current.twin_of == wire.claim:\n        settled",
+        old="    if current.duplicate_of == wire.claim:\n        settled",
         new="    if False:\n        settled",
         walk=False,
     ),
@@ -270,8 +270,8 @@ MUTANTS = (
     Mutant(
         name="a repeated claim granted by another Redis",
         old="    if repeated and _same_redis(intent, event.run_id):\n"
-        "        return Decision(reply=Reply.DONE)  # its own",
-        new="    if repeated:\n        return Decision(reply=Reply.DONE)  # its own",
+        "        return Decision(reply=DecisionStatus.DONE)  # its own",
+        new="    if repeated:\n        return Decision(reply=DecisionStatus.DONE)  # its own",
         walk=False,
     ),
     Mutant(
@@ -375,8 +375,8 @@ MUTANTS = (
     ),
     Mutant(
         name="success told to nobody",
-        old="        tell_intent=state is IntentState.COMPLETED and not settled,",
-        new="        tell_intent=False,",
+        old="        publish_intent=state is IntentState.COMPLETED and not settled,",
+        new="        publish_intent=False,",
         walk=False,
     ),
     Mutant(
@@ -415,7 +415,7 @@ MUTANTS = (
     Mutant(
         name="abort keeps the wire of a claim whose reply was lost",
         old="        return _answer(intent, _unsent(event), now_ms, limits)",
-        new="        return Decision(reply=Reply.STOP)",
+        new="        return Decision(reply=DecisionStatus.STOP)",
         walk=False,
     ),
 )

@@ -2,10 +2,11 @@
 
 from typing import TypedDict, Unpack
 
-from providers.contract import Checkpoint, Context, SolutionKind
-from tasks.catalogue import Pair, Success
-from tasks.events import Limits
-from tasks.model import (
+from checkpoint_worker.providers.contract import Checkpoint, Context, SolutionKind
+from checkpoint_worker.tasks.catalogue import Pair, Success
+from checkpoint_worker.tasks.events import RuleLimits
+from checkpoint_worker.tasks.model import (
+    ExchangeLease,
     Generation,
     Intent,
     IntentState,
@@ -15,11 +16,10 @@ from tasks.model import (
     Settlement,
     Submission,
     Version,
-    Wire,
     replace,
 )
 
-LIMITS = Limits()
+LIMITS = RuleLimits()
 NOW = 1_000_000
 RUN = "redis-1"
 OTHER_RUN = "redis-2"
@@ -44,7 +44,7 @@ SUB = Submission(
 STARTED = replace(SUB, started_at_ms=NOW - 4_000)
 WAITING = replace(SUB, id="s2", seq=Seq(2), digest="d2", supersedes="s1")
 
-PREPARING = Wire(
+PREPARING = ExchangeLease(
     submission_id="s1",
     generation=Generation(1),
     claim="c1",
@@ -77,7 +77,7 @@ EXPIRED = replace(IDLE, state=IntentState.EXPIRED, expires_at_ms=NOW - 1_000)
 
 # The elder s1 is on the wire, s2 waits for it.
 BEHIND = replace(IDLE, seq=Seq(2), current=WAITING, wire=DRAINING)
-TWIN = replace(WAITING, digest="d1", twin_of="c1")
+TWIN = replace(WAITING, digest="d1", duplicate_of="c1")
 WITH_TWIN = replace(IDLE, seq=Seq(2), current=TWIN, wire=UNDRAINED)
 # The worker of s1 was lost: its record is final, its wire stays.
 ORPHANED = replace(IDLE, wire=SENT)

@@ -5,11 +5,11 @@ They take the world as an argument, so that the same timelines can be run agains
 
 from collections.abc import Callable
 
-from providers.contract import SolutionKind
-from tasks import catalogue
-from tasks.events import Abort, Claim, Failed, Reply, Tick
-from tasks.model import IntentState, Phase
-from tasks.rules import HOUR_MS
+from checkpoint_worker.providers.contract import SolutionKind
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.events import Abort, Claim, DecisionStatus, Failed, Tick
+from checkpoint_worker.tasks.model import IntentState, Phase
+from checkpoint_worker.tasks.rules import HOUR_MS
 from tests.rules.nouns import LIMITS, USER
 from tests.rules.world import CLEARED, FURTHER, REJECTED, SILENT, STRANGER, UNCLEAR, World
 
@@ -31,8 +31,8 @@ def superseded_holder_that_hears_no_signal(world: World) -> None:
     world.pass_ms(6_000)
     world.sweep()
     assert attempt.open_at(world.now_ms)
-    assert world.wake(b) is Reply.WAIT
-    assert world.claim(world.start(b, "w2")) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
+    assert world.claim(world.start(b, "w2")) is DecisionStatus.WAIT
     world.check()
     world.beat("w1")
     assert not attempt.open_at(world.now_ms)
@@ -53,10 +53,10 @@ def superseded_holder_is_told_when_to_hang_up(world: World) -> None:
     world.pass_ms(LIMITS.drain_ms)
     world.beat("w1")
     world.sweep()
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.pass_ms(LIMITS.wire_margin_ms)
     world.sweep()
-    assert world.wake(b) is Reply.GO
+    assert world.wake(b) is DecisionStatus.GO
     world.attempt(b, "w2")
     world.check()
 
@@ -87,15 +87,15 @@ def lost_holder_of_a_sent_wire(world: World) -> None:
     assert world.outcome(a) == (504, True)
     world.check()
     b = world.submit("222")
-    assert world.wake(b) is Reply.WAIT
-    assert world.claim(world.start(b, "w2")) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
+    assert world.claim(world.start(b, "w2")) is DecisionStatus.WAIT
     world.check()
     world.pass_ms(14_999)
     world.sweep()
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.pass_ms(1)
     world.sweep()
-    assert world.wake(b) is Reply.GO
+    assert world.wake(b) is DecisionStatus.GO
     world.check()
 
 
@@ -104,15 +104,15 @@ def lost_holder_of_a_preparing_wire_is_replaced_at_once(world: World) -> None:
     world.open()
     a = world.submit("111")
     stuck = world.start(a)
-    assert world.begin(stuck) is Reply.DONE
+    assert world.begin(stuck) is DecisionStatus.DONE
     stuck.worker.running = False
     world.pass_ms(6_000)
     assert world.lose("w1").wake is not None
     second = world.start(a, "w2")
-    assert world.begin(second) is Reply.DONE
+    assert world.begin(second) is DecisionStatus.DONE
     stuck.worker.running = True
-    assert world.claim(stuck) is Reply.STOP
-    assert world.claim(second) is Reply.DONE
+    assert world.claim(stuck) is DecisionStatus.STOP
+    assert world.claim(second) is DecisionStatus.DONE
     assert world.send(second)
     world.check()
 
@@ -126,13 +126,13 @@ def holder_dead_after_its_record_is_final(world: World) -> None:
     world.pass_ms(1_000)
     attempt.worker.running, attempt.worker.dead = False, True
     world.pass_ms(6_000)
-    assert world.lose("w1").reply is Reply.STOP
+    assert world.lose("w1").reply is DecisionStatus.STOP
     world.sweep()
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.check()
     world.pass_ms(13_000)
     world.sweep()
-    assert world.wake(b) is Reply.GO
+    assert world.wake(b) is DecisionStatus.GO
     world.check()
 
 
@@ -141,7 +141,7 @@ def stopped_process_that_wakes_between_claim_and_first_byte(world: World) -> Non
     world.open()
     a = world.submit("111")
     attempt = world.start(a)
-    assert world.claim(attempt) is Reply.DONE
+    assert world.claim(attempt) is DecisionStatus.DONE
     attempt.worker.running = False
     world.pass_ms(6_000)
     world.lose("w1")
@@ -163,12 +163,12 @@ def reopen_during_an_exchange(world: World) -> None:
     world.open()
     assert world.outcome(a) == (409, True)
     b = world.submit("111")
-    assert world.unsettled()[0].twin_of is None
-    assert world.wake(b) is Reply.WAIT
+    assert world.unsettled()[0].duplicate_of is None
+    assert world.wake(b) is DecisionStatus.WAIT
     world.check()
     world.answer(attempt, REJECTED)
     assert (world.intent.failures, world.intent.state) == (0, IntentState.OPEN)
-    assert world.wake(b) is Reply.GO
+    assert world.wake(b) is DecisionStatus.GO
     world.check()
 
 
@@ -177,11 +177,11 @@ def reopen_while_preparing(world: World) -> None:
     world.open()
     a = world.submit("111")
     attempt = world.start(a)
-    assert world.begin(attempt) is Reply.DONE
+    assert world.begin(attempt) is DecisionStatus.DONE
     world.open()
     b = world.submit("222")
-    assert world.wake(b) is Reply.GO
-    assert world.claim(attempt) is Reply.STOP
+    assert world.wake(b) is DecisionStatus.GO
+    assert world.claim(attempt) is DecisionStatus.STOP
     assert world.outcome(a) == (409, False)
     world.check()
 
@@ -269,7 +269,7 @@ def settle_repeated_after_a_lost_reply(world: World) -> None:
     a = world.submit("111")
     world.answer(world.attempt(a), REJECTED)
     again = world.settle(world.answers[-1])
-    assert again.reply is Reply.STOP
+    assert again.reply is DecisionStatus.STOP
     assert world.outcome(a) == (401, True)
     assert world.intent.failures == 1
     world.check()
@@ -310,10 +310,10 @@ def redis_away_for_twice_the_heartbeat(world: World) -> None:
     world.beat("w2")
     assert attempt.drain_until_ms is not None
     world.sweep()
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.pass_ms(4_000)
     world.sweep()
-    assert world.wake(b) is Reply.GO
+    assert world.wake(b) is DecisionStatus.GO
     world.check()
 
 
@@ -323,7 +323,7 @@ def claim_decided_before_and_committed_after_the_deadline(world: World) -> None:
     a = world.submit("111")
     attempt = world.start(a)
     world.pass_ms(LIMITS.deadline_ms - LIMITS.min_send_ms)
-    assert world.claim(attempt, late_ms=1) is Reply.STOP
+    assert world.claim(attempt, late_ms=1) is DecisionStatus.STOP
     assert not world.send(attempt)
     world.pass_ms(LIMITS.min_send_ms)
     world.sweep()
@@ -337,7 +337,7 @@ def claim_too_late_is_refused(world: World) -> None:
     a = world.submit("111")
     attempt = world.start(a)
     world.pass_ms(LIMITS.deadline_ms - LIMITS.min_send_ms + 1)
-    assert world.claim(attempt) is Reply.STOP
+    assert world.claim(attempt) is DecisionStatus.STOP
     assert world.outcome(a) == (504, False)
     world.check()
 
@@ -350,7 +350,7 @@ def failover_that_loses_the_claim(world: World) -> None:
     world.fail_over(1)
     assert world.intent.current is not None
     assert world.intent.wire is None
-    assert world.claim(world.start(a, "w2")) is Reply.STOP
+    assert world.claim(world.start(a, "w2")) is DecisionStatus.STOP
     assert world.outcome(a) == (504, True)
     world.check()
 
@@ -360,12 +360,12 @@ def failover_that_loses_the_claim_of_a_preparing_holder(world: World) -> None:
     world.open()
     a = world.submit("111")
     attempt = world.start(a)
-    assert world.begin(attempt) is Reply.DONE
-    assert world.claim(attempt) is Reply.DONE
+    assert world.begin(attempt) is DecisionStatus.DONE
+    assert world.claim(attempt) is DecisionStatus.DONE
     assert world.send(attempt)
     world.fail_over(1)
-    assert world.begin(attempt) is Reply.STOP
-    assert world.claim(attempt) is Reply.STOP
+    assert world.begin(attempt) is DecisionStatus.STOP
+    assert world.claim(attempt) is DecisionStatus.STOP
     assert world.outcome(a) == (504, True)
     world.check()
 
@@ -418,11 +418,11 @@ def repeated_claim_of_its_owner(world: World) -> None:
     world.open()
     a = world.submit("111")
     attempt = world.start(a)
-    assert world.claim(attempt, reply_lost=True) is Reply.DONE
+    assert world.claim(attempt, reply_lost=True) is DecisionStatus.DONE
     assert not world.send(attempt)
-    assert world.claim(attempt) is Reply.DONE
+    assert world.claim(attempt) is DecisionStatus.DONE
     assert world.send(attempt)
-    assert world.claim(world.start(a, "w2")) is Reply.STOP
+    assert world.claim(world.start(a, "w2")) is DecisionStatus.STOP
     world.check()
 
 
@@ -431,9 +431,9 @@ def repeated_claim_on_another_redis(world: World) -> None:
     world.open()
     a = world.submit("111")
     attempt = world.start(a)
-    assert world.claim(attempt, reply_lost=True) is Reply.DONE
+    assert world.claim(attempt, reply_lost=True) is DecisionStatus.DONE
     world.fail_over(0)
-    assert world.claim(attempt) is Reply.STOP
+    assert world.claim(attempt) is DecisionStatus.STOP
     assert not world.send(attempt)
     world.sweep()
     assert world.outcome(a) == (504, True)
@@ -479,11 +479,11 @@ def double_click_takes_the_verdict(world: World) -> None:
     b = world.submit("111")
     assert world.outcome(a) == (409, True)
     assert attempt.drain_until_ms is None
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.pass_ms(10_000)
     world.beat("w1")
     world.sweep()
-    assert world.wake(b) is Reply.WAIT
+    assert world.wake(b) is DecisionStatus.WAIT
     world.answer(attempt, REJECTED)
     assert world.outcome(b) == (401, False)
     assert world.intent.failures == 1
@@ -534,9 +534,9 @@ def attempt_without_the_wire_may_not_send(world: World) -> None:
     a = world.submit("111")
     world.attempt(a)
     b = world.submit("222", deaf=True)
-    assert world.claim(world.start(a, "w2")) is Reply.STOP
-    assert world.begin(world.start(b, "w2")) is Reply.WAIT
-    assert world.claim(world.start(b, "w2")) is Reply.WAIT
+    assert world.claim(world.start(a, "w2")) is DecisionStatus.STOP
+    assert world.begin(world.start(b, "w2")) is DecisionStatus.WAIT
+    assert world.claim(world.start(b, "w2")) is DecisionStatus.WAIT
     world.check()
 
 
@@ -545,11 +545,11 @@ def duplicate_messages_send_once(world: World) -> None:
     world.open()
     a = world.submit("111")
     first, second, third = (world.start(a) for _ in range(3))
-    assert world.begin(second) is Reply.DONE
-    assert [world.begin(first), world.claim(third)] == [Reply.STOP, Reply.STOP]
-    assert world.claim(second) is Reply.DONE
+    assert world.begin(second) is DecisionStatus.DONE
+    assert [world.begin(first), world.claim(third)] == [DecisionStatus.STOP, DecisionStatus.STOP]
+    assert world.claim(second) is DecisionStatus.DONE
     world.send(second)
-    assert world.wake(a) is Reply.STOP
+    assert world.wake(a) is DecisionStatus.STOP
     world.check()
 
 
@@ -627,7 +627,7 @@ def doubt_is_no_way_to_guess(world: World) -> None:
     assert (world.intent.state, world.intent.failures) == (IntentState.OPEN, 1)
     late = world.submit("111")
     attempt = world.start(late)
-    assert world.begin(attempt) is Reply.STOP
+    assert world.begin(attempt) is DecisionStatus.STOP
     assert world.outcome(late) == (403, False)
     assert world.intent.wire is None
     way = world.submit("TRY", kind=SolutionKind.ANOTHER_WAY)
@@ -647,9 +647,9 @@ def doubt_about_an_elder_stops_the_newer_one(world: World) -> None:
         world.answer(world.attempt(world.submit(f"{number}")), UNCLEAR)
     running = world.attempt(world.submit("222"))
     newer = world.submit("333")
-    assert world.wake(newer) is Reply.WAIT
+    assert world.wake(newer) is DecisionStatus.WAIT
     world.answer(running, UNCLEAR)
-    assert world.wake(newer) is Reply.STOP
+    assert world.wake(newer) is DecisionStatus.STOP
     assert world.outcome(newer) == (403, False)
     world.check()
 
@@ -694,7 +694,7 @@ def claim_and_abort_of_a_stranger_change_nothing(world: World) -> None:
         failure=catalogue.PROVIDER_TIMED_OUT,
     )
     for event in (stranger, gone, Tick(run_id=world.run_id)):
-        assert world.bring(event).reply is Reply.STOP
+        assert world.bring(event).reply is DecisionStatus.STOP
     assert world.ledger == before
 
 

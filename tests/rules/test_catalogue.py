@@ -2,8 +2,16 @@
 
 import pytest
 
-from tasks import catalogue
-from tasks.catalogue import PAIRS, Actor, CeleryState, Pair, Success, error_body, success_body
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import (
+    PAIRS,
+    Actor,
+    CeleryState,
+    Pair,
+    Success,
+    error_body,
+    success_body,
+)
 
 # Status, type, who acts, effect on the intent when a provider's answer says it, Celery state.
 CONTRACT = """

@@ -3,9 +3,16 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.events import Tick
-from tasks.model import Generation, Intent, IntentState, Phase, Wire, replace
-from tasks.rules import decide, next_due_ms
+from checkpoint_worker.tasks.events import Tick
+from checkpoint_worker.tasks.model import (
+    ExchangeLease,
+    Generation,
+    Intent,
+    IntentState,
+    Phase,
+    replace,
+)
+from checkpoint_worker.tasks.rules import decide, next_due_ms
 from tests.rules.nouns import BEGUN, BEHIND, CLAIMED, IDLE, LIMITS, NOW, PREPARING, RUN, SUB
 
 MOMENTS = st.integers(min_value=NOW - 40_000, max_value=NOW + 40_000)
@@ -13,7 +20,7 @@ FAR = 10_000_000
 
 
 @st.composite
-def wires(draw: st.DrawFn) -> Wire:
+def wires(draw: st.DrawFn) -> ExchangeLease:
     """Draw a wire in any phase, its own or an elder's."""
     phase = draw(st.sampled_from(Phase))
     sent = phase is not Phase.PREPARING
@@ -37,7 +44,9 @@ def intents(draw: st.DrawFn) -> Intent:
     """Draw an intent in any state the rules can bring about, and some they cannot."""
     state = draw(st.sampled_from(IntentState))
     waits = state is IntentState.OPEN and draw(st.booleans())
-    current = replace(SUB, deadline_ms=draw(MOMENTS), twin_of=draw(st.sampled_from([None, "c1"])))
+    current = replace(
+        SUB, deadline_ms=draw(MOMENTS), duplicate_of=draw(st.sampled_from([None, "c1"]))
+    )
     return replace(
         IDLE,
         state=state,

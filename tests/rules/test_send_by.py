@@ -2,11 +2,11 @@
 
 import pytest
 
-from providers.contract import SolutionKind
-from tasks import catalogue
-from tasks.events import Claim, Reply, Submit
-from tasks.model import replace
-from tasks.rules import decide
+from checkpoint_worker.providers.contract import SolutionKind
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.events import Claim, DecisionStatus, Submit
+from checkpoint_worker.tasks.model import replace
+from checkpoint_worker.tasks.rules import decide
 from tests.rules.nouns import IDLE, LIMITS, NOW, QUEUED, RUN, SUB, WORKER
 
 CLAIM = Claim(submission_id="s1", claim="c1", worker=WORKER, run_id=RUN)
@@ -20,7 +20,7 @@ def test_no_claim_is_granted_after_it(send_by_ms: int | None, granted: bool) -> 
     """It is answered 504, not sent; without it, or with a later one, the deadline decides."""
     intent = replace(QUEUED, current=replace(SUB, send_by_ms=send_by_ms))
     decision = decide(intent, CLAIM, NOW, LIMITS)
-    assert (decision.reply is Reply.DONE) is granted
+    assert (decision.reply is DecisionStatus.DONE) is granted
     if not granted:
         (settled,) = decision.settled
         assert (settled.answer, settled.code_sent) == (catalogue.TIMED_OUT, False)

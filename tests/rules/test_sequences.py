@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.events import Claim, Decision, Reply
-from tasks.model import replace
-from tasks.rules import decide
+from checkpoint_worker.tasks.events import Claim, Decision, DecisionStatus
+from checkpoint_worker.tasks.model import replace
+from checkpoint_worker.tasks.rules import decide
 from tests.rules.nouns import BEGUN, LIMITS, NOW, QUEUED, RUN, SUB, WORKER
 from tests.rules.sequences import SEQUENCES, Sequence
 from tests.rules.world import World
@@ -22,6 +22,6 @@ def test_a_wire_that_was_taken_away_is_not_begun_anew_by_its_claim() -> None:
     Only that attempt's own preparing wire will do; one that prepared nothing takes a free wire.
     """
     claim = Claim(submission_id=SUB.id, claim="c1", worker=WORKER, run_id=RUN, begun=True)
-    assert decide(QUEUED, claim, NOW, LIMITS) == Decision(reply=Reply.STOP)
-    assert decide(BEGUN, claim, NOW, LIMITS).reply is Reply.DONE
-    assert decide(QUEUED, replace(claim, begun=False), NOW, LIMITS).reply is Reply.DONE
+    assert decide(QUEUED, claim, NOW, LIMITS) == Decision(reply=DecisionStatus.STOP)
+    assert decide(BEGUN, claim, NOW, LIMITS).reply is DecisionStatus.DONE
+    assert decide(QUEUED, replace(claim, begun=False), NOW, LIMITS).reply is DecisionStatus.DONE

@@ -11,30 +11,31 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec import Struct
 
-from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
-from tasks import catalogue
-from tasks.catalogue import Pair, Success, pair
-from tasks.events import (
+from checkpoint_worker.providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import Pair, Success, pair
+from checkpoint_worker.tasks.events import (
     Abort,
-    Answer,
+    AttemptFinished,
     Begin,
     Cancel,
     Claim,
     Decision,
-    Do,
+    DecisionStatus,
     Event,
     Failed,
     Kill,
     Open,
     Renew,
-    Reply,
     Signal,
+    SignalAction,
     Submit,
     Tick,
     Wake,
     WorkerLost,
 )
-from tasks.model import (
+from checkpoint_worker.tasks.model import (
+    ExchangeLease,
     Generation,
     Intent,
     IntentState,
@@ -43,10 +44,9 @@ from tasks.model import (
     Seq,
     Submission,
     Version,
-    Wire,
     replace,
 )
-from tasks.rules import (
+from checkpoint_worker.tasks.rules import (
     DETAIL_EXPIRED,
     DETAIL_IN_DOUBT,
     DETAIL_KILLED,
@@ -122,14 +122,19 @@ class Table:
                 yield pytest.param(case, id=f"{self.name}: {row} x {column}{label}")
 
 
-DONE, STOP, WAIT, GO = Reply.DONE, Reply.STOP, Reply.WAIT, Reply.GO
+DONE, STOP, WAIT, GO = (
+    DecisionStatus.DONE,
+    DecisionStatus.STOP,
+    DecisionStatus.WAIT,
+    DecisionStatus.GO,
+)
 NOTHING = Decision(reply=STOP)
 DEADLINE = SUB.deadline_ms
 LAST_CLAIM = DEADLINE - LIMITS.min_send_ms
-STOP_ELDER = (Signal(submission_id="s1", do=Do.STOP),)
-STOP_WAITING = (Signal(submission_id="s2", do=Do.STOP),)
-LOOK = (Signal(submission_id="s1", do=Do.LOOK),)
-LOOK_WAITING = (Signal(submission_id="s2", do=Do.LOOK),)
+STOP_ELDER = (Signal(submission_id="s1", do=SignalAction.STOP),)
+STOP_WAITING = (Signal(submission_id="s2", do=SignalAction.STOP),)
+LOOK = (Signal(submission_id="s1", do=SignalAction.LOOK),)
+LOOK_WAITING = (Signal(submission_id="s2", do=SignalAction.LOOK),)
 IGNORED = Decision(reply=STOP, notes=("attempt.verdict_ignored",))
 LOST = Decision(reply=STOP, notes=("intent.success_lost",))
 RESTRICTED = pair(403, "account_restricted")
@@ -138,7 +143,7 @@ OVERLOADED = pair(500, "provider_error")
 
 def drain(until_ms: int) -> tuple[Signal, ...]:
     """Return the signal to close the exchange of s1."""
-    return (Signal(submission_id="s1", do=Do.DRAIN, until_ms=until_ms),)
+    return (Signal(submission_id="s1", do=SignalAction.DRAIN, until_ms=until_ms),)
 
 
 def begin(sid: str = "s1", claim: str = "c1", run_id: str = RUN) -> Begin:
@@ -179,9 +184,9 @@ def answer(
     kind: SolutionKind = SolutionKind.CODE,
     taken: bool = False,
     generation: int = 1,
-) -> Answer:
+) -> AttemptFinished:
     """Return what came of the exchange of s1."""
-    return Answer(
+    return AttemptFinished(
         submission_id="s1",
         generation=Generation(generation),
         claim="c1",
@@ -205,7 +210,7 @@ CLEARED = Cleared(user_id=USER, session=SESSION)
 
 
 def newer(
-    seq: int, elder: str | None, *, twin_of: str | None = None, digest: str = "d3"
+    seq: int, elder: str | None, *, duplicate_of: str | None = None, digest: str = "d3"
 ) -> Submission:
     """Return the submission that `submit` makes."""
     return Submission(
@@ -218,16 +223,16 @@ def newer(
         queued_at_ms=NOW,
         deadline_ms=NOW + 30_000,
         supersedes=elder,
-        twin_of=twin_of,
+        duplicate_of=duplicate_of,
     )
 
 
 def stop_for_newer(sid: str = "s1") -> tuple[Signal, ...]:
     """Return the signal to a superseded attempt."""
-    return (Signal(submission_id=sid, do=Do.STOP, successor="s3"),)
+    return (Signal(submission_id=sid, do=SignalAction.STOP, successor="s3"),)
 
 
-def fresh(generation: int, wire: Wire | None = None) -> Intent:
+def fresh(generation: int, wire: ExchangeLease | None = None) -> Intent:
     """Return what `OPEN` makes: everything reset."""
     return Intent(
         account_id="acc_1",
@@ -244,15 +249,15 @@ def fresh(generation: int, wire: Wire | None = None) -> Intent:
     )
 
 
-def drained(wire: Wire = SENT, at: int = NOW) -> Wire:
+def drained(wire: ExchangeLease = SENT, at: int = NOW) -> ExchangeLease:
     """Return the wire after its holder was told to hang up."""
     return replace(wire, phase=Phase.DRAINING, drain_at_ms=at, drain_until_ms=at + LIMITS.drain_ms)
 
 
-def taken(phase: Phase = Phase.PREPARING, sid: str = "s1") -> Wire:
+def taken(phase: Phase = Phase.PREPARING, sid: str = "s1") -> ExchangeLease:
     """Return the wire as `begin` or `claim` make it at `NOW`."""
     sent = phase is Phase.SENT
-    return Wire(
+    return ExchangeLease(
         submission_id=sid,
         generation=Generation(1),
         claim="c1",
@@ -527,11 +532,11 @@ WIRE.cell(
             replace(
                 IDLE,
                 seq=Seq(2),
-                current=newer(2, "s1", digest="d1", twin_of="c1"),
+                current=newer(2, "s1", digest="d1", duplicate_of="c1"),
                 wire=UNDRAINED,
             ),
             settled=final(STARTED, catalogue.CANCELED, sent=True, by="s3"),
-            queued=newer(2, "s1", digest="d1", twin_of="c1"),
+            queued=newer(2, "s1", digest="d1", duplicate_of="c1"),
             signals=stop_for_newer(),
         ),
     ),
@@ -807,7 +812,7 @@ INTENT.cell(
         label="of another step",
         given=IDLE,
         event=replace(submit(), step=2),
-        then=Decision(reply=Reply.WRONG_STEP),
+        then=Decision(reply=DecisionStatus.WRONG_STEP),
     ),
     Case(
         label="naming the step",
@@ -833,7 +838,7 @@ INTENT.cell(
         label="sixth TRY_ANOTHER_WAY",
         given=replace(IDLE, ways=5),
         event=submit(kind=SolutionKind.ANOTHER_WAY),
-        then=Decision(reply=Reply.TOO_MANY_WAYS),
+        then=Decision(reply=DecisionStatus.TOO_MANY_WAYS),
     ),
     Case(
         label="the last one this opening allows",
@@ -845,7 +850,7 @@ INTENT.cell(
         label="one more than this opening allows",
         given=replace(IDLE, seq=Seq(20)),
         event=submit(),
-        then=Decision(reply=Reply.TOO_MANY_HERE),
+        then=Decision(reply=DecisionStatus.TOO_MANY_HERE),
     ),
     Case(
         label="the last one of the hour",
@@ -866,7 +871,7 @@ INTENT.cell(
         label="one more than the hour allows",
         given=replace(IDLE, hour_from_ms=NOW - HOUR_MS + 1, hour_count=30),
         event=submit(),
-        then=Decision(reply=Reply.TOO_MANY_THIS_HOUR),
+        then=Decision(reply=DecisionStatus.TOO_MANY_THIS_HOUR),
     ),
     Case(
         label="the first of a new hour",
@@ -890,7 +895,7 @@ INTENT.cell(
 
 
 def supersedes(
-    given: Intent, wire: Wire | None, *, sent: bool, signals: tuple[Signal, ...]
+    given: Intent, wire: ExchangeLease | None, *, sent: bool, signals: tuple[Signal, ...]
 ) -> Case:
     """Return a newer submission over s1."""
     assert given.current is not None
@@ -1426,14 +1431,14 @@ OWN, ELDER, AWAY, OLD, DEAD, OVER_NOW = VERDICT.columns
 SENT_2 = replace(SENT, submission_id="s2", claim="c2", digest="d2")
 AHEAD = replace(BEHIND, wire=None)
 AHEAD_SENT = replace(BEHIND, wire=SENT_2)
-DRAIN_2 = (Signal(submission_id="s2", do=Do.DRAIN, until_ms=NOW + 5_000),)
+DRAIN_2 = (Signal(submission_id="s2", do=SignalAction.DRAIN, until_ms=NOW + 5_000),)
 REOPENED = replace(IDLE, generation=Generation(2), wire=DRAINING)
 REOPENED_FREE = replace(REOPENED, wire=None)
 KILLED_BUSY = replace(KILLED, wire=DRAINING)
 COMPLETED_BUSY = replace(COMPLETED, wire=DRAINING)
 
 
-def ignored(event: Answer, column: str, prefix: str = "") -> list[Case]:
+def ignored(event: AttemptFinished, column: str, prefix: str = "") -> list[Case]:
     """Return the cases of a verdict that counts for nothing; its wire is freed all the same."""
     note = LOST if isinstance(event.verdict, Cleared) else IGNORED
     states: dict[str, tuple[tuple[str, Intent, Intent | None, Decision], ...]] = {
@@ -1460,7 +1465,7 @@ def ignored(event: Answer, column: str, prefix: str = "") -> list[Case]:
     ]
 
 
-def ignored_everywhere(row: str, event: Answer, *columns: str) -> None:
+def ignored_everywhere(row: str, event: AttemptFinished, *columns: str) -> None:
     """Add cells in which a verdict counts for nothing."""
     for column in columns:
         VERDICT.cell(row, column, *ignored(event, column))
@@ -1499,7 +1504,7 @@ VERDICT.cell(
         label="nobody waits",
         given=ORPHANED,
         event=FITS,
-        then=completes(IDLE, tell_intent=True),
+        then=completes(IDLE, publish_intent=True),
     ),
 )
 VERDICT.cell(
@@ -1521,7 +1526,7 @@ VERDICT.cell(
             signals=STOP_WAITING + DRAIN_2,
         ),
     ),
-    Case(label="idle", given=IDLE, event=FITS, then=completes(IDLE, tell_intent=True)),
+    Case(label="idle", given=IDLE, event=FITS, then=completes(IDLE, publish_intent=True)),
 )
 ignored_everywhere(ROW, FITS, OLD, DEAD)
 VERDICT.cell(
@@ -1534,7 +1539,7 @@ VERDICT.cell(
         event=FITS,
         then=replace(IGNORED, reply=DONE, intent=COMPLETED),
     ),
-    Case(label="expired", given=EXPIRED, event=FITS, then=completes(EXPIRED, tell_intent=True)),
+    Case(label="expired", given=EXPIRED, event=FITS, then=completes(EXPIRED, publish_intent=True)),
 )
 
 ROW = VERDICT.rows[1]
@@ -1601,7 +1606,7 @@ def kills(given: Intent, answer_: Pair, detail: str | None = None, **rest: objec
     )
 
 
-def nobody_waits(event: Answer, **changes: object) -> Case:
+def nobody_waits(event: AttemptFinished, **changes: object) -> Case:
     """Return the same verdict from a lost worker's attempt, when nobody waits."""
     failed = event.verdict
     context = None if isinstance(failed, Cleared) else failed.context
@@ -1928,7 +1933,7 @@ def test_old_wire_after_a_reopening_is_nobodys_twin_and_not_the_newer_ones() -> 
     """The same code in a new generation goes to a new challenge: it is sent."""
     decision = decide(REOPENED, submit("d1"), NOW, LIMITS)
     assert decision.queued is not None
-    assert decision.queued.twin_of is None
+    assert decision.queued.duplicate_of is None
     assert decision.intent is not None
     assert decision.intent.wire == DRAINING
     assert not decision.intent.claimed

@@ -7,10 +7,10 @@ jumps, commits that come too late, failovers that lose commits.
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from providers.contract import Cleared, SolutionKind, Verdict
-from tasks import catalogue
-from tasks.events import Begin, Claim, Failed, Renew, WorkerLost
-from tasks.model import IntentState, Submission
+from checkpoint_worker.providers.contract import Cleared, SolutionKind, Verdict
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.events import Begin, Claim, Failed, Renew, WorkerLost
+from checkpoint_worker.tasks.model import IntentState, Submission
 from tests.rules import world as promises
 from tests.rules.nouns import LIMITS, USER
 from tests.rules.world import (

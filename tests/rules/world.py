@@ -8,29 +8,43 @@ sequences drive it as timelines, the walks at random. `check` holds the promises
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from providers.contract import Cleared, NextCheckpoint, Rejected, SolutionKind, Verdict
-from tasks import catalogue, rules
-from tasks.catalogue import Pair, Success
-from tasks.events import (
+from checkpoint_worker.providers.contract import (
+    Cleared,
+    NextCheckpoint,
+    Rejected,
+    SolutionKind,
+    Verdict,
+)
+from checkpoint_worker.tasks import catalogue, rules
+from checkpoint_worker.tasks.catalogue import Pair, Success
+from checkpoint_worker.tasks.events import (
     Abort,
-    Answer,
+    AttemptFinished,
     Begin,
     Cancel,
     Claim,
     Decision,
-    Do,
+    DecisionStatus,
     Event,
     Failed,
     Kill,
-    Limits,
     Open,
-    Reply,
+    RuleLimits,
+    SignalAction,
     Submit,
     Tick,
     Wake,
     WorkerLost,
 )
-from tasks.model import Generation, Intent, IntentState, Phase, Purpose, Settlement, Submission
+from checkpoint_worker.tasks.model import (
+    Generation,
+    Intent,
+    IntentState,
+    Phase,
+    Purpose,
+    Settlement,
+    Submission,
+)
 from tests.rules.nouns import APP, CONTEXT, EMAIL, LIMITS, SESSION, USER
 
 START = 1_000_000
@@ -47,7 +61,7 @@ SILENT = Failed(failure=catalogue.PROVIDER_TIMED_OUT)
 UNCLEAR = Failed(failure=catalogue.ACTION_REQUIRED, in_doubt=True)
 
 Promise = Callable[["World"], None]
-Decide = Callable[[Intent | None, Event, int, Limits], Decision]
+Decide = Callable[[Intent | None, Event, int, RuleLimits], Decision]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +137,7 @@ class World:
     history: list[Ledger] = field(default_factory=list)
     workers: dict[str, Worker] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[AttemptFinished] = field(default_factory=list)
     swept_ms: int = 0
     ids: int = 0
 
@@ -183,7 +197,7 @@ class World:
         rejections, doubts = before.rejections, before.doubts
         if isinstance(event, Open):
             rejections = doubts = frozenset()
-        elif isinstance(event, Answer) and self._counts(event):
+        elif isinstance(event, AttemptFinished) and self._counts(event):
             if isinstance(event.verdict, Rejected):
                 rejections |= {event.claim}
             else:
@@ -196,16 +210,16 @@ class World:
             sealed=frozenset(sealed - settled - running),
             rejections=rejections,
             doubts=doubts,
-            told=before.told + decision.tell_intent,
+            told=before.told + decision.publish_intent,
         )
         self.history.append(before)
         self._check_step(before, event)
         for signal in () if deaf else decision.signals:
-            if signal.do is Do.DRAIN:
+            if signal.do is SignalAction.DRAIN:
                 self._tell_drain(signal.submission_id, signal.until_ms)
         return True
 
-    def _counts(self, event: Answer) -> bool:
+    def _counts(self, event: AttemptFinished) -> bool:
         """Whether a verdict must count, as the promise says it: heard, and of the holder."""
         intent, verdict = self.ledger.intent, event.verdict
         return (
@@ -304,7 +318,7 @@ class World:
 
     # Attempts
 
-    def wake(self, sid: str) -> Reply:
+    def wake(self, sid: str) -> DecisionStatus:
         """A message for a submission arrives."""
         return self.bring(Wake(submission_id=sid, run_id=self.run_id)).reply
 
@@ -321,7 +335,7 @@ class World:
         self.attempts.append(attempt)
         return attempt
 
-    def begin(self, attempt: Attempt) -> Reply:
+    def begin(self, attempt: Attempt) -> DecisionStatus:
         """Take the wire to prepare."""
         event = Begin(
             submission_id=attempt.submission.id,
@@ -333,7 +347,9 @@ class World:
         self.commit(decision)
         return decision.reply
 
-    def claim(self, attempt: Attempt, *, late_ms: int = 0, reply_lost: bool = False) -> Reply:
+    def claim(
+        self, attempt: Attempt, *, late_ms: int = 0, reply_lost: bool = False
+    ) -> DecisionStatus:
         """Ask for the claim; ``late_ms`` passes between decision and commit."""
         asked_ms = self.now_ms
         decision = self.look(
@@ -346,8 +362,8 @@ class World:
         )
         self.pass_ms(late_ms)
         if not self.commit(decision):
-            return Reply.STOP
-        if decision.reply is Reply.DONE and not reply_lost:
+            return DecisionStatus.STOP
+        if decision.reply is DecisionStatus.DONE and not reply_lost:
             deadline_ms = attempt.submission.deadline_ms + LIMITS.drain_ms
             wire = self.intent.wire
             assert wire is not None
@@ -377,7 +393,7 @@ class World:
     def attempt(self, sid: str, worker: str = "w1") -> Attempt:
         """Claim and send in one go."""
         attempt = self.start(sid, worker)
-        assert self.claim(attempt) is Reply.DONE
+        assert self.claim(attempt) is DecisionStatus.DONE
         assert self.send(attempt)
         return attempt
 
@@ -386,7 +402,7 @@ class World:
     ) -> Decision:
         """Settle what an attempt ended with."""
         attempt.verdict = verdict
-        event = Answer(
+        event = AttemptFinished(
             submission_id=attempt.submission.id,
             generation=attempt.generation,
             claim=attempt.claim,
@@ -397,7 +413,7 @@ class World:
         self.answers.append(event)
         return self.settle(event)
 
-    def settle(self, event: Answer) -> Decision:
+    def settle(self, event: AttemptFinished) -> Decision:
         """Bring an answer, for the first time or again."""
         before = self.ledger.intent
         decision = self.bring(event)
@@ -537,7 +553,7 @@ def unsent_is_unsent(world: World) -> None:
 
 def twins_stay_home(world: World) -> None:
     """A double click is not sent."""
-    twins = {one.id for one in world.ledger.accepted if one.twin_of is not None}
+    twins = {one.id for one in world.ledger.accepted if one.duplicate_of is not None}
     assert twins.isdisjoint(world.sends())
 
 

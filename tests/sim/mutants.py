@@ -1,4 +1,4 @@
-"""The product with one guard removed: what the simulation must notice, and how soon.
+"""The product with one guard removed: what the simulation expect notice, and how soon.
 
 A text that is not in its module exactly once is an error, so a mutant cannot silently become
 the original when the module is edited.
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import attempt, catalogue, sweep
-from tasks.intake import unknown_submission
-from tasks.model import Settlement
-from tasks.store import Result
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.execution import attempt
+from checkpoint_worker.tasks.execution import sweeper as sweep
+from checkpoint_worker.tasks.model import Settlement
+from checkpoint_worker.tasks.operations.validation import unknown_submission
+from checkpoint_worker.tasks.storage.store import Result
 from tests.rules import mutants as of_rules
 from tests.sim.promises import Violation
 from tests.sim.server import SimServer
@@ -99,7 +101,7 @@ def _overwriting() -> dict[str, Any]:
     }
 
 
-async def _deaf_beat(heart: sweep.Heart) -> None:
+async def _deaf_beat(heart: sweep.Heartbeat) -> None:
     """A heartbeat whose answer nobody reads to the end."""
     home = heart.attempts
     answer = await home.door.run(home.store.beat(home.worker, heart.answered_ms))
@@ -157,12 +159,12 @@ MUTANTS = (
     Mutant(name="sweeper that overwrites", make=_overwriting, storms=("crash",)),
     Mutant(
         name="workers judged right after a Redis gap",
-        make=_patched(sweep.Heart, "may_judge", True),
+        make=_patched(sweep.Heartbeat, "may_judge", True),
         storms=("away",),
     ),
     Mutant(
         name="superseded holder learns by signal only (heart)",
-        make=_patched(sweep.Heart, "beat", _deaf_beat),
+        make=_patched(sweep.Heartbeat, "beat", _deaf_beat),
         storms=("signals",),
     ),
     Mutant(

@@ -1,6 +1,6 @@
 """The way to the simulated Redis: clients with faults, drawn from the seed.
 
-The doors of `tasks.ledger` and the listener of `worker.listener` run over these clients as
+The doors of `tasks.storage.executor` and the listener of `worker.runtime.signal_listener` run over these clients as
 they are; what is simulated is the library's client and the wire below it.
 """
 
@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tasks.ledger import SOCKET_TIMEOUT_S, script
+from checkpoint_worker.tasks.storage.executor import SOCKET_TIMEOUT_S, script
 
 if TYPE_CHECKING:
     from tests.sim.world import Process, World

@@ -12,22 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from providers.contract import TRY_ANOTHER_WAY, Cleared, Rejected, SolutionKind
-from tasks.events import (
-    Answer,
+from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY, Cleared, Rejected, SolutionKind
+from checkpoint_worker.tasks.events import (
+    AttemptFinished,
     Begin,
     Claim,
     Decision,
     Event,
     Failed,
-    Limits,
     Open,
+    RuleLimits,
     Submit,
     WorkerLost,
 )
-from tasks.model import Intent, IntentState, Phase, Submission, replace
-from tasks.rules import next_due_ms
-from tasks.store import DRAIN_LAG_MS
+from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Submission, replace
+from checkpoint_worker.tasks.rules import next_due_ms
+from checkpoint_worker.tasks.storage.store import DRAIN_LAG_MS
 from tests.sim.provider import Send
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SOON_S = 5.0
 FIRST_SWEEP_S = 1.0
 """A worker that has just started sleeps once before it sweeps."""
 
-Decide = Callable[[Intent | None, Event, int, Limits], Decision]
+Decide = Callable[[Intent | None, Event, int, RuleLimits], Decision]
 Brought = tuple[Event, Decision]
 
 
@@ -99,11 +99,13 @@ class Witness:
 
     # Decisions
 
-    def decide(self, intent: Intent | None, event: Event, now_ms: int, limits: Limits) -> Decision:
+    def decide(
+        self, intent: Intent | None, event: Event, now_ms: int, limits: RuleLimits
+    ) -> Decision:
         """Stand for `tasks.rules.decide`."""
         decision = self._decide(intent, event, now_ms, limits)
         self._last = (event, decision)
-        if isinstance(event, Answer) and not decision.writes:
+        if isinstance(event, AttemptFinished) and not decision.writes:
             self.answered.add(event.claim)
         return decision
 
@@ -132,7 +134,7 @@ class Witness:
             command.process,
             f"{type(event).__name__ if event else 'orphan'} {member}: {_told(plan, decision)}",
         )
-        if isinstance(event, Answer):
+        if isinstance(event, AttemptFinished):
             self.answered.add(event.claim)
         after = before
         if "intent" in plan:
@@ -266,7 +268,7 @@ class Witness:
         if before.state is IntentState.COMPLETED:
             done = after.state in (IntentState.COMPLETED, IntentState.KILLED)
             self.holds("completed ends but by a kill", done)
-        if isinstance(event, Answer) and isinstance(event.verdict, Cleared):
+        if isinstance(event, AttemptFinished) and isinstance(event.verdict, Cleared):
             alive = before.state in (IntentState.OPEN, IntentState.EXPIRED)
             fits = before.user_id in (None, event.verdict.user_id) and not event.user_taken
             if alive and fits and before.generation == event.generation:
@@ -280,7 +282,7 @@ class Witness:
         if isinstance(event, Open):
             self.books.rejections[name] = self.books.doubts[name] = frozenset()
         if (
-            isinstance(event, Answer)
+            isinstance(event, AttemptFinished)
             and event.kind is SolutionKind.CODE
             and before is not None
             and before.state is IntentState.OPEN

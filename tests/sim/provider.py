@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from providers.contract import (
+from checkpoint_worker.providers.contract import (
     Challenge,
     Checkpoint,
     ClaimTicket,

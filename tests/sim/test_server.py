@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.ledger import script
+from checkpoint_worker.tasks.storage.executor import script
 from tests.sim.loop import Clock
 from tests.sim.network import SCRIPTS
 from tests.sim.server import SimServer

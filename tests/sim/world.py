@@ -21,21 +21,25 @@ from types import ModuleType
 from typing import Any, Self
 from unittest import mock
 
-from tasks import attempt, intake, rules, store, sweep
-from tasks.attempt import Attempts
-from tasks.client import OVERDUE_MS, _Core
-from tasks.intake import CheckpointError, Sealed
-from tasks.ledger import AsyncDoor, LedgerError
-from tasks.model import IntentState
-from tasks.settings import Settings
-from tasks.vault import context_name
+from checkpoint_worker.tasks import rules
+from checkpoint_worker.tasks.client import OVERDUE_MS, _Core
+from checkpoint_worker.tasks.execution import attempt
+from checkpoint_worker.tasks.execution import sweeper as sweep
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner
+from checkpoint_worker.tasks.model import IntentState
+from checkpoint_worker.tasks.operations import validation as intake
+from checkpoint_worker.tasks.operations.validation import CheckpointError, Sealed
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage import store
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
+from checkpoint_worker.tasks.storage.vault import context_name
+from checkpoint_worker.worker.runtime import signal_listener as listener
 from tests.sim import provider
 from tests.sim.loop import Clock, SimLoop
 from tests.sim.network import Command, SimClient, SimPubSub
 from tests.sim.promises import Books, Decide, Violation, Witness
 from tests.sim.provider import SUBMISSION, Send, SimExchange
 from tests.sim.server import KEPT, Data, SimServer
-from worker import listener
 
 KEY = base64.b64encode(b"a made-up key of thirty-two byte").decode()
 BRISK: dict[str, float] = {
@@ -93,7 +97,7 @@ class Process:
     able_s: float = 0.0
     faulted_s: float = 0.0
     beat_s: float = 0.0
-    attempts: Attempts | None = None
+    attempts: AttemptRunner | None = None
     solving: list[asyncio.Task[Any]] = field(default_factory=list)
 
 
@@ -288,12 +292,12 @@ class World:
         log, time = _Log(self, ""), mock.Mock(spec_set=["monotonic"])
         time.monotonic = self._monotonic
         stand_ins = (
-            (self.module, {"time": time, "new_name": self.new_name, "log": log}),
+            (self.module, {"time": time, "process_unique_id": self.new_name, "log": log}),
             (self.module, {"adapter_for": provider.adapter_for}),
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
             (intake, {"adapter_for": provider.adapter_for}),
-            (store, {"decide": self.witness.decide, "new_name": self.witness.new_name}),
+            (store, {"decide": self.witness.decide, "process_unique_id": self.witness.new_name}),
         )
         with ExitStack() as stack:
             for module, names in stand_ins:
@@ -303,7 +307,7 @@ class World:
             yield
 
     def new_name(self) -> str:
-        """Stand for `tasks.names`: the seed decides this as well."""
+        """Stand for `tasks.storage.ids`: the seed decides this as well."""
         return f"{self.rng.getrandbits(64):016x}"
 
     def _monotonic(self) -> float:
@@ -314,7 +318,7 @@ class World:
         for _ in range(self.rng.choice((1, 2, 2, 3))):
             self.start_worker()
         web = self._process("web")
-        door = AsyncDoor(SimClient(self, web))  # type: ignore[arg-type]
+        door = AsyncExecutor(SimClient(self, web))  # type: ignore[arg-type]
         accounts = self.rng.choice((1, 1, 2))
         for number in range(self.crowd or accounts):
             place = self.rng.choice(("LINKEDIN", "TWITTER"))
@@ -351,17 +355,17 @@ class World:
         number = sum(one.attempts is not None for one in self.processes) + 1
         process = self._process(f"w{number}")
         self.current = process
-        attempts: Attempts = self.module.Attempts(
+        attempts: AttemptRunner = self.module.AttemptRunner(
             settings=self.settings,
             store=self.store,
             vault=self.vault,
-            door=AsyncDoor(SimClient(self, process)),  # type: ignore[arg-type]
+            door=AsyncExecutor(SimClient(self, process)),  # type: ignore[arg-type]
             worker=process.name,
             send_wake=self.wake,
             make_exchange=lambda claim, _proxy: SimExchange(self, process, claim),
         )
         process.attempts = attempts
-        heart = sweep.Heart(attempts)
+        heart = sweep.Heartbeat(attempts)
         sweeper = sweep.Sweeper(attempts, heart, self._queue_length)
         self._spawn(process, heart.run(), "heart")
         self._spawn(process, listener.listen(attempts), "listener")
@@ -634,7 +638,7 @@ class _Person:
     """Somebody with an account: opens, submits, doubts, gives up, comes back."""
 
     def __init__(
-        self, world: World, door: AsyncDoor, account_id: str, place: str, web: Process
+        self, world: World, door: AsyncExecutor, account_id: str, place: str, web: Process
     ) -> None:
         self.world, self.door, self.account_id, self.place = world, door, account_id, place
         self.core, self.web = world._core, web
@@ -688,7 +692,7 @@ class _Person:
         self.world.note(self.web, f"submit {sid} {code} for {self.account_id}")
         request, new = self.core.read_submission(self.account_id, self.place, code, sid)
         submitted = await self.door.run(self.core.submit(request, new, None))
-        if submitted.needs_wake:
+        if submitted.needs_notification:
             await self.world.wake(sid, self.account_id, self.place)
 
     async def _twice(self) -> None:

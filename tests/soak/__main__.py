@@ -26,12 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedisError
 from tests.bench.processes import StuckError, as_many_files_as_allowed
 from tests.soak.figures import MEMORY
 from tests.soak.kinds import BY_NAME, KINDS, Kind
 from tests.soak.report import svg, table
 from tests.soak.run import Findings, Wish, run
-from worker.embedded import EmbeddedRedisError
 
 SUBMISSIONS, STEPS, WARM = 20_000, 20, 5_000
 WARM_SHARE: Final = 4

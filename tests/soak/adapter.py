@@ -6,7 +6,7 @@ import json
 from types import MappingProxyType
 from typing import Final
 
-from providers import contract
+from checkpoint_worker.providers import contract
 
 PROVIDER: Final = "SOAK"
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.intake import CheckpointError
-from tasks.records import Outcome
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.records import Outcome
 from tests.soak.adapter import PROVIDER
 from tests.soak.kinds import BY_NAME, Front
 

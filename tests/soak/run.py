@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import redis
 
-from tasks.messages import wake_message
-from tasks.vault import make_key
+from checkpoint_worker.tasks.operations.wake import wake_message
+from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.plugins import installed
 from tests.bench.processes import START_S, line_of, running, until
 from tests.soak.adapter import PROVIDER
 from tests.soak.figures import Line, judge
 from tests.soak.kinds import KINDS, Kind
 from tests.soak.probe import ask
-from worker.embedded import EmbeddedRedis
 
 KEY: Final = "a-key-of-the-soak-alone"
 QUEUE: Final = "checkpoint"
@@ -219,7 +219,9 @@ def standing() -> Iterator[Stage]:
         celery = ("-A", "worker", "worker", "--without-gossip", "--without-mingle")
         stack.enter_context(stage.probed("worker", "celery", *celery))
         options = ("gateway", "--port", "0", "--grace", "0", "--json")
-        gateway = stack.enter_context(stage.probed("gateway", "worker.cli", *options))
+        gateway = stack.enter_context(
+            stage.probed("gateway", "checkpoint_worker.worker.cli", *options)
+        )
         address = json.loads(line_of(gateway.stdout))["gateway"]
         until(lambda: stage.raw.zcard(f"{QUEUE}:beats"), START_S, "a heartbeat")
         for name, how in (("awaited", "awaited"), ("blocking", "blocking"), ("http", address)):

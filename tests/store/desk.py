@@ -10,16 +10,22 @@ from typing import Any, Self, TypeVar
 
 import redis
 
-from providers.contract import Checkpoint, Cleared, SolutionKind, Verdict
-from tasks.client import make_store, make_vault
-from tasks.events import Answer, Claim, Event, Failed, Submit
-from tasks.intake import Sealed, Submitted, open_steps, read_request, submit_steps
-from tasks.ledger import Call, Steps, SyncDoor, connect
-from tasks.model import Generation, Intent, Purpose
-from tasks.records import Outcome
-from tasks.settings import Settings
-from tasks.store import Extra, Result, Snapshot, Store
-from tasks.vault import Vault, make_key
+from checkpoint_worker.providers.contract import Checkpoint, Cleared, SolutionKind, Verdict
+from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.events import AttemptFinished, Claim, Event, Failed, Submit
+from checkpoint_worker.tasks.model import Generation, Intent, Purpose
+from checkpoint_worker.tasks.operations.validation import (
+    Sealed,
+    Submitted,
+    open_steps,
+    read_request,
+    submit_steps,
+)
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import Operation, ScriptCall, SyncExecutor, connect
+from checkpoint_worker.tasks.storage.store import CommitExtras, Result, Snapshot, Store
+from checkpoint_worker.tasks.storage.vault import Vault, make_key
 
 T = TypeVar("T")
 
@@ -36,7 +42,7 @@ def settings_for(url: str, **more: Any) -> Settings:
     return Settings(**given)
 
 
-class PastDoor(SyncDoor):
+class PastDoor(SyncExecutor):
     """A door whose reads tell a time gone by: decisions are made then, and committed now.
 
     Stands for a process that was stopped between a read and its commit, and ages
@@ -47,7 +53,7 @@ class PastDoor(SyncDoor):
         super().__init__(client)
         self.ago_ms, self.reads = ago_ms, reads
 
-    def _eval(self, call: Call) -> list[Any]:
+    def _eval(self, call: ScriptCall) -> list[Any]:
         reply = super()._eval(call)
         if call.script == "read" and self.reads > 0:
             self.reads -= 1
@@ -63,7 +69,7 @@ class Desk:
     store: Store
     vault: Vault
     redis: redis.Redis
-    door: SyncDoor
+    door: SyncExecutor
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
@@ -72,7 +78,7 @@ class Desk:
         settings = settings_for(url, **more)
         client = connect(url, settings.prefix)
         store, vault = make_store(settings), make_vault(settings)
-        return cls(settings, store, vault, client, SyncDoor(client))
+        return cls(settings, store, vault, client, SyncExecutor(client))
 
     def ago(self, seconds: float, *, reads: int = 1_000) -> Desk:
         """Return this desk as it would have acted some time ago."""
@@ -99,7 +105,7 @@ class Desk:
 
     def submitting(
         self, submission_id: str, code: str = "123456", account: str = ACCOUNT, **more: Any
-    ) -> Steps[Submitted]:
+    ) -> Operation[Submitted]:
         """Return the steps of a submission."""
         request = read_request(self.settings, account, PROVIDER, code)
         options: dict[str, Any] = {
@@ -137,17 +143,17 @@ class Desk:
         verdict: Verdict | Failed,
         claim: str = "c1",
         account: str = ACCOUNT,
-        extra: Extra | None = None,
+        extra: CommitExtras | None = None,
     ) -> Result:
         """Bring the verdict of a claimed attempt."""
-        event = Answer(
+        event = AttemptFinished(
             submission_id=submission_id,
             generation=Generation(1),
             claim=claim,
             kind=SolutionKind.CODE,
             verdict=verdict,
         )
-        adding = extra or Extra()
+        adding = extra or CommitExtras()
         return self.bring(lambda _: event, account, make_extra=lambda *_: adding)
 
     def clear(self, submission_id: str, account: str = ACCOUNT) -> Result:
@@ -155,7 +161,7 @@ class Desk:
         name = f"session|{PROVIDER}|{account}"
         sealed = self.vault.seal(name, json.dumps({"cookie": "made-up"}).encode())
         key = self.store.keys.session(PROVIDER, account)
-        extra = Extra(put=((key, sealed, self.store.result_ttl_ms),))
+        extra = CommitExtras(put=((key, sealed, self.store.result_ttl_ms),))
         verdict = Cleared(user_id="u1", session={"cookie": "made-up"})
         return self.answer(submission_id, verdict, account=account, extra=extra)
 
@@ -232,7 +238,7 @@ class Subscriber:
         self._pubsub.close()
 
 
-def in_lockstep(desk: Desk, many: Sequence[Steps[T]], rng: random.Random) -> list[T]:
+def in_lockstep(desk: Desk, many: Sequence[Operation[T]], rng: random.Random) -> list[T]:
     """Run steps interleaved call by call in a random order: every race, at no speed's mercy."""
     calls = {place: next(steps) for place, steps in enumerate(many)}
     results: dict[int, T] = {}

@@ -20,16 +20,23 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel, SentinelChannel
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, SSLConnection
 
-from providers.sandbox.certificate import make_tls
-from tasks import addresses
-from tasks.addresses import AddressError, AmqpAddress, RedisAddress, Tls, parse_broker, parse_redis
-from tasks.ledger import AsyncDoor, connect, connect_async, pipe_to
-from tasks.messages import celery_config, in_ledger, make_producer
+from checkpoint_worker.providers.sandbox.certificate import make_tls
+from checkpoint_worker.tasks import addresses
+from checkpoint_worker.tasks.addresses import (
+    AddressError,
+    AmqpAddress,
+    RedisAddress,
+    Tls,
+    parse_broker,
+    parse_redis,
+)
+from checkpoint_worker.tasks.operations.wake import celery_config, in_ledger, make_producer
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect, connect_async, pipe_to
+from checkpoint_worker.worker.app import worker_config
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests import servers
 from tests.behaviour.stage import BOUND_S, ROOT, LoopThread, RedisProcess, until
 from tests.store.desk import settings_for
-from worker import embedded
-from worker.app import worker_config
 
 PAGE: Final = (ROOT / "deploy/docs/addresses.md").read_text("utf-8")
 CANARY: Final = "canary-pass"
@@ -391,7 +398,7 @@ def _speaks(url: str) -> None:
         awaited, pipe = connect_async(url), pipe_to(url)
         assert await awaited.ping()
         assert await pipe.call("PING") == "PONG"
-        await AsyncDoor(awaited, pipe).aclose()
+        await AsyncExecutor(awaited, pipe).aclose()
 
     asyncio.run(story())
     if not url.startswith("unix"):

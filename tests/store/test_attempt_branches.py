@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from providers import LIVE_SESSION
-from providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
-from providers.live_session import new_session_secret
-from providers.transport import HttpExchange
-from tasks import attempt as module
-from tasks import sweep
-from tasks.attempt import CLAIMS_AT_ONCE, Attempts, http_exchange
-from tasks.events import Do, Kill, Reply, Wake
-from tasks.intake import Sealed, open_steps
-from tasks.ledger import Call
-from tasks.model import Purpose, replace
-from tasks.store import HeardSignal, Snapshot
-from tasks.sweep import Heart, Sweeper
+from checkpoint_worker.providers import LIVE_SESSION
+from checkpoint_worker.providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
+from checkpoint_worker.providers.http.exchange import HttpExchange
+from checkpoint_worker.providers.live_session import new_session_secret
+from checkpoint_worker.tasks.events import DecisionStatus, Kill, SignalAction, Wake
+from checkpoint_worker.tasks.execution import attempt as module
+from checkpoint_worker.tasks.execution import sweeper as sweep
+from checkpoint_worker.tasks.execution.attempt import CLAIMS_AT_ONCE, AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
+from checkpoint_worker.tasks.model import Purpose, replace
+from checkpoint_worker.tasks.operations.validation import Sealed, open_steps
+from checkpoint_worker.tasks.storage.executor import ScriptCall
+from checkpoint_worker.tasks.storage.store import HeardSignal, Snapshot
 from tests.behaviour.stage import BOUND_S
 from tests.behaviour.test_attempt import (
     ACCOUNT,
@@ -63,7 +63,7 @@ def test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once(on_desk: OnDesk)
     async def play(desk: Desk) -> None:
         whole, lost = desk.door._eval, []
 
-        async def losing(call: Call) -> list[Any]:
+        async def losing(call: ScriptCall) -> list[Any]:
             reply = await whole(call)
             if call.script == "commit" and not lost:
                 lost.append(call)
@@ -110,7 +110,9 @@ def test_two_sweeps_settle_once_and_change_nothing_final(on_desk: OnDesk) -> Non
             return 0
 
         await desk.opened()
-        sweepers = [Sweeper(desk.attempts, Heart(desk.attempts), nothing_waits) for _ in range(2)]
+        sweepers = [
+            Sweeper(desk.attempts, Heartbeat(desk.attempts), nothing_waits) for _ in range(2)
+        ]
         async with asyncio.timeout(BOUND_S):
             while not (await desk.record()).is_final:
                 await asyncio.gather(*(sweeper.once() for sweeper in sweepers))
@@ -157,7 +159,7 @@ def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(on_desk: OnDesk) -> No
 
     async def play(desk: Desk) -> None:
         sent, heard = asyncio.Event(), list[HeardSignal]()
-        hear = Attempts.hear
+        hear = AttemptRunner.hear
 
         async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
@@ -165,18 +167,18 @@ def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(on_desk: OnDesk) -> No
             await asyncio.Event().wait()
             raise AssertionError
 
-        def noted(attempts: Attempts, signal: HeardSignal) -> None:
+        def noted(attempts: AttemptRunner, signal: HeardSignal) -> None:
             heard.append(signal)
             hear(attempts, signal)
 
-        desk.patch.setattr(Attempts, "hear", noted)
+        desk.patch.setattr(AttemptRunner, "hear", noted)
         desk.play(hangs)
         await desk.opened()
         running = desk.start()
         await sent.wait()
         await desk.transact(Kill())
-        await Heart(desk.attempts).beat()
-        assert heard == [HeardSignal(submission_id="sub_a", do=Do.DRAIN, left_s=0)]
+        await Heartbeat(desk.attempts).beat()
+        assert heard == [HeardSignal(submission_id="sub_a", do=SignalAction.DRAIN, left_s=0)]
         assert (await running).status == 500
 
     on_desk(play)
@@ -236,7 +238,7 @@ def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) ->
         await queues_for_a_claim(desk)
         running = desk.start()
         await sees(lambda: bool(desk.attempts.claims._waiters))
-        desk.tell(Do.STOP)
+        desk.tell(SignalAction.STOP)
         assert (await running).state == "queued", "at once, though no place is free"
         assert not desk.sent
 
@@ -251,7 +253,7 @@ def test_a_claim_that_is_stopped_as_its_turn_comes_is_not_made(on_desk: OnDesk) 
         running = desk.start()
         await sees(lambda: bool(desk.attempts.claims._waiters))
         desk.attempts.claims.release()
-        desk.tell(Do.STOP)
+        desk.tell(SignalAction.STOP)
         assert (await running).state == "queued"
         assert not desk.sent
         assert not desk.attempts.claims.locked(), "the place is free again"
@@ -281,7 +283,7 @@ def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_was(
         left_s: list[float] = []
         look = module.Attempt._look
 
-        async def five_seconds_ago(attempt: module.Attempt) -> tuple[Snapshot, Reply]:
+        async def five_seconds_ago(attempt: module.Attempt) -> tuple[Snapshot, DecisionStatus]:
             snapshot, reply = await look(attempt)
             attempt._looked_s -= 5.0
             return replace(snapshot, now_ms=snapshot.now_ms - 5_000), reply
@@ -319,7 +321,7 @@ def test_a_sweep_comes_to_an_end_however_much_is_due(on_desk: OnDesk) -> None:
         desk.patch.setattr(sweep, "BATCHES_MAX", 2)
         desk.patch.setattr(Sweeper, "once", always_more)
         sweeping = asyncio.create_task(
-            Sweeper(desk.attempts, Heart(desk.attempts), nothing_waits).run()
+            Sweeper(desk.attempts, Heartbeat(desk.attempts), nothing_waits).run()
         )
         await sees(lambda: len(looks) > 2 or sweeping.done())
         sweeping.cancel()

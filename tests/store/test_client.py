@@ -15,13 +15,15 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from tasks import client as module
-from tasks import client_steps, ears, ledger
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.intake import CheckpointError
-from tasks.messages import PRODUCER_TIMEOUT_S
-from tasks.records import Outcome
-from tasks.vault import Vault, make_key
+from checkpoint_worker.tasks import client as module
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import waiter as ears
+from checkpoint_worker.tasks.operations import submissions as client_steps
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.operations.wake import PRODUCER_TIMEOUT_S
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.vault import Vault, make_key
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
 PATIENCE_S = 30.0
@@ -688,7 +690,7 @@ def test_one_account_s_outcomes_are_found_among_many_of_others(
     desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page, not only among the newest `limit` of all."""
-    monkeypatch.setattr("tasks.store.PAGE", 3)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.PAGE", 3)
     refuse(desk, "s1", "s2")
     refuse(desk, *(f"o{number}" for number in range(10)), account="acc_2")
     assert ids(client.outcomes(ACCOUNT, limit=2)) == ["s2", "s1"]

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from tasks import client_steps, store
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.intake import CheckpointError
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.operations import submissions as client_steps
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.storage import store
 from tests.store.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ GROUP = "billing"
 
 READER = """
 import json, sys
-from tasks.client import CheckpointClient
+from checkpoint_worker.tasks.client import CheckpointClient
 for outcome in CheckpointClient().outcomes(group=sys.argv[1], reader=sys.argv[2] or None):
     print(outcome.submission_id, flush=True)
     if sys.argv[3] == "stop":

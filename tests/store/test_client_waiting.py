@@ -14,12 +14,23 @@ from typing import Any
 
 import pytest
 
-from tasks import ears
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.ears import Act, Acts, Board, Connect, Follow, Listen, Look, Nudge, Pause, Wait
-from tasks.intake import CheckpointError
-from tasks.keys import Keys
-from tasks.records import Outcome, RecordState
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import waiter as ears
+from checkpoint_worker.tasks.client.waiter import (
+    Act,
+    Acts,
+    Connect,
+    Listen,
+    Notify,
+    Pause,
+    ReadRecords,
+    Subscribe,
+    Waiter,
+    WaitRegistry,
+)
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.records import Outcome, RecordState
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.stage import RedisProcess
 from tests.measuring import printed_by
 from tests.store.desk import CONTEXT, PROVIDER, Desk
@@ -230,9 +241,11 @@ def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(
 class Hand:
     """Does what a listener wants, and tells what it wanted."""
 
-    def __init__(self, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, board: WaitRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr("tasks.ears.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(
+            "checkpoint_worker.tasks.client.waiter.time.monotonic", lambda: self.now
+        )
         self.board = board
         self.acts: Acts = board.listen()
         self.act: Act = next(self.acts)
@@ -249,7 +262,7 @@ class Hand:
         """Answer what it wants."""
         if isinstance(self.act, Listen):
             self.now += self.act.timeout_s
-        if isinstance(self.act, Look) and reply is None:
+        if isinstance(self.act, ReadRecords) and reply is None:
             reply = dict.fromkeys(self.act.ids, QUEUED)
         self.act = self.acts.send(reply)
 
@@ -263,21 +276,21 @@ QUEUED = Outcome(submission_id="s", account_id="a", provider="P", state=RecordSt
 
 
 @pytest.fixture
-def board() -> Board:
+def board() -> WaitRegistry:
     """Return an empty board."""
-    return Board(Keys("checkpoint"))
+    return WaitRegistry(Keys("checkpoint"))
 
 
-def joined(board: Board, *names: str) -> list[Wait]:
+def joined(board: WaitRegistry, *names: str) -> list[Waiter]:
     """Let some wait, each at an account of its own."""
-    waits = [Wait(name, f"c-{name}", threading.Event()) for name in names]
+    waits = [Waiter(name, f"c-{name}", threading.Event()) for name in names]
     for wait in waits:
         board.join(wait)
     return waits
 
 
 def test_who_waits_unheard_is_looked_at_in_turn(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: WaitRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most `LOOK_MOST` at a time, those first that have waited longest for a look."""
     monkeypatch.setattr(ears, "LOOK_MOST", 4)
@@ -289,7 +302,7 @@ def test_who_waits_unheard_is_looked_at_in_turn(
     looked: list[str] = []
     looked_at = 0.0
     while len(looked) < 20:
-        look = hand.until(Look)
+        look = hand.until(ReadRecords)
         assert len(look.ids) <= 4
         assert hand.now - looked_at >= ears.POLL_S
         looked_at = hand.now
@@ -299,24 +312,26 @@ def test_who_waits_unheard_is_looked_at_in_turn(
 
 
 def test_a_confirmation_is_followed_by_a_look(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: WaitRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was published before it is in the record, and nowhere else."""
     monkeypatch.setattr(ears, "POLL_S", 1_000.0)
     monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
     joined(board, "s1", "s2")
     hand = Hand(board, monkeypatch)
-    hand.until(Follow)
+    hand.until(Subscribe)
     hand.step()
     hand.hear(board.nudges)
-    assert hand.until(Follow).names == {"c-s1", "c-s2"}
+    assert hand.until(Subscribe).names == {"c-s1", "c-s2"}
     hand.hear("c-s1")
     hand.hear("c-s2")
-    assert sorted(hand.until(Look).ids) == ["s1", "s2"], "what has come is looked at together"
+    assert sorted(hand.until(ReadRecords).ids) == ["s1", "s2"], (
+        "what has come is looked at together"
+    )
 
 
 def test_a_second_who_waits_at_an_account_is_looked_at_without_a_confirmation(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: WaitRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is none to come: the account is followed already."""
     monkeypatch.setattr(ears, "POLL_S", 1_000.0)
@@ -325,20 +340,22 @@ def test_a_second_who_waits_at_an_account_is_looked_at_without_a_confirmation(
     hand = Hand(board, monkeypatch)
     hand.hear(board.nudges)
     hand.hear("c-s1")
-    hand.until(Look)
+    hand.until(ReadRecords)
     hand.step()
-    assert board.join(Wait("s2", "c-s1", threading.Event())) == (False, True)
+    assert board.join(Waiter("s2", "c-s1", threading.Event())) == (False, True)
     hand.hear(board.nudges)
-    assert sorted(hand.until(Look).ids) == ["s1", "s2"]
+    assert sorted(hand.until(ReadRecords).ids) == ["s1", "s2"]
 
 
-def test_a_look_that_fails_is_made_up_for(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_that_fails_is_made_up_for(
+    board: WaitRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message that asked for it will not come again: all is subscribed to and read anew."""
     joined(board, "s1")
     hand = Hand(board, monkeypatch)
     hand.hear(board.nudges)
     hand.hear("c-s1")
-    hand.until(Look)
+    hand.until(ReadRecords)
     hand.act = hand.acts.throw(OSError())
     assert not board.hearing
     hand.act = hand.acts.throw(OSError())
@@ -348,34 +365,34 @@ def test_a_look_that_fails_is_made_up_for(board: Board, monkeypatch: pytest.Monk
     hand.step()
     hand.step()
     hand.hear(board.nudges)
-    assert hand.until(Follow).names == {"c-s1"}
+    assert hand.until(Subscribe).names == {"c-s1"}
 
 
 def test_a_connection_that_brings_nothing_is_asked_and_then_given_up(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: WaitRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-open one looks like a quiet one. The listener's own word tells them apart."""
     joined(board, "s1")
     hand = Hand(board, monkeypatch)
     hand.hear(board.nudges)
     heard_at = hand.now
-    hand.until(Nudge)
+    hand.until(Notify)
     assert hand.now - heard_at > ears.SILENT_S
     hand.hear(board.nudges)
     heard_at = hand.now
     hand.step()
-    hand.until(Nudge)
+    hand.until(Notify)
     hand.step()
     hand.until(Pause)
     assert hand.now - heard_at > 2 * ears.SILENT_S
 
 
-def test_a_listener_that_died_is_replaced(board: Board) -> None:
+def test_a_listener_that_died_is_replaced(board: WaitRegistry) -> None:
     """Whoever waits next starts another."""
-    assert board.join(Wait("s1", "c", threading.Event())) == (True, False)
-    assert board.join(Wait("s2", "c", threading.Event())) == (False, False)
+    assert board.join(Waiter("s1", "c", threading.Event())) == (True, False)
+    assert board.join(Waiter("s2", "c", threading.Event())) == (False, False)
     board.ended()
-    assert board.join(Wait("s3", "c", threading.Event())) == (True, False)
+    assert board.join(Waiter("s3", "c", threading.Event())) == (True, False)
 
 
 # In whatever a backend runs ----------------------------------------------------------------
@@ -400,7 +417,7 @@ def test_greenlets_wait_over_one_connection(desk: Desk) -> None:
         from gevent import monkey
         monkey.patch_all()
         import gevent
-        from tasks.client import CheckpointClient
+        from checkpoint_worker.tasks.client import CheckpointClient
 
         client = CheckpointClient()
         keys, names = client._core.store.keys, [f"s{n}" for n in range(500)]
@@ -442,7 +459,7 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
         desk,
         """
         import asyncio, ctypes, os, threading
-        from tasks.client import (
+        from checkpoint_worker.tasks.client import (
             CALLS_MAX, WAKES_MAX, AsyncCheckpointClient, CheckpointClient)
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
@@ -653,8 +670,8 @@ def test_changes_are_settled_by_their_reader_when_they_are_overdue(desk: Desk) -
 
 def test_a_page_looks_at_so_many_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says where the next one begins, whether it was full or had looked long enough."""
-    monkeypatch.setattr("tasks.store.PAGE", 2)
-    monkeypatch.setattr("tasks.store.LOOKED_AT_MAX", 4)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.PAGE", 2)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.LOOKED_AT_MAX", 4)
     for name in ("a1", "a2", "a3", "b1", "b2", "b3"):
         desk.submit(name, account=f"acc_{name[0]}")
 

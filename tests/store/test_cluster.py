@@ -15,22 +15,26 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from tasks.addresses import parse_redis
-from tasks.cluster import Nodes, slot_of
-from tasks.connections import MOVING, NO_CLUSTER, why
-from tasks.events import Begin
-from tasks.keys import Keys
-from tasks.ledger import (
-    AsyncDoor,
-    Call,
+from checkpoint_worker.tasks.addresses import parse_redis
+from checkpoint_worker.tasks.events import Begin
+from checkpoint_worker.tasks.live_session.channel import (
+    LiveReplies,
+    RedisSessionChannel,
+    _Subscription,
+)
+from checkpoint_worker.tasks.storage.cluster import Nodes, slot_of
+from checkpoint_worker.tasks.storage.connections import MOVING, NO_CLUSTER, why
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
     LedgerUnavailableError,
-    SyncDoor,
+    ScriptCall,
+    SyncExecutor,
     connect,
     connect_async,
     nodes_of,
     pipe_to,
 )
-from tasks.live_channel import LiveReplies, RedisSessionChannel, _Subscription
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.stage import until
 from tests.clusters import Cluster
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
@@ -160,14 +164,14 @@ def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None
         url = f"redis+cluster://127.0.0.1:{port},127.0.0.1:{cluster.ports[0]}{wait}"
 
         async def piped() -> None:
-            door = AsyncDoor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+            door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
             assert await door.run(_look()), "the pipe"
             assert await door.client.ping(), "the pool"
             await door.aclose()
 
         asyncio.run(piped())
         with closing(connect(url, PREFIX)) as client:
-            assert SyncDoor(client).run(_look())
+            assert SyncExecutor(client).run(_look())
 
 
 def test_a_question_without_an_answer_leaves_no_garbage() -> None:
@@ -220,7 +224,7 @@ def test_a_redis_that_is_no_cluster_is_named(redis_url: str) -> None:
     assert why(raised.value) == NO_CLUSTER
 
     async def awaited() -> None:
-        door = AsyncDoor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+        door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
         for look in (door.run(_look()), door.client.ping()):
             with pytest.raises((redis.ConnectionError, LedgerUnavailableError)) as refused:
                 await look
@@ -231,7 +235,7 @@ def test_a_redis_that_is_no_cluster_is_named(redis_url: str) -> None:
 
 
 def _look() -> Iterator[Any]:
-    return (yield Call("read", (f"{PREFIX}:result:none",), ("", 0, 1)))  # type: ignore[misc]
+    return (yield ScriptCall("read", (f"{PREFIX}:result:none",), ("", 0, 1)))  # type: ignore[misc]
 
 
 # When it moves -------------------------------------------------------------------------
@@ -244,9 +248,9 @@ def test_every_client_follows_a_planned_failover(cluster: Cluster) -> None:
     """
 
     async def through() -> None:
-        door = AsyncDoor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+        door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
         with closing(connect(cluster.url, PREFIX)) as client:
-            blocking = SyncDoor(client)
+            blocking = SyncExecutor(client)
             for _ in range(2):
                 assert client.set(f"{PREFIX}:a", 1)
                 assert await door.client.set(f"{PREFIX}:b", 1)
@@ -274,7 +278,7 @@ def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster)
     keys = Keys(PREFIX)
 
     async def through() -> None:
-        door = AsyncDoor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+        door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
         name = keys.live_requests("LINKEDIN", "a")
         async with _Subscription(door.client, name, 0.3) as there:
             await asyncio.to_thread(cluster.hand_over, cluster.owner(PREFIX))

@@ -6,24 +6,32 @@ from typing import Any
 import pytest
 import redis
 
-from providers.contract import Cleared, Rejected
-from tasks import catalogue
-from tasks.events import Begin, Cancel, Decision, Kill, Reply, Submit, Wake
-from tasks.intake import unknown_submission
-from tasks.ledger import Call, SyncDoor
-from tasks.model import IntentState, Settlement, replace
-from tasks.store import Extra, Snapshot, _Plan
+from checkpoint_worker.providers.contract import Cleared, Rejected
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.events import (
+    Begin,
+    Cancel,
+    Decision,
+    DecisionStatus,
+    Kill,
+    Submit,
+    Wake,
+)
+from checkpoint_worker.tasks.model import IntentState, Settlement, replace
+from checkpoint_worker.tasks.operations.validation import unknown_submission
+from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
+from checkpoint_worker.tasks.storage.store import CommitExtras, Snapshot, _CommitPlan
 from tests.store.desk import ACCOUNT, PROVIDER, RESULTS, Desk, Subscriber, raw_submit
 
 
-class Recorder(SyncDoor):
+class Recorder(SyncExecutor):
     """A door that notes what commits answer, and may lose the first answer."""
 
     def __init__(self, client: redis.Redis, *, lose: str = "") -> None:
         super().__init__(client)
         self.lose, self.codes = lose, list[str]()
 
-    def _eval(self, call: Call) -> list[Any]:
+    def _eval(self, call: ScriptCall) -> list[Any]:
         reply = super()._eval(call)
         if call.script == "commit":
             self.codes.append(reply[0])
@@ -125,13 +133,13 @@ def test_a_claim_decided_in_time_and_committed_late_is_refused(desk: Desk) -> No
     one_read_ago.door._eval = lambda call: _note(codes, call, inner(call))  # type: ignore[method-assign]
     result = one_read_ago.claim("s1")
     assert codes == ["late", "done"]
-    assert result.decision.reply is Reply.STOP
+    assert result.decision.reply is DecisionStatus.STOP
     record = desk.outcome("s1")
     assert (record.status, record.code_sent) == (504, False)
     assert door.codes == []
 
 
-def _note(codes: list[str], call: Call, reply: list[Any]) -> list[Any]:
+def _note(codes: list[str], call: ScriptCall, reply: list[Any]) -> list[Any]:
     if call.script == "commit":
         codes.append(reply[0])
     return reply
@@ -157,12 +165,12 @@ def test_a_commit_whose_expectation_fails_is_refused(desk: Desk) -> None:
     key = desk.store.keys.user(PROVIDER, "u1")
     desk.redis.set(key, "somebody else")
     snapshot = desk.door.run(desk.store.read(PROVIDER, ACCOUNT))
-    decision = Decision(reply=Reply.DONE, intent=replace(desk.intent(), failures=1))
-    plan = _Plan(desk.store, PROVIDER, ACCOUNT, snapshot, decision)
-    refused = desk.door.run(desk.store._commit(plan, Extra(expect={key: ""})))
+    decision = Decision(reply=DecisionStatus.DONE, intent=replace(desk.intent(), failures=1))
+    plan = _CommitPlan(desk.store, PROVIDER, ACCOUNT, snapshot, decision)
+    refused = desk.door.run(desk.store._commit(plan, CommitExtras(expect={key: ""})))
     assert refused is None
     assert desk.intent().failures == 0
-    fits = Extra(expect={key: "somebody else"}, delete=(key,))
+    fits = CommitExtras(expect={key: "somebody else"}, delete=(key,))
     assert desk.door.run(desk.store._commit(plan, fits)) is not None
     assert desk.redis.get(key) is None
 
@@ -286,12 +294,12 @@ def test_an_orphan_is_settled_although_its_account_is_busy(desk: Desk) -> None:
 
 def test_an_orphan_gives_up_when_others_are_always_faster(desk: Desk) -> None:
     """Bounded like every loop over commits."""
-    from tasks.ledger import LedgerBusyError  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.storage.executor import LedgerBusyError  # noqa: PLC0415  beside its only use
 
     steps = desk.store.settle_orphan(PROVIDER, ACCOUNT, orphan("raw"))
     call = next(steps)
 
-    def contend(call: Call) -> None:
+    def contend(call: ScriptCall) -> None:
         while True:
             reply = desk.door._call(call) if call.script == "read" else ["conflict", "0", 0]
             call = steps.send(reply)
@@ -317,7 +325,7 @@ def test_an_event_that_changes_nothing_writes_nothing(desk: Desk) -> None:
     desk.submit("s1")
     before = desk.dump()
     result = desk.bring(lambda seen: Wake(submission_id="s1", run_id=seen.run_id))
-    assert result.decision.reply is Reply.GO
+    assert result.decision.reply is DecisionStatus.GO
     assert result.intent == result.snapshot.intent
     assert desk.dump() == before
 

@@ -15,10 +15,17 @@ import redis
 from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 
-from tasks.client import CheckpointClient, CheckpointError
-from tasks.connections import AwaitedConnection, is_elsewhere
-from tasks.ledger import AsyncDoor, Call, LedgerUnavailableError, SyncDoor, connect, connect_async
-from tasks.messages import make_producer, send_wake
+from checkpoint_worker.tasks.client import CheckpointClient, CheckpointError
+from checkpoint_worker.tasks.operations.wake import make_producer, send_wake
+from checkpoint_worker.tasks.storage.connections import AwaitedConnection, is_elsewhere
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
+    LedgerUnavailableError,
+    ScriptCall,
+    SyncExecutor,
+    connect,
+    connect_async,
+)
 from tests.behaviour.stage import RedisProcess
 from tests.store.desk import settings_for
 
@@ -102,7 +109,7 @@ def test_other_refusals_keep_the_connection(said: str) -> None:
 
 
 def _lead() -> Any:
-    return (yield Call("lead", ("leader",), ("w", 1_000)))
+    return (yield ScriptCall("lead", ("leader",), ("w", 1_000)))
 
 
 def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
@@ -115,14 +122,14 @@ def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
         with redis.Redis.from_url(server.url) as admin:
             admin.replicaof("127.0.0.1", "1")
             with pytest.raises(LedgerUnavailableError):
-                SyncDoor(client).run(_lead())
+                SyncExecutor(client).run(_lead())
             assert not any(each._sock for each in several)  # type: ignore[attr-defined]
 
             async def story() -> None:
                 awaited = connect_async(server.url)
                 await awaited.ping()
                 with pytest.raises(LedgerUnavailableError):
-                    await AsyncDoor(awaited).run(_lead())
+                    await AsyncExecutor(awaited).run(_lead())
                 held = awaited.connection_pool._available_connections
                 assert not any(each.is_connected for each in held)
                 await awaited.aclose()

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from providers.contract import Cleared, Context, Rejected
-from tasks.catalogue import pair
-from tasks.events import Failed, Kill
-from tasks.model import IntentState
+from checkpoint_worker.providers.contract import Cleared, Context, Rejected
+from checkpoint_worker.tasks.catalogue import pair
+from checkpoint_worker.tasks.events import Failed, Kill
+from checkpoint_worker.tasks.model import IntentState
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 
 Play = Callable[[Desk], object]

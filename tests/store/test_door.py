@@ -13,24 +13,24 @@ import pytest
 import redis
 import redis.asyncio
 
-from tasks import ledger
-from tasks.events import Kill, Tick
-from tasks.intake import FULL_AGAIN_S, CheckpointError
-from tasks.ledger import (
+from checkpoint_worker.tasks.events import Kill, Tick
+from checkpoint_worker.tasks.operations.validation import FULL_AGAIN_S, CheckpointError
+from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.executor import (
     TRIES,
-    AsyncDoor,
-    Call,
+    AsyncExecutor,
     ForeignLedgerError,
     LedgerError,
     LedgerUnavailableError,
-    SyncDoor,
+    ScriptCall,
+    SyncExecutor,
     answered,
     connect,
     connect_async,
 )
-from tasks.store import Room
+from checkpoint_worker.tasks.storage.store import Room
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
-from worker.embedded import EmbeddedRedis
 
 CANARY = "canary-argument"
 
@@ -99,7 +99,7 @@ class Scripted:
 
 def ask(url: str, *, awaited: bool) -> Any:
     """Run one step through a door."""
-    call = Call("lead", ("leader",), (CANARY, 1_000))
+    call = ScriptCall("lead", ("leader",), (CANARY, 1_000))
 
     def steps() -> Any:
         return (yield call)
@@ -107,14 +107,14 @@ def ask(url: str, *, awaited: bool) -> Any:
     if not awaited:
         client = connect(url)
         try:
-            return SyncDoor(client).run(steps())
+            return SyncExecutor(client).run(steps())
         finally:
             client.close()
 
     async def run() -> Any:
         other = connect_async(url)
         try:
-            return await AsyncDoor(other).run(steps())
+            return await AsyncExecutor(other).run(steps())
         finally:
             await other.aclose()
 
@@ -156,18 +156,18 @@ def test_a_command_is_tried_a_bounded_number_of_times(
     """The door repeats and nothing else does: the library's own retries are off."""
     tries: list[str] = []
 
-    class Counting(SyncDoor):
-        def _eval(self, call: Call) -> list[Any]:
+    class Counting(SyncExecutor):
+        def _eval(self, call: ScriptCall) -> list[Any]:
             tries.append(call.script)
             return super()._eval(call)
 
-    class CountingToo(AsyncDoor):
-        async def _eval(self, call: Call) -> list[Any]:
+    class CountingToo(AsyncExecutor):
+        async def _eval(self, call: ScriptCall) -> list[Any]:
             tries.append(call.script)
             return await super()._eval(call)
 
-    monkeypatch.setattr("tests.store.test_door.SyncDoor", Counting)
-    monkeypatch.setattr("tests.store.test_door.AsyncDoor", CountingToo)
+    monkeypatch.setattr("tests.store.test_door.SyncExecutor", Counting)
+    monkeypatch.setattr("tests.store.test_door.AsyncExecutor", CountingToo)
     with Scripted(None) as server:
         with pytest.raises(LedgerUnavailableError):
             ask(server.url, awaited=awaited)
@@ -190,11 +190,11 @@ def test_a_refused_connection_is_told_soon(awaited: bool) -> None:
 @BOTH
 def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaited: bool) -> None:
     """A restarted Redis knows no script; nobody notices."""
-    call = Call("lead", ("leader",), ("w1", 1_000))
+    call = ScriptCall("lead", ("leader",), ("w1", 1_000))
     with redis.Redis.from_url(redis_url) as other:
         if not awaited:
             client = connect(redis_url)
-            door = SyncDoor(client)
+            door = SyncExecutor(client)
             for _ in range(3):
                 assert str(door._eval(call)) == "1"
                 other.script_flush()
@@ -203,7 +203,7 @@ def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaite
 
         async def run() -> None:
             client = connect_async(redis_url)
-            door = AsyncDoor(client)
+            door = AsyncExecutor(client)
             for _ in range(3):
                 assert str(await door._eval(call)) == "1"
                 other.script_flush()
@@ -489,7 +489,7 @@ def test_the_embedded_mode_works_on_a_simulated_redis(fake: EmbeddedRedis) -> No
 
 def test_a_client_of_the_embedded_mode_reads_unknown_ids_as_unknown(fake: EmbeddedRedis) -> None:
     """A simulated Redis cuts trailing nils off its replies."""
-    from tasks.client import CheckpointClient  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.client import CheckpointClient  # noqa: PLC0415  beside its only use
 
     with CheckpointClient(settings_for(fake.url, embedded=True, prefix="other")) as client:
         assert client.result("unknown") is None

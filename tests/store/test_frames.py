@@ -10,12 +10,12 @@ from typing import Any, Final
 import pytest
 from celery.exceptions import Retry
 
-from tasks import ledger
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.frames import let_go
-from tasks.intake import CheckpointError
-from tasks.settings import Settings
-from tasks.vault import make_key
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.frames import let_go
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.vault import make_key
 from tests.soak.probe import garbage
 
 CALLS: Final = 20

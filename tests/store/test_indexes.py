@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from providers.contract import Cleared, Rejected
-from tasks.events import Begin, Cancel, Kill, Open, Renew, WorkerLost
-from tasks.keys import Keys
-from tasks.model import IntentState, Purpose
-from tasks.rules import HOUR_MS
-from tasks.store import DRAIN_LAG_MS, SEEN_TTL_MS, TAKE_AGAIN_MS, LostWorker
+from checkpoint_worker.providers.contract import Cleared, Rejected
+from checkpoint_worker.tasks.events import Begin, Cancel, Kill, Open, Renew, WorkerLost
+from checkpoint_worker.tasks.model import IntentState, Purpose
+from checkpoint_worker.tasks.rules import HOUR_MS
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.store import (
+    DRAIN_LAG_MS,
+    SEEN_TTL_MS,
+    TAKE_AGAIN_MS,
+    LostWorker,
+)
 from tests.store.desk import ACCOUNT, EMAIL, KEY, PROVIDER, Desk, raw_submit
 
 MEMBER = f"{PROVIDER}:{ACCOUNT}"
@@ -460,7 +465,7 @@ def test_an_intent_comes_back_as_it_was_written(desk: Desk) -> None:
 
 def test_an_intent_of_another_schema_is_not_touched(desk: Desk) -> None:
     """A newer release wrote it: misread it could send a code twice."""
-    from tasks.ledger import ForeignLedgerError  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.storage.executor import ForeignLedgerError  # noqa: PLC0415  beside its only use
 
     desk.open()
     key = desk.store.keys.intent(PROVIDER, ACCOUNT)
@@ -477,9 +482,9 @@ def test_the_registry_of_users_stays(desk: Desk) -> None:
     desk.open()
     desk.submit("s1")
     desk.claim("s1")
-    from tasks.store import Extra  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.storage.store import CommitExtras  # noqa: PLC0415  beside its only use
 
-    extra = Extra(put=((key, ACCOUNT, 0),), expect={key: ""})
+    extra = CommitExtras(put=((key, ACCOUNT, 0),), expect={key: ""})
     desk.answer("s1", Cleared(user_id="u1", session={}), extra=extra)
     assert desk.redis.get(key) == ACCOUNT
     assert desk.redis.pttl(key) == -1

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from providers import adapter_for
-from providers.contract import TRY_ANOTHER_WAY, Checkpoint, Rejected
-from tasks.client import CheckpointClient
-from tasks.events import Cancel, Kill
-from tasks.intake import (
+from checkpoint_worker.providers import adapter_for
+from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY, Checkpoint, Rejected
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.events import Cancel, Kill
+from checkpoint_worker.tasks.model import Purpose
+from checkpoint_worker.tasks.operations.validation import (
     CheckpointError,
     Sealed,
     new_id,
@@ -18,10 +19,9 @@ from tasks.intake import (
     read_request,
     refuse_steps,
 )
-from tasks.ledger import Call, SyncDoor
-from tasks.model import Purpose
-from tasks.store import SEEN_TTL_MS
-from tasks.vault import solution_name
+from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
+from checkpoint_worker.tasks.storage.store import SEEN_TTL_MS
+from checkpoint_worker.tasks.storage.vault import solution_name
 from tests.store.desk import ACCOUNT, CONTEXT, EMAIL, PROVIDER, Desk, settings_for
 
 CANARY = "canary-482913"
@@ -153,7 +153,7 @@ def test_a_double_click_is_recognised_by_the_folded_code(desk: Desk, again: str)
     desk.submit("s2", again)
     current = desk.intent().current
     assert current is not None
-    assert current.twin_of == "c1"
+    assert current.duplicate_of == "c1"
     sealed = desk.redis.get(desk.store.keys.solution("s2"))
     name = solution_name(PROVIDER, ACCOUNT, "s2")
     assert desk.vault.open(name, str(sealed)) == b"482913"
@@ -167,7 +167,7 @@ def test_another_code_is_no_double_click(desk: Desk) -> None:
     desk.submit("s2", "482914")
     current = desk.intent().current
     assert current is not None
-    assert current.twin_of is None
+    assert current.duplicate_of is None
 
 
 def test_a_phone_number_is_sealed_as_it_was_typed(desk: Desk) -> None:
@@ -181,7 +181,7 @@ def test_a_phone_number_is_sealed_as_it_was_typed(desk: Desk) -> None:
 
 def test_a_checkpoint_of_an_unknown_source_takes_any_code(desk: Desk) -> None:
     """Unknown types pass through: a phone number where the provider asks for one."""
-    from providers.contract import Checkpoint  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.providers.contract import Checkpoint  # noqa: PLC0415  beside its only use
 
     desk.open(checkpoint=Checkpoint(type="OTP", source="PIGEON"))
     assert desk.submit("s1", "(+33)0612345678").outcome.state == "queued"
@@ -227,7 +227,7 @@ def test_a_known_id_of_the_same_account_gives_the_same_record(desk: Desk) -> Non
     before = desk.dump()
     again = desk.submit("s1", "999999")
     assert again.outcome == first.outcome
-    assert (again.accepted, again.needs_wake) == (False, False)
+    assert (again.accepted, again.needs_notification) == (False, False)
     assert desk.submit("s1", "(+33)0612345678").outcome == first.outcome
     assert desk.dump() == before
     desk.bring(lambda _: Kill())
@@ -274,7 +274,7 @@ def test_a_code_for_no_intent_has_a_final_record(desk: Desk) -> None:
     record = submitted.outcome
     assert (record.status, record.code_sent, record.state) == (403, False, "final")
     assert (record.intent, record.generation, record.seq) == (None, 0, 0)
-    assert not submitted.needs_wake
+    assert not submitted.needs_notification
     assert record == desk.outcome("s1")
     assert desk.redis.exists(desk.store.keys.solution("s1")) == 0
 
@@ -432,8 +432,8 @@ def test_a_refusal_changes_nothing_of_a_copy_that_was_accepted_meanwhile(desk: D
         read_request(desk.settings, "acc_2", PROVIDER, "")
     desk.open()
 
-    class Interrupted(SyncDoor):
-        def _eval(self, call: Call) -> list[Any]:
+    class Interrupted(SyncExecutor):
+        def _eval(self, call: ScriptCall) -> list[Any]:
             if call.script == "commit" and desk.record("raw") is None:
                 desk.submit("raw")
             return super()._eval(call)
@@ -458,7 +458,7 @@ def test_a_raw_submission_with_names_that_are_no_text_is_answered(desk: Desk) ->
 
 def test_new_ids_are_usable_differ_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """``sub_`` and a ULID: 26 digits of Crockford's alphabet."""
-    from tasks.intake import SUBMISSION_ID  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.operations.validation import SUBMISSION_ID  # noqa: PLC0415  beside its only use
 
     ids = []
     for now_ns in (10**18, 2 * 10**18, 3 * 10**18):
@@ -507,7 +507,7 @@ def test_a_context_is_refused_by_its_size_before_its_model_looks(
     monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], said: str
 ) -> None:
     """A model's check costs time for each value: 240,000 cookies stopped a loop for 4 s."""
-    monkeypatch.setattr("tasks.intake.adapter_for", None)
+    monkeypatch.setattr("checkpoint_worker.tasks.operations.validation.adapter_for", None)
     with pytest.raises(CheckpointError) as caught:
         read_context(PROVIDER, {"fields": {}, **more})
     assert caught.value.pair.key == (400, "invalid_parameters")

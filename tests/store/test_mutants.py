@@ -1,8 +1,8 @@
-"""The guards of the commit, each taken out once: the check of its promise must notice.
+"""The guards of the commit, each taken out once: the check of its promise expect notice.
 
 A check returns what is wrong. With the script as it is that is nothing; with the guard
-removed it must be something, else the check guards nothing. Names are those of the list of
-mutants a suite must catch.
+removed it expect be something, else the check guards nothing. Names are those of the list of
+mutants a suite expect catch.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tasks import ledger
-from tasks.events import Cancel
-from tasks.ledger import Script
-from tasks.model import replace
-from tasks.store import _Plan
+from checkpoint_worker.tasks.events import Cancel
+from checkpoint_worker.tasks.model import replace
+from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.executor import Script
+from checkpoint_worker.tasks.storage.store import _CommitPlan
 from tests.store.desk import (
     ACCOUNT,
     PROVIDER,
@@ -135,7 +135,7 @@ def reopened_keeps_no_old_version(desk: Desk) -> list[str]:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A guard: the text of the script that is replaced, and who must notice."""
+    """A guard: the text of the script that is replaced, and who expect notice."""
 
     name: str
     check: Check
@@ -197,7 +197,7 @@ MUTANTS = [
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_commit_with_its_guard_keeps_the_promise(desk: Desk, mutant: Mutant) -> None:
-    """The check that must catch the mutant finds nothing wrong without it."""
+    """The check that expect catch the mutant finds nothing wrong without it."""
     assert mutant.check(desk) == []
 
 
@@ -229,9 +229,9 @@ def test_a_claim_that_leaves_the_code_is_noticed(
 ) -> None:
     """Mutant of the plan: only outcomes take the solution out."""
 
-    def only_settled(plan: _Plan) -> list[str]:
+    def only_settled(plan: _CommitPlan) -> list[str]:
         settled = (item.submission.id for item in plan.decision.settled)
         return [plan.keys.solution(name) for name in settled]
 
-    monkeypatch.setattr(_Plan, "_spent_solutions", only_settled)
+    monkeypatch.setattr(_CommitPlan, "_spent_solutions", only_settled)
     assert claimed_without_code(desk) != []

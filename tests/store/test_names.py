@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from tasks import names
-from tasks.names import new_name, this_process
+from checkpoint_worker.tasks.storage import ids as names
+from checkpoint_worker.tasks.storage.ids import process_unique_id, this_process
 
 FORKS: Final[dict[str, Callable[[], int]]] = {
     "Python's": os.fork,
@@ -42,7 +42,7 @@ def told_by_a_child(fork: Callable[[], int], tell: Callable[[], str]) -> str:
 
 def test_names_differ_and_are_short_words() -> None:
     """They stand in the ledger and in a message's delivery tag."""
-    made = [new_name() for _ in range(10_000)]
+    made = [process_unique_id() for _ in range(10_000)]
     assert len(set(made)) == len(made)
     assert all(len(name) == 16 and set(name) <= set("0123456789abcdef") for name in made)
 
@@ -53,8 +53,8 @@ def test_a_forked_process_makes_other_names_than_its_parent(
 ) -> None:
     """A server that forks its processes would have them take each other's commands for repeats."""
     monkeypatch.setattr("time.time_ns", lambda: 0)  # The processes have to tell them apart.
-    told = [told_by_a_child(fork, new_name) for _ in range(3)]
-    assert len({*told, *(new_name() for _ in range(3))}) == 6
+    told = [told_by_a_child(fork, process_unique_id) for _ in range(3)]
+    assert len({*told, *(process_unique_id() for _ in range(3))}) == 6
     assert {len(name) for name in told} == {16}
 
 
@@ -102,11 +102,11 @@ def test_a_machine_that_was_copied_makes_other_names_than_its_copy(
     """A snapshot that is resumed twice has one pid and one seed, and two instants."""
     process = this_process()
     state = process.random.getstate()
-    first = new_name()
+    first = process_unique_id()
     process.random.setstate(state)
-    assert new_name() != first
+    assert process_unique_id() != first
     monkeypatch.setattr("time.time_ns", lambda: 0)  # The random part is not what tells them apart.
     process.random.setstate(state)
-    again = new_name()
+    again = process_unique_id()
     process.random.setstate(state)
-    assert new_name() == again
+    assert process_unique_id() == again

@@ -29,8 +29,8 @@ import pytest
 import redis
 from celery import Celery
 
-from tasks.intake import Sealed
-from tasks.vault import session_name
+from checkpoint_worker.tasks.operations.validation import Sealed
+from checkpoint_worker.tasks.storage.vault import session_name
 from tests.behaviour.stage import wait_stopped
 from tests.measuring import MEASURES
 from tests.store.desk import CONTEXT, PROVIDER, Desk

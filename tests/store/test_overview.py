@@ -1,6 +1,6 @@
 """What an operator sees of the ledger, and that looking changes nothing."""
 
-from tasks.store import OVERDUE_MS, Overview
+from checkpoint_worker.tasks.storage.store import OVERDUE_MS, Overview
 from tests.store.desk import PROVIDER, Desk
 
 

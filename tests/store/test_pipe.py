@@ -13,11 +13,11 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
-from tasks.addresses import parse_redis
-from tasks.ledger import pipe_to
-from tasks.pipe import Address, Pipe
+from checkpoint_worker.tasks.addresses import parse_redis
+from checkpoint_worker.tasks.storage.executor import pipe_to
+from checkpoint_worker.tasks.storage.pipelining import Address, PipelinedConnection
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.store.desk import Desk
-from worker.embedded import EmbeddedRedis
 
 BOUND_S = 30.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -34,7 +34,7 @@ def awaited(story: Callable[[], Awaitable[None]]) -> None:
 
 
 @asynccontextmanager
-async def peer(serve: Serve, silence_s: float = BOUND_S) -> AsyncIterator[Pipe]:
+async def peer(serve: Serve, silence_s: float = BOUND_S) -> AsyncIterator[PipelinedConnection]:
     """Yield a pipe to a made-up Redis."""
     ended: list[asyncio.Task[None]] = []
 
@@ -50,7 +50,7 @@ async def peer(serve: Serve, silence_s: float = BOUND_S) -> AsyncIterator[Pipe]:
 
     server = await asyncio.start_server(kept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pipe = Pipe(Address(port=port), silence_s=silence_s)
+    pipe = PipelinedConnection(Address(port=port), silence_s=silence_s)
     try:
         yield pipe
     finally:
@@ -59,7 +59,7 @@ async def peer(serve: Serve, silence_s: float = BOUND_S) -> AsyncIterator[Pipe]:
         await asyncio.gather(*ended, return_exceptions=True)
 
 
-async def connections(desk: Desk, pipe: Pipe) -> int:
+async def connections(desk: Desk, pipe: PipelinedConnection) -> int:
     """Return how many clients Redis has beside the desk's own."""
     known = {client["id"] for client in desk.redis.client_list()}
     await pipe.call("PING")
@@ -173,7 +173,7 @@ def test_a_connection_at_rest_is_not_given_up(redis_url: str) -> None:
     async def story() -> None:
         given = parse_redis(redis_url)
         address = Address(port=given.port, login=given.login.words())
-        pipe = Pipe(address, silence_s=0.2)
+        pipe = PipelinedConnection(address, silence_s=0.2)
         number = await pipe.call("CLIENT", "ID")
         await asyncio.sleep(0.5)
         assert await pipe.call("CLIENT", "ID") == number
@@ -252,7 +252,7 @@ def test_nobody_there_is_a_lost_connection_for_all_who_wait() -> None:
         port = taken.getsockname()[1]
 
         async def story() -> None:
-            pipe = Pipe(Address(port=port), silence_s=BOUND_S)
+            pipe = PipelinedConnection(Address(port=port), silence_s=BOUND_S)
             errors = await asyncio.gather(
                 *(pipe.call("PING") for _ in range(5)), return_exceptions=True
             )
@@ -270,7 +270,9 @@ def test_login_and_database_come_with_the_connection(tmp_path: Path) -> None:
             await pipe.call("SET", "here", "x")
             assert "db=3" in await pipe.call("CLIENT", "INFO")
             pipe.close()
-            wrong = Pipe(Address(port=server.port, login=("not the password",)), silence_s=BOUND_S)
+            wrong = PipelinedConnection(
+                Address(port=server.port, login=("not the password",)), silence_s=BOUND_S
+            )
             with pytest.raises(RedisError):
                 await wrong.call("PING")
 

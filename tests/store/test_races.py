@@ -8,8 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.ledger import AsyncDoor, Call, LedgerBusyError, SyncDoor, connect, connect_async
-from tasks.store import COMMIT_ROUNDS
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
+    LedgerBusyError,
+    ScriptCall,
+    SyncExecutor,
+    connect,
+    connect_async,
+)
+from checkpoint_worker.tasks.storage.store import COMMIT_ROUNDS
 from tests.store.desk import (
     ACCOUNT,
     PROVIDER,
@@ -51,7 +58,7 @@ def test_submissions_racing_from_threads_are_each_answered_once(
             def submit(place: int, number: int = number, start: threading.Barrier = start) -> str:
                 steps = desk.submitting(f"s{number}_{place}", str(100_000 + place))
                 start.wait(30)
-                return SyncDoor(clients[place]).run(steps).id
+                return SyncExecutor(clients[place]).run(steps).id
 
             ids += list(pool.map(submit, range(CONTENDERS)))
         for client in clients:
@@ -68,7 +75,7 @@ def test_submissions_racing_on_one_loop_are_each_answered_once(
 
     async def race() -> None:
         client = connect_async(redis_url)
-        door = AsyncDoor(client)
+        door = AsyncExecutor(client)
         for at in range(0, len(ids), CONTENDERS):
             batch = ids[at : at + CONTENDERS]
             await asyncio.gather(*(door.run(desk.submitting(name)) for name in batch))
@@ -106,7 +113,7 @@ def test_a_decision_is_given_up_when_others_are_always_faster(desk: Desk) -> Non
     call = next(steps)
     rounds: list[str] = []
 
-    def contend(call: Call) -> None:
+    def contend(call: ScriptCall) -> None:
         while True:
             if call.script == "commit":
                 rounds.append(f"fast{len(rounds)}")

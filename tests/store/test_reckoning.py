@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 import redis
 
-from providers.contract import Cleared, SolutionKind
-from tasks.events import Answer
-from tasks.ledger import Call, SyncDoor
-from tasks.model import IntentState, replace
-from tasks.store import Extra, Result, Snapshot
+from checkpoint_worker.providers.contract import Cleared, SolutionKind
+from checkpoint_worker.tasks.events import AttemptFinished
+from checkpoint_worker.tasks.model import IntentState, replace
+from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
+from checkpoint_worker.tasks.storage.store import CommitExtras, Result, Snapshot
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 
 CLEARED = Cleared(user_id="u1", session={})
 
 
-class CountingDoor(SyncDoor):
+class CountingDoor(SyncExecutor):
     """A door that knows which scripts it ran."""
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client)
         self.ran: Counter[str] = Counter()
 
-    def _call(self, call: Call) -> list[Any]:
+    def _call(self, call: ScriptCall) -> list[Any]:
         self.ran[call.script] += 1
         return super()._call(call)
 
@@ -44,8 +44,8 @@ def claimed(desk: Desk) -> Result:
 def settle(desk: Desk, start: Snapshot) -> Result:
     """Settle the claimed submission on what is said to be there."""
 
-    def answer(snapshot: Snapshot) -> Answer:
-        return Answer(
+    def answer(snapshot: Snapshot) -> AttemptFinished:
+        return AttemptFinished(
             submission_id="s1",
             generation=snapshot.intent.generation if snapshot.intent else 0,  # type: ignore[arg-type]
             claim="c1",
@@ -54,8 +54,8 @@ def settle(desk: Desk, start: Snapshot) -> Result:
             user_taken=snapshot.values.get("owner") not in (None, ACCOUNT),
         )
 
-    def extra(snapshot: Snapshot, _: object) -> Extra:
-        return Extra(
+    def extra(snapshot: Snapshot, _: object) -> CommitExtras:
+        return CommitExtras(
             put=(("owner", ACCOUNT, 0),), expect={"owner": snapshot.values.get("owner") or ""}
         )
 
@@ -79,8 +79,8 @@ def test_nobody_came_between_so_nothing_is_read(desk: Desk, claimed: Result) -> 
 def test_what_is_reckoned_is_what_a_read_would_show(desk: Desk, claimed: Result) -> None:
     """Intent, version and the commands that changed it."""
     read = desk.door.run(desk.store.read(PROVIDER, ACCOUNT))
-    reckoned = replace(claimed.later(0), now_ms=read.now_ms, reckoned=False)
-    assert reckoned == read
+    extrapolated = replace(claimed.later(0), now_ms=read.now_ms, extrapolated=False)
+    assert extrapolated == read
 
 
 def test_somebody_came_between_so_it_is_read_and_decided_anew(desk: Desk, claimed: Result) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from providers.contract import Checkpoint
-from tasks import catalogue
-from tasks.catalogue import CeleryState, Pair, Success
-from tasks.model import IntentState, Settlement, replace
-from tasks.records import (
+from checkpoint_worker.providers.contract import Checkpoint
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import CeleryState, Pair, Success
+from checkpoint_worker.tasks.model import IntentState, Settlement, replace
+from checkpoint_worker.tasks.records import (
     IntentView,
     Outcome,
     RecordState,

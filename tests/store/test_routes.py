@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from providers import LIVE_SESSION, adapter_for
-from providers.sandbox import Sandbox
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.intake import CheckpointError
-from tasks.settings import Settings
+from checkpoint_worker.providers import LIVE_SESSION, adapter_for
+from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.settings import Settings
 from tests.store.desk import ACCOUNT, Desk, settings_for
 
 PROVIDER, ROUTE = "INSTAGRAM", "bloks_auth_platform"

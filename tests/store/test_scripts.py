@@ -10,16 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from tasks import store
-from tasks.events import Cancel, Limits
-from tasks.keys import Keys
-from tasks.ledger import Call, Steps, script
+from checkpoint_worker.tasks.events import Cancel, RuleLimits
+from checkpoint_worker.tasks.storage import store
+from checkpoint_worker.tasks.storage.executor import Operation, ScriptCall, script
+from checkpoint_worker.tasks.storage.keys import Keys
 from tests.store.desk import Desk
 from tests.store.test_commit import orphan
 
 SCRIPTS = sorted(
     entry.name.removesuffix(".lua")
-    for entry in resources.files("tasks").joinpath("lua").iterdir()
+    for entry in resources.files("checkpoint_worker.tasks.storage").joinpath("scripts").iterdir()
     if entry.name.endswith(".lua")
 )
 
@@ -77,7 +77,7 @@ def test_a_script_scans_nothing_and_asks_no_clock_but_the_server_s(name: str) ->
 
 
 def test_the_plan_s_fields_are_those_of_the_header() -> None:
-    """What `_Plan` writes, what the script reads and what its header lists are one list."""
+    """What `_CommitPlan` writes, what the script reads and what its header lists are one list."""
     header, code = parts("commit")
     read = set(re.findall(r"plan\.(\w+)", code))
     listed = header.partition("the plan, JSON:")[2].partition("Returns ")[0]
@@ -85,14 +85,14 @@ def test_the_plan_s_fields_are_those_of_the_header() -> None:
 
 
 def called() -> list[str]:
-    """Return the script of every ``Call(...)`` there is."""
+    """Return the script of every ``ScriptCall(...)`` there is."""
     return [
         node.args[0].value
         for path in Path(store.__file__).parent.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id == "Call"
+        and node.func.id == "ScriptCall"
         and node.args
         and isinstance(node.args[0], ast.Constant)
         and isinstance(node.args[0].value, str)
@@ -105,8 +105,8 @@ def test_every_script_has_its_caller_and_every_call_its_script() -> None:
 
 
 KEYS = Keys("checkpoint")
-STORE = store.Store(keys=KEYS, limits=Limits(), result_ttl_ms=1, outcomes_max=1)
-FIXED: dict[str, Steps[Any]] = {
+STORE = store.Store(keys=KEYS, limits=RuleLimits(), result_ttl_ms=1, outcomes_max=1)
+FIXED: dict[str, Operation[Any]] = {
     "recent": STORE.recent(None, 1),
     "group": STORE.unfinished("g", "r", most=1, left_ms=1),
     "lead": STORE.lead("w", 1),
@@ -137,7 +137,7 @@ def test_a_commit_declares_every_key_of_its_plan(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that moves keys refuses what it knows of; the rest would fail half-written."""
-    made: list[Call] = []
+    made: list[ScriptCall] = []
     call = desk.door._call
     monkeypatch.setattr(desk.door, "_call", lambda each: made.append(each) or call(each))
     desk.open()

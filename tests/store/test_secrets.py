@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from providers.contract import Context
-from tasks import catalogue
-from tasks.client import CheckpointClient
-from tasks.events import Decision, Failed, Reply
-from tasks.intake import CheckpointError, read_request
-from tasks.ledger import LedgerUnavailableError
-from tasks.store import Snapshot
+from checkpoint_worker.providers.contract import Context
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.events import Decision, DecisionStatus, Failed
+from checkpoint_worker.tasks.operations.validation import CheckpointError, read_request
+from checkpoint_worker.tasks.storage.executor import LedgerUnavailableError
+from checkpoint_worker.tasks.storage.store import Snapshot
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
 CODE = "482913"
@@ -107,7 +107,7 @@ def test_a_ledger_that_fails_tells_no_code(
     desk: Desk, client: CheckpointClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis quotes arguments in some of its errors; ours don't."""
-    monkeypatch.setattr("tasks.ledger.PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.executor.PAUSES_S", (0.0, 0.0))
     desk.open()
     steps = desk.submitting("s1", CODE)
     commit = steps.send(desk.door._call(next(steps)))
@@ -131,9 +131,9 @@ def test_what_shows_a_noun_shows_no_secret() -> None:
     """Neither `repr` nor a terminal's pretty printer, which asks another method."""
     context = Context(user_agent=VALUE)
     failed = Failed(failure=catalogue.REJECTED, context=context)
-    decision = Decision(reply=Reply.DONE, context=context, session={"cookie": SESSION})
+    decision = Decision(reply=DecisionStatus.DONE, context=context, session={"cookie": SESSION})
     snapshot = Snapshot(now_ms=1, run_id="r", intent=None, values={"key": CODE})
     for noun in (failed, decision, snapshot):
         assert found(f"{noun!r} {noun} {noun.__rich_repr__()}") == []
-    assert "reply=<Reply.DONE" in repr(decision)
+    assert "reply=<DecisionStatus.DONE" in repr(decision)
     assert ("now_ms", 1) in snapshot.__rich_repr__()

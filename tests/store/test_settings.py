@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.client import make_store, make_vault
-from tasks.settings import PROVIDERS, Settings, unknown_variables
-from tasks.vault import BadKeyError, make_key
+from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.settings import PROVIDERS, Settings, unknown_variables
+from checkpoint_worker.tasks.storage.vault import BadKeyError, make_key
 from tests.store.desk import KEY
 
 SECRET = "canary-pass"

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from tasks import catalogue
-from tasks.events import Abort, Cancel, Do, Event
-from tasks.keys import Keys
-from tasks.model import Generation
-from tasks.store import HeardSignal, parse_signal
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.events import Abort, Cancel, Event, SignalAction
+from checkpoint_worker.tasks.model import Generation
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.store import HeardSignal, parse_signal
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, Subscriber
 
 
@@ -21,8 +21,8 @@ def test_a_superseded_exchange_is_told_to_stop_and_until_when_to_drain(desk: Des
     desk.submit("s2", "654321")
     stop, drain = [parse_signal(json.dumps(content)) for _, content in ear.heard()]
     ear.close()
-    assert stop == HeardSignal(submission_id="s1", do=Do.STOP, successor="s2")
-    assert drain == HeardSignal(submission_id="s1", do=Do.DRAIN, left_s=5.0)
+    assert stop == HeardSignal(submission_id="s1", do=SignalAction.STOP, successor="s2")
+    assert drain == HeardSignal(submission_id="s1", do=SignalAction.DRAIN, left_s=5.0)
 
 
 @pytest.mark.parametrize(

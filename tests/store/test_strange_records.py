@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from tasks.catalogue import CeleryState
-from tasks.client import AsyncCheckpointClient, CheckpointClient
-from tasks.intake import CheckpointError
-from tasks.ledger import ForeignLedgerError
-from tasks.records import Outcome, RecordState, read_outcome
+from checkpoint_worker.tasks.catalogue import CeleryState
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from checkpoint_worker.tasks.records import Outcome, RecordState, read_outcome
+from checkpoint_worker.tasks.storage.executor import ForeignLedgerError
+from checkpoint_worker.worker.observability.status import StatusReader
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
-from worker.overview import Watcher
 
 NEWER: Final[dict[str, Any]] = {
     "v": 7,
@@ -152,7 +152,7 @@ def test_an_intent_of_another_version_is_refused_by_its_name(
 def test_status_counts_what_it_can_read(desk: Desk) -> None:
     """An operator looks at it when something is odd."""
     strew(desk)
-    watcher = Watcher(desk.settings, minutes=10)
+    watcher = StatusReader(desk.settings, minutes=10)
     try:
         counted = {(tally.status, tally.count) for tally in watcher.look().outcomes}
     finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.client import CheckpointClient
-from tasks.intake import AGED_SHARE, CheckpointError
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.operations.validation import AGED_SHARE, CheckpointError
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 
 HOUR_S = 3600

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import pytest
 
-from tasks.traces import no_values, places_of
+from checkpoint_worker.tasks.tracebacks import no_values, places_of
 
 SECRET = "canary-code"
 

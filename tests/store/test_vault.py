@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.vault import (
+from checkpoint_worker.tasks.storage.vault import (
     BadKeyError,
     CannotOpenError,
     Vault,

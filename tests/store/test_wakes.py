@@ -6,10 +6,10 @@ import base64
 import json
 from typing import Any
 
-from tasks.client import CheckpointClient
-from tasks.messages import TASK, in_ledger, make_producer, send_wake
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.operations.wake import TASK, in_ledger, make_producer, send_wake
+from checkpoint_worker.worker.runtime.broker import validate_message
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
-from worker.broker import fit
 
 SUBMITTING = {"account_id": ACCOUNT, "provider": PROVIDER, "code": "123456"}
 
@@ -32,7 +32,7 @@ def test_a_submission_and_its_wake_are_one_commit(desk: Desk) -> None:
         submitted = client.submit(**SUBMITTING)
     (message,) = waiting(desk)
     assert message["headers"]["id"] == submitted.id
-    assert (submitted.woken, submitted.needs_wake) == (True, False)
+    assert (submitted.woken, submitted.needs_notification) == (True, False)
 
 
 def test_the_wake_is_the_message_celery_would_have_sent(desk: Desk) -> None:
@@ -59,7 +59,7 @@ def test_the_worker_takes_the_wake(desk: Desk) -> None:
     with CheckpointClient(desk.settings) as client:
         client.submit(**SUBMITTING)
     (element,) = desk.redis.lrange(desk.store.keys.queue, 0, -1)
-    assert fit(element.encode(), desk.store.keys.queue)["headers"]["task"] == TASK
+    assert validate_message(element.encode(), desk.store.keys.queue)["headers"]["task"] == TASK
 
 
 def test_a_wake_holds_no_code(desk: Desk) -> None:
@@ -78,7 +78,7 @@ def test_asking_again_and_being_refused_wake_nobody(desk: Desk) -> None:
         assert waiting(desk) == []
         desk.open()
         client.submit(**SUBMITTING, submission_id="s1")
-        assert not client.submit(**SUBMITTING, submission_id="s1").needs_wake
+        assert not client.submit(**SUBMITTING, submission_id="s1").needs_notification
     assert len(waiting(desk)) == 1
 
 

@@ -31,7 +31,16 @@ MINUTE_S: Final = 60.0
 def gateway(stand: Stand) -> Iterator[tuple[str, int]]:
     """Run a gateway; give its address and process id."""
     env = {**stand.env, "CHECKPOINT_API_KEYS": KEY}
-    command = ("-m", "worker.cli", "gateway", "--port", "0", "--grace", "0", "--json")
+    command = (
+        "-m",
+        "checkpoint_worker.worker.cli",
+        "gateway",
+        "--port",
+        "0",
+        "--grace",
+        "0",
+        "--json",
+    )
     with running(stand.log("gateway"), *command, env=env) as child:
         yield json.loads(line_of(child.stdout))["gateway"], child.pid
 

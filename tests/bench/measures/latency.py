@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from tests.bench.contenders import PLAIN, PRODUCT, plain_worker
 from tests.bench.figures import Measure, Options, Rows, add, cuts
 from tests.bench.measures.throughput import THREADS

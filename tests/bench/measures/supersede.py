@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from tests.bench.figures import Measure, Options, Rows, add, cuts
 from tests.bench.processes import StuckError, until
 from tests.bench.stand import PROVIDER, Stand, standing

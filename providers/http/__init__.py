@@ -1,0 +1,1 @@
+"""One exchange with a provider over HTTP/1.1: connect, claim, send, read."""

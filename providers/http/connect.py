@@ -1,0 +1,340 @@
+"""From an address to a connection that stands: names, TCP, proxies, TLS.
+
+    name ──▶ TCP ──▶ [TLS to an https proxy] ──▶ [CONNECT or SOCKS 5] ──▶ [TLS to the provider]
+
+Every way is the same chain over one `Connection`, so each step is cut the same way when its caller
+gives up. With a proxy nothing but its checked addresses is ever connected to. There is no
+time limit in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from checkpoint_worker.providers.contract import ProxyAuthError
+from checkpoint_worker.providers.http.connection import Connection, HandshakeReader
+from checkpoint_worker.providers.http.heads import Heads
+from checkpoint_worker.providers.http.proxy import ADDRESSES_MAX, is_literal, literal_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from checkpoint_worker.providers.http.proxy import CheckedProxy, Proxy, Resolver
+    from checkpoint_worker.providers.http.request import Target
+
+HEAD_START_S: Final = 0.25
+"""What one address of a name gets before the next is tried beside it (RFC 8305)."""
+PROXY_HEAD_BYTES_MAX: Final = 16_384
+"""What an HTTP proxy may say before its tunnel stands; curl takes as much."""
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.[01] (?P<status>\d{3})(?: [^\r\n]*)?\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
+)
+"""Of a proxy's answer; old ones leave out CR."""
+_HINTS: Final = range(100, 200)
+_OK: Final = range(200, 300)
+PROXY_AUTH_REQUIRED: Final = 407
+
+# SOCKS 5 (RFC 1928) and its user name and password (RFC 1929).
+SOCKS_VERSION: Final = 5
+SOCKS_REPLY_BYTES_MAX: Final = 4 + 1 + 255 + 2
+SOCKS_NAME_BYTES_MAX: Final = 255
+_CONNECT: Final = 1
+_NO_AUTH: Final = 0
+_PASSWORD: Final = 2
+_PASSWORD_VERSION: Final = 1
+_BY_NAME: Final = 3
+_ADDRESS_BYTES: Final = {1: 4, 4: 16}
+"""Kind of an address to its length: IPv4 and IPv6."""
+_GRANTED: Final = 0
+
+
+class BehindProxyError(OSError):
+    """The proxy did its part, the provider did not: an untrusted certificate, no such name.
+
+    The cause is what went wrong.
+    """
+
+
+async def connect(
+    target: Target,
+    *,
+    proxy: CheckedProxy | None,
+    tls: ssl.SSLContext,
+    resolver: Resolver,
+) -> Connection:
+    """Return a connection over which the request can be written.
+
+    Args:
+        target: Where the request goes.
+        proxy: The only host that is connected to, if given.
+        tls: For the provider and for an ``https`` proxy.
+        resolver: Where the provider's name is looked up, unless a proxy does it.
+
+    Raises:
+        ProxyAuthError: The proxy refuses our credentials.
+        BehindProxyError: The way through the proxy stood, the provider is at fault.
+        OSError: Anything else on the way, TLS included.
+        ValueError: The name cannot be one.
+    """
+    if proxy is None:
+        line = await _open(await look_up(target.host, target.port, resolver), target.port)
+        name = target.host
+    else:
+        # Before there is a connection: a name that is unknown needs none.
+        name = await _name_for_proxy(target, proxy.proxy, resolver)
+        line = await _open(proxy.addresses, proxy.proxy.port)
+    try:
+        if proxy is not None:
+            await _through(line, target, name, proxy.proxy, tls)
+        elif target.is_secure:
+            await _secure(line, tls, target.host)
+    except BaseException:
+        line.cut()
+        raise
+    return line
+
+
+async def look_up(host: str, port: int, resolver: Resolver) -> Sequence[str]:
+    """Return the numeric addresses of a host; an address is its own.
+
+    Raises:
+        socket.gaierror: There is none.
+    """
+    if is_literal(host):
+        return (host,)
+    found = (await resolver.resolve(host, port))[:ADDRESSES_MAX]
+    if not found:
+        raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+    return found
+
+
+# TCP -----------------------------------------------------------------------------------
+
+
+async def _open(addresses: Sequence[str], port: int) -> Connection:
+    """Connect to the first address that answers."""
+    if len(addresses) == 1:
+        return await _open_one(addresses[0], port)
+    return await _race(_interleaved(addresses), port)
+
+
+async def _open_one(address: str, port: int) -> Connection:
+    loop = asyncio.get_running_loop()
+    _, line = await loop.create_connection(Connection, address, port)
+    return line
+
+
+def _interleaved(addresses: Sequence[str]) -> list[str]:
+    """Return the addresses with families in turn: where one is dead, all of it is."""
+    is_v6 = ":" in addresses[0]
+    same = [address for address in addresses if (":" in address) is is_v6]
+    other = [address for address in addresses if (":" in address) is not is_v6]
+    pairs = itertools.zip_longest(same, other)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
+async def _race(addresses: Iterable[str], port: int) -> Connection:
+    """Try one address after the other, each with a head start; the first to stand wins."""
+    tasks: list[asyncio.Task[Connection]] = []
+    winner: asyncio.Task[Connection] | None = None
+    rest = iter(addresses)
+    try:
+        while winner is None:
+            address = next(rest, None)
+            if address is not None:
+                tasks.append(asyncio.create_task(_open_one(address, port)))
+            running = [task for task in tasks if not task.done()]
+            if not running:  # And none is left: the newest would be among them.
+                raise _error_of(tasks)
+            await asyncio.wait(
+                running,
+                timeout=HEAD_START_S if address is not None else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            winner = next((task for task in tasks if _has_line(task)), None)
+        return winner.result()
+    finally:
+        for task in tasks:
+            if task is not winner:
+                _drop(task)
+
+
+def _has_line(task: asyncio.Task[Connection]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _error_of(tasks: Sequence[asyncio.Task[Connection]]) -> BaseException:
+    """Return the first address's error: it is the one that was meant."""
+    error = tasks[0].exception()
+    assert error is not None
+    return error
+
+
+def _drop(task: asyncio.Task[Connection]) -> None:
+    """Let go of an attempt, whether it still runs or came second."""
+    if _has_line(task):
+        task.result().cut()
+    task.cancel()
+
+
+# TLS -----------------------------------------------------------------------------------
+
+
+async def _secure(line: Connection, tls: ssl.SSLContext, host: str) -> None:
+    """Put TLS on top of what the line is now."""
+    line.check_alive()
+    assert line.transport is not None
+    line.transport = await asyncio.get_running_loop().start_tls(
+        line.transport, line, tls, server_hostname=host.rstrip(".")
+    )
+    line.check_alive()
+
+
+# Proxies -------------------------------------------------------------------------------
+
+
+async def _name_for_proxy(target: Target, proxy: Proxy, resolver: Resolver) -> str:
+    """Return what the proxy is told to connect to."""
+    if proxy.scheme != "socks5":
+        return target.host
+    try:
+        return (await look_up(target.host, target.port, resolver))[0]
+    except (OSError, ValueError) as error:
+        raise BehindProxyError from error
+
+
+async def _through(
+    line: Connection, target: Target, name: str, proxy: Proxy, tls: ssl.SSLContext
+) -> None:
+    """Make the proxy let us through; a plain request to an HTTP proxy needs no tunnel."""
+    if proxy.scheme == "https":
+        await _secure(line, tls, proxy.host)
+    if proxy.is_socks:
+        await _socks(line, name, target.port, proxy)
+    elif target.is_secure:
+        await _tunnel(line, target, proxy)
+    line.listener = None
+    if target.is_secure:
+        try:
+            await _secure(line, tls, target.host)
+        except ssl.SSLCertVerificationError as error:
+            raise BehindProxyError from error
+
+
+async def _tunnel(line: Connection, target: Target, proxy: Proxy) -> None:
+    """Ask an HTTP proxy for a tunnel (RFC 9110, 9.3.6)."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    place = f"{host}:{target.port}"
+    ask = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
+    if proxy.authorization:
+        ask += f"Proxy-Authorization: {proxy.authorization}\r\n"
+    said, head = HandshakeReader(PROXY_HEAD_BYTES_MAX), ProxyHead()
+    await said.until(line, head.is_over, after=f"{ask}\r\n".encode())
+    if head.status == PROXY_AUTH_REQUIRED:
+        _refuse_credentials()
+    # In a tunnel nobody speaks before we do.
+    if head.status not in _OK or head.end < len(said.heard):
+        raise ConnectionAbortedError
+
+
+class ProxyHead:
+    """What an HTTP proxy answers, past hints before it.
+
+    Attributes:
+        status: Of the answer; 0 if there is none, and there will be none.
+    """
+
+    __slots__ = ("_done", "_heads", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._heads, self._done = Heads(), False
+
+    @property
+    def end(self) -> int:
+        """Where its head ends."""
+        return self._heads.end
+
+    def is_over(self, heard: bytearray) -> bool:
+        """Whether there is an answer in what was heard, or what can never become one."""
+        while not self._done and (head := self._heads.next_of(heard)) is not None:
+            found = _HEAD.fullmatch(head)
+            self.status = int(found["status"]) if found else 0
+            self._done = self.status not in _HINTS
+        return self._done or self._heads.is_hopeless
+
+
+async def _socks(line: Connection, name: str, port: int, proxy: Proxy) -> None:
+    """Ask a SOCKS 5 proxy for a connection to a name or an address."""
+    where = _socks_place(name) + port.to_bytes(2, "big")
+    said = HandshakeReader(SOCKS_REPLY_BYTES_MAX)
+    methods = bytes([_NO_AUTH]) if proxy.username is None else bytes([_NO_AUTH, _PASSWORD])
+    hello = bytes([SOCKS_VERSION, len(methods)]) + methods
+    version, method = await _exactly(said, line, 2, after=hello)
+    if version != SOCKS_VERSION:
+        raise ConnectionAbortedError
+    if method not in methods:  # 255 is "none of yours", another one is not ours.
+        _refuse_credentials()
+    if method == _PASSWORD:
+        await _socks_password(said, line, proxy)
+    ask = bytes([SOCKS_VERSION, _CONNECT, 0]) + where
+    version, granted, _, kind = await _exactly(said, line, 4, after=ask)
+    if version != SOCKS_VERSION or granted != _GRANTED:
+        raise ConnectionAbortedError
+    await _socks_bound(said, line, kind)
+    if said.heard:  # Behind the proxy nobody speaks before we do.
+        raise ConnectionAbortedError
+
+
+async def _socks_password(said: HandshakeReader, line: Connection, proxy: Proxy) -> None:
+    user, password = (proxy.username or "").encode("ascii"), proxy.password.encode("ascii")
+    ask = bytes([_PASSWORD_VERSION, len(user)]) + user + bytes([len(password)]) + password
+    version, granted = await _exactly(said, line, 2, after=ask)
+    if version != _PASSWORD_VERSION:
+        raise ConnectionAbortedError
+    if granted != _GRANTED:
+        _refuse_credentials()
+
+
+async def _socks_bound(said: HandshakeReader, line: Connection, kind: int) -> None:
+    """Skip the address from which the proxy connects; only its length matters."""
+    if kind == _BY_NAME:
+        (length,) = await _exactly(said, line, 1)
+    elif kind in _ADDRESS_BYTES:
+        length = _ADDRESS_BYTES[kind]
+    else:
+        raise ConnectionAbortedError
+    await _exactly(said, line, length + 2)
+
+
+async def _exactly(
+    said: HandshakeReader, line: Connection, count: int, *, after: bytes = b""
+) -> bytes:
+    await said.until(line, lambda heard: len(heard) >= count, after=after)
+    return said.take(count)
+
+
+def _socks_place(name: str) -> bytes:
+    """Return a name or an address in SOCKS's form.
+
+    Raises:
+        ValueError: The name is too long for it.
+    """
+    if (packed := literal_bytes(name)) is not None:
+        kind = next(kind for kind, length in _ADDRESS_BYTES.items() if length == len(packed))
+        return bytes([kind]) + packed
+    raw = name.encode("ascii")
+    if len(raw) > SOCKS_NAME_BYTES_MAX:
+        msg = "the name is too long for SOCKS"
+        raise ValueError(msg)
+    return bytes([_BY_NAME, len(raw)]) + raw
+
+
+def _refuse_credentials() -> None:
+    msg = "The proxy refuses our credentials."
+    raise ProxyAuthError(msg)

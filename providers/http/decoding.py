@@ -1,0 +1,348 @@
+"""Undoing the encodings of a body, piece by piece and never beyond a limit.
+
+It reads what the common clients read: several packed parts one after the other, a stream whose
+end is missing, bytes behind it, "deflate" with and without its frame, labels over what is not
+packed at all. Browsers, curl and urllib3 agree on most of it, and the code is used by now.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zlib
+from typing import Final, Protocol
+
+import brotli
+
+from checkpoint_worker.providers.contract import UnreadableAnswerError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CODINGS_MAX: Final = 5
+"""On top of each other; urllib3 takes as many."""
+PARTS_MAX: Final = 1_000
+"""Of one packed body, one after the other. Each costs a few microseconds, however small."""
+_PACKED: Final = frozenset({"gzip", "x-gzip", "deflate", "x-deflate", "br", "zstd"})
+_FOREIGN: Final = frozenset({"compress", "x-compress", "dcb", "dcz"})
+"""Packed in a way that no request asks for."""
+_ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+"""A frame, or one that is to be skipped."""
+_ZSTD_BYTES: Final = 4
+_ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
+"""8 MiB of memory, the most that a server may ask for (RFC 9659)."""
+_GZIP: Final = b"\x1f\x8b"
+_ZLIB_METHOD: Final = 8
+_ZLIB_CHECK: Final = 31
+_NAME: Final = re.compile(r"[^,\s]+")
+
+
+def unreadable() -> UnreadableAnswerError:
+    """Return what a body is that cannot be read, or not to its end."""
+    return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
+
+
+def too_large() -> UnreadableAnswerError:
+    """Return what an answer over a limit is."""
+    return UnreadableAnswerError("The provider's answer is too large.")
+
+
+class Body:
+    """A body as it was before it was encoded.
+
+    Args:
+        encodings: What the headers say, in the order in which it was done, with commas. A word
+            that names no packing (``identity``, and ``utf-8`` of some servers) says nothing.
+        limit_bytes: Cap on what comes out, of each layer.
+    """
+
+    __slots__ = ("_is_foreign", "_layers", "_left", "_out")
+
+    def __init__(self, encodings: str, limit_bytes: int) -> None:
+        self._left = limit_bytes
+        self._out = bytearray()
+        self._is_foreign = False
+        self._layers: list[Layer] = []
+        if encodings:
+            words = _NAME.findall(encodings.lower())
+            packed = [word for word in words if word in _PACKED]
+            self._is_foreign = len(packed) > CODINGS_MAX or not _FOREIGN.isdisjoint(words)
+            self._layers = [_layer(word, limit_bytes) for word in reversed(packed)]
+
+    def feed(self, data: bytes) -> None:
+        """Take in some bytes as they travel.
+
+        Raises:
+            UnreadableAnswerError: Too much comes out, or it is packed in a way we did not learn.
+            zlib.error: It is packed wrongly.
+        """
+        if self._is_foreign and data:  # An empty body needs no reader.
+            raise unreadable()
+        for layer in self._layers:
+            data = layer.feed(data)
+        self._keep(data)
+
+    def finish(self) -> bytes:
+        """Return the whole body: what is packed may lack its end, as with the common clients."""
+        if self._layers:
+            data = b""
+            for layer in self._layers:
+                data = layer.feed(data) + layer.finish()
+            self._keep(data)
+        return self.read()
+
+    def read(self) -> bytes:
+        """Return what was read until now."""
+        return bytes(self._out)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something packed has begun and not ended."""
+        return any(layer.is_cut for layer in self._layers)
+
+    def _keep(self, data: bytes) -> None:
+        if len(data) > self._left:
+            raise too_large()
+        self._left -= len(data)
+        self._out += data
+
+
+class Layer(Protocol):
+    """One encoding, undone piece by piece within a limit."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something packed has begun and not ended."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what comes of some bytes."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what was too little to be packed."""
+        ...
+
+
+def _layer(word: str, limit_bytes: int) -> Layer:
+    match word:
+        case "br":
+            return Brotli(limit_bytes)
+        case "zstd":
+            return Zstd(limit_bytes)
+        case _:
+            return Unpacker("deflate" in word, limit_bytes)
+
+
+class Brotli:
+    """Undoes Brotli, which has no mark by which what is not packed could be told.
+
+    Args:
+        limit_bytes: Cap on what comes out. The library keeps to it but for its last block, which
+            is at most three times what came before.
+    """
+
+    __slots__ = ("_inflate", "_is_begun", "_left")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
+        self._inflate = brotli.Decompressor()
+        self._is_begun = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a stream has begun and not ended."""
+        return self._is_begun and not self._inflate.is_finished()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what comes of some bytes; those behind the stream are none of the answer's."""
+        if not data or self._inflate.is_finished():
+            return b""
+        self._is_begun = True
+        try:
+            out: bytes = self._inflate.process(data, output_buffer_limit=self._left + 1)
+        except brotli.error:
+            out = b""
+            readable = False
+        else:
+            readable = True
+        if not readable:  # Outside the handler: no error of the library's as context.
+            raise unreadable()
+        if len(out) > self._left:
+            raise too_large()
+        self._left -= len(out)
+        return out
+
+    def finish(self) -> bytes:
+        """Return nothing: what is packed may lack its end."""
+        return b""
+
+
+class Zstd:
+    """Undoes Zstandard: any number of frames one after the other.
+
+    Args:
+        limit_bytes: Cap on what comes out.
+    """
+
+    __slots__ = ("_inflate", "_left", "_parts", "_pending", "_plain")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
+        self._inflate: zstd.ZstdDecompressor | None = None
+        self._pending = b""
+        self._parts = 0
+        self._plain = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._inflate is not None
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what comes of some bytes."""
+        out = bytearray()
+        while data:
+            if self._inflate is None:
+                data = self._pending + data
+                self._pending = b""
+                if not self._begin(data):
+                    out += self._take(data if self._plain and not self._parts else b"")
+                    break
+            data = self._part(out, data)
+        return bytes(out)
+
+    def finish(self) -> bytes:
+        """Return what was too little to be packed."""
+        return b"" if self._parts else self._take(self._pending)
+
+    def _begin(self, data: bytes) -> bool:
+        """Whether a frame begins here; with too little of it, not yet."""
+        if not self._plain and len(data) < _ZSTD_BYTES:
+            self._pending = data
+            return False
+        if self._plain or _ZSTD.match(data) is None:
+            self._plain = True
+            return False
+        if self._parts >= PARTS_MAX:
+            raise too_large()
+        self._inflate = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+        return True
+
+    def _part(self, out: bytearray, data: bytes) -> bytes:
+        """Unpack some of a frame; return what lies behind it."""
+        assert self._inflate is not None
+        try:
+            made = self._inflate.decompress(data, self._left + 1)
+        except zstd.ZstdError:
+            made = None
+        if made is None:
+            raise unreadable()
+        out += self._take(made)
+        if not self._inflate.eof:
+            return b""
+        data, self._inflate = self._inflate.unused_data, None
+        self._parts += 1
+        return data
+
+    def _take(self, data: bytes) -> bytes:
+        if len(data) > self._left:
+            raise too_large()
+        self._left -= len(data)
+        return data
+
+
+class Unpacker:
+    """Undoes one gzip or deflate, never producing more than its limit.
+
+    Args:
+        is_deflate: Whether it may come without a frame.
+        limit_bytes: Cap on what comes out.
+    """
+
+    __slots__ = ("_inflate", "_is_deflate", "_left", "_parts", "_pending", "_plain")
+
+    def __init__(self, is_deflate: bool, limit_bytes: int) -> None:  # noqa: FBT001  of one caller
+        self._is_deflate = is_deflate
+        self._left = limit_bytes
+        self._inflate: zlib._Decompress | None = None
+        self._pending = b""
+        """Too little yet to see what it is."""
+        self._parts = 0
+        self._plain = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part has begun and not ended."""
+        return self._inflate is not None
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what comes of some bytes."""
+        if self._plain:
+            return self._unpacked(data)
+        out = bytearray()
+        while data:
+            if self._inflate is None:
+                data = self._pending + data
+                if not self._begin(data):
+                    out += self._unpacked(data)
+                    break
+            data = self._part(out, data)
+        return bytes(out)
+
+    def finish(self) -> bytes:
+        """Return what was too little to be packed."""
+        return b"" if self._parts else self._take(self._pending)
+
+    def _unpacked(self, data: bytes) -> bytes:
+        """Return what never was packed; behind a packed part it is none of the answer's."""
+        return self._take(data) if self._plain and not self._parts else b""
+
+    def _begin(self, data: bytes) -> bool:
+        """Whether something packed begins here; with too little of it, not yet."""
+        self._pending = b""
+        if len(data) < len(_GZIP):
+            self._pending = data
+            return False
+        if (window := self._window_bits(data)) is None:
+            self._plain = True
+            return False
+        if self._parts >= PARTS_MAX:
+            raise too_large()
+        self._inflate = zlib.decompressobj(window)
+        return True
+
+    def _part(self, out: bytearray, data: bytes) -> bytes:
+        """Unpack some of a part; return what lies behind it."""
+        assert self._inflate is not None
+        try:
+            # One byte more than allowed is enough to know; the rest of a bomb stays packed.
+            out += self._take(self._inflate.decompress(data, self._left + 1))
+        except zlib.error:
+            if self._parts == 0:
+                raise
+            self._inflate, self._plain = None, True  # Behind a whole part: none of the answer's.
+            return b""
+        if not self._inflate.eof:
+            return self._inflate.unconsumed_tail
+        data, self._inflate = self._inflate.unused_data, None
+        self._parts += 1
+        return data
+
+    def _take(self, data: bytes) -> bytes:
+        if len(data) > self._left:
+            raise too_large()
+        self._left -= len(data)
+        return data
+
+    def _window_bits(self, data: bytes) -> int | None:
+        """Return zlib's word for what begins here; ``None``: nothing packed."""
+        if data.startswith(_GZIP):
+            return zlib.MAX_WBITS | 16
+        if self._parts or not self._is_deflate:
+            return None
+        framed = data[0] & 0x0F == _ZLIB_METHOD
+        framed = framed and int.from_bytes(data[:2], "big") % _ZLIB_CHECK == 0
+        return zlib.MAX_WBITS if framed else -zlib.MAX_WBITS

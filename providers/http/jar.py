@@ -1,0 +1,65 @@
+"""The cookies of a login while its answers come in: more than a context may hold.
+
+An answer of a real login sets or empties a hundred cookies and more, some under two domains. A
+session is handed over with all that are left; a context keeps what its bound allows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from checkpoint_worker.providers.http.html import cookie_value, is_live, merge_cookies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from checkpoint_worker.providers.contract import Cookie
+
+CONTEXT_COOKIES_MAX: Final = 200
+
+
+class Jar:
+    """The cookies held after the answers so far.
+
+    Args:
+        held: Those of the context.
+
+    Attributes:
+        cookies: All of them, live ones only.
+    """
+
+    __slots__ = ("cookies",)
+
+    def __init__(self, held: Iterable[Cookie]) -> None:
+        self.cookies = tuple(held)
+
+    def keep(self, answered: Iterable[Cookie]) -> tuple[Cookie, ...]:
+        """Take in an answer's cookies; return what it leaves of them, revocations included."""
+        left = settled(answered)
+        if left:
+            self.cookies = merge_cookies(self.cookies, left)
+        return left
+
+    def value(self, name: str) -> str | None:
+        """Return a value as it stands, quotes included."""
+        return cookie_value(self.cookies, name)
+
+    @property
+    def for_context(self) -> tuple[Cookie, ...]:
+        """As many as a context may hold, those of the first step before later ones."""
+        return self.cookies[:CONTEXT_COOKIES_MAX]
+
+
+def settled(answered: Iterable[Cookie]) -> tuple[Cookie, ...]:
+    """Return what one answer leaves of each name.
+
+    The last word about a name, domain and path counts, as in browsers. A name that is emptied
+    under one domain and set under another is set: providers clear old domains that way.
+    """
+    last: dict[tuple[str, str, str], Cookie] = {}
+    for cookie in answered:
+        key = (cookie.name, cookie.domain.lower().lstrip("."), cookie.path)
+        last.pop(key, None)
+        last[key] = cookie
+    alive = {cookie.name for cookie in last.values() if is_live(cookie)}
+    return tuple(each for each in last.values() if is_live(each) or each.name not in alive)

@@ -1,0 +1,311 @@
+"""INSTAGRAM: the app's JSON endpoints, their Bloks successors and the web's form.
+
+Which of the routes is used was decided by the first step's answer (`instagram_contexts`).
+All of them answer in one vocabulary, so there is one reading of it (`_Answer.read`): a finished
+login, unless a further step is named; then the status, constants, addresses, steps and screens,
+and words last.
+
+A login may go on: after a second factor with a checkpoint, after a checkpoint with another
+code or a second factor. What takes a code and can be answered with what is held here is the
+next checkpoint; everything else is for the person to do in the provider's app. An answer that
+nobody knows is in doubt and ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from checkpoint_worker.providers.answers import hear as hear_code
+from checkpoint_worker.providers.answers import refuse_common
+from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
+    Challenge,
+    Checkpoint,
+    Cleared,
+    CodeFormat,
+    Context,
+    Cookie,
+    Exchange,
+    NextCheckpoint,
+    ProviderFailure,
+    Rejected,
+    Reply,
+    SolutionKind,
+    UnreadableAnswerError,
+    Verdict,
+    tell_ways,
+)
+from checkpoint_worker.providers.http.html import merge_cookies
+from checkpoint_worker.providers.instagram import responses as means
+from checkpoint_worker.providers.instagram.contexts import (
+    APP_HOST,
+    CODE_FORMATS,
+    OWN_STEPS,
+    REDIRECT_ACTION,
+    BloksAuthPlatformContext,
+    BloksContext,
+    BloksTwoFactorContext,
+    ChallengeContext,
+    ChallengeWebContext,
+    CheckpointContext,
+    InstagramContext,
+    TwoFactorContext,
+    WebContext,
+)
+from checkpoint_worker.providers.instagram.further import (
+    MID_MAX,
+    changed,
+    checkpoint_after,
+    code_source,
+    second_factor_after,
+)
+from checkpoint_worker.providers.instagram.program import read_program
+from checkpoint_worker.providers.instagram.requests import code_request, state_request
+from checkpoint_worker.providers.instagram.said import Said, hear
+from checkpoint_worker.providers.instagram.session import (
+    Found,
+    InstagramSession,
+    bounded,
+    find,
+    owner_of,
+    session_of,
+    text,
+)
+from checkpoint_worker.providers.sessions import Session
+
+OK: Final = 200
+REFUSAL: Final = 400
+
+
+class Instagram:
+    """The INSTAGRAM adapter. ``http`` is another name of the route ``two_factor``."""
+
+    provider = "INSTAGRAM"
+    default_url = APP_HOST
+    contexts: MappingProxyType[str, type[Context]] = MappingProxyType(
+        {
+            "http": TwoFactorContext,
+            "two_factor": TwoFactorContext,
+            "challenge": ChallengeContext,
+            "challenge_web": ChallengeWebContext,
+            "bloks_two_factor": BloksTwoFactorContext,
+            "bloks_auth_platform": BloksAuthPlatformContext,
+            "web": WebContext,
+        }
+    )
+    code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(dict(CODE_FORMATS))
+    session: type[Session] = InstagramSession
+    prepares = False
+    knows_another_way = False
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods the provider offers; see `NamesWays.ways`."""
+        held, source = challenge.context, challenge.checkpoint.source
+        offered = held.offered() if isinstance(held, InstagramContext) else ()
+        return tuple(dict.fromkeys((*offered, *([source] if source else []))))
+
+    async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
+        """Send the code over the context's route and read the answer; see `Adapter.verify`."""
+        held = challenge.context
+        assert isinstance(held, InstagramContext), "the caller validates with `contexts`"
+        if challenge.solution is SolutionKind.ANOTHER_WAY:
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
+        source = challenge.checkpoint.source
+        request = code_request(held, source=source, base_url=_home(held, challenge.base_url))
+        answer = _Answer(held=held, challenge=challenge, exchange=exchange)
+        try:
+            return await answer.read(await hear_code(exchange, request, _is_told_by_head))
+        except ProviderFailure as failure:
+            if isinstance(failure, UnreadableAnswerError) and failure.head is not None:
+                answer.keep_cookies(failure.head.headers, failure.head.cookies)
+            failure.context = failure.context or answer.context
+            raise
+
+
+class _Answer:
+    """The reading of one answer.
+
+    Attributes:
+        context: The challenge context after the replies read so far.
+    """
+
+    def __init__(self, *, held: InstagramContext, challenge: Challenge, exchange: Exchange) -> None:
+        self.context = held
+        self._source = challenge.checkpoint.source
+        self._base_url = challenge.base_url
+        self._exchange = exchange
+
+    async def read(self, reply: Reply) -> Verdict:
+        """Read the answer to the code."""
+        self.keep_cookies(reply.headers, reply.cookies)
+        home = _home(self.context, self._base_url)
+        said = hear(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
+        self.keep_cookies(said.headers, said.cookies)
+        found = said.session()
+        if found is not None and (said.claims_login or not said.names_further_step):
+            return self._cleared(said, found)
+        refuse_common(reply)
+        if said.leads_to is not None:
+            means.refuse(said.leads_to)
+        if said.program:
+            return self._read_program(said)
+        if not said.is_readable:
+            self._refuse_page(said)
+        return await self._judge(said)
+
+    async def _judge(self, said: Said) -> Verdict:
+        """Read a body without a session, from the most exact to the least."""
+        if said.claims_login:
+            means.refuse(means.NO_SESSION)
+        if said.claims_end and isinstance(self.context, CheckpointContext):
+            means.refuse(means.OVER)
+        if said.body.get("spam") is True:
+            means.refuse(means.SUSPECTED)
+        if said.asks_second_factor:
+            return self._ask_second_factor(said)
+        if said.asks_checkpoint:
+            return await self._ask_checkpoint(said)
+        meaning = means.of_constants(said.message, said.error_type)
+        if meaning is None:
+            if (verdict := self._read_step(said)) is not None:
+                return verdict
+            meaning = means.of_words(said.message, *said.errors)
+        if meaning is None:
+            meaning = means.WRONG if self._is_refusal(said) else means.UNREADABLE
+        if meaning.failure is not None:
+            means.refuse(meaning)
+        return Rejected(context=self.context)
+
+    def _is_refusal(self, said: Said) -> bool:
+        """Whether an answer without a known meaning is the provider's way to refuse a code.
+
+        Bloks does it in its programs as a rule; the web also says that nobody is logged in.
+        """
+        if isinstance(self.context, WebContext) and said.body.get("authenticated") is False:
+            return said.status in {OK, REFUSAL}
+        return said.status == REFUSAL and said.body.get("status") == "fail"
+
+    def _refuse_page(self, said: Said) -> None:
+        """Refuse a body that is no object: a page, a bare word, nothing."""
+        if said.status == 404 and means.NOT_FOUND.search(said.plain.lower()):  # noqa: PLR2004
+            is_own = isinstance(self.context, CheckpointContext)
+            means.refuse(means.DEAD if is_own else means.IN_APP)
+        means.refuse(means.of_page(said.status, said.plain) or means.UNREADABLE)
+
+    # The context after the answer ------------------------------------------------------
+
+    def _keep(self, **changes: object) -> None:
+        """Change the context, unless it would break the bounds it has when it comes in."""
+        self.context = changed(self.context, changes) or self.context
+
+    def keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
+        if mid := headers.get("ig-set-x-mid", "")[:MID_MAX]:
+            if self.context.mid and not self.context.cookie("mid"):
+                self._keep(mid=mid)
+            else:
+                cookies = (*cookies, Cookie(name="mid", value=mid))
+        if cookies:
+            self._keep(cookies=bounded(merge_cookies(self.context.cookies, cookies)))
+
+    # The finished login ----------------------------------------------------------------
+
+    def _cleared(self, said: Said, found: Found) -> Cleared:
+        user = said.part("logged_in_user")
+        claimed = (user.get("pk"), user.get("pk_id"), said.body.get("userId"))
+        try:
+            owner = owner_of(found, *claimed)
+        except ValueError:
+            means.refuse(means.CONTRADICTION)
+        if owner is None:
+            means.refuse(means.NO_OWNER)
+        name = text(user.get("username")) or text(getattr(self.context, "username", ""))
+        session = session_of(self.context, found, said.headers, owner=owner, name=name)
+        return Cleared(user_id=owner, session=session.as_json())
+
+    # A further step --------------------------------------------------------------------
+
+    def _ask_second_factor(self, said: Said) -> Verdict:
+        """Read ``two_factor_required``: refused if that was the question, else a further step."""
+        info = said.part("two_factor_info")
+        if isinstance(self.context, TwoFactorContext | WebContext):
+            if identifier := text(info.get("two_factor_identifier")):
+                self._keep(two_factor_identifier=identifier)
+            return Rejected(context=self.context)
+        if isinstance(self.context, BloksTwoFactorContext):
+            return Rejected(context=self.context)
+        return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
+
+    async def _ask_checkpoint(self, said: Said) -> Verdict:
+        """Read ``challenge_required``: one look tells whether a code is on its way already."""
+        if said.checkpoint_meaning is not None:
+            means.refuse(said.checkpoint_meaning)
+        following = checkpoint_after(self.context, said)
+        if following is None:
+            means.refuse(means.IN_APP)
+        try:
+            request = state_request(following, base_url=_home(following, self._base_url))
+            reply = await self._exchange.fetch(request)
+            self.keep_cookies(reply.headers, reply.cookies)
+            refuse_common(reply)
+            state = hear(reply, home=following.host, is_bloks=False)
+        except ProviderFailure as failure:
+            raise ActionRequiredError(means.IN_APP.detail) from failure
+        changes = {"step_name": state.step, "cookies": self.context.cookies}
+        ready = changed(following, changes)
+        if reply.status != OK or state.step not in means.CODE_STEPS or ready is None:
+            means.refuse(means.IN_APP)
+        checkpoint = Checkpoint(type="OTP", source=code_source(state))
+        return NextCheckpoint(checkpoint=checkpoint, context=ready)
+
+    def _read_step(self, said: Said) -> Verdict | None:
+        """Read the step of a checkpoint that an answer names, if it does."""
+        if said.step in means.CODE_STEPS:
+            return self._code_step(said)
+        if said.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
+            means.refuse(means.PASSWORD)
+        if said.step in OWN_STEPS or said.body.get("bloks_action") == REDIRECT_ACTION:
+            means.refuse(means.IN_APP)
+        if said.step:
+            means.refuse(means.STEP)
+        return None
+
+    def _code_step(self, said: Said) -> Verdict:
+        """Tell the same question again, a refused code, from the next one."""
+        if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
+            means.refuse(means.IN_APP)
+        if said.errors:
+            meaning = means.of_words(*said.errors) or means.WRONG
+            if meaning in {means.THROTTLED, means.PROBLEM, means.UNSENT}:
+                means.refuse(meaning)
+        source = code_source(said)
+        is_same = self._source in {None, source} or source is None
+        self._keep(step_name=said.step)
+        if is_same or said.errors:
+            return Rejected(context=self.context)
+        checkpoint = Checkpoint(type="OTP", source=source)
+        return NextCheckpoint(checkpoint=checkpoint, context=self.context)
+
+    def _read_program(self, said: Said) -> Verdict:
+        """Read a Bloks program that logged nobody in."""
+        home = _home(self.context, self._base_url)
+        reading = read_program(self.context, said, home=home)
+        if reading.meaning.failure is not None:
+            means.refuse(reading.meaning)
+        self._keep(**reading.fresh)
+        return Rejected(context=self.context)
+
+
+def _is_told_by_head(head: Reply) -> bool:
+    """Whether an answer needs no body: a session, or the address of a redirect."""
+    return find(head.headers, head.cookies) is not None or "location" in head.headers
+
+
+def _home(context: InstagramContext, base_url: str) -> str:
+    """Return where the context's route lives.
+
+    At the provider each route has its host. A deployment that names an address means one for
+    all of them: a gateway or the sandbox.
+    """
+    return context.host if base_url == APP_HOST else base_url

@@ -1,0 +1,454 @@
+"""INSTAGRAM: what the first step hands over, one model per route, told apart by ``route``.
+
+Ids of the device, tokens and cookies are those of the first step; nothing about a device is
+made up here, because a change of it between the steps is a known cause of "this code is no
+longer valid". ``providers/instagram/README.md`` says where client libraries keep each field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from checkpoint_worker.providers.contract import TOLD_RULE, CodeFormat, Context
+from checkpoint_worker.providers.http.html import cookie_value
+from checkpoint_worker.providers.instagram.responses import CODE_STEPS, HOSTS
+
+APP_HOST = "https://i.instagram.com"
+BLOKS_HOST = "https://b.i.instagram.com"
+WEB_HOST = "https://www.instagram.com"
+
+WEB_PATHS = (
+    "/accounts/login/ajax/two_factor/",
+    "/api/v1/web/accounts/login/ajax/two_factor/",
+)
+"""Where the web's login takes a code. The second is the newer one, with more fields."""
+
+# Steps of a checkpoint that take no code, by ``step_name`` and web ``challengeType``.
+OWN_STEPS = frozenset(
+    {
+        "add_birthday",
+        "change_password",
+        "delta_acknowledge_approved",
+        "delta_login_review",
+        "review_contact_point_change",
+        "scraping_warning",
+        "select_contact_point_recovery",
+        "select_verify_method",
+        "selfie_captcha",
+        "STEP_NAME",
+        "submit_phone",
+        "ufac_www_bloks",
+        "LegacyForceSetNewPasswordForm",
+        "RecaptchaChallengeForm",
+        "ReviewContactPointChangeForm",
+        "SelectContactPointRecoveryForm",
+        "SelectVerificationMethodForm",
+        "SubmitPhoneNumberForm",
+    }
+)
+REDIRECT_ACTION = "com.bloks.www.ig.challenge.redirect.async"
+
+_BACKUP = CodeFormat(max_length=8, min_length=8)
+_SIX = CodeFormat(max_length=6, min_length=6, alternatives={"BACKUP": _BACKUP})
+CODE_FORMATS: Mapping[str, CodeFormat] = {
+    "SMS": _SIX,
+    "APP": _SIX,
+    "WHATSAPP": _SIX,
+    "EMAIL": CodeFormat(max_length=6),
+    "BACKUP": _BACKUP,
+}
+"""A second factor takes a backup code in the field of every other code."""
+_WAYS = {
+    "TOTP": "APP", "AUTHENTICATOR": "APP", "PHONE": "SMS", "PHONE_NUMBER": "SMS",
+    "BACKUP_CODES": "BACKUP", "BACKUP_CODE": "BACKUP", "WHATS_APP": "WHATSAPP",
+}  # fmt: skip
+"""The provider's words for methods, and the source words for them."""
+
+_MADE = frozenset(
+    {
+        "x-ig-app-id", "x-ig-device-id", "x-ig-family-device-id", "x-ig-android-id", "x-mid",
+        "x-bloks-version-id", "x-ig-app-locale", "x-ig-www-claim", "ig-intended-user-id",
+        "x-ig-capabilities", "x-ig-connection-type", "x-fb-http-engine", "x-fb-friendly-name",
+    }
+)  # fmt: skip
+_MADE_WEB = frozenset(
+    {
+        "accept", "origin", "referer", "x-csrftoken", "x-ig-app-id", "x-instagram-ajax",
+        "x-ig-www-claim", "x-requested-with",
+    }
+)  # fmt: skip
+_PREFIX = re.compile(r"\A(?:/api)?(?:/v1)?(?=/challenge/)")
+"""Spellings of one path: ``/challenge/…``, ``/api/challenge/…``, ``/api/v1/challenge/…``."""
+_BARE_HOST = re.compile(r"\A[a-z.]*instagram\.com/", re.IGNORECASE)
+
+
+def _broken(rule: str) -> PydanticCustomError:
+    return PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
+
+
+class InstagramContext(Context):
+    """What all routes have.
+
+    ``cookies`` are the whole jar: ``csrftoken``, ``mid`` and what else was set. What a client
+    keeps beside its jar has a field of its own; a cookie of that name goes before it.
+    """
+
+    host: ClassVar[str] = APP_HOST
+
+    user_agent: str = Field(
+        min_length=1, max_length=1024, repr=False, description="Of the first step, as it was sent."
+    )
+    mid: str = Field(
+        default="",
+        max_length=256,
+        repr=False,
+        description="The machine id (`ig-set-x-mid`), for clients that keep it without a cookie.",
+    )
+    ig_did: str = Field(
+        default="",
+        max_length=256,
+        repr=False,
+        description="The web's device id, for clients that keep it without a cookie.",
+    )
+    csrftoken: str = Field(
+        default="",
+        max_length=256,
+        repr=False,
+        description="The token of the first step, for clients that keep it without a cookie.",
+    )
+    www_claim: str = Field(
+        default="",
+        max_length=1024,
+        repr=False,
+        description="`x-ig-set-www-claim` of the first step; `0` is sent without one.",
+    )
+    methods: tuple[str, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Methods that the provider offers: source words, or its own (`totp` …).",
+    )
+
+    @field_validator("methods")
+    @classmethod
+    def _in_source_words(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        words = (_WAYS.get(each.strip().upper(), each.strip().upper()) for each in methods)
+        return tuple(dict.fromkeys(word for word in words if word in CODE_FORMATS))
+
+    def cookie(self, name: str) -> str:
+        """Return a cookie's value, empty if there is none."""
+        return cookie_value(self.cookies, name) or ""
+
+    @property
+    def machine_id(self) -> str:
+        """The machine id, wherever it is kept."""
+        return self.cookie("mid") or self.mid
+
+    @property
+    def token(self) -> str:
+        """The token against forged requests, wherever it is kept."""
+        return self.cookie("csrftoken") or self.csrftoken
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the methods that the provider offers, as source words."""
+        return self.methods
+
+
+class AppContext(InstagramContext):
+    """A login of the mobile app."""
+
+    made_headers: ClassVar[frozenset[str]] = _MADE
+
+    device: Mapping[str, str] = Field(
+        max_length=50,
+        repr=False,
+        description="`guid`, `device_id` (`android-…`) and `phone_id` of the first step.",
+    )
+    app: Mapping[str, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description=(
+            "`bloks_version_id`, and what differs from the usual: `app_id`, `capabilities`,"
+            " `connection_type`, `http_engine`, `locale`."
+        ),
+    )
+    trust_this_device: bool = Field(
+        default=True, description="Whether the provider shall remember the device."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _has_ids(cls, device: Mapping[str, str]) -> Mapping[str, str]:
+        if not (device.get("guid") and device.get("device_id")):
+            msg = "needs guid and device_id of the first step"
+            raise _broken(msg)
+        return device
+
+
+class TwoFactorContext(AppContext):
+    """Route ``two_factor``: the login answered with ``two_factor_info``.
+
+    Also the route of a context that names none. The method is ``verification_method`` if given,
+    else that of the checkpoint's source, else that of the flags; a backup code goes as one.
+    """
+
+    route: Literal["two_factor", "http"] = "two_factor"
+    username: str = Field(
+        min_length=1, max_length=256, repr=False, description="As `two_factor_info` spells it."
+    )
+    two_factor_identifier: str = Field(
+        min_length=1, max_length=2048, repr=False, description="From `two_factor_info`."
+    )
+    verification_method: str = Field(
+        default="",
+        max_length=16,
+        coerce_numbers_to_str=True,
+        description="`1` SMS, `2` backup code, `3` app, `6` WhatsApp; usually left out.",
+    )
+    totp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
+    sms_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
+    whatsapp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
+    obfuscated_phone_number: str = Field(
+        default="", max_length=64, repr=False, description="Kept for the caller, not sent."
+    )
+    pk: str = Field(
+        default="",
+        max_length=32,
+        repr=False,
+        coerce_numbers_to_str=True,
+        description="The user id, kept for the caller, who gives it to `open_intent`.",
+    )
+    waterfall_id: str = Field(
+        default="", max_length=64, repr=False, description="Sent if the first step had one."
+    )
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the methods the flags name; a second factor takes backup codes always."""
+        flags = (
+            ("APP", self.totp_two_factor_on),
+            ("SMS", self.sms_two_factor_on),
+            ("WHATSAPP", self.whatsapp_two_factor_on),
+        )
+        named = tuple(word for word, is_on in flags if is_on)
+        return tuple(dict.fromkeys((*self.methods, *named, "BACKUP")))
+
+
+class CheckpointContext(InstagramContext):
+    """A checkpoint, ``challenge_required``, whose code is on its way."""
+
+    api_path: str = Field(
+        max_length=2048,
+        repr=False,
+        description=(
+            "`challenge.api_path` or `checkpoint_url`: `/challenge/<user id>/<nonce>/`, with or"
+            " without `/api/v1`. The host is ours; an address of the provider loses it."
+        ),
+    )
+    challenge_context: str = Field(
+        default="", max_length=16_384, repr=False, description="Kept; sent when it is asked about."
+    )
+    step_name: str = Field(
+        default="", max_length=256, description="`step_name` or `challengeType` of its state."
+    )
+    contact_point: str = Field(
+        default="", max_length=256, repr=False, description="Kept for the caller, not sent."
+    )
+    bloks_action: str = Field(default="", max_length=256, description="Of its state.")
+    native_flow: bool = Field(
+        default=False,
+        description="From `challenge`. No code is sent, unless `step_name` takes one.",
+    )
+
+    @field_validator("api_path", mode="before")
+    @classmethod
+    def _is_one_path(cls, said: object) -> object:
+        """Return the one path that all spellings of it mean."""
+        if not isinstance(said, str):
+            return said
+        path = _without_host(said)
+        path = "/" + path if path.startswith(("challenge/", "api/")) else path
+        path = _PREFIX.sub("", path)
+        bare, mark, query = path.partition("?")
+        if bare.startswith("/challenge/") and not bare.endswith("/"):
+            bare += "/"  # Without it the provider redirects, and the code is lost.
+        return bare + mark + query
+
+    @field_validator("api_path")
+    @classmethod
+    def _is_ours(cls, path: str) -> str:
+        if not path.startswith("/") or path[1:2] in {"/", "\\"}:
+            msg = "is a path on the provider's host, starting with one slash"
+            raise _broken(msg)
+        return path
+
+    @property
+    def has_form(self) -> bool:
+        """Whether the path is one that a code can be posted to, not the bare address of all."""
+        path = self.api_path.partition("?")[0]
+        return path.startswith("/challenge/") and path.strip("/") != "challenge"
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether a code can be submitted here at all.
+
+        Clients disagree about ``native_flow``; a state that names a step with a code decides.
+        """
+        return (
+            self.has_form
+            and (not self.native_flow or self.step_name in CODE_STEPS)
+            and self.step_name not in OWN_STEPS
+            and self.bloks_action != REDIRECT_ACTION
+        )
+
+
+def _without_host(address: str) -> str:
+    """Return the path of an address of the provider; every other text as it is."""
+    whole = "https://" + address if _BARE_HOST.match(address) else address
+    try:
+        target = urlsplit(whole)
+        host = (target.hostname or "").lower()
+    except ValueError:
+        return address
+    named = any(host == each or host.endswith("." + each) for each in HOSTS[:1])
+    if target.scheme not in {"https", "http", ""} or not named:
+        return address
+    return target.path + (f"?{target.query}" if target.query else "")
+
+
+class ChallengeContext(AppContext, CheckpointContext):
+    """Route ``challenge``: a checkpoint answered by the app."""
+
+    route: Literal["challenge"]
+
+
+class _WithToken(InstagramContext):
+    """A page's form: it is refused without the token."""
+
+    host: ClassVar[str] = WEB_HOST
+    made_headers: ClassVar[frozenset[str]] = _MADE_WEB
+
+    app: Mapping[str, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description="`instagram_ajax`: the page's build number, if it is known; `app_id`.",
+    )
+
+    csrftoken: str = Field(
+        default="",
+        max_length=256,
+        repr=False,
+        validate_default=True,
+        description="The token of the first step; needed unless `cookies` has it.",
+    )
+
+    @field_validator("csrftoken")
+    @classmethod
+    def _is_somewhere(cls, token: str, info: ValidationInfo) -> str:
+        if not (token or cookie_value(info.data.get("cookies", ()), "csrftoken")):
+            msg = "is needed: as a cookie or by itself, from the first step"
+            raise _broken(msg)
+        return token
+
+
+class ChallengeWebContext(_WithToken, CheckpointContext):
+    """Route ``challenge_web``: the same checkpoint, answered by its web form."""
+
+    route: Literal["challenge_web"]
+
+
+class BloksContext(AppContext):
+    """What the Bloks routes have: ``phone_id`` in ``device``, ``bloks_version_id`` in ``app``."""
+
+    app: Mapping[str, str] = Field(
+        max_length=50, repr=False, description="`bloks_version_id` of the first step, and as usual."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _has_phone_id(cls, device: Mapping[str, str]) -> Mapping[str, str]:
+        if not device.get("phone_id"):
+            msg = "needs phone_id of the first step"
+            raise _broken(msg)
+        return device
+
+    @field_validator("app")
+    @classmethod
+    def _has_version(cls, app: Mapping[str, str]) -> Mapping[str, str]:
+        if not app.get("bloks_version_id"):
+            msg = "needs bloks_version_id of the first step"
+            raise _broken(msg)
+        return app
+
+
+class BloksTwoFactorContext(BloksContext):
+    """Route ``bloks_two_factor``: the login answered with a ``two_step_verification_context``.
+
+    The code's screen was opened and its method chosen in the first step.
+    """
+
+    route: Literal["bloks_two_factor"]
+    two_step_verification_context: str = Field(
+        min_length=1, max_length=65_536, repr=False, description="From the login's answer."
+    )
+    challenge: str = Field(
+        default="",
+        max_length=64,
+        description="`totp`, `sms`, `backup_codes`; by default that of the checkpoint's source.",
+    )
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the methods named; a second factor takes backup codes always."""
+        return tuple(dict.fromkeys((*self.methods, "BACKUP")))
+
+
+class BloksAuthPlatformContext(BloksContext):
+    """Route ``bloks_auth_platform``: the code of a profile check, from its code screen.
+
+    Little is known about it, so a deployment has to switch it on.
+    """
+
+    host: ClassVar[str] = BLOKS_HOST
+    route: Literal["bloks_auth_platform"]
+    context_data: str = Field(
+        min_length=1, max_length=65_536, repr=False, description="From the code's screen."
+    )
+    aac: str = Field(
+        default="", max_length=65_536, repr=False, description="The login's access context."
+    )
+
+
+class WebContext(_WithToken):
+    """Route ``web``: the web login answered with ``two_factor_info``."""
+
+    route: Literal["web"]
+    username: str = Field(
+        min_length=1, max_length=256, repr=False, description="As `two_factor_info` spells it."
+    )
+    two_factor_identifier: str = Field(
+        min_length=1, max_length=2048, repr=False, description="From `two_factor_info`."
+    )
+    two_factor_path: str = Field(
+        default=WEB_PATHS[0],
+        max_length=256,
+        description="Where the login's client sends the code, one of two; the older by default.",
+    )
+    trust_this_device: bool = Field(
+        default=True, description="Whether the provider shall remember it; at the newer path."
+    )
+
+    @field_validator("two_factor_path")
+    @classmethod
+    def _is_known(cls, path: str) -> str:
+        if path not in WEB_PATHS:
+            msg = f"is {WEB_PATHS[0]} or {WEB_PATHS[1]}"
+            raise _broken(msg)
+        return path
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the methods named; a second factor takes backup codes always."""
+        return tuple(dict.fromkeys((*self.methods, "BACKUP")))

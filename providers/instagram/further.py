@@ -1,0 +1,102 @@
+"""INSTAGRAM: the contexts of further steps, made from what is held and what an answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from checkpoint_worker.providers.contract import Checkpoint, Context, NextCheckpoint
+from checkpoint_worker.providers.instagram import responses as means
+from checkpoint_worker.providers.instagram.contexts import (
+    AppContext,
+    ChallengeContext,
+    InstagramContext,
+    TwoFactorContext,
+    WebContext,
+)
+from checkpoint_worker.providers.instagram.said import Said
+from checkpoint_worker.providers.instagram.session import text
+
+MID_MAX: Final = 256
+
+_Fitting = TypeVar("_Fitting", bound=InstagramContext)
+_FACTORS: Final = (
+    # Flag of ``two_factor_info``: where its code comes from. The first that is on is asked for.
+    ("totp_two_factor_on", "APP"),
+    ("sms_two_factor_on", "SMS"),
+    ("whatsapp_two_factor_on", "WHATSAPP"),
+)
+
+
+def changed(context: _Fitting, changes: Mapping[str, object]) -> _Fitting | None:
+    """Return a context with changes, within the bounds it has when it comes from outside."""
+    return _fit(type(context), {**dict(context), **changes})
+
+
+def _fit(model: type[_Fitting], fields: Mapping[str, object]) -> _Fitting | None:
+    try:
+        return model.model_validate(fields)
+    except ValidationError:
+        return None
+
+
+def _common(context: InstagramContext) -> dict[str, object]:
+    """Return what belongs to the login rather than to a step of it."""
+    names = {*InstagramContext.model_fields, *Context.model_fields} - {"route", "methods"}
+    if isinstance(context, AppContext):
+        names |= {"trust_this_device"}
+    return {name: getattr(context, name) for name in names}
+
+
+def code_source(said: Said) -> str | None:
+    """Return where the code of a step comes from, ``None`` if the step does not say it."""
+    source = means.CODE_STEPS.get(said.step)
+    form = text(said.part("step_data").get("form_type"))
+    return source or means.FORM_TYPES.get(form)
+
+
+def second_factor_after(
+    context: InstagramContext, info: Mapping[str, object]
+) -> NextCheckpoint | None:
+    """Return the second factor that follows a checkpoint, if it can be answered from here."""
+    sources = [source for flag, source in _FACTORS if info.get(flag) is True]
+    identifier = text(info.get("two_factor_identifier"))
+    if not sources or not identifier:
+        return None
+    fields = {
+        **_common(context),
+        "username": text(info.get("username")),
+        "two_factor_identifier": identifier,
+    }
+    following: InstagramContext | None
+    if isinstance(context, AppContext):
+        flags = {flag: info.get(flag) is True for flag, _ in _FACTORS}
+        following = _fit(TwoFactorContext, {**fields, **flags, "route": "two_factor"})
+    else:
+        following = _fit(WebContext, {**fields, "methods": sources, "route": "web"})
+    if following is None:
+        return None
+    return NextCheckpoint(checkpoint=Checkpoint(type="2FA", source=sources[0]), context=following)
+
+
+def checkpoint_after(context: InstagramContext, said: Said) -> ChallengeContext | None:
+    """Return the context of a checkpoint that follows a second factor of the app.
+
+    Whether a code is on its way is not known yet.
+    """
+    if isinstance(context, ChallengeContext) or not isinstance(context, AppContext):
+        return None
+    challenge = said.part("challenge")
+    fields = {
+        **_common(context),
+        "route": "challenge",
+        "challenge_context": text(challenge.get("challenge_context")),
+        "native_flow": challenge.get("native_flow") is True,
+    }
+    for path in said.checkpoint_addresses:
+        following = _fit(ChallengeContext, {**fields, "api_path": path})
+        if following is not None and following.has_form:
+            return following
+    return None

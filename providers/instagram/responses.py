@@ -1,0 +1,231 @@
+"""INSTAGRAM: what its answers mean, constant by constant.
+
+Tables only, in the order in which they may be trusted: a constant in ``message`` or
+``error_type``, the address of a redirect, a step or a screen by its id, and words last
+(`instagram_words`). ``providers/instagram/README.md`` says where each is known from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    DeadIntentError,
+    MalformedRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ResourceRestrictedError,
+    SessionMismatchError,
+    UnknownStepError,
+    UnreadableAnswerError,
+)
+from checkpoint_worker.providers.instagram import words
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a word of the provider means; without a failure it is a refused code."""
+
+    failure: type[ProviderFailure] | None
+    detail: str = ""
+
+
+WRONG = Meaning(None)
+DEAD = Meaning(DeadIntentError, "The provider has ended this login; it must start again.")
+DISABLED = Meaning(AccountRestrictedError, "The provider has disabled this account.")
+SUSPENDED = Meaning(AccountRestrictedError, "The provider has suspended this account.")
+THROTTLED = Meaning(ProviderBrokenError, "The provider asks to wait before the next try.")
+PROBLEM = Meaning(ProviderBrokenError, "The provider had a problem with the request.")
+SUSPECTED = Meaning(ResourceRestrictedError, "The provider takes this client for a bot.")
+CLIENT = Meaning(ResourceRestrictedError, "The provider does not take this client's user agent.")
+ADDRESS = Meaning(ResourceRestrictedError, "The provider refuses this network address.")
+FORM = Meaning(MalformedRequestError, "The provider refused the request's form.")
+METHOD = Meaning(MalformedRequestError, "The provider takes no code for the named method.")
+CONSENT = Meaning(ActionRequiredError, "The provider asks the person for consent in its app.")
+PASSWORD = Meaning(ActionRequiredError, "The provider asks the person for a new password.")
+IN_APP = Meaning(ActionRequiredError, "The provider asks for a further check in its own app.")
+STEP = Meaning(
+    UnknownStepError,
+    "The provider asks for a step that is not known here; its own app or site shows it.",
+)
+UNSENT = Meaning(ActionRequiredError, "The provider cannot send a code now; use another method.")
+OLD_APP = Meaning(ProviderBrokenError, "The provider no longer serves this version of the app.")
+TOKEN = Meaning(SessionMismatchError, "The provider does not take the token for this session.")
+AGAIN = Meaning(UnreadableAnswerError, "The provider asks for the code again; it is sent once.")
+ELSEWHERE = Meaning(UnreadableAnswerError, "The provider's answer leads to another host.")
+UNREADABLE = Meaning(UnreadableAnswerError, "The provider's answer cannot be read.")
+CONTRADICTION = Meaning(UnreadableAnswerError, "The provider's answer contradicts itself.")
+NO_SESSION = Meaning(UnreadableAnswerError, "The provider let the login pass but gave no session.")
+NO_OWNER = Meaning(UnreadableAnswerError, "The provider gave a session without saying whose it is.")
+OVER = Meaning(
+    DeadIntentError, "The checkpoint is cleared, but without a session; the login must be redone."
+)
+
+CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower case.
+    "bad_password": UNREADABLE,  # The first step's; nobody has seen it as an answer to a code.
+    "consent_required": CONSENT,
+    "feedback_required": SUSPECTED,
+    "generic_request_error": PROBLEM,
+    "inactive user": DISABLED,
+    "inactive_user": DISABLED,
+    "invalid_nonce": DEAD,
+    "invalid_parameters": FORM,
+    "invalid_trusted_notification": METHOD,
+    "invalid_user": ADDRESS,
+    "invalid_verficaition_code": WRONG,  # As the provider spells it.
+    "invalid_verification_code": WRONG,
+    "ip_block": ADDRESS,
+    "login_required": DEAD,
+    "needs_upgrade": OLD_APP,
+    "rate_limit_error": THROTTLED,
+    "sentry_block": SUSPECTED,
+    "sms_code_validation_code_invalid": WRONG,
+    "sms_code_validation_failed": WRONG,
+    "unsupported_version": OLD_APP,
+    "unusable_password": PASSWORD,
+    "user_has_logged_out": DEAD,
+    "useragent mismatch": CLIENT,
+}
+CHECKPOINT_CONSTANTS = frozenset(
+    {
+        "challenge_required",
+        "checkpoint_challenge_required",
+        "checkpoint_logged_out",
+        "checkpoint_required",
+    }
+)
+
+_FORGED = re.compile(r"csrf\b.{0,40}\b(?:missing|incorrect|invalid|fail)|(?:missing|invalid) csrf")
+"""A sentence about the token, not a page's form or script that has one."""
+WORDS = (  # Pattern on the message's text, folded; the last resort, in this order.
+    (re.compile(r"username you entered doesn't appear to belong"), ADDRESS),
+    (_FORGED, TOKEN),
+    (re.compile(r"code is no longer valid"), DEAD),
+    (re.compile(r"session (?:has )?expired"), DEAD),
+    (re.compile(r"(?:can't|cannot|couldn't) send (?:a |the |you )*(?:\w+ )?code"), UNSENT),
+    (re.compile(r"invalid parameters"), FORM),
+    (re.compile(r"version of instagram is out of date|(?:update|upgrade) your app"), OLD_APP),
+    (words.DISABLED, DISABLED),
+    (words.NEW_PASSWORD, PASSWORD),
+    (words.FIELD, FORM),
+    (words.WAIT, THROTTLED),
+    (words.PROBLEM, PROBLEM),
+    (re.compile(r"check the (?:security )?code|re-?enter|code has expired|incorrect code"), WRONG),
+)
+PAGES = (  # The same for a body that is no JSON: its status, and words in it.
+    (403, _FORGED, TOKEN),
+    (None, words.WAIT, THROTTLED),
+    (400, words.FIELD, FORM),
+    (None, re.compile(r"oops, an error occurred"), PROBLEM),
+)
+NOT_FOUND = re.compile(r"\A\s*not found\s*\Z")
+"""A bare text under 404. At a checkpoint's own path the checkpoint is gone."""
+
+ADDRESSES = (  # Pattern on the path of an address the provider leads to, whatever is before it.
+    (re.compile(r"/accounts/suspended(?:/|\Z)"), SUSPENDED),
+    (re.compile(r"/accounts/disabled(?:/|\Z)"), DISABLED),
+    (re.compile(r"/unsupported_version(?:/|\Z)"), OLD_APP),
+    (re.compile(r"/(?:consent|terms|user_agreement)(?:/|\Z)"), CONSENT),
+    (re.compile(r"/accounts/(?:password|reset_password)(?:/|\Z)"), PASSWORD),
+    (re.compile(r"/(?:challenge|checkpoint|auth_platform|integrity)(?:/|\Z)"), IN_APP),
+    (re.compile(r"/two_(?:factor|step_verification)(?:/|\Z)"), IN_APP),
+    (re.compile(r"\A(?:/api/v1)?/(?:accounts/)?login(?:\.php)?/?\Z"), DEAD),
+    (re.compile(r"\A/(?:accounts/(?:onetap|edit)/?|direct/inbox/?)?\Z"), NO_SESSION),
+)
+HOSTS = ("instagram.com", "facebook.com")
+"""Where the provider's own pages are. Accounts Center and consent may be on the second."""
+
+CODE_STEPS: Mapping[str, str | None] = {  # Steps that take a code, and where it comes from.
+    "verify_code": None,  # ``step_data.form_type`` says it.
+    "verify_email": "EMAIL",
+    "verify_email_code": "EMAIL",
+    "verify_phone": "SMS",
+    "verify_phone_code": "SMS",
+    "verify_sms": "SMS",
+    "verify_sms_code": "SMS",
+    "VerifyEmailCodeForm": "EMAIL",
+    "VerifySMSCodeForm": "SMS",
+    "VerifySMSCodeFormForSMSCaptcha": "SMS",
+}
+FORM_TYPES: Mapping[str, str] = {"email": "EMAIL", "phone_number": "SMS"}
+
+CODE_ERRORS = (  # Variables of a Bloks screen; one with a text in it is a refused code.
+    "BLOKS_TWO_STEP_VERIFICATION_ENTER_CODE:error_message",
+    "BLOKS_AUTH_PLATFORM_ENTER_CODE:error_message",
+)
+SCREENS = (  # Prefixes of Bloks ids that a program may lead to; the person passes them.
+    "com.bloks.www.ig.challenge.",
+    "com.bloks.www.ap.two_step_verification.",
+    "com.bloks.www.two_step_verification.",
+    "com.bloks.www.two_factor_login.",
+    "com.bloks.www.ap.passkey_auth",
+    "com.bloks.www.approve_from_another_device.",
+    "com.bloks.www.caa.ar.",
+    "com.bloks.www.caa.login.",
+    "com.bloks.www.checkpoint.",
+)
+
+
+def refuse(meaning: Meaning) -> NoReturn:
+    """Raise what a meaning says.
+
+    Raises:
+        ProviderFailure: Always.
+    """
+    assert meaning.failure is not None, "a refused code is a verdict"
+    raise meaning.failure(meaning.detail)
+
+
+def of_constants(*texts: str) -> Meaning | None:
+    """Return what the first known constant among some texts means."""
+    known = (CONSTANTS.get(text.strip().lower()) for text in texts)
+    return next((meaning for meaning in known if meaning is not None), None)
+
+
+def of_words(*texts: str) -> Meaning | None:
+    """Return what the words mean that the person would read."""
+    return next(_readings(*texts), None)
+
+
+def _readings(*texts: str) -> Iterator[Meaning]:
+    folded = "\n".join(words.fold(text) for text in texts if text)
+    yield from (meaning for pattern, meaning in WORDS if pattern.search(folded))
+
+
+def of_page(status: int, text: str) -> Meaning | None:
+    """Return what a body means that is no JSON."""
+    folded = words.fold(text)
+    fits = (
+        meaning
+        for of_status, pattern, meaning in PAGES
+        if of_status in {None, status} and pattern.search(folded)
+    )
+    return next(fits, None)
+
+
+def of_address(address: str, *, home: str) -> Meaning | None:
+    """Return what an address means that the provider leads to.
+
+    Args:
+        address: Absolute, or a path.
+        home: Where this provider is; its own pages are there, or at `HOSTS`.
+
+    Returns:
+        ``None`` for a page of the provider that nobody here knows; `ELSEWHERE` for a page of
+        anybody else, `UNREADABLE` for what is no address.
+    """
+    try:
+        target, own = urlsplit(address), urlsplit(home).hostname
+        host = (target.hostname or own or "").rstrip(".").lower()
+    except ValueError:
+        return UNREADABLE
+    if host != own and not any(host == each or host.endswith("." + each) for each in HOSTS):
+        return ELSEWHERE
+    path = target.path or "/"
+    return next((meaning for pattern, meaning in ADDRESSES if pattern.search(path)), None)

@@ -1,0 +1,223 @@
+"""INSTAGRAM: an answer in the one vocabulary of all routes, wherever it was packed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urljoin
+
+from checkpoint_worker.providers.answers import read_json
+from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
+    Cookie,
+    ProviderBrokenError,
+    Reply,
+)
+from checkpoint_worker.providers.instagram import bloks as instagram_bloks
+from checkpoint_worker.providers.instagram import responses as means
+from checkpoint_worker.providers.instagram.contexts import OWN_STEPS
+from checkpoint_worker.providers.instagram.session import Found, find, text
+
+ERRORS_MAX: Final = 10
+PLAIN_MAX: Final = 4_096
+
+_SEND_AGAIN: Final = frozenset({307, 308})
+_GUARD: Final = re.compile(rb"\A\s*(?:for\s*\(;;\);|while\s*\(1\);|\)\]\}',?)\s*")
+"""What stands before JSON so that a page elsewhere cannot include it as a script."""
+_HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
+"""Addresses and constants that name a further step of the login."""
+_ENDS: Final = frozenset(
+    {means.SUSPENDED, means.DISABLED, means.OLD_APP, means.CONSENT, means.PASSWORD}
+)
+"""What the address of a checkpoint may say beside that there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An answer.
+
+    Attributes:
+        status: HTTP status.
+        headers: Lower-case names; of the packed answer where there is one.
+        cookies: The same; of the whole answer too.
+        body: Its JSON object, an empty one if there is none.
+        is_readable: Whether there is an object.
+        plain: The beginning of what is no object.
+        program: A Bloks program without a login in it; empty elsewhere.
+        leads_to: What the address of a redirect means.
+        home: Where the provider is.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    cookies: tuple[Cookie, ...] = field(repr=False)
+    body: Mapping[str, object] = field(repr=False)
+    is_readable: bool
+    plain: str = field(repr=False)
+    program: str = field(repr=False)
+    leads_to: means.Meaning | None
+    home: str
+
+    def part(self, name: str) -> Mapping[str, object]:
+        """Return an object of the body; an empty one if it has none of that name."""
+        value = self.body.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def message(self) -> str:
+        """The constant or the sentence in ``message``."""
+        return text(self.body.get("message"))
+
+    @property
+    def error_type(self) -> str:
+        """The constant in ``error_type``."""
+        return text(self.body.get("error_type"))
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Sentences of a form that was refused."""
+        listed = (self.part("challenge").get("errors"), self.body.get("errors"))
+        lists = (each[:ERRORS_MAX] for each in listed if isinstance(each, list))
+        return tuple(filter(None, (text(each) for found in lists for each in found)))
+
+    @property
+    def step(self) -> str:
+        """The step of a checkpoint, by whichever name."""
+        challenge = self.part("challenge")
+        named = (
+            self.body.get("step_name"),
+            challenge.get("challengeType"),
+            self.body.get("challengeType"),
+        )
+        return next(filter(None, map(text, named)), "")
+
+    @property
+    def asks_second_factor(self) -> bool:
+        """Whether a second factor is asked for."""
+        return (
+            self.body.get("two_factor_required") is True
+            or bool(self.part("two_factor_info"))
+            or self.error_type == "two_factor_required"
+        )
+
+    @property
+    def asks_checkpoint(self) -> bool:
+        """Whether a checkpoint is asked for: by a constant, or by its address alone."""
+        if {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
+            return True
+        return bool(self.checkpoint_addresses) and not self.step
+
+    @property
+    def checkpoint_addresses(self) -> tuple[str, ...]:
+        """Addresses of a checkpoint, the app's own path first."""
+        challenge = self.part("challenge")
+        named = (
+            challenge.get("api_path"),
+            self.body.get("checkpoint_url"),
+            challenge.get("url"),
+            self.body.get("redirect_url"),
+        )
+        return tuple(filter(None, map(text, named)))
+
+    @property
+    def checkpoint_meaning(self) -> means.Meaning | None:
+        """What a checkpoint's address says beside that there is one, suspended for example."""
+        told = (_address(self.home, each) for each in self.checkpoint_addresses)
+        return next((meaning for meaning in told if meaning in _ENDS), None)
+
+    @property
+    def claims_login(self) -> bool:
+        """Whether the body says that somebody is logged in."""
+        return bool(self.part("logged_in_user")) or self.body.get("authenticated") is True
+
+    @property
+    def claims_end(self) -> bool:
+        """Whether a checkpoint says that it is over."""
+        return self.body.get("action") == "close" or self.body.get("type") == (
+            "CHALLENGE_REDIRECTION"
+        )
+
+    @property
+    def names_further_step(self) -> bool:
+        """Whether the answer names what comes next: that holds, whatever session it carries."""
+        if self.leads_to in _HOLDS:
+            return True
+        if self.asks_second_factor or {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
+            return True
+        if self.step in means.CODE_STEPS or self.step in OWN_STEPS:
+            return True
+        named = [_address(self.home, each) for each in self.checkpoint_addresses]
+        return not _HOLDS.isdisjoint([*named, means.of_constants(self.message, self.error_type)])
+
+    def session(self) -> Found | None:
+        """Return the session in the answer, if there is a usable one."""
+        return find(self.headers, self.cookies)
+
+
+def hear(reply: Reply, *, home: str, is_bloks: bool) -> Said:
+    """Bring an answer into the one vocabulary. Whatever is wrong with it is told, not raised.
+
+    Args:
+        reply: The answer.
+        home: Where the provider is; a redirect is read against it.
+        is_bloks: Whether a program in it is the answer.
+    """
+    body = _read(reply)
+    headers, cookies = reply.headers, reply.cookies
+    program = instagram_bloks.action_of(body) if is_bloks and body else ""
+    packed = _unpack(program)
+    if packed is not None:
+        body, program = packed.body, ""
+        headers, cookies = {**headers, **packed.headers}, (*cookies, *packed.cookies)
+    return Said(
+        status=reply.status,
+        headers=headers,
+        cookies=cookies,
+        body=body or {},
+        is_readable=body is not None,
+        plain="" if body is not None else reply.text[:PLAIN_MAX],
+        program=program,
+        leads_to=_redirect(reply, home),
+        home=home,
+    )
+
+
+def _read(reply: Reply) -> Mapping[str, object] | None:
+    bare = _GUARD.sub(b"", reply.body)
+    try:
+        body = read_json(Reply(status=reply.status, headers={}, body=bare))
+    except ProviderBrokenError:
+        return None
+    return body if isinstance(body, Mapping) else None
+
+
+def _unpack(program: str) -> instagram_bloks.LoginResponse | None:
+    try:
+        return instagram_bloks.login_response(program) if program else None
+    except ProviderBrokenError:
+        return None  # The program that is left says nothing that is known: in doubt.
+
+
+def _redirect(reply: Reply, home: str) -> means.Meaning | None:
+    if reply.status // 100 != 3:  # noqa: PLR2004  redirects
+        return None
+    if reply.status in _SEND_AGAIN:
+        return means.AGAIN
+    location = reply.headers.get("location", "").strip()
+    return _address(home, location) or means.STEP if location else means.UNREADABLE
+
+
+def _address(home: str, address: str) -> means.Meaning | None:
+    try:
+        target = urljoin(home, address)
+    except ValueError:
+        return means.UNREADABLE
+    return means.of_address(target, home=home)
+
+
+assert all(
+    meaning.failure is not None and issubclass(meaning.failure, ActionRequiredError)
+    for meaning in _HOLDS
+)

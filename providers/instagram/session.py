@@ -1,0 +1,230 @@
+"""INSTAGRAM: the finished login, found in an answer and completed for the clients that go on.
+
+A session is the token of ``ig-set-authorization`` or the cookie ``sessionid``, or both. An app's
+login gives the first, a browser's the second; what clients of the other kind need can be made
+from either, so the session that is handed over serves both.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+from pydantic import Field
+
+from checkpoint_worker.providers.answers import read_json
+from checkpoint_worker.providers.contract import Cookie, ProviderBrokenError, Reply
+from checkpoint_worker.providers.http.html import cookie_value, has_session, merge_cookies
+from checkpoint_worker.providers.instagram.contexts import InstagramContext
+from checkpoint_worker.providers.sessions import Session, of_context
+
+SESSION_COOKIE: Final = "sessionid"
+JAR_MAX: Final = 200
+"""Cookies that a context holds; a login's answer has set more than a hundred."""
+JAR_BYTES_MAX: Final = 32_768
+"""So that a context stays within its own bound, which is twice as much."""
+NEEDED: Final = ("sessionid", "ds_user_id", "csrftoken", "mid", "ig_did", "rur", "datr")
+"""Cookies that later requests are asked for. They stay when a jar is over its bound."""
+DOMAIN: Final = ".instagram.com"
+
+_TOKEN_CHARS: Final = 32
+_ROUTING: Final = {  # Header of the answer: what clients call it, and send it as.
+    "ig-set-ig-u-rur": ("rur", "IG-U-RUR"),
+    "ig-set-ig-u-shbid": ("shbid", "IG-U-SHBID"),
+    "ig-set-ig-u-shbts": ("shbts", "IG-U-SHBTS"),
+    "ig-set-ig-u-ig-direct-region-hint": ("region_hint", "IG-U-IG-DIRECT-REGION-HINT"),
+}
+_VALUE_MAX: Final = 8192
+_ITS_OWN: Final = frozenset({"sessionid", "ds_user_id"})
+"""Cookies of the session itself; what was held before does not count."""
+
+
+class InstagramSession(Session):
+    """A finished login at INSTAGRAM.
+
+    ``cookies`` have ``sessionid``, ``ds_user_id`` and ``csrftoken`` always, ``mid`` and
+    ``ig_did`` as far as the provider, the context or the device's ``guid`` gives them.
+    ``headers`` are what the app's requests carry: ``Authorization``, ``X-MID``,
+    ``X-IG-WWW-Claim``, ``IG-U-DS-USER-ID``, ``IG-U-RUR`` and the context's own.
+    """
+
+    provider: str = "INSTAGRAM"
+    sessionid: str = Field(repr=False, description="As in the cookie of that name.")
+    authorization: str | None = Field(
+        repr=False, description="`Bearer IGT:2:…`; null where the web's login gave cookies alone."
+    )
+    mid: str | None = Field(repr=False, description="The machine id.")
+    rur: str | None = Field(repr=False, description="Routing, as clients keep it.")
+    www_claim: str | None = Field(repr=False, description="For `X-IG-WWW-Claim`.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A session in an answer.
+
+    Attributes:
+        session_id: The one authenticating value.
+        authorization: The header's value, empty if there was none.
+        token: What is packed in it.
+        owners: Every id of an account that the session names itself.
+    """
+
+    session_id: str = field(repr=False)
+    authorization: str = field(default="", repr=False)
+    token: Mapping[str, object] = field(default_factory=dict, repr=False)
+    owners: frozenset[str] = frozenset()
+
+    @property
+    def owner_by_session_id(self) -> str:
+        """The account that the session's id begins with: ``<user id>:<secret>:…``, encoded."""
+        first = unquote(self.session_id).partition(":")
+        return first[0] if first[1] and _is_id(first[0]) else ""
+
+
+def find(headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> Found | None:
+    """Return the session in an answer; one that it takes away is none."""
+    authorization = headers.get("ig-set-authorization", "").strip()
+    if authorization.endswith(":"):  # The words of a login that failed, or a logout.
+        authorization = ""
+    token = _decode(authorization) if authorization else {}
+    session_id = text(token.get("sessionid"))
+    if has_session(cookies, SESSION_COOKIE):
+        session_id = cookie_value(cookies, SESSION_COOKIE) or session_id
+    if not session_id:
+        return None
+    named = (
+        token.get("ds_user_id"),
+        headers.get("ig-set-ig-u-ds-user-id"),
+        cookie_value(cookies, "ds_user_id"),
+    )
+    owners = frozenset({text(each) for each in named} - {""})
+    usable = authorization if token else ""
+    return Found(session_id=session_id, authorization=usable, token=token, owners=owners)
+
+
+def text(value: object) -> str:
+    """Return a text or a whole number as text; everything else says nothing."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _is_id(value: str) -> bool:
+    return value.isascii() and value.isdigit()
+
+
+def owner_of(found: Found, *claimed: object) -> str | None:
+    """Return whose session it is, ``None`` where nothing says it.
+
+    Args:
+        found: The session.
+        claimed: What the answer's body says.
+
+    Raises:
+        ValueError: Two accounts are named, or something that is no id.
+    """
+    ids = found.owners | {text(each) for each in claimed} - {""}
+    if not ids:
+        return found.owner_by_session_id or None
+    if len(ids) > 1 or not all(map(_is_id, ids)):
+        raise ValueError
+    return next(iter(ids))
+
+
+def bounded(cookies: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
+    """Return a jar within its bound: the needed cookies, then the newest."""
+    newest = tuple(reversed(cookies))
+    needed = [each for each in newest if each.name in NEEDED]
+    kept, left = needed, JAR_BYTES_MAX - sum(map(_size, needed))
+    for each in newest:
+        if each.name not in NEEDED and len(kept) < JAR_MAX and (left := left - _size(each)) >= 0:
+            kept.append(each)
+    names = {each.name for each in kept}
+    return tuple(each for each in cookies if each.name in names)
+
+
+def _size(cookie: Cookie) -> int:
+    return len(cookie.model_dump_json())
+
+
+def session_of(
+    context: InstagramContext, found: Found, headers: Mapping[str, str], *, owner: str, name: str
+) -> InstagramSession:
+    """Return everything a client needs to go on, whichever kind of client it is.
+
+    Args:
+        context: After the answer, its cookies included.
+        found: The session.
+        headers: Of the answer.
+        owner: The user id.
+        name: The user name, if the answer or the context says it.
+    """
+    routing = {
+        key: headers.get(header, "")[:_VALUE_MAX] or text(found.token.get(key))
+        for header, (key, _) in _ROUTING.items()
+    }
+    claim = headers.get("x-ig-set-www-claim", "")[:_VALUE_MAX] or context.www_claim
+    sent = {
+        "Authorization": found.authorization,
+        "X-MID": context.machine_id,
+        "X-IG-WWW-Claim": claim,
+        "IG-U-DS-USER-ID": owner if found.authorization else "",
+        **{header: routing[key] for key, header in _ROUTING.values()},
+    }
+    jar = _completed(context, found, owner, routing["rur"])
+    return InstagramSession(
+        **of_context(context, jar),
+        user_id=owner,
+        username=name or None,
+        public_identifier=name or None,
+        headers=context.with_headers({key: value for key, value in sent.items() if value}),
+        sessionid=found.session_id,
+        authorization=found.authorization or None,
+        mid=context.machine_id or None,
+        rur=routing["rur"] or cookie_value(jar, "rur"),
+        www_claim=claim or None,
+    )
+
+
+def _completed(context: InstagramContext, found: Found, owner: str, rur: str) -> tuple[Cookie, ...]:
+    """Return the jar with the cookies that a client of the web needs.
+
+    A token against forged requests is whatever cookie and header agree on, so a client may make
+    one, and clients do; the web's device id is the app's ``guid`` in capitals to them.
+    """
+    made = {
+        "sessionid": found.session_id,
+        "ds_user_id": owner,
+        "csrftoken": context.token or secrets.token_urlsafe(_TOKEN_CHARS)[:_TOKEN_CHARS],
+        "mid": context.machine_id,
+        "ig_did": context.ig_did or context.device.get("guid", "").upper(),
+        "rur": rur,
+    }
+    missing = (
+        Cookie(
+            name=name,
+            value=value,
+            domain=DOMAIN,
+            path="/",
+            secure=True,
+            http_only=name in {"sessionid", "rur"},
+        )
+        for name, value in made.items()
+        if value and (name in _ITS_OWN or cookie_value(context.cookies, name) is None)
+        if value != cookie_value(context.cookies, name)
+    )
+    return bounded(merge_cookies(context.cookies, missing))
+
+
+def _decode(authorization: str) -> Mapping[str, object]:
+    """Read ``Bearer IGT:2:<base64 JSON>``; what cannot be read says nothing."""
+    packed = authorization.rpartition(":")[2]
+    try:
+        # Both alphabets occur, and padding is left out now and then.
+        plain = packed.replace("-", "+").replace("_", "/") + "=" * (-len(packed) % 4)
+        token = read_json(Reply(status=200, headers={}, body=base64.b64decode(plain)))
+    except (ValueError, ProviderBrokenError):
+        return {}
+    return token if isinstance(token, Mapping) else {}

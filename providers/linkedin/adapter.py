@@ -1,0 +1,379 @@
+"""LINKEDIN: a server-rendered form that takes the code in its field ``pin``.
+
+The first step ended on a challenge page. Its hidden inputs go back as they are, with the
+code, to the form's ``action``. The answer is a redirect or another page; whether the login
+is complete is told by one cookie, ``li_at``, and whose it is by a second request.
+
+No captcha is solved here and no approval is waited for: what takes more than a code is
+reported as such. `providers/linkedin/README.md` lists every answer that is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Final, Self
+from urllib.parse import urlencode
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from checkpoint_worker.providers.answers import hear
+from checkpoint_worker.providers.contract import (
+    TOLD_RULE,
+    ActionRequiredError,
+    Challenge,
+    Cleared,
+    CodeFormat,
+    CodeRequest,
+    Context,
+    Cookie,
+    Exchange,
+    NextCheckpoint,
+    ProviderBrokenError,
+    ProviderFailure,
+    Rejected,
+    Reply,
+    Request,
+    SolutionKind,
+    UnreadableAnswerError,
+    Verdict,
+    normalise,
+    tell_ways,
+)
+from checkpoint_worker.providers.http.cookies import cookie_header
+from checkpoint_worker.providers.http.html import cookie_value, is_path, path_on_host, require_path
+from checkpoint_worker.providers.http.jar import Jar, settled
+from checkpoint_worker.providers.linkedin.meanings import CODE_FORMS, NO_SESSION
+from checkpoint_worker.providers.linkedin.pages import (
+    CODE_FIELD,
+    Onward,
+    own_path,
+    read_location,
+    read_page,
+    step_behind,
+)
+from checkpoint_worker.providers.linkedin.session import LinkedInSession, ask_owner, make_session
+
+if TYPE_CHECKING:
+    from checkpoint_worker.providers.http.html import Form
+    from checkpoint_worker.providers.linkedin.pages import Seen
+
+VERIFY_PATH: Final = "/checkpoint/challenge/verify"
+ME_PATH: Final = "/voyager/api/me"
+SESSION_COOKIE: Final = "li_at"
+CSRF_COOKIE: Final = "JSESSIONID"
+LANGUAGE: Final = "en-US"
+"""Asked for where the context does not say; the words of other languages are known as well."""
+
+HOPS_MAX: Final = 2
+"""Redirects read after the code; a login never needed more than one."""
+PAGE_PAUSES_S: Final = (0.0, 0.2, 0.4)
+"""Before each try at a page that the answer leads to. It carries no code."""
+
+_DOCUMENT_HEADERS: Final = frozenset(
+    {
+        "cache-control", "priority", "sec-fetch-dest", "sec-fetch-mode",
+        "sec-fetch-site", "sec-fetch-user", "upgrade-insecure-requests",
+    }
+)  # fmt: skip
+"""What a browser sends to load a page, and not with a request of its scripts."""
+_SCRIPT_HEADERS: Final = "x-li-"
+"""The reverse: what its scripts send to the provider's interface."""
+
+
+class LinkedInContext(Context):
+    """The challenge page of the first step."""
+
+    made_headers: ClassVar[frozenset[str]] = frozenset(
+        {"accept", "csrf-token", "origin", "referer", "x-restli-protocol-version"}
+    )
+
+    action: str = Field(
+        default=VERIFY_PATH,
+        max_length=2048,
+        repr=False,
+        description="The form's `action`: a path, or an address at the provider's own host.",
+    )
+    form_id: str = Field(default="", max_length=256, description="The form's `id`.")
+    referer: str = Field(
+        default="",
+        max_length=4096,
+        repr=False,
+        description="Path or address of the challenge page (`challenge_url` of an app's login).",
+    )
+    fields: Mapping[str, str] = Field(
+        max_length=100,
+        repr=False,
+        description="All hidden inputs of the form, in page order, `csrfToken` among them.",
+    )
+    recognized_device: bool = Field(
+        default=False,
+        description="Whether the form has the input `recognizedDevice`; only then it is sent.",
+    )
+
+    @field_validator("action", "referer")
+    @classmethod
+    def _is_a_path(cls, address: str) -> str:
+        path = own_path(address) or address
+        if path and (not path.startswith("/") or path[1:2] in {"/", "\\"}):
+            rule = "must be a path on the provider's host, starting with one slash"
+            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
+        return path
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        if not self.fields.get("csrfToken"):
+            msg = "fields need the form's csrfToken"
+            raise ValueError(msg)
+        if CODE_FIELD in self.fields:
+            msg = "fields hold hidden inputs only; the code is added when it is sent"
+            raise ValueError(msg)
+        return self
+
+
+class LinkedIn:
+    """The LINKEDIN adapter, route ``http``."""
+
+    provider = "LINKEDIN"
+    default_url = "https://www.linkedin.com"
+    contexts: MappingProxyType[str, type[Context]] = MappingProxyType(
+        {"http": LinkedInContext},
+    )
+    code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(
+        dict.fromkeys(("SMS", "EMAIL", "APP"), CodeFormat(max_length=6)),
+    )
+    session = LinkedInSession
+    prepares = False
+    knows_another_way = False
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods of the form; its one form serves text messages and apps."""
+        held = challenge.context
+        assert isinstance(held, LinkedInContext), "the caller validates with `contexts`"
+        source = challenge.checkpoint.source
+        known = next((kind for kind in CODE_FORMS if kind.is_form(held.form_id)), None)
+        if known is None:
+            return (source,) if source else ()
+        return [name for _, name in known.sources]
+
+    async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
+        """Send the form with the code and read the answer; see `Adapter.verify`."""
+        held = challenge.context
+        assert isinstance(held, LinkedInContext), "the caller validates with `contexts`"
+        if challenge.solution is SolutionKind.ANOTHER_WAY:
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
+        reply = await hear(exchange, _code_request(held, challenge.base_url), _is_login)
+        answer = _Answer(held=held, base_url=challenge.base_url, exchange=exchange)
+        try:
+            return await answer.read(reply)
+        except ProviderFailure as failure:
+            failure.context = failure.context or answer.context
+            raise
+
+
+def _is_login(reply: Reply) -> bool:
+    return cookie_value(settled(reply.cookies), SESSION_COOKIE) is not None
+
+
+# The requests --------------------------------------------------------------------------
+
+
+def _code_request(context: LinkedInContext, base_url: str) -> CodeRequest:
+    path = require_path(context.action)
+    fields = {**context.fields}
+    fields.setdefault("language", LANGUAGE)
+    if context.recognized_device:
+        fields["recognizedDevice"] = "on"
+    headers = _page_headers(context, Jar(context.cookies), base_url, path)
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    headers["Origin"] = base_url
+    return CodeRequest(
+        method="POST",
+        url=base_url + path,
+        headers=headers,
+        body=lambda code: urlencode({**fields, CODE_FIELD: normalise(code)}).encode(),
+    )
+
+
+def _page_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str) -> dict[str, str]:
+    """Return the headers of a page's request, as the login's browser sends them."""
+    own = {n: v for n, v in context.headers.items() if not n.lower().startswith(_SCRIPT_HEADERS)}
+    return {**_common_headers(context, jar, base_url, path), "Accept": "text/html", **own}
+
+
+def _script_headers(
+    context: LinkedInContext, jar: Jar, base_url: str, csrf_token: str
+) -> dict[str, str]:
+    """Return the headers of a request to the provider's interface."""
+    made = {
+        "Accept": "application/json",
+        "csrf-token": csrf_token,
+        "x-restli-protocol-version": "2.0.0",
+    }
+    own = {n: v for n, v in context.headers.items() if n.lower() not in _DOCUMENT_HEADERS}
+    return {**_common_headers(context, jar, base_url, ME_PATH), **made, **own}
+
+
+def _common_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str) -> dict[str, str]:
+    headers = {"User-Agent": context.user_agent} if context.user_agent else {}
+    if "accept-language" not in {name.lower() for name in context.headers}:
+        headers["Accept-Language"] = LANGUAGE
+    if context.referer:
+        headers["Referer"] = base_url + require_path(context.referer)
+    if cookies := cookie_header(jar.cookies, path=path):
+        headers["Cookie"] = cookies
+    return headers
+
+
+# The answer ----------------------------------------------------------------------------
+
+
+class _Answer:
+    """The reading of one answer, in the order in which its signs may be trusted.
+
+    Attributes:
+        context: The challenge context after the replies read so far.
+    """
+
+    def __init__(self, *, held: LinkedInContext, base_url: str, exchange: Exchange) -> None:
+        self.held = held
+        self.context = held
+        self._jar = Jar(held.cookies)
+        self._base_url = base_url
+        self._exchange = exchange
+        self._page = held.action
+        """Path of the request that is being answered."""
+
+    async def read(self, reply: Reply) -> Verdict:
+        """Read the answer to the code: the session, the address, then the page."""
+        for _hop in range(HOPS_MAX + 1):
+            left = self._jar.keep(reply.cookies)
+            if left:
+                # Within the model's bounds already: nothing to be validated.
+                jar = {"cookies": self._jar.for_context}
+                self.context = self.context.model_copy(update=jar)
+            said = self._said(reply)
+            if cookie_value(left, SESSION_COOKIE) is not None:
+                verdict = await self._finished(names_step=_names_step(said))
+                if verdict is not None:
+                    return verdict
+            if isinstance(said, ProviderFailure):
+                try:
+                    raise said
+                finally:
+                    del said  # No circle of it, its traceback and this frame.
+            if not isinstance(said, Onward):
+                return said
+            if said.leaves:
+                return await self._left()
+            reply = await self._fetch(said.path)
+        msg = "The provider answered with redirects that lead nowhere."
+        raise UnreadableAnswerError(msg)
+
+    def _said(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
+        """Return what an answer says beside its cookies."""
+        try:
+            if reply.status // 100 == 3:  # noqa: PLR2004  redirects
+                return read_location(
+                    reply,
+                    base_url=self._base_url,
+                    page=self._page,
+                    failure_path=self.held.fields.get("failureRedirectUri", ""),
+                )
+            seen = read_page(
+                reply,
+                form_id=self.held.form_id,
+                challenge_id=self.held.fields.get("challengeId", ""),
+            )
+            return self._verdict(seen)
+        except UnreadableAnswerError as failure:
+            # Behind a redirect to a step it is a step, whatever its page looks like.
+            return failure if self._page == self.held.action else step_behind(self._page)
+        except ProviderFailure as failure:
+            return failure
+
+    def _verdict(self, seen: Seen) -> Verdict:
+        if seen.form is not None:
+            try:
+                self._keep_form(seen.form)
+            except UnreadableAnswerError:
+                if not seen.is_shown:
+                    raise
+        if seen.checkpoint is None:
+            return Rejected(context=self.context)
+        return NextCheckpoint(checkpoint=seen.checkpoint, context=self.context)
+
+    def _keep(self, **changes: object) -> None:
+        """Change the context, within the bounds a context has when it comes from outside."""
+        fields = dict(self.context)
+        try:
+            self.context = LinkedInContext.model_validate({**fields, **changes})
+        except ValidationError:
+            msg = "The provider's form is not of a kind that can be answered."
+            raise UnreadableAnswerError(msg) from None
+
+    def _keep_form(self, form: Form) -> None:
+        action = path_on_host(form.action, base_url=self._base_url) or own_path(form.action)
+        if not form.action or action is None or not is_path(action):
+            action = VERIFY_PATH
+        self._keep(
+            action=action,
+            form_id=form.id,
+            fields={name: value for name, value in form.hidden.items() if name != CODE_FIELD},
+            recognized_device="recognizedDevice" in form.inputs,
+        )
+
+    async def _fetch(self, path: str) -> Reply:
+        """Read a page that the answer leads to."""
+        self._keep(referer=path)
+        self._page = path
+        headers = _page_headers(self.context, self._jar, self._base_url, path)
+        request = Request(method="GET", url=self._base_url + path, headers=headers)
+        cause: ProviderFailure | None = None
+        for pause_s in PAGE_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                return await self._exchange.fetch(request)
+            except ProviderFailure as failure:
+                cause = failure
+        raise step_behind(path) from cause
+
+    # The finished login ----------------------------------------------------------------
+
+    async def _left(self) -> Verdict:
+        """Read a redirect out of the challenge: the login is over, with a session or without."""
+        if self._jar.value(SESSION_COOKIE) is not None:
+            verdict = await self._finished(names_step=False)
+            if verdict is not None:
+                return verdict
+        raise UnreadableAnswerError(NO_SESSION)
+
+    async def _finished(self, *, names_step: bool) -> Cleared | None:
+        """Ask whose login it is; ``None``: nobody's, and the answer asks for another step."""
+        csrf_token = self._csrf_token()
+        headers = _script_headers(self.context, self._jar, self._base_url, csrf_token)
+        request = Request(method="GET", url=self._base_url + ME_PATH, headers=headers)
+        try:
+            owner = await ask_owner(self._exchange, request, self._jar, patient=not names_step)
+        except ProviderBrokenError:
+            if names_step:
+                return None
+            raise
+        session = make_session(self.held, self._jar, owner, self._csrf_token())
+        return Cleared(user_id=owner.member_id, session=session.as_json())
+
+    def _csrf_token(self) -> str:
+        """Return the token of the jar; where it has none any more, that of the form."""
+        if self._jar.value(CSRF_COOKIE) is None:
+            value = f'"{self.held.fields["csrfToken"]}"'
+            self._jar.keep([Cookie(name=CSRF_COOKIE, value=value, domain=".www.linkedin.com")])
+        return (self._jar.value(CSRF_COOKIE) or "").strip('"')
+
+
+def _names_step(said: Verdict | Onward | ProviderFailure) -> bool:
+    """Whether an answer asks for a step that is known, whatever else is in it."""
+    if isinstance(said, Onward):
+        return not said.leaves
+    return isinstance(said, NextCheckpoint) or type(said) is ActionRequiredError

@@ -1,0 +1,338 @@
+"""LINKEDIN: what its addresses, pages and words mean. Tables only.
+
+What a sign is told by, the surest first: the address of a redirect, the markup of a page, the
+words its reader sees. Words are the provider's own in each of its languages, whatever language
+was asked for; a page with a form for the code is never judged by them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    DeadIntentError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ResourceRestrictedError,
+)
+from checkpoint_worker.providers.linkedin import words
+
+WORDS_MAX: Final = 4_000
+"""Of a page's text; a challenge page has a heading and a few sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """What an answer looks like, and what that means.
+
+    Attributes:
+        name: One word for it.
+        failure: What it means; ``None``: the code was refused.
+        detail: The sentence for the caller.
+        path: Pattern on the path of an address, lower case.
+        query: Pattern on its query.
+        marker: CSS selector; what it finds is often hidden from the reader.
+        words: Language to a pattern on the visible text, lower case.
+    """
+
+    name: str
+    failure: type[ProviderFailure] | None
+    detail: str = ""
+    path: str = ""
+    query: str = ""
+    marker: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def is_address(self, path: str, query: str) -> bool:
+        """Whether an address is the sign's."""
+        if self.query and re.search(self.query, query, re.IGNORECASE):
+            return not self.path or re.search(self.path, path) is not None
+        return bool(self.path) and not self.query and re.search(self.path, path) is not None
+
+    def is_said(self, text: str) -> bool:
+        """Whether a text, in lower case, says it in any language."""
+        return any(re.search(pattern, text) for pattern in self.words.values())
+
+
+ENDED: Final = "The provider has ended this challenge; the login must start again."
+EXPIRED: Final = "The challenge or its session has expired; the login must start again."
+UNKNOWN_STEP: Final = (
+    "The provider asks for a step that is not known here; the person may finish it on its site."
+)
+UNREADABLE: Final = "The provider's answer cannot be read."
+NO_SESSION: Final = "The provider let the login pass but gave no session."
+REFUSED_WITHOUT_REASON: Final = "The provider refuses the request without saying why."
+CLIENT: Final = (
+    "The provider does not serve the client of this context: user agent, cookies and headers must "
+    "be those of the browser that began the login."
+)
+
+FAILED_LOGIN: Final = Sign(
+    name="failed login",
+    failure=DeadIntentError,
+    detail=ENDED,
+    query=r"(?:^|&)errorkey=[^&]",
+)
+CHALLENGE_PAGE: Final = r"/checkpoint/challenge(?:sv2)?/"
+"""Pages of the challenge: what they ask for stands in them."""
+
+ADDRESSES: Final = (
+    Sign(
+        name="internal error",
+        failure=ProviderBrokenError,
+        detail="The provider reports an unexpected error of its own.",
+        query=r"(?:^|&)errorkey=unexpected_error(?:&|$)",
+    ),
+    FAILED_LOGIN,
+    Sign(
+        name="old client",
+        failure=ProviderBrokenError,
+        detail=CLIENT,
+        path=r"unsupported[-_]?browser|/error_pages/",
+    ),
+    Sign(
+        name="restricted",
+        failure=AccountRestrictedError,
+        detail="The provider has restricted this account.",
+        path=r"/(?:uas|checkpoint)/(?:\w+/)*account-?restricted",
+    ),
+    Sign(
+        name="captcha",
+        failure=ActionRequiredError,
+        detail="The provider asks for a captcha, which the person must solve on its site.",
+        path=r"/(?:checkpoint|uas)/[\w/-]*captcha",
+    ),
+    Sign(
+        name="password",
+        failure=ActionRequiredError,
+        detail="The provider asks the person to choose a new password on its site.",
+        path=r"/checkpoint/rp/|/uas/request-password-reset",
+    ),
+    Sign(
+        name="identity",
+        failure=ActionRequiredError,
+        detail="The provider asks the person to prove their identity on its site.",
+        path=r"/(?:checkpoint|uas)/(?:[\w-]+/)*(?:id-?verif|identity|ato-pin|consumer-email)",
+    ),
+    Sign(
+        name="consent",
+        failure=ActionRequiredError,
+        detail="The provider asks the person to agree to its terms on its site.",
+        path=r"(?:^|/)(?:legal|consent|connect-services|agree[\w-]*)(?:/|$)",
+    ),
+    Sign(
+        name="phone",
+        failure=ActionRequiredError,
+        detail="The provider asks the person for a phone number on its site.",
+        path=r"(?:add|register|manage)-?phone",
+    ),
+    Sign(
+        name="login page",
+        failure=DeadIntentError,
+        detail=EXPIRED,
+        path=r"(?:^|/)(?:login|authwall|cold-join|signup|uas/login-submit)(?:/|$)",
+    ),
+)
+"""In this order; an address of a challenge page is read and not judged by its ``errorKey``."""
+
+RESTRICTED: Final = Sign(
+    name="restricted",
+    failure=AccountRestrictedError,
+    detail="The provider has restricted this account.",
+    marker="#pagekey-uas-account-restricted, form[name=AccountRestrictedForm]",
+    words=words.RESTRICTED,
+)
+CAPTCHA: Final = Sign(
+    name="captcha",
+    failure=ActionRequiredError,
+    detail="The provider asks for a captcha, which the person must solve on its site.",
+    marker=(
+        'input[name=captchaSiteKey]:not([value=""]), #captcha-internal, code#securedDataExchange, '
+        "iframe[src*=captcha], iframe[src*=arkoselabs], [data-sitekey], form#captcha-challenge"
+    ),
+    words=words.CAPTCHA,
+)
+APPROVAL: Final = Sign(
+    name="approval",
+    failure=ActionRequiredError,
+    detail="The provider waits for an approval in its own app.",
+    marker=(
+        "[data-test-id=auth-app-approval], .header__content__heading__inapp, .form__submit__inapp, "
+        "form#in-app-challenge"
+    ),
+    words=words.APPROVAL,
+)
+PASSWORD: Final = Sign(
+    name="password",
+    failure=ActionRequiredError,
+    detail="The provider asks the person to choose a new password on its site.",
+    marker="input[name=new_password], input[name=newPassword], input[autocomplete=new-password]",
+    words=words.PASSWORD,
+)
+IDENTITY: Final = Sign(
+    name="identity",
+    failure=ActionRequiredError,
+    detail="The provider asks the person to prove their identity on its site.",
+    marker=(
+        'a#idverifyUrl:not([href=""]), #idverifyUrl:not(a), '
+        'input[name=idverifyUrl]:not([value=""]), form[name=ATOPinChallengeForm]'
+    ),
+    words=words.IDENTITY,
+)
+PHONE: Final = Sign(
+    name="phone",
+    failure=ActionRequiredError,
+    detail="The provider asks the person for a phone number on its site.",
+    marker="form#register-phone-challenge",
+)
+CONSENT: Final = Sign(
+    name="consent",
+    failure=ActionRequiredError,
+    detail="The provider asks the person to agree to its terms on its site.",
+    marker="#content__button--primary--muted",
+    words={"en": r"agree to comply"},
+)
+PASSKEY: Final = Sign(
+    name="passkey",
+    failure=ActionRequiredError,
+    detail="The provider asks the person for a passkey on its site.",
+    marker="[id*=passkey], [data-test-id*=passkey]",
+    words={"en": r"\bpasskey"},
+)
+OLD_CLIENT: Final = Sign(
+    name="old client",
+    failure=ProviderBrokenError,
+    detail=CLIENT,
+    words=words.OLD_CLIENT,
+)
+ACCESS_DENIED: Final = Sign(
+    name="access denied",
+    failure=ResourceRestrictedError,
+    detail="The provider refuses this client or its address.",
+    words={"en": r"^(?:error )?(?:access|request) (?:is )?denied|unusual traffic"},
+)
+TOO_MANY: Final = Sign(
+    name="too many",
+    failure=ProviderBrokenError,
+    detail="The provider asks to wait before the next try.",
+    words=words.TOO_MANY,
+)
+REFUSED: Final = Sign(
+    name="refused",
+    failure=None,
+    words=words.REFUSED,
+)
+LOGIN_PAGE: Final = Sign(
+    name="login page",
+    failure=DeadIntentError,
+    detail=EXPIRED,
+    marker="form input[name=session_password], #rememberme-div",
+)
+
+MARKED: Final = (RESTRICTED, CAPTCHA, APPROVAL, PASSWORD, IDENTITY, PHONE, CONSENT, PASSKEY)
+"""Told by the markup of a page without a form for the code."""
+IN_FORM: Final = (RESTRICTED,)
+"""Told by the markup even beside a form for the code."""
+SPOKEN: Final = (
+    REFUSED,
+    RESTRICTED,
+    CAPTCHA,
+    APPROVAL,
+    PASSWORD,
+    IDENTITY,
+    CONSENT,
+    PASSKEY,
+    OLD_CLIENT,
+    ACCESS_DENIED,
+    TOO_MANY,
+)
+"""Told by words, when the markup says nothing."""
+
+
+# Forms for the code --------------------------------------------------------------------
+
+ERROR_BLOCKS: Final = (
+    "#email-pin-error, #phone-pin-error, [id$=pin-error], [role=alert], [role=alertdialog], "
+    "[aria-live=assertive], .form__error, .form__error--floating, .alert--error, "
+    ".body__banner--error, .artdeco-toast-item, .artdeco-inline-feedback--error"
+)
+"""Where a refusal is shown: beneath the input, in a banner, a toast or a dialog."""
+PIN_ERRORS: Final = "#email-pin-error, #phone-pin-error, [id$=pin-error]"
+"""Those of them that can be about the code alone, also on the form of another step."""
+INVALID_INPUT: Final = "input[name=pin][aria-invalid=true]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeForm:
+    """A form that takes a code, told by its id, its input's or its page's name.
+
+    Attributes:
+        marker: CSS selector on the page.
+        instance: Pattern on the hidden input ``pageInstance``, lower case.
+        type: Checkpoint type.
+        sources: Words on the page and the source they mean, in this order.
+    """
+
+    marker: str
+    instance: str
+    type: str
+    sources: tuple[tuple[str, str], ...]
+
+    def is_form(self, form_id: str) -> bool:
+        """Whether a form of that id is of this kind."""
+        return bool(form_id) and f"form#{form_id}," in self.marker
+
+
+CODE_FORMS: Final = (
+    CodeForm(
+        marker="form#email-pin-challenge, #input__email_verification_pin, #email-pin-submit-button",
+        instance=r"email_?-?pin",
+        type="OTP",
+        sources=(("", "EMAIL"),),
+    ),
+    # Text messages and authenticator apps have one markup, so only words tell.
+    CodeForm(
+        marker="form#two-step-challenge, #input__phone_verification_pin, #two-step-submit-button",
+        instance=r"two_?-?step|phone_?-?pin|sms",
+        type="2FA",
+        sources=((words.AUTHENTICATOR, "APP"), (words.TEXT_MESSAGE, "SMS")),
+    ),
+)
+OTHER_FORM: Final = CodeForm(
+    marker="",
+    instance="",
+    type="OTP",
+    sources=(
+        (words.AUTHENTICATOR, "APP"),
+        (words.EMAIL, "EMAIL"),
+        (words.TEXT_MESSAGE, "SMS"),
+    ),
+)
+
+
+def sign_of_address(path: str, query: str) -> Sign | None:
+    """Return what the address of a redirect means; none: it has to be read."""
+    path = path.lower()
+    is_page = re.search(CHALLENGE_PAGE, path) is not None
+    for sign in ADDRESSES:
+        if is_page and sign is FAILED_LOGIN:
+            continue
+        if sign.is_address(path, query):
+            return sign
+    return None
+
+
+def plain(text: str) -> str:
+    """Return a text as the patterns of words expect it."""
+    return text.lower().replace("\u2019", "'")
+
+
+def sign_of_words(text: str, signs: Iterable[Sign] = SPOKEN) -> Sign | None:
+    """Return what the words of a page mean, if they are known."""
+    text = plain(text[:WORDS_MAX])
+    return next((sign for sign in signs if sign.is_said(text)), None)

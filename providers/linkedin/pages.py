@@ -1,0 +1,253 @@
+"""LINKEDIN: what an address or a page of the provider says, in the order of trust.
+
+A page with a form for the code is judged by that form alone: pages carry links, hidden blocks
+and sentences about everything else. Of the others the markup decides, then the words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from checkpoint_worker.providers.answers import refuse_common
+from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
+    Checkpoint,
+    MalformedRequestError,
+    ProviderFailure,
+    ResourceRestrictedError,
+    SessionMismatchError,
+    UnknownStepError,
+    UnreadableAnswerError,
+)
+from checkpoint_worker.providers.http.html import Page, is_path, path_on_host
+from checkpoint_worker.providers.linkedin.meanings import (
+    APPROVAL,
+    CAPTCHA,
+    CODE_FORMS,
+    ERROR_BLOCKS,
+    FAILED_LOGIN,
+    IN_FORM,
+    INVALID_INPUT,
+    LOGIN_PAGE,
+    MARKED,
+    OTHER_FORM,
+    PIN_ERRORS,
+    REFUSED_WITHOUT_REASON,
+    UNKNOWN_STEP,
+    UNREADABLE,
+    sign_of_address,
+    sign_of_words,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from checkpoint_worker.providers.contract import Reply
+    from checkpoint_worker.providers.http.html import Form
+    from checkpoint_worker.providers.linkedin.meanings import CodeForm, Sign
+
+CODE_FIELD: Final = "pin"
+OK, UNAUTHORISED, FORBIDDEN = 200, 401, 403
+BLOCKED: Final = 999
+"""This provider's own status for clients and addresses it does not want."""
+
+_DOMAIN: Final = "linkedin.com"
+_SEND_AGAIN: Final = frozenset({307, 308})
+_STATUSES: Final[dict[int, tuple[type[ProviderFailure], str]]] = {
+    400: (MalformedRequestError, "The provider refused the request's form."),
+    FORBIDDEN: (ResourceRestrictedError, "The provider refuses this client or its address."),
+    451: (ResourceRestrictedError, "The provider refuses this client or its address."),
+    BLOCKED: (ResourceRestrictedError, "The provider refuses this client or its address."),
+}
+_APPROVALS: Final = r"^/checkpoint/challengesv2(?:/|$)"
+_MISMATCH: Final = "The provider does not take the token for this session."
+_TAKE_OVER: Final = "form[name=ATOPinChallengeForm]"
+"""Asks whether the account was taken over; its code goes elsewhere, with other inputs."""
+
+
+def own_path(address: str) -> str | None:
+    """Return the path and query of an address on a host of the provider's, else ``None``.
+
+    Its hosts are ``www.linkedin.com``, the same without ``www`` and one for each country.
+    """
+    try:
+        target = urlsplit(address.strip())
+        host = (target.hostname or "").lower()
+    except ValueError:
+        return None
+    is_own = host == _DOMAIN or host.endswith("." + _DOMAIN)
+    if target.scheme not in {"http", "https"} or not is_own:
+        return None
+    return (target.path or "/") + (f"?{target.query}" if target.query else "")
+
+
+# Addresses -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """Where a redirect leads when its address does not say what it means.
+
+    Attributes:
+        path: To be read, at the provider's own address.
+        leaves: Whether it leads out of the challenge, as a finished login does.
+    """
+
+    path: str = field(repr=False)
+    leaves: bool
+
+
+def read_location(reply: Reply, *, base_url: str, page: str, failure_path: str) -> Onward:
+    """Read where an answer leads.
+
+    Args:
+        reply: A redirect.
+        base_url: Where the provider is.
+        page: Path of the request it answers.
+        failure_path: Where the form said that a fatal failure leads, or an empty string.
+
+    Raises:
+        ProviderFailure: What a known address means.
+    """
+    location = reply.headers.get("location", "").strip()
+    if not location:
+        msg = "The provider redirects without an address."
+        raise UnreadableAnswerError(msg)
+    path = path_on_host(location, base_url=base_url, page=page) or own_path(
+        _joined(base_url + page, location)
+    )
+    if path is None:
+        raise UnknownStepError(UNKNOWN_STEP)
+    if failure_path and path == (own_path(failure_path) or failure_path):
+        raise _failure(FAILED_LOGIN)
+    address, _, query = path.partition("?")
+    if (sign := sign_of_address(address, query)) is not None:
+        raise _failure(sign)
+    if reply.status in _SEND_AGAIN:
+        msg = "The provider asks for the code a second time; it is sent only once."
+        raise UnreadableAnswerError(msg)
+    is_step = re.search(r"/(?:checkpoint|uas)/", address.lower()) is not None
+    if is_step and not is_path(path):
+        raise UnknownStepError(UNKNOWN_STEP)
+    return Onward(path=path, leaves=not is_step)
+
+
+def step_behind(path: str) -> ActionRequiredError:
+    """Return what a redirect to a step means whose page cannot be read."""
+    if re.search(_APPROVALS, path.lower()):
+        return ActionRequiredError(APPROVAL.detail)
+    return UnknownStepError(UNKNOWN_STEP)
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return ""
+
+
+def _failure(sign: Sign) -> ProviderFailure:
+    assert sign.failure is not None, "a refused code is a verdict"
+    return sign.failure(sign.detail)
+
+
+# Pages ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a page says about the code.
+
+    Attributes:
+        form: The form for the next code; ``None``: refused without one.
+        is_refused: Whether the code was refused.
+        is_shown: Whether the page says so, and not only asks again.
+        checkpoint: What the form asks for, if it is another step's.
+    """
+
+    form: Form | None = None
+    is_refused: bool
+    is_shown: bool
+    checkpoint: Checkpoint | None = None
+
+
+def read_page(reply: Reply, *, form_id: str, challenge_id: str) -> Seen:
+    """Read a page.
+
+    Args:
+        reply: No redirect.
+        form_id: Of the form that the code was typed into.
+        challenge_id: Its ``challengeId``.
+
+    Raises:
+        ProviderFailure: What the page means, if it has no form for a code.
+    """
+    if reply.status != BLOCKED:
+        refuse_common(reply)
+    page = Page(reply.text)
+    forms = page.forms(with_input=CODE_FIELD)
+    signs = IN_FORM if forms and not page.has(_TAKE_OVER) else (*MARKED, LOGIN_PAGE)
+    if (sign := _marked(page, signs)) is not None:
+        raise _failure(sign)
+    if forms:
+        form = next((each for each in forms if each.id == form_id), forms[0])
+        return _read_form(page, form, form_id=form_id, challenge_id=challenge_id)
+    if (sign := sign_of_words(page.text)) is not None:
+        if sign.failure is None:
+            return Seen(is_refused=True, is_shown=True)
+        raise _failure(sign)
+    _refuse_status(reply.status, page.text)
+    if page.forms():
+        raise UnknownStepError(UNKNOWN_STEP)
+    raise UnreadableAnswerError(UNREADABLE)
+
+
+def _marked(page: Page, signs: Iterable[Sign]) -> Sign | None:
+    return next((sign for sign in signs if sign.marker and page.has(sign.marker)), None)
+
+
+def _read_form(page: Page, form: Form, *, form_id: str, challenge_id: str) -> Seen:
+    """Tell a refused code from the form of a further step."""
+    asked = form.hidden.get("challengeId", "")
+    is_other_form = bool(form_id and form.id) and form.id != form_id
+    is_another = is_other_form or (bool(challenge_id and asked) and asked != challenge_id)
+    # The form of another step may begin with a notice, in the same blocks as errors.
+    blocks = PIN_ERRORS if is_other_form else ERROR_BLOCKS
+    is_shown = page.says_in(blocks) or page.has(INVALID_INPUT)
+    if not is_shown and form.hidden.get("captchaSiteKey"):
+        raise _failure(CAPTCHA)
+    if is_shown or not is_another:
+        return Seen(form=form, is_refused=True, is_shown=is_shown)
+    return Seen(form=form, is_refused=False, is_shown=False, checkpoint=_checkpoint(page, form))
+
+
+def _checkpoint(page: Page, form: Form) -> Checkpoint:
+    kind = _kind(page, form)
+    text = page.text.lower()
+    source = next((name for words, name in kind.sources if re.search(words, text)), None)
+    return Checkpoint(type=kind.type if source != "APP" else "2FA", source=source)
+
+
+def _kind(page: Page, form: Form) -> CodeForm:
+    instance = form.hidden.get("pageInstance", "").lower()
+    for kind in CODE_FORMS:
+        if page.has(kind.marker):
+            return kind
+    return next((kind for kind in CODE_FORMS if re.search(kind.instance, instance)), OTHER_FORM)
+
+
+def _refuse_status(status: int, text: str) -> None:
+    """Refuse what is no page of the challenge, once no known page was found in it."""
+    # The word in what is read, not in the markup: every form has a `csrfToken`.
+    if status in {400, UNAUTHORISED, FORBIDDEN} and "csrf" in text.lower():
+        raise SessionMismatchError(_MISMATCH)
+    if status == UNAUTHORISED:
+        raise UnreadableAnswerError(REFUSED_WITHOUT_REASON)
+    if status in _STATUSES:
+        failure, detail = _STATUSES[status]
+        raise failure(detail)
+    if status != OK:
+        raise UnreadableAnswerError(UNREADABLE)

@@ -1,0 +1,226 @@
+"""MESSENGER: a Facebook account, over the Android app's ``auth/login``.
+
+The first step was refused with error 406 and an ``error_data``, whose values go back with
+the code in a signed form. Text messages, authenticator apps and recovery codes share that
+one form; the answer is JSON, either a session or an error with a number.
+
+Not done here: codes by email (another route of the provider) and waiting for an approval in
+the provider's app (it carries no code). `providers/messenger/README.md` lists every answer that
+is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from pydantic import ValidationError
+
+from checkpoint_worker.providers.answers import hear, read_json, refuse_common
+from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
+    Challenge,
+    Cleared,
+    CodeFormat,
+    Context,
+    Exchange,
+    InvalidRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    Rejected,
+    Reply,
+    SolutionKind,
+    UnknownStepError,
+    UnreadableAnswerError,
+    Verdict,
+    tell_ways,
+)
+from checkpoint_worker.providers.messenger.errors import error_in, meaning_of
+from checkpoint_worker.providers.messenger.meanings import (
+    ADDRESSES,
+    ON_SITE,
+    THROTTLING,
+    TRANSIENT,
+    UNKNOWN_STEP,
+)
+from checkpoint_worker.providers.messenger.requests import (
+    TRIES_MAX,
+    MessengerContext,
+    brought,
+    code_request,
+    session_request,
+)
+from checkpoint_worker.providers.messenger.session import (
+    GUARD,
+    MessengerSession,
+    exchanged,
+    login_in,
+    make_session,
+)
+
+if TYPE_CHECKING:
+    from checkpoint_worker.providers.messenger.meanings import Error
+    from checkpoint_worker.providers.messenger.session import Login
+
+WAYS: Final = ("SMS", "APP", "BACKUP")
+"""What this step takes a code from, whichever of them was asked for."""
+THROTTLED: Final = 429
+
+_DOMAINS: Final = ("facebook.com", "messenger.com", "meta.com")
+_INTEGRITY: Final = "x-fb-integrity-required"
+_NO_WORDS: Final = frozenset({"", "none", "false", "0", "null"})
+_BACKUP: Final = CodeFormat(max_length=8, min_length=7)
+
+
+class Messenger:
+    """The MESSENGER adapter, route ``http``; ``auth_login`` is its name in full."""
+
+    provider = "MESSENGER"
+    default_url = "https://b-graph.facebook.com"
+    contexts: MappingProxyType[str, type[Context]] = MappingProxyType(
+        {"http": MessengerContext, "auth_login": MessengerContext},
+    )
+    code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(
+        {
+            "SMS": CodeFormat(max_length=6, alternatives={"BACKUP": _BACKUP}),
+            "EMAIL": CodeFormat(max_length=8),
+            "APP": CodeFormat(max_length=6, alternatives={"BACKUP": _BACKUP}),
+            "BACKUP": CodeFormat(max_length=8, min_length=6),
+        },
+    )
+    session = MessengerSession
+    prepares = False
+    knows_another_way = False
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods of this step, which are the same at every prompt."""
+        del challenge
+        return WAYS
+
+    async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
+        """Send the signed form with the code and read the answer; see `Adapter.verify`."""
+        held = challenge.context
+        assert isinstance(held, MessengerContext), "the caller validates with `contexts`"
+        if challenge.solution is SolutionKind.ANOTHER_WAY:
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
+        if challenge.checkpoint.source == "EMAIL":
+            msg = "The provider takes no codes from an email at this step."
+            raise InvalidRequestError(msg)
+        request = code_request(held, challenge.base_url)
+        reply = await hear(exchange, request, lambda head: login_in(head, {}).is_whole)
+        return await _read(reply, held, challenge.base_url, exchange)
+
+
+# The answer ----------------------------------------------------------------------------
+
+
+async def _read(reply: Reply, held: MessengerContext, base_url: str, exchange: Exchange) -> Verdict:
+    """Read the answer: the session in it, the step it names, then its error."""
+    body = _body(reply)
+    login = login_in(reply, body)
+    said = _said(reply, body, held, base_url)
+    names_step = type(said) is ActionRequiredError
+    has_token = bool(login.access_token) and not isinstance(said, Rejected)
+    if not names_step and (login.is_whole or has_token):
+        return await _finished(login, held, base_url, exchange)
+    if isinstance(said, ProviderFailure):
+        try:
+            raise said
+        finally:
+            del said  # No circle of it, its traceback and this frame.
+    return said
+
+
+async def _finished(
+    login: Login, held: MessengerContext, base_url: str, exchange: Exchange
+) -> Cleared:
+    if not login.is_whole:
+        request = session_request(
+            held,
+            base_url,
+            access_token=login.access_token,
+            machine_id=str(login.body.get("machine_id") or ""),
+        )
+        login = await exchanged(login, exchange, request)
+    session = make_session(login, held)
+    return Cleared(user_id=session.user_id, session=session.as_json())
+
+
+def _body(reply: Reply) -> Mapping[str, object]:
+    """Return the answer's JSON; empty where it is of another kind."""
+    try:
+        body = read_json(reply, prefix=GUARD)
+    except ProviderBrokenError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _said(
+    reply: Reply, body: Mapping[str, object], held: MessengerContext, base_url: str
+) -> Rejected | ProviderFailure:
+    """Return what an answer says beside a session."""
+    try:
+        if reply.headers.get(_INTEGRITY, "").strip().lower() not in _NO_WORDS:
+            raise ActionRequiredError(ON_SITE)
+        if reply.status // 100 == 3:  # noqa: PLR2004  redirects
+            _refuse_address(reply, base_url)
+        error = error_in(body)
+        if error is not None:
+            return _judge(error, reply, held)
+        refuse_common(reply)
+    except ProviderFailure as failure:
+        return failure
+    return UnreadableAnswerError("The provider's answer is neither a login nor an error.")
+
+
+def _refuse_address(reply: Reply, base_url: str) -> None:
+    """Refuse an answer that leads somewhere else; redirects are never followed.
+
+    Raises:
+        ProviderFailure: What the address means.
+    """
+    try:
+        target = urlsplit(urljoin(base_url, reply.headers.get("location", "").strip()))
+        host, here = (target.hostname or "").lower(), urlsplit(base_url).hostname
+    except ValueError:
+        host, here, target = "", None, urlsplit("")
+    is_own = host == here or any(host == own or host.endswith("." + own) for own in _DOMAINS)
+    path = target.path.lower()
+    found = (each for each in ADDRESSES if is_own and re.search(each.path, path))
+    if (address := next(found, None)) is not None:
+        raise address.failure(address.detail)
+    msg = "The provider redirects instead of answering; the code is sent only once."
+    raise UnreadableAnswerError(msg)
+
+
+def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
+    """Return that the code was refused, or raise what else the error means."""
+    meaning = meaning_of(error)
+    if meaning is not None and meaning.failure is None:
+        return _rejected(error, held)
+    if meaning is not None and meaning.failure is not None:
+        raise meaning.failure(meaning.detail)
+    # What 429 says in its status these say in a number; the wait asked for is the same.
+    refuse_common(replace(reply, status=THROTTLED) if error.code in THROTTLING else reply)
+    if error.code in TRANSIENT:
+        msg = "The provider reports an error of its own."
+        raise ProviderBrokenError(msg)
+    if error.speaks:
+        raise UnknownStepError(UNKNOWN_STEP)
+    msg = "The provider reports an error that is not known here."
+    raise UnreadableAnswerError(msg)
+
+
+def _rejected(error: Error, held: MessengerContext) -> Rejected:
+    """Return the refusal with the context for the next try; whose login it is never changes."""
+    fresh = {name: value for name, value in brought(error.data).items() if name != "uid"}
+    try_num = min(held.try_num + 1, TRIES_MAX)
+    try:
+        context = MessengerContext.model_validate({**dict(held), **fresh, "try_num": try_num})
+    except ValidationError:
+        context = held.model_copy(update={"try_num": try_num})
+    return Rejected(context=context)

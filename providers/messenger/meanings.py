@@ -1,0 +1,262 @@
+"""MESSENGER: what its errors and addresses mean. Tables only.
+
+The surest first: subcodes, what ``error_data`` holds, numbers that leave no doubt. Words come
+last, in the languages that a device's locale may name, and decide where a number has two meanings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    DeadIntentError,
+    InsufficientPermissionsError,
+    MalformedRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    SessionMismatchError,
+)
+from checkpoint_worker.providers.messenger.words import (
+    BLOCKED_WORDS,
+    DISABLED_WORDS,
+    EXPIRED_WORDS,
+    OLD_APP_WORDS,
+    REFUSED_WORDS,
+    SECURITY_WORDS,
+)
+
+WORDS_MAX: Final = 2_000
+"""Of an error's title and messages; they are a sentence or two each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """One error of the provider, in whichever form it came.
+
+    Attributes:
+        is_legacy: Whether it came in the form of the legacy host.
+        code: Its number.
+        subcode: Its second number; 0: none.
+        words: What its title and messages say, lower case. Read, never repeated.
+        speaks: Whether it has a message meant for the person.
+        data: ``error_data``.
+        leads_to: Paths of the addresses in ``error_data``.
+        has_factor: Whether it brings a first factor for the next code.
+    """
+
+    is_legacy: bool
+    code: int
+    subcode: int
+    words: str = field(repr=False)
+    speaks: bool
+    data: Mapping[str, object] = field(repr=False)
+    leads_to: tuple[str, ...] = field(default=(), repr=False)
+    has_factor: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What an error means if all that is told of it fits.
+
+    Attributes:
+        name: One word for it.
+        failure: ``None``: the code was refused.
+        detail: The sentence for the caller.
+        codes: Numbers; empty: any.
+        subcodes: Second numbers; empty: any.
+        words: Language to a pattern on what the error says; empty: whatever it says.
+        leads_to: Pattern on an address in ``error_data``; empty: none is needed.
+        with_factor: Whether it must bring a first factor; ``None``: either.
+    """
+
+    name: str
+    failure: type[ProviderFailure] | None
+    detail: str = ""
+    codes: frozenset[int] = frozenset()
+    subcodes: frozenset[int] = frozenset()
+    words: Mapping[str, str] = field(default_factory=dict)
+    leads_to: str = ""
+    with_factor: bool | None = None
+
+    def fits(self, error: Error) -> bool:
+        """Whether an error is meant."""
+        if self.codes and error.code not in self.codes:
+            return False
+        if self.subcodes and error.subcode not in self.subcodes:
+            return False
+        if self.with_factor is not None and error.has_factor is not self.with_factor:
+            return False
+        if self.leads_to and not any(re.search(self.leads_to, path) for path in error.leads_to):
+            return False
+        return not self.words or any(re.search(each, error.words) for each in self.words.values())
+
+
+ENDED: Final = "The provider has ended this challenge; the login must start again."
+ON_SITE: Final = "The provider asks the person to confirm the login on its site or in its app."
+CONSENT: Final = "The provider asks the person to agree to its terms on its site."
+RESTRICTED: Final = "The provider has disabled, locked or blocked this account."
+APPROVE: Final = (
+    "The provider takes no code now: the person must approve the login on a device that is "
+    "logged in already, or on its site; then the login must start again."
+)
+NO_SESSION: Final = "The provider accepted the code but gave no session."
+UNKNOWN_STEP: Final = (
+    "The provider asks for a step that is not known here; the person may finish it on its site."
+)
+OLD_APP: Final = (
+    "The provider no longer serves the app of this context: its version, user agent or id."
+)
+
+_TWO_FACTOR: Final = frozenset({1348162, 1348199})
+"""Asks for a code; 1348023 asks for a security check, or for a code if it brings a factor."""
+_SECURITY_CHECK: Final = 1348023
+_STOPPED: Final = frozenset({459, 464, 490, 1348077, 1348131})
+
+
+MEANINGS: Final = (
+    Meaning(
+        name="stopped",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+        subcodes=_STOPPED,
+    ),
+    Meaning(
+        name="new password",
+        failure=DeadIntentError,
+        detail="The account's password was changed; log in again.",
+        subcodes=frozenset({460}),
+    ),
+    Meaning(name="factor over", failure=DeadIntentError, detail=ENDED, subcodes=frozenset({463})),
+    Meaning(name="refused, asked anew", failure=None, codes=frozenset({406}), with_factor=True),
+    Meaning(name="refused, asked anew", failure=None, subcodes=_TWO_FACTOR, with_factor=True),
+    Meaning(
+        name="refused, asked anew",
+        failure=None,
+        subcodes=frozenset({_SECURITY_CHECK}),
+        with_factor=True,
+    ),
+    Meaning(name="refused", failure=None, codes=frozenset({401})),
+    Meaning(name="approval", failure=ActionRequiredError, detail=APPROVE, codes=frozenset({406})),
+    Meaning(name="approval", failure=ActionRequiredError, detail=APPROVE, subcodes=_TWO_FACTOR),
+    Meaning(
+        name="verify on site",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+        codes=frozenset({405}),
+    ),
+    Meaning(
+        name="verify on site",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+        subcodes=frozenset({_SECURITY_CHECK}),
+    ),
+    Meaning(
+        name="security check",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+        codes=frozenset({368}),
+        words=SECURITY_WORDS,
+    ),
+    Meaning(
+        name="blocked for a while",
+        failure=AccountRestrictedError,
+        detail=RESTRICTED,
+        codes=frozenset({368}),
+        words=BLOCKED_WORDS,
+    ),
+    Meaning(
+        name="checkpoint address",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+        leads_to=r"/checkpoint(?:/|_|$)",
+    ),
+    Meaning(
+        name="abuse",
+        failure=ProviderBrokenError,
+        detail="The provider blocks this as a guard against abuse.",
+        codes=frozenset({368}),
+    ),
+    Meaning(name="refused in words", failure=None, words=REFUSED_WORDS),
+    Meaning(
+        name="disabled", failure=AccountRestrictedError, detail=RESTRICTED, words=DISABLED_WORDS
+    ),
+    Meaning(
+        name="old app", failure=ProviderBrokenError, detail=OLD_APP, codes=frozenset({12, 2635})
+    ),
+    Meaning(name="old app", failure=ProviderBrokenError, detail=OLD_APP, words=OLD_APP_WORDS),
+    Meaning(
+        name="security check", failure=ActionRequiredError, detail=ON_SITE, words=SECURITY_WORDS
+    ),
+    Meaning(name="session expired", failure=DeadIntentError, detail=ENDED, words=EXPIRED_WORDS),
+    Meaning(
+        name="unknown login",
+        failure=DeadIntentError,
+        detail="The provider does not know this login; it must start again.",
+        codes=frozenset({400}),
+    ),
+    Meaning(
+        name="app token",
+        failure=SessionMismatchError,
+        detail="The provider does not take the app's token here.",
+        codes=frozenset({190}),
+    ),
+    Meaning(
+        name="form or signature",
+        failure=MalformedRequestError,
+        detail="The provider refused the form or signature.",
+        codes=frozenset({100, 101, 104}),
+    ),
+    Meaning(
+        name="permission",
+        failure=InsufficientPermissionsError,
+        detail="The provider says that this app or account may not log in so.",
+        codes=frozenset({10, *range(200, 300)}),
+    ),
+)
+"""The first that fits counts."""
+
+THROTTLING: Final = frozenset({4, 17, 32, 341, 613, 3252001})
+TRANSIENT: Final = frozenset({1, 2})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """What the path of a redirect means."""
+
+    name: str
+    path: str
+    failure: type[ProviderFailure]
+    detail: str
+
+
+ADDRESSES: Final = (
+    Address(
+        name="suspended",
+        path=r"^/(?:accounts/)?(?:suspended|disabled)(?:/|$)",
+        failure=AccountRestrictedError,
+        detail=RESTRICTED,
+    ),
+    Address(
+        name="consent",
+        path=r"/consent(?:/|$)|^/(?:legal|policies|terms)(?:/|$)",
+        failure=ActionRequiredError,
+        detail=CONSENT,
+    ),
+    Address(
+        name="checkpoint",
+        path=r"/checkpoint(?:/|_|$)|^/(?:confirmemail|two_factor|two_step_verification|recover)\b",
+        failure=ActionRequiredError,
+        detail=ON_SITE,
+    ),
+    Address(
+        name="old app",
+        path=r"unsupported|/update_?app",
+        failure=ProviderBrokenError,
+        detail=OLD_APP,
+    ),
+)

@@ -1,0 +1,388 @@
+"""TWITTER: a flow of subtasks in JSON that takes the code in one of them.
+
+The first step ended on the subtask ``LoginTwoFactorAuthChallenge`` (authenticator app, text
+message, backup code) or ``LoginAcid`` (a code sent to an address, or the address itself). Its
+answer goes with the flow's token; every answer issues the next token. What the flow then
+still wants to hear carries no code and is said when it asks. Whether the login is complete is
+told by one cookie, ``auth_token``: it outweighs whatever else the answer says, but for a further
+step that is named and an account that is another's.
+
+The provider replaces this flow by a newer login, "Jetfuel", which is bound to the browser it
+began in. An intent of that route is recognised and refused before anything is sent: a live
+client session can go on with it, and nothing here poses as a browser.
+
+``providers/twitter/README.md`` tells the protocol and what each answer becomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from checkpoint_worker.providers import LIVE_SESSION
+from checkpoint_worker.providers.answers import hear, read_json
+from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
+    Challenge,
+    Checkpoint,
+    CodeFormat,
+    CodeRequest,
+    Context,
+    InvalidRequestError,
+    NextCheckpoint,
+    ProviderBrokenError,
+    ProviderFailure,
+    Rejected,
+    Request,
+    SolutionKind,
+    UnreadableAnswerError,
+    Verdict,
+    fold,
+    tell_ways,
+)
+from checkpoint_worker.providers.twitter.meanings import (
+    ADDRESS_ASKED,
+    DUPLICATION_CHECK,
+    ENDINGS,
+    failure_of,
+    has_part,
+    is_ending,
+    is_notice,
+    known_step,
+    name_of,
+    part,
+    read_refusal,
+    text_of,
+)
+from checkpoint_worker.providers.twitter.protocol import (
+    ACID,
+    API_URL,
+    FORMATS,
+    TWO_FACTOR,
+    JetfuelContext,
+    OcfContext,
+    code_of,
+    task_headers,
+)
+from checkpoint_worker.providers.twitter.session import (
+    COURTESY_S,
+    Hearing,
+    TwitterSession,
+    is_login,
+)
+from checkpoint_worker.providers.twitter.words import refuses, source_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from checkpoint_worker.providers.contract import Exchange, Reply
+
+TASK_PATH = "/1.1/onboarding/task.json"
+CHOOSE_METHOD = "LoginTwoFactorAuthChooseMethod"
+WAYS: Mapping[str, tuple[str, ...]] = {TWO_FACTOR: ("APP", "SMS", "BACKUP"), ACID: ("EMAIL", "SMS")}
+"""Where the codes come from that a subtask may ask for."""
+
+BROWSER_BOUND = (
+    "X's newer login is bound to the browser it began in: hand the code to a live client "
+    f"session (route `{LIVE_SESSION}`)."
+)
+
+FOLLOW_UPS_MAX = 3  # The longest login known needs two.
+SUBTASKS_MAX = 20  # Looked at in one answer; a screen and its side doors are some five.
+
+# An email address, or a phone number: seven digits at least, however they are set apart.
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+|(?=(?:[^0-9]*[0-9]){7})\(?\+?[0-9][0-9() .\-]*")
+
+_FLOW_TOKEN = re.compile(r"(g;[0-9]+:-?[0-9]+:[^:\s]+):([0-9]{1,9})")
+
+
+class Twitter:
+    """The TWITTER adapter, route ``ocf`` (also as ``http``); ``jetfuel`` only to refuse it."""
+
+    provider = "TWITTER"
+    default_url = API_URL
+    contexts: MappingProxyType[str, type[Context]] = MappingProxyType(
+        {"http": OcfContext, "ocf": OcfContext, "jetfuel": JetfuelContext},
+    )
+    code_formats: MappingProxyType[str, CodeFormat] = MappingProxyType(dict(FORMATS))
+    prepares = False
+    knows_another_way = False
+    session = TwitterSession
+
+    def ways(self, challenge: Challenge) -> Sequence[str]:
+        """Return the methods of this subtask, or those that the login's answer offered."""
+        held = challenge.context
+        if not isinstance(held, OcfContext):
+            return ()
+        told = [text if text in FORMATS else source_in(text) for text in held.methods]
+        found = tuple(dict.fromkeys(source for source in told if source))
+        return found or WAYS[held.subtask_id]
+
+    async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
+        """Answer the subtask with the code and read the answer; see `Adapter.verify`."""
+        held = challenge.context
+        if isinstance(held, JetfuelContext):
+            raise ActionRequiredError(BROWSER_BOUND)
+        if challenge.solution is SolutionKind.ANOTHER_WAY:
+            raise ActionRequiredError(tell_ways(self.ways(challenge)))
+        assert isinstance(held, OcfContext), "the caller validates with `contexts`"
+        request = _code_request(held, challenge)
+        answer = _Answer(held, challenge, exchange)
+        reply = await hear(exchange, request, is_login)
+        try:
+            return await answer.read(reply)
+        except ProviderFailure as failure:
+            failure.context = failure.context or answer.context
+            raise
+
+
+# The requests --------------------------------------------------------------------------
+
+
+def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
+    solution = _solution(context, challenge.checkpoint.source)
+    castle = {"castle_token": context.castle_token} if context.castle_token else {}
+
+    def body(code: str) -> bytes:
+        enter_text = {"text": solution(code), "link": context.link_id, **castle}
+        return _body(context, [{"subtask_id": context.subtask_id, "enter_text": enter_text}])
+
+    return CodeRequest(
+        method="POST",
+        url=challenge.base_url + TASK_PATH,
+        headers=task_headers(context, TASK_PATH),
+        body=body,
+    )
+
+
+def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
+    """Return what makes a person's words the subtask's answer, or refuses them.
+
+    An address is a solution where the checkpoint's source is no source of codes and the subtask
+    asks for one, or does not say what it asks for.
+
+    Raises:
+        ActionRequiredError: The subtask asks for an address, the checkpoint for a code.
+    """
+    if source not in FORMATS and context.asks_for_address:
+        return _address
+    if context.asks_for_address:
+        msg = "The provider asks for the account's address here, not for a code."
+        raise ActionRequiredError(msg)
+
+    def as_it_is(text: str) -> str:
+        return fold(text) if _ADDRESS.fullmatch(fold(text)) else code_of(text, source)
+
+    says_nothing = context.subtask_id == ACID and not context.hint_text.strip()
+    if source not in FORMATS and says_nothing:
+        return as_it_is
+    return lambda code: code_of(code, source)
+
+
+def _address(text: str) -> str:
+    """Return an email address or phone number as it was typed; a code must not go here."""
+    text = fold(text)
+    if not _ADDRESS.fullmatch(text):
+        msg = "The provider asks for an email address or a phone number, not for a code."
+        raise InvalidRequestError(msg)
+    return text
+
+
+def _body(context: OcfContext, inputs: list[dict[str, object]]) -> bytes:
+    said = {"flow_token": context.flow_token, "subtask_inputs": inputs}
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def _follow_up(name: str) -> list[dict[str, object]] | None:
+    """Return what the flow wants to hear at a step after the code; none of it has the code."""
+    if name == DUPLICATION_CHECK:
+        link = {"link": "AccountDuplicationCheck_false"}
+        return [{"subtask_id": DUPLICATION_CHECK, "check_logged_in_account": link}]
+    return [] if name in ENDINGS else None
+
+
+# The answer ----------------------------------------------------------------------------
+
+
+class _Answer(Hearing):
+    """The reading of one answer, and what is said after it."""
+
+    def __init__(self, held: OcfContext, challenge: Challenge, exchange: Exchange) -> None:
+        super().__init__(held=held, exchange=exchange, api_url=challenge.base_url)
+        self._held = held
+        self._url = challenge.base_url + TASK_PATH
+        self._source = challenge.checkpoint.source
+        self.keep(castle_token="")  # It works once.
+
+    async def read(self, reply: Reply) -> Verdict:
+        """Read the answer to the code, then say what the flow still wants to hear."""
+        flow = self._hear(reply)
+        if flow is None or self._is_same_step(flow):
+            return Rejected(context=self.context)
+        for _ in range(FOLLOW_UPS_MAX):
+            name = name_of(_current(flow))
+            inputs = _follow_up(name)
+            if inputs is None or (self.is_signed_in and name in ENDINGS - {"LoginSuccessSubtask"}):
+                break
+            heard = await self._follow(inputs, is_last=name in ENDINGS)
+            if heard is None:
+                break
+            flow = heard
+        try:
+            if (step := self._further_step(flow)) is not None:
+                return step
+        except UnreadableAnswerError:
+            if not self.is_signed_in:
+                raise
+        if self.is_signed_in:
+            return await self.cleared()
+        raise failure_of(_current(flow), source=self._source)
+
+    async def _follow(
+        self, inputs: list[dict[str, object]], *, is_last: bool
+    ) -> Mapping[str, Any] | None:
+        """Say what the flow wants to hear; return how it goes on, ``None`` where nothing does.
+
+        A session that is there stays, whatever comes of this: it is a courtesy then, and must not
+        take the time that the login is handed over in.
+
+        Raises:
+            ProviderFailure: There is no session, and there will be none.
+        """
+        body = _body(self.context, inputs)
+        headers = task_headers(self.context, TASK_PATH)
+        request = Request(method="POST", url=self._url, headers=headers, body=body)
+        try:
+            async with asyncio.timeout(COURTESY_S if self.is_signed_in else None):
+                reply = await self.ask(request)
+            if is_last and self.is_signed_in:
+                self.keep_cookies(reply)
+                return None
+            flow = self._hear(reply)
+        except (ProviderFailure, TimeoutError):
+            if self.is_signed_in:
+                return None
+            raise
+        if flow is None:
+            msg = "The provider's answer contradicts itself: it took the code and refused it."
+            raise UnreadableAnswerError(msg)
+        return flow
+
+    def _hear(self, reply: Reply) -> Mapping[str, Any] | None:
+        """Keep what an answer changes; return the flow as it is now, or ``None`` if refused."""
+        self.keep_cookies(reply)
+        try:
+            body = read_json(reply)
+        except ProviderBrokenError:
+            body = None  # A page, or nothing.
+        with contextlib.suppress(*(UnreadableAnswerError,) * self.is_signed_in):
+            self._keep_token(body)
+        flow = body if isinstance(body, Mapping) else {}
+        if account := part(_current(flow), "open_account"):
+            self.keep_account(account)
+        if self.is_signed_in:
+            self.keep_id(_first_id(body))
+            return flow
+        if read_refusal(reply, body, source=self._source):
+            return None
+        if not isinstance(body, Mapping):
+            msg = "The provider's answer cannot be read."
+            raise UnreadableAnswerError(msg)
+        return flow
+
+    def _keep_token(self, body: object) -> None:
+        """Keep the flow's next token, which an error writes behind its message only."""
+        if not isinstance(body, Mapping):
+            return
+        token = body.get("flow_token")
+        if isinstance(token, str) and token:
+            self.keep(flow_token=token)
+            return
+        held = _FLOW_TOKEN.fullmatch(self.context.flow_token)
+        told = _FLOW_TOKEN.search(str(body.get("errors", ""))[-2048:])
+        if held and told and held[1] == told[1] and int(told[2]) >= int(held[2]):
+            self.keep(flow_token=told[0])
+
+    def _is_same_step(self, flow: Mapping[str, Any]) -> bool:
+        """Whether the flow asks for the same again, or a notice says so: it was not taken."""
+        if self.is_signed_in:
+            return False
+        subtask = _current(flow)
+        if name_of(subtask) == self._held.subtask_id and has_part(subtask, "enter_text"):
+            self._keep_step(flow)
+            return self.context.asks_for_address == self._held.asks_for_address
+        return any(is_notice(each) and refuses(text_of(each)) for each in _subtasks(flow))
+
+    def _further_step(self, flow: Mapping[str, Any]) -> Verdict | None:
+        """Return the further checkpoint that an answer names.
+
+        Raises:
+            ActionRequiredError: It names a step that is known and takes no code.
+        """
+        subtask = _current(flow)
+        name = name_of(subtask)
+        if self.is_signed_in and name == self._held.subtask_id:
+            return None  # No further one: it is the step that the code was for.
+        if name in {TWO_FACTOR, ACID} and has_part(subtask, "enter_text"):
+            self._keep_step(flow)
+            if self.context.asks_for_address:
+                raise ActionRequiredError(ADDRESS_ASKED)
+            source = source_in(text_of(subtask["enter_text"]))
+            checkpoint = Checkpoint(type="OTP" if name == ACID else "2FA", source=source)
+            return NextCheckpoint(checkpoint=checkpoint, context=self.context)
+        if not is_ending(subtask) and (detail := known_step(subtask)):
+            raise ActionRequiredError(detail)
+        return None
+
+    def _keep_step(self, flow: Mapping[str, Any]) -> None:
+        subtask = _current(flow)
+        enter_text = part(subtask, "enter_text") or {}
+        link = part(enter_text, "next_link") or {}
+        self.keep(
+            subtask_id=name_of(subtask),
+            hint_text=str(enter_text.get("hint_text") or ""),
+            keyboard_type=str(enter_text.get("keyboard_type") or "")[:64],
+            link_id=link.get("link_id") or "next_link",
+            methods=_methods(flow),
+        )
+
+
+def _subtasks(flow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = flow.get("subtasks")
+    listed = found[:SUBTASKS_MAX] if isinstance(found, list) else []
+    return [each for each in listed if isinstance(each, Mapping)]
+
+
+def _current(flow: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the subtask that is shown: the first that is no notice on the way to another.
+
+    Behind it stand its side doors: other methods, a new password. Empty if there is none.
+    """
+    subtasks = _subtasks(flow)
+    return next((each for each in subtasks if not is_notice(each)), (subtasks or [{}])[0])
+
+
+def _methods(flow: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sources of codes that an answer offers to choose from."""
+    for subtask in _subtasks(flow):
+        choices = (part(subtask, "choice_selection") or {}).get("choices")
+        if name_of(subtask) == CHOOSE_METHOD and isinstance(choices, list):
+            found = (source_in(text_of(choice)) for choice in choices[:SUBTASKS_MAX])
+            return tuple(dict.fromkeys(source for source in found if source))
+    return ()
+
+
+def _first_id(value: object) -> object:
+    """Return the first ``id_str`` of an answer, depth first."""
+    if isinstance(value, Mapping):
+        if "id_str" in value:
+            return value["id_str"]
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for found in map(_first_id, value) if found is not None), None)
+    return None

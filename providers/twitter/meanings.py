@@ -1,0 +1,420 @@
+"""What TWITTER's answers mean: errors, statuses, addresses and subtasks, as tables.
+
+Structure is read first: numbers, statuses, ids of subtasks, names of their parts. Words come last
+(`providers.twitter.words`). What stands in no table is doubt, which ends no login:
+`UnreadableAnswerError` or `UnknownStepError`. ``providers/twitter/README.md`` says where each row is
+known from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from checkpoint_worker.providers.answers import refuse_common, wait_asked
+from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    DeadIntentError,
+    MalformedRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ResourceRestrictedError,
+    SessionMismatchError,
+    SubscriptionRequiredError,
+    UnknownStepError,
+    UnreadableAnswerError,
+)
+from checkpoint_worker.providers.twitter.words import refuses
+
+if TYPE_CHECKING:
+    from checkpoint_worker.providers.contract import Reply
+
+OK, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, THROTTLED = 200, 400, 401, 403, 429
+SUCCESSES, REDIRECTS = range(200, 300), range(300, 400)
+RETRIABLE: Final = 399
+"""``OnboardingFlowRetriableFailure``: whatever goes wrong in a flow. Its words tell what."""
+
+ERRORS_MAX = 20  # Looked at in one answer,
+MESSAGE_MAX = 2_000  # and characters of each; some patterns are quadratic.
+TEXTS_MAX = 4_096  # Characters of a subtask's texts that are looked at.
+
+_NUMBER = re.compile(r"[0-9]{1,20}")
+# Messages end with the token of their flow, which says nothing about the error.
+_TOKEN_TAIL = re.compile(r"\s*\bg;\S*\s*$")
+
+_ENDED = "The provider has ended this login flow; the login must start again."
+_INTERNAL = "The provider reports an error of its own."
+_CAPTCHA = "The provider asks for a captcha, which the person must solve on its site."
+_CHOICE = "The provider asks which method to use, which the person must choose on its site."
+_PASSWORD = "The provider asks for the password or a new one, on its site."  # noqa: S105  a sentence
+ADDRESS_ASKED = "The provider asks for the account's address or name, on its site."
+_SECURITY_KEY = "The provider asks for a security key, which works on its site only."
+_SCREEN = "The provider shows a screen that the person must answer on its site or in its app."
+_SCRIPT = "The provider wants to look at the login's browser; the login must go on there."
+_DENIED = "The provider denies this login until the person has acted on its site."
+
+
+# Errors ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sign:
+    """Numbers or words of an error, either will do; ``None`` means that the code was refused.
+
+    With ``number`` the words count for that number alone.
+    """
+
+    failure: type[ProviderFailure] | None
+    detail: str = ""
+    codes: frozenset[int] = frozenset()
+    words: str = r"(?!)"  # By default it matches nothing.
+    number: int | None = None
+    source: str | None = None  # Means this for one source of codes only.
+    status: int | None = None  # Means this under one status only.
+
+
+# The first that fits counts. Numbers are those of the provider's public list of errors; one with
+# two meanings has its words first, and by itself the meaning that ends nothing.
+_SIGNS = (
+    _Sign(
+        failure=SubscriptionRequiredError,
+        detail="Codes by text message need a paid plan at the provider.",
+        words=r"\bpremium\b|twitter blue|\bsubscri",
+        source="SMS",
+    ),
+    _Sign(
+        failure=AccountRestrictedError,
+        detail="The provider has suspended or locked this account.",
+        codes=frozenset({27, 63, 64, 141, 159, 242, 326}),
+        words=r"\b(?:suspended|locked)\b",
+    ),
+    _Sign(failure=DeadIntentError, detail=_ENDED, codes=frozenset({237, 241, 246})),
+    _Sign(
+        failure=ProviderBrokenError,
+        detail="The provider is throttling requests.",
+        codes=frozenset({33, 88, 129, 205, 243, 245, 295, 299, 344, 395}),
+        words=r"too many attempts|try again in a few minutes|temporarily limited",
+    ),
+    _Sign(
+        failure=None,
+        codes=frozenset({173, 174, 235, 236, 289, 294, 310}),
+        words=r"^\W*incorrect\b|\b(?:wrong|incorrect|invalid)\s+(?:\w+\s+){0,2}code\b",
+    ),
+    _Sign(
+        failure=MalformedRequestError,
+        detail="The provider waits for another step of the login than this one.",
+        words=r"required input\b.*\bnot provided",
+    ),
+    _Sign(failure=DeadIntentError, detail=_ENDED, words=r"\bflow\b", number=366),
+    _Sign(
+        failure=MalformedRequestError,
+        detail="The provider finds a value of the request invalid.",
+        codes=frozenset({366}),
+    ),
+    _Sign(
+        failure=MalformedRequestError,
+        detail="The provider does not take the app's bearer token of the context.",
+        codes=frozenset({215}),
+    ),
+    _Sign(
+        failure=ResourceRestrictedError,
+        detail="The provider lets only its own site and apps log in here.",
+        codes=frozenset({61, 87, 348, 416}),
+        words=r"\bofficial x apps?\b|\bplease use x\.com\b",
+    ),
+    _Sign(
+        failure=ResourceRestrictedError,
+        detail="The provider lets only its own site and apps log in here.",
+        words=r"(?<![\w.])x\.com\b",  # A name, in whatever language.
+        number=RETRIABLE,
+    ),
+    _Sign(
+        failure=ProviderBrokenError,
+        detail="The provider refused the login without a reason.",
+        codes=frozenset({398}),
+        words=r"could not log you in",
+    ),
+    _Sign(
+        failure=ActionRequiredError,
+        detail="The provider asks the person to choose a new password on its site.",
+        codes=frozenset({244, 255, 410}),
+    ),
+    _Sign(failure=ActionRequiredError, detail=_CAPTCHA, codes=frozenset({263, 315})),
+    _Sign(
+        failure=ActionRequiredError,
+        detail="The provider asks the person to approve the login or confirm the account.",
+        codes=frozenset({253, 262, 313, 400, 409}),
+    ),
+    _Sign(failure=ActionRequiredError, detail=_DENIED, codes=frozenset({37})),
+    _Sign(
+        failure=SessionMismatchError,
+        detail="The provider does not take the token for this session.",
+        codes=frozenset({353}),
+    ),
+    _Sign(
+        failure=DeadIntentError,
+        detail="The guest token has expired; the login must start again.",
+        codes=frozenset({89, 99, 239}),
+    ),
+    _Sign(failure=DeadIntentError, detail=_ENDED, codes=frozenset({32}), status=UNAUTHORIZED),
+    _Sign(
+        failure=SessionMismatchError,
+        detail="The provider does not take these cookies and tokens together.",
+        codes=frozenset({32}),
+    ),
+    _Sign(
+        failure=ResourceRestrictedError,
+        detail="The provider refuses this address.",
+        codes=frozenset({249}),
+    ),
+    _Sign(failure=ProviderBrokenError, detail=_INTERNAL, codes=frozenset({29, 67, 130, 131})),
+)
+
+_STATUSES: Mapping[int, str] = {
+    # Without an error that is known. Only the first is the provider's word for a mistake of ours.
+    UNAUTHORIZED: "The provider does not accept the request and gives no reason.",
+    FORBIDDEN: "The provider refuses the request and gives no reason.",
+    404: (
+        "The provider does not know the request. It answers so where a client leaves out headers"
+        " of its site: give the context what the login's client sends."
+    ),
+}
+
+_HOSTS: Final = re.compile(r"(?:.+\.)?(?:x|twitter)\.com")
+_PLACES: Final = (
+    # Path that the provider redirects to, what that means.
+    (
+        re.compile(r"/account/.+"),
+        ActionRequiredError,
+        "The provider leads to a page about the account's access.",
+    ),
+    (
+        re.compile(r"(?:/i/flow)?/consent.*"),
+        ActionRequiredError,
+        "The person must agree on the provider's site.",
+    ),
+    (re.compile(r"(?:/i/flow)?/login/?"), DeadIntentError, _ENDED),
+)
+
+
+def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
+    """Read the errors of an answer; they come under any status, 200 included.
+
+    Returns:
+        Whether the code was refused; ``False`` if the answer is for the caller to read.
+
+    Raises:
+        ProviderFailure: Any other error.
+    """
+    errors = errors_of(body)
+    sign = _sign_of(errors, source=source, status=reply.status)
+    if sign is None:
+        if any(code == RETRIABLE and refuses(message) for code, message in errors):
+            return True
+        _refuse_status(reply, errors)
+        return False
+    if sign.failure is None:
+        return True
+    if sign.failure is ProviderBrokenError:
+        refuse_common(reply)  # Where the number says no more than the status, that speaks.
+        raise ProviderBrokenError(sign.detail + wait_asked(reply))
+    raise sign.failure(sign.detail)
+
+
+def errors_of(body: object) -> list[tuple[int, str]]:
+    """Return number and message of each error, messages without the token at their end.
+
+    An entry that says neither is none: lists of errors come empty, and so do their entries.
+    """
+    errors = body.get("errors") if isinstance(body, Mapping) else None
+    if isinstance(errors, Mapping):
+        errors = [errors]
+    found = [
+        (_number(error.get("code")), _bare(error.get("message")))
+        for error in (errors[:ERRORS_MAX] if isinstance(errors, list) else [])
+        if isinstance(error, Mapping)
+    ]
+    return [(code, message) for code, message in found if code or message]
+
+
+def _number(code: object) -> int:
+    return int(str(code)) if _NUMBER.fullmatch(str(code)) else 0
+
+
+def _bare(message: object) -> str:
+    return _TOKEN_TAIL.sub("", message[:MESSAGE_MAX]) if isinstance(message, str) else ""
+
+
+def _sign_of(errors: Iterable[tuple[int, str]], *, source: str | None, status: int) -> _Sign | None:
+    for sign in _SIGNS:
+        if sign.source not in {None, source} or sign.status not in {None, status}:
+            continue
+        for code, message in errors:
+            said = sign.number in {None, code} and re.search(sign.words, message, re.IGNORECASE)
+            if code in sign.codes or said:
+                return sign
+    return None
+
+
+def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
+    """Raise what an answer without a known error means; return if it is a flow to be read."""
+    is_page = reply.body.lstrip().startswith(b"<")
+    if "cf-mitigated" in reply.headers or (is_page and reply.status in {FORBIDDEN, THROTTLED}):
+        msg = "The provider's gate refuses this client or its address."
+        raise ResourceRestrictedError(msg)
+    refuse_common(reply)
+    if reply.status in REDIRECTS:
+        _refuse_place(reply.headers.get("location", ""))
+    if errors:
+        msg = f"The provider reports error {errors[0][0]}, which is not known here."
+        raise UnreadableAnswerError(msg)
+    if reply.status == BAD_REQUEST:
+        msg = "The provider refused the request's form."
+        raise MalformedRequestError(msg)
+    if reply.status not in SUCCESSES:
+        raise UnreadableAnswerError(_STATUSES.get(reply.status, "The answer cannot be read."))
+
+
+def _refuse_place(address: str) -> None:
+    try:
+        parts = urlsplit(address.strip())
+        host = parts.hostname
+    except ValueError:
+        return
+    if host and not _HOSTS.fullmatch(host):
+        return
+    for path, failure, detail in _PLACES:
+        if path.fullmatch(parts.path):
+            raise failure(detail)
+
+
+# Subtasks --------------------------------------------------------------------------------
+
+ENDINGS: Final = frozenset({"LoginSuccessSubtask", "SuccessExit", "LoginOpenHomeTimeline"})
+DUPLICATION_CHECK: Final = "AccountDuplicationCheck"
+"""Asks after a code whether another account of this browser is the same person's."""
+ENDING_PARTS: Final = ("open_account", "open_home_timeline", "end_flow")
+"""What shows that the login is complete; the session's cookie says it, too."""
+
+DENIED: Final = "DenyLoginSubtask"
+STARTS_AGAIN: Final = frozenset({"StartNewLoginFlowSubtask"})
+NOTICES: Final = ("in_app_notification", "alert_dialog", "wait_spinner", "update_users")
+"""Parts of subtasks that are shown on the way to another one: toasts, dialogs."""
+
+_BY_ID: Mapping[str, str] = {
+    "ArkoseLogin": _CAPTCHA,
+    "LoginEnterAlternateIdentifierSubtask": ADDRESS_ASKED,
+    "LoginEnterUserIdentifier": ADDRESS_ASKED,
+    "LoginEnterUserIdentifierSSO": ADDRESS_ASKED,
+    "LoginEnterPassword": _PASSWORD,
+    "LoginJsInstrumentationSubtask": _SCRIPT,
+    "LoginTwoFactorAuthChooseMethod": _CHOICE,
+    "PasswordResetBegin": _PASSWORD,
+    "PasswordResetChooseChallenge": _PASSWORD,
+    "PasswordResetConfirmChallenge": _PASSWORD,
+    "PasswordResetNewPassword": _PASSWORD,
+    "PwrJsInstrumentationSubtask": _PASSWORD,
+    "PwrKnowledgeChallenge": _PASSWORD,
+    "RedirectToPasswordReset": _PASSWORD,
+    "login_security_key_not_supported_cta": _SECURITY_KEY,
+}
+_BY_PART: Mapping[str, str] = {
+    # The first that is there counts.
+    "web_modal": _CAPTCHA,
+    "enter_recaptcha": _CAPTCHA,
+    "security_key": _SECURITY_KEY,
+    "enter_password": _PASSWORD,
+    "js_instrumentation": _SCRIPT,
+    "choice_selection": _CHOICE,
+    "enter_email": ADDRESS_ASKED,
+    "enter_phone": ADDRESS_ASKED,
+    "enter_username": ADDRESS_ASKED,
+    "email_verification": ADDRESS_ASKED,
+    "phone_verification": ADDRESS_ASKED,
+} | dict.fromkeys(
+    # Names that every client of the site gives when it starts a flow (``subtask_versions``).
+    (
+        "app_download_cta", "contacts_live_sync_permission_prompt", "enter_date", "generic_urt",
+        "interest_picker", "menu_dialog", "notifications_permission_prompt", "privacy_options",
+        "select_avatar", "select_banner", "settings_list", "show_code", "sign_up",
+        "sign_up_review", "single_sign_on", "tweet_selection_urt", "upload_media",
+        "user_recommendations_list", "user_recommendations_urt",
+    ),
+    _SCREEN,
+)  # fmt: skip
+
+
+def part(subtask: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Return a part of a subtask; one whose value is no object is none: parts come as null."""
+    found = subtask.get(name)
+    return found if isinstance(found, Mapping) else None
+
+
+def has_part(subtask: Mapping[str, Any], name: str) -> bool:
+    """Whether a subtask has a part, by its value."""
+    return part(subtask, name) is not None
+
+
+def name_of(subtask: Mapping[str, Any]) -> str:
+    """Return the id of a subtask, an empty text for one without."""
+    name = subtask.get("subtask_id")
+    return name if isinstance(name, str) else ""
+
+
+def is_ending(subtask: Mapping[str, Any]) -> bool:
+    """Whether a subtask shows that the login is complete."""
+    return name_of(subtask) in ENDINGS or any(has_part(subtask, name) for name in ENDING_PARTS)
+
+
+def known_step(subtask: Mapping[str, Any]) -> str | None:
+    """Return what the person must do at a step that is known, ``None`` at any other."""
+    if name := _BY_ID.get(name_of(subtask)):
+        return name
+    return next((detail for name, detail in _BY_PART.items() if has_part(subtask, name)), None)
+
+
+def is_notice(subtask: Mapping[str, Any]) -> bool:
+    """Whether a subtask only tells something on the way to another."""
+    return any(has_part(subtask, name) for name in NOTICES)
+
+
+def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
+    """Return why the provider denies the login; words that are not known are the person's."""
+    sign = _sign_of([(0, text_of(subtask.get("cta")))], source=source, status=OK)
+    if sign is not None and sign.failure in {AccountRestrictedError, SubscriptionRequiredError}:
+        assert sign.failure is not None, "is one of the two"
+        return sign.failure(sign.detail)
+    return ActionRequiredError(_DENIED)
+
+
+def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
+    """Return what a subtask means that neither made a session nor takes a code."""
+    name = name_of(subtask)
+    if name == DENIED:
+        return denial_of(subtask, source=source)
+    if name in STARTS_AGAIN:
+        return DeadIntentError(_ENDED)
+    if detail := known_step(subtask):
+        return ActionRequiredError(detail)
+    if is_ending(subtask) or name == DUPLICATION_CHECK or not subtask:
+        msg = "The provider let the login pass but gave no session."
+        return UnreadableAnswerError(msg)
+    msg = "The provider leads to a step that is not known here; the person must look at its site."
+    return UnknownStepError(msg)
+
+
+def text_of(value: object) -> str:
+    """Return every text of a part of a subtask, in order, within bounds."""
+    return " ".join(_texts_of(value))[:TEXTS_MAX]
+
+
+def _texts_of(value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        value = [each for name, each in value.items() if name != "user"]  # Whose words are theirs.
+    if isinstance(value, list):
+        return [text for each in value for text in _texts_of(each)]
+    return [value] if isinstance(value, str) else []

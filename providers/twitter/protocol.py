@@ -1,0 +1,252 @@
+"""What is sent to TWITTER: contexts, forms of codes, headers.
+
+`providers.twitter.adapter` tells the flow in them. It imports this module, never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from checkpoint_worker.providers.contract import CodeFormat, Context, check_code
+from checkpoint_worker.providers.http.cookies import cookie_header
+from checkpoint_worker.providers.http.html import cookie_value
+from checkpoint_worker.providers.twitter.words import asks_for_address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+API_URL = "https://api.x.com"
+WEB_URL = "https://x.com"
+"""What a browser names as its origin."""
+
+TWO_FACTOR: Final = "LoginTwoFactorAuthChallenge"
+ACID: Final = "LoginAcid"
+
+DEFAULTS: Final = {
+    # Headers of the provider's site in a browser; a context may give its own instead.
+    "x-twitter-active-user": "yes",
+    "x-twitter-client-language": "en",
+    "Accept-Language": "en-US",  # Errors are localised; reading their words is the last resort.
+}
+
+ADDRESS_KEYBOARDS: Final = frozenset({"email", "email_address", "telephone", "phone"})
+CODE_KEYBOARDS: Final = frozenset({"number", "numeric"})
+"""What ``enter_text.keyboard_type`` says of the text that is wanted; it is in no language."""
+
+
+class OcfContext(Context):
+    """The subtask on which the first step ended, and its flow.
+
+    ``app`` holds ``bearer_token``, the provider's public web app token, with or without
+    ``Bearer``. ``cookies`` are the whole jar: ``guest_id``, ``att``, ``gt``, ``_twitter_sess``,
+    ``__cf_bm``, and ``ct0`` only if the provider or the site's script has set it.
+    """
+
+    made_headers: ClassVar[frozenset[str]] = frozenset(
+        {
+            "authorization", "origin", "referer", "x-client-transaction-id", "x-csrf-token",
+            "x-guest-token", "x-twitter-auth-type",
+        }
+    )  # fmt: skip
+
+    route: Literal["http", "ocf"] = Field("ocf", description="The flow of subtasks.")
+    flow_token: str = Field(
+        min_length=1,
+        max_length=1024,
+        repr=False,
+        description="`flow_token` of the last answer; all earlier ones are stale.",
+    )
+    subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = Field(
+        TWO_FACTOR, description="`subtask_id` of the subtask that asks, the first of the answer."
+    )
+    hint_text: str = Field(
+        default="",
+        max_length=1024,
+        repr=False,
+        description=(
+            "`enter_text.hint_text` of that subtask, as it was, in any language. One that plainly"
+            " asks for an address, a phone number or a user name takes no code."
+        ),
+    )
+    keyboard_type: str = Field(
+        default="",
+        max_length=64,
+        description="`enter_text.keyboard_type` of that subtask; says the same in no language.",
+    )
+    methods: tuple[str, ...] = Field(
+        default=(),
+        max_length=20,
+        repr=False,
+        description=(
+            "What the login's answer offers instead: the texts of `choice_selection.choices` of"
+            " `LoginTwoFactorAuthChooseMethod`, or `APP`, `SMS`, `EMAIL`, `BACKUP`."
+        ),
+    )
+    link_id: str = Field(
+        default="next_link",
+        min_length=1,
+        max_length=256,
+        description="`enter_text.next_link.link_id` of that subtask.",
+    )
+    guest_token: str = Field(
+        default="",
+        max_length=256,
+        repr=False,
+        description="`x-guest-token`, of `guest/activate.json`; the cookie `gt` if empty.",
+    )
+    transaction_id: str = Field(
+        default="",
+        max_length=1024,
+        repr=False,
+        description="`x-client-transaction-id` of the code request; left out if empty.",
+    )
+    castle_token: str = Field(
+        default="",
+        max_length=65_536,
+        repr=False,
+        description=(
+            "One that the login's client had left, if any. It works once and is dropped then;"
+            " none is made here."
+        ),
+    )
+    user_id: str = Field(
+        default="",
+        max_length=32,
+        repr=False,
+        description=(
+            "Whose login it is, as the challenge says (`enter_text.header.user.id_str`). Give it"
+            " to the intent as its expected user, too: that is where the comparison is made."
+        ),
+    )
+
+    @property
+    def asks_for_address(self) -> bool:
+        """Whether a code would be the wrong answer: the provider asks for an address plainly."""
+        if self.subtask_id != ACID or self.keyboard_type in CODE_KEYBOARDS:
+            return False
+        return self.keyboard_type in ADDRESS_KEYBOARDS or asks_for_address(self.hint_text)
+
+    @property
+    def bearer_token(self) -> str:
+        """The app's token alone."""
+        words = self.app["bearer_token"].split()
+        return words[-1] if words[0].lower() == "bearer" else self.app["bearer_token"].strip()
+
+    @model_validator(mode="after")
+    def _can_speak(self) -> Self:
+        if not self.app.get("bearer_token", "").strip():
+            msg = "app needs bearer_token, the provider's public web app token"
+            raise ValueError(msg)
+        if not (self.guest_token or cookie_value(self.cookies, "gt")):
+            msg = "a guest_token is needed, or the cookie gt"
+            raise ValueError(msg)
+        return self
+
+
+class JetfuelContext(Context):
+    """What the provider's newer login, "Jetfuel", leaves behind: recognised, never continued.
+
+    Each of its forms needs a ``$castle_token`` that only the browser can make in which the
+    login began. So nothing of this is read, and whatever the first step knows may be left
+    out; the context is there so that such an intent gets its answer.
+    """
+
+    route: Literal["jetfuel"] = Field("jetfuel", description="The newer login; never continued.")
+    session_token: str = Field(
+        default="", max_length=256, repr=False, description="Of the login's screens; not read."
+    )
+    prelude_dispatch_id: str = Field(
+        default="", max_length=256, repr=False, description="Of the first screen; not read."
+    )
+    action: str = Field(
+        default="", max_length=1024, repr=False, description="Path of the last form; not read."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), max_length=20, repr=False, description="Names in the last form; not read."
+    )
+    user_id: str = Field(
+        default="", max_length=32, repr=False, description="Whose login it is; not read."
+    )
+    guest_token: str = Field(
+        default="", max_length=256, repr=False, description="`x-guest-token`; not read."
+    )
+    transaction_id: str = Field(
+        default="",
+        max_length=1024,
+        repr=False,
+        description="`x-client-transaction-id`; not read.",
+    )
+    castle_token: str = Field(
+        default="", max_length=65_536, repr=False, description="`$castle_token`; not read."
+    )
+
+
+# Twelve characters, as the provider shows one: less at another prompt is a mistyped code.
+_BACKUP: Final = {"BACKUP": CodeFormat(max_length=12, alphabet="alphanumeric", min_length=12)}
+
+FORMATS: Mapping[str, CodeFormat] = {
+    # Lengths of emailed and backup codes are not known for certain, so they stay loose. A backup
+    # code goes into the same field of the same subtask as the others.
+    "SMS": CodeFormat(max_length=6, alternatives=_BACKUP),
+    "EMAIL": CodeFormat(max_length=12, alphabet="alphanumeric"),
+    "APP": CodeFormat(max_length=6, alternatives=_BACKUP),
+    "BACKUP": CodeFormat(max_length=12, alphabet="alphanumeric"),
+}
+_LOOSEST = FORMATS["BACKUP"]
+
+
+def code_of(solution: str, source: str | None) -> str:
+    """Return the code as it is sent.
+
+    Raises:
+        ProviderFailure: It is none for that source, whoever let it through; nothing is sent.
+    """
+    return check_code(solution, FORMATS.get(source or "", _LOOSEST))
+
+
+def headers_of(context: OcfContext, path: str) -> dict[str, str]:
+    """Return the headers of every request; the token of the session only if there is one.
+
+    Inventing a ``ct0`` before the login is complete is answered with error 399.
+    """
+    headers = {
+        "Authorization": f"Bearer {context.bearer_token}",
+        "User-Agent": context.user_agent,
+        "Cookie": cookie_header(context.cookies, path=path),
+        "x-csrf-token": cookie_value(context.cookies, "ct0") or "",
+    }
+    return {name: value for name, value in headers.items() if value} | _defaults(
+        context, ("Accept-Language", "x-twitter-active-user")
+    )
+
+
+def task_headers(context: OcfContext, path: str) -> dict[str, str]:
+    """Return the headers of a request of the flow, the context's own among them."""
+    headers = headers_of(context, path) | {
+        "x-guest-token": context.guest_token or cookie_value(context.cookies, "gt") or "",
+        "x-client-transaction-id": context.transaction_id,
+    }
+    if "x-csrf-token" in headers:
+        headers["x-twitter-auth-type"] = "OAuth2Session"
+    made = {name: value for name, value in headers.items() if value}
+    of_page = {"Content-Type": "application/json", "Origin": WEB_URL, "Referer": WEB_URL + "/"}
+    return context.with_headers(made | _defaults(context, tuple(DEFAULTS)) | of_page)
+
+
+def standing_headers(context: OcfContext) -> dict[str, str]:
+    """Return what every later request of the finished login carries beside its cookies."""
+    made = {
+        "authorization": f"Bearer {context.bearer_token}",
+        "x-csrf-token": cookie_value(context.cookies, "ct0") or "",
+        "x-twitter-auth-type": "OAuth2Session",
+    }
+    kept = {name: value for name, value in made.items() if value} if made["x-csrf-token"] else {}
+    return context.with_headers(kept | _defaults(context, tuple(DEFAULTS)))
+
+
+def _defaults(context: OcfContext, names: Sequence[str]) -> dict[str, str]:
+    given = {name.lower() for name in context.headers}
+    return {name: DEFAULTS[name] for name in names if name.lower() not in given}

@@ -1,0 +1,310 @@
+"""The finished login of TWITTER: what the answers of one attempt have said, and the session of it.
+
+A session is a cookie ``auth_token`` with a token against forgery, ``ct0``, or an app's pair of
+OAuth tokens. Where the provider sets no ``ct0`` it is made as its own site makes it in a browser:
+the request that asks whose login it is carries it, and the provider sets a longer one in answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from pydantic import Field, ValidationError
+
+from checkpoint_worker.providers import sessions
+from checkpoint_worker.providers.answers import read_json, refuse_common
+from checkpoint_worker.providers.contract import (
+    Cleared,
+    Cookie,
+    NetworkDownError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ProviderTimeoutError,
+    ProxyFailedError,
+    Reply,
+    Request,
+    ServiceUnavailableError,
+    UnreadableAnswerError,
+)
+from checkpoint_worker.providers.http.html import cookie_value, has_session, is_live, merge_cookies
+from checkpoint_worker.providers.twitter.meanings import OK, part
+from checkpoint_worker.providers.twitter.protocol import OcfContext, headers_of, standing_headers
+
+if TYPE_CHECKING:
+    from checkpoint_worker.providers.contract import Exchange
+
+ME_PATH: Final = "/1.1/account/verify_credentials.json"
+AUTH: Final = "auth_token"
+TOKEN: Final = "ct0"  # noqa: S105  a name
+TOKEN_BYTES: Final = 16
+"""Of a token made here: 32 hexadecimal digits, as the site's script makes them."""
+OAUTH: Final = ("oauth_token", "oauth_token_secret", "known_device_token")
+
+ASKED_MAX: Final = 3  # Times a request without a code is sent before its failure counts;
+ME_ASKED_MAX: Final = 6  # and the one without which there is no login to hand over.
+ASKED_PAUSE_S: Final = 0.2  # Before the second time; a multiple of it before each further one.
+COURTESY_S: Final = 3.0
+"""How long a request may take without which the session is complete, too."""
+COOKIES_MAX: Final = 200  # As many as a context holds; a login has some twenty.
+_NEEDED: Final = frozenset({AUTH, TOKEN, "twid", "kdt", "att", "guest_id", "_twitter_sess"})
+
+HICCUPS = (NetworkDownError, ProviderBrokenError, ProxyFailedError, ServiceUnavailableError)
+"""What may go wrong on the way to an answer and be better the next time."""
+
+_TWID = re.compile(r'"?u=([0-9]{1,20})(?:&[^"]*)?"?')
+_ID = re.compile(r"[0-9]{1,20}")
+_TOKEN_OWNER = re.compile(r"([0-9]{1,20})-.+")
+
+
+def is_login(reply: Reply) -> bool:
+    """Whether an answer sets the session's cookie, whatever else it says."""
+    return has_session(fresh_cookies((), reply.cookies), AUTH)
+
+
+def fresh_cookies(held: Iterable[Cookie], said: Iterable[Cookie]) -> tuple[Cookie, ...]:
+    """Return what an answer changes in a jar, domain by domain.
+
+    The provider has two domains and clears at the one what it sets at the other. So a deletion
+    counts for its own domain alone, and not beside a value of the same name.
+    """
+    last: dict[tuple[str, str], Cookie] = {}
+    for cookie in said:
+        key = (cookie.name, _home(cookie))
+        last.pop(key, None)  # To stand behind what was said before it.
+        last[key] = cookie
+    live = [cookie for cookie in last.values() if is_live(cookie)]
+    names = {cookie.name for cookie in live}
+    homes = {cookie.name: _home(cookie) for cookie in held}
+    dead = [
+        cookie
+        for cookie in last.values()
+        if not is_live(cookie)
+        and cookie.name not in names
+        and (homes.get(cookie.name, "") in {"", _home(cookie)} or not _home(cookie))
+    ]
+    return (*dead, *live)
+
+
+def _home(cookie: Cookie) -> str:
+    return cookie.domain.lstrip(".").lower()
+
+
+class TwitterSession(sessions.Session):
+    """A finished login at TWITTER: its cookies, or the tokens of an app."""
+
+    csrf_token: str | None = Field(
+        repr=False,
+        description="The cookie `ct0`, which each request repeats as `x-csrf-token`.",
+    )
+    screen_name: str | None = Field(description="The account's name, without `@`, if told.")
+    oauth_token: str | None = Field(None, repr=False, description="Apps only: OAuth 1.0a.")
+    oauth_token_secret: str | None = Field(None, repr=False, description="Signs with it.")
+    known_device_token: str | None = Field(
+        None, repr=False, description="Apps only: shown at the next login of this device."
+    )
+
+
+class Hearing:
+    """What the answers of one attempt have said so far.
+
+    Args:
+        held: The context of the attempt.
+        exchange: The way to the provider.
+        api_url: Where it says whose login it is.
+
+    Attributes:
+        context: The challenge context after the replies heard so far.
+    """
+
+    def __init__(self, *, held: OcfContext, exchange: Exchange, api_url: str) -> None:
+        self.context = held
+        self._exchange = exchange
+        self._api_url = api_url
+        self._ids: dict[str, str] = {}
+        self._tokens: dict[str, str] = {}
+        self._screen_name: str | None = None
+        self._has_cookies = False
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether the answers have set a session, and not taken it back."""
+        return self._has_cookies or "oauth_token_secret" in self._tokens
+
+    def keep(self, **changes: object) -> None:
+        """Change the context, within the bounds a context has when it comes from outside."""
+        fields = dict(self.context)
+        try:
+            self.context = type(self.context).model_validate({**fields, **changes})
+        except ValidationError:
+            msg = "The provider's answer is not of a kind that can be answered."
+            raise UnreadableAnswerError(msg) from None
+
+    def keep_cookies(self, reply: Reply) -> None:
+        """Merge the cookies of an answer; ``auth_token`` among them is the decisive sign."""
+        fresh = fresh_cookies(self.context.cookies, reply.cookies)
+        if not fresh:
+            return
+        jar = merge_cookies(self.context.cookies, fresh)
+        over = max(len(jar) - COOKIES_MAX, 0)  # Nothing that a login needs is lost to a flood.
+        spare = {each.name for each in [e for e in jar if e.name not in _NEEDED][:over]}
+        self.keep(cookies=tuple(each for each in jar if each.name not in spare))
+        if any(cookie.name == AUTH for cookie in fresh):
+            self._has_cookies = has_session(fresh, AUTH)
+        if twid := _TWID.fullmatch(unquote(cookie_value(fresh, "twid") or "")):
+            self._ids["twid"] = twid[1]
+
+    def keep_account(self, account: Mapping[str, Any]) -> None:
+        """Note what ``open_account`` says; apps get tokens there instead of cookies."""
+        self._keep_user(part(account, "user") or {}, "open_account")
+        told = {name: account[name] for name in OAUTH if isinstance(account.get(name), str)}
+        self._tokens |= {name: value for name, value in told.items() if value}
+        owner = _TOKEN_OWNER.fullmatch(self._tokens.get("oauth_token", ""))
+        if owner and "open_account" not in self._ids:
+            self._ids["oauth_token"] = owner[1]
+
+    def keep_id(self, user_id: object) -> None:
+        """Note an id that stands somewhere in an answer; believed if nothing better is told."""
+        if _ID.fullmatch(str(user_id)):
+            self._ids.setdefault("somewhere", str(user_id))
+
+    def _keep_user(self, user: Mapping[str, Any], where: str) -> None:
+        user_id = str(user.get("id_str") or user.get("id"))
+        if _ID.fullmatch(user_id):
+            self._ids[where] = user_id
+        if isinstance(user.get("screen_name"), str):
+            self._screen_name = user["screen_name"] or self._screen_name
+
+    async def cleared(self) -> Cleared:
+        """Return the finished login with the id of its account, and a session that can be used.
+
+        Raises:
+            UnreadableAnswerError: It has no id or two, or the session was taken back.
+        """
+        somewhere = self._ids.pop("somewhere", None)
+        lacks_token = self._has_cookies and cookie_value(self.context.cookies, TOKEN) is None
+        if lacks_token:
+            self._make_token()
+        if not self._ids and somewhere is None:
+            await self._ask_me()
+        elif lacks_token:
+            await self._show_token()
+        found = set(self._ids.values()) or {somewhere or ""}
+        if len(found) != 1:
+            msg = "The provider's answer contradicts itself: one login of two accounts."
+            raise UnreadableAnswerError(msg)
+        if not self.is_signed_in:
+            msg = "The provider revoked the finished login at once."
+            raise UnreadableAnswerError(msg)
+        user_id = found.pop()
+        if not user_id:
+            msg = "The provider accepted the code but did not say whose account it is."
+            raise UnreadableAnswerError(msg)
+        return Cleared(user_id=user_id, session=self._session(user_id).as_json())
+
+    def _session(self, user_id: str) -> TwitterSession:
+        context = self.context
+        tokens: dict[str, Any] = dict(self._tokens)
+        return TwitterSession(
+            provider="TWITTER",
+            user_id=user_id,
+            username=self._screen_name,
+            screen_name=self._screen_name,
+            csrf_token=cookie_value(context.cookies, TOKEN),
+            headers=standing_headers(context),
+            **sessions.of_context(context, context.cookies),
+            **tokens,
+        )
+
+    def _make_token(self) -> None:
+        """Make the token against forgery, for the hosts that the session's cookie is for."""
+        held = next(each for each in self.context.cookies if each.name == AUTH)
+        made = held.model_copy(
+            update={
+                "name": TOKEN,
+                "value": secrets.token_hex(TOKEN_BYTES),
+                "path": "/",
+                "expires_at": None,
+                "http_only": False,
+                "same_site": "Lax",
+            }
+        )
+        self.keep(cookies=merge_cookies(self.context.cookies, (made,)))
+
+    async def ask(self, request: Request) -> Reply:
+        """Send a request without a code, a bounded number of times while it fails on the way.
+
+        Silence is not asked again: the flow may have moved on and forgotten this step.
+        """
+        return await self._retry_until_expiry(request, asked_max=ASKED_MAX, again=HICCUPS)
+
+    async def _retry_until_expiry(
+        self, request: Request, *, asked_max: int, again: tuple[type[ProviderFailure], ...]
+    ) -> Reply:
+        asked = 1
+        while True:
+            try:
+                reply = await self._exchange.fetch(request)
+                refuse_common(reply)
+            except again:
+                if asked == asked_max:
+                    raise
+                await asyncio.sleep(ASKED_PAUSE_S * asked)
+                asked += 1
+            else:
+                return reply
+
+    async def _ask_me(self) -> None:
+        """Ask whose login it is; it carries no code, so it is repeated while there is time.
+
+        Raises:
+            UnreadableAnswerError: It did not say.
+        """
+        cause: ProviderFailure | None = None
+        again = (*HICCUPS, ProviderTimeoutError)
+        for _ in range(2):  # The first answer may only set the token that it asks for.
+            token = cookie_value(self.context.cookies, TOKEN)
+            try:
+                reply = await self._retry_until_expiry(
+                    self._me(), asked_max=ME_ASKED_MAX, again=again
+                )
+                if self._hear_me(reply):
+                    return
+            except ProviderFailure as failure:
+                cause = failure
+            if cookie_value(self.context.cookies, TOKEN) == token:
+                break
+        msg = "The provider accepted the code but did not say whose account it is."
+        raise UnreadableAnswerError(msg) from cause
+
+    async def _show_token(self) -> None:
+        """Show the made token to the provider, which may set its own; it stands without, too."""
+        try:
+            async with asyncio.timeout(COURTESY_S):
+                self._hear_me(await self._exchange.fetch(self._me()))
+        except (ProviderFailure, TimeoutError):
+            pass
+
+    def _hear_me(self, reply: Reply) -> bool:
+        """Keep what an answer about the account says; return whether it says whose it is.
+
+        Raises:
+            UnreadableAnswerError: It cannot be read.
+        """
+        self.keep_cookies(reply)
+        if self._has_cookies and cookie_value(self.context.cookies, TOKEN) is None:
+            self._make_token()
+        me = read_json(reply)
+        if reply.status == OK and isinstance(me, Mapping):
+            self._keep_user(me, "me")
+        return "me" in self._ids
+
+    def _me(self) -> Request:
+        headers = headers_of(self.context, ME_PATH) | {"x-twitter-auth-type": "OAuth2Session"}
+        return Request(
+            method="GET", url=self._api_url + ME_PATH, headers=self.context.with_headers(headers)
+        )

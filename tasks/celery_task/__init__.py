@@ -1,0 +1,1 @@
+"""The Celery task ``checkpoint.solve``, and how its messages are read."""

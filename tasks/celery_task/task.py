@@ -1,0 +1,189 @@
+"""The Celery task ``checkpoint.solve``: a wake, and for plain producers the intake as well.
+
+The task holds no logic of its own. Its state in Celery and Flower is a column of the
+catalogue: REVOKED for what was superseded or canceled, FAILURE where an operator must act or
+time ran out, SUCCESS otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import structlog
+from celery import shared_task
+from celery.exceptions import Ignore
+
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import CeleryState
+from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, Superseded, current_request
+from checkpoint_worker.tasks.celery_task.message_options import REFUSALS, trace_fields
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner
+from checkpoint_worker.tasks.operations.validation import (
+    ACCOUNT_ID_MAX,
+    SUBMISSION_ID,
+    CheckpointError,
+    read_request,
+    refuse_steps,
+    submit_steps,
+)
+from checkpoint_worker.tasks.operations.wake import TASK
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import LedgerError
+from checkpoint_worker.tasks.storage.vault import CannotOpenError, solution_name
+from checkpoint_worker.tasks.tracebacks import no_values
+
+log = structlog.get_logger("checkpoint.solve")
+
+DETAIL_RAW_OFF: Final = "Codes in task messages are switched off; use the client or the gateway."
+
+
+class SolveFailed(Exception):  # noqa: N818  reads as the state it becomes
+    """A final outcome that Celery shows as FAILURE; its text is status and type."""
+
+
+class CheckpointTask(AsyncTask):
+    """Coroutine task whose messages are cleansed of codes before Celery reads them."""
+
+    abstract = True
+    Strategy = "checkpoint_worker.tasks.celery_task.sanitize:sanitizing_strategy"
+
+
+class Raw(NamedTuple):
+    """What a message says; of a wake the first three alone."""
+
+    submission_id: str
+    account_id: Any
+    provider: Any
+    sealed: str | None
+    refused: str | None
+    send_by_ms: int | None
+
+
+_home: list[AttemptRunner] = []
+
+
+def install(attempts: AttemptRunner | None) -> None:
+    """Say which attempts this process' task runs with; ``None`` at the end."""
+    _home[:] = [attempts] if attempts is not None else []
+
+
+@shared_task(
+    name=TASK,
+    base=CheckpointTask,
+    acks_late=True,
+    ignore_result=True,
+    throws=(SolveFailed,),
+)
+async def solve(
+    account_id: Any = None,  # noqa: ANN401  whatever a producer sent
+    provider: Any = None,  # noqa: ANN401
+    sealed: str | None = None,
+    refused: str | None = None,
+    send_by_ms: int | None = None,
+) -> str:
+    """Run the attempt of one submission; the task id is the submission id.
+
+    Args:
+        account_id: Whose account.
+        provider: At which provider.
+        sealed: The code of a plain Celery producer, sealed by `tasks.celery_task.sanitize`.
+        refused: Why it is not to be sent, a word of `tasks.celery_task.message_options.REFUSALS`.
+        send_by_ms: When its producer gives it up, in milliseconds since the epoch.
+
+    Returns:
+        Status and type of the outcome, for Flower.
+    """
+    if not _home:
+        msg = "checkpoint.solve runs in a checkpoint worker only (checkpoint worker --help)"
+        raise RuntimeError(msg)
+    home, submission_id = _home[0], str(current_request().id)
+    if not SUBMISSION_ID.fullmatch(submission_id):
+        # Without a usable id there is nowhere to answer.
+        log.warning("wake.unusable_id")
+        raise Ignore
+    raw = Raw(submission_id, account_id, provider, sealed, refused, send_by_ms)
+    if not (trace := trace_fields(current_request())):
+        return await _solve(home, raw)
+    with structlog.contextvars.bound_contextvars(**trace):
+        return await _solve(home, raw)
+
+
+async def _solve(home: AttemptRunner, raw: Raw) -> str:
+    submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
+    try:
+        with no_values(SolveFailed, Ignore):
+            if raw.sealed is not None or raw.refused is not None:
+                record = await _take_in(home, raw)
+                if record is not None:
+                    return _show(record)
+            if not (isinstance(account_id, str) and isinstance(provider, str)):
+                log.warning("wake.unusable", submission_id=submission_id)
+                raise Ignore
+            return _show(await home.run(submission_id, account_id, provider))
+    except LedgerError as error:
+        # The submission is still in the ledger; the sweeper wakes or settles it.
+        log.warning("wake.ledger_away", submission_id=submission_id, error=type(error).__name__)
+        raise Ignore from None
+
+
+async def _take_in(home: AttemptRunner, raw: Raw) -> Outcome | None:
+    """Accept a plain producer's submission; return its record if it was refused."""
+    submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
+    try:
+        if raw.refused is not None or raw.sealed is None:
+            raise CheckpointError(*REFUSALS[raw.refused or "body"], submission_id)  # noqa: TRY301
+        name = solution_name(str(provider), str(account_id), submission_id)
+        code = json.loads(home.vault.open(name, raw.sealed))
+        if not home.settings.raw_intake:
+            raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
+        request = read_request(home.settings, account_id, provider, code)
+        del code
+        steps = submit_steps(
+            home.store,
+            home.vault,
+            replace(request, send_by_ms=raw.send_by_ms),
+            submission_id,
+            queue_max=home.settings.queue_max,
+            queue_age_ms=home.settings.queue_age_max_ms,
+        )
+        await home.door.run(steps)
+        log.info("submission.accepted", submission_id=submission_id, provider=provider)
+    except CannotOpenError:
+        log.warning("wake.forged", submission_id=submission_id)
+        raise Ignore from None
+    except CheckpointError as error:
+        log.info("submission.refused", submission_id=submission_id, error=error.pair.type)
+        account, place = (
+            value[:ACCOUNT_ID_MAX] if isinstance(value, str) else ""
+            for value in (account_id, provider)
+        )
+        await home.door.run(refuse_steps(home.store, error, submission_id, account, place))
+        _, record = await home.door.run(home.store.record(submission_id))
+        if record is None:  # It had its outcome so long ago that only its id is remembered.
+            log.warning("wake.repeated", submission_id=submission_id)
+            raise Ignore from None
+        return record
+    return None
+
+
+def _show(record: Outcome | None) -> str:
+    """Turn a record into the state Celery shows.
+
+    Raises:
+        Superseded: REVOKED, naming the successor.
+        SolveFailed: FAILURE.
+        Ignore: There is no outcome here: unknown, or another attempt is at it.
+    """
+    if record is None or not record.is_final:
+        raise Ignore
+    body = record.body or {}
+    shown = f"{record.status} {str(body.get('type', body.get('object'))).removeprefix('errors/')}"
+    match record.celery_state:
+        case CeleryState.REVOKED:
+            raise Superseded(record.superseded_by)
+        case CeleryState.FAILURE:
+            raise SolveFailed(shown)
+        case CeleryState.SUCCESS:
+            return shown

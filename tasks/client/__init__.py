@@ -1,0 +1,591 @@
+"""What a web backend imports: `CheckpointClient` and, awaited, `AsyncCheckpointClient`.
+
+Both do the same with the same steps; only the door they run them through differs. Whatever
+keeps the ledger from answering is a `CheckpointError` 503 whose detail says what is known.
+
+A client may be made and used before a server forks its processes, in Python or in C: each makes
+its connections and its name anew. A snapshot of a machine that is to be resumed more than once is
+taken before a client's first call. The awaited one serves one event loop after the other, never two
+at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Self, TypeVar
+
+from celery import Celery
+from pydantic import Secret
+
+from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, OutcomeWaiter, Waiter
+from checkpoint_worker.tasks.operations.submissions import (
+    ABANDONED_MS,
+    LIMIT_MAX,
+    OVERDUE_MS,
+    IntentInfo,
+    make_store,
+    make_vault,
+    unavailable,
+)
+from checkpoint_worker.tasks.operations.submissions import Operations as _Core
+from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.operations.wake import make_producer, send_wake
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import (
+    CONNECTIONS_MAX,
+    AsyncExecutor,
+    LedgerError,
+    LedgerUnavailableError,
+    Operation,
+    SyncExecutor,
+    connect,
+    connect_async,
+    pipe_to,
+)
+from checkpoint_worker.tasks.storage.ids import this_process
+from checkpoint_worker.tasks.storage.store import Page
+from checkpoint_worker.tasks.tracebacks import no_values
+
+__all__ = [
+    "ABANDONED_MS",
+    "LIMIT_MAX",
+    "OVERDUE_MS",
+    "AsyncCheckpointClient",
+    "CheckpointClient",
+    "CheckpointError",
+    "IntentInfo",
+    "Outcome",
+    "Submitted",
+    "make_store",
+    "make_vault",
+]
+
+T = TypeVar("T")
+
+LISTENER_CONNECTIONS: Final = 4
+CALLS_MAX: Final = CONNECTIONS_MAX - LISTENER_CONNECTIONS
+"""Calls the blocking client makes at once; its listener has the rest of the connections."""
+TURN_S: Final = 10.0
+"""How long a call waits for its turn. A thousand threads that come at once are served in seconds;
+where the ledger is silent they must not stand in line for one another's time-outs."""
+WAKES_MAX: Final = 8
+"""Wakes one client sends at once: the others wait, and learn from the first that fails."""
+
+NO_TURN: Final = "the ledger did not answer others in time"
+READ: Final = "The ledger did not answer; ask again."
+OPENED: Final = (
+    "The ledger did not answer: whether the intent was opened is unknown; open it again."
+)
+TAKEN: Final = (
+    "The ledger did not answer; ask for this submission id to learn whether it was taken."
+)
+ENDED: Final = "The ledger did not answer: whether it was ended is unknown; twice does no harm."
+SESSION: Final = "The ledger did not answer; the same token may ask again for a minute."
+
+log = logging.getLogger("checkpoint.client")
+
+
+@contextmanager
+def _answering(known: str, submission_id: str | None = None) -> Iterator[None]:
+    """Tell a ledger that does not answer as 503, with what is known then.
+
+    Raises:
+        CheckpointError: The ledger did not answer.
+    """
+    try:
+        yield
+    except LedgerError as error:
+        raise unavailable(error, known, submission_id) from error
+
+
+class _WakeSender:
+    """Sends wakes. The ledger has the submission: what fails here the sweeper makes good.
+
+    A broker that is silent costs a wake `messages.PRODUCER_TIMEOUT_S` twice. Others would stand
+    in line for that one after the other; so after a failure nothing is sent for as long as the
+    failure took.
+    """
+
+    def __init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(WAKES_MAX)
+        self._rest_until = 0.0
+
+    def wake(self, producer: Celery, submission_id: str, account_id: str, provider: str) -> None:
+        """Send a wake, or leave it to the sweeper."""
+        with self._slots:
+            began = time.monotonic()
+            if began < self._rest_until:
+                return
+            try:
+                send_wake(producer, submission_id, account_id, provider)
+            except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+                ended = time.monotonic()
+                self._rest_until = ended + (ended - began)
+                log.warning(
+                    "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
+                )
+
+
+class _Client:
+    """What both clients have: settings, steps, and a new beginning in a forked process."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._core = _Core(self.settings)
+        self._process = this_process()
+        self._begin()
+
+    def _belong_here(self) -> None:
+        """Make everything that belongs to a process anew where this is another one.
+
+        Asked at every use, because no hook runs where a C program forks.
+        """
+        process = this_process()
+        if self._process is process:
+            return
+        with process.lock:
+            if self._process is process:
+                return
+            # What the parent left is kept as it is: to close or collect it would speak on
+            # connections that the parent still uses.
+            self._parents = vars(self).copy()
+            self._begin()
+            self._process = process
+
+    def _begin(self) -> None:
+        """Make what belongs to this process."""
+        # A reader of a group and the taker of a session is a process, not its parent.
+        self._core.forget_token()
+        self._producer = make_producer(self.settings)
+        self._waker = _WakeSender()
+        self._connect()
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
+        self._waker.wake(self._producer, submission_id, account_id, provider)
+
+
+class CheckpointClient(_Client):
+    """Submit codes and read outcomes, blocking. Safe to share between threads and greenlets.
+
+    Args:
+        settings: ``CHECKPOINT_*`` from the environment if not given.
+    """
+
+    def _connect(self) -> None:
+        self._redis = connect(self.settings.redis_url.get_secret_value(), self.settings.prefix)
+        self._door = SyncExecutor(self._redis)
+        places = self._redis.connection_pool.max_connections - LISTENER_CONNECTIONS
+        self._room = threading.BoundedSemaphore(min(CALLS_MAX, places))
+        self._ears = OutcomeWaiter(self._redis, self._door, self._core.store)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._belong_here()
+        self._ears.close()
+        self._redis.close()
+        self._producer.close()
+
+    def _run(self, steps: Operation[T], known: str = READ, submission_id: str | None = None) -> T:
+        self._belong_here()
+        with no_values(CheckpointError), _answering(known, submission_id):
+            if not self._room.acquire(timeout=TURN_S):
+                raise LedgerUnavailableError(NO_TURN)
+            try:
+                return self._door.run(steps)
+            finally:
+                self._room.release()
+
+    def open_intent(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        checkpoint: Mapping[str, str | None],
+        context: Mapping[str, object],
+        proxy: str | None = None,
+        purpose: str = "connect",
+        user_id: str | None = None,
+    ) -> IntentInfo:
+        """Open an intent: a login that stopped at a checkpoint (CONTRACT §6).
+
+        Args:
+            account_id: Whose account; opaque, 1-256 characters.
+            provider: ``LINKEDIN``, ``INSTAGRAM``, ``TWITTER`` or ``MESSENGER``.
+            checkpoint: What the provider asks for: ``{"type": …, "source": …}``.
+            context: What the adapter needs to continue the login; sealed at once.
+            proxy: ``http``, ``https``, ``socks5`` or ``socks5h`` URL; sealed at once.
+            purpose: ``connect`` or ``reconnect``.
+            user_id: The provider's id the account must turn out to have.
+
+        Raises:
+            CheckpointError: Something does not fit and nothing was stored; or 503.
+        """
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
+        )
+        del context, proxy
+        return self._run(steps, OPENED)
+
+    def submit(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        code: str,
+        submission_id: str | None = None,
+        checkpoint_step: int | None = None,
+    ) -> Submitted:
+        """Submit a solution; returns at once. The same id again returns the same record.
+
+        To repeat a submission whose answer was lost, give the id yourself: whatever was taken
+        the first time is not taken twice.
+
+        Raises:
+            CheckpointError: Refused before anything was stored. A 503 carries the id to ask for
+                where the ledger did not answer, and it may have been taken.
+        """
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
+        submitted = self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
+        if submitted.needs_notification:
+            self._wake(new, account_id, provider)
+        return submitted
+
+    def result(self, submission_id: str) -> Outcome | None:
+        """Return the record: ``None`` unknown, else queued, running or final."""
+        return self._run(self._core.result(submission_id))
+
+    def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
+        """Wait for the outcome; return the non-final record when the time is up."""
+        end = time.monotonic() + timeout_s
+        record, due_s = self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            heard = self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if heard.told:
+                return heard.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is away; to ask it would take beyond the time.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+                record, due_s = self._run(self._core.look(submission_id))
+        return record
+
+    def outcomes(
+        self,
+        account_id: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        reader: str | None = None,
+    ) -> Iterator[Outcome]:
+        """Read final records from the stream.
+
+        Without a group: the newest ``limit``, newest first. With one: what this group has not
+        finished, oldest first, beginning with the oldest record there is; at most ``limit``,
+        and it ends where nothing is left. **At least once**: a record is finished when the next
+        is asked for, so what a reader held when it died comes again, to a reader of the same
+        name at once, to any other a minute after it was given out. Whoever handles records
+        should not mind one twice; ``submission_id`` tells.
+
+        Args:
+            account_id: Only this account's; a group finishes those of others unseen.
+            group: Whose readers share the records among them.
+            limit: 1 to 1,000.
+            reader: Who reads, 1-128 characters; one loop at a time. A name that outlives the
+                process takes up at once what it held. By default each process is another.
+
+        Raises:
+            CheckpointError: An argument does not fit, or the ledger did not answer.
+        """
+        self._core.check_limit(limit)
+        self._core.check_names(group, reader)
+        if group is None:
+            yield from self._run(self._core.store.recent(account_id, limit))
+            return
+        done, given = "", 0
+        while given < limit:
+            found = self._run(self._core.next_of(group, reader, done, account_id))
+            if not found:
+                return
+            done, record = found[0]
+            if record is not None and account_id in (None, record.account_id):
+                given += 1
+                yield record
+        self._run(self._core.next_of(group, reader, done, most=0))
+
+    def cancel(self, submission_id: str) -> Outcome | None:
+        """Take a submission back; return its record, which is final then or was before."""
+        return self._run(self._core.cancel(submission_id), ENDED)
+
+    def intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """Return the intent as it stands, ``None`` if there is none."""
+        return self._run(self._core.intent(account_id, provider))
+
+    def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """End an intent: the submission in flight is answered 500, later ones too."""
+        return self._run(self._core.kill_intent(account_id, provider), ENDED)
+
+    def take_session(
+        self, account_id: str, provider: str, token: str | None = None
+    ) -> dict[str, Any] | None:
+        """Take the session of a cleared intent, once.
+
+        The same token (by default this client's own) may take it again for 60 s, so that a
+        lost reply is not a lost session.
+
+        Returns:
+            The model of its provider as JSON (`providers.sessions.Session`,
+            ``deploy/docs/sessions.md``): provider, user id, user agent, device, app, cookies with
+            all their attributes, headers, and what is the provider's own. A live session or a
+            plug-in without a model hands over what it likes, with provider and user id. ``None``
+            where there is none, or another took it.
+        """
+        return self._run(self._core.take_session(account_id, provider, token), SESSION)
+
+
+class AsyncCheckpointClient(_Client):
+    """`CheckpointClient`, awaited. Every method is described there.
+
+    It belongs to the event loop that uses it first. When that one is closed, as after
+    ``asyncio.run``, the next takes it over; two running loops need a client each.
+    """
+
+    def _connect(self) -> None:
+        url = self.settings.redis_url.get_secret_value()
+        self._redis = connect_async(url, self.settings.prefix)
+        self._door = AsyncExecutor(self._redis, pipe_to(url, self.settings.prefix))
+        self._ears = AsyncOutcomeWaiter(self._redis, self._door, self._core.store)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._belong()
+        await self._ears.close()
+        await self._door.aclose()
+        await asyncio.to_thread(self._producer.close)
+
+    def _belong(self) -> None:
+        """Make the connections those of the loop that runs.
+
+        Raises:
+            RuntimeError: They are those of another one that may still run.
+        """
+        self._belong_here()
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                msg = (
+                    "this AsyncCheckpointClient belongs to another event loop: make one for each "
+                    "loop, or use CheckpointClient, which is safe in every thread"
+                )
+                raise RuntimeError(msg)
+            self._connect()
+        self._loop = loop
+
+    async def _run(
+        self, steps: Operation[T], known: str = READ, submission_id: str | None = None
+    ) -> T:
+        self._belong()
+        with no_values(CheckpointError), _answering(known, submission_id):
+            return await self._door.run(steps)
+
+    async def open_intent(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        checkpoint: Mapping[str, str | None],
+        context: Mapping[str, object],
+        proxy: str | None = None,
+        purpose: str = "connect",
+        user_id: str | None = None,
+    ) -> IntentInfo:
+        """See `CheckpointClient.open_intent`."""
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
+        )
+        del context, proxy
+        return await self._run(steps, OPENED)
+
+    async def submit(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        code: str,
+        submission_id: str | None = None,
+        checkpoint_step: int | None = None,
+    ) -> Submitted:
+        """See `CheckpointClient.submit`."""
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
+        submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
+        if submitted.needs_notification:
+            await asyncio.to_thread(self._wake, new, account_id, provider)
+        return submitted
+
+    async def result(self, submission_id: str) -> Outcome | None:
+        """See `CheckpointClient.result`."""
+        return await self._run(self._core.result(submission_id))
+
+    async def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
+        """See `CheckpointClient.wait`."""
+        end = time.monotonic() + timeout_s
+        record, due_s = await self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            heard = await self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if heard.told:
+                return heard.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is away; to ask it would take beyond the time.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+                record, due_s = await self._run(self._core.look(submission_id))
+        return record
+
+    async def changes(
+        self, record: Outcome, *, beat_s: float
+    ) -> AsyncGenerator[Outcome | None, None]:
+        """Tell a record's changes as they are seen, to the final one; ``None`` if it is gone.
+
+        However many are told at once, one listener looks for all of them, so that a change to
+        ``running``, which is not announced, may be told seconds late.
+
+        Args:
+            record: As it was read just now.
+            beat_s: After so long without a change the same record is told again.
+        """
+        self._belong()
+        assert record.submission_id is not None
+        due_s = POLL_S
+        with suppress(CheckpointError):  # A ledger away for a moment is no news.
+            _, due_s = await self._run(self._core.look(record.submission_id))
+        due_at = time.monotonic() + due_s
+        channel, signal = self._core.store.keys.account_results(record.account_id), asyncio.Event()
+        wait = Waiter(record.submission_id, channel, signal, known=record)
+        async with self._ears.waiting(wait):
+            while not record.is_final:
+                left_s = min(beat_s, max(due_at - time.monotonic(), 0.0))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await signal.wait()
+                found: Outcome | None = record
+                if wait.told:
+                    found, wait.told = wait.record, False
+                    signal.clear()
+                elif time.monotonic() >= due_at:
+                    due_at = time.monotonic() + POLL_S
+                    with suppress(CheckpointError):
+                        found, _ = await self._run(self._core.look(record.submission_id))
+                yield found
+                if found is None:
+                    return
+                record = wait.known = found
+
+    async def outcomes(
+        self,
+        account_id: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        reader: str | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """See `CheckpointClient.outcomes`."""
+        self._core.check_limit(limit)
+        self._core.check_names(group, reader)
+        if group is None:
+            for each in await self._run(self._core.store.recent(account_id, limit)):
+                yield each
+            return
+        done, given = "", 0
+        while given < limit:
+            found = await self._run(self._core.next_of(group, reader, done, account_id))
+            if not found:
+                return
+            done, record = found[0]
+            if record is not None and account_id in (None, record.account_id):
+                given += 1
+                yield record
+        await self._run(self._core.next_of(group, reader, done, most=0))
+
+    async def page(
+        self, account_id: str | None, limit: int, *, prefix: str = "", after: str = ""
+    ) -> Page:
+        """Read a page of the newest final records: a bounded look at the stream, for the gateway.
+
+        Args:
+            account_id: Only this account's.
+            limit: 1 to 1,000.
+            prefix: Only those of accounts that begin so.
+            after: `Page.after` of the page before, empty for the first.
+        """
+        self._core.check_limit(limit)
+        steps = self._core.store.page(limit, account_id=account_id, prefix=prefix, after=after)
+        return await self._run(steps)
+
+    async def cancel(self, submission_id: str) -> Outcome | None:
+        """See `CheckpointClient.cancel`."""
+        return await self._run(self._core.cancel(submission_id), ENDED)
+
+    async def intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """See `CheckpointClient.intent`."""
+        return await self._run(self._core.intent(account_id, provider))
+
+    async def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """See `CheckpointClient.kill_intent`."""
+        return await self._run(self._core.kill_intent(account_id, provider), ENDED)
+
+    async def take_session(
+        self, account_id: str, provider: str, token: str | None = None
+    ) -> dict[str, Any] | None:
+        """See `CheckpointClient.take_session`."""
+        return await self._run(self._core.take_session(account_id, provider, token), SESSION)

@@ -1,0 +1,469 @@
+"""The HTTP endpoint of the contract (CONTRACT §7) over `AsyncCheckpointClient`.
+
+`make_gateway` returns an application that runs on its own (``checkpoint gateway``) or is
+mounted into a backend. It keeps no state: whatever happens to it, a submission goes on and can
+be asked for by its id. It serves no pages, no documentation from elsewhere and no cookies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, IntentInfo, make_vault
+from checkpoint_worker.tasks.gateway.http import (
+    BODY_IN_SCOPE,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    ApiError,
+    ClientDisconnectedError,
+    answer_json,
+    answer_outcome,
+    answer_record,
+    read_after,
+    read_fields,
+    read_idempotency_key,
+    read_limit,
+    read_preferences,
+    read_query,
+    refuse_form,
+    whole,
+)
+from checkpoint_worker.tasks.gateway.keys import (
+    KEY_IN_SCOPE,
+    OPEN_BYTES,
+    SEALED_SHARE,
+    SUBMISSION_BYTES,
+    ApiKey,
+    ApiKeys,
+)
+from checkpoint_worker.tasks.gateway.middleware import (
+    ID_IN_SCOPE,
+    PUBLIC,
+    GatewayMiddleware,
+    answer_invalid,
+    answer_unrouted,
+    refusal_of,
+)
+from checkpoint_worker.tasks.gateway.models import (
+    INTENT_FIELDS,
+    LINE_PATTERN,
+    SESSION_FIELDS,
+    SUBMISSION_FIELDS,
+)
+from checkpoint_worker.tasks.gateway.openapi import make_openapi
+from checkpoint_worker.tasks.gateway.waiting import Waiting, still_open
+from checkpoint_worker.tasks.operations.validation import (
+    ACCOUNT_ID_MAX,
+    CheckpointError,
+    Submitted,
+    new_id,
+)
+from checkpoint_worker.tasks.records import Outcome, RecordState, Timestamp
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.tracebacks import no_values
+
+log = logging.getLogger("checkpoint.gateway")
+
+
+class NoKeysError(ValueError):
+    """The gateway has no API keys outside the embedded mode; the message says what to do."""
+
+
+def make_gateway(
+    settings: Settings | None = None, *, client: AsyncCheckpointClient | None = None
+) -> FastAPI:
+    """Return the endpoint as an application.
+
+    Run on its own it opens and closes its client by its lifespan. A mounted application gets no
+    lifespan: it makes its client with the first request, and the backend awaits
+    `close_gateway` when it ends.
+
+    Args:
+        settings: Those of ``client`` or, without one, ``CHECKPOINT_*`` from the environment.
+        client: To share one with the rest of a backend; who made it closes it.
+
+    Raises:
+        NoKeysError: `Settings.api_keys` is empty and this is not the embedded mode.
+        BadKeyError: There is no usable secret key.
+    """
+    settings = settings or (client.settings if client else Settings())
+    if not settings.api_keys and not settings.embedded:
+        msg = (
+            "the gateway needs API keys: make one with `openssl rand -hex 32` and set"
+            " CHECKPOINT_API_KEYS (several, separated by commas)"
+        )
+        raise NoKeysError(msg)
+    gateway = Gateway(settings, client)
+    if client is None:
+        make_vault(settings)  # A key that cannot be used is told now, not to the first caller.
+    app = Application(
+        title="Checkpoint",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=gateway.lifespan,
+        exception_handlers={
+            HTTPException: answer_unrouted,
+            RequestValidationError: answer_invalid,
+        },
+    )
+    app.state.gateway = gateway
+    for method, path, handler in gateway.routes:
+        app.router.routes.append(_route(method, path, handler))
+    app.add_middleware(GatewayMiddleware, ring=ApiKeys(settings))
+    return app
+
+
+class Application(FastAPI):
+    """FastAPI, except that its document is ours."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe all addresses; made when it is first asked for."""
+        if self.openapi_schema is None:
+            self.openapi_schema = make_openapi(self.state.gateway.settings)
+        return self.openapi_schema
+
+
+async def close_gateway(app: FastAPI) -> None:
+    """Answer who still waits, and close the connections of a mounted gateway."""
+    gateway: Gateway = app.state.gateway
+    await gateway.close()
+
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+class _Endpoint:
+    """One address as an application, not as a function of the framework's.
+
+    What watches a process (an error reporter, say) wraps those, and reads the body before they
+    do: then it would be gone here, and a code in clear in what is reported.
+    """
+
+    def __init__(self, path: str, handler: Handler) -> None:
+        self.path, self._handler = path, handler
+        self._names = re.findall(r"{(\w+)}", path)  # A mount around us may have its own.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        with no_values(ApiError, CheckpointError, ClientDisconnectedError):
+            found = {name: scope["path_params"][name] for name in self._names}
+            answer = await self._handler(Request(scope, receive, send), **found)
+        await answer(scope, receive, send)
+
+
+def _route(method: str, path: str, handler: Handler) -> Route:
+    route = Route(path, _Endpoint(path, handler), methods=[method])
+    if path not in PUBLIC:
+        route.methods = {method}  # The library adds HEAD to GET.
+    return route
+
+
+class Gateway:
+    """What each address does.
+
+    Args:
+        settings: Of this deployment.
+        client: Somebody else's, or ``None`` to make one when it is first needed.
+    """
+
+    def __init__(self, settings: Settings, client: AsyncCheckpointClient | None) -> None:
+        self.settings = settings
+        self._given = client
+        self._own: AsyncCheckpointClient | None = None
+        self._waiting = Waiting(lambda: self.client, settings.deadline_s)
+
+    @property
+    def routes(self) -> tuple[tuple[str, str, Handler], ...]:
+        """Every address with its method."""
+        return (
+            ("POST", "/v1/accounts/checkpoint", self.submit),
+            ("GET", "/v1/submissions/{submission_id}", self.result),
+            ("DELETE", "/v1/submissions/{submission_id}", self.cancel),
+            ("GET", "/v1/submissions/{submission_id}/events", self.events),
+            ("GET", "/v1/outcomes", self.outcomes),
+            ("POST", "/v1/intents", self.open_intent),
+            ("GET", "/v1/intents", self.intent),
+            ("POST", "/v1/sessions", self.take_session),
+            ("GET", "/openapi.json", self.openapi),
+        )
+
+    @property
+    def client(self) -> AsyncCheckpointClient:
+        """The client; the first request of a mounted gateway makes it."""
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = AsyncCheckpointClient(self.settings)
+        return self._own
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Have a client for as long as the application runs."""
+        self._waiting.begin()
+        assert self.client is not None
+        try:
+            yield
+        finally:
+            await self.close()
+
+    def leave(self) -> None:
+        """Answer everybody who waits, now: their submissions go on without this process."""
+        self._waiting.leave()
+
+    async def close(self) -> None:
+        """Leave, and close the client if it is ours."""
+        self.leave()
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
+
+    # Submissions ---------------------------------------------------------------------------
+
+    async def submit(self, request: Request) -> Response:
+        """Submit a code and answer with its outcome."""
+        fields = await self._read(request, SUBMISSION_FIELDS)
+        key = _key_for(request, fields)
+        prefer = read_preferences(request)
+        given = read_idempotency_key(request)
+        submission_id = new_id() if given is None else given
+        with _charged(key, SUBMISSION_BYTES) as bill:
+            submitted = await self._accept(fields, submission_id)
+            bill.stands = submitted.accepted
+        record: Outcome | None = submitted.outcome
+        told = {"X-Submission-ID": submission_id, **prefer.applied}
+        wait_s = self._waiting.longest_s
+        if prefer.respond_async:
+            wait_s = min(wait_s, prefer.wait_s)
+        if record is not None and not record.is_final and wait_s > 0:
+            record = await self._waiting.outcome(
+                request, submission_id, wait_s, cancels=prefer.cancel_on_disconnect
+            )
+        if record is None:
+            msg = "The ledger has forgotten this submission; its code may have been used."
+            raise ApiError(catalogue.TIMED_OUT, msg, instance=submission_id, headers=told)
+        if prefer.respond_async and not (prefer.wait_s and record.is_final):
+            where = f"{request.scope.get('root_path', '')}/v1/submissions/{submission_id}"
+            return answer_record(record, 202, {"Location": where, **told})
+        if not record.is_final:
+            raise still_open(submission_id, "There is no outcome yet.")
+        return answer_outcome(record, told)
+
+    async def _accept(self, fields: dict[str, Any], submission_id: str) -> Submitted:
+        try:
+            return await self.client.submit(
+                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
+                provider=fields.get("provider"),  # type: ignore[arg-type]
+                code=fields.get("code"),  # type: ignore[arg-type]
+                submission_id=submission_id,
+                checkpoint_step=whole(fields.get("checkpoint_step")),  # type: ignore[arg-type]
+            )
+        except CheckpointError as error:
+            # Refused for its form it names no submission: its id was made up.
+            named = error.body["instance"] == submission_id
+            raise refusal_of(error, submission_id if named else None) from error
+        except asyncio.CancelledError:
+            # A broker that is slow to take the wake outlasts even the time to leave.
+            if not self._waiting.leaving:
+                raise
+            raise still_open(submission_id, "The gateway is stopping.") from None
+
+    async def result(self, request: Request, submission_id: str) -> Response:
+        """Answer with a record."""
+        return answer_record(await self._known(request, self.client.result(submission_id)))
+
+    async def cancel(self, request: Request, submission_id: str) -> Response:
+        """Take a submission back; answer with its record, which is final then or was before."""
+        if _key_of(request).prefix:
+            await self._known(request, self.client.result(submission_id))
+        record = await self._known(request, self.client.cancel(submission_id))
+        who = (record.account_id, record.provider)
+        _audit(request, "submission.canceled", *who, submission_id=submission_id)
+        return answer_record(record)
+
+    @staticmethod
+    async def _known(request: Request, asking: Awaitable[Outcome | None]) -> Outcome:
+        record = await asking
+        if record is None or not _key_of(request).may_name(record.account_id):
+            raise ApiError(NOT_FOUND, "There is no submission of this id, or no longer.")
+        return record
+
+    async def events(self, request: Request, submission_id: str) -> Response:
+        """Tell the record as it is, then each change, to the final one."""
+        record = await self._known(request, self.client.result(submission_id))
+        if record.is_final and request.headers.get("last-event-id") == RecordState.FINAL:
+            return Response(status_code=HTTPStatus.NO_CONTENT)  # Ends an EventSource for good.
+        return StreamingResponse(
+            self._waiting.tell(record),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    async def outcomes(self, request: Request) -> Response:
+        """List the newest final records: a page, which looks at so much of the stream."""
+        key = _key_of(request)
+        account_id, limit = read_query(request, "account_id"), read_limit(request)
+        if account_id is not None and not _is_account(account_id):
+            refuse_form(
+                f"`account_id` has 1 to {ACCOUNT_ID_MAX} characters, no control characters."
+            )
+        _check_account(key, account_id)
+        after = read_after(request)
+        async with key.listing:  # One after the other: another key's listing goes on meanwhile.
+            page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
+        items = [record.model_dump(mode="json") for record in page.records]
+        return answer_json({"object": "OutcomeList", "items": items, "next": page.after})
+
+    # Intents -------------------------------------------------------------------------------
+
+    async def open_intent(self, request: Request) -> Response:
+        """Open an intent, or open it again."""
+        fields = await self._read(request, INTENT_FIELDS)
+        key = _key_for(request, fields)
+        purpose = fields.get("purpose")
+        size = OPEN_BYTES + request.scope[BODY_IN_SCOPE] * SEALED_SHARE
+        with _charged(key, size) as bill:
+            info = await self.client.open_intent(
+                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
+                provider=fields.get("provider"),  # type: ignore[arg-type]
+                checkpoint=fields.get("checkpoint"),  # type: ignore[arg-type]
+                context=fields.get("context"),  # type: ignore[arg-type]
+                proxy=fields.get("proxy"),
+                purpose="connect" if purpose is None else purpose,
+                user_id=fields.get("user_id"),
+            )
+            bill.stands = True
+        _audit(request, "intent.opened", info.account_id, info.provider, generation=info.generation)
+        return answer_json(_intent_body(info), HTTPStatus.CREATED)
+
+    async def intent(self, request: Request) -> Response:
+        """Say where an intent stands."""
+        account_id = read_query(request, "account_id")
+        _check_account(_key_of(request), account_id)
+        info = await self.client.intent(
+            account_id,  # type: ignore[arg-type]  # it looks for itself
+            read_query(request, "provider"),  # type: ignore[arg-type]
+        )
+        if info is None:
+            raise ApiError(NOT_FOUND, "There is no intent for this account, or no longer.")
+        return answer_json(_intent_body(info))
+
+    async def take_session(self, request: Request) -> Response:
+        """Hand over the session of a finished login, once."""
+        fields = await self._read(request, SESSION_FIELDS)
+        account_id: Any = fields.get("account_id")
+        provider: Any = fields.get("provider")
+        _key_for(request, fields)
+        # Who asks again with the same key has lost the answer; without one there is no again.
+        token = read_idempotency_key(request) or secrets.token_hex(16)
+        info = await self.client.intent(account_id, provider)
+        session = await self.client.take_session(account_id, provider, token)
+        if session is None:
+            raise ApiError(NOT_FOUND, "There is no session to take, or it was taken.")
+        generation = info.generation if info is not None else "-"
+        _audit(request, "session.taken", account_id, provider, generation=generation)
+        body = {"object": "Session", "account_id": account_id, "provider": provider}
+        return answer_json({**body, "session": session})
+
+    async def openapi(self, request: Request) -> Response:
+        """Describe all of this."""
+        servers = [{"url": request.scope.get("root_path", "") or "/"}]
+        return answer_json({**request.app.openapi(), "servers": servers})
+
+    async def _read(self, request: Request, names: tuple[str, ...]) -> dict[str, Any]:
+        return await read_fields(request, names, self.settings.request_bytes_max)
+
+
+def _key_of(request: Request) -> ApiKey:
+    key: ApiKey = request.scope[KEY_IN_SCOPE]
+    return key
+
+
+def _key_for(request: Request, fields: dict[str, Any]) -> ApiKey:
+    """Return the key of a request about an account, if it may name it."""
+    key = _key_of(request)
+    _check_account(key, fields.get("account_id"))
+    return key
+
+
+def _check_account(key: ApiKey, account_id: object) -> None:
+    """Refuse an account that is not the key's.
+
+    Raises:
+        RefusalError: 401: this is between the caller and us, no answer of a provider (403).
+    """
+    if not key.may_name(account_id):
+        msg = "This API key is for other accounts."
+        headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+        raise ApiError(UNAUTHORIZED, msg, headers=headers)
+
+
+@dataclass
+class _Bill:
+    """What a request took of its key's budget, and whether it was stored."""
+
+    stands: bool = False
+
+
+@contextmanager
+def _charged(key: ApiKey, size: float) -> Iterator[_Bill]:
+    """Have a key pay for what is stored.
+
+    Raises:
+        RefusalError: 503: it has stored as much as it may.
+    """
+    if again_s := key.budget.take(size):
+        msg = (
+            "This key has stored as much as it may (CHECKPOINT_KEY_BYTES_MAX); nothing was stored."
+        )
+        raise ApiError(catalogue.UNAVAILABLE, msg, headers={"Retry-After": str(again_s)})
+    bill = _Bill()
+    try:
+        yield bill
+    finally:
+        if not bill.stands:
+            key.budget.give_back(size)
+
+
+def _audit(request: Request, event: str, account_id: str, provider: str, **what: object) -> None:
+    """Log who did something that another may have to account for."""
+    log.info(
+        "%s key=%s account_id=%s provider=%s %s=%s request_id=%s",
+        event,
+        _key_of(request).name,
+        account_id,
+        provider,
+        *next(iter(what.items())),
+        request.scope[ID_IN_SCOPE],
+    )
+
+
+def _is_account(account_id: str) -> bool:
+    return len(account_id) <= ACCOUNT_ID_MAX and LINE_PATTERN.match(account_id) is not None
+
+
+_TIMES: Final = TypeAdapter(dict[str, Timestamp])
+
+
+def _intent_body(info: IntentInfo) -> dict[str, Any]:
+    times = {"opened_at": info.opened_at, "expires_at": info.expires_at}
+    body = info.model_dump(mode="json")
+    return {"object": "Intent", **body, **_TIMES.dump_python(times, mode="json")}

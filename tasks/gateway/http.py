@@ -1,0 +1,387 @@
+"""What the gateway reads from a request and answers, in the contract's shapes alone.
+
+Whatever is wrong with a request becomes a `Refusal`, and every refusal the one envelope of
+CONTRACT §3: no shape of a framework's own leaves. Nothing a caller wrote is repeated in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from fastapi import Request, Response
+
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.catalogue import Actor, Pair, error_body
+from checkpoint_worker.tasks.records import Outcome
+
+JSON: Final = "application/json"
+BODY_S: Final = 10.0
+"""How long a body may take to arrive, whatever its size."""
+DRAIN_BYTES: Final = 16 * 1024 * 1024
+"""Of a body that is too large, so much is still taken in and dropped: most callers look for the
+answer only when they have sent everything."""
+DEPTH_MAX: Final = 32
+"""Levels of a body; a challenge context has four."""
+CONTAINERS_MAX: Final = 8_192
+"""Objects and lists of a body, as far as their opening signs tell: reading costs time for each."""
+VALUES_MAX: Final = 32_768
+"""Values of a body, as far as commas tell."""
+BODY_IN_SCOPE: Final = "checkpoint.body_bytes"
+LIMIT_DEFAULT: Final = 100
+PREFERENCES_MAX: Final = 16
+NUMBER: Final = re.compile(r"-?[0-9]{1,4000}")
+"""What may be a number in a query; Python's own `int` takes more than that and refuses longer."""
+
+PAGE: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+"""The name of an entry of the stream."""
+
+UNAUTHORIZED: Final = Pair(
+    status=401,
+    type="unauthorized",
+    title="Unauthorized",
+    detail="Send one of the gateway's API keys as X-API-KEY or as a bearer token.",
+    who=Actor.CALLER,
+)
+NOT_FOUND: Final = Pair(
+    status=404,
+    type="not_found",
+    title="Not found",
+    detail="There is nothing here under this name.",
+    who=Actor.CALLER,
+)
+METHOD_NOT_ALLOWED: Final = Pair(
+    status=405,
+    type="method_not_allowed",
+    title="Method not allowed",
+    detail="This address does not take this method.",
+    who=Actor.CALLER,
+)
+TRANSPORT: Final = (UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED)
+"""What the transport itself refuses: the same envelope, outside the 32."""
+
+
+class ApiError(Exception):
+    """A request is answered with an error of the catalogue or of the transport.
+
+    Args:
+        pair: Which.
+        detail: A better sentence than the table's, never with anything the caller wrote.
+        instance: The submission id, where there is one.
+        headers: To go with it.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        detail: str | None = None,
+        *,
+        instance: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{pair.status} {pair.type}")
+        self.pair, self.detail, self.instance = pair, detail, instance
+        self.headers = dict(headers or {})
+
+
+class ClientDisconnectedError(Exception):
+    """The caller has gone; nobody is left to answer."""
+
+
+def refuse_form(detail: str) -> NoReturn:
+    """Refuse a request for its form.
+
+    Raises:
+        RefusalError: 400 ``invalid_parameters``.
+    """
+    raise ApiError(catalogue.INVALID_PARAMETERS, detail) from None
+
+
+# Answers -------------------------------------------------------------------------------
+
+
+def to_json(value: object) -> bytes:
+    """Return a body as a record holds it: compact, UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def answer_json(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer whose body is a JSON value."""
+    return Response(to_json(value), status, dict(headers or {}), JSON)
+
+
+def answer_record(
+    record: Outcome, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer that is the record itself (CONTRACT §4)."""
+    return Response(record.to_json(), status, dict(headers or {}), JSON)
+
+
+def answer_outcome(record: Outcome, headers: Mapping[str, str]) -> Response:
+    """Return the answer that a final record asks for: its status and its body."""
+    assert record.status is not None
+    return answer_json(record.body, record.status, headers)
+
+
+def answer_refusal(refusal: ApiError, request_id: str) -> Response:
+    """Return the envelope of an error."""
+    pair = refusal.pair
+    body = error_body(pair, refusal.instance or request_id, refusal.detail)
+    return answer_json(body, pair.status, refusal.headers)
+
+
+# Bodies --------------------------------------------------------------------------------
+
+
+async def read_fields(request: Request, names: Collection[str], bytes_max: int) -> dict[str, Any]:
+    """Read a body that is a JSON object with some of these fields.
+
+    A field nobody knows is refused: one that is misspelt (`proxy`, say) must not be missing
+    without a word.
+
+    Raises:
+        RefusalError: 400; what a field holds is checked by who uses it.
+        HungUpError: The caller went away before the body was complete.
+    """
+    kinds = request.headers.getlist("content-type")
+    if len(kinds) != 1 or not _is_json(kinds[0]):
+        refuse_form("Send the body as JSON, with `Content-Type: application/json`.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        refuse_form("Send the body as it is, without a Content-Encoding.")
+    fields = parse_object(await _read_body(request, bytes_max))
+    if not fields.keys() <= set(names):
+        refuse_form(f"There is a field nobody knows; there are {', '.join(names)}.")
+    return fields
+
+
+def _is_json(kind: str) -> bool:
+    name, *parameters = (part.strip().lower() for part in kind.split(";"))
+    charsets = [each.partition("=")[2].strip('" ') for each in parameters if "charset" in each]
+    return name == JSON and set(charsets) <= {"utf-8", "utf8"}
+
+
+async def _read_body(request: Request, bytes_max: int) -> bytes:
+    length = request.headers.get("content-length", "0")
+    too_large = len(length) > len(str(DRAIN_BYTES)) or int(length) > bytes_max
+    if too_large and "expect" in request.headers:
+        _refuse_size(bytes_max)  # It waits for our word before it sends anything.
+    chunks: list[bytes] = []
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(BODY_S):
+            while more and size <= (DRAIN_BYTES if too_large else bytes_max):
+                chunk, more = await _next_chunk(request)
+                size += len(chunk)
+                too_large = too_large or size > bytes_max
+                if too_large:
+                    chunks.clear()
+                else:
+                    chunks.append(chunk)
+    except TimeoutError:
+        refusal = f"The body did not arrive within {BODY_S:g} s."
+        raise ApiError(
+            catalogue.INVALID_PARAMETERS, refusal, headers={"Connection": "close"}
+        ) from None
+    if too_large:
+        _refuse_size(bytes_max)
+    request.scope[BODY_IN_SCOPE] = size
+    return b"".join(chunks)
+
+
+async def _next_chunk(request: Request) -> tuple[bytes, bool]:
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnectedError
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _refuse_size(bytes_max: int) -> NoReturn:
+    msg = f"The body is over {bytes_max:,} bytes (CHECKPOINT_REQUEST_BYTES_MAX)."
+    raise ApiError(catalogue.CONTENT_TOO_LARGE, msg, headers={"Connection": "close"})
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Return a JSON object, read strictly (RFC 8259): UTF-8, names once, finite numbers.
+
+    Raises:
+        RefusalError: 400 ``invalid_parameters``.
+    """
+    if raw.count(b"{") + raw.count(b"[") > CONTAINERS_MAX or raw.count(b",") > VALUES_MAX:
+        refuse_form(f"The body has over {CONTAINERS_MAX:,} objects or {VALUES_MAX:,} values.")
+    try:
+        value = json.loads(
+            raw.decode(),
+            object_pairs_hook=_object_of,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError):  # Also a number of more than 4,300 digits.
+        refuse_form("The body is not valid JSON in UTF-8.")
+    if not isinstance(value, dict):
+        refuse_form("The body must be a JSON object.")
+    _check_inside(value)
+    return value
+
+
+def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        # Whoever looked at it before may have taken the other one.
+        refuse_form("A field is given twice.")
+    return made
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    refuse_form("NaN and Infinity are no JSON numbers.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        refuse_form("A number is too large.")
+    return number
+
+
+def _check_inside(value: object) -> None:
+    """Refuse what is nested too deep, and text that is no text (a half of a surrogate pair)."""
+    level: list[object] = [value]
+    for _ in range(DEPTH_MAX):
+        inner: list[object] = []
+        for each in level:
+            match each:
+                case str():
+                    _check_text(each)
+                case dict():
+                    inner += [*each.keys(), *each.values()]
+                case list():
+                    inner += each
+        if not inner:
+            return
+        level = inner
+    refuse_form(f"The body is nested more than {DEPTH_MAX} levels deep.")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse_form("The body holds half of a surrogate pair, which is no Unicode text.")
+
+
+def whole(number: object) -> object:
+    """Return a number without a fraction as an integer: in JSON, 1.0 is one."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# Headers and queries -------------------------------------------------------------------
+
+
+def read_idempotency_key(request: Request) -> str | None:
+    """Return what becomes the submission id, without the quotes of a structured header.
+
+    Raises:
+        RefusalError: 400: more than one.
+    """
+    given = request.headers.getlist("idempotency-key")
+    if len(given) > 1:
+        refuse_form("Send one Idempotency-Key.")
+    if not given:
+        return None
+    key = given[0].strip()
+    quoted = len(key) > 1 and key.startswith('"') and key.endswith('"')
+    return key[1:-1] if quoted else key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What a request prefers (RFC 7240).
+
+    Attributes:
+        respond_async: 202 with the record instead of waiting for the outcome.
+        wait_s: With it, how long to wait for the outcome first.
+        cancel_on_disconnect: A caller that hangs up while it waits takes its submission back.
+    """
+
+    respond_async: bool = False
+    wait_s: int = 0
+    cancel_on_disconnect: bool = False
+
+    @property
+    def applied(self) -> dict[str, str]:
+        """The header that says which were heeded."""
+        words = ["respond-async"] * self.respond_async
+        words += [f"wait={self.wait_s}"] * (self.wait_s > 0)
+        words += ["cancel-on-disconnect"] * self.cancel_on_disconnect
+        return {"Preference-Applied": ", ".join(words)} if words else {}
+
+
+def read_preferences(request: Request) -> Preferences:
+    """Read ``Prefer``; a preference nobody knows is passed over, as the RFC wants it."""
+    words: dict[str, str] = {}
+    for part in ",".join(request.headers.getlist("prefer")).split(",")[:PREFERENCES_MAX]:
+        name, _, value = part.partition(";")[0].partition("=")
+        words.setdefault(name.strip().lower(), value.strip().strip('"'))
+    respond_async = "respond-async" in words
+    wait = words.get("wait", "")
+    counts = respond_async and wait.isascii() and wait.isdigit() and len(wait) < len("10000")
+    return Preferences(
+        respond_async=respond_async,
+        wait_s=int(wait) if counts else 0,
+        cancel_on_disconnect="cancel-on-disconnect" in words,
+    )
+
+
+def read_query(request: Request, name: str) -> str | None:
+    """Return a parameter of the query, ``None`` where it is absent.
+
+    Raises:
+        RefusalError: 400: given twice.
+    """
+    given = request.query_params.getlist(name)
+    if len(given) > 1:
+        refuse_form(f"`{name}` is given twice.")
+    return given[0] if given else None
+
+
+def read_limit(request: Request) -> int:
+    """Return the limit of a listing.
+
+    Raises:
+        RefusalError: 400: no integer.
+    """
+    text = read_query(request, "limit")
+    if text is None:
+        return LIMIT_DEFAULT
+    if not NUMBER.fullmatch(text):
+        refuse_form("`limit` must be an integer.")
+    return int(text)
+
+
+def read_after(request: Request) -> str:
+    """Return where a page of a listing begins, as the page before said; empty for the newest.
+
+    Raises:
+        RefusalError: 400: it is none of ours.
+    """
+    text = read_query(request, "after")
+    if text is None:
+        return ""
+    if not PAGE.fullmatch(text):
+        refuse_form("`after` is the `next` of a page before.")
+    return text
+
+
+# The wait for a caller ------------------------------------------------------------------
+
+
+async def hung_up(request: Request) -> None:
+    """Return when the caller has gone. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,191 @@
+"""Around every request to the gateway: its id, its key, its line in the log, its errors.
+
+Whatever goes wrong behind it is answered here, in the one envelope and in our own words; no
+address, header or body of a request is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from http import HTTPMethod, HTTPStatus
+from typing import Final, Protocol
+
+from fastapi import Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from checkpoint_worker.tasks import catalogue
+from checkpoint_worker.tasks.gateway.http import (
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    ApiError,
+    ClientDisconnectedError,
+    answer_refusal,
+)
+from checkpoint_worker.tasks.gateway.keys import KEY_IN_SCOPE, REQUESTS_MAX, ApiKey, ApiKeys
+from checkpoint_worker.tasks.operations.validation import CheckpointError, new_id
+from checkpoint_worker.tasks.tracebacks import places_of
+
+PUBLIC: Final = frozenset({"/openapi.json"})
+"""What is answered without a key."""
+METHODS: Final = frozenset(HTTPMethod)
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+ID_IN_SCOPE: Final = "checkpoint.request_id"
+CONNECTION: Final = "checkpoint.connection"
+"""Under which name the server tells of a request's connection, in its state."""
+RETRY_AFTER_S: Final = 2
+"""After which a ledger that did not answer may be back."""
+
+log = logging.getLogger("checkpoint.gateway")
+
+
+def read_request_id(headers: Headers, made: str) -> str:
+    """Return the caller's id of a request if it can go into logs and bodies, else ours."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else made
+
+
+class Connection(Protocol):
+    """What the server wants to know of a connection."""
+
+    def know(self) -> None:
+        """A request with a key came over it."""
+
+
+class GatewayMiddleware:
+    """Around everything: a request's id, its key, its line in the log, and no foreign shape.
+
+    Args:
+        app: What is behind it.
+        ring: Who may pass.
+    """
+
+    def __init__(self, app: ASGIApp, *, ring: ApiKeys) -> None:
+        self.app = app
+        self.ring = ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, headers = time.monotonic(), Headers(scope=scope)
+        request_id = scope[ID_IN_SCOPE] = read_request_id(headers, new_id("req"))
+        status = 0
+        key = scope[KEY_IN_SCOPE] = self.ring.owner(headers)
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = MutableHeaders(scope=message)
+                given["X-Request-ID"] = request_id
+                given["Cache-Control"] = "no-store"
+                given["X-Content-Type-Options"] = "nosniff"
+                if key is None and scope["http_version"].startswith("1."):
+                    given["Connection"] = "close"  # A stranger keeps no connection.
+            await send(message)
+
+        try:
+            refusal = await self._behind(key, scope, receive, tell)
+            if refusal is not None and not status:
+                await answer_refusal(refusal, request_id)(scope, receive, tell)
+        finally:
+            route = getattr(scope.get("route"), "path", "-")
+            log.info(
+                "request.answered method=%s route=%s status=%s ms=%d request_id=%s key=%s",
+                scope["method"] if scope["method"] in METHODS else "-",
+                route,  # Never the address itself: who knows what was put into it.
+                status or "hung-up",
+                round((time.monotonic() - start) * 1000),
+                request_id,
+                key.name if key is not None else "-",
+            )
+
+    async def _behind(
+        self, key: ApiKey | None, scope: Scope, receive: Receive, send: Send
+    ) -> ApiError | None:
+        """Let a request through; return what it is refused with, if it is."""
+        try:
+            if key is None:
+                _check_public(scope)
+                await self.app(scope, receive, send)
+            else:
+                await self._pass(key, scope, receive, send)
+        except ClientDisconnectedError:
+            return None
+        except ApiError as error:
+            return error
+        except CheckpointError as error:
+            return refusal_of(error)
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the contract's
+            # By class and places: its text may quote what it choked on. Told when it is gone, or
+            # what reports the stack of this line would show it.
+            kind, places = type(error).__name__, places_of(error)
+        else:
+            return None
+        log.error("request.crashed request_id=%s error=%s at=%s", scope[ID_IN_SCOPE], kind, places)
+        return ApiError(catalogue.UNEXPECTED)
+
+    async def _pass(self, key: ApiKey, scope: Scope, receive: Receive, tell: Send) -> None:
+        connection: Connection | None = scope.get("state", {}).get(CONNECTION)
+        if connection is not None:
+            connection.know()
+        if key.under_way >= REQUESTS_MAX:
+            msg = f"This key has {REQUESTS_MAX:,} requests under way; nothing was done."
+            again = {"Retry-After": str(RETRY_AFTER_S)}
+            raise ApiError(catalogue.UNAVAILABLE, msg, headers=again)
+        key.under_way += 1
+        try:
+            await self.app(scope, receive, tell)
+        finally:
+            key.under_way -= 1
+
+
+def _check_public(scope: Scope) -> None:
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    if path not in PUBLIC:
+        raise ApiError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+
+
+def refusal_of(error: CheckpointError, submission_id: str | None = None) -> ApiError:
+    """Return a refusal of the client's as ours; a submission is named only where there is one."""
+    headers = {"X-Submission-ID": submission_id} if submission_id else {}
+    if error.pair == catalogue.UNAVAILABLE:
+        headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
+    detail = str(error.body["detail"])
+    return ApiError(error.pair, detail, instance=submission_id, headers=headers)
+
+
+async def answer_unrouted(request: Request, error: Exception) -> Response:
+    """Answer for an address or a method that is not there, or a limit of the outer application."""
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            refusal = ApiError(NOT_FOUND)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            refusal = ApiError(METHOD_NOT_ALLOWED, headers={"Allow": _allowed(request)})
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            refusal = ApiError(catalogue.CONTENT_TOO_LARGE)
+        case _:
+            refusal = ApiError(catalogue.INVALID_PARAMETERS)
+    return answer_refusal(refusal, request.scope[ID_IN_SCOPE])
+
+
+def _allowed(request: Request) -> str:
+    found = (
+        getattr(route, "methods", None) or ()
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+    )
+    return ", ".join(sorted({method for methods in found for method in methods}))
+
+
+async def answer_invalid(request: Request, _error: Exception) -> Response:
+    """Answer for what the framework itself would refuse."""
+    return answer_refusal(ApiError(catalogue.INVALID_PARAMETERS), request.scope[ID_IN_SCOPE])

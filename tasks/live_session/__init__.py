@@ -1,0 +1,1 @@
+"""Both ends of the channel between a worker and a live session."""

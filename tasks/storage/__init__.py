@@ -1,0 +1,1 @@
+"""The ledger in Redis: the only code that reads and writes it."""

@@ -1,0 +1,93 @@
+"""Kombu's Redis transports, with connections that leave a Redis that is not the one to ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis
+from redis import Redis
+
+from checkpoint_worker.tasks.storage.cluster import (
+    ClusterConnection,
+    ClusterTlsConnection,
+    Nodes,
+    slot_of,
+)
+from checkpoint_worker.tasks.storage.connections import (
+    Connection,
+    SentinelConnection,
+    SentinelTlsConnection,
+    TlsConnection,
+)
+
+
+class Channel(redis.Channel):
+    """A channel to a Redis."""
+
+    connection_class: Any = Connection
+    connection_class_ssl: Any = TlsConnection
+
+
+class SentinelChannel(redis.SentinelChannel):
+    """A channel to the Redis that any of the Sentinels names.
+
+    The broker's address names the first alone. Kombu would take the others from alternative
+    addresses, and go on with a transport of its own after the first lost connection.
+    """
+
+    connection_class: Any = SentinelConnection
+    connection_class_ssl: Any = SentinelTlsConnection
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  kombu's
+        pool: Any = super()._sentinel_managed_pool(asynchronous)  # type: ignore[no-untyped-call]
+        finder = pool.sentinel_manager
+        others = self.connection.client.transport_options["sentinels"][1:]
+        finder.sentinels += [Redis(host, port, **finder.sentinel_kwargs) for host, port in others]
+        return pool
+
+
+class ClusterChannel(Channel):
+    """A channel to the node of a cluster that has the keys of the prefix, the queue among them."""
+
+    connection_class: Any = ClusterConnection
+    connection_class_ssl: Any = ClusterTlsConnection
+
+    def __init__(self, connection: Any, **options: Any) -> None:  # noqa: ANN401  kombu's
+        # The one table in whose name there is no exchange, and so no hash tag.
+        prefix = connection.client.transport_options["prefix"]
+        self.keyprefix_binding_deadlines = f"_kombu.binding_deadlines.{prefix}"
+        super().__init__(connection, **options)  # type: ignore[no-untyped-call]
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
+        params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+        options = self.connection.client.transport_options
+        slot = slot_of(options["prefix"])
+        return params | {"nodes": Nodes(options["cluster"], slot, options["cluster_kwargs"])}
+
+
+class RedisTransport(redis.Transport):
+    """``redis://`` and ``rediss://``."""
+
+    Channel = Channel
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """``sentinel://``."""
+
+    Channel = SentinelChannel
+
+
+class ClusterTransport(redis.Transport):
+    """``redis+cluster://`` and ``rediss+cluster://``."""
+
+    Channel = ClusterChannel
+
+
+__all__ = [
+    "Channel",
+    "ClusterChannel",
+    "ClusterTransport",
+    "RedisTransport",
+    "SentinelChannel",
+    "SentinelTransport",
+]

@@ -1,0 +1,463 @@
+"""The door to Redis: runs the steps of `tasks.storage.store`, blocking or awaited.
+
+A step is one script with its keys and arguments. Store code is written once, as generators
+that yield `ScriptCall` and receive its reply; `SyncExecutor` and `AsyncExecutor` drive them. Every script
+is safe to repeat (reads change nothing, commits carry a token), so a door repeats a command
+whose reply was lost, a bounded number of times, and nothing else ever does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+import redis
+import redis.asyncio
+from msgspec import Struct
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from checkpoint_worker.tasks.addresses import RedisAddress, parse_redis
+from checkpoint_worker.tasks.frames import let_go
+from checkpoint_worker.tasks.storage.cluster import (
+    AwaitedClusterConnection,
+    AwaitedClusterTlsConnection,
+    ClusterConnection,
+    ClusterTlsConnection,
+    Nodes,
+    slot_of,
+)
+from checkpoint_worker.tasks.storage.connections import (
+    AwaitedConnection,
+    AwaitedSentinelConnection,
+    AwaitedSentinelTlsConnection,
+    AwaitedSocketConnection,
+    AwaitedTlsConnection,
+    Connection,
+    SentinelConnection,
+    SentinelTlsConnection,
+    SocketConnection,
+    TlsConnection,
+    is_elsewhere,
+    why,
+)
+from checkpoint_worker.tasks.storage.keys import DEFAULT_PREFIX
+from checkpoint_worker.tasks.storage.pipelining import Address, FindMaster, PipelinedConnection
+
+T = TypeVar("T")
+
+TRIES: Final = 3
+"""How often a command is sent at most, when its reply does not come."""
+PAUSES_S: Final = (0.05, 0.5)
+"""Between the tries: a blip first, then time for a failover to be noticed."""
+SOCKET_TIMEOUT_S: Final = 2.0
+CONNECTIONS_MAX: Final = 64
+"""Of one client; who needs one more waits `SOCKET_TIMEOUT_S` for it."""
+SENTINEL_CONNECTIONS_MAX: Final = 1_024
+"""The library's pool for Sentinel refuses rather than waits, so it must never be full."""
+SIGNAL_CHECK_S: Final = 5.0
+"""How often an idle connection is checked, so that a half-open one is found."""
+
+
+class LedgerError(Exception):
+    """Base of what keeps the ledger from answering.
+
+    LedgerError
+    ├── LedgerUnavailableError  Redis cannot be reached or refuses to work
+    ├── LedgerBusyError         too many others changed the same intent at once
+    └── ForeignLedgerError      a Redis without identity outside the embedded mode
+    """
+
+
+class LedgerUnavailableError(LedgerError):
+    """Redis is away, full, read-only or loading. The effect of the command is unknown.
+
+    Attributes:
+        meaning: Why, in words of ours, if that is known.
+    """
+
+    def __init__(self, said: str = "the ledger did not answer", meaning: str = "") -> None:
+        super().__init__(f"{said}: {meaning}" if meaning else said)
+        self.meaning = meaning
+
+
+class LedgerBusyError(LedgerError):
+    """A compare-and-commit loop reached its bound. Nothing was written."""
+
+
+class ForeignLedgerError(LedgerError):
+    """This Redis does not tell its identity and the embedded mode is off."""
+
+
+class ScriptCall(Struct, frozen=True, gc=False):
+    """One script to run: its name in ``tasks/storage/scripts``, its keys and arguments."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...] = ()
+
+    def __repr__(self) -> str:
+        """Say what is asked; the arguments hold who may take a session, for one."""
+        return f"Call({self.script!r}, {self.keys!r})"
+
+
+Operation = Generator[ScriptCall, list[Any], T]
+"""Store code: yields calls, receives replies, returns a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script of ``tasks/storage/scripts``: its text and the SHA-1 by which Redis knows it."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Return a script of ``tasks/storage/scripts`` with its digest."""
+    text = (
+        resources.files("checkpoint_worker.tasks.storage")
+        .joinpath("scripts", f"{name}.lua")
+        .read_text("utf-8")
+    )
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _unavailable(error: Exception) -> LedgerUnavailableError:
+    # The kind, and what it means: a message of the library may quote arguments.
+    kind, meaning = type(error).__name__, why(error)
+    return LedgerUnavailableError(f"the ledger did not answer ({kind})", meaning)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Tell failures of a command sent past the door as the door would.
+
+    Raises:
+        LedgerUnavailableError: Redis did not answer, or refused.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        let_go(error)
+        raise _unavailable(error) from None
+
+
+class SyncExecutor:
+    """Runs steps over a blocking client."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Take a client made by `connect`."""
+        self.client = client
+        self._known: set[str] = set()
+
+    def run(self, steps: Operation[T]) -> T:
+        """Run steps to their end.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused.
+        """
+        try:
+            call = next(steps)
+            while True:
+                call = steps.send(self._call(call))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _call(self, call: ScriptCall) -> list[Any]:
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return self._eval(call)
+            except (RedisError, OSError) as error:
+                if is_elsewhere(error):  # The others of the pool lead there as well.
+                    self.client.connection_pool.disconnect(inuse_connections=False)
+                let_go(error)  # The library keeps it in a frame, among those with the command.
+                if pause_s is None:
+                    raise _unavailable(error) from None
+                time.sleep(pause_s)
+        raise AssertionError
+
+    def _eval(self, call: ScriptCall) -> list[Any]:
+        code, size = script(call.script), len(call.keys)
+        reply: Any
+        if code.sha in self._known:
+            try:
+                reply = self.client.evalsha(code.sha, size, *call.keys, *call.args)
+            except NoScriptError:
+                pass  # It was restarted, or is another one now.
+            else:
+                return reply  # type: ignore[no-any-return]
+        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        reply = self.client.eval(code.text, size, *call.keys, *call.args)
+        self._known.add(code.sha)
+        return reply  # type: ignore[no-any-return]
+
+
+class AsyncExecutor:
+    """Runs steps over an asyncio client."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, pipe: PipelinedConnection | None = None
+    ) -> None:
+        """Take a client made by `connect_async`, and a pipe to the same Redis for its scripts."""
+        self.client = client
+        self._scripts = pipe or client
+        self._known: set[str] = set()
+
+    @property
+    def clustered(self) -> bool:
+        """Whether its address is that of a cluster."""
+        return "nodes" in self.client.connection_pool.connection_kwargs
+
+    async def aclose(self) -> None:
+        """Close pipe and client."""
+        if isinstance(self._scripts, PipelinedConnection):
+            self._scripts.close()
+        await self.client.aclose()
+        finder = getattr(self.client.connection_pool, "sentinel_manager", None)
+        for each in finder.sentinels if finder is not None else ():
+            await each.aclose()
+
+    async def publish(self, channel: str, text: str) -> int:
+        """Publish once, for who listens must be able to do without; return how many heard it.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused; some may have heard it.
+        """
+        with answered():
+            return int(await self._one("PUBLISH", channel, text))
+
+    async def beginning(self, key: str, most: int) -> str:
+        """Read at most so many bytes of a string that others may have written; "" for none.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused.
+        """
+        with answered():
+            return str(await self._one("GETRANGE", key, "0", str(most - 1)))
+
+    async def _one(self, *words: str) -> Any:  # noqa: ANN401  any reply
+        """Send one command over the pipe: hundreds at once would wait for places in a pool."""
+        if isinstance(self._scripts, PipelinedConnection):
+            return await self._scripts.call(*words)
+        return await self.client.execute_command(*words)
+
+    async def run(self, steps: Operation[T]) -> T:
+        """Run steps to their end.
+
+        Raises:
+            LedgerUnavailableError: Redis did not answer, or refused.
+        """
+        try:
+            call = next(steps)
+            while True:
+                call = steps.send(await self._call(call))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    async def _call(self, call: ScriptCall) -> list[Any]:
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return await self._eval(call)
+            except (RedisError, OSError, TimeoutError) as error:
+                if is_elsewhere(error):
+                    await self._leave()
+                let_go(error)  # The library keeps it in a frame, among those with the command.
+                if pause_s is None:
+                    raise _unavailable(error) from None
+                await asyncio.sleep(pause_s)
+        raise AssertionError
+
+    async def _leave(self) -> None:
+        """Leave a Redis that is not the one to ask; the pipe has done so by itself."""
+        with suppress(RedisError, OSError):
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+
+    async def _eval(self, call: ScriptCall) -> list[Any]:
+        code, size = script(call.script), len(call.keys)
+        reply: Any
+        if code.sha in self._known:
+            try:
+                reply = await self._scripts.evalsha(code.sha, size, *call.keys, *call.args)
+            except NoScriptError:
+                pass  # It was restarted, or is another one now.
+            else:
+                return reply  # type: ignore[no-any-return]
+        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        reply = await self._scripts.eval(code.text, size, *call.keys, *call.args)
+        self._known.add(code.sha)
+        return reply  # type: ignore[no-any-return]
+
+
+# Connecting ----------------------------------------------------------------------------
+
+_BLOCKING: Final = (
+    (Connection, TlsConnection), (ClusterConnection, ClusterTlsConnection), SocketConnection
+)  # fmt: skip
+_AWAITED: Final = (
+    (AwaitedConnection, AwaitedTlsConnection),
+    (AwaitedClusterConnection, AwaitedClusterTlsConnection),
+    AwaitedSocketConnection,
+)
+
+
+def _timeouts(address: RedisAddress) -> dict[str, Any]:
+    return {
+        "socket_timeout": address.socket_timeout_s or SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": address.connect_timeout_s or SOCKET_TIMEOUT_S,
+    }
+
+
+def _options(address: RedisAddress) -> dict[str, Any]:
+    """Return what every connection has, as far as the kind of socket knows it.
+
+    The library's own retries are off: a door repeats, and only what may be repeated.
+    """
+    timeouts = _timeouts(address)
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "encoding_errors": "replace",  # What is no text is rubbish to its reader, as in a pipe.
+        "socket_timeout": timeouts["socket_timeout"],
+        "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
+        "client_name": address.client_name,
+        "db": address.db,
+        **address.login.options(),
+        **(address.tls.options() if address.tls is not None else {}),
+    }
+    if address.protocol is not None:
+        options["protocol"] = address.protocol
+    if address.path is not None:
+        return {**options, "path": address.path}
+    options = {**options, **timeouts, "socket_keepalive": address.keepalive}
+    if address.sentinels is not None or address.cluster:
+        return options
+    return {**options, "host": address.host, "port": address.port}
+
+
+_Kinds = tuple[type, type]
+"""Of connections: in clear, over TLS."""
+
+
+def _pool_options(
+    address: RedisAddress, prefix: str, single: _Kinds, clustered: _Kinds, local: type
+) -> dict[str, Any]:
+    plain, tls = clustered if address.cluster else single
+    kind = local if address.path is not None else plain if address.tls is None else tls
+    return {
+        **({"nodes": nodes_of(address, prefix)} if address.cluster else {}),
+        "connection_class": kind,
+        "timeout": address.turn_timeout_s or SOCKET_TIMEOUT_S,
+        "max_connections": address.connections_max or CONNECTIONS_MAX,
+    }
+
+
+def sentinel_options(address: RedisAddress) -> dict[str, Any]:
+    """Return the options of clients of an address' Sentinels."""
+    assert address.sentinels is not None
+    return {**_timeouts(address), **address.sentinels.options()}
+
+
+def asking_options(address: RedisAddress) -> dict[str, Any]:
+    """Return the options of clients that ask the nodes of a cluster where a key is."""
+    tls = {"ssl": True, **address.tls.options()} if address.tls is not None else {}
+    return {**_timeouts(address), **address.login.options(), **tls}
+
+
+def nodes_of(address: RedisAddress, prefix: str) -> Nodes:
+    """Return those who know which node of a cluster has the keys under a prefix."""
+    return Nodes(address.cluster, slot_of(prefix), asking_options(address))
+
+
+def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
+    """Return a blocking client of an address as `tasks.addresses` reads it.
+
+    Args:
+        url: The address.
+        prefix: Of the keys: in a cluster it decides which node they are on.
+
+    Raises:
+        AddressError: It is none.
+    """
+    address = parse_redis(url)
+    options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
+    if address.sentinels is not None:
+        found = Sentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+        master: redis.Redis = found.master_for(
+            address.sentinels.service,
+            connection_class=SentinelConnection if address.tls is None else SentinelTlsConnection,
+            max_connections=max(address.connections_max or 0, SENTINEL_CONNECTIONS_MAX),
+            **options,
+        )
+        return master
+    pool = redis.BlockingConnectionPool(**_pool_options(address, prefix, *_BLOCKING), **options)
+    return redis.Redis.from_pool(pool)
+
+
+def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis:
+    """Return an asyncio client for the same addresses as `connect`."""
+    from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
+
+    address = parse_redis(url)
+    options = {**_options(address), "retry": AsyncRetry(NoBackoff(), 0)}
+    if address.sentinels is not None:
+        kind = AwaitedSentinelConnection if address.tls is None else AwaitedSentinelTlsConnection
+        master: redis.asyncio.Redis = _async_sentinel(address).master_for(
+            address.sentinels.service,
+            connection_class=kind,
+            max_connections=max(address.connections_max or 0, SENTINEL_CONNECTIONS_MAX),
+            **options,
+        )
+        return master
+    pool = redis.asyncio.BlockingConnectionPool(
+        **_pool_options(address, prefix, *_AWAITED), **options
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _async_sentinel(address: RedisAddress) -> Any:  # noqa: ANN401  the library's
+    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415  only where awaited
+
+    assert address.sentinels is not None
+    return AsyncSentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+
+
+def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
+    """Return a pipe to the same addresses as `connect_async`."""
+    given = parse_redis(url)
+    find: FindMaster | None = None
+    if given.sentinels is not None:
+        sentinel, service = _async_sentinel(given), given.sentinels.service
+
+        async def find_master() -> tuple[str, int]:
+            try:
+                host, port = await sentinel.discover_master(service)
+            finally:  # It is asked seldom, and by a loop that may be another one next time.
+                for each in sentinel.sentinels:
+                    await each.connection_pool.disconnect()
+            return str(host), int(port)
+
+        find = find_master
+    elif given.cluster:
+        find = nodes_of(given, prefix).find_awaited
+    address = Address(
+        host=given.host,
+        port=given.port,
+        path=given.path,
+        find=find,
+        tls=None if given.tls is None else given.tls.context(),
+        login=given.login.words(),
+        db=given.db,
+        client_name=given.client_name,
+        keepalive=given.keepalive,
+    )
+    return PipelinedConnection(address, silence_s=given.socket_timeout_s or SOCKET_TIMEOUT_S)

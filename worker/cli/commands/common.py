@@ -1,0 +1,215 @@
+"""What the commands share: options, settings, the client, and sentences for what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from checkpoint_worker.worker.cli.console import coloured, outcome_label, output_json, status_line
+
+if TYPE_CHECKING:
+    from checkpoint_worker.tasks.client import CheckpointClient
+    from checkpoint_worker.tasks.settings import Settings
+
+PACKAGE: Final = "checkpoint-worker"
+OPTIONAL: Final = ("pyotp",)
+"""What the simulated providers need and a worker does not; anything else that lacks is a bug."""
+DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+"""What a disk refuses; the same sentence helps wherever that is met."""
+NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+"""The built-in providers, which the sandbox has."""
+INPUT_MAX: Final = 1024 * 1024
+"""Characters of an intent or a code read from a file or stdin."""
+
+
+class ProviderName(click.ParamType[str]):
+    """A provider that has an adapter here, built in or a plug-in, in any case of letters."""
+
+    name = "provider"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the name as the adapter has it."""
+        from checkpoint_worker.providers import provider_names  # noqa: PLC0415  `--help` answers at once
+
+        names = {name.casefold(): name for name in provider_names()}
+        found = names.get(str(value).casefold())
+        if found is None:
+            self.fail(f"{value!r} is not one of {', '.join(names.values())}.", param, ctx)
+        return found
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
+provider_option = click.option(
+    "--provider",
+    "-p",
+    required=True,
+    type=ProviderName(),
+    metavar="NAME",
+    help=f"Where the account is: {', '.join(NAMES)} or a plug-in's.",
+)
+
+
+def read_settings(*, tell_unknown: bool = True) -> Settings:
+    """Return the settings, having said which ``CHECKPOINT_*`` variables are none."""
+    from checkpoint_worker.tasks.settings import Settings, unknown_variables  # noqa: PLC0415
+
+    for sentence in unknown_variables() if tell_unknown else ():
+        status_line(f"checkpoint: {sentence}")
+    return Settings()
+
+
+@contextlib.contextmanager
+def open_client(*, seals: bool = True) -> Iterator[CheckpointClient]:
+    """Yield a client of this deployment, and close it.
+
+    Args:
+        seals: Whether it seals or opens anything; if not, no secret key is asked for.
+    """
+    from checkpoint_worker.tasks.client import CheckpointClient  # noqa: PLC0415
+
+    settings = read_settings()
+    if not (seals or settings.secret_keys):
+        from pydantic import SecretStr  # noqa: PLC0415
+
+        from checkpoint_worker.tasks.storage.vault import make_key  # noqa: PLC0415
+
+        # An operator who looks is given none; this one is for nothing.
+        settings = settings.model_copy(update={"secret_keys": (SecretStr(make_key()),)})
+    with CheckpointClient(settings) as client:
+        yield client
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the command: a sentence on stderr, exit status 1."""
+    raise click.ClickException(sentence)
+
+
+@contextlib.contextmanager
+def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iterator[None]:
+    """Turn what can go wrong into a sentence that says what to do, and the right status.
+
+    Nothing of an exception's own text is shown where that may quote a value.
+
+    Args:
+        as_json: Whether refusals are printed as JSON.
+        part: What runs, for the sentence about a missing package.
+        extra: The extra of our package that brings all that it needs.
+    """
+    try:
+        yield
+    except click.exceptions.ClickException:
+        raise
+    except ModuleNotFoundError as error:
+        if not extra or error.name not in OPTIONAL:
+            raise
+        msg = f"{part} needs {error.name}: pip install '{PACKAGE}[{extra}]'"
+        raise click.ClickException(msg) from None
+    except Exception as error:
+        _explain(error, as_json=as_json)
+        raise
+
+
+def end_with_sentence(error: Exception) -> None:
+    """End the program as a command of ours does, if the error is one that a sentence explains.
+
+    Raises:
+        SystemExit: With the status of the command.
+    """
+    explained = error if isinstance(error, click.ClickException) else None
+    try:
+        _explain(error, as_json=False)
+    except click.ClickException as found:
+        explained = found
+    if explained is not None:
+        status_line(f"checkpoint: {explained.format_message()}")
+        raise SystemExit(explained.exit_code) from None
+
+
+def _explain(error: Exception, *, as_json: bool) -> None:
+    """Raise what click shows for an error we know; return for one that is a bug."""
+    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic_settings import SettingsError  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    from checkpoint_worker.tasks.addresses import AddressError  # noqa: PLC0415
+    from checkpoint_worker.tasks.operations.validation import CheckpointError  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.executor import LedgerError, LedgerUnavailableError  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.vault import BadKeyError  # noqa: PLC0415
+
+    match error:
+        case ValidationError(title="Settings"):
+            raise click.UsageError(_settings_sentence(error)) from None
+        case AddressError():  # Settings have read it: a Unix socket that no broker can be.
+            msg = f"CHECKPOINT_BROKER_URL: {error}"
+            raise click.UsageError(msg) from None
+        case SettingsError():
+            msg = "a CHECKPOINT_* variable cannot be read"
+            raise click.UsageError(msg) from None
+        case CheckpointError(__cause__=LedgerError()):
+            status_line(f"checkpoint: {_redis_sentence(error.__cause__)}")
+            _refuse(error, as_json=as_json)
+        case CheckpointError():
+            _refuse(error, as_json=as_json)
+        case LedgerUnavailableError() | RedisError():
+            raise click.ClickException(_redis_sentence(error)) from None
+        case LedgerError() | BadKeyError():
+            raise click.ClickException(str(error)) from None
+        case OSError(errno=number) if number in DISK:
+            msg = ": ".join(filter(None, (error.strerror, str(error.filename or ""))))
+            raise click.ClickException(msg) from None
+        case _:
+            return
+
+
+def _refuse(error: Any, *, as_json: bool) -> NoReturn:  # noqa: ANN401  CheckpointError
+    if as_json:
+        output_json(error.body)
+    else:
+        status_line(
+            f"{coloured(outcome_label(error.status, error.body), error.status)}: {error.body['detail']}"
+        )
+    sys.exit(1)
+
+
+def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
+    parts = []
+    for each in error.errors(include_input=False, include_url=False, include_context=False):
+        name = f"CHECKPOINT_{str(each['loc'][0]).upper()}" if each["loc"] else "settings"
+        parts.append(f"{name}: {each['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)
+
+
+def _redis_sentence(error: BaseException | None) -> str:
+    """Say where no Redis answers, or refuses; of the address only host and port."""
+    from checkpoint_worker.tasks.addresses import parse_redis  # noqa: PLC0415
+    from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.connections import NO_TLS, why  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.executor import LedgerError  # noqa: PLC0415
+
+    address = parse_redis(Settings().redis_url.get_secret_value())
+    place = address.shown
+    # A ledger's error names the kind of the library's, and nothing else of it.
+    kind = str(error) if isinstance(error, LedgerError) else type(error).__name__
+    if "AuthenticationError" in kind:
+        return f"Redis at {place} refuses this user or password: correct CHECKPOINT_REDIS_URL"
+    if "NoPermissionError" in kind:
+        return f"Redis at {place} does not allow this user that: see `checkpoint doctor`"
+    meaning = kind.partition("): ")[2] or (why(error) if error is not None else "")
+    if not meaning and address.tls is not None and "TimeoutError" in kind:
+        meaning = NO_TLS
+    if meaning:
+        return f"Redis at {place} does not serve us: {meaning}; see `checkpoint doctor`"
+    return (
+        f"Redis does not answer at {place}: start one, set CHECKPOINT_REDIS_URL,"
+        " or try `checkpoint up`"
+    )

@@ -1,0 +1,191 @@
+"""Commands about an intent: open, intent, kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import IO, Any, Final
+
+import click
+
+from checkpoint_worker.worker.cli.commands.common import (
+    INPUT_MAX,
+    NAMES,
+    as_json,
+    fail,
+    open_client,
+    provider_option,
+    sentences,
+)
+from checkpoint_worker.worker.cli.console import output_json, put_pairs, status_line
+
+SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
+
+
+@click.command("open")
+@click.argument("file", required=False, type=click.File("r"))
+@click.option("--sandbox", "page", metavar="URL", help="Let this sandbox do the first step.")
+@click.option(
+    "--provider",
+    "-p",
+    type=click.Choice(NAMES, case_sensitive=False),
+    metavar="NAME",
+    help=f"With --sandbox: {', '.join(NAMES)}.",
+)
+@click.option(
+    "--source",
+    type=click.Choice(SOURCES, case_sensitive=False),
+    metavar="SOURCE",
+    help=f"With --sandbox, where the code comes from: the first of {', '.join(SOURCES)} that the"
+    " provider has, or this one.",
+)
+@click.option(
+    "--account", metavar="ID", help="With --sandbox: one of its accounts, or an id for a new one."
+)
+@as_json
+def open_(
+    *,
+    file: IO[str] | None,
+    page: str | None,
+    provider: str | None,
+    source: str | None,
+    account: str | None,
+    as_json: bool,
+) -> None:
+    """Open an intent: a login that has stopped at a checkpoint.
+
+    FILE holds the fields of the request as JSON: account_id, provider, checkpoint, context and
+    optionally proxy, purpose, user_id. ``-`` or a pipe: stdin.
+
+    \b
+    Examples:
+      checkpoint open intent.json
+      login-service export 42 | checkpoint open
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider TWITTER --source BACKUP
+    """  # noqa: D301
+    if page is not None and (file is not None or provider is None):
+        msg = "--sandbox goes with --provider and without a file"
+        raise click.UsageError(msg)
+    with sentences(as_json=as_json):
+        fields = (
+            _login(page, str(provider), source, account) if page else _read_fields(_or_stdin(file))
+        )
+        with open_client() as client:
+            try:
+                info = client.open_intent(**fields)
+            except TypeError as error:
+                msg = f"a field is missing or unknown: {_field_named(error)}"
+                raise click.UsageError(msg) from None
+    if as_json:
+        output_json(info.model_dump(mode="json"))
+        return
+    put_pairs(_intent_pairs(info))
+    status_line(f"\nNow: checkpoint submit {info.account_id} --provider {info.provider}")
+    if page:
+        status_line(f"The code is on the sandbox's page: {page}")
+
+
+def _or_stdin(file: IO[str] | None) -> IO[str]:
+    if file is None and sys.stdin.isatty():
+        msg = "name a file with the intent, or pipe it in (see --help)"
+        raise click.UsageError(msg)
+    return file or sys.stdin
+
+
+def _read_fields(file: IO[str]) -> dict[str, Any]:
+    try:
+        fields = json.loads(file.read(INPUT_MAX))
+    except ValueError:
+        fields = None  # What the parser says may quote the text, and that holds secrets.
+    if not isinstance(fields, dict):
+        msg = "the intent is not a JSON object"
+        raise click.UsageError(msg)
+    return fields
+
+
+def _field_named(error: TypeError) -> str:
+    """Return what a wrong call says about its keywords: names, no values."""
+    return str(error).partition(") ")[2] or "see --help"
+
+
+def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
+    """Let the sandbox do the first step of a login; return the fields of the intent."""
+    import ssl  # noqa: PLC0415
+
+    from checkpoint_worker.providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415
+
+    client = SandboxClient(page)
+    try:
+        state = client.state()
+        if account is not None and account in {each["id"] for each in state["accounts"]}:
+            person = account
+        else:
+            there = state["providers"].get(provider, {}).get("sources", ())
+            usual = next((each for each in SOURCES if each in there), SOURCES[0])
+            person = client.add_account(provider, source=source or usual)["id"]
+        login = client.begin_login(person)
+    except SandboxError as error:
+        fail(f"the sandbox refuses: {error}")
+    except (OSError, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+            fail(f"{page} is not trusted; set SSL_CERT_FILE to the ca_file the sandbox printed")
+        fail(f"no sandbox answers at {page}; start one with `checkpoint up` or `… sandbox`")
+    fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
+    return {"account_id": account or person, **fields}
+
+
+@click.command()
+@click.argument("account_id")
+@provider_option
+@as_json
+def intent(*, account_id: str, provider: str, as_json: bool) -> None:
+    """Print the intent of an account: its state, its checkpoint, the tries that are left.
+
+    \b
+    Example:
+      checkpoint intent acc_42 --provider LINKEDIN
+    """  # noqa: D301
+    with sentences(as_json=as_json), open_client(seals=False) as client:
+        info = client.intent(account_id, provider)
+    _put_intent(info, account_id, provider, as_json=as_json)
+
+
+@click.command()
+@click.argument("account_id")
+@provider_option
+@as_json
+def kill(*, account_id: str, provider: str, as_json: bool) -> None:
+    """End an intent for good: the submission in flight and all later ones are answered 500.
+
+    The person starts the login again; that opens a new intent.
+
+    \b
+    Example:
+      checkpoint kill acc_42 --provider LINKEDIN
+    """  # noqa: D301
+    with sentences(as_json=as_json), open_client(seals=False) as client:
+        info = client.kill_intent(account_id, provider)
+    _put_intent(info, account_id, provider, as_json=as_json)
+
+
+def _put_intent(info: Any, account_id: str, provider: str, *, as_json: bool) -> None:  # noqa: ANN401  IntentInfo or None
+    if info is None:
+        fail(f"no intent is known for {account_id} at {provider}; `checkpoint open` opens one")
+    if as_json:
+        output_json(info.model_dump(mode="json"))
+    else:
+        put_pairs(_intent_pairs(info))
+
+
+def _intent_pairs(info: Any) -> dict[str, Any]:  # noqa: ANN401  IntentInfo, imported late
+    checkpoint = " from ".join(each for each in info.checkpoint.values() if each)
+    return {
+        "account": info.account_id,
+        "provider": info.provider,
+        "state": info.state,
+        "checkpoint": f"{checkpoint} (step {info.checkpoint_step})",
+        "failures": f"{info.failures}, {info.failures_left} tries left",
+        "expires": f"{info.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        "in flight": info.current or "nothing",
+    }

@@ -1,0 +1,293 @@
+"""Commands about a submission: submit, result, watch, show, cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from checkpoint_worker.worker.cli.commands.common import (
+    INPUT_MAX,
+    as_json,
+    fail,
+    open_client,
+    provider_option,
+    read_settings,
+    sentences,
+)
+from checkpoint_worker.worker.cli.console import (
+    coloured,
+    outcome_label,
+    output,
+    put_pairs,
+    status_line,
+)
+
+if TYPE_CHECKING:
+    from checkpoint_worker.tasks.records import Outcome
+    from checkpoint_worker.tasks.settings import Settings
+
+BEYOND_DEADLINE_S: Final = 5.0
+"""Every submission has its outcome by its deadline and a few seconds."""
+WATCH_PAUSE_S: Final = 1.0
+CLIENT_ERROR: Final = 400
+
+
+@click.command()
+@click.argument("account_id")
+@click.argument("stray", nargs=-1, metavar="")
+@provider_option
+@click.option("--wait/--no-wait", default=True, help="Wait for the outcome (the default) or not.")
+@click.option("--id", "submission_id", metavar="ID", help="Submission id, to submit once only.")
+@click.option("--step", type=int, help="Checkpoint step that this code answers.")
+@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Longest to wait.")
+@as_json
+def submit(
+    *,
+    account_id: str,
+    stray: tuple[str, ...],
+    provider: str,
+    wait: bool,
+    submission_id: str | None,
+    step: int | None,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Submit a code and print its outcome.
+
+    The code is asked for on a terminal, hidden, or read from stdin. Exit status 0: it was
+    accepted (or, with --no-wait, taken); 1: any other outcome, or none in time.
+
+    \b
+    Examples:
+      checkpoint submit acc_42 --provider LINKEDIN
+      read-code | checkpoint submit acc_42 --provider LINKEDIN --json
+    """  # noqa: D301
+    if stray:  # Not click's own message: that one would repeat what was typed.
+        msg = (
+            "a code is never an argument: it would show in `ps` and stay in the shell's history;"
+            " leave it out, it is asked for, or pipe it in"
+        )
+        raise click.UsageError(msg)
+    code = _read_code()
+    with sentences(as_json=as_json), open_client() as client:
+        taken = client.submit(
+            account_id=account_id,
+            provider=provider,
+            code=code,
+            submission_id=submission_id,
+            checkpoint_step=step,
+        )
+        del code
+        record: Outcome | None = taken.outcome
+        if wait:
+            status_line(f"Submitted as {taken.id}; waiting for the outcome …")
+            longest_s = timeout_s or client.settings.deadline_s + BEYOND_DEADLINE_S
+            record = client.wait(taken.id, longest_s)
+    assert record is not None
+    _put_record(record, as_json=as_json)
+    if wait and not record.is_final:
+        status_line(f"No outcome yet. Ask again: checkpoint result {taken.id}")
+    refused = record.is_final and (record.status or 0) >= CLIENT_ERROR
+    sys.exit(1 if refused or (wait and not record.is_final) else 0)
+
+
+def _read_code() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Code", hide_input=True, err=True))
+    code = sys.stdin.read(INPUT_MAX).strip()
+    if not code:
+        msg = "there is no code on stdin"
+        raise click.UsageError(msg)
+    return code
+
+
+@click.command()
+@click.argument("submission_id")
+@as_json
+def result(*, submission_id: str, as_json: bool) -> None:
+    """Print the record of a submission.
+
+    \b
+    Example:
+      checkpoint result sub_01K… --json | jq .status
+    """  # noqa: D301
+    with sentences(as_json=as_json), open_client(seals=False) as client:
+        record = client.result(submission_id)
+    _put_record(_known(record, submission_id), as_json=as_json)
+
+
+@click.command()
+@click.option("--account", metavar="ID", help="Of this account alone.")
+@click.option("--count", type=click.IntRange(1), help="End after so many.")
+@as_json
+def watch(*, account: str | None, count: int | None, as_json: bool) -> None:
+    """Print outcomes as they arrive, one a line, until Ctrl-C.
+
+    What is written while nobody watches is not shown here; it is in its record and in the
+    stream of outcomes.
+
+    \b
+    Examples:
+      checkpoint watch
+      checkpoint watch --account acc_42 --json
+    """  # noqa: D301
+    with sentences(as_json=as_json), contextlib.suppress(KeyboardInterrupt):
+        for number, text in enumerate(_published(read_settings(), account), start=1):
+            if as_json:
+                output(text)
+            else:
+                _put_line(json.loads(text))
+            if number == count:
+                return
+
+
+def _published(settings: Settings, account: str | None) -> Iterator[str]:
+    """Follow the results channel, over every connection there is; yield records as JSON."""
+    from redis.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415
+    from redis.exceptions import TimeoutError as NoAnswerError  # noqa: PLC0415
+
+    from checkpoint_worker.tasks.storage.executor import connect  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.keys import Keys  # noqa: PLC0415
+
+    keys = Keys(settings.prefix)
+    name = keys.account_results(account) if account else keys.results
+    heard = False
+    with connect(settings.redis_url.get_secret_value(), settings.prefix) as client:
+        while True:
+            try:
+                with client.pubsub() as channel:
+                    channel.subscribe(name)
+                    while True:
+                        message = channel.get_message(timeout=WATCH_PAUSE_S)
+                        if message is None:
+                            channel.ping()
+                        elif message["type"] == "subscribe":
+                            status_line(f"Watching {name}; Ctrl-C ends it.")
+                            heard = True
+                        elif message["type"] == "message":
+                            yield message["data"]
+            except (NoConnectionError, NoAnswerError):
+                if not heard:
+                    raise
+                status_line(
+                    "Redis does not answer; trying again. Outcomes of this time are not shown."
+                )
+                time.sleep(WATCH_PAUSE_S)
+
+
+@click.command()
+@click.argument("submission_id")
+@as_json
+def show(*, submission_id: str, as_json: bool) -> None:
+    """Tell the story of a submission: what happened when, and why.
+
+    \b
+    Example:
+      checkpoint show sub_01K…
+    """  # noqa: D301
+    with sentences(as_json=as_json), open_client(seals=False) as client:
+        record = _known(client.result(submission_id), submission_id)
+    if as_json:
+        output(record.to_json())
+    else:
+        _put_story(record)
+
+
+@click.command()
+@click.argument("submission_id")
+@as_json
+def cancel(*, submission_id: str, as_json: bool) -> None:
+    """Take a submission back; one whose code was sent already may still act at the provider.
+
+    Exit status 0: it is canceled; 1: it had another outcome before, which stays.
+
+    \b
+    Example:
+      checkpoint cancel sub_01K…
+    """  # noqa: D301
+    with sentences(as_json=as_json), open_client(seals=False) as client:
+        record = _known(client.cancel(submission_id), submission_id)
+    _put_record(record, as_json=as_json)
+    canceled = outcome_label(record.status, record.body) == "409 operation_canceled"
+    if not canceled:
+        status_line("It had its outcome already; nothing was changed.")
+    sys.exit(0 if canceled else 1)
+
+
+def _put_record(record: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        output(record.to_json())
+        return
+    output(coloured(outcome_label(record.status, record.body, record.state), record.status))
+    pairs = {"submission": record.submission_id, "account": record.account_id}
+    pairs |= {"provider": record.provider}
+    if record.body and (detail := record.body.get("detail")):
+        pairs["detail"] = str(detail)
+    if record.body and isinstance(checkpoint := record.body.get("checkpoint"), dict):
+        pairs["next step"] = " from ".join(str(each) for each in checkpoint.values() if each)
+    if record.superseded_by:
+        pairs["superseded by"] = record.superseded_by
+    if record.code_sent is not None:
+        pairs["code sent"] = "yes, or it may have been" if record.code_sent else "no"
+    if record.intent:
+        left = record.intent.failures_left
+        pairs["intent"] = f"{record.intent.state}, {left} tries left"
+    put_pairs(pairs)
+
+
+def _put_line(record: dict[str, Any]) -> None:
+    """Print a record from the channel in one line."""
+    status, body = record["status"], record["body"]
+    text = outcome_label(status, body, f"intent {(record['intent'] or {}).get('state', '')}")
+    output(
+        f"{record['finished_at']}  {coloured(f'{text:36}', status)}  {record['provider']:9}  "
+        f"{record['account_id']}  {record['submission_id'] or ''}".rstrip()
+    )
+
+
+def _put_story(record: Outcome) -> None:
+    output(f"{record.submission_id}  {record.provider}  {record.account_id}")
+    output(f"generation {record.generation}, submission number {record.seq} of its login\n")
+    for at, text in _events(record):
+        if at is not None:
+            since_s = (at - (record.queued_at or at)).total_seconds()
+            output(f"  {at:%H:%M:%S}.{at.microsecond // 1000:03}  +{since_s:7.3f} s  {text}")
+    output("")
+    _put_record(record, as_json=False)
+
+
+def _events(record: Outcome) -> Iterator[tuple[datetime | None, str]]:
+    """Tell the story in order, as far as the record knows it."""
+    accepted, claimed, final = record.queued_at, record.started_at, record.finished_at
+    yield accepted, "submitted: accepted, its code sealed, queued"
+    if record.supersedes:
+        yield accepted, f"took the place of {record.supersedes}"
+    if accepted and claimed:
+        took = f"{(claimed - accepted).total_seconds():.3f} s for queue and connecting"
+        yield claimed, f"claimed ({took}): the code goes out now, once"
+    if not record.is_final:
+        return
+    if record.superseded_by:
+        yield final, f"superseded by {record.superseded_by}"
+    if claimed and final:
+        took = f" ({(final - claimed).total_seconds():.3f} s at the provider)"
+    else:
+        took = " (never claimed: the code was not sent)" if record.code_sent is False else ""
+    outcome = coloured(outcome_label(record.status, record.body, record.state), record.status)
+    yield final, f"final: {outcome}{took}"
+
+
+def _known(record: Outcome | None, submission_id: str) -> Outcome:
+    if record is None:
+        fail(
+            f"no submission {submission_id} is known here: a wrong id, another CHECKPOINT_PREFIX"
+            " or Redis, or its record has expired"
+        )
+    return record

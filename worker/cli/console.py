@@ -1,0 +1,106 @@
+"""How the command line speaks: data on stdout, talk on stderr, one word for each outcome.
+
+Imports nothing but click, so that light commands stay light. Colour and progress appear on a
+terminal only; ``NO_COLOR`` switches colour off everywhere (https://no-color.org).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+GAP: Final = "  "
+"""Between two columns of a table."""
+CLIENT_ERROR: Final = 400
+CONFLICT: Final = 409
+
+
+def wants_no_colour() -> bool:
+    """Whether ``NO_COLOR`` is set to anything."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def status_line(text: str = "") -> None:
+    """Talk to the person: stderr."""
+    click.echo(text, err=True)
+
+
+def output(text: str) -> None:
+    """Print data: stdout, at once, also into a pipe."""
+    click.echo(text)
+
+
+def output_json(value: object) -> None:
+    """Print one JSON value on one line."""
+    output(json.dumps(value, ensure_ascii=False))
+
+
+def outcome_label(status: int | None, body: Mapping[str, Any] | None, state: str = "") -> str:
+    """Return an outcome in two words: ``201 AccountCreated``, ``401 invalid_…``.
+
+    Args:
+        status: Of a final record or an error, else ``None``.
+        body: Its body.
+        state: What to say where there is no status.
+    """
+    if status is None or body is None:
+        return state
+    kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
+    return f"{status} {kind}"
+
+
+def coloured(text: str, status: int | None) -> str:
+    """Colour a text by the status it tells of: fine, merely overtaken, or not fine."""
+    if status is None:
+        return click.style(text, fg="cyan")
+    if status < CLIENT_ERROR:
+        return click.style(text, fg="green")
+    return click.style(text, fg="yellow" if status == CONFLICT else "red")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out rows in columns; a cell may hold several lines. Cells may be coloured."""
+    cells = [[cell.split("\n") for cell in row] for row in (head, *rows)]
+    widths = [
+        max(len(click.unstyle(line)) for row in cells for line in row[column])
+        for column in range(len(head))
+    ]
+    lines = [line for row in cells for line in _lines(row, widths)]
+    lines.insert(1, GAP.join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _lines(row: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterable[str]:
+    for number in range(max(map(len, row))):
+        parts = [cell[number] if number < len(cell) else "" for cell in row]
+        padded = (
+            part + " " * (width - len(click.unstyle(part)))
+            for part, width in zip(parts, widths, strict=True)
+        )
+        yield GAP.join(padded).rstrip()
+
+
+def put_pairs(pairs: Mapping[str, object]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        output(f"  {name:{width}}  {value}")
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Say what is being done while it is done; on a terminal alone, and gone afterwards."""
+    live = sys.stderr.isatty()
+    if live:
+        click.echo(text, err=True, nl=False)
+    try:
+        yield
+    finally:
+        if live:
+            click.echo(f"\r{' ' * len(text)}\r", err=True, nl=False)

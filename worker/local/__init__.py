@@ -1,0 +1,1 @@
+"""One machine without set-up: embedded Redis, demo, ``checkpoint up`` and its page."""

@@ -1,0 +1,116 @@
+"""A proxy that wants credentials, and TLS in front of a provider: two bits of the demo.
+
+Through a proxy a code is safe only inside a tunnel: a proxy that can read the request has read
+the code before it answers 407. So the demo shows both together, as they are in life. Both serve
+127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from checkpoint_worker.providers.sandbox.certificate import make_tls
+from checkpoint_worker.worker.local.holding_proxy import HOST, LocalServer, relay
+
+USER: Final = "demo"
+GRANTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
+REFUSED: Final = (
+    b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+    b'Proxy-Authenticate: Basic realm="demo"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+)
+NOT_HERE: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class AuthProxy:
+    """An HTTP proxy: tunnels to this machine, for one user with one password.
+
+    Args:
+        password: Of the user ``demo``.
+
+    Attributes:
+        password: The password.
+        passed: Tunnels it has opened.
+        refused: Requests whose credentials were missing or wrong.
+    """
+
+    def __init__(self, password: str) -> None:
+        self.passed = 0
+        self.refused = 0
+        self.password = password
+        self._server = LocalServer(self._serve)
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.__aexit__()
+
+    def url(self, password: str) -> str:
+        """Return ``http://demo:password@127.0.0.1:port``, for an intent's ``proxy``."""
+        return f"http://{USER}:{password}@{HOST}:{self._server.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        request, *lines = head.split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
+        if not self._is_paid(fields.get("proxy-authorization", "")):
+            self.refused += 1
+            writer.write(REFUSED)
+            return
+        method, _, rest = request.partition(" ")
+        host, _, port = rest.partition(" ")[0].rpartition(":")
+        if method != "CONNECT" or host != HOST or not port.isdecimal():
+            writer.write(NOT_HERE)
+            return
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        self.passed += 1
+        writer.write(GRANTED)
+        await relay(reader, writer, far_reader, far_writer)
+
+    def _is_paid(self, given: str) -> bool:
+        wanted = base64.b64encode(f"{USER}:{self.password}".encode())
+        return hmac.compare_digest(given.encode(), b"Basic " + wanted)
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    return line.partition(":")
+
+
+class TlsTerminator:
+    """TLS in front of a provider of the sandbox, with a certificate made for this run.
+
+    Args:
+        address: ``http://127.0.0.1:port``, what lies behind.
+        directory: Private; gets the authority's certificate.
+
+    Attributes:
+        url: ``https://127.0.0.1:port``.
+        authority: The file a client must trust (``SSL_CERT_FILE``), once it listens.
+    """
+
+    def __init__(self, address: str, directory: Path) -> None:
+        self.url = ""
+        self.authority = Path()
+        self._directory = directory
+        self._port = urlsplit(address).port
+        self._server: LocalServer | None = None
+
+    async def __aenter__(self) -> Self:
+        context, self.authority = make_tls(self._directory)
+        self._server = await LocalServer(self._serve, tls=context).__aenter__()
+        self.url = f"https://{HOST}:{self._server.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        await self._server.__aexit__()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
+        await relay(reader, writer, far_reader, far_writer)

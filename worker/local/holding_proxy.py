@@ -1,0 +1,151 @@
+"""A SOCKS5 proxy with a gate: connections are accepted and wait, before any byte goes on.
+
+The demo uses it to show a newer code that arrives while the older one is still connecting: the
+one moment a simulated provider cannot hold open by itself. It serves 127.0.0.1 only and checks
+no credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, Self
+
+HOST: Final = "127.0.0.1"
+CHUNK_BYTES: Final = 65_536
+RELAY_TIMEOUT_S: Final = 60.0
+NO_AUTHENTICATION: Final = b"\x05\x00"
+CONNECT_IPV4: Final = b"\x05\x01\x00\x01"
+GRANTED: Final = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+GONE: Final = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+"""What a peer that went away, stalled or sent no request looks like."""
+
+
+class LocalServer:
+    """A server on 127.0.0.1 whose connections end with it.
+
+    ``asyncio.Server`` alone leaves its handlers running when it closes. Up to Python 3.12 each one
+    that is cancelled later prints a traceback, and from 3.12.1 on ``wait_closed`` waits for them.
+    Here the handlers are tasks of ours: leaving the ``with`` block cancels them and waits for
+    them, and ``wait_closed`` is not needed.
+
+    Args:
+        serve: Serves one connection, for at most ``RELAY_TIMEOUT_S`` seconds. A peer that goes
+            away (`GONE`) may end it by an exception.
+        tls: For connections over TLS.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.port = 0
+        self._serve = serve
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._handle(reader, writer))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(*GONE):
+                async with asyncio.timeout(RELAY_TIMEOUT_S):
+                    await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()  # No farewell: TLS would wait for the peer's.
+            raise
+        finally:
+            writer.close()
+
+
+class HoldingProxy:
+    """The proxy.
+
+    Attributes:
+        url: ``socks5://127.0.0.1:port``, for an intent's ``proxy``.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._arrived = asyncio.Event()
+        self._open = asyncio.Event()
+        self._server = LocalServer(self._serve)
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        self.url = f"socks5://{HOST}:{self._server.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.__aexit__()
+
+    async def arrived(self) -> None:
+        """Wait until a connection waits at the gate."""
+        await self._arrived.wait()
+
+    def open(self) -> None:
+        """Let the waiting connections pass, and all later ones."""
+        self._open.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._arrived.set()
+        await self._open.wait()
+        _, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(NO_AUTHENTICATION)
+        if await reader.readexactly(len(CONNECT_IPV4)) != CONNECT_IPV4:
+            return  # The sandbox's addresses are IPv4.
+        host = ".".join(map(str, await reader.readexactly(4)))
+        port = int.from_bytes(await reader.readexactly(2), "big")
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        writer.write(GRANTED)
+        await relay(reader, writer, far_reader, far_writer)
+
+
+async def relay(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    """Pass bytes on, both ways, until either side ends; then close the far one."""
+    both = [
+        asyncio.create_task(_copy(reader, far_writer)),
+        asyncio.create_task(_copy(far_reader, writer)),
+    ]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+        far_writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()

@@ -1,0 +1,314 @@
+"""Whether this worker is alive and ready, for whoever asks: HTTP, heartbeat file, service manager.
+
+*Alive* means that both loops of the process move. *Ready* means that it takes codes: the broker is
+reached, messages are consumed, the ledger answers heartbeats, nobody asked it to stop. A broker or
+a Redis that is away makes it unready, never dead: a restart would help nobody.
+
+Everything here runs on the loop that runs the attempts. A blocked loop therefore answers nothing
+and writes nothing, which is the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from celery.worker import state as celery_state
+
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat
+from checkpoint_worker.worker.observability.access import OK, Access
+from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges
+from checkpoint_worker.worker.observability.liveness import (
+    HUB_STALE_S,
+    LIVENESS,
+    LOOP_STALE_S,
+    TICK_S,
+)
+from checkpoint_worker.worker.observability.logs import lines_lost
+from checkpoint_worker.worker.observability.metrics import METRICS
+
+WRITE_EVERY_S: Final = 1.0
+"""Between two heartbeat files; `worker.cli.probe.FRESH_S` is a few of these."""
+LEAVE_S: Final = 1.0
+"""An open request may take so long when the worker ends."""
+JSON: Final = "application/json"
+SCRAPE_HEADER_MAX: Final = 1024
+
+log = structlog.get_logger("checkpoint.health")
+
+Checks = Mapping[str, str]
+"""Name of a check -> ``ok``, or what is wrong."""
+
+
+class AddressError(RuntimeError):
+    """The health address cannot be listened on; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChecks:
+    """Looks at the parts of a worker.
+
+    Attributes:
+        worker: Celery's worker.
+        heart: Beats in the ledger.
+        access: Asks what this user may do there.
+    """
+
+    worker: Any
+    heart: Heartbeat
+    access: Access
+
+    def live(self) -> Checks:
+        """Return what a restart would help."""
+        loop_s, hub_s = LIVENESS.loop_age_s, LIVENESS.hub_age_s
+        return {
+            "loop": OK if loop_s < LOOP_STALE_S else f"blocked for {loop_s:.0f} s",
+            "hub": OK if hub_s < HUB_STALE_S else f"Celery's thread blocked for {hub_s:.0f} s",
+        }
+
+    def ready(self) -> Checks:
+        """Return what keeps codes away from this worker."""
+        consumer = getattr(self.worker, "consumer", None)
+        reached = getattr(consumer, "connection", None) is not None
+        lost = getattr(consumer, "lost_by", "")
+        return {
+            **self.live(),
+            "broker": OK if reached else "not reached",
+            "consuming": OK
+            if LIVENESS.consuming
+            else f"no messages are taken{lost and f'; {lost}'}",
+            "ledger": self._ledger(),
+            "redis": self.access.said,
+            "draining": "was asked to stop" if draining() else OK,
+        }
+
+    def _ledger(self) -> str:
+        answered_s = self.heart.answered_s
+        why = f"; {self.heart.refused}" if self.heart.refused else ""
+        if answered_s is None:
+            return f"no heartbeat was answered yet{why}"
+        age_s = time.monotonic() - answered_s
+        if age_s < self.heart.attempts.settings.lost_after_s:
+            return OK
+        return f"no heartbeat answered for {age_s:.0f} s{why}"
+
+
+def draining() -> bool:
+    """Whether the worker was asked to stop, warm or cold."""
+    return any(
+        asked is not None and asked is not False
+        for asked in (celery_state.should_stop, celery_state.should_terminate)
+    )
+
+
+def fine(checks: Checks) -> bool:
+    """Whether nothing fails."""
+    return all(text == OK for text in checks.values())
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """Answers for one worker for as long as its pool runs.
+
+    Attributes:
+        ask_hub: Has the hub's thread call a function; false before the hub is known.
+        capacity: Returns how many jobs the pool takes at once.
+        checkup: What to say.
+        view: Refreshed before each scrape.
+        heartbeat_file: Where to write, ``None`` for nowhere.
+        address: Where it listens, once it does.
+    """
+
+    ask_hub: Callable[[Callable[[], None]], bool]
+    capacity: Callable[[], int]
+    checkup: HealthChecks
+    view: LedgerGauges
+    heartbeat_file: str | None
+    address: str | None = None
+    _runner: web.AppRunner | None = None
+    _writing: asyncio.Task[None] | None = None
+    _written_s: float = 0.0
+    _write_failed: bool = False
+    _hub_asked: bool = False
+    _manager: Manager = field(default_factory=lambda: Manager(os.environ.get("NOTIFY_SOCKET")))
+
+    async def listen(self, address: str) -> None:
+        """Serve ``/livez``, ``/readyz`` and ``/metrics``.
+
+        Raises:
+            AddressError: Another process has this address, or it is none of this machine.
+        """
+        host, _, port = address.rpartition(":")
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_S)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        except (OSError, OverflowError) as error:
+            await self._runner.cleanup()
+            why = getattr(error, "strerror", None) or "not a port"
+            msg = (
+                f"cannot listen on CHECKPOINT_HEALTH_ADDRESS={address} ({why}); each worker of a"
+                " machine needs its own, or port 0"
+            )
+            raise AddressError(msg) from None
+        bound = self._runner.addresses[0]
+        self.address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        log.info("health.listening", address=self.address)
+
+    async def run(self) -> None:
+        """Tick, and tell how it stands, until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                asked_s = loop.time()
+                await asyncio.sleep(TICK_S)
+                LIVENESS.loop_turned(loop.time() - asked_s - TICK_S)
+                self._ask_hub()
+                self._tell()
+        finally:
+            await self._leave()
+
+    def _ask_hub(self) -> None:
+        if not self._hub_asked:
+            self._hub_asked = self.ask_hub(self._hub_answers)
+
+    def _hub_answers(self) -> None:
+        self._hub_asked = False
+        LIVENESS.hub_turned()
+
+    def _tell(self) -> None:
+        """Write the heartbeat file and tell the service manager, about every second."""
+        now_s = time.monotonic()
+        if now_s - self._written_s < WRITE_EVERY_S - TICK_S / 2:
+            return
+        self._written_s = now_s
+        live, ready = fine(self.checkup.live()), self.checkup.ready()
+        why = [f"{name}: {text}" for name, text in ready.items() if text != OK]
+        self._manager.tell(live=live, why=why, draining=draining())
+        if self.heartbeat_file and (self._writing is None or self._writing.done()):
+            told = {
+                "pid": os.getpid(),
+                "worker": self.checkup.heart.attempts.worker,
+                "monotonic_s": now_s,
+                "live": live,
+                "ready": not why,
+                "why": why,
+                "address": self.address,
+            }
+            # On a thread: a disk that hangs must not stop the codes. The file goes stale then.
+            self._writing = asyncio.create_task(self._write(json.dumps(told)))
+
+    async def _write(self, text: str) -> None:
+        assert self.heartbeat_file is not None
+        try:
+            await asyncio.to_thread(write_atomically, Path(self.heartbeat_file), text)
+        except OSError as error:
+            if not self._write_failed:
+                log.warning("heartbeat_file.not_written", error=error.strerror)
+            self._write_failed = True
+        else:
+            self._write_failed = False
+
+    async def _leave(self) -> None:
+        self._manager.tell(live=True, why=["has stopped"], draining=True)
+        if self._writing is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writing
+        if self.heartbeat_file:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(os.unlink, self.heartbeat_file)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # HTTP
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return _answer("live", self.checkup.live())
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return _answer("ready", self.checkup.ready())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        await self.view.refresh()
+        attempts = self.checkup.heart.attempts
+        METRICS.in_flight.set(len(attempts.running))
+        METRICS.capacity.set(self.capacity())  # `--concurrency` may say other than settings.
+        METRICS.loop_lag.set(LIVENESS.lag_s)
+        METRICS.ready.set(fine(self.checkup.ready()))
+        METRICS.draining.set(draining())
+        METRICS.log_lines_lost.inc(lines_lost())
+        accept = request.headers.get("Accept", "")[:SCRAPE_HEADER_MAX]
+        body, content_type = await asyncio.to_thread(METRICS.expose, accept)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _answer(word: str, checks: Checks) -> web.Response:
+    good = fine(checks)
+    body = json.dumps({word: good, "checks": dict(checks)})
+    return web.Response(text=body, status=200 if good else 503, content_type=JSON)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old text or the new one, and nothing between.
+
+    Raises:
+        OSError: It could not be written; no half of it is left.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, "utf-8")
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+
+
+class Manager:
+    """The service manager, if it started us with ``NOTIFY_SOCKET`` (sd_notify(3)).
+
+    It hears that the process has started, of life at every tick for its watchdog, how it stands,
+    and of the stop. A worker that is not ready has started all the same: Redis may be away.
+
+    Args:
+        path: Of its socket; ``None``: there is no manager.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path.replace("@", "\0", 1) if path and path[0] in "/@" else None
+        self._said: set[str] = set()
+
+    def tell(self, *, live: bool, why: Sequence[str], draining: bool) -> None:
+        """Tell how it stands; ``why`` is what keeps codes away."""
+        if self._path is None:
+            return
+        lasting = {"READY=1", f"STATUS={'not ready: ' + ', '.join(why) if why else 'ready'}"}
+        if draining:
+            lasting.add("STOPPING=1")
+        words = [*(["WATCHDOG=1"] if live else []), *sorted(lasting - self._said)]
+        self._said = lasting
+        if words:
+            self._send("\n".join(words))
+
+    def _send(self, text: str) -> None:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.settimeout(0)
+            line.sendto(text.encode(), self._path or "")

@@ -1,0 +1,1 @@
+"""How the job runs inside Celery: pool, broker transport, bootsteps, signals."""

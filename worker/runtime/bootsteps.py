@@ -1,0 +1,185 @@
+"""Bootsteps that give a worker process its part in the ledger.
+
+They hang on the pool, not on the consumer, so they survive every reconnect to the broker.
+Their coroutines run on the pool's loop beside the attempts; the pool ends them after the last
+attempt at a warm stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from typing import Any, Final
+
+import structlog
+from celery import Celery, bootsteps
+from celery.apps.worker import install_worker_int_handler
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE, EX_OK
+
+from checkpoint_worker.tasks.celery_task.task import install
+from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
+from checkpoint_worker.tasks.operations.wake import in_ledger, send_wake, wake_message
+from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
+from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.store import LostWorker
+from checkpoint_worker.worker.observability.access import Access
+from checkpoint_worker.worker.observability.health import AddressError, Health, HealthChecks
+from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
+from checkpoint_worker.worker.observability.metrics import METRICS, Counting, CountingDoor
+from checkpoint_worker.worker.runtime.garbage import spare_the_collector, watch_growth
+from checkpoint_worker.worker.runtime.pool import AsyncioPool
+from checkpoint_worker.worker.runtime.signal_listener import listen
+
+START_S: Final = 10.0
+STOP_BEYOND_S: Final = 10.0
+"""So long after the last outcome is due a worker that was asked to end stops waiting."""
+WARM_HANDLER: Final = "worker_Warm"
+"""Celery's name for its handler of SIGTERM and of the first SIGINT."""
+
+log = structlog.get_logger("checkpoint.worker")
+
+
+def worker_name() -> str:
+    """Return a name no other process has, also after a restart on the same machine."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Service(bootsteps.StartStopStep):
+    """Connects to the ledger, beats, listens and sweeps for as long as the pool runs."""
+
+    requires = frozenset({"celery.worker.components:Pool"})
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
+        """Start after the pool; refuse any pool but ours."""
+        pool, app = worker.pool, worker.app
+        if not isinstance(pool, AsyncioPool):
+            log.critical("worker.refused", why="it needs its own pool; leave worker_pool alone")
+            raise WorkerShutdown(EX_FAILURE)
+        if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == WARM_HANDLER:
+            # Celery's own says 1. A warm end is a good one, whichever signal asks for it.
+            install_worker_int_handler(worker, exitcode=EX_OK)
+        settings: Settings = app.conf.checkpoint_settings
+        end_s = settings.deadline_s + settings.drain_s + STOP_BEYOND_S
+        pool.warm_stop_s = max(pool.warm_stop_s, end_s)
+        attempts = pool.call(_make_attempts(settings, app), START_S)
+        install(attempts)
+        heart = Heartbeat(attempts)
+        _tell_health(worker, pool, heart, settings)  # First: the first outcome is counted too.
+        pool.spawn(_beat(heart), name="heartbeat")
+        pool.spawn(listen(attempts), name="listener")
+        pool.spawn(Sweeper(attempts, heart, _queue_length(app)).run(), name="sweeper")
+        pool.spawn(watch_growth(lambda: len(attempts.running)), name="garbage")
+        spare_the_collector()
+        log.info("worker.started", worker=attempts.worker, prefix=settings.prefix)
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
+        """Leave the coroutines to the pool: attempts still need them."""
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
+        """Say by the exit status that codes in flight were given up; Celery's would be 0."""
+        if worker.exitcode is None:
+            worker.exitcode = EX_FAILURE
+
+
+STEPS: Final = (Service,)
+
+
+def _tell_health(worker: Any, pool: AsyncioPool, heart: Heartbeat, settings: Settings) -> None:  # noqa: ANN401  Celery's
+    """Start what says how this worker is: health, heartbeat file, metrics."""
+    attempts = heart.attempts
+    access = Access(attempts)
+    pool.spawn(access.run(), name="access")
+    health = Health(
+        ask_hub=pool.ask_hub,
+        capacity=lambda: pool.limit,
+        checkup=HealthChecks(worker=worker, heart=heart, access=access),
+        view=LedgerGauges(attempts, METRICS, own_broker=settings.broker_url is not None),
+        heartbeat_file=settings.heartbeat_file,
+    )
+    if settings.health_address is not None:
+        try:
+            pool.call(health.listen(settings.health_address), START_S)
+        except AddressError as error:
+            log.critical("health.cannot_listen", why=str(error))
+            raise WorkerShutdown(EX_FAILURE) from None
+        pool.spawn(OutcomeReader(attempts, METRICS).run(), name="outcomes")
+    pool.spawn(health.run(), name="health")
+
+
+async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
+    url, keys = settings.redis_url.get_secret_value(), Keys(settings.prefix)
+    door = CountingDoor(connect_async(url, settings.prefix), pipe_to(url, settings.prefix))
+    is_here = in_ledger(settings)
+
+    async def wake(submission_id: str, account_id: str, provider: str) -> None:
+        try:
+            if is_here:
+                message = wake_message(keys.queue, submission_id, account_id, provider)
+                await door.client.lpush(keys.queue, message)
+            else:
+                await asyncio.to_thread(send_wake, app, submission_id, account_id, provider)
+        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            # The sweeper sends it again.
+            METRICS.broker_wake.inc()
+            log.warning("wake.failed", submission_id=submission_id, error=type(error).__name__)
+
+    METRICS.serve(settings.providers)
+    return AttemptRunner(
+        settings=settings,
+        store=make_store(settings),
+        vault=make_vault(settings),
+        door=door,
+        worker=worker_name(),
+        send_wake=wake,
+        make_exchange=http_exchange(settings),
+        observer=Counting(METRICS),
+    )
+
+
+async def _beat(heart: Heartbeat) -> None:
+    """Beat to the end; then leave the ledger, so that nobody waits for this worker."""
+    attempts = heart.attempts
+    try:
+        await heart.run()
+    finally:
+        install(None)
+        gone = LostWorker(attempts.worker, heart.answered_ms, ())
+        try:
+            await attempts.door.run(attempts.store.lead(attempts.worker, 0))
+            if not attempts.running:
+                await attempts.door.run(attempts.store.forget_worker(gone))
+        except LedgerError:
+            log.warning("worker.not_forgotten", worker=attempts.worker)
+        await attempts.door.aclose()
+
+
+def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweeper.QueueLength`
+    def count() -> int:
+        with app.connection_for_read() as connection:
+            channel = connection.default_channel
+            try:
+                declared = channel.queue_declare(app.conf.task_default_queue, passive=True)
+            except connection.channel_errors:
+                return 0  # An empty queue does not exist in Redis.
+            return int(declared.message_count)
+
+    async def length() -> int:
+        try:
+            return await asyncio.to_thread(count)
+        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            METRICS.broker_length.inc()
+            log.warning("queue.unknown", error=type(error).__name__)
+            return UNKNOWN_LENGTH
+
+    return length
+
+
+UNKNOWN_LENGTH: Final = 1 << 60
+"""A broker that does not answer takes no wakes either."""
