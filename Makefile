@@ -71,7 +71,7 @@ sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="
 	@$(BIN)/python -m tests.sim $(ARGS)
 
 .PHONY: matrix
-matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes; ARGS=--readme)
+matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes; ARGS=--write)
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
 .PHONY: mutants

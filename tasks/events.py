@@ -1,6 +1,6 @@
 """What can happen to an intent, and what is decided about it: the input and output of rules.
 
-One frozen class per row of the state table (README, "The state table"). `tasks.rules.decide`
+One frozen class per row of the state table (tasks/README.md). `tasks.rules.decide`
 takes one and returns a `Decision`; `tasks.storage.store` turns that into one atomic commit.
 """
 

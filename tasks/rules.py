@@ -1,7 +1,7 @@
 """The state table as code: ``decide(intent, event, now_ms, limits) -> Decision``.
 
 Pure: no clock, no Redis, no randomness. If you read one file, read this one, beside the
-state table of the README. It answers what happens to an intent, its one unsettled
+state tables of tasks/README.md. It answers what happens to an intent, its one unsettled
 submission and its wire when something happens; who brings the news, and how the decision
 gets into Redis, is not known here.
 

@@ -40,7 +40,7 @@ def options() -> tuple[str, ...]:
 
 
 def command_line_client() -> str:
-    """Return a `redis-cli`: an installed one, else a stand-in for the little the README types."""
+    """Return a `redis-cli`: an installed one, else a stand-in for the little the examples type."""
     for place in (None, str(Path(program().path).parent)):
         for name in ("redis-cli", "valkey-cli"):
             if found := shutil.which(name, path=place):

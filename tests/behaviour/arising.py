@@ -1,6 +1,6 @@
 """Where each outcome comes from: a row for each, with the shortest play that produces it.
 
-The README's table of errors is written from these rows and the catalogue:
+The table of errors in tasks/README.md is written from these rows and the catalogue:
 
     python -m tests.behaviour.arising    # prints it
 """
@@ -80,8 +80,8 @@ class Row:
     Attributes:
         status: HTTP status.
         word: ``type`` of an error without its prefix, ``object`` of a success.
-        when: When it arises, for the README.
-        intent: How the intent stands afterwards, for the README; ``-``: there need be none.
+        when: When it arises, for the table.
+        intent: How the intent stands afterwards, for the table; ``-``: there need be none.
         play: Produces it.
     """
 
@@ -422,7 +422,7 @@ SUCCESSES: Final = (
 
 
 def table() -> str:
-    """Return the README's table of errors."""
+    """Return the table of errors of tasks/README.md."""
     lines = ["| status | type | arises when | who acts | intent |", "|---|---|---|---|---|"]
     lines += [
         f"| {row.status} | `{row.word}` | {row.when} "

@@ -1,28 +1,31 @@
-"""Examples as the README prints them, run as a backend's own process."""
+"""The examples of ``deploy/docs/examples``, run in this process or as a backend's own."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import re
+import runpy
 import subprocess
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.behaviour.stage import BOUND_S, ROOT, Person
 
-README: Final = (ROOT / "README.md").read_text()
+EXAMPLES: Final = ROOT / "deploy" / "docs" / "examples"
 PATH: Final = "/accounts/checkpoint"
 
 
-def block(heading: str, language: str, number: int = 0) -> str:
-    """Return a fenced block of the section with this heading."""
-    section = re.split(rf"^#+ {re.escape(heading)}$", README, maxsplit=1, flags=re.MULTILINE)[1]
-    section = re.split(r"^#{1,4} \w", section, maxsplit=1, flags=re.MULTILINE)[0]
-    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return str(found[number])
+def example(name: str) -> str:
+    """Return the text of an example."""
+    return (EXAMPLES / name).read_text("utf-8")
+
+
+def defined_by(name: str) -> types.SimpleNamespace:
+    """Run an example in this process; return what it defines."""
+    return types.SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
 
 
 class Backend:

@@ -81,9 +81,9 @@ def test_the_plays_are_the_whole_catalogue() -> None:
     }
 
 
-def test_the_readme_says_where_each_error_comes_from() -> None:
+def test_the_page_says_where_each_error_comes_from() -> None:
     """Written from the same rows: ``python -m tests.behaviour.arising`` prints it."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    found = re.search(r"<!-- errors -->\n(.*?)\n<!-- /errors -->", readme, re.DOTALL)
+    page = (ROOT / "tasks" / "README.md").read_text("utf-8")
+    found = re.search(r"<!-- errors -->\n(.*?)\n<!-- /errors -->", page, re.DOTALL)
     assert found is not None
     assert found[1].strip() == table()

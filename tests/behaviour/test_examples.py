@@ -1,4 +1,4 @@
-"""The README's backends, as they are printed there, before a real worker and provider."""
+"""The programs of ``deploy/docs/examples``, before a real worker and provider."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from checkpoint_worker.tasks.storage.executor import LedgerUnavailableError
-from tests.behaviour.from_readme import Backend, block
+from tests.behaviour.from_readme import Backend, defined_by, example
 from tests.behaviour.stage import Stage
 
 SERVE = {
-    "FastAPI": """
+    "fastapi_app.py": """
         import uvicorn
         listener = socket.create_server(("127.0.0.1", 0))
         print(listener.getsockname()[1], flush=True)
         uvicorn.Server(uvicorn.Config(backend.app, log_level="warning")).run([listener])
     """,
-    "Django": """
+    "django_app.py": """
         import django
         from django.conf import settings
         settings.configure(ROOT_URLCONF="backend", SECRET_KEY="made-up", ALLOWED_HOSTS=["*"])
@@ -29,11 +29,11 @@ SERVE = {
         from django.core.wsgi import get_wsgi_application
         serve(get_wsgi_application())
     """,
-    "Flask": """
+    "flask_app.py": """
         serve(backend.app)
     """,
 }
-"""How each framework is started; the module itself is the README's."""
+"""How each framework is started; the module itself is the example."""
 
 LAUNCH = """
 import socket, sys
@@ -52,10 +52,10 @@ def serve(application):
 def backend(
     request: pytest.FixtureRequest, theatre: Stage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    """Run the README's example of one framework."""
+    """Run the example of one framework."""
     name = request.param
-    directory: Path = tmp_path_factory.mktemp(name)
-    (directory / "backend.py").write_text(block(name, "python"))
+    directory: Path = tmp_path_factory.mktemp("backend")
+    (directory / "backend.py").write_text(example(name))
     start = "\n".join(line.strip() for line in SERVE[name].splitlines())
     (directory / "launch.py").write_text(LAUNCH + start)
     command = [sys.executable, "launch.py"]
@@ -105,33 +105,47 @@ def test_of_two_submits_the_elder_is_answered_409(stage: Stage, backend: Backend
 
 
 @pytest.fixture(scope="module")
-def examples() -> types.SimpleNamespace:
-    """Return what the README's example of the client defines."""
-    names: dict[str, Any] = {}
-    exec(block("With the client", "python", 1), names)  # noqa: S102  the README is ours
-    return types.SimpleNamespace(**names)
+def retry() -> types.SimpleNamespace:
+    """Return what the example of the client defines."""
+    return defined_by("retry.py")
 
 
-def test_an_outcome_matches_as_the_readme_says(
-    stage: Stage, examples: types.SimpleNamespace
+def test_the_smallest_backend_opens_submits_and_answers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The README shows it; everything else is built from it."""
+    for name, value in stage.environ().items():
+        if name.startswith("CHECKPOINT_"):
+            monkeypatch.setenv(name, value)
+    quickstart = defined_by("quickstart.py")
+    person = stage.person()
+    login = stage.loops.do(stage.sandbox.begin_login, person.account)
+    quickstart.login_stopped(person.id, login.context)
+    code = person.right()
+    outcome = quickstart.code_typed(person.id, code)
+    person.typed.append((outcome.submission_id, code))
+    assert (outcome.status, outcome.body["object"]) == (201, "AccountCreated")
+    assert person.sends(code) == 1
+
+
+def test_an_outcome_matches_as_the_example_says(stage: Stage, retry: types.SimpleNamespace) -> None:
     """Each case is reached by a real outcome."""
     person = stage.person().open()
     first = person.submit(person.wrong())
-    said = [examples.say(stage.outcome(first))]
+    said = [retry.say(stage.outcome(first))]
     person.hold()
     elder = person.submit(person.wrong())
     person.received(2)
-    said.append(examples.say(stage.client.result(elder)))
+    said.append(retry.say(stage.client.result(elder)))
     newer = person.submit(person.right())
-    said.append(examples.say(stage.outcome(elder)))
+    said.append(retry.say(stage.outcome(elder)))
     person.release()
-    said.append(examples.say(stage.outcome(newer)))
-    said.append(examples.say(stage.outcome(person.submit(person.wrong()))))
-    said.append(examples.say(stage.client.result("sub_unknown")))
+    said.append(retry.say(stage.outcome(newer)))
+    said.append(retry.say(stage.outcome(person.submit(person.wrong()))))
+    said.append(retry.say(stage.client.result("sub_unknown")))
     killed = stage.person().open()
     three = [stage.outcome(killed.submit(killed.wrong())) for _ in range(3)]
-    said.append(examples.say(three[-1]))
+    said.append(retry.say(three[-1]))
     assert said == [
         "That code is wrong; 2 tries are left.",
         "Still at it.",
@@ -143,16 +157,16 @@ def test_an_outcome_matches_as_the_readme_says(
     ]
 
 
-def test_the_next_step_is_told_as_the_readme_says(
-    stage: Stage, examples: types.SimpleNamespace
+def test_the_next_step_is_told_as_the_example_says(
+    stage: Stage, retry: types.SimpleNamespace
 ) -> None:
     """202: the intent goes on with another checkpoint."""
     person = stage.person(kind="chained").open()
-    assert examples.say(stage.outcome(person.submit(person.right()))) == "Now the code from SMS."
+    assert retry.say(stage.outcome(person.submit(person.right()))) == "Now the code from SMS."
 
 
-def test_the_readme_s_retry_submits_once(
-    stage: Stage, examples: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+def test_the_retry_submits_once(
+    stage: Stage, retry: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer of the first call is lost after it was taken: one code goes out, once."""
     person = stage.person().open()
@@ -167,17 +181,16 @@ def test_the_readme_s_retry_submits_once(
 
     monkeypatch.setattr(stage.client._core, "submit", losing)
     code = person.right()
-    submission_id = examples.submit_surely(stage.client, person.id, code)
+    submission_id = retry.submit_surely(stage.client, person.id, code)
     person.typed.append((submission_id, code))
     assert stage.outcome(submission_id).status == 201
     assert [taken.accepted for taken in calls] == [True, False]
     assert person.sends(code) == 1
 
 
-def test_the_readme_s_reader_follows_a_group(stage: Stage) -> None:
+def test_the_reader_follows_a_group(stage: Stage) -> None:
     """It waits for what comes, and what its handler failed on comes again."""
-    names: dict[str, Any] = {}
-    exec(block("Readers who may not miss one", "python"), names)  # noqa: S102  ours
+    reader = defined_by("reader.py")
     person = stage.person().open()
     submission_id = person.submit(person.right())
     stage.outcome(submission_id)
@@ -193,5 +206,5 @@ def test_the_readme_s_reader_follows_a_group(stage: Stage) -> None:
 
     for _ in range(2):
         with pytest.raises(DoneError):
-            names["follow"](stage.client, handle)
+            reader.follow(stage.client, handle)
     assert seen[-2:] == [submission_id, submission_id]

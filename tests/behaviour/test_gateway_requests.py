@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import re
 import socket
 import threading
 import time
@@ -26,8 +25,9 @@ from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.worker import gateway as gateway_server
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.behaviour.arising import SECRET, closed_port
+from tests.behaviour.from_readme import defined_by
 from tests.behaviour.gateways import KEY, SUBMIT, Answer, Caller, served
-from tests.behaviour.stage import BOUND_S, ROOT, RedisProcess, Stage, until
+from tests.behaviour.stage import BOUND_S, RedisProcess, Stage, until
 
 GOOD = {"account_id": "acc_odd", "provider": "LINKEDIN", "code": "271828"}
 BYTES_MAX = 40_000
@@ -470,17 +470,12 @@ def test_the_limit_of_the_outer_application_has_our_words(desk: Stage) -> None:
         assert (answer.status, answer.word) == (400, "content_too_large")
 
 
-def test_the_readmes_mounting_works(desk: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_mounting_works(desk: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands there; the backend's own addresses stay its own."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    found = re.search(r"### With HTTP\n.*?```python\n(.*?)```", readme, re.DOTALL)
-    assert found is not None
     for name, value in desk.environ().items():
         if name.startswith("CHECKPOINT_"):
             monkeypatch.setenv(name, value)
-    made: dict[str, Any] = {}
-    exec(found[1], made)  # noqa: S102  the README's own text
-    with served(made["app"]) as outside:
+    with served(defined_by("mounted_gateway.py").app) as outside:
         caller = Caller(outside.address + "/checkpoint")
         assert caller.call("GET", "/v1/outcomes").status == 200
         assert outside.call("GET", "/v1/outcomes").body == {"detail": "Not Found"}

@@ -1208,23 +1208,10 @@ def test_replies_to_nobody_are_dropped(url: str) -> None:
 
 
 @pytest.fixture
-def example() -> str:
-    """The example of the README."""
-    section = (
-        (ROOT / "README.md").read_text().partition("## A live session")[2].partition("\n## ")[0]
-    )
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-@pytest.fixture
-def program(stage: Stage, example: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def program(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
     """The example as a program."""
-    path = tmp_path / "session.py"
-    path.write_text(example)
     program = subprocess.Popen(
-        [sys.executable, str(path)],
+        [sys.executable, str(ROOT / "deploy/docs/examples/live_session.py")],
         env={**stage.environ(), "PYTHONPATH": str(ROOT), "SESSION_SECRET": SECRET},
     )
     yield program

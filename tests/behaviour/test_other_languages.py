@@ -1,4 +1,4 @@
-"""Backends that know nothing of ours: Celery's message, three Redis names, and the README."""
+"""Backends that know nothing of ours: Celery's message, three Redis names, and HTTP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from celery import Celery
+from pydantic import SecretStr
 
+from checkpoint_worker.tasks.gateway import make_gateway
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests import servers
-from tests.behaviour.from_readme import Backend, block
+from tests.behaviour.from_readme import Backend, defined_by, example
+from tests.behaviour.gateways import KEY, served
 from tests.behaviour.stage import BOUND_S, PATIENT, Person, Stage, until
 
 NODE: Final = Path(__file__).parent / "node"
@@ -29,7 +33,7 @@ FROM_NODE = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A stage under the README's own prefix, on an empty Redis, with a worker."""
+    """A stage under the usual prefix, which the examples name, on an empty Redis, with a worker."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     logs = tmp_path_factory.mktemp("languages")
@@ -51,7 +55,7 @@ def stage(house: Stage) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def node(house: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """Run the README's Node.js backend with the packages its lock names."""
+    """Run the Node.js backend with the packages its lock names."""
     directory = tmp_path_factory.mktemp("node")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(NODE / name, directory)
@@ -62,7 +66,7 @@ def node(house: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bac
         capture_output=True,
         timeout=INSTALL_S,
     )
-    (directory / "backend.mjs").write_text(block("From another language", "js"))
+    (directory / "backend.mjs").write_text(example("node.mjs"))
     env = house.environ(port=0) | {"PORT": "0"}
     with Backend(["node", "backend.mjs"], env, directory) as running:
         yield running
@@ -96,7 +100,7 @@ def test_a_node_backend_answers_the_elder_of_two_409(stage: Stage, node: Backend
 
 
 class Shell:
-    """Runs the README's commands, with `redis-cli` pointed at the stage's Redis."""
+    """Runs the commands of the examples, with `redis-cli` pointed at the stage's Redis."""
 
     def __init__(self, stage: Stage, directory: Path) -> None:
         program = servers.command_line_client()
@@ -134,20 +138,21 @@ def shell(house: Stage, tmp_path: Path) -> Shell:
 
 
 def lines_with(word: str) -> str:
-    """Return the README's one command with a word in it."""
-    [line] = [line for line in block("With plain Redis", "sh").splitlines() if word in line]
+    """Return the one command of the example with a word in it."""
+    lines = [line for line in example("read.sh").splitlines() if not line.startswith("#")]
+    [line] = [line for line in lines if word in line]
     return line
 
 
 def solve(shell: Shell, person: Person, code: str, submission_id: str) -> dict[str, Any]:
-    """Enqueue, subscribe and poll, as the README says."""
+    """Enqueue, subscribe and poll, as the examples say."""
     ids = {"account_id": person.id, "submission_id": submission_id}
     person.typed.append((submission_id, code))
     listening = shell.start(lines_with("results:$account_id"), **ids)
     channel = f"checkpoint:results:{person.id}"
     until(lambda: dict(person.stage.redis.pubsub_numsub(channel))[channel] == 1)
     try:
-        length = shell.run(block("From another language", "sh"), **ids, code=code)
+        length = shell.run(example("submit.sh"), **ids, code=code)
         assert int(length) >= 1
         assert listening.stdout is not None
         while not (line := listening.stdout.readline()).startswith("{"):
@@ -161,7 +166,7 @@ def solve(shell: Shell, person: Person, code: str, submission_id: str) -> dict[s
 
 
 def test_redis_cli_alone_submits_hears_and_polls(stage: Stage, shell: Shell) -> None:
-    """The README's very commands; what is heard is what is stored."""
+    """The very commands of the examples; what is heard is what is stored."""
     person = stage.person().open()
     record = solve(shell, person, person.wrong(), "sub_cli_wrong")
     assert (record["submission_id"], record["status"]) == ("sub_cli_wrong", 401)
@@ -173,3 +178,32 @@ def test_redis_cli_alone_submits_hears_and_polls(stage: Stage, shell: Shell) -> 
 def test_an_unknown_id_is_no_key(stage: Stage, shell: Shell) -> None:
     """Nothing is printed: that is the answer."""
     assert shell.run(lines_with("GET"), submission_id="sub_unknown") == ""
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_curl_alone_submits_and_gets_the_outcome(stage: Stage, shell: Shell) -> None:
+    """The code goes through stdin, the id makes a retry safe."""
+    person = stage.person().open()
+    code = person.right()
+    person.typed.append(("sub_curl", code))
+    given = {"account_id": person.id, "code": code, "submission_id": "sub_curl"}
+    settings = stage.settings.model_copy(update={"api_keys": (SecretStr(KEY),)})
+    with served(make_gateway(settings)) as caller:
+        variables = {**given, "address": caller.address, "CHECKPOINT_API_KEYS": KEY}
+        bodies = [json.loads(shell.run(example("gateway.sh"), **variables)) for _ in range(2)]
+    assert bodies == [{"object": "AccountCreated", "account_id": person.id}] * 2
+    assert person.sends(code) == 1
+
+
+# Celery ------------------------------------------------------------------------------------
+
+
+def test_a_plain_celery_producer_submits(stage: Stage) -> None:
+    """The task's name, the queue and the arguments are all that it knows of the worker."""
+    person = stage.person().open()
+    code = person.right()
+    person.typed.append(("sub_celery", code))
+    with Celery("producer", broker=stage.url, set_as_current=False) as app:
+        defined_by("celery_producer.py").submit(app, person.id, code, "sub_celery")
+    outcome = until(lambda: stage.client.wait("sub_celery"), "the outcome")
+    assert (outcome.status, person.sends(code)) == (201, 1)

@@ -1,4 +1,4 @@
-"""A provider is added by a package alone: the README's adapter, installed, clears a checkpoint."""
+"""A provider is added by a package alone: the example, installed, clears a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from checkpoint_worker.providers.contract import Adapter
 from checkpoint_worker.tasks.settings import Settings, unknown_variables
 from checkpoint_worker.tasks.storage.vault import make_key
 from tests.behaviour.conftest import Setting
+from tests.behaviour.from_readme import example
 from tests.behaviour.plugins import installed
 from tests.behaviour.stage import ROOT
 from tests.ops.test_cli import environment, run
@@ -28,30 +29,24 @@ OTP = {"type": "OTP", "source": "EMAIL"}
 
 
 def section() -> str:
-    """Return the README's section for who writes an adapter."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    found = re.search(r"^## Adding a provider\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
+    """Return the section for who writes an adapter."""
+    page = (ROOT / "providers" / "README.md").read_text("utf-8")
+    found = re.search(r"^## Adding a provider\n.*?(?=^## )", page, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[0].strip()
 
 
-def block(language: str) -> str:
-    """Return the section's one block in a language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", section(), re.DOTALL | re.MULTILINE)
-    return str(found)
-
-
 @pytest.fixture
 def acme(tmp_path: Path) -> Iterator[None]:
-    """The README's package, installed as pip would."""
+    """The package of the example, installed as pip would."""
     folder = tmp_path / "site"
     folder.mkdir()
-    groups = tomllib.loads(block("toml"))["project"]["entry-points"]
+    groups = tomllib.loads(example("acme/pyproject.toml"))["project"]["entry-points"]
     entry_points = "".join(
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
         for group, entries in groups.items()
     )
-    with installed(folder, "acme", block("python"), entry_points):
+    with installed(folder, "acme", example("acme/acme.py"), entry_points):
         yield
 
 
@@ -75,11 +70,13 @@ class Server:
 def test_the_section_fits_on_a_screen() -> None:
     """Nobody copies an example that has to be studied."""
     assert len(section().splitlines()) <= LINES_MAX
-    assert len(block("python").splitlines()) <= ADAPTER_LINES_MAX
+    adapter = example("acme/acme.py").splitlines()
+    assert len(adapter) <= ADAPTER_LINES_MAX
+    assert max(map(len, adapter)) <= LINE_MAX
     assert max(map(len, section().splitlines())) <= LINE_MAX
 
 
-def test_the_readmes_adapter_is_one(acme: None) -> None:
+def test_the_example_is_an_adapter(acme: None) -> None:
     """Found by its entry point, beside the built-in ones, and forgotten with its package."""
     adapter = providers.adapters()["ACME"]
     assert isinstance(adapter, Adapter)

@@ -4,7 +4,7 @@
     python -m tests.bench --quick                a look at everything, a minute and a half
     python -m tests.bench --only throughput      one measurement, or several with commas
     python -m tests.bench --json FILE --svg FILE keep the figures and the plot
-    python -m tests.bench --readme               put the kept figures into the README
+    python -m tests.bench --write                put the kept figures into deploy/docs/figures.md
 
 The same job for all: an HTTP provider in a process of its own on 127.0.0.1 that answers after
 20 ms, an outcome stored and published. The product keeps every promise, plain Celery none. They
@@ -49,8 +49,8 @@ FAILURES: Final = (
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and report; return the exit status."""
     asked = _read(words)
-    if asked.readme:
-        return _readme()
+    if asked.write:
+        return _write_page()
     options = _options(asked)
     measures = [each for each in ALL if asked.only is None or each.name in asked.only]
     as_many_files_as_allowed()
@@ -101,14 +101,14 @@ def _say(words: str) -> None:
     sys.stderr.flush()
 
 
-def _readme() -> int:
-    """Bring README and plot up to the kept figures."""
+def _write_page() -> int:
+    """Bring the page and the plot up to the kept figures."""
     if not report.JSON.exists():
         _say(f"there are no kept figures: measure with --json {report.JSON.name} first")
         return 1
     found = json.loads(report.JSON.read_text("utf-8"))
     report.SVG.write_text(svg(found), "utf-8")
-    report.write_readme(found)
+    report.write_page(found)
     return 0
 
 
@@ -135,7 +135,7 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--note", default="", help="of what was unusual; kept with the figures")
     parser.add_argument("--svg", help="the plot, to a file")
     parser.add_argument(
-        "--readme", action="store_true", help="measure nothing: tables and plot from kept figures"
+        "--write", action="store_true", help="measure nothing: tables and plot from kept figures"
     )
     return parser.parse_args(words)
 

@@ -1,4 +1,4 @@
-"""What the product means to reach, beside what was measured; the README says both."""
+"""What the product means to reach, beside what was measured; deploy/docs/figures.md has both."""
 
 from __future__ import annotations
 

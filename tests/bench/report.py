@@ -1,4 +1,4 @@
-"""Figures for people: the table on a terminal, and the tables in the README."""
+"""Figures for people: the table on a terminal, and the tables in deploy/docs/figures.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.bench.figures import FIGURES
 from tests.bench.measures.gateway import WAITING
 from tests.bench.processes import ROOT
 
-README: Final = ROOT / "README.md"
+PAGE: Final = ROOT / "deploy" / "docs" / "figures.md"
 RESULTS: Final = ROOT / "tests" / "bench" / "results"
 JSON: Final = RESULTS / "bench.json"
 SVG: Final = RESULTS / "bench.svg"
@@ -55,7 +55,7 @@ def _figures(middle: Medians) -> list[str]:
 
 
 def block(document: dict[str, Any]) -> str:
-    """Return what stands between the markers of the README."""
+    """Return what stands between the markers of the page."""
     machine, options = document["machine"], document["options"]
     found: dict[str, Any] = document["measurements"]
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
@@ -64,7 +64,11 @@ def block(document: dict[str, Any]) -> str:
         f"({machine['processor']}), Python {machine['python']}, {machine['redis']}, "
         f"{packages}; medians of {options['rounds']} rounds. {document.get('note', '')}"
     )
-    parts = [BEGIN, "![Throughput and CPU per job](tests/bench/results/bench.svg)", facts.strip()]
+    parts = [
+        BEGIN,
+        "![Throughput and CPU per job](../../tests/bench/results/bench.svg)",
+        facts.strip(),
+    ]
     if "throughput" in found:
         parts.append(_matrix(found["throughput"]))
     parts.append(aims.table(found))
@@ -140,8 +144,8 @@ def _scale(found: dict[str, Any]) -> str:
     return "\n".join([*rows, "", note])
 
 
-def write_readme(document: dict[str, Any], path: Path = README) -> None:
-    """Put the tables into the README, between their markers.
+def write_page(document: dict[str, Any], path: Path = PAGE) -> None:
+    """Put the tables into the page, between their markers.
 
     Raises:
         SystemExit: The markers are missing.

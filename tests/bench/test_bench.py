@@ -77,10 +77,10 @@ def test_the_runner_measures_both_and_keeps_figures_and_plot(tmp_path: Path) -> 
     assert PRODUCT in names
 
 
-def test_the_readme_shows_the_kept_figures() -> None:
-    """``python -m tests.bench --readme`` after every measurement that is kept."""
+def test_the_page_shows_the_kept_figures() -> None:
+    """``python -m tests.bench --write`` after every measurement that is kept."""
     found = json.loads(report.JSON.read_text("utf-8"))
-    assert report.block(found) in report.README.read_text("utf-8")
+    assert report.block(found) in report.PAGE.read_text("utf-8")
     assert svg(found) == report.SVG.read_text("utf-8")
 
 

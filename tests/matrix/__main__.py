@@ -34,7 +34,7 @@ SHORT_LAYERS: Final = ("tests/store/test_commit.py", "tests/ops/test_acl.py")
 DEMO_S: Final = 180.0
 LAYERS_S: Final = 1800.0
 INSTALL_S: Final = 900.0
-README: Final = ROOT / "README.md"
+PAGE: Final = ROOT / "deploy" / "docs" / "machines.md"
 SECTION: Final = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.DOTALL)
 UNTRIED: Final = "not tried"
 
@@ -46,7 +46,7 @@ def main() -> int:
         "--short", action="store_true", help="this Python, what is here, a few tests"
     )
     parser.add_argument("--demo", action="store_true", help="the demo alone, with every pair")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write deploy/docs/machines.md")
     options = parser.parse_args()
     found = find(fetch=not options.short)
     if options.short:
@@ -56,8 +56,8 @@ def main() -> int:
     table = Table(found)
     for name, server in table.pairs():
         table.cells[name, server.name] = _try(found, name, server, layers)
-        if options.readme:  # Each time: a run that is ended leaves what it has seen.
-            _write_readme(table)
+        if options.write:  # Each time: a run that is ended leaves what it has seen.
+            _write_page(table)
     sys.stdout.write(columns([table.head(), *table.rows()]) + "\n")
     for sentence in found.missing:
         sys.stdout.write(f"not tried: {sentence}\n")
@@ -167,20 +167,22 @@ def _bounded(
         return None
 
 
-def _write_readme(table: Table) -> None:
+def _write_page(table: Table) -> None:
     day = datetime.now(tz=UTC).date().isoformat()
     rule = ("---",) * len(table.head())
     lines = [
-        f"Seen on {day}: scenarios of the demo, tests that passed (`make matrix ARGS=--readme`).",
+        f"Seen on {day}: scenarios of the demo, tests that passed (`make matrix ARGS=--write`).",
         "",
         *(f"| {' | '.join(line)} |" for line in (table.head(), rule, *table.rows())),
         "",
         *(f"Not tried: {sentence}." for sentence in table.found.missing),
     ]
     text = "\n".join(lines).rstrip() + "\n"
-    whole = README.read_text("utf-8")
-    assert SECTION.search(whole), "README.md has no <!-- matrix --> … <!-- /matrix -->"
-    README.write_text(SECTION.sub(lambda _: text, whole, count=1), "utf-8")
+    whole = PAGE.read_text("utf-8")
+    assert SECTION.search(whole), (
+        "deploy/docs/machines.md has no <!-- matrix --> … <!-- /matrix -->"
+    )
+    PAGE.write_text(SECTION.sub(lambda _: text, whole, count=1), "utf-8")
 
 
 def say(text: str) -> None:

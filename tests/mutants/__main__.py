@@ -8,14 +8,14 @@ import time
 from datetime import UTC, datetime
 
 from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted
-from tests.mutants.report import SHORT, columns, short_name, write_readme
+from tests.mutants.report import SHORT, columns, short_name, write_page
 from tests.mutants.run import BaselineError, Trial, check_baseline, copies, try_all
 from tests.mutants.table import MUTANTS
 
 EXAMPLES = """examples:
   python -m tests.mutants                  every guard (minutes)
   python -m tests.mutants --only redirect  those with the word in their name
-  python -m tests.mutants --readme         and put the table with today's date into README.md
+  python -m tests.mutants --write          and put the table into deploy/docs/mutants.md
 """
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="mutants whose name holds this")
     parser.add_argument("--jobs", type=int, default=2, help="at a time (2)")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write deploy/docs/mutants.md")
     options = parser.parse_args()
     chosen = [one for one in MUTANTS if options.only.lower() in one.name.lower()]
     if not chosen or options.jobs < 1:
@@ -58,9 +58,9 @@ def main() -> int:
     took_s = time.monotonic() - began_s
     caught = len(trials) - len(survivors)
     sys.stdout.write(f"{caught} of {len(trials)} caught in {took_s:.0f} s\n")
-    if options.readme and not survivors and len(chosen) == len(MUTANTS):
-        write_readme(datetime.now(tz=UTC).date().isoformat())
-        say("README.md has the table")
+    if options.write and not survivors and len(chosen) == len(MUTANTS):
+        write_page(datetime.now(tz=UTC).date().isoformat())
+        say("deploy/docs/mutants.md has the table")
     return 1 if survivors else 0
 
 

@@ -1,4 +1,4 @@
-"""The table of guards: on a terminal, and in the README between its markers."""
+"""The table of guards: on a terminal, and in deploy/docs/mutants.md between its markers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.mutants.table import MUTANTS, ROOT, Mutant
 
-README: Final = ROOT / "README.md"
+PAGE: Final = ROOT / "deploy" / "docs" / "mutants.md"
 SECTION: Final = re.compile(r"(?<=<!-- mutants -->\n).*?(?=<!-- /mutants -->)", re.DOTALL)
 SHORT: Final = 72
 """Characters of a test's name on a terminal."""
@@ -20,12 +20,12 @@ def short_name(test: str) -> str:
 
 
 def row(mutant: Mutant) -> str:
-    """Return one row of the README's table."""
+    """Return one row of the page's table."""
     return f"| {mutant.name} | {mutant.guard} | `{short_name(mutant.test)}` |"
 
 
 def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
-    """Return the README's table.
+    """Return the page's table.
 
     Args:
         date: Of the run that caught all of them, as ``2026-11-22``.
@@ -44,24 +44,24 @@ def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_readme() -> str:
-    """Return what stands between the README's markers.
+def in_page() -> str:
+    """Return what stands between the page's markers.
 
     Raises:
         ValueError: The markers are not there.
     """
-    found = SECTION.search(README.read_text("utf-8"))
+    found = SECTION.search(PAGE.read_text("utf-8"))
     if found is None:
-        msg = "README.md has no <!-- mutants --> … <!-- /mutants -->"
+        msg = "deploy/docs/mutants.md has no <!-- mutants --> … <!-- /mutants -->"
         raise ValueError(msg)
     return found[0]
 
 
-def write_readme(date: str) -> None:
-    """Put the table between the README's markers."""
+def write_page(date: str) -> None:
+    """Put the table between the page's markers."""
     new = table(date)
-    text = README.read_text("utf-8")
-    README.write_text(SECTION.sub(lambda _: new, text, count=1), "utf-8")
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(SECTION.sub(lambda _: new, text, count=1), "utf-8")
 
 
 def columns(rows: Iterable[tuple[str, ...]]) -> str:

@@ -1,10 +1,10 @@
-"""The table of guards is whole, its texts and tests are there, and the README shows it."""
+"""The table of guards is whole, its texts and tests are there, and the page shows it."""
 
 import re
 
 import pytest
 
-from tests.mutants.report import in_readme, row, table
+from tests.mutants.report import in_page, row, table
 from tests.mutants.run import attempt, copies
 from tests.mutants.table import MUTANTS, NAMES, ROOT, Edit, Mutant
 
@@ -36,9 +36,9 @@ def test_every_named_test_is_there(test: str) -> None:
     )
 
 
-def test_the_readme_shows_the_table() -> None:
-    """With the day on which all of them were noticed (`make mutants ARGS=--readme`)."""
-    shown = in_readme()
+def test_the_page_shows_the_table() -> None:
+    """With the day on which all of them were noticed (`make mutants ARGS=--write`)."""
+    shown = in_page()
     found = re.search(r"on (\d{4}-\d\d-\d\d):", shown)
     assert found is not None
     assert shown == table(found[1])

@@ -26,15 +26,15 @@ from tests.ops.signs import Scrape, Signs
 from tests.store.conftest import desk  # noqa: F401  a fixture
 from tests.store.desk import PROVIDER, Desk
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "worker" / "README.md").read_text()
 ROW = re.compile(r"^\| `(checkpoint_\w+)` \| (\w+) \| (.*?) \| .+ \|$", re.MULTILINE)
 
 
 def table() -> set[tuple[str, str, frozenset[str]]]:
-    """Return name, type and labels of the README's rows."""
+    """Return name, type and labels of the page's rows."""
     return {
         (name, kind, frozenset(re.findall(r"`(\w+)`", labels)))
-        for name, kind, labels in ROW.findall(README)
+        for name, kind, labels in ROW.findall(PAGE)
     }
 
 
@@ -54,7 +54,7 @@ def test_the_table_is_what_a_live_worker_exports(new_stage: Setting) -> None:  #
     signs = Signs(new_stage()).wait()
     scrape = signs.scrape()
     assert table() == exported(scrape)
-    assert len(ROW.findall(README)) == len(table()), "a metric has two rows"
+    assert len(ROW.findall(PAGE)) == len(table()), "a metric has two rows"
     # Every place where a label's values come from is closed; an id would make series without end.
     labels = {label for _, _, names in table() for label in names}
     closed = {"provider", "status", "type", "who", "reason", "kind", "operation"}

@@ -1,6 +1,6 @@
 """Every cell of the state table, beside which this file can be laid.
 
-Three tables, as in the README: the wire, the submission with its intent, the verdict. A cell
+Three tables, as in tasks/README.md: the wire, the submission with its intent, the verdict. A cell
 is a row and a column of them; its cases give the intent before, the event and the **whole**
 decision, so that a stray signal, count or settlement fails as well.
 """

@@ -1,6 +1,6 @@
 """What a worker counts, for Prometheus.
 
-Every name is in the README's table, and a test compares both. No metric has an id as a label, and
+Every name is in the table of worker/README.md, and a test compares both. No metric has an id as a label, and
 every label value comes from a closed set, so the number of series is bounded by the settings.
 
 Three sources:

@@ -74,7 +74,7 @@ def _checks(role: str, *, offline: bool) -> Iterator[tuple[str, Callable[[], Fin
             with sentences():
                 read.append(read_settings(tell_unknown=False))
         except click.ClickException as error:
-            return failure(error.message, "`checkpoint config` and the README's table of settings")
+            return failure(error.message, "`checkpoint config` lists every setting")
         return ok("they fit")
 
     yield "settings", settings
