@@ -1,7 +1,8 @@
 """What a worker counts, for Prometheus.
 
-Every name is in the table of worker/README.md, and a test compares both. No metric has an id as a label, and
-every label value comes from a closed set, so the number of series is bounded by the settings.
+Every name is in the table of worker/README.md, and a test compares both. No metric has an id as a
+label, and every label value comes from a closed set, so the number of series is bounded by the
+settings.
 
 Three sources:
 
@@ -186,7 +187,7 @@ class Metrics:
         return self._places.get(provider, self._other)
 
     def count_outcome(self, record: Mapping[str, Any]) -> None:
-        """Count one final record of the stream; CONTRACT's shape, as JSON gives it."""
+        """Count one final record of the stream, in its JSON form."""
         status, body = int(record["status"]), record["body"]
         kind = str(body.get("type", body.get("object"))).removeprefix("errors/")
         provider = record["provider"] if record["provider"] in self._places else OTHER
