@@ -121,10 +121,11 @@ def is_path(span: str) -> bool:
     """Return whether a span names a file or folder of the tree, as far as its form tells."""
     if not re.fullmatch(r"[\w.-][\w./-]*", span) or span.startswith("."):
         return False
-    first, slash, _ = span.partition("/")
-    return (bool(slash) and (first in FOLDERS or span.endswith("/"))) or span.endswith(
-        tuple(f".{end}" for end in OURS)
-    )
+    first, slash, rest = span.partition("/")
+    if slash and first in FOLDERS:
+        return True
+    # Longer ones with a slash at the end are a provider's paths.
+    return bool(slash and not rest) or span.endswith(tuple(f".{end}" for end in OURS))
 
 
 def exists(page: Path, path: str) -> bool:
