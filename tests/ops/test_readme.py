@@ -130,8 +130,10 @@ def is_path(span: str) -> bool:
 
 def exists(page: Path, path: str) -> bool:
     """Return whether a path is there: from the root, the page's folder, or `tests/`."""
-    if "/" not in path:  # A provider's page cites files of public clients too.
-        return path in names() or page.parent.parent == ROOT / "providers"
+    if "/" not in path.rstrip("/") and page.parent.parent == ROOT / "providers":
+        return True  # A provider's page cites files and folders of public clients.
+    if "/" not in path:
+        return path in names()
     places = (ROOT, *page.relative_to(ROOT.parent).parents[:-1], ROOT / "tests")
     return any((ROOT.parent / place / path).exists() for place in places)
 
