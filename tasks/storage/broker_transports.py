@@ -1,4 +1,7 @@
-"""Kombu's Redis transports, with connections that leave a Redis that is not the one to ask."""
+"""Kombu's Redis transports with the connections of `tasks.storage.connections`.
+
+These connections close themselves when their Redis is not, or not any more, the right one.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class Channel(redis.Channel):
 class SentinelChannel(redis.SentinelChannel):
     """A channel to the Redis that any of the Sentinels names.
 
-    The broker's address names the first alone. Kombu would take the others from alternative
-    addresses, and go on with a transport of its own after the first lost connection.
+    The broker's address holds only the first Sentinel. Kombu would take the others from
+    alternative addresses, and would switch to its own transport after the first lost connection.
     """
 
     connection_class: Any = SentinelConnection
@@ -53,7 +56,7 @@ class ClusterChannel(Channel):
     connection_class_ssl: Any = ClusterTlsConnection
 
     def __init__(self, connection: Any, **options: Any) -> None:  # noqa: ANN401  kombu's
-        # The one table in whose name there is no exchange, and so no hash tag.
+        # The name of this table contains no exchange, so it has no hash tag of its own.
         prefix = connection.client.transport_options["prefix"]
         self.keyprefix_binding_deadlines = f"_kombu.binding_deadlines.{prefix}"
         super().__init__(connection, **options)  # type: ignore[no-untyped-call]

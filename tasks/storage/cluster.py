@@ -1,9 +1,9 @@
-"""A Redis in cluster mode: which node has the one slot in which all keys of a deployment lie.
+"""Redis in cluster mode: finding the node that has the slot of all keys of a deployment.
 
-The prefix has a hash tag (``{checkpoint}``), so every key, the Celery queue among them, is on one
-node, and one node is all a client needs. It is asked for before each connection, as Sentinels are
-asked for the master. A node that has given the slot away answers ``MOVED``, which ends the
-connection, and the next one asks anew.
+The prefix has a hash tag (``{checkpoint}``), so every key, the Celery queue included, is on one
+node, and a client needs a connection to that node alone. Each new connection first asks the
+cluster for the node, as it would ask Sentinels for the master. A node that has given the slot away
+answers ``MOVED``; this ends the connection, and the next connection asks again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from checkpoint_worker.tasks.storage.connections import (
 Place = tuple[str, int]
 
 NODES_MAX: Final = 32
-"""Nodes that are remembered beside those of the address."""
+"""Maximum number of known nodes besides those of the address."""
 ASK: Final = ("CLUSTER", "SLOTS")
-"""Known to every version and to hosted ones; CLUSTER SHARDS is not."""
+"""Command that finds the node. Every version and hosted service knows it, unlike CLUSTER SHARDS."""
 UNTOLD: Final = ("", "?")
-"""What a node says for its own address where it does not know it."""
+"""Values that a node returns as its own address where it does not know it."""
 
 
 def slot_of(prefix: str) -> int:
@@ -42,12 +42,12 @@ def slot_of(prefix: str) -> int:
 
 
 class Nodes:
-    """Those who know where a slot is; each is asked in turn, silent ones last.
+    """The known nodes of a cluster, which are asked in turn where a slot is, silent ones last.
 
     Args:
         places: Nodes of the address.
-        slot: Of the deployment's keys.
-        options: Of redis-py's clients: login, TLS, timeouts.
+        slot: Slot of the deployment's keys.
+        options: Options of redis-py's clients: login, TLS, timeouts.
     """
 
     def __init__(self, places: Sequence[Place], slot: int, options: dict[str, Any]) -> None:
@@ -56,10 +56,10 @@ class Nodes:
         self._silent: frozenset[Place] = frozenset()
 
     def find(self) -> Place:
-        """Ask, blocking.
+        """Return the node that has the slot; blocking.
 
         Raises:
-            ConnectionError: Nobody answered, or nobody knows.
+            ConnectionError: No node answered, or none knows the slot's master.
         """
         why: Exception = redis.ConnectionError("no node of the cluster answers")
         for place in self._in_turn():
@@ -74,10 +74,10 @@ class Nodes:
             del why
 
     async def find_awaited(self) -> Place:
-        """Ask, awaited.
+        """Return the node that has the slot; awaited.
 
         Raises:
-            ConnectionError: Nobody answered, or nobody knows.
+            ConnectionError: No node answered, or none knows the slot's master.
         """
         from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
 
@@ -98,10 +98,10 @@ class Nodes:
         return {**self._options, "host": place[0], "port": place[1], "decode_responses": True}
 
     def _in_turn(self) -> Iterator[Place]:
-        """Yield whom to ask.
+        """Yield the nodes in the order in which they are asked.
 
-        Who is asked goes to the end, also one that answered: a node that was cut off from the
-        others tells what it knew before. Who did not answer is asked after all others.
+        A node that was asked moves to the end, even if it answered: a node that was cut off from
+        the others returns what it knew before. Nodes that did not answer come after all others.
         """
         for place in sorted(self._order, key=self._silent.__contains__):
             rest = [each for each in self._order if each != place]
@@ -116,7 +116,7 @@ class Nodes:
             msg = "CLUSTERDOWN this node knows of no master for the slot"
             raise redis.ConnectionError(msg)
         self._silent -= {asked}
-        # Nodes come and go; the address may name but one of them.
+        # The address may name only one node, and nodes are replaced; so remember the others.
         others = [place for *_, all_ in nodes for place in all_ if place not in self._seeds]
         known = dict.fromkeys((*self._seeds, *others[:NODES_MAX]))
         kept = [place for place in self._order if place in known]
@@ -126,14 +126,14 @@ class Nodes:
 
 
 def place_of(node: Sequence[Any], asked: Place) -> Place:
-    """Return where a node is that another one, or it itself, has told of."""
+    """Return the address of a node in a reply of the node ``asked``."""
     host = node[0]
     return asked[0] if host is None or host in UNTOLD else str(host), int(node[1])
 
 
 def _passed_on(error: Exception) -> Exception:
-    """Return an error as one of the connection, which it is to whoever wants to connect."""
-    let_go(error)  # The library keeps it in a frame.
+    """Return an error as a connection error, because the search is a part of connecting."""
+    let_go(error)  # The library keeps a reference to it in a frame.
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return error
     if isinstance(error, NoPermissionError):
@@ -168,19 +168,19 @@ class _FindsAwaited:
 
 
 class ClusterConnection(_Finds, Connection):
-    """To the node that has the slot."""
+    """A blocking connection to the node that has the slot."""
 
 
 class ClusterTlsConnection(_Finds, TlsConnection):
-    """The same over TLS."""
+    """A blocking TLS connection to the node that has the slot."""
 
 
 class AwaitedClusterConnection(_FindsAwaited, AwaitedConnection):
-    """To the node that has the slot."""
+    """An awaited connection to the node that has the slot."""
 
 
 class AwaitedClusterTlsConnection(_FindsAwaited, AwaitedTlsConnection):
-    """The same over TLS."""
+    """An awaited TLS connection to the node that has the slot."""
 
 
 __all__ = [

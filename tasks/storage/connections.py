@@ -1,8 +1,8 @@
-"""Connections to Redis that do not stay with one that is not the one to ask.
+"""Connections to Redis that close themselves when their Redis is not the right one any more.
 
-After a switchover behind a name the old master lives on as a replica and keeps its connections.
-Libraries keep theirs as well: what a pool holds would be refused for ever. These end themselves
-with such a refusal, so that the next command looks the name up anew.
+After a switchover behind a host name the old master runs on as a replica and keeps its connections.
+A client library keeps them in its pool too, so every later command would be refused. The
+connections here close themselves on such a refusal, and the next command resolves the name again.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from redis.exceptions import (
     ReadOnlyError,
 )
 
-# Redis 6.2 wraps what a script's command was refused with: "ERR Error running script … -READONLY".
+# Redis 6.2 wraps the refusal of a script's command: "ERR Error running script … -READONLY".
 ELSEWHERE: Final = re.compile(
     r"(?:^|[\s-])(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS|MISCONF|CLUSTERDOWN|MOVED)\b"
 )
-"""Refusals of a Redis that is not, or not yet, or not any more, the one to ask."""
+"""Pattern of the refusals of a Redis that is not, not yet, or not any more the right one."""
 CAUSES_DEEP: Final = 5
+"""Maximum number of chained exceptions in which `why` looks for a cause."""
 _CLASSES: Final = (BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError)
-"""The same, where the library has taken the word away."""
+"""Exceptions for the same refusals; redis-py removes the error word from their messages."""
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Whether an error says that another Redis, or this one by a new connection, is to be asked."""
+    """Whether an error requires another Redis, or a new connection to this one."""
     return isinstance(error, _CLASSES) or ELSEWHERE.search(str(error)) is not None
 
 
@@ -56,7 +57,7 @@ CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ("cluster support disabled", NO_CLUSTER),
     ("TRYAGAIN|TryAgain|AskError|\bASK\b|non local key", MOVING),
     ("CROSSSLOT|MOVED|MovedError|in cluster mode|ClusterCrossSlot", CLUSTER),
-    # Also what a replica says whose master is lost: a cluster client would know it as that.
+    # A replica that has lost its master answers this too.
     ("CLUSTERDOWN|ClusterDownError", CLUSTER_DOWN),
     (
         "WRONGPASS|NOAUTH|AuthenticationError|invalid password|Client sent AUTH",
@@ -88,7 +89,7 @@ CAUSES: Final[tuple[tuple[str, str], ...]] = (
         "it hangs up: it may want TLS (rediss://), or take no more connections (maxclients)",
     ),
 )
-"""What a refusal holds -> what it means."""
+"""Pattern in a refusal, and the meaning that is shown to the operator."""
 NO_IDENTITY: Final = (
     "this Redis does not tell its identity (INFO) to this user, so nothing is taken or sent: "
     "grant +info, which -@dangerous takes away"
@@ -96,9 +97,9 @@ NO_IDENTITY: Final = (
 
 
 def why(error: BaseException) -> str:
-    """Say in words of ours what keeps a Redis from answering; empty: it just does not.
+    """Return the reason why a Redis does not answer, empty if it is unknown.
 
-    The texts of a library may quote arguments, so nothing of them is handed on.
+    A library's message may quote arguments, so the text returned contains nothing of it.
     """
     seen: BaseException | None = error
     texts: list[str] = []
@@ -110,7 +111,7 @@ def why(error: BaseException) -> str:
 
 
 class _Leaves:
-    """Ends a blocking connection with such a refusal."""
+    """Closes a blocking connection when `is_elsewhere` is true of a reply."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  the library's
         try:
@@ -122,10 +123,10 @@ class _Leaves:
 
 
 class _LeavesAwaited:
-    """Ends an awaited connection with such a refusal, and loses no cancel.
+    """Closes an awaited connection when `is_elsewhere` is true of a reply, and loses no cancel.
 
-    The library sends by `asyncio.wait_for`. Until Python 3.12 that returns as if nothing had
-    happened when its task is cancelled just as the sending is done.
+    redis-py sends through `asyncio.wait_for`. Before Python 3.12 this function drops a cancel that
+    arrives at the moment when the sending is done.
     """
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  the library's
@@ -146,43 +147,43 @@ class _LeavesAwaited:
 
 
 class Connection(_Leaves, redis.Connection):
-    """Over TCP."""
+    """A blocking connection over TCP."""
 
 
 class TlsConnection(_Leaves, redis.SSLConnection):
-    """Over TLS."""
+    """A blocking connection over TLS."""
 
 
 class SocketConnection(_Leaves, redis.UnixDomainSocketConnection):
-    """Over a Unix socket."""
+    """A blocking connection over a Unix socket."""
 
 
 class SentinelConnection(_Leaves, sentinel.SentinelManagedConnection):
-    """To the master that Sentinels name."""
+    """A blocking connection to the master that Sentinels name."""
 
 
 class SentinelTlsConnection(_Leaves, sentinel.SentinelManagedSSLConnection):
-    """The same over TLS."""
+    """A blocking TLS connection to the master that Sentinels name."""
 
 
 class AwaitedConnection(_LeavesAwaited, awaited.Connection):
-    """Over TCP."""
+    """An awaited connection over TCP."""
 
 
 class AwaitedTlsConnection(_LeavesAwaited, awaited.SSLConnection):
-    """Over TLS."""
+    """An awaited connection over TLS."""
 
 
 class AwaitedSocketConnection(_LeavesAwaited, awaited.UnixDomainSocketConnection):
-    """Over a Unix socket."""
+    """An awaited connection over a Unix socket."""
 
 
 class AwaitedSentinelConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedConnection):
-    """To the master that Sentinels name."""
+    """An awaited connection to the master that Sentinels name."""
 
 
 class AwaitedSentinelTlsConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedSSLConnection):
-    """The same over TLS."""
+    """An awaited TLS connection to the master that Sentinels name."""
 
 
 __all__ = [

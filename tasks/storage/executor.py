@@ -1,9 +1,9 @@
-"""The door to Redis: runs the steps of `tasks.storage.store`, blocking or awaited.
+"""The executors: they run the operations of `tasks.storage.store` on Redis, blocking or awaited.
 
-A step is one script with its keys and arguments. Store code is written once, as generators
-that yield `ScriptCall` and receive its reply; `SyncExecutor` and `AsyncExecutor` drive them. Every script
-is safe to repeat (reads change nothing, commits carry a token), so a door repeats a command
-whose reply was lost, a bounded number of times, and nothing else ever does.
+A `ScriptCall` is one script with its keys and arguments. Store code is written once, as generators
+that yield a `ScriptCall` and receive its reply; `SyncExecutor` and `AsyncExecutor` drive them.
+Every script is safe to repeat (reads change nothing, commits carry a token), so an executor repeats
+a command whose reply was lost, a bounded number of times. No other component repeats commands.
 """
 
 from __future__ import annotations
@@ -56,20 +56,21 @@ from checkpoint_worker.tasks.storage.pipelining import Address, FindMaster, Pipe
 T = TypeVar("T")
 
 TRIES: Final = 3
-"""How often a command is sent at most, when its reply does not come."""
+"""Maximum number of times that a command is sent when its reply does not come."""
 PAUSES_S: Final = (0.05, 0.5)
-"""Between the tries: a blip first, then time for a failover to be noticed."""
+"""Pauses between the tries: the first covers a short fault, the second a failover."""
 SOCKET_TIMEOUT_S: Final = 2.0
+"""Timeout for connecting, for a reply, and for a free connection of the pool."""
 CONNECTIONS_MAX: Final = 64
-"""Of one client; who needs one more waits `SOCKET_TIMEOUT_S` for it."""
+"""Maximum number of connections of one client; a command beyond it waits `SOCKET_TIMEOUT_S`."""
 SENTINEL_CONNECTIONS_MAX: Final = 1_024
-"""The library's pool for Sentinel refuses rather than waits, so it must never be full."""
+"""Size of the pool for Sentinel: redis-py's pool raises when it is full instead of waiting."""
 SIGNAL_CHECK_S: Final = 5.0
-"""How often an idle connection is checked, so that a half-open one is found."""
+"""Interval at which an idle connection is checked, so that a half-open one is found."""
 
 
 class LedgerError(Exception):
-    """Base of what keeps the ledger from answering.
+    """Base of the errors with which the ledger does not answer.
 
     LedgerError
     ├── LedgerUnavailableError  Redis cannot be reached or refuses to work
@@ -79,10 +80,10 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailableError(LedgerError):
-    """Redis is away, full, read-only or loading. The effect of the command is unknown.
+    """Redis is unreachable, full, read-only or loading. The effect of the command is unknown.
 
     Attributes:
-        meaning: Why, in words of ours, if that is known.
+        meaning: The reason as `why` returns it, empty if it is unknown.
     """
 
     def __init__(self, said: str = "the ledger did not answer", meaning: str = "") -> None:
@@ -106,12 +107,12 @@ class ScriptCall(Struct, frozen=True, gc=False):
     args: tuple[str | int, ...] = ()
 
     def __repr__(self) -> str:
-        """Say what is asked; the arguments hold who may take a session, for one."""
+        """Show script and keys; the arguments stay hidden, for they may hold a secret token."""
         return f"Call({self.script!r}, {self.keys!r})"
 
 
 Operation = Generator[ScriptCall, list[Any], T]
-"""Store code: yields calls, receives replies, returns a value."""
+"""A generator of store code: it yields calls, receives replies and returns a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +135,14 @@ def script(name: str) -> Script:
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:
-    # The kind, and what it means: a message of the library may quote arguments.
+    # Only the error's class and its meaning: a library's message may quote arguments.
     kind, meaning = type(error).__name__, why(error)
     return LedgerUnavailableError(f"the ledger did not answer ({kind})", meaning)
 
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Tell failures of a command sent past the door as the door would.
+    """Raise failures of a command that no executor runs as an executor would.
 
     Raises:
         LedgerUnavailableError: Redis did not answer, or refused.
@@ -154,7 +155,7 @@ def answered() -> Iterator[None]:
 
 
 class SyncExecutor:
-    """Runs steps over a blocking client."""
+    """Runs operations over a blocking client."""
 
     def __init__(self, client: redis.Redis) -> None:
         """Take a client made by `connect`."""
@@ -162,7 +163,7 @@ class SyncExecutor:
         self._known: set[str] = set()
 
     def run(self, steps: Operation[T]) -> T:
-        """Run steps to their end.
+        """Run an operation to its end.
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
@@ -179,9 +180,9 @@ class SyncExecutor:
             try:
                 return self._eval(call)
             except (RedisError, OSError) as error:
-                if is_elsewhere(error):  # The others of the pool lead there as well.
+                if is_elsewhere(error):  # The pool's other connections lead to the same Redis.
                     self.client.connection_pool.disconnect(inuse_connections=False)
-                let_go(error)  # The library keeps it in a frame, among those with the command.
+                let_go(error)  # redis-py's frames refer to it, and they hold the command.
                 if pause_s is None:
                     raise _unavailable(error) from None
                 time.sleep(pause_s)
@@ -194,22 +195,23 @@ class SyncExecutor:
             try:
                 reply = self.client.evalsha(code.sha, size, *call.keys, *call.args)
             except NoScriptError:
-                pass  # It was restarted, or is another one now.
+                pass  # Redis was restarted, or another Redis answers now.
             else:
                 return reply  # type: ignore[no-any-return]
-        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        # The first call sends the text and does not wait for NOSCRIPT: a simulated Redis closes
+        # the connection after each error.
         reply = self.client.eval(code.text, size, *call.keys, *call.args)
         self._known.add(code.sha)
         return reply  # type: ignore[no-any-return]
 
 
 class AsyncExecutor:
-    """Runs steps over an asyncio client."""
+    """Runs operations over an asyncio client."""
 
     def __init__(
         self, client: redis.asyncio.Redis, pipe: PipelinedConnection | None = None
     ) -> None:
-        """Take a client made by `connect_async`, and a pipe to the same Redis for its scripts."""
+        """Take a client made by `connect_async`, and a pipelined connection for its scripts."""
         self.client = client
         self._scripts = pipe or client
         self._known: set[str] = set()
@@ -220,7 +222,7 @@ class AsyncExecutor:
         return "nodes" in self.client.connection_pool.connection_kwargs
 
     async def aclose(self) -> None:
-        """Close pipe and client."""
+        """Close the pipelined connection and the client."""
         if isinstance(self._scripts, PipelinedConnection):
             self._scripts.close()
         await self.client.aclose()
@@ -229,16 +231,17 @@ class AsyncExecutor:
             await each.aclose()
 
     async def publish(self, channel: str, text: str) -> int:
-        """Publish once, for who listens must be able to do without; return how many heard it.
+        """Publish a message once, without a repeat; return the number of subscribers it reached.
 
         Raises:
-            LedgerUnavailableError: Redis did not answer, or refused; some may have heard it.
+            LedgerUnavailableError: Redis did not answer, or refused; subscribers may have received
+                the message nevertheless.
         """
         with answered():
             return int(await self._one("PUBLISH", channel, text))
 
     async def beginning(self, key: str, most: int) -> str:
-        """Read at most so many bytes of a string that others may have written; "" for none.
+        """Read at most ``most`` bytes of a string that other programs may write; "" for none.
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
@@ -247,13 +250,13 @@ class AsyncExecutor:
             return str(await self._one("GETRANGE", key, "0", str(most - 1)))
 
     async def _one(self, *words: str) -> Any:  # noqa: ANN401  any reply
-        """Send one command over the pipe: hundreds at once would wait for places in a pool."""
+        """Send one command over the pipelined connection, which needs no place in a pool."""
         if isinstance(self._scripts, PipelinedConnection):
             return await self._scripts.call(*words)
         return await self.client.execute_command(*words)
 
     async def run(self, steps: Operation[T]) -> T:
-        """Run steps to their end.
+        """Run an operation to its end.
 
         Raises:
             LedgerUnavailableError: Redis did not answer, or refused.
@@ -272,14 +275,14 @@ class AsyncExecutor:
             except (RedisError, OSError, TimeoutError) as error:
                 if is_elsewhere(error):
                     await self._leave()
-                let_go(error)  # The library keeps it in a frame, among those with the command.
+                let_go(error)  # redis-py's frames refer to it, and they hold the command.
                 if pause_s is None:
                     raise _unavailable(error) from None
                 await asyncio.sleep(pause_s)
         raise AssertionError
 
     async def _leave(self) -> None:
-        """Leave a Redis that is not the one to ask; the pipe has done so by itself."""
+        """Close the pool's idle connections; the pipelined connection closes itself."""
         with suppress(RedisError, OSError):
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
@@ -290,10 +293,11 @@ class AsyncExecutor:
             try:
                 reply = await self._scripts.evalsha(code.sha, size, *call.keys, *call.args)
             except NoScriptError:
-                pass  # It was restarted, or is another one now.
+                pass  # Redis was restarted, or another Redis answers now.
             else:
                 return reply  # type: ignore[no-any-return]
-        # By its text first, not after an error: a simulated Redis hangs up after each of those.
+        # The first call sends the text and does not wait for NOSCRIPT: a simulated Redis closes
+        # the connection after each error.
         reply = await self._scripts.eval(code.text, size, *call.keys, *call.args)
         self._known.add(code.sha)
         return reply  # type: ignore[no-any-return]
@@ -319,14 +323,14 @@ def _timeouts(address: RedisAddress) -> dict[str, Any]:
 
 
 def _options(address: RedisAddress) -> dict[str, Any]:
-    """Return what every connection has, as far as the kind of socket knows it.
+    """Return the options of every connection, as far as its kind of socket supports them.
 
-    The library's own retries are off: a door repeats, and only what may be repeated.
+    The library's own retries are off: the executors repeat commands.
     """
     timeouts = _timeouts(address)
     options: dict[str, Any] = {
         "decode_responses": True,
-        "encoding_errors": "replace",  # What is no text is rubbish to its reader, as in a pipe.
+        "encoding_errors": "replace",  # As in `PipelinedConnection`: the reader rejects no text.
         "socket_timeout": timeouts["socket_timeout"],
         "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
         "client_name": address.client_name,
@@ -345,7 +349,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
 
 
 _Kinds = tuple[type, type]
-"""Of connections: in clear, over TLS."""
+"""Classes of a connection: without TLS, with TLS."""
 
 
 def _pool_options(
@@ -362,7 +366,7 @@ def _pool_options(
 
 
 def sentinel_options(address: RedisAddress) -> dict[str, Any]:
-    """Return the options of clients of an address' Sentinels."""
+    """Return the options of the clients that ask an address' Sentinels."""
     assert address.sentinels is not None
     return {**_timeouts(address), **address.sentinels.options()}
 
@@ -374,7 +378,7 @@ def asking_options(address: RedisAddress) -> dict[str, Any]:
 
 
 def nodes_of(address: RedisAddress, prefix: str) -> Nodes:
-    """Return those who know which node of a cluster has the keys under a prefix."""
+    """Return the nodes of a cluster that are asked which of them has the keys under a prefix."""
     return Nodes(address.cluster, slot_of(prefix), asking_options(address))
 
 
@@ -383,10 +387,10 @@ def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
 
     Args:
         url: The address.
-        prefix: Of the keys: in a cluster it decides which node they are on.
+        prefix: Prefix of the keys: in a cluster it decides which node has them.
 
     Raises:
-        AddressError: It is none.
+        AddressError: The address is not valid.
     """
     address = parse_redis(url)
     options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
@@ -432,7 +436,7 @@ def _async_sentinel(address: RedisAddress) -> Any:  # noqa: ANN401  the library'
 
 
 def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
-    """Return a pipe to the same addresses as `connect_async`."""
+    """Return a pipelined connection for the same addresses as `connect_async`."""
     given = parse_redis(url)
     find: FindMaster | None = None
     if given.sentinels is not None:
@@ -441,7 +445,7 @@ def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
         async def find_master() -> tuple[str, int]:
             try:
                 host, port = await sentinel.discover_master(service)
-            finally:  # It is asked seldom, and by a loop that may be another one next time.
+            finally:  # Calls are rare, and the next one may come from another event loop.
                 for each in sentinel.sentinels:
                     await each.connection_pool.disconnect()
             return str(host), int(port)

@@ -6,7 +6,7 @@
 | ``results``, ``results:{account_id}`` | channel | - | anyone: final records as written |
 | ``outcomes`` | stream | capped | readers who may not miss one |
 | (the prefix itself) | list | - | Celery: the queue of wakes |
-| ``session:{provider}:{account_id}`` | string | 10 s, renewed | attempt: a live session |
+| ``session:{provider}:{account_id}`` | string | 10 s, renewed | attempt: live session |
 | ``session:{provider}:{account_id}:requests`` | channel | - | the live session |
 | ``session:replies:{worker}`` | channel | - | attempts of one worker |
 | ``intent:{provider}:{account_id}`` | string | `Store.kept_ms` after the last deadline | store |
@@ -14,19 +14,20 @@
 | ``sealed:solution:{submission_id}`` | string | until claimed or final | attempt |
 | ``sealed:session:{provider}:{account_id}`` | string | ``result_ttl_s`` | ``take_session`` |
 | ``taken:{provider}:{account_id}`` | string | 60 s | ``take_session``: who took it |
-| ``seen:{submission_id}`` | string | 24 h | intake: an old copy is never new |
-| ``seen:opened:{provider}:{account_id}``, ``seen:refused:…`` | string | an hour | intake: counts |
+| ``seen:{submission_id}`` | string | 24 h | submit: known submission ids |
+| ``seen:opened:{provider}:{account_id}``, ``seen:refused:…`` | string | an hour | submit: counts |
 | ``user:{provider}:{user_id}`` | string | none | settle: which account has this user |
 | ``due``, ``queued`` | sorted set | - | sweep: instants, last wakes |
 | ``beats``, ``acked`` | sorted set | - | sweep: heartbeats, answered heartbeats |
-| ``holds:{worker}`` | set | a day | sweep: intents whose wire a worker holds |
+| ``holds:{worker}`` | set | a day | sweep: intents whose exchange lease a worker holds |
 | ``drains:{worker}`` | hash | a day | heartbeat: exchanges to close |
 | ``leader`` | string | ``leader_s`` | sweep |
 | ``signals`` | channel | - | listeners in workers |
-| ``ear:{name}`` | channel | - | one client's listener: somebody new waits |
+| ``ear:{name}`` | channel | - | one client's outcome waiter: a new caller waits |
 | ``dead`` | list | capped | operators: descriptions of messages set aside |
 
-The names of CONTRACT §4 are public; the rest is private and may change in any release.
+The rows from ``result:`` to ``session:replies:`` are public; the rest is private and may change in
+any release.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ class Keys:
 
     @property
     def control(self) -> str:
-        """Exchange of Celery's remote control, as Celery calls it under the usual prefix.
+        """Exchange of Celery's remote control; under the default prefix it has Celery's own name.
 
-        Each other prefix has its own: else two deployments on one Redis hear each other's
-        questions, and one's Flower shows the other's accounts.
+        Each other prefix has its own exchange. Otherwise two deployments on one Redis would
+        receive each other's commands, and Flower would show the accounts of both.
         """
         return self._celery_s("celery")
 
     @property
     def events(self) -> str:
-        """Exchange of Celery's events, and the beginning of the names of who reads them."""
+        """Exchange of Celery's events, and prefix of the names of its readers' queues."""
         return self._celery_s("celeryev")
 
     def _celery_s(self, name: str) -> str:
@@ -85,7 +86,7 @@ class Keys:
 
     @staticmethod
     def member(provider: str, account_id: str) -> str:
-        """An intent's name inside sets."""
+        """The name of an intent inside sets."""
         return f"{provider}:{account_id}"
 
     @staticmethod
@@ -115,7 +116,7 @@ class Keys:
         return f"{self.prefix}:session:{provider}:{account_id}"
 
     def live_requests(self, provider: str, account_id: str) -> str:
-        """Channel on which a client session is asked."""
+        """Channel on which a client session receives requests."""
         return f"{self.live_session(provider, account_id)}:requests"
 
     def live_replies(self, worker: str) -> str:
@@ -123,28 +124,31 @@ class Keys:
         return f"{self.prefix}:session:replies:{worker}"
 
     def taken(self, provider: str, account_id: str) -> str:
-        """Who took the session."""
+        """The token of the caller that took the session."""
         return f"{self.prefix}:taken:{provider}:{account_id}"
 
     def seen(self, submission_id: str) -> str:
-        """That a submission id was used."""
+        """Mark that a submission id was used."""
         return f"{self.prefix}:seen:{submission_id}"
 
     def opened(self, provider: str, account_id: str) -> str:
-        """How often an account's intent was opened in its hour. No submission id has a colon."""
+        """Number of openings of an account's intent in the current hour.
+
+        The name cannot be that of a submission, because no submission id contains a colon.
+        """
         return self.seen(f"opened:{provider}:{account_id}")
 
     def refused(self, provider: str, account_id: str) -> str:
-        """How many of an account's submissions were answered at once in its hour."""
+        """Number of an account's submissions that were refused at once in the current hour."""
         return self.seen(f"refused:{provider}:{account_id}")
 
     def user(self, provider: str, user_id: str) -> str:
-        """Which account a provider's user id belongs to."""
+        """The account that a provider's user id belongs to."""
         return f"{self.prefix}:user:{provider}:{user_id}"
 
     @property
     def due(self) -> str:
-        """When each intent's next time row applies."""
+        """Intents by the instant at which their next time row applies."""
         return f"{self.prefix}:due"
 
     @property
@@ -163,7 +167,7 @@ class Keys:
         return f"{self.prefix}:acked"
 
     def holds(self, worker: str) -> str:
-        """Intents whose wire a worker holds."""
+        """Intents whose exchange lease a worker holds."""
         return f"{self.prefix}:holds:{worker}"
 
     def drains(self, worker: str) -> str:
@@ -177,11 +181,11 @@ class Keys:
 
     @property
     def signals(self) -> str:
-        """Channel of words to running attempts."""
+        """Channel of signals to running attempts."""
         return f"{self.prefix}:signals"
 
     def ear(self, name: str) -> str:
-        """Channel on which a client tells its own listener that somebody new waits."""
+        """Channel on which a client notifies its own outcome waiter of a new waiting caller."""
         return f"{self.prefix}:ear:{name}"
 
     @property

@@ -1,13 +1,13 @@
 """One connection to Redis that many commands share: `PipelinedConnection`.
 
-A client with a pool sends a command and waits for its reply before the connection is of use to
-anybody else, and pays for a task switch, a lock and two system calls each time. Here whatever is
-asked for within one turn of the loop leaves in one write, and replies are handed out in the order
-of the commands as they come in. Redis works through them one by one either way.
+A client with a pool occupies a connection until the reply of a command has come, and pays for a
+task switch, a lock and two system calls each time. `PipelinedConnection` sends all commands of one
+turn of the event loop in one write and assigns the replies in the order of the commands. Redis
+executes the commands one by one in either case.
 
-It repeats nothing: a lost connection fails every command that was under way, and its caller knows
-which of them may be repeated (`tasks.storage.executor`). What blocks (BRPOP, a subscription) does not belong
-in here.
+The connection repeats nothing: its loss fails every command without a reply, and the caller knows
+which of them may be repeated (`tasks.storage.executor`). Blocking commands (BRPOP, SUBSCRIBE) must
+not be sent over it.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from redis.exceptions import TimeoutError as SilentError
 from checkpoint_worker.tasks.storage.connections import is_elsewhere
 
 FindMaster = Callable[[], Awaitable[tuple[str, int]]]
-"""Asks where the Redis is now."""
+"""Function that returns the current host and port of the Redis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a Redis is and how to log in to it.
+    """The address of a Redis and the login to it.
 
     Attributes:
-        host: Name or address; unused with ``path`` or ``find``.
-        path: Of a Unix socket.
-        find: Asked before each connection, for a Redis behind Sentinel.
-        tls: Verifies the server, if it speaks TLS.
-        login: Words of AUTH.
+        host: Host name or address; unused with ``path`` or ``find``.
+        path: Path of a Unix socket.
+        find: Called before each connection, for a Redis behind Sentinel or in a cluster.
+        tls: TLS context that verifies the server, if the connection uses TLS.
+        login: Arguments of AUTH.
         db: Number of the database.
-        client_name: What CLIENT LIST shows.
-        keepalive: Whether the kernel looks if the other end is there.
+        client_name: Name that CLIENT LIST shows.
+        keepalive: Whether the kernel sends TCP keepalive probes.
     """
 
     host: str = "127.0.0.1"
@@ -57,19 +57,20 @@ class Address:
     keepalive: bool = True
 
     def __repr__(self) -> str:
-        """Say what it is and nothing of it: there may be a password."""
+        """Show no field: the address may hold a password."""
         return "<Address>"
 
 
 class PipelinedConnection:
-    """Runs commands over one shared connection, made when it is needed.
+    """Runs commands over one shared connection, which the first command makes.
 
-    Not for threads: each event loop gets a connection of its own, one at a time.
+    The object is not thread-safe. It has one connection at a time; another event loop gets a new
+    one.
 
     Args:
-        address: Where the Redis is.
-        silence_s: A connection that owes replies and sends nothing for so long is given up, and a
-            connection has so long to be made.
+        address: Address of the Redis.
+        silence_s: Timeout of connecting, and of a connection that owes replies and receives
+            nothing.
     """
 
     def __init__(self, address: Address, *, silence_s: float) -> None:
@@ -78,16 +79,16 @@ class PipelinedConnection:
         self._connecting: asyncio.Task[_Link] | None = None
 
     def evalsha(self, sha: str, numkeys: int, *words: str | int) -> Awaitable[Any]:
-        """Run a script Redis knows.
+        """Run a script by its digest.
 
         Raises:
-            NoScriptError: It does not know it.
+            NoScriptError: Redis does not know the script.
             RedisError: As `call`.
         """
         return self.call("EVALSHA", sha, numkeys, *words)
 
     def eval(self, text: str, numkeys: int, *words: str | int) -> Awaitable[Any]:
-        """Run a script.
+        """Run a script by its text.
 
         Raises:
             RedisError: As `call`.
@@ -95,13 +96,13 @@ class PipelinedConnection:
         return self.call("EVAL", text, numkeys, *words)
 
     def call(self, *words: str | int) -> Awaitable[Any]:
-        """Send one command, and let its reply be awaited.
+        """Send one command and return an awaitable of its reply.
 
-        A caller that is cancelled leaves the command under way; its effect is unknown.
+        A command whose caller is cancelled is not withdrawn; its effect is unknown.
 
         Raises:
-            RedisError: Redis refused it, or cannot be reached, or did not answer in time; the
-                effect is unknown then.
+            RedisError: Redis refused the command, or cannot be reached, or did not answer in time;
+                in the last case its effect is unknown.
         """
         link = self._link
         if link is None or not link.is_open_here():
@@ -112,12 +113,12 @@ class PipelinedConnection:
         return await (await self._connect()).send(words)
 
     async def _connect(self) -> _Link:
-        """Return a link, made once for all who wait for one."""
+        """Return a link; concurrent callers wait for the same one."""
         loop = asyncio.get_running_loop()
         if self._connecting is None or self._connecting.get_loop() is not loop:
             self._connecting = loop.create_task(self._make_link())
             self._connecting.add_done_callback(self._connected)
-        # One caller that gives up must not take the connection away from the others.
+        # The cancel of one caller must not end the connecting for the other callers.
         return await asyncio.shield(self._connecting)
 
     def _connected(self, task: asyncio.Task[_Link]) -> None:
@@ -143,7 +144,7 @@ class PipelinedConnection:
                         host, port = await address.find()
                     _, link = await loop.create_connection(protocol, host, port, ssl=address.tls)
         except TimeoutError as error:
-            # A Redis without TLS takes the handshake for the beginning of a command, and waits.
+            # A Redis without TLS reads the handshake as an incomplete command and waits.
             msg = "no connection in time over TLS" if address.tls else "no connection in time"
             raise SilentError(msg) from error
         except OSError as error:
@@ -162,7 +163,7 @@ class PipelinedConnection:
         return link
 
     def close(self) -> None:
-        """Drop the connection; commands under way fail."""
+        """Close the connection; commands without a reply fail."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._link is not None:
@@ -171,7 +172,7 @@ class PipelinedConnection:
 
 
 class _Link(asyncio.Protocol):
-    """One connection: what leaves next, and who waits for which reply."""
+    """One connection: its output buffer and the futures of the replies that it owes."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, silence_s: float, *, keepalive: bool
@@ -187,14 +188,14 @@ class _Link(asyncio.Protocol):
         self._heard_s = 0.0
 
     def is_open_here(self) -> bool:
-        """Whether it can be used by the running loop."""
+        """Whether the running event loop can use the link."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
         return self._loop is asyncio.get_running_loop()
 
     def send(self, words: tuple[str | int, ...]) -> asyncio.Future[Any]:
-        """Put a command in line; the future gets its reply."""
+        """Queue a command; the future returned gets its reply."""
         packed = hiredis.pack_command(cast("Any", words))
         reply: asyncio.Future[Any] = self._loop.create_future()
         if self._transport is None:
@@ -216,7 +217,7 @@ class _Link(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
     def _look(self) -> None:
-        """Give the connection up if it owes replies and was silent for too long."""
+        """Close the connection if it owes replies and has received nothing for too long."""
         self._watch = None
         if not self._waiting:
             return
@@ -227,13 +228,13 @@ class _Link(asyncio.Protocol):
             self._end(SilentError("no reply in time"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport and set TCP keepalive."""
         self._transport = cast("asyncio.WriteTransport", transport)
         if (sock := transport.get_extra_info("socket")) is not None and sock.family in _TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(self._keepalive))
 
     def data_received(self, data: bytes) -> None:
-        """Hand out the replies that are complete."""
+        """Deliver the complete replies to their futures."""
         self._heard_s = self._loop.time()
         self._reader.feed(data)
         try:
@@ -248,20 +249,20 @@ class _Link(asyncio.Protocol):
             return
         reply = self._waiting.popleft()
         if not isinstance(value, RedisError):
-            if not reply.done():  # Its caller may have been cancelled.
+            if not reply.done():  # The caller may have been cancelled.
                 reply.set_result(value)
             return
         if not reply.done():
             reply.set_exception(value)
-        if is_elsewhere(value):  # The next command looks anew.
+        if is_elsewhere(value):  # The next command connects again.
             self._end(LostError("this Redis does not work now"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody who waits."""
+        """Fail every command without a reply."""
         self._end(LostError(f"the connection is lost ({type(exc).__name__})"))
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         self._end(LostError("the connection is closed"))
 
     def _end(self, error: RedisError) -> None:
@@ -282,7 +283,7 @@ _TCP: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 def _refusal(text: str) -> RedisError:
-    """Return Redis' own refusal as the library would; callers tell but one kind apart."""
+    """Return an error reply as an exception; callers distinguish only NOSCRIPT."""
     return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
 
 

@@ -1,8 +1,9 @@
-"""Load and commit: the only module that writes intents and outcomes.
+"""The store: the only module that writes intents and outcomes.
 
-`Store.transact` is the whole method: read one instant of the ledger, let the rules decide,
-write the decision over the version it was made on, and begin again if somebody was faster.
-Everything here is a generator of `tasks.storage.executor.ScriptCall`; a door runs it.
+`Store.transact` is the central method: it reads one instant of the ledger, lets the rules decide,
+commits the decision over the version it was made on, and starts again if another commit came
+first. The store's operations are generators of `tasks.storage.executor.ScriptCall`; an executor
+runs them.
 """
 
 from __future__ import annotations
@@ -57,37 +58,44 @@ from checkpoint_worker.tasks.storage.ids import process_unique_id
 from checkpoint_worker.tasks.storage.keys import Keys
 
 COMMIT_ROUNDS: Final = 64
-"""How often a decision is made anew because another commit came first. Each lost round is
-another's success, so this many contenders for one intent are served."""
+"""Maximum number of rounds of one transaction. A round is lost only because another commit
+succeeded, so up to this many concurrent writers of one intent all succeed."""
 TOKENS_KEPT: Final = 8
-"""Commands remembered in an intent; a repeat comes within `ledger.PAUSES_S` of the first."""
+"""Number of command tokens that an intent keeps. An executor repeats a command within the sum of
+`executor.PAUSES_S`, so a repeated command still finds its token."""
 DRAIN_LAG_MS: Final = 1_000
-"""A drain is committed at most this long after it was decided, else it is decided anew. Only a
-heartbeat that was answered later than that has told the holder of it:
+"""Maximum time from the decision that starts a drain to its commit; a later commit is refused and
+the decision is made again. A heartbeat proves that the lease holder knows of a drain only if it
+was answered more than this time after the decision:
 t=0 a newer code is decided on, drain from 0 to 5 · t=5.9 the holder's heartbeat is answered · t=6
-the commit arrives at last · t=6.1 the drain is over and a heartbeat was answered since 0, but the
-holder has heard of nothing and its exchange goes on."""
+the delayed commit arrives · t=6.1 the drain has ended and a heartbeat was answered after 0, but
+the holder knows of no drain and its exchange goes on."""
 SEEN_TTL_MS: Final = 24 * 3600 * 1000
+"""Time for which a submission id stays known, so that an old copy is never taken for a new one."""
 SOLUTION_GRACE_MS: Final = 1_000
-"""A sealed solution outlives its deadline by no more than this, whatever else fails."""
+"""Maximum time for which a sealed solution outlives its deadline, whatever else fails."""
 TAKE_AGAIN_MS: Final = 60_000
+"""Time for which the caller that took a session may take it again."""
 READER_GONE_MS: Final = 24 * 3600 * 1000
-"""A reader of a group that holds nothing and was silent for so long is forgotten."""
+"""Idle time after which a group reader without pending entries is removed from the group."""
 PAGE: Final = 500
-"""Entries looked at at once where one account's lie among those of others: half a millisecond of
-Redis (measured)."""
+"""Number of stream entries that one script call searches for the records of one account; Redis
+needs half a millisecond for them (measured)."""
 LOOKED_AT_MAX: Final = 5_000
-"""Entries looked at for one page of a listing."""
+"""Maximum number of stream entries that are searched for one page of a listing."""
 OLDEST_OF: Final = 200
-"""The oldest waiting submission is looked for among so many that were woken longest ago."""
+"""Number of submissions, those with the oldest wakes first, among which the overview looks for
+the submission that has waited longest."""
 LATE_OF: Final = 1_000
-"""Among so many that are due longest are those looked for which only wait for their exchange."""
+"""Number of due intents, the longest due first, among which the overview finds those that only
+wait for a running exchange to end and are therefore not overdue."""
 INSTANT: Final = re.compile(r"[0-9]{1,15}")
-"""Milliseconds since the epoch as text."""
+"""Pattern of milliseconds since the epoch as text."""
 OVERDUE_MS: Final = 5_000
-"""What was due so long ago should have been swept: outcomes come by the deadline and 5 s."""
+"""Age from which a due row counts as overdue: an outcome is promised within 5 s of the deadline."""
 SKIPPED: Final = "-"
-"""In place of a record: those looked at were of other accounts, and there may be more."""
+"""Placeholder that ``group.lua`` returns in place of a record when it found only entries of other
+accounts and the stream may hold more."""
 SCHEMA: Final = 1
 UNREADABLE: Final = "the ledger holds an intent that this version cannot read"
 EMBEDDED_RUN_ID: Final = "embedded"
@@ -97,21 +105,21 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Snapshot(RedactedStruct, frozen=True, kw_only=True, gc=False):
-    """One instant of the ledger.
+    """The state of one intent and of the ledger at one instant.
 
     Attributes:
         now_ms: Redis time.
         run_id: Identity of this Redis.
-        queued: How many submissions wait for an attempt, and
-        aged: how many of them for longer than asked; both 0 if nobody asked.
-        filled: How much of its memory Redis uses, in thousandths; 0 without a limit, or if
-            nobody asked.
+        queued: Number of submissions that wait for an attempt; 0 if the read did not ask for it.
+        aged: Number of those that have waited longer than ``queue_age_ms``; 0 likewise.
+        filled: Share of its memory limit that Redis uses, in thousandths; 0 without a limit, or
+            if the read did not ask for it.
         intent: The intent, ``None`` where there is none.
-        tokens: The last commands that changed it.
-        record: The record of the submission asked for.
-        values: Other values asked for, by key.
-        reckoned: Nothing was read just now: this is what an earlier read showed or the own last
-            commit left, and the time since.
+        tokens: Tokens of the last commands that changed the intent.
+        record: The record of the submission that was asked for.
+        values: Other values that were asked for, by key.
+        extrapolated: The snapshot is built from an earlier read or our last commit plus the
+            elapsed time, without asking Redis. A commit made on it also checks the clock.
     """
 
     hidden: ClassVar = frozenset({"values"})
@@ -128,19 +136,23 @@ class Snapshot(RedactedStruct, frozen=True, kw_only=True, gc=False):
     extrapolated: bool = False
 
     def later(self, elapsed_ms: int) -> Snapshot:
-        """Return what a read would show so much later, if nobody has changed anything since.
+        """Return this snapshot advanced by ``elapsed_ms``, assuming that nothing has changed.
 
-        If somebody has, or the clocks disagree, a commit on it is refused, and made on a read.
+        If the ledger has changed, or the clocks differ, the commit made on it is refused and the
+        transaction is retried after a read.
         """
         return replace(self, now_ms=self.now_ms + elapsed_ms, extrapolated=True)
 
 
 class CommitExtras(Struct, frozen=True, kw_only=True, gc=False):
-    """What the one who brings an event adds to its commit.
+    """Further writes and conditions that the caller of a transaction adds to its commit.
 
-    ``put`` is ``(key, value, life in ms or 0)``; ``expect`` what keys must hold, ``""`` for
-    nothing; ``delete`` goes with the commit; ``wakes`` are messages for the Celery queue;
-    ``intake``: it takes something new in, which a full Redis refuses.
+    Attributes:
+        put: Strings to write: ``(key, value, life in ms or 0)``.
+        expect: Values that keys must hold when the commit runs; ``""`` means no value.
+        delete: Keys that the commit deletes.
+        wakes: Messages for the Celery queue.
+        intake: The commit accepts new work, so a full Redis refuses it.
     """
 
     put: tuple[tuple[str, str, int], ...] = ()
@@ -151,10 +163,14 @@ class CommitExtras(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Result(Struct, frozen=True, kw_only=True, gc=False):
-    """What became of an event: the decision, what it was made on, and Redis time after it.
+    """The result of a transaction.
 
-    ``records`` are the final records this commit wrote; one that was final before stays. ``token``
-    is the command's name, empty where nothing had to be written.
+    Attributes:
+        decision: The decision of the rules.
+        snapshot: The snapshot that the decision was made on.
+        now_ms: Redis time after the decision.
+        records: Final records that this commit wrote; an earlier final record stays as it is.
+        token: Token of the commit, empty where nothing had to be written.
     """
 
     decision: Decision
@@ -165,13 +181,14 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def intent(self) -> Intent | None:
-        """The intent as it is now."""
+        """The intent after the transaction."""
         return self.decision.intent or self.snapshot.intent
 
     def later(self, elapsed_ms: int) -> Snapshot:
-        """Return what a read would show so much later, if nobody has changed anything since.
+        """Return the state after this commit plus ``elapsed_ms``, without asking Redis.
 
-        If somebody has, or the clocks disagree, a commit on it is refused, and made on a read.
+        If the ledger has changed since, or the clocks differ, the commit made on it is refused
+        and the transaction is retried after a read.
         """
         tokens = self.snapshot.tokens
         if self.token:
@@ -187,7 +204,7 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LostWorker:
-    """A silent worker: its last heartbeat, ms, and the intents whose wire it holds."""
+    """A silent worker: its last heartbeat, ms, and the intents whose exchange lease it holds."""
 
     name: str
     beat_ms: int
@@ -196,13 +213,15 @@ class LostWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a sweep has to look at. Intents are ``(provider, account_id)``.
+    """The snapshot that a sweep works on. Intents are ``(provider, account_id)``.
 
     Attributes:
+        now_ms: Redis time.
+        run_id: Identity of this Redis.
         due: Intents to which a time row may apply and their scores, the longest due first.
-        acked: Workers by their last answered heartbeat, ms.
-        stale: Intents whose submission waits and was not woken for a while, oldest first.
-        waiting: How many submissions wait in all.
+        acked: The last answered heartbeat of each worker, ms.
+        stale: Intents whose queued submission may be woken again, the oldest wake first.
+        waiting: Number of all queued submissions.
         lost: Workers that were silent for too long.
     """
 
@@ -217,18 +236,31 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The answer to a heartbeat: Redis time, its identity, and exchanges to close by when."""
+    """The ledger's answer to a heartbeat.
+
+    Attributes:
+        now_ms: Redis time.
+        run_id: Identity of this Redis.
+        drains: Exchanges that the worker must close: submission id to instant, ms.
+        strange: Number of rows in the worker's drains that are no instants.
+    """
 
     now_ms: int
     run_id: str
     drains: Mapping[str, int]
     strange: int = 0
-    """Rows there that are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
-    """A worker as an operator sees it: its last heartbeat, ms; intents held; exchanges to close."""
+    """A worker in the overview.
+
+    Attributes:
+        name: Its name in the ledger.
+        beat_ms: Its last heartbeat.
+        holds: Number of intents whose exchange lease it holds.
+        drains: Number of exchanges that it must close.
+    """
 
     name: str
     beat_ms: int
@@ -238,7 +270,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingView:
-    """A submission that waits for an attempt, and since when, ms."""
+    """A submission that waits for an attempt since ``queued_ms``."""
 
     provider: str
     account_id: str
@@ -248,17 +280,19 @@ class WaitingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """What an operator looks at. Intents are ``(provider, account_id)``.
+    """The snapshot for an operator's status. Intents are ``(provider, account_id)``.
 
     Attributes:
-        workers: Those that beat last first.
-        waiting: How many submissions wait in all.
-        oldest: The one that has waited longest for an attempt, and for nothing else.
-        overdue: How many intents a sweep should have looked at by now.
-        late: Some of them, longest first.
+        now_ms: Redis time.
+        workers: Workers, the latest heartbeat first.
+        waiting: Number of all queued submissions.
+        oldest: The submission that has waited longest among those whose intent has no running
+            exchange.
+        overdue: Number of intents that a sweep should have handled already.
+        late: Some of the overdue intents, the longest due first.
         leader: The worker that sweeps, ``""`` for none.
-        dead_letters: Descriptions of messages that were set aside.
-        filled: How much of its `maxmemory` Redis uses, in thousandths; ``None`` without a limit.
+        dead_letters: Number of descriptions of messages that were set aside.
+        filled: Share of ``maxmemory`` that Redis uses, in thousandths; ``None`` without a limit.
     """
 
     now_ms: int
@@ -273,20 +307,25 @@ class Overview:
 
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
-    """Some final records, and where the next page begins; ``None``: the stream has no more."""
+    """A page of final records.
+
+    Attributes:
+        records: The records, the newest first.
+        after: Position at which the next page begins; ``None``: the stream has no more.
+    """
 
     records: list[Outcome]
     after: str | None
 
 
 class Room(Struct, frozen=True, kw_only=True, gc=False):
-    """How much the ledger takes in.
+    """Limits on the new work that the ledger accepts.
 
     Attributes:
-        filled_max: Thousandths of Redis' memory beyond which nothing new is taken in.
-        opens_max: Openings for one account in an hour.
-        refused_max: Submissions of one account in an hour that are answered at once, because no
-            open intent takes them.
+        filled_max: Memory use of Redis, in thousandths, above which new work is refused.
+        opens_max: Maximum number of openings for one account in an hour.
+        refused_max: Maximum number of submissions of one account in an hour that are answered at
+            once because the account has no open intent.
     """
 
     filled_max: int = 850
@@ -310,13 +349,14 @@ class Store:
     """The ledger of one deployment.
 
     Attributes:
-        keys: Its names.
+        keys: The Redis names of the deployment.
         limits: The times of the rules.
         result_ttl_ms: Life of a record.
-        outcomes_max: Length of the stream, about.
+        outcomes_max: Approximate maximum length of the stream of outcomes.
         embedded: Whether a Redis without identity is allowed.
-        room: How much it takes in.
-        has_queue: Whether the Celery queue lies in the same Redis, so that a commit may fill it.
+        room: Limits on new work.
+        has_queue: Whether the Celery queue is in the same Redis, so that a commit can write wakes
+            into it.
     """
 
     keys: Keys
@@ -329,19 +369,20 @@ class Store:
 
     @property
     def kept_ms(self) -> int:
-        """How long an intent is kept after the last deadline it can have, ms.
+        """Time for which an intent is kept after the last deadline it can have, ms.
 
-        For as long as its records, and for an hour at least, whatever the life of a record: it
-        holds the hour's count of submissions, the wire of an exchange that may still run, and
-        the submission that a sweep settles when Redis was away.
+        This is the life of a record, but at least an hour: the intent holds the hour's count of
+        submissions, the lease of an exchange that may still run, and the submission that a sweep
+        settles after an outage of Redis.
         """
         return max(self.result_ttl_ms, HOUR_MS)
 
     @property
     def context_ttl_ms(self) -> int:
-        """Life of a sealed context from each time it is written: the last code's deadline.
+        """Life of a sealed context from each write: up to the deadline of the last code.
 
-        A net, should nothing end the intent: the commit that ends it deletes the context.
+        The commit that ends the intent deletes the context; the expiry covers an intent that no
+        commit ends.
         """
         return self.limits.intent_ttl_ms + self.limits.deadline_ms
 
@@ -360,13 +401,13 @@ class Store:
         """Read one intent, one record and any other strings, all of one instant.
 
         Args:
-            provider: Of the intent.
-            account_id: Of the intent.
-            submission_id: Whose record to read as well.
-            also: Other strings to read.
-            queue_age_ms: Count what waits, and what has waited for so long, and how much of its
-                memory Redis uses.
-            needs_master: No commit will follow, which a replica would refuse.
+            provider: Provider of the intent.
+            account_id: Account of the intent.
+            submission_id: Submission whose record is read as well.
+            also: Keys of other strings to read.
+            queue_age_ms: Also read the number of queued submissions, the number of those that
+                have waited at least this long, and the memory use of Redis.
+            needs_master: Refuse a replica here, because no commit follows that would.
 
         Raises:
             ForeignLedgerError: This Redis has no identity; only the embedded mode may use it.
@@ -410,23 +451,24 @@ class Store:
         queue_age_ms: int | None = None,
         start: Snapshot | None = None,
     ) -> Operation[Result | None]:
-        """Bring an event to an intent: read, decide, commit, again if somebody was faster.
+        """Apply an event to an intent: read, decide, commit; retry if another commit came first.
 
         Args:
-            provider: Of the intent.
-            account_id: Of the intent.
-            make_event: Makes the event from what was read; ``None`` ends it with nothing.
-            make_extra: Makes what else the commit writes.
-            submission_id: Whose record to read as well.
-            also: Other strings to read.
-            queue_age_ms: As `read` takes it.
-            start: What was read a moment ago, to save the first read.
+            provider: Provider of the intent.
+            account_id: Account of the intent.
+            make_event: Makes the event from the snapshot; ``None`` ends the transaction without
+                a decision.
+            make_extra: Makes the further writes of the commit.
+            submission_id: Submission whose record is read as well.
+            also: Keys of other strings to read.
+            queue_age_ms: As in `read`.
+            start: A snapshot to start from, which saves the first read.
 
         Returns:
-            What became of it, ``None`` if there was no event after all.
+            The result, ``None`` if ``make_event`` returned no event.
 
         Raises:
-            LedgerBusyError: `COMMIT_ROUNDS` others were faster.
+            LedgerBusyError: Other commits came first in all `COMMIT_ROUNDS` rounds.
         """
         snapshot = start
         for _ in range(COMMIT_ROUNDS):
@@ -459,7 +501,7 @@ class Store:
     def _settle_foreign(
         self, provider: str, account_id: str, snapshot: Snapshot
     ) -> Operation[None]:
-        """Settle what another Redis accepted, before anything else is decided about it."""
+        """Settle a submission that another Redis accepted, before any other event is decided."""
         tick = Tick(run_id=snapshot.run_id)
         decision = decide(snapshot.intent, tick, snapshot.now_ms, self.limits)
         plan = _CommitPlan(self, provider, account_id, snapshot, decision)
@@ -468,33 +510,33 @@ class Store:
     def tick(
         self, provider: str, account_id: str, acked: Mapping[str, int] | None = None
     ) -> Operation[Result | None]:
-        """Apply the time rows to one intent: the sweep rule, for sweepers and readers.
+        """Apply the time rows of the state table to one intent, for sweepers and readers.
 
         Args:
-            provider: Of the intent.
-            account_id: Of the intent.
-            acked: Workers by their last answered heartbeat, ms; read if not given.
+            provider: Provider of the intent.
+            account_id: Account of the intent.
+            acked: The last answered heartbeat of each worker, ms; read if not given.
         """
         known = acked if acked is not None else (yield from self.survey(most=0)).acked
 
         def tick(snapshot: Snapshot) -> Tick:
             wire = snapshot.intent.wire if snapshot.intent else None
             acked_ms = known.get(wire.worker) if wire else None
-            told_ms = None if acked_ms is None else acked_ms - DRAIN_LAG_MS
-            return Tick(run_id=snapshot.run_id, acked_ms=told_ms)
+            proven_ms = None if acked_ms is None else acked_ms - DRAIN_LAG_MS
+            return Tick(run_id=snapshot.run_id, acked_ms=proven_ms)
 
         return (yield from self.transact(provider, account_id, tick))
 
     def survey(
         self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0, skip: int = 0
     ) -> Operation[Survey]:
-        """Read what a sweep has to look at, at most ``most`` of each kind.
+        """Read the snapshot for a sweep, at most ``most`` of each kind.
 
         Args:
-            most: How many of each kind.
-            wake_after_ms: How long ago a waiting submission was woken that may be woken again.
+            most: Maximum number of rows of each kind.
+            wake_after_ms: Age of its last wake from which a queued submission may be woken again.
             lost_after_ms: Silence from which a worker counts as lost.
-            skip: How many of what is due to leave out, from the beginning.
+            skip: Number of due intents to leave out, counted from the longest due.
         """
         keys = (self.keys.due, self.keys.beats, self.keys.acked, self.keys.queued)
         args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""), skip)
@@ -515,7 +557,7 @@ class Store:
         )
 
     def overview(self, *, most: int = 100) -> Operation[Overview]:
-        """Read what an operator looks at, at most ``most`` of each kind."""
+        """Read the snapshot for an operator's status, at most ``most`` rows of each kind."""
         keys = self.keys
         names = (keys.beats, keys.queued, keys.due, keys.leader, keys.dead_letters)
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
@@ -547,13 +589,13 @@ class Store:
         )
 
     def forget_worker(self, worker: LostWorker) -> Operation[bool]:
-        """Drop a lost worker from the indexes, unless it is back."""
+        """Remove a lost worker from the indexes, unless it has sent a heartbeat since."""
         thing = self.keys.holds(worker.name)
         reply = yield self._forget(thing, "worker", worker.name, worker.beat_ms)
         return bool(reply)
 
     def forget_intent(self, provider: str, account_id: str) -> Operation[bool]:
-        """Drop what the indexes say of an intent whose key has expired."""
+        """Remove an intent whose key has expired from the indexes."""
         thing = self.keys.intent(provider, account_id)
         reply = yield self._forget(thing, "intent", self.keys.member(provider, account_id), "")
         return bool(reply)
@@ -563,7 +605,7 @@ class Store:
         return ScriptCall("forget", keys, (kind, name, judged_ms))
 
     def woken(self, intents: Sequence[tuple[str, str]]) -> Operation[None]:
-        """Note that these intents' waiting submissions were woken just now."""
+        """Record that the queued submissions of these intents were woken just now."""
         yield ScriptCall("woken", (self.keys.queued,), tuple(self.keys.member(*i) for i in intents))
 
     def beat(self, worker: str, last_answered_ms: int) -> Operation[Beat]:
@@ -579,11 +621,15 @@ class Store:
         return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains, strange=strange)
 
     def lead(self, worker: str, life_ms: int) -> Operation[bool]:
-        """Take or renew the sweeper's lock, or give it up (0 ms); whether this worker leads."""
+        """Take or renew the sweeper's lock, or release it (0 ms).
+
+        Returns:
+            Whether this worker leads.
+        """
         return bool((yield ScriptCall("lead", (self.keys.leader,), (worker, life_ms))))
 
     def take_session(self, provider: str, account_id: str, token: str) -> Operation[str | None]:
-        """Take the sealed session, once; ``None`` if there is none or another took it."""
+        """Take the sealed session, once; ``None`` if there is none or another caller took it."""
         keys = (self.keys.session(provider, account_id), self.keys.taken(provider, account_id))
         sealed: Any = yield ScriptCall("take", keys, (token, TAKE_AGAIN_MS))
         return cast("str | None", sealed)
@@ -592,7 +638,7 @@ class Store:
         """Read the newest ``limit`` final records of one account or of all, newest first."""
         found: list[Outcome] = []
         after: str | None = ""
-        while after is not None and len(found) < limit:  # Through a stream that is capped.
+        while after is not None and len(found) < limit:  # Bounded: the stream is capped.
             page = yield from self.page(limit - len(found), account_id=account_id, after=after)
             found += page.records
             after = page.after
@@ -601,13 +647,13 @@ class Store:
     def page(
         self, limit: int, *, account_id: str | None = None, prefix: str = "", after: str = ""
     ) -> Operation[Page]:
-        """Read the newest final records, newest first, of at most `LOOKED_AT_MAX` entries.
+        """Read final records, the newest first, from at most `LOOKED_AT_MAX` stream entries.
 
         Args:
-            limit: How many records at most.
-            account_id: Only this account's, ``None`` for all.
-            prefix: Only those of accounts that begin so.
-            after: Where the page before said that this one begins, empty for the newest.
+            limit: Maximum number of records.
+            account_id: Read only this account's records, ``None`` for all.
+            prefix: Read only records of accounts whose id starts with this text.
+            after: `Page.after` of the page before, empty for the newest page.
         """
         held = _held(account_id, prefix)
         found: list[tuple[str, Outcome]] = []
@@ -643,18 +689,21 @@ class Store:
         done: str = "",
         account_id: str | None = None,
     ) -> Operation[list[tuple[str, Outcome | None]]]:
-        """Read what a reader of a consumer group has to do next, with the ids to finish it by.
+        """Read the next unacknowledged records of a consumer group, with their entry ids.
 
-        What cannot be read is told as ``None``, to be finished like any other. So are some of other
-        accounts, so that no command works through all of them.
+        An unreadable entry is returned as ``None``, to be acknowledged like any other. An entry of
+        another account may be returned as ``None`` as well, so that no single command has to
+        search through all of them.
 
         Args:
-            group: Made if there is none; it begins with the oldest record there is.
-            reader: Who asks.
-            most: How many records at most.
-            left_ms: For how long another reader may hold a record before it counts as left.
-            done: The id of the record the reader has finished, if any.
-            account_id: Only this account's; those of others are finished unseen.
+            group: The consumer group; if it does not exist, it is made and begins with the oldest
+                record.
+            reader: Name of the reader in the group.
+            most: Maximum number of records.
+            left_ms: Time after which a record that another reader holds counts as abandoned.
+            done: Entry id of the record that the reader has finished, if any.
+            account_id: Return only this account's records; entries of others are acknowledged
+                without being returned.
         """
         args = (group, reader, most, left_ms, done, READER_GONE_MS, _held(account_id, ""))
         rows = yield ScriptCall("group", (self.keys.outcomes,), args)
@@ -670,7 +719,7 @@ class Store:
         return int(now_ms), read_outcome(stored, submission_id)
 
     def records(self, submission_ids: Sequence[str]) -> Operation[dict[str, Outcome | None]]:
-        """Read many records at once, as they stand; nothing is settled by looking."""
+        """Read many records at once, as they are; reading settles nothing."""
         keys = tuple(map(self.keys.result, submission_ids))
         stored = (yield ScriptCall("read", keys, ("", 0, 1)))[-1]
         # A trailing nil may be cut off by the protocol of a simulated Redis.
@@ -686,20 +735,21 @@ class Store:
         *,
         is_new: bool = False,
     ) -> Operation[bool]:
-        """Write the final record of a submission that no intent knows (any more).
+        """Write the final record of a submission that no intent holds (any more).
 
         Args:
-            provider: Where it was submitted,
-            account_id: and for whom.
+            provider: Provider of the submission.
+            account_id: Account of the submission.
             settlement: Its outcome.
-            generation: Of the intent that accepted it.
-            is_new: Nothing may be known of its id, which is remembered like an accepted one's.
+            generation: Generation of the intent that accepted it.
+            is_new: Write it only if the submission id is unknown, and remember the id like that
+                of an accepted submission.
 
         Returns:
-            Whether it was written; a record that is final already stays.
+            Whether it was written; an earlier final record stays as it is.
 
         Raises:
-            LedgerBusyError: `COMMIT_ROUNDS` others were faster.
+            LedgerBusyError: Other commits came first in all `COMMIT_ROUNDS` rounds.
         """
         decision = Decision(reply=DecisionStatus.DONE, settled=(settlement,))
         name = settlement.submission.id
@@ -726,10 +776,11 @@ class Store:
         raise LedgerBusyError(BUSY)
 
     def _commit(self, plan: _CommitPlan, extra: CommitExtras) -> Operation[Result | None]:
-        """Write a decision; ``None`` if it has to be made anew.
+        """Write a decision; return ``None`` if it has to be made again.
 
-        Only to the Redis it was read from: one that lost its last writes counts the same
-        versions once more, and what was decided on the old 40 would be written over the new 40.
+        The script writes only to the Redis that the snapshot was read from. A Redis that lost its
+        last writes counts the same versions again, so a decision made on the old version 40 would
+        be written over the new version 40.
         """
         keys = (
             self.keys.intent(plan.provider, plan.account_id),
@@ -823,24 +874,24 @@ class _CommitPlan:
         plan |= _wire_moves(self.keys, self.before.wire if self.before else None, after.wire)
 
     def _not_after_ms(self) -> int | None:
-        """Return when this decision is too old to be written."""
+        """Return the instant from which the commit of this decision is refused."""
         begun_ms = self.after.wire.drain_at_ms if self.after and self.after.wire else None
         if begun_ms is None or begun_ms != self.snapshot.now_ms:
             return self.decision.not_after_ms
-        return begun_ms + DRAIN_LAG_MS  # No drain begins with a claim.
+        return begun_ms + DRAIN_LAG_MS  # A claim starts no drain, so there is no other limit.
 
     def _spent_solutions(self) -> list[str]:
-        """A claim and an outcome each take the solution out of Redis."""
+        """Return the solutions that this commit deletes: those claimed and those settled."""
         spent = [settlement.submission.id for settlement in self.decision.settled]
         if self.decision.running is not None:
             spent.append(self.decision.running.id)
         return [self.keys.solution(submission_id) for submission_id in spent]
 
     def _spent_context(self) -> list[str]:
-        """The commit that ends a login takes its context out of Redis: no code is sent with it.
+        """Return the context that this commit deletes: that of an intent which is no longer open.
 
-        An exchange that still drains has read it; a verdict that completes an expired intent, and
-        an intent opened again, need none of the old one.
+        No code is sent with it after that. An exchange that still drains has read it already; a
+        verdict that completes an expired intent, and an intent opened again, do not need it.
         """
         if self.after is None or self.after.state is IntentState.OPEN:
             return []
@@ -857,7 +908,7 @@ class _CommitPlan:
                 record = waiting_record(self.account_id, self.provider, intent, submission, state)
                 rows.append(self._row(record, submission.id, submission.deadline_ms - now_ms))
         for settlement in self.decision.settled:
-            # An elder settled by a reopen belongs to the generation before it.
+            # A previous submission that a reopen settles belongs to the generation before it.
             record = final_record(
                 self.account_id,
                 self.provider,
@@ -884,18 +935,18 @@ class _CommitPlan:
 
 
 def _held(account_id: str | None, prefix: str) -> str:
-    """Return what the JSON of every record asked for holds."""
+    """Return a text that the JSON of every requested record contains, empty for all records."""
     if account_id is not None:
         return orjson.dumps(account_id).decode()
     return orjson.dumps(prefix).decode()[:-1] if prefix else ""
 
 
 def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
-    """Whether the current submission was accepted by another Redis, and the event is blind to it.
+    """Whether another Redis accepted the current submission and the event carries no run id.
 
-    Its claim may have been lost with that Redis, so nobody may call it unsent. Events that
-    carry an identity look for themselves, and an answer of its own attempt knows best. An attempt
-    that gives up knows of itself alone:
+    The claim may have been lost with that Redis, so the submission must not be settled as unsent.
+    The rules check events with a run id; the verdict of the submission's own attempt is always
+    trusted. An attempt that gives up knows only its own state:
     t=0 two attempts begin, woken twice · t=1 one claims and sends · t=2 a failover loses the claim
     · t=3 the other one cannot connect
     """
@@ -917,7 +968,7 @@ def _touched(plan: Mapping[str, Any]) -> tuple[str, ...]:
 def _wire_moves(
     keys: Keys, old: ExchangeLease | None, new: ExchangeLease | None
 ) -> dict[str, object]:
-    """Return how the indexes of the wire's worker follow it."""
+    """Return the changes of the workers' indexes that a change of the exchange lease needs."""
     moves: dict[str, object] = {}
     if old is not None and (new is None or new.worker != old.worker):
         moves["unhold"] = keys.holds(old.worker)
@@ -931,7 +982,7 @@ def _wire_moves(
 
 
 def _signal_text(signal: Signal, now_ms: int) -> str:
-    """Return a signal's message; a drain is told as time left, for the hearer's own clock."""
+    """Return a signal's message; it gives a drain as time left, for the receiver's own clock."""
     left_ms = None if signal.until_ms is None else max(0, signal.until_ms - now_ms)
     return orjson.dumps(
         {
@@ -945,7 +996,7 @@ def _signal_text(signal: Signal, now_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeardSignal:
-    """A signal as its hearer gets it; ``left_s`` counts from now."""
+    """A signal as a worker receives it; ``left_s`` counts from the moment of receipt."""
 
     submission_id: str
     do: SignalAction
@@ -957,7 +1008,7 @@ def parse_signal(text: str) -> HeardSignal:
     """Read a message of the signals channel.
 
     Raises:
-        ValueError: It is not one of ours.
+        ValueError: It is no signal of this project.
     """
     try:
         raw = orjson.loads(text)
@@ -974,7 +1025,7 @@ def parse_signal(text: str) -> HeardSignal:
 
 
 class _Head(Struct, frozen=True, kw_only=True, gc=False):
-    """What an intent's JSON begins with: of the store alone, the rules know nothing of it."""
+    """The first fields of an intent's JSON, which belong to the store and not to the rules."""
 
     v: int
     tokens: tuple[str, ...]
@@ -994,7 +1045,7 @@ def _dump(intent: Intent, tokens: tuple[str, ...]) -> str:
     if intent.doubts:
         intent = replace(intent, failures_max=intent.failures_max - intent.doubts)
     head, body = _encode(_Head(v=SCHEMA, tokens=tokens)), _encode(intent)
-    return f"{head[:-1].decode()},{body[1:].decode()}"  # One object of two.
+    return f"{head[:-1].decode()},{body[1:].decode()}"  # Merges the two objects into one.
 
 
 def _load(stored: str | None) -> tuple[Intent | None, tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""Sealed values: solutions, challenge contexts with their proxies, sessions.
+"""The vault: seals solutions, challenge contexts with their proxies, and sessions.
 
-AES-256-GCM with the name of what is sealed as associated data: a value moved to another
-submission or intent does not open. The vault knows keys, not Redis; that a solution is taken
-once is the work of ``commit.lua``.
+It uses AES-256-GCM with the name of the value as associated data, so a value that is moved to
+another submission or intent does not open. The vault does not use Redis; ``commit.lua`` ensures
+that a solution is taken only once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-"""96 random bits, as NIST SP 800-38D recommends for GCM."""
+"""Length of a nonce: 96 random bits, as NIST SP 800-38D recommends for GCM."""
 KEY_ID_BYTES: Final = 4
 DIGEST_BYTES: Final = 16
 
 
 class VaultError(Exception):
-    """Base of what the vault refuses. Carries names, never values."""
+    """Base of the vault's errors. They carry names, never values."""
 
 
 class BadKeyError(VaultError):
@@ -34,26 +34,26 @@ class BadKeyError(VaultError):
 
 
 class CannotOpenError(VaultError):
-    """Sealed with a key we do not have, for another name, or damaged."""
+    """The value was sealed with an unknown key or for another name, or it is damaged."""
 
 
 def make_key() -> str:
-    """Return a new key in the form ``CHECKPOINT_SECRET_KEYS`` takes."""
+    """Return a new key in the form that ``CHECKPOINT_SECRET_KEYS`` takes."""
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def solution_name(provider: str, account_id: str, submission_id: str) -> str:
-    """What a solution is bound to."""
+    """Return the name that a solution is bound to."""
     return f"solution|{provider}|{submission_id}|{account_id}"
 
 
 def context_name(provider: str, account_id: str) -> str:
-    """What a challenge context is bound to."""
+    """Return the name that a challenge context is bound to."""
     return f"context|{provider}|{account_id}"
 
 
 def session_name(provider: str, account_id: str) -> str:
-    """What a session is bound to."""
+    """Return the name that a session is bound to."""
     return f"session|{provider}|{account_id}"
 
 
@@ -64,7 +64,7 @@ class Vault:
         """Take keys as `make_key` writes them.
 
         Raises:
-            BadKeyError: There is none, or one is not 32 bytes in base64.
+            BadKeyError: There is no key, or a key is not 32 bytes in base64.
         """
         raw = [_decode_key(key) for key in keys]
         if not raw:
@@ -85,10 +85,10 @@ class Vault:
         return base64.b64encode(key_id + nonce + sealed).decode()
 
     def open(self, name: str, sealed: str) -> bytes:
-        """Return what was sealed for ``name``.
+        """Return the value that was sealed for ``name``.
 
         Raises:
-            CannotOpenError: See the class; the message says which.
+            CannotOpenError: See the class; the message names the reason.
         """
         try:
             raw = base64.b64decode(sealed, validate=True)
@@ -107,10 +107,10 @@ class Vault:
             raise CannotOpenError(msg) from error
 
     def digest(self, provider: str, account_id: str, code: str) -> str:
-        """Return a keyed hash that tells whether two submissions carry the same code.
+        """Return a keyed hash that shows whether two submissions carry the same code.
 
-        Without the key it says nothing, although codes are short; it rests in the ledger no
-        longer than the submission and its wire.
+        Codes are short, so only the key keeps the hash from being reversed. The ledger keeps it no
+        longer than the submission and its exchange lease.
         """
         message = f"{provider}|{account_id}|{code}".encode()
         return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()[: 2 * DIGEST_BYTES]

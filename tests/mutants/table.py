@@ -1313,8 +1313,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/storage/executor.py",
-                old="                let_go(error)  # The library keeps it in a frame, among those"
-                " with the command.\n"
+                old="                let_go(error)  # redis-py's frames refer to it, and they hold"
+                " the command.\n"
                 "                if pause_s is None:\n"
                 "                    raise _unavailable(error) from None\n"
                 "                time.sleep(pause_s)\n",

@@ -1,34 +1,34 @@
--- commit: everything one decision does to the ledger, or nothing. It knows no rules; it
--- guarantees that a decision made on version v is written only over version v, that a final
+-- commit: writes everything that one decision does to the ledger, or nothing. It contains no rules;
+-- it guarantees that a decision made on version v is written only over version v, that a final
 -- record is written once and published by the commit that wrote it, and that a repeated
 -- command (same token, reply lost) is recognised. Atomic because a crash between any two of
 -- these writes would lose an outcome or send a code twice. Checks come first, then writes,
 -- then publications (PUBLISH works where SET is refused).
--- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream; all others that the plan names, which
--- a cluster has to know: while it moves keys from node to node it then refuses the script as a
--- whole, not in its middle. ARGV[1]: the plan, JSON:
---   intake         true: takes something new in, which a full Redis refuses; all else it lets through
+-- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream; then all other keys that the plan names:
+-- a cluster that moves keys between nodes then refuses the script before its first write. ARGV[1]:
+-- the plan, JSON:
+--   intake         true: the commit accepts new work, so a full Redis refuses it; it refuses no other
 --   version        expected version of the intent; 0: there must be none
---   token          name of this command, made by the caller, once
+--   token          id of this command, which the caller uses once
 --   member         the intent's name inside sets
 --   not_after      ms or absent: refuse when Redis time is past it
 --   near           ms or absent: refuse when Redis time is not within a second of it
---   run_id         identity this Redis must have, or absent
---   expect         {key: value}: must hold exactly this; '' means absent
+--   run_id         identity that this Redis must have, or absent
+--   expect         {key: value}: the key must hold exactly this value; '' means absent
 --   intent         JSON to write, or absent to leave the intent; expire_at: its end, ms
---   due, queued    scores in ms; absent removes the member; an instant of the last wake that
---                  is there already stays unless requeue is true
+--   due, queued    scores in ms; absent removes the member; an existing instant of the last wake
+--                  is kept unless requeue is true
 --   hold, unhold   key of the set of a worker's intents: add, remove
 --   drain          [key, submission id, instant ms]; undrain [key, submission id]
 --   put            [[key, value, ttl ms or 0], ...]; del [key, ...]
 --   records        [[key, JSON, ttl ms, final 0|1, channel, channel], ...]
 --   messages       [[channel, text], ...]; log [JSON, ...] goes to the stream
---   log_max        about how long the stream may grow
---   wakes          [message, ...]: into queue, the list that workers take them from
--- Returns {code, now_ms, written}: 'done' and how many records were written; 'again' this
--- token ran already (take it for done); 'conflict' another version or time, read again; 'late' past
--- not_after; 'moved' another Redis; 'taken' an expectation failed. All but the first two
--- wrote nothing.
+--   log_max        approximate maximum length of the stream
+--   wakes          [message, ...]: written to queue, the list that workers take wakes from
+-- Returns {code, now_ms, written}: 'done' and the number of final records written; 'again': this
+-- token ran already, the caller treats it as done; 'conflict': another version or time, the caller
+-- reads again; 'late': past not_after; 'moved': another Redis; 'taken': an expectation failed. All
+-- but the first two wrote nothing.
 local intent_key, due_key, queued_key, stream_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local plan = cjson.decode(ARGV[1])
 
@@ -72,8 +72,8 @@ for key, value in pairs(plan.expect) do
 end
 
 if not plan.intake then
-  -- A full Redis refuses what may grow only as a script's first write (a script is not stopped in
-  -- its middle): so the first is one that only removes, if need be nothing.
+  -- A full Redis refuses a growing write only if it is the script's first write, because a script is
+  -- not stopped halfway. So the first write is a removal, of a member that does not exist if need be.
   redis.call('ZREM', queued_key, plan.intent and not plan.queued and plan.member or '')
 end
 if plan.intent then
@@ -87,7 +87,7 @@ if plan.intent then
     redis.call('ZADD', queued_key, string.format('%.0f', plan.queued), plan.member)
   elseif plan.queued then
     redis.call('ZADD', queued_key, 'NX', string.format('%.0f', plan.queued), plan.member)
-  elseif plan.intake then -- All others have removed it.
+  elseif plan.intake then -- Plans without intake have removed the member above.
     redis.call('ZREM', queued_key, plan.member)
   end
 end
@@ -112,7 +112,7 @@ end
 if plan.undrain then
   redis.call('HDEL', plan.undrain[1], plan.undrain[2])
 end
-local function state_of(text) -- What cannot be read is no outcome: it keeps none from being written.
+local function state_of(text) -- An unreadable record is no outcome, so a new record replaces it.
   local readable, record = pcall(cjson.decode, text)
   return readable and type(record) == 'table' and record.state
 end

@@ -1,10 +1,10 @@
--- forget: drop what the indexes say of something that is gone: a worker that was judged lost,
--- or an intent whose key has expired. Atomic because a worker that beats again between look
--- and removal, or an intent opened again, must not be dropped.
+-- forget: removes a lost worker, or an intent whose key has expired, from the indexes. Atomic
+-- because a worker that sends a heartbeat between check and removal, or an intent that is opened
+-- again, must not be removed.
 -- KEYS[1] beats, [2] acked, [3] due, [4] queued, [5] the worker's holds or the intent's key.
--- ARGV[1] 'worker' or 'intent', ARGV[2] its name, ARGV[3] for a worker: the beat in ms it was
--- judged by, for an intent ''.
--- Returns 1: dropped; 0: it is back, nothing was changed.
+-- ARGV[1] 'worker' or 'intent', ARGV[2] its name, ARGV[3] for a worker: the last heartbeat in ms by
+-- which it was judged lost, for an intent ''.
+-- Returns 1: removed; 0: the worker or intent exists again, nothing was changed.
 local beats, acked, due, queued, thing = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local kind, name, judged_ms = ARGV[1], ARGV[2], ARGV[3]
 

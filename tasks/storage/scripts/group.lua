@@ -1,23 +1,24 @@
--- group: finishes what a reader of a consumer group has done and gives it what it reads next:
--- what it was given and has not finished, then what another reader was given and left lying,
--- then what nobody was given yet. Safe to repeat: what a lost reply gave this reader, it is
--- given again. Atomic because a second reader must not take between the looks what the first
--- one is about to get. A reader that comes for the first time has the readers forgotten that
--- are long gone: each process is a new one, and their list would grow for ever.
--- KEYS[1] outcomes stream. ARGV[1] group, made if there is none: it begins with the oldest
--- entry; ARGV[2] reader, ARGV[3] how many entries at most, ARGV[4] ms after which what a reader
--- holds counts as left lying, ARGV[5] entry that is finished, or '', ARGV[6] ms of silence after
--- which a reader that holds nothing is forgotten; ARGV[7] a text that the records asked for hold,
--- or '': what does not hold it is finished unseen, so much of it at a time.
--- Returns {{entry id, record JSON}, ...}; entries cut off from the stream are finished here, and
--- one that is none of ours has the record ''. The record '-': nothing was found yet, ask again.
+-- group: acknowledges the entry that a reader of a consumer group has finished and returns its next
+-- entries: first those delivered to it and not acknowledged, then those that another reader has
+-- abandoned, then new ones. Safe to repeat: entries of a lost reply are returned again. Atomic
+-- because a second reader must not take, between the reads, an entry that this call returns. The
+-- first call of a new reader also removes idle readers without pending entries: each process is a
+-- new reader, and the list of readers would grow without limit.
+-- KEYS[1] outcomes stream. ARGV[1] group; if it does not exist, it is made and begins with the
+-- oldest entry; ARGV[2] reader, ARGV[3] maximum number of entries, ARGV[4] idle time in ms after
+-- which an entry of another reader counts as abandoned, ARGV[5] entry that is finished, or '',
+-- ARGV[6] idle time in ms after which a reader without pending entries is removed; ARGV[7] a text
+-- that the requested records contain, or '': an entry without it is acknowledged and not returned,
+-- a bounded number in each call.
+-- Returns {{entry id, record JSON}, ...}; entries cut off from the stream are acknowledged here, and
+-- an entry of another program has the record ''. The record '-': nothing was found yet, call again.
 local stream = KEYS[1]
 local group, reader, most, left_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local done, gone_ms, held = ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local SKIPS = 200 -- Entries finished unseen by one command: half a millisecond (measured).
-local LOOKS = 100 -- At entries of others, ten a look; the rest has its turn when these are done.
+local SKIPS = 200 -- Maximum number of reads of new entries in one call; 200 take 0.5 ms (measured).
+local LOOKS = 100 -- Maximum number of XAUTOCLAIM calls; each scans ten times its COUNT.
 
-redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') -- An error: it is there.
+redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') -- An error: the group exists.
 if redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, reader) == 1 then
   for _, flat in ipairs(redis.pcall('XINFO', 'CONSUMERS', stream, group)) do
     local other = {}
@@ -60,10 +61,10 @@ local function read(from)
   end
   local reply = redis.call(
     'XREADGROUP', 'GROUP', group, reader, 'COUNT', most - #found, 'STREAMS', stream, from)
-  -- A simulated Redis leaves a level out.
+  -- A simulated Redis leaves one level of the reply out.
   return add(reply and (type(reply[1]) == 'table' and reply[1][2] or reply[2]) or {})
 end
-while read('0') > 0 do -- Some were cut off: they have made room.
+while read('0') > 0 do -- Some entries were acknowledged and not returned: read further ones.
 end
 local cursor = '0-0'
 for _ = 1, LOOKS do

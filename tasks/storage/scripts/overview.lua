@@ -1,16 +1,18 @@
--- overview: what an operator looks at, of one instant: workers with what each holds, what waits,
--- what is overdue. Changes nothing. Atomic because ages are judged by the same clock, and a worker
--- that is forgotten in between would still be shown with what it held.
--- KEYS[1] beats, [2] queued, [3] due, [4] leader, [5] dead letters. ARGV[1] how many of each kind
--- at most, ARGV[2] how many of those woken longest ago are looked through for the oldest, ARGV[3]
--- how long in ms a due row may be left before it is overdue, ARGV[4] prefix of the names of the
--- sets of what workers hold, ARGV[5] of the hashes of what they drain, ARGV[6] of the intents,
--- ARGV[7] how many of those that are due longest are looked through for what is not overdue.
+-- overview: reads the snapshot for an operator's status, of one instant: workers with the intents
+-- they hold, queued submissions, overdue intents. Changes nothing. Atomic because all ages need the
+-- same clock, and a worker that is removed in between would still be shown with its intents.
+-- KEYS[1] beats, [2] queued, [3] due, [4] leader, [5] dead letters. ARGV[1] maximum number of rows
+-- of each kind, ARGV[2] number of submissions, the oldest wakes first, among which the oldest is
+-- searched, ARGV[3] time in ms after which a due row counts as overdue, ARGV[4] prefix of the keys
+-- of the sets of intents that workers hold, ARGV[5] of the hashes of their drains, ARGV[6] of the
+-- intents, ARGV[7] number of due intents, the longest due first, that are checked for a running
+-- exchange, which excuses them.
 -- Returns {now_ms, workers, waiting, oldest, overdue, late, leader or '', dead, filled}: {name,
--- beat ms, intents held, exchanges to close} for each worker; how many wait; {member, submission id,
--- queued ms} of the submission with the earliest deadline among those that wait for an attempt
--- alone, or {}; how many are overdue; their members, longest first; who sweeps; how many letters;
--- how much of `maxmemory` is in use as read.lua counts it, in thousandths, -1 without a limit.
+-- beat ms, intents held, exchanges to close} for each worker; the number of queued submissions;
+-- {member, submission id, queued ms} of the submission with the earliest deadline among those whose
+-- intent has no running exchange, or {}; the number of overdue intents; their members, the longest
+-- due first; the worker that sweeps; the number of dead letters; the share of `maxmemory` in use as
+-- read.lua computes it, in thousandths, -1 without a limit.
 local beats_key, queued_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local leader_key, dead_key = KEYS[4], KEYS[5]
 local most, looked_at, overdue_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -20,7 +22,7 @@ local late_of = tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Of another version, or damaged, an intent is shown by its name: none of its fields is taken.
+-- Of an intent of another version, or a damaged one, only the name is shown.
 local function read(member)
   local stored = redis.call('GET', intent_prefix .. member)
   local known, intent = pcall(cjson.decode, stored or '{}')
@@ -38,7 +40,7 @@ local function read(member)
   return current, wire
 end
 
-local function size(command, key) -- 0 of what is of another kind.
+local function size(command, key) -- Returns 0 for a key of another type.
   local found = redis.pcall(command, key)
   return type(found) == 'number' and found or 0
 end
@@ -52,7 +54,7 @@ for i = 1, #beats, 2 do
   workers[#workers + 1] = {name, beats[i + 1], held, drained}
 end
 
--- A wake again moves a submission back in this order, so the first need not be the oldest.
+-- A repeated wake moves a submission to the end of this order, so the first need not be the oldest.
 local oldest, oldest_due = {}, nil
 for _, member in ipairs(redis.call('ZRANGE', queued_key, 0, looked_at - 1)) do
   local due = tonumber(redis.call('ZSCORE', due_key, member) or '')
@@ -65,7 +67,7 @@ for _, member in ipairs(redis.call('ZRANGE', queued_key, 0, looked_at - 1)) do
   end
 end
 
--- A lost worker's exchange is waited for to its own end; that is no row somebody forgot.
+-- The sweep waits until a lost worker's exchange must have ended, so such an intent is not overdue.
 local late_at = string.format('%.0f', now_ms - overdue_ms)
 local late, excused = {}, 0
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', late_at, 'LIMIT', 0, late_of)) do

@@ -1,12 +1,12 @@
--- recent: one page of the stream of outcomes, newest first, and of it the entries of one account.
--- A script only so that it goes through the same door as everything else, and so that what is not
--- asked for stays here; a page is of one instant, the pages are not.
--- KEYS[1] outcomes stream. ARGV[1] where the page begins, '+' or '(' and the last page's last
--- id; ARGV[2] how many entries at most; ARGV[3] a text that the records asked for hold, or '';
--- ARGV[4]: 1 where a replica must not answer: after a switchover it may hold records of long ago.
--- Returns {looked at, last id or '', {{entry id, record JSON}, ...}}; fewer looked at than asked
--- for: the stream ends here. An entry that is none of ours has the record ''. An error READONLY:
--- this is a replica.
+-- recent: reads one page of the stream of outcomes, the newest entry first, and selects the entries
+-- of one account. A script only so that the executors run this read like all others, and so that
+-- other accounts' entries are not transferred; one page is atomic, several pages are not.
+-- KEYS[1] outcomes stream. ARGV[1] start of the page, '+' or '(' and the last id of the page before;
+-- ARGV[2] maximum number of entries; ARGV[3] a text that the requested records contain, or '';
+-- ARGV[4]: 1 where a replica must not answer: after a switchover it may hold outdated records.
+-- Returns {entries searched, last id or '', {{entry id, record JSON}, ...}}; if fewer were searched
+-- than the maximum, the stream ends here. An entry of another program has the record ''. An error
+-- READONLY: this is a replica.
 local stream = KEYS[1]
 local start, most, held, needs_master = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 

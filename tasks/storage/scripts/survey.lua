@@ -1,13 +1,13 @@
--- survey: what a sweep has to look at, of one instant: intents that are due, workers by their
--- heartbeats and answered heartbeats, and the submissions that wait longest. Atomic because a
--- worker is judged by beats and clock of the same moment.
--- KEYS[1] due, [2] beats, [3] acked, [4] queued. ARGV[1] how many intents at most, ARGV[2] age
--- in ms from which a waiting submission may be woken again, ARGV[3] silence in ms from which a
--- worker counts as lost, ARGV[4] prefix of the names of the sets of what workers hold, ARGV[5]
--- how many of the intents that are due to leave out, from the one that is due longest: they were
--- looked at and stay as they are.
--- Returns {now_ms, run_id, due, acked, queued, waiting, lost}: member, score pairs, twice;
--- members whose last wake is old enough, oldest first; how many wait in all; and a
+-- survey: reads the snapshot for a sweep, of one instant: intents that are due, workers by their
+-- heartbeats and answered heartbeats, and the submissions that wait longest. Atomic because
+-- heartbeats and the clock that they are compared with must be of the same moment.
+-- KEYS[1] due, [2] beats, [3] acked, [4] queued. ARGV[1] maximum number of intents, ARGV[2] age
+-- in ms from which a queued submission may be woken again, ARGV[3] silence in ms from which a
+-- worker counts as lost, ARGV[4] prefix of the keys of the sets of intents that workers hold,
+-- ARGV[5] number of due intents to leave out, counted from the longest due: the sweep has handled
+-- them already and left them unchanged.
+-- Returns {now_ms, run_id, due, acked, queued, waiting, lost}: due and acked as member, score pairs;
+-- members whose last wake is old enough, the oldest first; the number of queued submissions; and a
 -- {worker, beat ms, {member, ...}} for each silent worker.
 local due_key, beats_key, acked_key, queued_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local most, age_ms, silence_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -24,7 +24,7 @@ local lost = {}
 local names = redis.call('ZRANGEBYSCORE', beats_key, '-inf', silent, 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #names, 2 do
   local held = redis.pcall('SMEMBERS', holds_prefix .. names[i])
-  lost[#lost + 1] = {names[i], names[i + 1], held.err and {} or held} -- Of another kind: nothing.
+  lost[#lost + 1] = {names[i], names[i + 1], held.err and {} or held} -- An error: it is no set.
 end
 return {
   now,

@@ -1,8 +1,9 @@
--- take: hand a sealed session out once. Atomic because two backends asking at once must not
--- both get it; the same one may ask again for a while, so a lost reply is not a lost session.
--- KEYS[1] session, [2] taken. ARGV[1] the caller's token, ARGV[2] how long it may ask again,
--- ms. Returns the sealed session, or nil: there is none, or another token took it. An error
--- READONLY: this is a replica, which would know of no session for ever after a switchover.
+-- take: returns a sealed session to one caller only. Atomic because two backends that ask at the
+-- same time must not both get it; the same caller may ask again for some time, so that a lost reply
+-- is not a lost session.
+-- KEYS[1] session, [2] taken. ARGV[1] the caller's token, ARGV[2] time in ms for which the caller
+-- may ask again. Returns the sealed session, or nil: there is none, or another token took it. An
+-- error READONLY: this is a replica, which after a switchover receives no new sessions.
 local session_key, taken_key = KEYS[1], KEYS[2]
 local token, again_ms = ARGV[1], ARGV[2]
 
@@ -19,7 +20,7 @@ if taker and taker ~= token then
   return false
 end
 if not taker then
-  -- In this order: the session must not outlive the note of who took it.
+  -- In this order, because the session must not outlive the record of its taker.
   redis.call('PEXPIRE', session_key, again_ms)
   redis.call('SET', taken_key, token, 'PX', again_ms)
 end

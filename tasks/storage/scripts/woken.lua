@@ -1,13 +1,13 @@
--- woken: note that a waiting submission was woken just now. Atomic only in that it adds
--- nothing: a submission that is no longer queued stays out of the index.
+-- woken: records that queued submissions were woken just now. Atomic so that it adds no member: a
+-- submission that is no longer queued stays out of the index.
 -- KEYS[1] queued. ARGV: members.
--- Returns {how many of them still wait}.
+-- Returns {the number of members that are still queued}.
 local queued = KEYS[1]
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local waiting = 0
-redis.call('ZREM', queued, '') -- A full Redis refuses no later write of a script: see commit.lua.
+redis.call('ZREM', queued, '') -- A full Redis checks only the first write: see commit.lua.
 for _, member in ipairs(ARGV) do
   if redis.call('ZSCORE', queued, member) then
     redis.call('ZADD', queued, 'XX', now, member)
