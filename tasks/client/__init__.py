@@ -1,12 +1,12 @@
-"""What a web backend imports: `CheckpointClient` and, awaited, `AsyncCheckpointClient`.
+"""The clients that a web backend imports: `CheckpointClient` and `AsyncCheckpointClient`.
 
-Both do the same with the same steps; only the door they run them through differs. Whatever
-keeps the ledger from answering is a `CheckpointError` 503 whose detail says what is known.
+Both run the same operations; only the executor differs. If the ledger does not answer, they raise
+a `CheckpointError` 503 whose detail says what is known about the request.
 
-A client may be made and used before a server forks its processes, in Python or in C: each makes
-its connections and its name anew. A snapshot of a machine that is to be resumed more than once is
-taken before a client's first call. The awaited one serves one event loop after the other, never two
-at once.
+A client may be made and used before a server forks its processes, in Python or in C: each process
+makes its own connections and its own name. A snapshot of a machine that is to be resumed more than
+once must be taken before a client's first call. An `AsyncCheckpointClient` may serve several event
+loops one after the other, but never two at once.
 """
 
 from __future__ import annotations
@@ -69,13 +69,14 @@ __all__ = [
 T = TypeVar("T")
 
 LISTENER_CONNECTIONS: Final = 4
+"""Connections of the blocking client's pool that are kept free for its outcome waiter."""
 CALLS_MAX: Final = CONNECTIONS_MAX - LISTENER_CONNECTIONS
-"""Calls the blocking client makes at once; its listener has the rest of the connections."""
+"""Maximum number of concurrent calls of the blocking client."""
 TURN_S: Final = 10.0
-"""How long a call waits for its turn. A thousand threads that come at once are served in seconds;
-where the ledger is silent they must not stand in line for one another's time-outs."""
+"""Maximum time that a call waits for a free slot. A thousand concurrent threads are served within
+seconds; if the ledger is silent, they must not wait for one another's timeouts."""
 WAKES_MAX: Final = 8
-"""Wakes one client sends at once: the others wait, and learn from the first that fails."""
+"""Maximum number of wakes that one client sends at once; further ones wait for a slot."""
 
 NO_TURN: Final = "the ledger did not answer others in time"
 READ: Final = "The ledger did not answer; ask again."
@@ -93,7 +94,7 @@ log = logging.getLogger("checkpoint.client")
 
 @contextmanager
 def _answering(known: str, submission_id: str | None = None) -> Iterator[None]:
-    """Tell a ledger that does not answer as 503, with what is known then.
+    """Turn an error of the ledger into a 503 whose detail is ``known``.
 
     Raises:
         CheckpointError: The ledger did not answer.
@@ -105,11 +106,11 @@ def _answering(known: str, submission_id: str | None = None) -> Iterator[None]:
 
 
 class _WakeSender:
-    """Sends wakes. The ledger has the submission: what fails here the sweeper makes good.
+    """Sends wakes to the broker.
 
-    A broker that is silent costs a wake `messages.PRODUCER_TIMEOUT_S` twice. Others would stand
-    in line for that one after the other; so after a failure nothing is sent for as long as the
-    failure took.
+    The ledger has the submission, so the sweeper sends a wake that fails here. A silent broker
+    costs a wake twice `wake.PRODUCER_TIMEOUT_S`, and concurrent wakes would wait for these timeouts
+    one after the other. So after a failure no wake is sent for as long as the failure took.
     """
 
     def __init__(self) -> None:
@@ -117,14 +118,14 @@ class _WakeSender:
         self._rest_until = 0.0
 
     def wake(self, producer: Celery, submission_id: str, account_id: str, provider: str) -> None:
-        """Send a wake, or leave it to the sweeper."""
+        """Send a wake; after a failure the sweeper sends it."""
         with self._slots:
             began = time.monotonic()
             if began < self._rest_until:
                 return
             try:
                 send_wake(producer, submission_id, account_id, provider)
-            except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+            except Exception as error:  # noqa: BLE001  the broker's library raises many types
                 ended = time.monotonic()
                 self._rest_until = ended + (ended - began)
                 log.warning(
@@ -133,7 +134,7 @@ class _WakeSender:
 
 
 class _Client:
-    """What both clients have: settings, steps, and a new beginning in a forked process."""
+    """The common part of both clients: settings, operations, and the renewal after a fork."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -142,9 +143,9 @@ class _Client:
         self._begin()
 
     def _belong_here(self) -> None:
-        """Make everything that belongs to a process anew where this is another one.
+        """Make all per-process objects again if this process is a fork.
 
-        Asked at every use, because no hook runs where a C program forks.
+        Every call checks this, because no hook runs where a C program forks.
         """
         process = this_process()
         if self._process is process:
@@ -152,15 +153,15 @@ class _Client:
         with process.lock:
             if self._process is process:
                 return
-            # What the parent left is kept as it is: to close or collect it would speak on
+            # Keep the parent's objects alive: closing or collecting them would send data on
             # connections that the parent still uses.
             self._parents = vars(self).copy()
             self._begin()
             self._process = process
 
     def _begin(self) -> None:
-        """Make what belongs to this process."""
-        # A reader of a group and the taker of a session is a process, not its parent.
+        """Make the per-process objects."""
+        # The token identifies a group's reader and a session's taker, so a fork needs its own.
         self._core.forget_token()
         self._producer = make_producer(self.settings)
         self._waker = _WakeSender()
@@ -174,10 +175,10 @@ class _Client:
 
 
 class CheckpointClient(_Client):
-    """Submit codes and read outcomes, blocking. Safe to share between threads and greenlets.
+    """Submits codes and reads outcomes, blocking. Threads and greenlets may share one client.
 
     Args:
-        settings: ``CHECKPOINT_*`` from the environment if not given.
+        settings: The settings, read from ``CHECKPOINT_*`` in the environment if not given.
     """
 
     def _connect(self) -> None:
@@ -221,19 +222,19 @@ class CheckpointClient(_Client):
         purpose: str = "connect",
         user_id: str | None = None,
     ) -> IntentInfo:
-        """Open an intent: a login that stopped at a checkpoint (CONTRACT §6).
+        """Open an intent: a login that stopped at a checkpoint.
 
         Args:
-            account_id: Whose account; opaque, 1-256 characters.
+            account_id: The account; opaque, 1-256 characters.
             provider: ``LINKEDIN``, ``INSTAGRAM``, ``TWITTER`` or ``MESSENGER``.
-            checkpoint: What the provider asks for: ``{"type": …, "source": …}``.
-            context: What the adapter needs to continue the login; sealed at once.
+            checkpoint: The checkpoint that the provider shows: ``{"type": …, "source": …}``.
+            context: The data with which the adapter continues the login; sealed at once.
             proxy: ``http``, ``https``, ``socks5`` or ``socks5h`` URL; sealed at once.
             purpose: ``connect`` or ``reconnect``.
-            user_id: The provider's id the account must turn out to have.
+            user_id: The provider's user id that the account must turn out to have.
 
         Raises:
-            CheckpointError: Something does not fit and nothing was stored; or 503.
+            CheckpointError: An argument is invalid and nothing was stored; or 503.
         """
         steps = self._core.open_intent(
             account_id=account_id,
@@ -256,14 +257,15 @@ class CheckpointClient(_Client):
         submission_id: str | None = None,
         checkpoint_step: int | None = None,
     ) -> Submitted:
-        """Submit a solution; returns at once. The same id again returns the same record.
+        """Submit a solution and return at once. The same id again returns the same record.
 
-        To repeat a submission whose answer was lost, give the id yourself: whatever was taken
-        the first time is not taken twice.
+        A caller that may have to repeat a submission whose answer was lost passes the id: an
+        accepted submission is not accepted a second time.
 
         Raises:
-            CheckpointError: Refused before anything was stored. A 503 carries the id to ask for
-                where the ledger did not answer, and it may have been taken.
+            CheckpointError: The submission was refused before anything was stored. If the ledger
+                did not answer, the error is a 503 with the submission id, and the submission may
+                have been accepted.
         """
         secret = Secret[object](code)
         del code
@@ -277,11 +279,11 @@ class CheckpointClient(_Client):
         return submitted
 
     def result(self, submission_id: str) -> Outcome | None:
-        """Return the record: ``None`` unknown, else queued, running or final."""
+        """Return the record, queued, running or final; ``None`` if the id is unknown."""
         return self._run(self._core.result(submission_id))
 
     def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
-        """Wait for the outcome; return the non-final record when the time is up."""
+        """Wait for the outcome; return the non-final record when the timeout has passed."""
         end = time.monotonic() + timeout_s
         record, due_s = self._run(self._core.look(submission_id))
         while record is not None and not record.is_final:
@@ -289,13 +291,13 @@ class CheckpointClient(_Client):
             if left_s <= 0:
                 return record
             channel = self._core.store.keys.account_results(record.account_id)
-            heard = self._ears.wait(submission_id, channel, min(left_s, due_s))
-            if heard.told:
-                return heard.record
+            waiter = self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if waiter.told:
+                return waiter.record
             if left_s <= due_s and not self._ears.board.hearing:
-                return record  # The ledger is away; to ask it would take beyond the time.
+                return record  # The ledger is unreachable; a read would exceed the timeout.
             due_s = POLL_S
-            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
                 record, due_s = self._run(self._core.look(submission_id))
         return record
 
@@ -308,22 +310,25 @@ class CheckpointClient(_Client):
     ) -> Iterator[Outcome]:
         """Read final records from the stream.
 
-        Without a group: the newest ``limit``, newest first. With one: what this group has not
-        finished, oldest first, beginning with the oldest record there is; at most ``limit``,
-        and it ends where nothing is left. **At least once**: a record is finished when the next
-        is asked for, so what a reader held when it died comes again, to a reader of the same
-        name at once, to any other a minute after it was given out. Whoever handles records
-        should not mind one twice; ``submission_id`` tells.
+        Without a group, the method yields the newest ``limit`` records, the newest first. With a
+        group, it yields the records that the group has not finished, the oldest first, at most
+        ``limit``, and ends when none is left. Delivery is **at least once**: a record is finished
+        when the next one is requested. A record that a reader held when it ended is delivered
+        again: to a reader of the same name at once, to any other reader a minute after the first
+        delivery. A consumer must therefore tolerate a repeated record and can recognise it by
+        ``submission_id``.
 
         Args:
-            account_id: Only this account's; a group finishes those of others unseen.
-            group: Whose readers share the records among them.
+            account_id: Yield only this account's records; a group finishes those of others
+                without yielding them.
+            group: Name of the consumer group whose readers share the records.
             limit: 1 to 1,000.
-            reader: Who reads, 1-128 characters; one loop at a time. A name that outlives the
-                process takes up at once what it held. By default each process is another.
+            reader: Name of the reader, 1-128 characters; one loop at a time may use it. A reader
+                that starts again under its old name gets at once the records that it held. By
+                default each process has a new name.
 
         Raises:
-            CheckpointError: An argument does not fit, or the ledger did not answer.
+            CheckpointError: An argument is invalid, or the ledger did not answer.
         """
         self._core.check_limit(limit)
         self._core.check_names(group, reader)
@@ -342,15 +347,15 @@ class CheckpointClient(_Client):
         self._run(self._core.next_of(group, reader, done, most=0))
 
     def cancel(self, submission_id: str) -> Outcome | None:
-        """Take a submission back; return its record, which is final then or was before."""
+        """Cancel a submission; return its record, which is final afterwards."""
         return self._run(self._core.cancel(submission_id), ENDED)
 
     def intent(self, account_id: str, provider: str) -> IntentInfo | None:
-        """Return the intent as it stands, ``None`` if there is none."""
+        """Return the current state of the intent, ``None`` if there is none."""
         return self._run(self._core.intent(account_id, provider))
 
     def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
-        """End an intent: the submission in flight is answered 500, later ones too."""
+        """End an intent; its running submission and all later ones are answered with 500."""
         return self._run(self._core.kill_intent(account_id, provider), ENDED)
 
     def take_session(
@@ -372,10 +377,10 @@ class CheckpointClient(_Client):
 
 
 class AsyncCheckpointClient(_Client):
-    """`CheckpointClient`, awaited. Every method is described there.
+    """The asyncio form of `CheckpointClient`, which describes every method.
 
-    It belongs to the event loop that uses it first. When that one is closed, as after
-    ``asyncio.run``, the next takes it over; two running loops need a client each.
+    The client belongs to the event loop that uses it first. When that loop is closed, as after
+    ``asyncio.run``, another loop may use the client; two running loops need one client each.
     """
 
     def _connect(self) -> None:
@@ -399,10 +404,10 @@ class AsyncCheckpointClient(_Client):
         await asyncio.to_thread(self._producer.close)
 
     def _belong(self) -> None:
-        """Make the connections those of the loop that runs.
+        """Make the client belong to the running event loop.
 
         Raises:
-            RuntimeError: They are those of another one that may still run.
+            RuntimeError: It belongs to another loop, which may still run.
         """
         self._belong_here()
         loop = asyncio.get_running_loop()
@@ -483,32 +488,32 @@ class AsyncCheckpointClient(_Client):
             if left_s <= 0:
                 return record
             channel = self._core.store.keys.account_results(record.account_id)
-            heard = await self._ears.wait(submission_id, channel, min(left_s, due_s))
-            if heard.told:
-                return heard.record
+            waiter = await self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if waiter.told:
+                return waiter.record
             if left_s <= due_s and not self._ears.board.hearing:
-                return record  # The ledger is away; to ask it would take beyond the time.
+                return record  # The ledger is unreachable; a read would exceed the timeout.
             due_s = POLL_S
-            with suppress(CheckpointError):  # A ledger away for a moment is not an answer.
+            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
                 record, due_s = await self._run(self._core.look(submission_id))
         return record
 
     async def changes(
         self, record: Outcome, *, beat_s: float
     ) -> AsyncGenerator[Outcome | None, None]:
-        """Tell a record's changes as they are seen, to the final one; ``None`` if it is gone.
+        """Yield a record's changes up to the final record; ``None`` if the record has expired.
 
-        However many are told at once, one listener looks for all of them, so that a change to
-        ``running``, which is not announced, may be told seconds late.
+        One outcome waiter reads the records of all callers, so a change to ``running``, which is
+        not published, may be yielded seconds late.
 
         Args:
-            record: As it was read just now.
-            beat_s: After so long without a change the same record is told again.
+            record: The record as it was read just now.
+            beat_s: Interval without a change after which the same record is yielded again.
         """
         self._belong()
         assert record.submission_id is not None
         due_s = POLL_S
-        with suppress(CheckpointError):  # A ledger away for a moment is no news.
+        with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
             _, due_s = await self._run(self._core.look(record.submission_id))
         due_at = time.monotonic() + due_s
         channel, signal = self._core.store.keys.account_results(record.account_id), asyncio.Event()
@@ -560,12 +565,12 @@ class AsyncCheckpointClient(_Client):
     async def page(
         self, account_id: str | None, limit: int, *, prefix: str = "", after: str = ""
     ) -> Page:
-        """Read a page of the newest final records: a bounded look at the stream, for the gateway.
+        """Read a page of final records, for the gateway; it searches a bounded part of the stream.
 
         Args:
-            account_id: Only this account's.
+            account_id: Read only this account's records, ``None`` for all.
             limit: 1 to 1,000.
-            prefix: Only those of accounts that begin so.
+            prefix: Read only records of accounts whose id starts with this text.
             after: `Page.after` of the page before, empty for the first.
         """
         self._core.check_limit(limit)

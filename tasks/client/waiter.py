@@ -1,15 +1,17 @@
-"""One subscription for all who wait in a process, however many they are.
+"""The outcome waiters: one subscription for all callers of a process that wait for an outcome.
 
-With a connection each, the waiting would use Redis up: a thousand requests at one backend are a
-thousand connections. Here one listener follows the accounts that are waited for, and reads the
-records of many in one go. What it hears is a hint; what it hands over, it has read.
+With one connection for each caller, a thousand requests at one backend would need a thousand
+connections. Here one listener subscribes to the channels of all accounts that callers wait for, and
+reads many records with one command. A message is only a hint: the listener delivers what it reads.
 
-t=0 a wait reads its record: queued · t=1 the outcome is written and published, nobody hears it ·
-t=2 the listener subscribes · t=3 the subscription is confirmed, and the record read once more.
-So whatever is confirmed is read, the first time and after every connection that was lost.
+t=0 a caller reads its record: queued · t=1 the outcome is written and published before the listener
+has subscribed · t=2 the listener subscribes · t=3 the subscription is confirmed, and the listener
+reads the record again. So the listener reads the records of every channel whose subscription is
+confirmed, the first time and after every lost connection.
 
-The listener lives while somebody waits and a little longer, so a client that nobody closed
-leaves nothing behind. It is told once (`WaitRegistry.listen`) and run twice, on a thread and on a loop.
+The listener runs while callers wait and `LINGER_S` longer, so a client that is never closed leaves
+no thread or task behind. Its logic is written once (`WaitRegistry.listen`) and runs on a thread
+(`OutcomeWaiter`) or on an event loop (`AsyncOutcomeWaiter`).
 """
 
 from __future__ import annotations
@@ -36,30 +38,39 @@ from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.store import Store
 
 POLL_S: Final = 1.0
-"""Between two looks at records nobody has announced: a channel may be lost without a word."""
+"""Interval at which records are read without a message, because a subscription may be lost
+unnoticed."""
 LOOK_MOST: Final = 500
-"""Records read at once, and looked at unasked in `POLL_S`: a few milliseconds of Redis's time a
-second, whether 500 wait or 10,000 (each of those is looked at every 20 s, and when it is due)."""
+"""Maximum number of records in one read, and number of records that are read without a message in
+`POLL_S`. This costs a few milliseconds of Redis time a second, whether 500 or 10,000 callers wait;
+with 10,000, each record is read every 20 s, and when it is due."""
 LISTEN_S: Final = 1.0
-"""How long the listener listens at a time."""
+"""Maximum time for which the listener waits for one message."""
 REHEAR_S: Final = 0.5
-"""Before a lost subscription is made anew."""
+"""Pause before the listener renews a lost subscription."""
 SILENT_S: Final = 5.0
-"""A connection that has brought nothing for so long is asked for a word, and given up at twice."""
+"""Silence after which the listener pings its subscription; it reconnects after twice this time."""
 LINGER_S: Final = 5.0
-"""How long the listener stays when nobody waits: the next who does need not connect."""
+"""Time for which the listener keeps running without waiting callers, so that the next caller finds
+it connected."""
 CLOSE_S: Final = 5.0
-"""How long closing waits for the listener."""
+"""Maximum time for which `close` waits for the listener to end."""
 
 log = logging.getLogger("checkpoint.client")
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """One who waits: for what, where it is announced, and what wakes the waiting.
+    """One waiting caller.
 
-    ``record`` counts once ``told``; ``None`` is then a record that is not there any more.
-    ``known`` is for who wants to be told of every change: the record as it was last seen.
+    Attributes:
+        submission_id: The submission that the caller waits for.
+        channel: The channel on which its outcome is published.
+        signal: Event that wakes the caller.
+        told: Whether ``record`` is set.
+        record: The record that was read; ``None`` if the record has expired.
+        known: The record that the caller knows, if it waits for every change and not only for the
+            final record.
     """
 
     submission_id: str
@@ -70,18 +81,18 @@ class Waiter:
     known: Outcome | None = None
 
     def concerns(self, record: Outcome | None) -> bool:
-        """Whether a record is news for this one."""
+        """Whether the caller must be woken for this record."""
         if record is None or record.is_final:
             return True
         return self.known is not None and record != self.known
 
 
-# What a listener does, for a driver to do it. A reply is a message, records, or nothing.
+# Acts of the listener, which a driver carries out. The reply is a message, records, or nothing.
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Leave the connection there was and make another with the next command."""
+    """Close the connection, if there is one; the next command makes a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +111,26 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait so long for a message."""
+    """Wait at most ``timeout_s`` for a message."""
 
     timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRecords:
-    """Read these submissions' records."""
+    """Read the records of these submissions."""
 
     ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Say a word on the listener's own channel."""
+    """Publish a message on the listener's own channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let time pass."""
+    """Sleep."""
 
     seconds: float
 
@@ -129,22 +140,22 @@ Acts = Generator[Act, Any, None]
 
 
 class WaitRegistry:
-    """Who waits for what, and what the listener does about it. Safe between threads."""
+    """The waiting callers of a process, and the logic of their listener. Thread-safe."""
 
     def __init__(self, keys: Keys) -> None:
         self.nudges = keys.ear(secrets.token_hex(8))
         self.hearing = False
-        """Whether the subscription stands, as far as is known."""
+        """Whether the subscription exists, as far as the listener knows."""
         self._lock = threading.Lock()
         self._waits: dict[str, set[Waiter]] = {}
         self._turns: dict[Waiter, None] = {}
-        """All who wait, the one looked at longest ago first."""
+        """All waiters, the one whose record was read longest ago first."""
         self._changed: set[str] = set()
-        """Channels that somebody came to or left since the listener last asked."""
+        """Channels that have gained or lost waiters since the listener last updated them."""
         self._listening = self._nudged = self._closed = False
 
     def join(self, wait: Waiter) -> tuple[bool, bool]:
-        """Let somebody wait; return whether to start a listener, and whether to nudge it."""
+        """Add a waiter; return whether to start a listener, and whether to notify it."""
         with self._lock:
             self._waits.setdefault(wait.channel, set()).add(wait)
             self._turns[wait] = None
@@ -155,7 +166,7 @@ class WaitRegistry:
             return start, nudge
 
     def leave(self, wait: Waiter) -> None:
-        """Let somebody go. The listener sees to it when it next wakes."""
+        """Remove a waiter. The listener unsubscribes when it next wakes."""
         with self._lock:
             del self._turns[wait]
             others = self._waits[wait.channel]
@@ -165,20 +176,20 @@ class WaitRegistry:
                 self._changed.add(wait.channel)
 
     def close(self) -> None:
-        """Let the listener end at its next turn."""
+        """Make the listener end in its next round."""
         self._closed = True
 
     def ended(self) -> None:
-        """Note that the listener is gone, however it ended; the next to wait starts another."""
+        """Record that the listener has ended; the next waiter starts another one."""
         with self._lock:
             self._listening = self._nudged = self.hearing = self._closed = False
 
     # The listener
 
     def listen(self) -> Acts:
-        """Tell what the listener does, through every loss, until nobody waits any more.
+        """Yield the listener's acts, across lost connections, until no caller waits any more.
 
-        The driver throws what an act raised in here.
+        The driver throws the error of an act into the generator.
         """
         while True:
             try:
@@ -196,17 +207,17 @@ class WaitRegistry:
             yield Pause(REHEAR_S)
 
     def _attend(self) -> Acts:
-        """Follow what is waited for over one connection, and pass on what is found.
+        """Listen over one connection, and deliver the records that are read.
 
         Raises:
-            RedisError: The connection has brought nothing for too long.
+            RedisError: The connection has been silent for too long.
         """
         followed: set[str] = set()
         announced: set[str] = set()
         heard_at = busy_at = polled_at = time.monotonic()
         asked = False
         with self._lock:
-            self._changed = set(self._waits)  # All of them are to be followed anew.
+            self._changed = set(self._waits)  # The new connection subscribes to all channels.
         yield Subscribe([self.nudges])
         while True:
             message = yield Listen(0 if announced else LISTEN_S)
@@ -215,7 +226,7 @@ class WaitRegistry:
                 heard_at, asked, self.hearing = now, False, True
                 announced.add(message["channel"])
                 if len(announced) < LOOK_MOST and message["channel"] != self.nudges:
-                    continue  # What has come already is looked at together.
+                    continue  # Collect all received messages before the records are read.
             if self._turns:
                 busy_at = now
             elif self._may_end(now - busy_at):
@@ -233,7 +244,11 @@ class WaitRegistry:
                 yield Notify()
 
     def _keep_up(self, followed: set[str]) -> Generator[Act, Any, set[str]]:
-        """Follow and drop what has changed; return what is followed and has somebody new."""
+        """Apply pending subscriptions and unsubscriptions.
+
+        Returns:
+            Channels that were subscribed already and have gained a waiter.
+        """
         with self._lock:
             changed, self._changed, self._nudged = self._changed, set(), False
             wanted = changed & self._waits.keys()
@@ -262,7 +277,7 @@ class WaitRegistry:
             return [wait for name in channels for wait in self._waits.get(name, ())]
 
     def _next(self) -> list[Waiter]:
-        """Return those who have not been looked at for longest; they go to the end."""
+        """Return the waiters whose records were read longest ago, and move them to the end."""
         with self._lock:
             turn = list(islice(self._turns, LOOK_MOST))
             for wait in turn:
@@ -271,7 +286,7 @@ class WaitRegistry:
             return turn
 
     def _may_end(self, idle_s: float) -> bool:
-        """Whether the listener ends; from then on the next to wait starts another."""
+        """Return whether the listener ends; if it does, the next waiter starts another one."""
         with self._lock:
             ends = self._closed or (not self._turns and idle_s >= LINGER_S)
             if ends:
@@ -280,7 +295,7 @@ class WaitRegistry:
 
 
 def _as_lost(error: Exception) -> Exception:
-    """Return an error as the listener knows it: a library may fail in ways of its own."""
+    """Return an error as a type that the listener handles; redis-py may raise others."""
     known = isinstance(error, RedisError | OSError | LedgerError)
     return error if known else RedisConnectionError(type(error).__name__)
 
@@ -289,7 +304,7 @@ def _as_lost(error: Exception) -> Exception:
 
 
 class OutcomeWaiter:
-    """The listener on a thread; under gevent on a greenlet."""
+    """Runs the listener on a thread; under gevent on a greenlet."""
 
     def __init__(self, client: redis.Redis, door: SyncExecutor, store: Store) -> None:
         self._client, self._door, self._store = client, door, store
@@ -299,7 +314,11 @@ class OutcomeWaiter:
         self._closing = threading.Event()
 
     def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
-        """Wait until a record is final or gone, at most so long; return what was told."""
+        """Wait at most ``timeout_s`` until a record is final or has expired.
+
+        Returns:
+            The waiter; it holds the record if its ``told`` is true.
+        """
         signal = threading.Event()
         wait = Waiter(submission_id, channel, signal)
         start, nudge = self.board.join(wait)
@@ -331,7 +350,7 @@ class OutcomeWaiter:
         self._thread.start()
 
     def _nudge(self) -> None:
-        with suppress(RedisError, OSError):  # Then it finds out within `LISTEN_S`.
+        with suppress(RedisError, OSError):  # The listener updates within `LISTEN_S` anyway.
             self._client.publish(self.board.nudges, "")
 
     def _run(self, acts: Acts) -> None:
@@ -346,7 +365,7 @@ class OutcomeWaiter:
                         channel = self._client.pubsub()
                     assert channel is not None
                     reply = self._do(act, channel)
-                except Exception as error:  # noqa: BLE001  whatever it is, those who wait go on
+                except Exception as error:  # noqa: BLE001  no error may end the listener
                     act = acts.throw(_as_lost(error))
                 else:
                     act = acts.send(reply)
@@ -377,7 +396,7 @@ class OutcomeWaiter:
 
 
 class AsyncOutcomeWaiter:
-    """The listener on the loop of those who wait."""
+    """Runs the listener on the event loop of the waiting callers."""
 
     def __init__(self, client: redis.asyncio.Redis, door: AsyncExecutor, store: Store) -> None:
         self._client, self._door, self._store = client, door, store
@@ -385,7 +404,11 @@ class AsyncOutcomeWaiter:
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
-        """Wait until a record is final or gone, at most so long; return what was told."""
+        """Wait at most ``timeout_s`` until a record is final or has expired.
+
+        Returns:
+            The waiter; it holds the record if its ``told`` is true.
+        """
         signal = asyncio.Event()
         wait = Waiter(submission_id, channel, signal)
         with suppress(TimeoutError):
@@ -395,7 +418,10 @@ class AsyncOutcomeWaiter:
 
     @asynccontextmanager
     async def waiting(self, wait: Waiter) -> AsyncIterator[None]:
-        """Have one who waits looked after, who clears the signal to be told again."""
+        """Register a waiter while the context is open.
+
+        A caller that waits for several changes clears the waiter's signal after each.
+        """
         start, nudge = self.board.join(wait)
         try:
             if start:
@@ -411,12 +437,12 @@ class AsyncOutcomeWaiter:
         task, self._task = self._task, None
         if task is not None and not task.done():
             self.board.close()
-            task.cancel()  # The library may swallow it while it connects anew: hence both.
+            task.cancel()  # redis-py may swallow the cancel while it reconnects: hence both.
             await asyncio.wait([task], timeout=CLOSE_S)
 
     async def _nudge(self) -> None:
-        # The library's own client may swallow a cancellation while it connects; the door does not.
-        with suppress(LedgerError):  # Then it finds out within `LISTEN_S`.
+        # redis-py's client may swallow a cancel while it connects; the executor does not.
+        with suppress(LedgerError):  # The listener updates within `LISTEN_S` anyway.
             await self._door.publish(self.board.nudges, "")
 
     async def _run(self, acts: Acts) -> None:
@@ -431,7 +457,7 @@ class AsyncOutcomeWaiter:
                         channel = self._client.pubsub()
                     assert channel is not None
                     reply = await self._do(act, channel)
-                except Exception as error:  # noqa: BLE001  whatever it is, those who wait go on
+                except Exception as error:  # noqa: BLE001  no error may end the listener
                     act = acts.throw(_as_lost(error))
                 else:
                     act = acts.send(reply)
