@@ -1,8 +1,8 @@
-"""The HTTP endpoint of the contract (CONTRACT §7) over `AsyncCheckpointClient`.
+"""The gateway: the HTTP endpoint over `AsyncCheckpointClient`.
 
 `make_gateway` returns an application that runs on its own (``checkpoint gateway``) or is
-mounted into a backend. It keeps no state: whatever happens to it, a submission goes on and can
-be asked for by its id. It serves no pages, no documentation from elsewhere and no cookies.
+mounted into a backend. The gateway keeps no state: if it ends, a submission goes on and can be
+read by its id. It serves no pages, no documentation that loads foreign scripts, and no cookies.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ log = logging.getLogger("checkpoint.gateway")
 
 
 class NoKeysError(ValueError):
-    """The gateway has no API keys outside the embedded mode; the message says what to do."""
+    """The gateway has no API keys outside the embedded mode; the message names the remedy."""
 
 
 def make_gateway(
@@ -91,13 +91,14 @@ def make_gateway(
 ) -> FastAPI:
     """Return the endpoint as an application.
 
-    Run on its own it opens and closes its client by its lifespan. A mounted application gets no
-    lifespan: it makes its client with the first request, and the backend awaits
+    An application that runs on its own opens and closes its client in its lifespan. A mounted
+    application gets no lifespan: its first request makes the client, and the backend awaits
     `close_gateway` when it ends.
 
     Args:
-        settings: Those of ``client`` or, without one, ``CHECKPOINT_*`` from the environment.
-        client: To share one with the rest of a backend; who made it closes it.
+        settings: The settings; by default those of ``client`` or, without a client, those read
+            from ``CHECKPOINT_*`` in the environment.
+        client: A client that the gateway shares with the rest of a backend, which also closes it.
 
     Raises:
         NoKeysError: `Settings.api_keys` is empty and this is not the embedded mode.
@@ -112,7 +113,7 @@ def make_gateway(
         raise NoKeysError(msg)
     gateway = Gateway(settings, client)
     if client is None:
-        make_vault(settings)  # A key that cannot be used is told now, not to the first caller.
+        make_vault(settings)  # An unusable key fails at start-up, not at the first request.
     app = Application(
         title="Checkpoint",
         openapi_url=None,
@@ -133,17 +134,17 @@ def make_gateway(
 
 
 class Application(FastAPI):
-    """FastAPI, except that its document is ours."""
+    """A FastAPI application that serves the OpenAPI document of `make_openapi`."""
 
     def openapi(self) -> dict[str, Any]:
-        """Describe all addresses; made when it is first asked for."""
+        """Return the OpenAPI document; the first call makes it."""
         if self.openapi_schema is None:
             self.openapi_schema = make_openapi(self.state.gateway.settings)
         return self.openapi_schema
 
 
 async def close_gateway(app: FastAPI) -> None:
-    """Answer who still waits, and close the connections of a mounted gateway."""
+    """Answer all waiting callers, and close the connections of a mounted gateway."""
     gateway: Gateway = app.state.gateway
     await gateway.close()
 
@@ -152,15 +153,15 @@ Handler = Callable[..., Awaitable[Response]]
 
 
 class _Endpoint:
-    """One address as an application, not as a function of the framework's.
+    """One endpoint as an ASGI application instead of a handler function of FastAPI.
 
-    What watches a process (an error reporter, say) wraps those, and reads the body before they
-    do: then it would be gone here, and a code in clear in what is reported.
+    An error reporter may wrap FastAPI's handler functions and read the body before them. The body
+    would then be missing here, and the report would contain a code in clear.
     """
 
     def __init__(self, path: str, handler: Handler) -> None:
         self.path, self._handler = path, handler
-        self._names = re.findall(r"{(\w+)}", path)  # A mount around us may have its own.
+        self._names = re.findall(r"{(\w+)}", path)  # An outer mount may add path parameters.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self
@@ -173,16 +174,16 @@ class _Endpoint:
 def _route(method: str, path: str, handler: Handler) -> Route:
     route = Route(path, _Endpoint(path, handler), methods=[method])
     if path not in PUBLIC:
-        route.methods = {method}  # The library adds HEAD to GET.
+        route.methods = {method}  # Starlette adds HEAD to GET.
     return route
 
 
 class Gateway:
-    """What each address does.
+    """The handlers of all endpoints.
 
     Args:
-        settings: Of this deployment.
-        client: Somebody else's, or ``None`` to make one when it is first needed.
+        settings: The settings of this deployment.
+        client: A client of the backend, or ``None`` to make one when it is first needed.
     """
 
     def __init__(self, settings: Settings, client: AsyncCheckpointClient | None) -> None:
@@ -193,7 +194,7 @@ class Gateway:
 
     @property
     def routes(self) -> tuple[tuple[str, str, Handler], ...]:
-        """Every address with its method."""
+        """Method, path and handler of every endpoint."""
         return (
             ("POST", "/v1/accounts/checkpoint", self.submit),
             ("GET", "/v1/submissions/{submission_id}", self.result),
@@ -217,7 +218,7 @@ class Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Have a client for as long as the application runs."""
+        """Make the client when the application starts, and close it when the application ends."""
         self._waiting.begin()
         assert self.client is not None
         try:
@@ -226,11 +227,11 @@ class Gateway:
             await self.close()
 
     def leave(self) -> None:
-        """Answer everybody who waits, now: their submissions go on without this process."""
+        """Answer all waiting callers now; their submissions go on without this process."""
         self._waiting.leave()
 
     async def close(self) -> None:
-        """Leave, and close the client if it is ours."""
+        """Answer all waiting callers, and close the client if the gateway made it."""
         self.leave()
         own, self._own = self._own, None
         if own is not None:
@@ -270,28 +271,28 @@ class Gateway:
     async def _accept(self, fields: dict[str, Any], submission_id: str) -> Submitted:
         try:
             return await self.client.submit(
-                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
+                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # the client validates it
                 provider=fields.get("provider"),  # type: ignore[arg-type]
                 code=fields.get("code"),  # type: ignore[arg-type]
                 submission_id=submission_id,
                 checkpoint_step=whole(fields.get("checkpoint_step")),  # type: ignore[arg-type]
             )
         except CheckpointError as error:
-            # Refused for its form it names no submission: its id was made up.
+            # An error about the form of the request names no submission.
             named = error.body["instance"] == submission_id
             raise refusal_of(error, submission_id if named else None) from error
         except asyncio.CancelledError:
-            # A broker that is slow to take the wake outlasts even the time to leave.
+            # A slow broker can delay the wake for longer than the gateway takes to stop.
             if not self._waiting.leaving:
                 raise
             raise still_open(submission_id, "The gateway is stopping.") from None
 
     async def result(self, request: Request, submission_id: str) -> Response:
-        """Answer with a record."""
+        """Answer with the record of a submission."""
         return answer_record(await self._known(request, self.client.result(submission_id)))
 
     async def cancel(self, request: Request, submission_id: str) -> Response:
-        """Take a submission back; answer with its record, which is final then or was before."""
+        """Cancel a submission; answer with its record, which is final afterwards."""
         if _key_of(request).prefix:
             await self._known(request, self.client.result(submission_id))
         record = await self._known(request, self.client.cancel(submission_id))
@@ -307,10 +308,10 @@ class Gateway:
         return record
 
     async def events(self, request: Request, submission_id: str) -> Response:
-        """Tell the record as it is, then each change, to the final one."""
+        """Stream the record and each change of it, up to the final record."""
         record = await self._known(request, self.client.result(submission_id))
         if record.is_final and request.headers.get("last-event-id") == RecordState.FINAL:
-            return Response(status_code=HTTPStatus.NO_CONTENT)  # Ends an EventSource for good.
+            return Response(status_code=HTTPStatus.NO_CONTENT)  # An EventSource stops on 204.
         return StreamingResponse(
             self._waiting.tell(record),
             media_type="text/event-stream",
@@ -318,7 +319,7 @@ class Gateway:
         )
 
     async def outcomes(self, request: Request) -> Response:
-        """List the newest final records: a page, which looks at so much of the stream."""
+        """List a page of final records, the newest first, from a bounded part of the stream."""
         key = _key_of(request)
         account_id, limit = read_query(request, "account_id"), read_limit(request)
         if account_id is not None and not _is_account(account_id):
@@ -327,7 +328,7 @@ class Gateway:
             )
         _check_account(key, account_id)
         after = read_after(request)
-        async with key.listing:  # One after the other: another key's listing goes on meanwhile.
+        async with key.listing:  # One listing at a time for each key, so that keys share fairly.
             page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
         items = [record.model_dump(mode="json") for record in page.records]
         return answer_json({"object": "OutcomeList", "items": items, "next": page.after})
@@ -335,14 +336,14 @@ class Gateway:
     # Intents -------------------------------------------------------------------------------
 
     async def open_intent(self, request: Request) -> Response:
-        """Open an intent, or open it again."""
+        """Open an intent, or open an existing one again."""
         fields = await self._read(request, INTENT_FIELDS)
         key = _key_for(request, fields)
         purpose = fields.get("purpose")
         size = OPEN_BYTES + request.scope[BODY_IN_SCOPE] * SEALED_SHARE
         with _charged(key, size) as bill:
             info = await self.client.open_intent(
-                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # it looks itself
+                account_id=fields.get("account_id"),  # type: ignore[arg-type]  # the client validates it
                 provider=fields.get("provider"),  # type: ignore[arg-type]
                 checkpoint=fields.get("checkpoint"),  # type: ignore[arg-type]
                 context=fields.get("context"),  # type: ignore[arg-type]
@@ -355,11 +356,11 @@ class Gateway:
         return answer_json(_intent_body(info), HTTPStatus.CREATED)
 
     async def intent(self, request: Request) -> Response:
-        """Say where an intent stands."""
+        """Answer with the state of an intent."""
         account_id = read_query(request, "account_id")
         _check_account(_key_of(request), account_id)
         info = await self.client.intent(
-            account_id,  # type: ignore[arg-type]  # it looks for itself
+            account_id,  # type: ignore[arg-type]  # the client validates it
             read_query(request, "provider"),  # type: ignore[arg-type]
         )
         if info is None:
@@ -367,12 +368,12 @@ class Gateway:
         return answer_json(_intent_body(info))
 
     async def take_session(self, request: Request) -> Response:
-        """Hand over the session of a finished login, once."""
+        """Answer with the session of a finished login, once."""
         fields = await self._read(request, SESSION_FIELDS)
         account_id: Any = fields.get("account_id")
         provider: Any = fields.get("provider")
         _key_for(request, fields)
-        # Who asks again with the same key has lost the answer; without one there is no again.
+        # The Idempotency-Key lets a caller that lost the answer take the session again.
         token = read_idempotency_key(request) or secrets.token_hex(16)
         info = await self.client.intent(account_id, provider)
         session = await self.client.take_session(account_id, provider, token)
@@ -384,7 +385,7 @@ class Gateway:
         return answer_json({**body, "session": session})
 
     async def openapi(self, request: Request) -> Response:
-        """Describe all of this."""
+        """Answer with the OpenAPI document."""
         servers = [{"url": request.scope.get("root_path", "") or "/"}]
         return answer_json({**request.app.openapi(), "servers": servers})
 
@@ -398,17 +399,17 @@ def _key_of(request: Request) -> ApiKey:
 
 
 def _key_for(request: Request, fields: dict[str, Any]) -> ApiKey:
-    """Return the key of a request about an account, if it may name it."""
+    """Return the key of a request after a check that it may name the account of the request."""
     key = _key_of(request)
     _check_account(key, fields.get("account_id"))
     return key
 
 
 def _check_account(key: ApiKey, account_id: object) -> None:
-    """Refuse an account that is not the key's.
+    """Refuse an account that the key may not name.
 
     Raises:
-        RefusalError: 401: this is between the caller and us, no answer of a provider (403).
+        ApiError: 401. A 403 would look like the answer of a provider.
     """
     if not key.may_name(account_id):
         msg = "This API key is for other accounts."
@@ -418,17 +419,17 @@ def _check_account(key: ApiKey, account_id: object) -> None:
 
 @dataclass
 class _Bill:
-    """What a request took of its key's budget, and whether it was stored."""
+    """A charge of a key's budget, and whether it stands because the request was stored."""
 
     stands: bool = False
 
 
 @contextmanager
 def _charged(key: ApiKey, size: float) -> Iterator[_Bill]:
-    """Have a key pay for what is stored.
+    """Charge a key's budget for a request, and give it back if nothing was stored.
 
     Raises:
-        RefusalError: 503: it has stored as much as it may.
+        ApiError: 503: the budget is used up.
     """
     if again_s := key.budget.take(size):
         msg = (
@@ -444,7 +445,7 @@ def _charged(key: ApiKey, size: float) -> Iterator[_Bill]:
 
 
 def _audit(request: Request, event: str, account_id: str, provider: str, **what: object) -> None:
-    """Log who did something that another may have to account for."""
+    """Log which key changed an intent or a submission, for later audits."""
     log.info(
         "%s key=%s account_id=%s provider=%s %s=%s request_id=%s",
         event,

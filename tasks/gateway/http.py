@@ -1,7 +1,8 @@
-"""What the gateway reads from a request and answers, in the contract's shapes alone.
+"""Reading of requests and writing of responses in the gateway.
 
-Whatever is wrong with a request becomes a `Refusal`, and every refusal the one envelope of
-CONTRACT §3: no shape of a framework's own leaves. Nothing a caller wrote is repeated in it.
+Every fault of a request becomes an `ApiError`, and every `ApiError` becomes the error envelope of
+the catalogue; no error response of FastAPI's own is sent. The envelope repeats no text of the
+caller.
 """
 
 from __future__ import annotations
@@ -22,24 +23,26 @@ from checkpoint_worker.tasks.records import Outcome
 
 JSON: Final = "application/json"
 BODY_S: Final = 10.0
-"""How long a body may take to arrive, whatever its size."""
+"""Timeout for receiving a body of any size."""
 DRAIN_BYTES: Final = 16 * 1024 * 1024
-"""Of a body that is too large, so much is still taken in and dropped: most callers look for the
-answer only when they have sent everything."""
+"""Maximum number of bytes of a too large body that are still received and dropped, because most
+callers read the response only after they have sent everything."""
 DEPTH_MAX: Final = 32
-"""Levels of a body; a challenge context has four."""
+"""Maximum nesting of a body; a challenge context has four levels."""
 CONTAINERS_MAX: Final = 8_192
-"""Objects and lists of a body, as far as their opening signs tell: reading costs time for each."""
+"""Maximum number of objects and lists in a body, counted by opening brackets: parsing costs time
+for each."""
 VALUES_MAX: Final = 32_768
-"""Values of a body, as far as commas tell."""
+"""Maximum number of values in a body, counted by commas."""
 BODY_IN_SCOPE: Final = "checkpoint.body_bytes"
 LIMIT_DEFAULT: Final = 100
 PREFERENCES_MAX: Final = 16
 NUMBER: Final = re.compile(r"-?[0-9]{1,4000}")
-"""What may be a number in a query; Python's own `int` takes more than that and refuses longer."""
+"""Pattern of an integer in a query, with few enough digits for Python's `int`, which also accepts
+other forms."""
 
 PAGE: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
-"""The name of an entry of the stream."""
+"""Pattern of the id of a stream entry."""
 
 UNAUTHORIZED: Final = Pair(
     status=401,
@@ -63,17 +66,17 @@ METHOD_NOT_ALLOWED: Final = Pair(
     who=Actor.CALLER,
 )
 TRANSPORT: Final = (UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED)
-"""What the transport itself refuses: the same envelope, outside the 32."""
+"""Errors of the transport itself: they have the same envelope and no row in the catalogue."""
 
 
 class ApiError(Exception):
     """A request is answered with an error of the catalogue or of the transport.
 
     Args:
-        pair: Which.
-        detail: A better sentence than the table's, never with anything the caller wrote.
+        pair: The row of the error.
+        detail: A more precise sentence than the row's; it never contains text of the caller.
         instance: The submission id, where there is one.
-        headers: To go with it.
+        headers: Further headers of the response.
     """
 
     def __init__(
@@ -90,14 +93,14 @@ class ApiError(Exception):
 
 
 class ClientDisconnectedError(Exception):
-    """The caller has gone; nobody is left to answer."""
+    """The caller has closed the connection, so no response is sent."""
 
 
 def refuse_form(detail: str) -> NoReturn:
     """Refuse a request for its form.
 
     Raises:
-        RefusalError: 400 ``invalid_parameters``.
+        ApiError: 400 ``invalid_parameters``.
     """
     raise ApiError(catalogue.INVALID_PARAMETERS, detail) from None
 
@@ -106,32 +109,32 @@ def refuse_form(detail: str) -> NoReturn:
 
 
 def to_json(value: object) -> bytes:
-    """Return a body as a record holds it: compact, UTF-8."""
+    """Return a body in the JSON form of the records: compact, UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def answer_json(
     value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer whose body is a JSON value."""
+    """Return a response whose body is a JSON value."""
     return Response(to_json(value), status, dict(headers or {}), JSON)
 
 
 def answer_record(
     record: Outcome, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer that is the record itself (CONTRACT §4)."""
+    """Return a response whose body is the record itself."""
     return Response(record.to_json(), status, dict(headers or {}), JSON)
 
 
 def answer_outcome(record: Outcome, headers: Mapping[str, str]) -> Response:
-    """Return the answer that a final record asks for: its status and its body."""
+    """Return the response of a final record: its status and its body."""
     assert record.status is not None
     return answer_json(record.body, record.status, headers)
 
 
 def answer_refusal(refusal: ApiError, request_id: str) -> Response:
-    """Return the envelope of an error."""
+    """Return the response of an error in the error envelope."""
     pair = refusal.pair
     body = error_body(pair, refusal.instance or request_id, refusal.detail)
     return answer_json(body, pair.status, refusal.headers)
@@ -143,12 +146,12 @@ def answer_refusal(refusal: ApiError, request_id: str) -> Response:
 async def read_fields(request: Request, names: Collection[str], bytes_max: int) -> dict[str, Any]:
     """Read a body that is a JSON object with some of these fields.
 
-    A field nobody knows is refused: one that is misspelt (`proxy`, say) must not be missing
-    without a word.
+    An unknown field is refused, because a misspelt one (`proxy`, for example) must not be ignored
+    silently. The client validates the values.
 
     Raises:
-        RefusalError: 400; what a field holds is checked by who uses it.
-        HungUpError: The caller went away before the body was complete.
+        ApiError: 400.
+        ClientDisconnectedError: The caller closed the connection before the body was complete.
     """
     kinds = request.headers.getlist("content-type")
     if len(kinds) != 1 or not _is_json(kinds[0]):
@@ -171,7 +174,7 @@ async def _read_body(request: Request, bytes_max: int) -> bytes:
     length = request.headers.get("content-length", "0")
     too_large = len(length) > len(str(DRAIN_BYTES)) or int(length) > bytes_max
     if too_large and "expect" in request.headers:
-        _refuse_size(bytes_max)  # It waits for our word before it sends anything.
+        _refuse_size(bytes_max)  # The caller waits for 100 Continue before it sends the body.
     chunks: list[bytes] = []
     size, more = 0, True
     try:
@@ -211,7 +214,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     """Return a JSON object, read strictly (RFC 8259): UTF-8, names once, finite numbers.
 
     Raises:
-        RefusalError: 400 ``invalid_parameters``.
+        ApiError: 400 ``invalid_parameters``.
     """
     if raw.count(b"{") + raw.count(b"[") > CONTAINERS_MAX or raw.count(b",") > VALUES_MAX:
         refuse_form(f"The body has over {CONTAINERS_MAX:,} objects or {VALUES_MAX:,} values.")
@@ -233,7 +236,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        # Whoever looked at it before may have taken the other one.
+        # A proxy in front of the gateway may have read the other value.
         refuse_form("A field is given twice.")
     return made
 
@@ -250,7 +253,7 @@ def _finite(text: str) -> float:
 
 
 def _check_inside(value: object) -> None:
-    """Refuse what is nested too deep, and text that is no text (a half of a surrogate pair)."""
+    """Refuse a value that is nested too deep or contains half of a surrogate pair."""
     level: list[object] = [value]
     for _ in range(DEPTH_MAX):
         inner: list[object] = []
@@ -276,7 +279,7 @@ def _check_text(text: str) -> None:
 
 
 def whole(number: object) -> object:
-    """Return a number without a fraction as an integer: in JSON, 1.0 is one."""
+    """Return a number without a fraction as an integer: in JSON, 1.0 is an integer."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
@@ -284,10 +287,10 @@ def whole(number: object) -> object:
 
 
 def read_idempotency_key(request: Request) -> str | None:
-    """Return what becomes the submission id, without the quotes of a structured header.
+    """Return the Idempotency-Key, which becomes the submission id, without its quotes.
 
     Raises:
-        RefusalError: 400: more than one.
+        ApiError: 400: the header is given more than once.
     """
     given = request.headers.getlist("idempotency-key")
     if len(given) > 1:
@@ -301,12 +304,12 @@ def read_idempotency_key(request: Request) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """What a request prefers (RFC 7240).
+    """The preferences of a request (RFC 7240).
 
     Attributes:
-        respond_async: 202 with the record instead of waiting for the outcome.
-        wait_s: With it, how long to wait for the outcome first.
-        cancel_on_disconnect: A caller that hangs up while it waits takes its submission back.
+        respond_async: Answer 202 with the record instead of waiting for the outcome.
+        wait_s: Time for which a request with ``respond_async`` waits for the outcome first.
+        cancel_on_disconnect: Cancel the submission if the caller disconnects while it waits.
     """
 
     respond_async: bool = False
@@ -315,7 +318,7 @@ class Preferences:
 
     @property
     def applied(self) -> dict[str, str]:
-        """The header that says which were heeded."""
+        """The response header that lists the applied preferences."""
         words = ["respond-async"] * self.respond_async
         words += [f"wait={self.wait_s}"] * (self.wait_s > 0)
         words += ["cancel-on-disconnect"] * self.cancel_on_disconnect
@@ -323,7 +326,7 @@ class Preferences:
 
 
 def read_preferences(request: Request) -> Preferences:
-    """Read ``Prefer``; a preference nobody knows is passed over, as the RFC wants it."""
+    """Read ``Prefer``; an unknown preference is ignored, as the RFC requires."""
     words: dict[str, str] = {}
     for part in ",".join(request.headers.getlist("prefer")).split(",")[:PREFERENCES_MAX]:
         name, _, value = part.partition(";")[0].partition("=")
@@ -342,7 +345,7 @@ def read_query(request: Request, name: str) -> str | None:
     """Return a parameter of the query, ``None`` where it is absent.
 
     Raises:
-        RefusalError: 400: given twice.
+        ApiError: 400: it is given twice.
     """
     given = request.query_params.getlist(name)
     if len(given) > 1:
@@ -354,7 +357,7 @@ def read_limit(request: Request) -> int:
     """Return the limit of a listing.
 
     Raises:
-        RefusalError: 400: no integer.
+        ApiError: 400: it is no integer.
     """
     text = read_query(request, "limit")
     if text is None:
@@ -365,10 +368,10 @@ def read_limit(request: Request) -> int:
 
 
 def read_after(request: Request) -> str:
-    """Return where a page of a listing begins, as the page before said; empty for the newest.
+    """Return the start of a page, which is ``next`` of the page before; empty for the newest.
 
     Raises:
-        RefusalError: 400: it is none of ours.
+        ApiError: 400: it is no id of a stream entry.
     """
     text = read_query(request, "after")
     if text is None:
@@ -382,6 +385,6 @@ def read_after(request: Request) -> str:
 
 
 async def hung_up(request: Request) -> None:
-    """Return when the caller has gone. The body must have been read."""
+    """Return when the caller has closed the connection. The body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
-"""Whose request it is: the API keys, what each may name, and how much each may have stored.
+"""The API keys: the accounts that each may name, and the storage that each may use.
 
-What a key may have stored and what it may have under way is counted in each gateway process. So
-one key that is stolen, or whose owner errs, takes no room from the others.
+Each gateway process counts the bytes stored and the open requests of each key. So a key that is
+stolen, or whose owner makes mistakes, takes no room from the other keys.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from checkpoint_worker.tasks.settings import API_KEY_WORDS, Settings
 
 KEY_IN_SCOPE: Final = "checkpoint.key"
 REQUESTS_MAX: Final = 8_192
-"""Requests that one key may have under way in one process; event streams and callers that wait
-are requests too."""
+"""Maximum number of open requests of one key in one process; event streams and waiting callers
+count as requests."""
 SUBMISSION_BYTES: Final = 3_000
-"""What a submission stores: its record, the entry of the stream, and that its id was used
-(measured: 2.4 kB)."""
+"""Storage of one submission: its record, its stream entry, and the mark of its id (measured:
+2.4 kB)."""
 OPEN_BYTES: Final = 1_500
-"""What an intent stores beside its context."""
+"""Storage of one intent without its context."""
 SEALED_SHARE: Final = 4 / 3
-"""Sealed is base64."""
+"""Growth of a value by sealing, which writes it in base64."""
 
 
 class Budget:
-    """How many bytes may be stored at a time, where each lives for so long.
+    """A limit on the bytes that one key may have stored at a time.
 
-    A bucket of half of them that is refilled once in a life: whatever came in a life is no more
-    than the bucket and one filling.
+    It is a token bucket that holds half of ``bytes_max`` and refills once in ``life_s``. In any
+    ``life_s`` a key can therefore store one full bucket and one refill: ``bytes_max`` in all.
 
     Args:
-        bytes_max: At a time.
-        life_s: Of what is stored, seconds.
+        bytes_max: Maximum number of bytes stored at a time.
+        life_s: Life of the stored values, seconds.
     """
 
     def __init__(self, bytes_max: int, life_s: float) -> None:
@@ -50,7 +50,7 @@ class Budget:
         self._at_s = time.monotonic()
 
     def take(self, size: float) -> int:
-        """Take so many bytes; return 0, or after how many whole seconds there may be room."""
+        """Take ``size`` bytes; return 0, or the whole seconds until there may be room."""
         now_s = time.monotonic()
         self._left = min(self._most, self._left + (now_s - self._at_s) * self._rate)
         self._at_s = now_s
@@ -60,7 +60,7 @@ class Budget:
         return max(1, math.ceil((min(size, self._most) - self._left) / self._rate))
 
     def give_back(self, size: float) -> None:
-        """Nothing was stored after all."""
+        """Return ``size`` bytes that were taken and not stored."""
         self._left = min(self._most, self._left + size)
 
 
@@ -69,11 +69,11 @@ class ApiKey:
     """A key as the gateway knows it; the key itself is not kept.
 
     Attributes:
-        name: For the log.
-        prefix: Of the accounts it may name.
-        budget: How much it may have stored.
-        under_way: Its requests that are not answered yet.
-        listing: Held by the one of them that looks through the stream.
+        name: Name of the key in the log.
+        prefix: Prefix of the accounts that it may name.
+        budget: Limit on the bytes that it may have stored.
+        under_way: Number of its requests that are not answered yet.
+        listing: Lock that lets one request of the key at a time read the stream.
     """
 
     name: str
@@ -83,7 +83,7 @@ class ApiKey:
     listing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def may_name(self, account_id: object) -> bool:
-        """Whether an account is one of its own; what is no text is refused elsewhere."""
+        """Whether the key may name an account; a value that is no text is refused elsewhere."""
         return not isinstance(account_id, str) or account_id.startswith(self.prefix)
 
 
@@ -104,13 +104,16 @@ class ApiKeys:
         self._anyone = known("-")
 
     def owner(self, headers: Headers) -> ApiKey | None:
-        """Return whose request it is, ``None`` for a stranger; without keys all are one."""
+        """Return the API key of a request, ``None`` for an unknown one.
+
+        If no keys are configured, all requests share one key.
+        """
         given = [*headers.getlist("x-api-key")[:1]]
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given.append(token.strip())
         digests = [hashlib.sha256(key.encode()).digest() for key in given]
-        # A list, not a generator: it must not stop at the first that fits.
+        # A list, not a generator: the comparison must not stop at the first match.
         fits = [
             key for one in digests for known, key in self._keys if hmac.compare_digest(one, known)
         ]

@@ -1,7 +1,7 @@
-"""Around every request to the gateway: its id, its key, its line in the log, its errors.
+"""The gateway's middleware: request id, API key, log line and error envelope of every request.
 
-Whatever goes wrong behind it is answered here, in the one envelope and in our own words; no
-address, header or body of a request is logged.
+The middleware turns every exception of a handler into the error envelope of the catalogue. It logs
+no address, header or body of a request.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from checkpoint_worker.tasks.operations.validation import CheckpointError, new_i
 from checkpoint_worker.tasks.tracebacks import places_of
 
 PUBLIC: Final = frozenset({"/openapi.json"})
-"""What is answered without a key."""
+"""Paths that are answered without a key."""
 METHODS: Final = frozenset(HTTPMethod)
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 ID_IN_SCOPE: Final = "checkpoint.request_id"
 CONNECTION: Final = "checkpoint.connection"
-"""Under which name the server tells of a request's connection, in its state."""
+"""Name in the scope's state under which the server passes a request's connection."""
 RETRY_AFTER_S: Final = 2
-"""After which a ledger that did not answer may be back."""
+"""Value of Retry-After when the ledger did not answer."""
 
 log = logging.getLogger("checkpoint.gateway")
 
 
 def read_request_id(headers: Headers, made: str) -> str:
-    """Return the caller's id of a request if it can go into logs and bodies, else ours."""
+    """Return the caller's request id if it is safe for logs and bodies, else ``made``."""
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.fullmatch(given) else made
 
 
 class Connection(Protocol):
-    """What the server wants to know of a connection."""
+    """The server's object of a connection."""
 
     def know(self) -> None:
-        """A request with a key came over it."""
+        """Record that a request with a valid key came over the connection."""
 
 
 class GatewayMiddleware:
-    """Around everything: a request's id, its key, its line in the log, and no foreign shape.
+    """Handles request id, API key, log line and error envelope of every request.
 
     Args:
-        app: What is behind it.
-        ring: Who may pass.
+        app: The application behind the middleware.
+        ring: The API keys that are accepted.
     """
 
     def __init__(self, app: ASGIApp, *, ring: ApiKeys) -> None:
@@ -70,7 +70,7 @@ class GatewayMiddleware:
         self.ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -79,7 +79,7 @@ class GatewayMiddleware:
         status = 0
         key = scope[KEY_IN_SCOPE] = self.ring.owner(headers)
 
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -88,19 +88,19 @@ class GatewayMiddleware:
                 given["Cache-Control"] = "no-store"
                 given["X-Content-Type-Options"] = "nosniff"
                 if key is None and scope["http_version"].startswith("1."):
-                    given["Connection"] = "close"  # A stranger keeps no connection.
+                    given["Connection"] = "close"  # Without a valid key no connection is kept.
             await send(message)
 
         try:
-            refusal = await self._behind(key, scope, receive, tell)
+            refusal = await self._behind(key, scope, receive, send_with_headers)
             if refusal is not None and not status:
-                await answer_refusal(refusal, request_id)(scope, receive, tell)
+                await answer_refusal(refusal, request_id)(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             log.info(
                 "request.answered method=%s route=%s status=%s ms=%d request_id=%s key=%s",
                 scope["method"] if scope["method"] in METHODS else "-",
-                route,  # Never the address itself: who knows what was put into it.
+                route,  # Never the address itself: a caller may have put a secret into it.
                 status or "hung-up",
                 round((time.monotonic() - start) * 1000),
                 request_id,
@@ -110,7 +110,7 @@ class GatewayMiddleware:
     async def _behind(
         self, key: ApiKey | None, scope: Scope, receive: Receive, send: Send
     ) -> ApiError | None:
-        """Let a request through; return what it is refused with, if it is."""
+        """Run a request; return the error that it must be answered with, if any."""
         try:
             if key is None:
                 _check_public(scope)
@@ -123,16 +123,16 @@ class GatewayMiddleware:
             return error
         except CheckpointError as error:
             return refusal_of(error)
-        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the contract's
-            # By class and places: its text may quote what it choked on. Told when it is gone, or
-            # what reports the stack of this line would show it.
+        except Exception as error:  # noqa: BLE001  every error gets the catalogue's envelope
+            # Log only class and places, because the message may quote a secret. Log outside the
+            # handler, because an error reporter would attach the exception to the log line.
             kind, places = type(error).__name__, places_of(error)
         else:
             return None
         log.error("request.crashed request_id=%s error=%s at=%s", scope[ID_IN_SCOPE], kind, places)
         return ApiError(catalogue.UNEXPECTED)
 
-    async def _pass(self, key: ApiKey, scope: Scope, receive: Receive, tell: Send) -> None:
+    async def _pass(self, key: ApiKey, scope: Scope, receive: Receive, send: Send) -> None:
         connection: Connection | None = scope.get("state", {}).get(CONNECTION)
         if connection is not None:
             connection.know()
@@ -142,7 +142,7 @@ class GatewayMiddleware:
             raise ApiError(catalogue.UNAVAILABLE, msg, headers=again)
         key.under_way += 1
         try:
-            await self.app(scope, receive, tell)
+            await self.app(scope, receive, send)
         finally:
             key.under_way -= 1
 
@@ -154,7 +154,7 @@ def _check_public(scope: Scope) -> None:
 
 
 def refusal_of(error: CheckpointError, submission_id: str | None = None) -> ApiError:
-    """Return a refusal of the client's as ours; a submission is named only where there is one."""
+    """Return an error of the client as an `ApiError`, with the submission id where there is one."""
     headers = {"X-Submission-ID": submission_id} if submission_id else {}
     if error.pair == catalogue.UNAVAILABLE:
         headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
@@ -163,7 +163,7 @@ def refusal_of(error: CheckpointError, submission_id: str | None = None) -> ApiE
 
 
 async def answer_unrouted(request: Request, error: Exception) -> Response:
-    """Answer for an address or a method that is not there, or a limit of the outer application."""
+    """Answer an unknown path or method, or an error of the outer application."""
     assert isinstance(error, HTTPException)
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
@@ -187,5 +187,5 @@ def _allowed(request: Request) -> str:
 
 
 async def answer_invalid(request: Request, _error: Exception) -> Response:
-    """Answer for what the framework itself would refuse."""
+    """Answer a request that FastAPI itself refuses."""
     return answer_refusal(ApiError(catalogue.INVALID_PARAMETERS), request.scope[ID_IN_SCOPE])

@@ -1,7 +1,7 @@
-"""The shapes of what the gateway takes and answers, as JSON Schema.
+"""The JSON Schemas of the gateway's requests and responses.
 
-The fields of a request are what the gateway reads by; the record is `Outcome`; a challenge
-context is its adapter's own model.
+The gateway accepts the fields that the schemas of the requests name; the schema of a record is made
+from `Outcome`, and that of a challenge context from its adapter's model.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ CONTROLS: Final = r"\u0000-\u001f\u007f-\u009f"
 LINE: Final = f"^[^{CONTROLS}]+$"
 LINE_PATTERN: Final = re.compile(LINE.removesuffix("$") + r"\Z")
 CODE: Final = rf"^[^{CONTROLS}]*[^\s{CONTROLS}][^{CONTROLS}]*$"
-"""One line with something on it: what surrounds it is trimmed."""
+"""Pattern of a code: one line that is not blank; the white space around it is trimmed."""
 
 
 def ref(name: str) -> Schema:
-    """Return a reference to a shape."""
+    """Return a reference to a named schema."""
     return {"$ref": SCHEMAS + name}
 
 
@@ -49,7 +49,7 @@ def ref(name: str) -> Schema:
 
 
 def account_fields() -> Schema:
-    """Return who and where."""
+    """Return the schemas of ``account_id`` and ``provider``."""
     return {
         "account_id": {
             "type": "string",
@@ -146,7 +146,7 @@ SESSION_FIELDS: Final = tuple(_session_request()["properties"])
 
 
 def make_schemas() -> Schema:
-    """Return every shape by its name."""
+    """Return every named schema."""
     contexts, by_provider = _contexts()
     sessions = _sessions()
     requests = {
@@ -168,8 +168,8 @@ def make_schemas() -> Schema:
             },
             "required": ["object", "type", "title", "status", "instance", "req_id"],
         },
-        **{success.object: _told(success.object, account) for success in COMPLETE},
-        "Checkpoint": _told(
+        **{success.object: _object(success.object, account) for success in COMPLETE},
+        "Checkpoint": _object(
             Success.CHECKPOINT.object,
             {
                 **account,
@@ -182,7 +182,7 @@ def make_schemas() -> Schema:
         ),
         **record.pop("$defs"),
         "Record": record,
-        "OutcomeList": _told(
+        "OutcomeList": _object(
             "OutcomeList",
             {
                 "items": {"type": "array", "items": ref("Record")},
@@ -197,7 +197,7 @@ def make_schemas() -> Schema:
             },
         ),
         "Intent": _intent_schema(),
-        "Session": _told(
+        "Session": _object(
             "Session",
             {
                 **account,
@@ -240,13 +240,13 @@ def _serialised(model: type[BaseModel]) -> Schema:
     return schema
 
 
-def _told(kind: str, properties: Schema) -> Schema:
+def _object(kind: str, properties: Schema) -> Schema:
     named = {"object": {"const": kind}, **properties}
     return {"type": "object", "properties": named, "required": list(named)}
 
 
 def _whole(model: type[BaseModel]) -> Schema:
-    """Return the schema of what is answered: every field is always there."""
+    """Return the schema of a response, in which every field is always present."""
     schema = model.model_json_schema(
         by_alias=True, mode="serialization", ref_template=SCHEMAS + "{model}"
     )
@@ -259,7 +259,7 @@ def _whole(model: type[BaseModel]) -> Schema:
 def _intent_schema() -> Schema:
     schema = _whole(IntentInfo)
     inner = schema.pop("$defs")
-    # Enumerations of words: said in place, they need no names of their own.
+    # Enumerations are inlined, so that the document does not name them.
     for name, value in schema["properties"].items():
         if "$ref" in value:
             schema["properties"][name] = inner[value["$ref"].removeprefix(SCHEMAS)]
@@ -269,7 +269,7 @@ def _intent_schema() -> Schema:
 
 
 def _contexts() -> tuple[Schema, dict[str, list[str]]]:
-    """Return the schema of every context, and which each provider has, by name."""
+    """Return the schemas of all contexts, and the names of the contexts of each provider."""
     used: list[tuple[str, type[BaseModel], list[str]]] = []
     for provider, adapter in adapters().items():
         models: dict[str, type[BaseModel]] = dict(adapter.contexts)
@@ -293,7 +293,7 @@ def _contexts() -> tuple[Schema, dict[str, list[str]]]:
 
 
 def _name_routes(schema: Schema, routes: list[str]) -> None:
-    """Say which routes lead to a context; without one it is `http`."""
+    """Set the routes that use a context; the default route is `http`."""
     route = schema["properties"]["route"]
     schema["properties"]["route"] = {"enum": routes, "title": route["title"]}
     if "http" not in routes:

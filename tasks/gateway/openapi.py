@@ -1,8 +1,8 @@
 """The gateway's OpenAPI document, made from the catalogue, the record and the adapters' contexts.
 
-Nothing in it is written twice: the errors and their examples are the catalogue's rows, the
-record is `Outcome`, and the fields of a request are what the gateway reads by. What the
-transport itself refuses is marked ``x-outside-catalogue``.
+The module repeats no definition: the errors and their examples are the catalogue's rows, the
+record is `Outcome`, and the fields of a request are those that the gateway reads. Errors of the
+transport itself are marked ``x-outside-catalogue``.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ EVENT: Final[Schema] = {
 FAILING: Final = (
     UNAUTHORIZED,
     METHOD_NOT_ALLOWED,
-    catalogue.INVALID_PARAMETERS,  # What is no HTTP/1.1 is answered before any address.
+    catalogue.INVALID_PARAMETERS,  # The server refuses invalid HTTP/1.1 for every path.
     catalogue.UNEXPECTED,
     catalogue.UNAVAILABLE,
 )
-"""What every address may answer."""
+"""Errors that every endpoint may answer."""
 ACCOUNT_OFF: Final = (catalogue.FEATURE_NOT_SUBSCRIBED,)
 
 

@@ -1,7 +1,7 @@
-"""How the gateway waits: for an outcome, for its caller to go, for its own end.
+"""Waiting in the gateway: for an outcome, a disconnect of the caller, or the gateway's own end.
 
-A submission goes on without whoever waits for it. So to stop waiting is always possible, and
-says where things stand.
+A submission goes on without a waiting caller. So the gateway may stop waiting at any time and
+answers with what it knows.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 
 BEYOND_DEADLINE_S: Final = 5.0
-"""Every submission has its outcome by its deadline and a few seconds."""
+"""Time after its deadline by which every submission has its outcome."""
 ASK_AGAIN_S: Final = 0.5
-"""Between two questions to a ledger that does not answer."""
+"""Interval between two reads while the ledger does not answer."""
 CANCEL_AGAIN_S: Final = 0.1
-"""Between two cancellations of a task that goes on all the same."""
+"""Interval between two cancels of a task that has not ended."""
 HEARTBEAT_S: Final = 5.0
-"""Between two signs of life of an event stream."""
+"""Interval between two comments that keep an event stream alive."""
 RECONNECT_MS: Final = 2_000
-"""After which a reader of an event stream that broke off asks again."""
+"""Time after which a reader of a broken event stream connects again."""
 
 
 def still_open(submission_id: str, why: str) -> ApiError:
-    """Return what is answered about a submission whose outcome is not known here: 503."""
+    """Return the 503 for a submission whose outcome the gateway does not know."""
     msg = f"{why} The submission may go on and its code may be used: ask for it by its id."
     headers = {"Retry-After": str(RETRY_AFTER_S), "X-Submission-ID": submission_id}
     return ApiError(catalogue.UNAVAILABLE, msg, instance=submission_id, headers=headers)
 
 
 class Waiting:
-    """All who wait in one gateway.
+    """The waiting callers of one gateway.
 
     Args:
-        client: Returns the client; it may be made only now.
-        deadline_s: From acceptance to outcome, seconds.
+        client: Function that returns the client; its first call may make the client.
+        deadline_s: Maximum time from acceptance to outcome, seconds.
     """
 
     def __init__(self, client: Callable[[], AsyncCheckpointClient], deadline_s: float) -> None:
         self._client = client
         self.longest_s = deadline_s + BEYOND_DEADLINE_S
-        """After which nobody needs to wait any more."""
+        """Time by which every submission has its outcome, so no caller waits longer."""
         self._leaving = asyncio.Event()
 
     @property
     def leaving(self) -> bool:
-        """Whether nobody may wait any more."""
+        """Whether the gateway is stopping, so that no caller may wait."""
         return self._leaving.is_set()
 
     def begin(self) -> None:
@@ -64,26 +64,26 @@ class Waiting:
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
-        """Answer everybody who waits, now."""
+        """Answer all waiting callers now."""
         self._leaving.set()
 
     async def outcome(
         self, request: Request, submission_id: str, wait_s: float, *, cancels: bool
     ) -> Outcome | None:
-        """Wait for an outcome for as long as the caller and this process stay.
+        """Wait for an outcome until the caller disconnects or the gateway stops.
 
         Args:
-            request: Whose body has been read.
-            submission_id: Of what.
-            wait_s: How long, at most; then the record comes as it is.
-            cancels: Whether a caller that goes takes its submission back.
+            request: The request; its body has been read.
+            submission_id: The submission.
+            wait_s: Maximum time; after it the record is returned as it is.
+            cancels: Whether the disconnect of the caller cancels the submission.
 
         Returns:
-            The record, ``None`` if the ledger does not know it any more.
+            The record, ``None`` if the record has expired.
 
         Raises:
-            RefusalError: 503: this process ends, or the ledger is away.
-            HungUpError: The caller has gone.
+            ApiError: 503: the gateway stops, or the ledger does not answer.
+            ClientDisconnectedError: The caller has closed the connection.
         """
         waiting = asyncio.create_task(self._wait(submission_id, wait_s))
         gone = asyncio.create_task(hung_up(request))
@@ -107,14 +107,14 @@ class Waiting:
             left_s = end - time.monotonic()
             try:
                 return await self._client().wait(submission_id, max(left_s, 0.0))
-            except CheckpointError as error:  # A ledger away for a moment is not an answer.
+            except CheckpointError as error:  # Keep waiting through a short outage of the ledger.
                 if left_s <= ASK_AGAIN_S:
                     said = "The ledger does not answer."
                     raise still_open(submission_id, said) from error
                 await asyncio.sleep(ASK_AGAIN_S)
 
     async def tell(self, told: Outcome) -> AsyncIterator[str]:
-        """Yield a record and its changes as server-sent events, to the final one."""
+        """Yield a record and its changes as server-sent events, up to the final record."""
         yield f"retry: {RECONNECT_MS}\n{_event(told)}"
         end_s = time.monotonic() + self.longest_s
         async with aclosing(self._client().changes(told, beat_s=HEARTBEAT_S)) as changes:
@@ -126,7 +126,7 @@ class Waiting:
                 told = record
 
     async def _next(self, changes: AsyncIterator[Outcome | None]) -> Outcome | None:
-        """Return the next of a record's changes; ``None``: there is none, or this process ends."""
+        """Return the next change of a record; ``None`` if there is none or the gateway stops."""
         asking = asyncio.ensure_future(anext(changes, None))
         leaving = asyncio.create_task(self._leaving.wait())
         try:
@@ -141,10 +141,10 @@ def _event(record: Outcome) -> str:
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended, which each does by itself when its time is up."""
+    """Cancel tasks until they have ended; each ends by itself when its own timeout has passed."""
     pending = set(tasks)
     while pending:
-        for task in pending:  # Again: the Redis library may swallow one while it connects.
+        for task in pending:  # Repeated, because redis-py may swallow a cancel while it connects.
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
