@@ -1,1 +1,1 @@
-"""Both ends of the channel between a worker and a live session."""
+"""The channel between a worker and a live session: the worker's end and the session's end."""

@@ -1,10 +1,10 @@
-"""The live session route over Redis: both ends of the channel of CONTRACT §4b.
+"""The live session route over Redis: both ends of its channel.
 
-`RedisSessionChannel` is the worker's end; the replies of all its questions come over one
-subscription, `LiveReplies`. `SessionHost` is the other end: what a program that holds a login
-(a browser it drives, a native client) runs beside it to be asked for codes. Its handler gets a
-`Question` and returns what `providers.live_session` calls an answer. The program makes a secret
-with `new_session_secret`, which also goes into the challenge context of the intent.
+`RedisSessionChannel` is the worker's end; the replies to all its requests come over one
+subscription, `LiveReplies`. `SessionHost` is the session's end: a program that holds a login (in a
+browser that it drives, or in a native client) runs it to receive codes. Its handler gets a
+`Question` and returns an answer in the form that `providers.live_session` defines. The program
+makes a secret with `new_session_secret` and puts it into the challenge context of the intent.
 """
 
 from __future__ import annotations
@@ -58,32 +58,35 @@ __all__ = [
 ]
 
 REGISTRATION_TTL_S: Final = 10.0
+"""Life of a registration in Redis."""
 RENEW_S: Final = 3.0
+"""Interval at which a session renews its registration."""
 QUIET_S: Final = 3.0
-"""Where a subscription brought nothing for this long, a word is published; one that does not
-bring it for as long again is given up."""
+"""Silence after which a message is published to test a subscription; after twice this time the
+connection counts as dead."""
 RECONNECT_S: Final = 0.1
-"""Before the first try to connect again; each further one waits twice as long,"""
+"""Pause before the first reconnect; each further pause is twice as long."""
 RECONNECT_MAX_S: Final = 3.0
-"""up to this: a session must be back soon after its Redis is."""
+"""Maximum pause before a reconnect: a session must return soon after its Redis."""
 QUESTIONS_MAX: Final = 16
-"""Questions one session answers at once. An account has one at a time; beyond this many the
-answer is 503 ``service_unavailable``."""
+"""Maximum number of questions that one session answers at once. An account has one at a time;
+further requests are answered with 503 ``service_unavailable``."""
 KNOWN_MAX: Final = 4_096
-"""Proven requests a session remembers until their deadlines, so that a copy of a request sends its
-code no second time. Nothing is dropped for room: with so many known, further ones are refused."""
+"""Maximum number of proven requests that a session remembers until their deadlines, so that a copy
+of a request does not send its code again. When the memory is full, further requests are refused;
+no entry is dropped early."""
 LATE_S: Final = 10.0
-"""A handler may run on for this long after the deadline, should the worker's cancel be lost."""
+"""Time after the deadline for which a handler may still run if the worker's cancel is lost."""
 REPLY_PAUSES_S: Final = (0.1, 0.5, 1.0)
-"""Between the tries to be heard with a reply; a worker takes the first it gets."""
+"""Pauses between the tries to publish a reply; a worker takes the first one that it receives."""
 LEAVE_S: Final = 1.0
-"""How long taking back the registration may take."""
+"""Timeout for removing the registration."""
 
 log = logging.getLogger("checkpoint.session")
 
 
 class _Subscription:
-    """One channel over one connection, which notices when that is dead."""
+    """A subscription to one channel over its own connection, with detection of a dead one."""
 
     def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float) -> None:
         self._client, self._channel = client, client.pubsub()
@@ -92,7 +95,7 @@ class _Subscription:
         self._heard_s = self._pinged_s = self._clock()
 
     async def __aenter__(self) -> Self:
-        """Subscribe, and wait until Redis has said so: only then one is heard of."""
+        """Subscribe, and wait for the confirmation of Redis: only then messages arrive."""
         try:
             async with asyncio.timeout(self._quiet_s):
                 await self._channel.subscribe(self._name)
@@ -108,18 +111,18 @@ class _Subscription:
         await self._channel.aclose()
 
     async def next(self, timeout_s: float) -> str | None:
-        """Return the next message, ``None`` if there is none in this time.
+        """Return the next message, ``None`` if there is none within ``timeout_s``.
 
         Raises:
             OSError: The connection is dead.
-            RedisError: The same.
+            RedisError: The connection is dead.
         """
         message: dict[str, Any] | None
         try:
             message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
         except RedisError:
-            # The library tells a loss after it has connected and subscribed again. Leaving that
-            # connection would lose what it has heard since.
+            # redis-py raises the loss only after it has connected and subscribed again. Closing
+            # that connection would lose the messages received since.
             connection: Any = self._channel.connection
             if connection is None or not connection.is_connected:
                 raise
@@ -132,9 +135,10 @@ class _Subscription:
             raise TimeoutError
         if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
             self._pinged_s = now_s
-            # A ping would be answered by an old master after a switchover, and it hears nothing.
+            # Publish instead of PING: after a switchover the old master would answer a PING,
+            # although no message reaches it any more.
             if not await self._client.publish(self._name, ""):
-                # Subscribed at a replica, which is told of it; who is asked counts its own alone.
+                # The subscription is at a replica: Redis counts only its own subscribers.
                 msg = "this subscription is not where the keys are"
                 raise LostError(msg)
         return None
@@ -150,14 +154,15 @@ class _Waiting:
 
 
 class LiveReplies:
-    """The replies to one worker's questions, however many, over one subscription.
+    """Receives the replies to all requests of one worker over one subscription.
 
-    It listens while anybody waits. Replies that come while the connection is away are lost; who
-    waits for them waits to the end of its time.
+    It listens while a request waits for its reply. A reply that arrives while the connection is
+    lost is lost too, and its request waits until its own timeout.
 
     Args:
-        client: Of the worker.
-        name: The channel, which no other worker has.
+        client: Client of the worker.
+        name: Name of the channel, which only this worker uses.
+        quiet_s: Silence after which the subscription is tested.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float = QUIET_S) -> None:
@@ -171,7 +176,7 @@ class LiveReplies:
     async def to(
         self, request_id: str, read: Callable[[str], bytes | None]
     ) -> AsyncIterator[Future[bytes]]:
-        """Listen for the reply to one request; entered once it would be heard."""
+        """Listen for the reply to one request; the context is entered once it would arrive."""
         answer: Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = _Waiting(read, answer)
         if self._listening is None or self._listening.done():
@@ -212,7 +217,7 @@ class LiveReplies:
 
 
 class RedisSessionChannel:
-    """The worker's end. See `providers.live_session.SessionChannel`."""
+    """The worker's end of the channel; implements `providers.live_session.SessionChannel`."""
 
     def __init__(
         self,
@@ -232,7 +237,7 @@ class RedisSessionChannel:
         return self._replies.name
 
     async def registration(self) -> str | None:
-        """Return the session's registration; of one that is too long its beginning.
+        """Return the session's registration, at most ``MESSAGE_MAX + 1`` bytes of it.
 
         Raises:
             ServiceUnavailableError: Redis did not answer.
@@ -245,17 +250,18 @@ class RedisSessionChannel:
     def reply(
         self, request_id: str, read: Callable[[str], bytes | None]
     ) -> AbstractAsyncContextManager[Future[bytes]]:
-        """Listen for a request's reply, from before the request is sent."""
+        """Listen for the reply to a request; entered before the request is sent."""
         return self._replies.to(request_id, read)
 
     async def publish(self, text: str) -> int:
-        """Send to the session; return how many heard it, at least.
+        """Publish a message to the session; return the minimum number of receivers.
 
-        In cluster mode a node counts its own subscribers alone, and a session that was there before
-        a failover may hear by another one: nobody is no proof that it was not heard.
+        In cluster mode a node counts only its own subscribers, and after a failover a session may
+        be subscribed at another node. There a count of 0 does not prove that no session received
+        the message, so the method returns at least 1.
 
         Raises:
-            ProviderTimeoutError: Redis did not answer; the session may have heard it.
+            ProviderTimeoutError: Redis did not answer; the session may have received the message.
         """
         try:
             heard = await self._door.publish(self._requests, text)
@@ -268,15 +274,15 @@ class RedisSessionChannel:
 
 
 class SessionReplacedError(Exception):
-    """A later session of the same account has registered; this one is not asked any more."""
+    """A later session of the same account has registered; this one receives no more requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a session is asked: clear this checkpoint with this code, by then.
+    """A request to a session: clear this checkpoint with this code before the deadline.
 
-    ``deadline_ms`` is Redis time, milliseconds since the epoch. A handler need not look at it:
-    it is cancelled in time.
+    ``deadline_ms`` is Redis time, milliseconds since the epoch. A handler need not check it,
+    because `SessionHost` cancels the handler in time.
     """
 
     submission_id: str
@@ -286,33 +292,36 @@ class Question:
 
 
 Handler = Callable[[Question], Awaitable[Mapping[str, object]]]
-"""Answers a question; it is cancelled when nobody waits for the answer any more."""
+"""Function that answers a question; it is cancelled when no worker waits for the answer."""
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionHost:
-    """Registers a client session and answers what it is asked, until cancelled.
+    """Registers a client session and answers its requests until it is cancelled.
 
-    Of two sessions of one account that have the same secret the later one is asked. A Redis that
-    goes away is waited for, and so is a name that another program has taken without the secret.
+    If two sessions of one account have the same secret, the later one receives the requests. The
+    host waits for a Redis that is unreachable, and for the expiry of a registration that another
+    program has written without the secret.
 
     Args:
-        client: To the Redis of the deployment, made by `tasks.storage.executor.connect_async`.
-        keys: Its names.
-        secret: Of this session, from `new_session_secret`; the intent's context has the same.
-        provider: Whose login it holds.
-        account_id: The same.
-        types: Checkpoint types it handles.
-        handle: Answers. What it raises is answered 500 ``provider_error``.
+        client: Client of the deployment's Redis, made by `tasks.storage.executor.connect_async`.
+        keys: The Redis names of the deployment.
+        secret: Secret of this session, made by `new_session_secret`; the intent's context holds
+            the same one.
+        provider: Provider of the login.
+        account_id: Account of the login.
+        types: Checkpoint types that the session handles.
+        handle: Answers a question. An exception of it is answered with 500 ``provider_error``.
+        session_id: Id of this session.
         ttl_s: Life of the registration.
-        renew_s: Between its renewals.
-        quiet_s: A connection that brings nothing for twice as long is given up.
+        renew_s: Interval between its renewals.
+        quiet_s: Half of the silence after which a connection counts as dead.
 
     Raises:
-        ValueError: The secret is none.
+        ValueError: The secret is not valid.
 
     Attributes:
-        listening: Set while it is registered and heard.
+        listening: Event that is set while the session is registered and receives requests.
     """
 
     client: redis.asyncio.Redis
@@ -331,9 +340,9 @@ class SessionHost:
     _session: SessionKeys = field(init=False, repr=False)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict, repr=False)
     _known: dict[str, int] = field(default_factory=dict, repr=False)
-    """Requests by their deadlines, ms of Redis time: begun, refused for room, or cancelled."""
+    """Deadlines of the known requests, ms of Redis time: started, refused or cancelled ones."""
     _forgotten_ms: int = 0
-    """The latest deadline of what was forgotten; no request with one as early is begun."""
+    """The latest deadline of a forgotten request; a request with an earlier one is refused."""
     _registered: Registration | None = field(default=None, repr=False)
     _replaced: bool = False
     _ousted: bool = False
@@ -344,10 +353,10 @@ class SessionHost:
         self._session = SessionKeys(self.secret, self.provider, self.account_id)
 
     async def run(self) -> None:
-        """Listen, register, answer.
+        """Listen, register and answer requests.
 
         Raises:
-            SessionReplacedError: A later session has registered, and what was asked before is
+            SessionReplacedError: A later session has registered, and all earlier requests are
                 answered.
         """
         try:
@@ -357,7 +366,7 @@ class SessionHost:
                 except (RedisError, OSError) as error:
                     self.listening.clear()
                     log.warning("session.disconnected error=%s", type(error).__name__)
-                    # After a switchover the others lead to the old master as well.
+                    # After a switchover the pool's other connections lead to the old master too.
                     await self.client.connection_pool.disconnect(inuse_connections=False)
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
@@ -369,7 +378,7 @@ class SessionHost:
         return self._replaced and not self._running
 
     async def _serve(self) -> None:
-        """Serve over one connection: who is registered is heard, so it listens first."""
+        """Serve over one connection; subscribe before registering, so that no request is lost."""
         clock = asyncio.get_running_loop().time
         name = self.keys.live_requests(self.provider, self.account_id)
         async with _Subscription(self.client, name, self.quiet_s) as channel:
@@ -401,12 +410,12 @@ class SessionHost:
         if holder is not None and holder.is_later_than(registration):
             log.warning("session.replaced")
             self._replaced = True
-        elif not self._ousted:  # It is waited for: a registration lives for seconds.
+        elif not self._ousted:  # Keep trying: the other registration expires within seconds.
             log.warning("session.name_taken")
             self._ousted = True
 
     async def _make_registration(self) -> Registration:
-        """Return the registration: later than the one there is, also on a Redis set back."""
+        """Return a registration that is later than the existing one, whatever the Redis clock."""
         before = await self._registration_there()
         now_ms = await self._now_ms()
         return self._session.prove(
@@ -421,14 +430,14 @@ class SessionHost:
         )
 
     async def _registration_there(self) -> Registration | None:
-        """Return what is registered, ``None`` for what does not know the secret."""
+        """Return the stored registration, ``None`` if it was made without the secret."""
         try:
             return read_registration((await self._read(self.client)).decode(), self._session)
         except (NoHandlerError, UnicodeDecodeError):
             return None
 
     async def _read(self, client: redis.asyncio.Redis) -> bytes:
-        """Read what is registered, and no more of it than a registration may be long."""
+        """Read the stored registration, at most one byte more than a registration may have."""
         words = ("GETRANGE", self._name, 0, MESSAGE_MAX)
         found: bytes = await client.execute_command(*words, NEVER_DECODE=True)
         return found
@@ -438,16 +447,16 @@ class SessionHost:
         return self.keys.live_session(self.provider, self.account_id)
 
     async def _now_ms(self) -> int:
-        """Return Redis time: the clock of deadlines, also where this machine has slept."""
+        """Return Redis time, the clock of the deadlines, which no suspend of this machine stops."""
         seconds, micros = await self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def _hold(self, how: Literal["take", "keep", "leave"], own: Registration) -> bool:
-        """Take, keep or let go the name: whether that holds.
+        """Take, renew or remove the registration; return whether this session held it.
 
-        A renewal or a farewell must not touch a later session's registration, so it is written only
-        if nothing has changed since it was read. No script: who may run one may stop Redis with it,
-        and sessions run in many places.
+        A renewal or a removal must not change a later session's registration, so it is written only
+        if the value has not changed since it was read. WATCH is used instead of a script, because a
+        user that may run scripts can block Redis, and sessions run in many places.
         """
         text, life_ms = own.model_dump_json(), round(self.ttl_s * 1000)
         if how == "take":
@@ -457,7 +466,7 @@ class SessionHost:
             await pipe.watch(self._name)
             holder = await self._read(pipe)
             if holder not in (b"", text.encode()):
-                # None of a session is there for longer than its life, and none for good.
+                # A registration with a longer life, or with none, is not of a session: replace it.
                 left_ms = await pipe.pttl(self._name)
                 if how == "leave" or 0 <= left_ms <= life_ms:
                     return False
@@ -469,7 +478,7 @@ class SessionHost:
             try:
                 await pipe.execute()
             except WatchError as error:
-                # The library calls a lost connection so too, and that says nothing of the name.
+                # redis-py raises WatchError for a lost connection too; then the holder is unknown.
                 if isinstance(error.__context__, RedisError):
                     raise LostError from error
                 return False
@@ -496,25 +505,28 @@ class SessionHost:
             case CancelMessage(request_id=request_id) as cancel:
                 if (running := self._running.get(request_id)) is not None:
                     running.cancel()
-                elif len(self._known) < KNOWN_MAX:  # It may have overtaken its request.
+                elif len(self._known) < KNOWN_MAX:  # A cancel may arrive before its request.
                     self._known.setdefault(request_id, cancel.deadline_ms)
             case AskMessage() as ask if ask.request_id not in self._known:
                 await self._take(ask)
 
     def _tell_foreign(self) -> None:
-        """Tell once a renewal what was passed over: a flood must not become one of the log."""
+        """Log the number of foreign messages once in each renewal, to bound the log."""
         if self._foreign:
             log.warning("session.foreign_messages count=%d", self._foreign)
             self._foreign = 0
 
     def _forget(self, now_ms: int) -> None:
-        """Forget what is past its deadline by the clock that refuses it from now on."""
+        """Forget requests past their deadlines, by the same clock that refuses their copies."""
         past = [name for name, deadline_ms in self._known.items() if deadline_ms <= now_ms]
         for name in past:
             self._forgotten_ms = max(self._forgotten_ms, self._known.pop(name))
 
     def _remember(self, ask: AskMessage) -> bool:
-        """Remember a request; false where there is no room, and none as early is begun."""
+        """Remember a request; return false if the memory is full.
+
+        In this case all requests with a deadline up to this one's are refused from now on.
+        """
         if len(self._known) < KNOWN_MAX:
             self._known[ask.request_id] = ask.deadline_ms
             return True
@@ -522,11 +534,11 @@ class SessionHost:
         return False
 
     async def _take(self, ask: AskMessage) -> None:
-        """Start to answer a request that is for this session, not too late and no copy."""
+        """Start to answer a request unless it is for another session, too late, or a copy."""
         try:
             code, seal = open_solution(self._own, self._session, ask)
         except ValueError:
-            log.warning("session.unreadable_request")  # Sealed for another session of the login.
+            log.warning("session.unreadable_request")  # Sealed to the key of another session.
             return
         now_ms = await self._now_ms()
         self._forget(now_ms)
@@ -559,13 +571,13 @@ class SessionHost:
             if limit.expired():
                 log.warning("session.late_answer submission_id=%s", question.submission_id)
                 return
-            # Only the kind: the text may quote the code.
+            # Only the class: the message may quote the code.
             log.error("session.handler_failed error=%s", type(error).__name__)  # noqa: TRY400
             reply = seal_answer(seal, {"status": 500, "type": "provider_error"})
         await self._reply(reply_to, reply)
 
     async def _reply(self, reply_to: str, reply: str) -> None:
-        """Be heard with a reply: nobody hears a worker's channel while it connects again."""
+        """Publish a reply until a worker receives it: a reconnecting worker misses messages."""
         for pause_s in (*REPLY_PAUSES_S, None):
             with suppress(RedisError, OSError):
                 if await self.client.publish(reply_to, reply):
