@@ -64,7 +64,7 @@ def make_openapi(settings: Settings) -> Schema:
     """Return the document of one deployment.
 
     Args:
-        settings: Whether keys are asked for.
+        settings: The settings; they decide whether the document requires API keys.
     """
     document: Schema = {
         "openapi": "3.1.0",
