@@ -1,20 +1,21 @@
-"""Celery tasks written as coroutines, and how they reach an event loop.
+"""Celery tasks written as coroutines, and the way they run on an event loop.
 
-`AsyncTask` is the base class of every coroutine task here. It does not know who drives it:
+`AsyncTask` is the base class of every coroutine task here. It works with any driver:
 
-- In the asyncio pool Celery's own tracer runs in a `Tracer` greenlet on the loop's thread. Calling
-  the task there switches to the driver with a `Call`; the driver awaits the coroutine and switches
-  back with its result or exception. So signals, retries, states and request stacks are Celery's.
+- In the asyncio pool Celery's own tracer runs in a `Tracer` greenlet on the loop's thread. A call
+  of the task there switches to the driver with a `Call`; the driver awaits the coroutine and
+  switches back with its result or exception. So Celery itself handles signals, retries, states and
+  request stacks.
 - Anywhere else (eager mode, a plain call, another pool) the call runs its own loop until it ends.
 
 Celery finds a task's request by greenlet, and a coroutine runs in the loop's greenlet, not in its
-tracer's. Therefore the request is captured while the tracer calls the task, and travels in a
-context variable: `current_request` is right in the coroutine and in every task it starts.
+tracer's. Therefore the request is captured while the tracer calls the task and is kept in a context
+variable: `current_request` is correct in the coroutine and in every asyncio task that it starts.
 
-A leaf: it imports nothing of ours, so the pool may import it before there is an app.
+The module imports no other module of this project, so the pool may import it before an app exists.
 
-Limits: `autoretry_for` sees only what happens before the first `await`; use ``self.retry``, and
-rarely, for it publishes on the loop's thread. Time limits need the asyncio pool.
+Limits: `autoretry_for` handles only exceptions before the first `await`; use ``self.retry``, and
+rarely, because it publishes on the loop's thread. Time limits need the asyncio pool.
 """
 
 import asyncio
@@ -42,20 +43,20 @@ __all__ = [
 
 
 class CancelReason(StrEnum):
-    """Why a pool cancelled a coroutine; also the message of its `asyncio.CancelledError`."""
+    """The reason why a pool cancelled a coroutine, and message of its `asyncio.CancelledError`."""
 
     REVOKED = "revoked"
-    """Someone revoked the task with ``terminate``; its message is acknowledged already."""
+    """The task was revoked with ``terminate``; its message is acknowledged already."""
 
     SHUTDOWN = "shutdown"
-    """The worker gives the message back, mostly in a cold shutdown; it will be delivered again."""
+    """The worker returns the message, mostly in a cold shutdown; it will be delivered again."""
 
     HARD_LIMIT = "hard_limit"
     """The hard time limit passed; the task is reported as failed already."""
 
 
 class Superseded(Ignore):  # type: ignore[misc]  # Celery has no types.
-    """Raised by a task whose submission another one took over; monitors then show REVOKED.
+    """Raised by a task whose submission was superseded or canceled; monitors show REVOKED.
 
     The state needs `tasks.celery_task.request.CheckpointRequest`, which every `AsyncTask` has.
 
@@ -74,13 +75,16 @@ class Superseded(Ignore):  # type: ignore[misc]  # Celery has no types.
         return f"superseded by {self.successor}" if self.successor else "canceled"
 
 
-class Tracer(greenlet):  # type: ignore[misc]  # The same.
-    """The greenlet Celery's tracer runs in; its parent drives the loop and accepts a `Call`."""
+class Tracer(greenlet):  # type: ignore[misc]  # greenlet has no types.
+    """The greenlet of Celery's tracer; its parent drives the loop and accepts a `Call`."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Call:
-    """One run of one task: what a tracer hands to its driver. No repr: it would show arguments."""
+    """One run of one task, which a tracer passes to its driver.
+
+    It has no repr, which would show the arguments.
+    """
 
     task: "AsyncTask"
     request: Context  # Celery's view of the message: id, retries, delivery_info and so on.
@@ -122,7 +126,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery has no types.
     """
 
     abstract = True
-    # A path, for the class pulls in the worker's half of Celery, and clients import tasks too.
+    # A path, because the class imports Celery's worker, and clients import tasks too.
     Request = "checkpoint_worker.tasks.celery_task.request:CheckpointRequest"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # As the task's.
@@ -147,7 +151,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery has no types.
         return asyncio.run(_run_alone(call))
 
     def _get_request(self) -> Context:
-        """Return the request on Celery's stack, in a coroutine the one it was called with."""
+        """Return the request on Celery's stack, or in a coroutine the captured request."""
         top = self.request_stack.top
         if top is not None:
             return top
@@ -156,7 +160,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery has no types.
             return call.request
         return super()._get_request()
 
-    request = property(_get_request)  # Celery's property is bound to Celery's function.
+    request = property(_get_request)  # Celery's own property would not call the override.
 
 
 def _refuse_running_loop(name: str) -> None:

@@ -1,11 +1,11 @@
-"""What Celery's message options mean for a code in a plain producer's message.
+"""The effect of Celery's message options on a code in a plain producer's message.
 
-Each option has one meaning: it is honoured, it changes nothing, or the code is not sent and the
-submission's outcome says why (deploy/docs/celery.md has the table). Celery itself would drop an
-expired message without a word, keep a later one in a worker's memory, and call whatever a link
-names. The options of a wake, which carries no code, change nothing: the ledger decides.
+Each option is honoured, is ignored, or keeps the code from being sent, and then the submission's
+outcome names the reason (deploy/docs/celery.md has the table). Celery itself would drop an expired
+message silently, keep a message with a later start in a worker's memory, and call every task that a
+link names. The options of a wake, which carries no code, are ignored: the ledger decides.
 
-A producer's own headers, such as those of a trace, go on to Celery's request, bounded.
+A producer's own headers, such as those of a trace, are copied to Celery's request within bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import Pair
 
 SOON_S: Final = 1.0
-"""A start time that is no later than this is now: clocks differ."""
+"""Maximum distance of a start time that counts as now, because clocks differ."""
 REFUSALS: Final[Mapping[str, tuple[Pair, str]]] = {
     "expired": (
         catalogue.TIMED_OUT,
@@ -56,41 +56,41 @@ REFUSALS: Final[Mapping[str, tuple[Pair, str]]] = {
         "The message is of Celery's protocol 1: send protocol 2.",
     ),
 }
-"""Why a code is not sent: a word -> the error of the catalogue and its detail."""
+"""Reasons why a code is not sent: a word, the error of the catalogue and its detail."""
 EMBEDDED: Final = ("callbacks", "errbacks", "chain", "chord")
-"""Where a message carries other tasks that are to follow."""
+"""Fields of a message's body that name tasks to run afterwards."""
 
 HEADERS_MAX: Final = 32
 HEADER_MAX: Final = 8_192
-"""Characters of one value: ``baggage`` may have as many."""
+"""Maximum number of characters of one value: ``baggage`` may have as many."""
 HEADERS_SUM_MAX: Final = 16_384
-"""Characters of all names and values."""
+"""Maximum number of characters of all names and values."""
 HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 NESTED: Final = "headers"
-"""Where some tracers repeat their headers; Celery calls it the request's own."""
+"""Header in which some tracing libraries repeat their headers, as Celery's request does."""
 CELERY_S: Final = frozenset(
     {*dir(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"}
 )
-"""Headers with a meaning in Celery, and names its request has for itself."""
+"""Headers that Celery uses, and attribute names of its request."""
 
 TRACE: Final[Mapping[str, re.Pattern[str]]] = {
     "traceparent": re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
     "sentry-trace": re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}(?:-[01])?"),
 }
-"""Headers that name a trace, and their form; those are told in log lines."""
+"""Headers that identify a trace, and their form; log lines contain them."""
 
 
 def refusal(
     headers: Mapping[str, Any], embed: object, *, now_s: float, deadline_s: float
 ) -> tuple[str | None, int | None]:
-    """Return why a code is not sent, and until when it may be.
+    """Return the reason why a code is not sent, and the instant until which it may be sent.
 
     Args:
-        headers: Of the message.
-        embed: What the body carries beside the arguments.
+        headers: Headers of the message.
+        embed: Third part of the body, beside the arguments.
         now_s: Seconds since the epoch.
-        deadline_s: Of a submission.
+        deadline_s: Maximum time from acceptance to outcome of a submission.
 
     Returns:
         A word of `REFUSALS` or ``None``; milliseconds since the epoch or ``None``.
@@ -138,10 +138,10 @@ def _start(eta: object, now_s: float) -> str | None:
 
 
 def _instant_s(value: object) -> float | None:
-    """Return a time as Celery writes it in seconds since the epoch; without a zone it is UTC.
+    """Convert a time of Celery's to seconds since the epoch; a time without a zone is UTC.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is no time.
     """
     if value is None:
         return None
@@ -155,11 +155,11 @@ def _instant_s(value: object) -> float | None:
 
 
 def passed_on(headers: Mapping[str, Any], code: object = None) -> dict[str, Any]:
-    """Return the producer's own headers that Celery's request may have.
+    """Return the producer's own headers that are copied to Celery's request.
 
     Args:
-        headers: Of the message.
-        code: What none of them may hold.
+        headers: Headers of the message.
+        code: The code; a header that contains it is left out.
     """
     nested = headers.get(NESTED)
     if not nested and headers.keys() <= CELERY_S:
@@ -169,7 +169,7 @@ def passed_on(headers: Mapping[str, Any], code: object = None) -> dict[str, Any]
     found = _fitting({name: headers[name] for name in headers if name in own}, code, room)
     if isinstance(nested, Mapping):
         inner = _fitting({k: v for k, v in nested.items() if k not in CELERY_S}, code, room)
-        # Celery makes them of the others where there is no such header.
+        # Without this header Celery collects the other custom headers under the same name.
         found |= {NESTED: found | inner} if inner else {}
     return found
 
@@ -191,7 +191,7 @@ def _fitting(headers: Mapping[Any, Any], code: object, room: list[int]) -> dict[
 
 
 def trace_fields(request: Any) -> dict[str, str]:  # noqa: ANN401  Celery's request
-    """Return what a task's log lines say of the producer's trace."""
+    """Return the fields of a task's log lines that identify the producer's trace."""
     given = getattr(request, NESTED, None)
     headers = given if isinstance(given, Mapping) else {}
     found: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""The worker's record of one message, taught to show a superseded task as REVOKED.
+"""The worker's request object of one message, which shows a superseded task as REVOKED.
 
-Apart from `tasks.celery_task.async_task` because it needs the worker's half of Celery.
+The module is separate from `tasks.celery_task.async_task` because it imports Celery's worker.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["CheckpointRequest"]
 class CheckpointRequest(Request):  # type: ignore[misc]  # Celery has no types.
     """Celery's request; `Superseded` ends it with a ``task-revoked`` event.
 
-    Celery's own ways do not fit: ``Ignore`` leaves the task STARTED in every monitor, and
+    Celery's own exceptions do not fit: ``Ignore`` leaves the task STARTED in every monitor, and
     ``Terminated`` logs an error with a traceback.
     """
 
@@ -26,9 +26,10 @@ class CheckpointRequest(Request):  # type: ignore[misc]  # Celery has no types.
         send_failed_event: bool = True,  # noqa: FBT001, FBT002  # Celery's signature.
         return_ok: bool = False,  # noqa: FBT001, FBT002  # Celery's signature.
     ) -> None:
-        """Acknowledge and announce; called on the worker's main thread.
+        """Acknowledge the message and send the event; called on the worker's main thread.
 
-        The event's ``exception`` is the one free text Flower shows, so it names the successor.
+        The event's ``exception`` is the only free text that Flower shows, so it names the
+        successor.
         """
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         exc = exc_info.exception

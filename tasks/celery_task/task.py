@@ -1,8 +1,9 @@
-"""The Celery task ``checkpoint.solve``: a wake, and for plain producers the intake as well.
+"""The Celery task ``checkpoint.solve``, which runs an attempt.
 
-The task holds no logic of its own. Its state in Celery and Flower is a column of the
-catalogue: REVOKED for what was superseded or canceled, FAILURE where an operator must act or
-time ran out, SUCCESS otherwise.
+Its message is a wake, or a plain producer's submission, which the task submits first. The task has
+no logic of its own. Its state in Celery and Flower is a column of the catalogue: REVOKED for a
+superseded or canceled submission, FAILURE where an operator must act or a timeout has passed,
+SUCCESS otherwise.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class SolveFailed(Exception):  # noqa: N818  reads as the state it becomes
 
 
 class CheckpointTask(AsyncTask):
-    """Coroutine task whose messages are cleansed of codes before Celery reads them."""
+    """A coroutine task; `sanitize` removes the codes from its messages before Celery reads them."""
 
     abstract = True
     Strategy = "checkpoint_worker.tasks.celery_task.sanitize:sanitizing_strategy"
 
 
 class Raw(NamedTuple):
-    """What a message says; of a wake the first three alone."""
+    """The contents of a message; a wake has only the first three."""
 
     submission_id: str
     account_id: Any
@@ -61,12 +62,12 @@ class Raw(NamedTuple):
     send_by_ms: int | None
 
 
-_home: list[AttemptRunner] = []
+_installed: list[AttemptRunner] = []
 
 
 def install(attempts: AttemptRunner | None) -> None:
-    """Say which attempts this process' task runs with; ``None`` at the end."""
-    _home[:] = [attempts] if attempts is not None else []
+    """Set the attempt runner of this process' task; ``None`` removes it."""
+    _installed[:] = [attempts] if attempts is not None else []
 
 
 @shared_task(
@@ -77,7 +78,7 @@ def install(attempts: AttemptRunner | None) -> None:
     throws=(SolveFailed,),
 )
 async def solve(
-    account_id: Any = None,  # noqa: ANN401  whatever a producer sent
+    account_id: Any = None,  # noqa: ANN401  a producer may send any type
     provider: Any = None,  # noqa: ANN401
     sealed: str | None = None,
     refused: str | None = None,
@@ -86,69 +87,70 @@ async def solve(
     """Run the attempt of one submission; the task id is the submission id.
 
     Args:
-        account_id: Whose account.
-        provider: At which provider.
+        account_id: The account.
+        provider: The provider.
         sealed: The code of a plain Celery producer, sealed by `tasks.celery_task.sanitize`.
-        refused: Why it is not to be sent, a word of `tasks.celery_task.message_options.REFUSALS`.
-        send_by_ms: When its producer gives it up, in milliseconds since the epoch.
+        refused: The reason why the code is not sent, a word of
+            `tasks.celery_task.message_options.REFUSALS`.
+        send_by_ms: Expiry of the producer's message, in milliseconds since the epoch.
 
     Returns:
         Status and type of the outcome, for Flower.
     """
-    if not _home:
+    if not _installed:
         msg = "checkpoint.solve runs in a checkpoint worker only (checkpoint worker --help)"
         raise RuntimeError(msg)
-    home, submission_id = _home[0], str(current_request().id)
+    runner, submission_id = _installed[0], str(current_request().id)
     if not SUBMISSION_ID.fullmatch(submission_id):
-        # Without a usable id there is nowhere to answer.
+        # Without a valid id no outcome can be written.
         log.warning("wake.unusable_id")
         raise Ignore
     raw = Raw(submission_id, account_id, provider, sealed, refused, send_by_ms)
     if not (trace := trace_fields(current_request())):
-        return await _solve(home, raw)
+        return await _solve(runner, raw)
     with structlog.contextvars.bound_contextvars(**trace):
-        return await _solve(home, raw)
+        return await _solve(runner, raw)
 
 
-async def _solve(home: AttemptRunner, raw: Raw) -> str:
+async def _solve(runner: AttemptRunner, raw: Raw) -> str:
     submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
     try:
         with no_values(SolveFailed, Ignore):
             if raw.sealed is not None or raw.refused is not None:
-                record = await _take_in(home, raw)
+                record = await _take_in(runner, raw)
                 if record is not None:
                     return _show(record)
             if not (isinstance(account_id, str) and isinstance(provider, str)):
                 log.warning("wake.unusable", submission_id=submission_id)
                 raise Ignore
-            return _show(await home.run(submission_id, account_id, provider))
+            return _show(await runner.run(submission_id, account_id, provider))
     except LedgerError as error:
         # The submission is still in the ledger; the sweeper wakes or settles it.
         log.warning("wake.ledger_away", submission_id=submission_id, error=type(error).__name__)
         raise Ignore from None
 
 
-async def _take_in(home: AttemptRunner, raw: Raw) -> Outcome | None:
+async def _take_in(runner: AttemptRunner, raw: Raw) -> Outcome | None:
     """Accept a plain producer's submission; return its record if it was refused."""
     submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
     try:
         if raw.refused is not None or raw.sealed is None:
             raise CheckpointError(*REFUSALS[raw.refused or "body"], submission_id)  # noqa: TRY301
         name = solution_name(str(provider), str(account_id), submission_id)
-        code = json.loads(home.vault.open(name, raw.sealed))
-        if not home.settings.raw_intake:
+        code = json.loads(runner.vault.open(name, raw.sealed))
+        if not runner.settings.raw_intake:
             raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
-        request = read_request(home.settings, account_id, provider, code)
+        request = read_request(runner.settings, account_id, provider, code)
         del code
         steps = submit_steps(
-            home.store,
-            home.vault,
+            runner.store,
+            runner.vault,
             replace(request, send_by_ms=raw.send_by_ms),
             submission_id,
-            queue_max=home.settings.queue_max,
-            queue_age_ms=home.settings.queue_age_max_ms,
+            queue_max=runner.settings.queue_max,
+            queue_age_ms=runner.settings.queue_age_max_ms,
         )
-        await home.door.run(steps)
+        await runner.door.run(steps)
         log.info("submission.accepted", submission_id=submission_id, provider=provider)
     except CannotOpenError:
         log.warning("wake.forged", submission_id=submission_id)
@@ -159,9 +161,9 @@ async def _take_in(home: AttemptRunner, raw: Raw) -> Outcome | None:
             value[:ACCOUNT_ID_MAX] if isinstance(value, str) else ""
             for value in (account_id, provider)
         )
-        await home.door.run(refuse_steps(home.store, error, submission_id, account, place))
-        _, record = await home.door.run(home.store.record(submission_id))
-        if record is None:  # It had its outcome so long ago that only its id is remembered.
+        await runner.door.run(refuse_steps(runner.store, error, submission_id, account, place))
+        _, record = await runner.door.run(runner.store.record(submission_id))
+        if record is None:  # The outcome has expired, and only the submission id is remembered.
             log.warning("wake.repeated", submission_id=submission_id)
             raise Ignore from None
         return record
@@ -169,12 +171,12 @@ async def _take_in(home: AttemptRunner, raw: Raw) -> Outcome | None:
 
 
 def _show(record: Outcome | None) -> str:
-    """Turn a record into the state Celery shows.
+    """Turn a record into the state that Celery shows.
 
     Raises:
-        Superseded: REVOKED, naming the successor.
-        SolveFailed: FAILURE.
-        Ignore: There is no outcome here: unknown, or another attempt is at it.
+        Superseded: The state is REVOKED; the exception names the successor.
+        SolveFailed: The state is FAILURE.
+        Ignore: There is no outcome: the submission is unknown, or another attempt runs it.
     """
     if record is None or not record.is_final:
         raise Ignore
