@@ -1,10 +1,10 @@
-"""Celery apps of our own: other programs' variables do not reach them.
+"""Celery apps that ignore the environment variables of other Celery applications.
 
-Celery asks the environment for its broker, backend, loader and configuration before it looks at
-what an app was given, and its command reads more. In a process of a web backend these variables
-belong to the backend's own Celery application; around a worker they are left over. `OwnCelery`
-listens to none of them, so ``CHECKPOINT_*`` alone counts; `forget_foreign` takes them away from a
-process that is ours, for what Celery's command would make of them.
+Celery reads its broker, backend, loader and configuration from the environment before it reads an
+app's own settings, and its command reads further variables. In the process of a web backend these
+variables belong to the backend's own Celery application; in the environment of a worker they are
+leftovers. `OwnCelery` ignores them, so only ``CHECKPOINT_*`` counts; `forget_foreign` removes them
+from a worker's process, because Celery's command would use them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from celery.loaders.app import AppLoader
 
 FOREIGN: Final = re.compile(
     r"(?:CELERY|CELERYD|CELERYBEAT|CELERYEV|KOMBU)_\w+"
-    # Options of the `celery` command, some with names that any program may use.
+    # Options of the `celery` command, some of them with common names.
     r"|APP|BROKER_URL|RESULT_BACKEND|LOADER|CONFIG_MODULE|SKIP_CHECKS"
-    # Switches for those who work on Celery.
+    # Switches for the development of Celery.
     r"|AUTOSCALE_KEEPALIVE|C_[A-Z_]+|DISABLE_TRACEBACKS|EVENTLET_NOBLOCK|FORKED_BY_MULTIPROCESSING"
     r"|MP_LOG|MP_MAIN_FILE|NOSETPS|PICKLE_PROTOCOL|REMAP_SIGTERM|TIMER_DEBUG|USE_FAST_LOCALS"
 )
-"""Variables that Celery and its libraries read, and that mean nothing to this program."""
+"""Pattern of the variables that Celery and its libraries read and this program ignores."""
 
 _forgotten: Final[dict[str, None]] = {}
 
 
 class OwnLoader(AppLoader):  # type: ignore[misc]  # Celery has no types.
-    """Reads no configuration module, whatever ``CELERY_CONFIG_MODULE`` names."""
+    """A loader that reads no configuration module, also if ``CELERY_CONFIG_MODULE`` is set."""
 
     def read_configuration(self, env: str = "") -> dict[str, Any]:  # noqa: ARG002  Celery's
-        """Return nothing: an app is told everything by its maker."""
+        """Return no configuration: the code that makes an app sets all of it."""
         return {}
 
 
 class _OwnSettings(CelerySettings):  # type: ignore[misc]
-    """Celery's settings as they were set, without its look at ``os.environ``."""
+    """Celery's settings without the values of ``os.environ``."""
 
     @property
     def broker_url(self) -> Any:  # noqa: ANN401  Celery's
@@ -60,33 +60,34 @@ class _OwnSettings(CelerySettings):  # type: ignore[misc]
 
 
 class OwnCelery(Celery):  # type: ignore[misc]
-    """A Celery app that is configured by its maker alone."""
+    """A Celery app that only the code which makes it configures."""
 
     def __init__(self, *, set_as_current: bool = True) -> None:
-        """Make an app; its configuration follows."""
+        """Make an app without configuration, which the caller adds."""
         super().__init__(
             "checkpoint",
             loader="checkpoint_worker.tasks.operations.celery_app:OwnLoader",
-            fixups=(),  # Celery's only one sets up a Django project that a variable names.
+            fixups=(),  # Celery's only fixup sets up a Django project that a variable names.
             set_as_current=set_as_current,
         )
-        # Celery makes it itself and loads into it later. To assign would be one of its settings.
+        # Celery makes the settings object itself and fills it later, so its class is changed here.
+        # A plain assignment would set a Celery setting of this name.
         object.__setattr__(self._conf, "__class__", _OwnSettings)
 
 
 def foreign_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the names of other Celery applications' variables, and those taken away before."""
+    """Return the names of other Celery applications' variables, removed ones included."""
     environ = os.environ if environ is None else environ
     return tuple(sorted({*_forgotten, *filter(FOREIGN.fullmatch, environ)}))
 
 
 def forget_foreign(environ: MutableMapping[str, str] | None = None) -> tuple[str, ...]:
-    """Take other Celery applications' variables away from a process that is ours.
+    """Remove the variables of other Celery applications from the environment of a worker.
 
-    Not for a process that others share: their own Celery needs them.
+    Do not call it in a process that another Celery application shares, which needs them.
 
     Returns:
-        Their names, to be told; never their values.
+        The names for a report; never the values.
     """
     environ = os.environ if environ is None else environ
     names = foreign_variables(environ)

@@ -1,6 +1,7 @@
-"""The Celery side of a submission: task name, queue, and the message that wakes a worker.
+"""The Celery side of a submission: task name, broker configuration, and the wake.
 
-A wake says "look at the ledger" and nothing more. It may be lost, doubled or late.
+A wake is the Celery message that makes a worker read a submission from the ledger. It carries no
+code, and it may be lost, duplicated or late.
 """
 
 from __future__ import annotations
@@ -21,28 +22,31 @@ from checkpoint_worker.tasks.storage.keys import Keys
 TASK: Final = "checkpoint.solve"
 _NO_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 PUBLISH_POLICY: Final = {"max_retries": 1, "interval_start": 0.1}
-"""One retry finds a connection the broker has closed meanwhile; the sweeper does the rest."""
+"""Retries of a wake: one, for a connection that the broker has closed; after it the sweeper wakes
+the worker."""
 PRODUCER_TIMEOUT_S: Final = 1.0
-"""How long a backend waits for a silent broker, at most twice (measured: 2.1 s; 6.2 with 3.0)."""
+"""Timeout of a backend for a silent broker, which it may wait for twice (measured: 2.1 s in all,
+and 6.2 s with a timeout of 3.0)."""
 
 
 BROKER_TIMEOUT_S: Final = 3.0
+"""Timeout of a worker's connections to a Redis broker."""
 
 
 def broker_address(settings: Settings) -> RedisAddress | AmqpAddress:
-    """Return Celery's broker: its own setting, else the ledger's Redis.
+    """Return the address of Celery's broker: its own setting, else the ledger's Redis.
 
     Raises:
-        AddressError: It cannot be used, or is a Unix socket.
+        AddressError: The address cannot be used, or is a Unix socket.
     """
     return parse_broker((settings.broker_url or settings.redis_url).get_secret_value())
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """Return what producers and workers have in common.
+    """Return the Celery configuration that producers and workers share.
 
-    ``ack_emulation: false``: the ledger and the sweeper carry what acknowledgements would,
-    and a worker whose broker restarts survives it (FACTS in the decisions, D-7).
+    ``ack_emulation`` is false: the ledger and the sweeper replace acknowledgements, and a worker
+    survives a restart of its broker (decision D-7).
     """
     keys = Keys(settings.prefix)
     address = broker_address(settings)
@@ -72,13 +76,13 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 def _of_redis(address: RedisAddress, prefix: str) -> dict[str, Any]:
     """Return Celery's settings for a Redis; kombu and Flower read the login from the URL.
 
-    One address serves ledger and broker. Kombu wants Sentinel's another way: the first of them in
-    the URL, the others and the service in options. A cluster's nodes are options alike.
+    Ledger and broker may have the same address. Kombu expects Sentinels in another form: the first
+    Sentinel in the URL, the others and the service in options. A cluster's nodes are options too.
     """
     options: dict[str, Any] = {
         "ack_emulation": False,
-        # Celery's one thread waits this long for each connection that went silent, three of them
-        # one after the other; only then it finds its silent BRPOP (measured: 30 s with 10.0).
+        # Celery's single thread waits this long for each silent connection, three of them one
+        # after the other, before it detects its silent BRPOP (measured: 30 s with 10.0).
         "socket_timeout": address.socket_timeout_s or BROKER_TIMEOUT_S,
         "socket_connect_timeout": address.connect_timeout_s or BROKER_TIMEOUT_S,
         "socket_keepalive": address.keepalive,
@@ -108,9 +112,9 @@ def _of_redis(address: RedisAddress, prefix: str) -> dict[str, Any]:
 
 def _of_amqp(address: AmqpAddress) -> dict[str, Any]:
     tls: dict[str, Any] | bool = False
-    if address.tls is not None:  # In py-amqp's words.
+    if address.tls is not None:  # py-amqp names the options without the prefix.
         given = {name.removeprefix("ssl_"): each for name, each in address.tls.options().items()}
-        if given.pop("check_hostname"):  # It compares the certificate's with this one, if any.
+        if given.pop("check_hostname"):  # py-amqp checks the certificate against server_hostname.
             given["server_hostname"] = address.host
         if (least := given.pop("min_version", None)) is not None:
             given["tls_minimum_version"] = least
@@ -135,15 +139,15 @@ def make_producer(settings: Settings) -> Celery:
     given = app.conf.broker_transport_options
     app.conf.broker_transport_options = given | {
         **{name: min(most, given.get(name, most)) for name, most in limits.items()},
-        # Kombu shares connections among all apps with the same options; a forked process must
-        # not come by its parent's.
+        # Kombu shares connections among all apps with the same options; this option keeps a forked
+        # process from using its parent's.
         "process": this_process().name,
     }
     return app
 
 
 def in_ledger(settings: Settings) -> bool:
-    """Whether the Celery queue lies in the ledger's own Redis."""
+    """Whether the Celery queue is in the ledger's Redis."""
     ledger = parse_redis(settings.redis_url.get_secret_value())
     if settings.broker_url is None:
         return ledger.path is None
@@ -154,14 +158,14 @@ def in_ledger(settings: Settings) -> bool:
 def task_message(
     queue: str, submission_id: str, body: str, shown: str, *, encoding: str | None = None
 ) -> dict[str, Any]:
-    """Return our task's message as kombu puts it into a list in Redis, and nothing a wake lacks.
+    """Return the message of the task ``checkpoint.solve`` in kombu's form for a Redis list.
 
     Args:
-        queue: The list.
-        submission_id: Also the task id.
-        body: Arguments, named ones and what else Celery puts there, as JSON.
-        shown: What Celery shows of the named arguments.
-        encoding: Of the body, if it is encoded.
+        queue: Name of the list.
+        submission_id: Id of the submission and of the task.
+        body: Positional arguments, named arguments and Celery's options, as JSON.
+        shown: Text that Celery shows for the named arguments.
+        encoding: Encoding of the body, if it is encoded.
     """
     return {
         "body": body,
@@ -181,11 +185,11 @@ def task_message(
 
 
 def task_headers(submission_id: str, shown: str) -> dict[str, Any]:
-    """Return the headers of our task's message.
+    """Return the headers of a message of the task ``checkpoint.solve``.
 
     Args:
-        submission_id: Also the task id.
-        shown: What Celery shows of the named arguments.
+        submission_id: Id of the submission and of the task.
+        shown: Text that Celery shows for the named arguments.
     """
     return {
         "lang": "py",
@@ -204,9 +208,10 @@ def task_headers(submission_id: str, shown: str) -> dict[str, Any]:
 
 
 def wake_message(queue: str, submission_id: str, account_id: str, provider: str) -> str:
-    """Return the wake of one submission, ready for the list.
+    """Return the wake of one submission in the form of an element of the Redis list.
 
-    For whoever may write to that Redis anyway: Celery takes about ten times as long to send it.
+    A commit writes it into the list itself, because sending through Celery takes about ten times
+    as long.
     """
     kwargs = {"account_id": account_id, "provider": provider}
     body = base64.b64encode(orjson.dumps([[], kwargs, _NO_EMBED])).decode()
@@ -215,7 +220,7 @@ def wake_message(queue: str, submission_id: str, account_id: str, provider: str)
 
 
 def send_wake(app: Celery, submission_id: str, account_id: str, provider: str) -> None:
-    """Send the wake of one submission. Blocks for a round trip; raises what kombu raises."""
+    """Send the wake of one submission. Blocks for a round trip; kombu's exceptions pass through."""
     app.send_task(
         TASK,
         task_id=submission_id,
