@@ -1,4 +1,4 @@
-"""The job: what a submission is, what may happen to it, and who may ask.
+"""Submissions: their rules, their storage, the Celery task, the client and the gateway.
 
 Read `tasks.rules` first. A web backend imports `tasks.client`.
 """

@@ -1,8 +1,8 @@
-"""The one place that reads an address of Redis or RabbitMQ: `parse_redis`, `parse_broker`.
+"""Parsing of the addresses of Redis and RabbitMQ: `parse_redis`, `parse_broker`.
 
-Ledger, broker, clients, gateway, Flower and `doctor` all use what it returns, so an option means
-the same everywhere. ``deploy/docs/addresses.md`` says what can be written; anything else is refused
-when a process starts, by its name and without a word of what is secret.
+Ledger, broker, clients, gateway, Flower and `doctor` all use the result, so an option has the same
+meaning everywhere. ``deploy/docs/addresses.md`` lists the options; any other is refused when a
+process starts. The error names the option and contains no secret.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 AMQP_PORTS: Final[Mapping[str, int]] = {"amqp": 5672, "amqps": 5671}
 TIMEOUT_MAX_S: Final = 10.0
-"""A Redis that is silent for longer would cost a code its deadline."""
+"""Maximum of every timeout: a longer silence of Redis would exceed a code's deadline."""
 NAME: Final = re.compile(r"[A-Za-z_]{1,40}")
-"""An option's name that may be repeated: in another one there may be a part of a password."""
+"""Pattern of a name that an error may quote: other text may be a part of a password."""
 ENCODE: Final = "in a user or password write @ : / ? # % [ ] percent-encoded"
 
 
 class AddressError(ValueError):
-    """An address cannot be used; the text says why and quotes nothing secret."""
+    """An address cannot be used; the message gives the reason and quotes nothing secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How a server is verified, and how it verifies us; in `ssl`'s and redis-py's words."""
+    """Verification of a server and the client certificate, in the terms of `ssl` and redis-py."""
 
     verify: ssl.VerifyMode = ssl.CERT_REQUIRED
     check_hostname: bool = True
@@ -60,10 +60,10 @@ class Tls:
         return {name: value for name, value in given.items() if value is not None}
 
     def context(self) -> ssl.SSLContext:
-        """Return the context these options make.
+        """Return the TLS context of these options.
 
         Raises:
-            AddressError: A file cannot be read, or does not fit.
+            AddressError: A file cannot be read, or its contents are not valid.
         """
         try:
             context = ssl.create_default_context(
@@ -89,23 +89,23 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who logs in; both empty: nobody does."""
+    """User and password of a login; if both are empty, no login is sent."""
 
     user: str = ""
     password: str = field(default="", repr=False)
 
     def options(self) -> dict[str, str]:
         """Return the options of redis-py."""
-        if self.user:  # A user without a password is one who needs none.
+        if self.user:  # A user without a password has an ACL with nopass.
             return {"username": self.user, "password": self.password}
         return {"password": self.password} if self.password else {}
 
     def words(self) -> tuple[str, ...]:
-        """Return the words of AUTH."""
+        """Return the arguments of AUTH."""
         return tuple(self.options().values())
 
     def prefix(self) -> str:
-        """Return what stands before the host in a URL."""
+        """Return the part of a URL before the host."""
         if not (self.user or self.password):
             return ""
         return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
@@ -113,13 +113,13 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sentinels:
-    """Who knows where the master is.
+    """The Sentinels that name the master.
 
     Attributes:
-        places: Host and port of each.
-        service: What they call the Redis.
-        login: Theirs, which may differ from that of Redis.
-        tls: Of the way to them.
+        places: Host and port of each Sentinel.
+        service: Name of the Redis at the Sentinels.
+        login: Login to the Sentinels, which may differ from that to Redis.
+        tls: TLS options of the connections to the Sentinels.
     """
 
     places: tuple[tuple[str, int], ...]
@@ -134,10 +134,10 @@ class Sentinels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """Where a Redis is, how to log in to it, and what an operator wants of the connections.
+    """The address of a Redis, the login to it, and the options of the connections.
 
-    ``None`` leaves a choice to whoever connects. ``cluster`` are nodes of a Redis in cluster mode,
-    who know where each key is.
+    ``None`` leaves an option to the component that connects. ``cluster`` are nodes of a Redis in
+    cluster mode; each of them knows which node has a key.
     """
 
     host: str = ""
@@ -159,7 +159,7 @@ class RedisAddress:
 
     @property
     def places(self) -> tuple[tuple[str, int], ...]:
-        """Where to connect to first: Redis, Sentinels, nodes; nothing for a Unix socket."""
+        """Hosts to connect to first: Redis, Sentinels or nodes; empty for a Unix socket."""
         if self.sentinels is not None:
             return self.sentinels.places
         if self.cluster:
@@ -168,7 +168,7 @@ class RedisAddress:
 
     @property
     def shown(self) -> str:
-        """The place without anything secret."""
+        """The address without secrets."""
         if self.path is not None:
             return self.path
         return ",".join(
@@ -176,10 +176,10 @@ class RedisAddress:
         )
 
     def check(self) -> None:
-        """Look whether the files it names can be used.
+        """Check that the files named in the address can be used.
 
         Raises:
-            AddressError: They cannot.
+            AddressError: A file cannot be used.
         """
         for tls in {self.tls, self.sentinels.tls if self.sentinels is not None else None}:
             if tls is not None:
@@ -187,7 +187,7 @@ class RedisAddress:
 
     @property
     def same_place(self) -> tuple[object, ...]:
-        """What two addresses have in common that lead the same user to the same database."""
+        """A key that is equal for two addresses of the same user and database."""
         service = self.sentinels.service if self.sentinels is not None else None
         clustered = bool(self.cluster)
         return self.places, self.path, service, clustered, self.db, self.login
@@ -195,7 +195,7 @@ class RedisAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmqpAddress:
-    """Where a RabbitMQ is and how to log in to it."""
+    """The address of a RabbitMQ and the login to it."""
 
     host: str
     port: int
@@ -207,7 +207,7 @@ class AmqpAddress:
 
     @property
     def url(self) -> str:
-        """The address as kombu reads it."""
+        """The address in the form that kombu reads."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         vhost = quote(self.virtual_host, safe="")
         scheme = "amqps" if self.tls is not None else "amqp"
@@ -215,14 +215,14 @@ class AmqpAddress:
 
     @property
     def shown(self) -> str:
-        """The place without anything secret."""
+        """The address without secrets."""
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def check(self) -> None:
-        """Look whether the files it names can be used.
+        """Check that the files named in the address can be used.
 
         Raises:
-            AddressError: They cannot.
+            AddressError: A file cannot be used.
         """
         if self.tls is not None:
             self.tls.context()
@@ -237,9 +237,9 @@ _SENTINEL: Final[Mapping[str, bool]] = {
     "sentinels": True,
     "rediss+sentinel": True,
 }
-"""Scheme -> whether Redis and its Sentinels speak TLS."""
+"""Schemes, and whether Redis and its Sentinels use TLS."""
 _CLUSTER: Final[Mapping[str, bool]] = {"redis+cluster": False, "rediss+cluster": True}
-"""Scheme -> whether the nodes speak TLS."""
+"""Schemes, and whether the nodes use TLS."""
 _AMQP: Final[Mapping[str, str]] = {
     "amqp": "amqp", "pyamqp": "amqp", "amqps": "amqps", "pyamqps": "amqps"
 }  # fmt: skip
@@ -276,14 +276,14 @@ _NEVER: Final[Mapping[str, str]] = {
     "ssl_validate_ocsp_stapled": "OCSP is not supported",
     "visibility_timeout": "the ledger decides what is sent again",
 }
-"""Options that others document, and why they are not taken."""
+"""Options that redis-py, kombu or Celery document, and the reasons why they are refused."""
 
 
 def parse_redis(text: str) -> RedisAddress:
     """Read the address of a Redis.
 
     Raises:
-        AddressError: It is none, or an option of it is not supported.
+        AddressError: The address is not valid, or an option of it is not supported.
     """
     parts = _split(text, REDIS_FORMS)
     if parts.scheme in _SENTINEL:
@@ -302,7 +302,7 @@ def parse_broker(text: str) -> RedisAddress | AmqpAddress:
     """Read the address of a broker.
 
     Raises:
-        AddressError: It is none, or an option of it is not supported.
+        AddressError: The address is not valid, or an option of it is not supported.
     """
     parts = _split(text, BROKER_FORMS)
     if parts.scheme in _AMQP:
@@ -332,7 +332,7 @@ them, so it gets the rest alone; `_host_and_port` reads each host."""
 
 
 def _split(text: str, forms: str) -> SplitResult:
-    if re.search(r"[;,]\s*[a-z+]+://", text):  # Celery's way to name several.
+    if re.search(r"[;,]\s*[a-z+]+://", text):  # Celery's form of several addresses.
         msg = "several addresses: Sentinels are written sentinel://host:port,host:port/service"
         raise AddressError(msg)
     text = text.strip()
@@ -434,9 +434,9 @@ def _cluster(parts: SplitResult) -> RedisAddress:
 
 
 def _common(options: _Options, login: Login) -> dict[str, Any]:
-    """Read what every address of a Redis may have, and refuse what is left."""
+    """Read the options that every address of a Redis may have, and refuse any other."""
     user, password = options.text("username"), options.text("password")
-    options.flag("retry_on_timeout", default=False)  # The ledger decides what is repeated.
+    options.flag("retry_on_timeout", default=False)  # Ignored: the executors repeat commands.
     found = {
         "login": Login(user=login.user or user or "", password=login.password or password or ""),
         "socket_timeout_s": options.seconds("socket_timeout", TIMEOUT_MAX_S),
@@ -463,7 +463,7 @@ def _amqp(parts: SplitResult, scheme: str) -> AmqpAddress:
     found = AmqpAddress(
         host=host,
         port=port,
-        # A path of one slash is the vhost of that name, as is none.
+        # An empty path means the vhost "/", as does a path of one slash.
         virtual_host=unquote(parts.path[1:]) or "/",
         login=login,
         tls=options.tls(wanted=scheme == "amqps"),
@@ -482,7 +482,7 @@ _VERIFY: Final[Mapping[str, ssl.VerifyMode]] = {
 _VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
     "TLSV1.2": ssl.TLSVersion.TLSv1_2,
     "TLSV1.3": ssl.TLSVersion.TLSv1_3,
-    str(int(ssl.TLSVersion.TLSv1_2)): ssl.TLSVersion.TLSv1_2,  # As redis-py has them.
+    str(int(ssl.TLSVersion.TLSv1_2)): ssl.TLSVersion.TLSv1_2,  # The form that redis-py accepts.
     str(int(ssl.TLSVersion.TLSv1_3)): ssl.TLSVersion.TLSv1_3,
 }
 _FLAGS: Final[Mapping[str, bool]] = {
@@ -502,7 +502,7 @@ TLS_OPTIONS: Final = (*_TLS_TEXTS, "ssl_cert_reqs", "ssl_check_hostname", "ssl_m
 
 
 class _Options:
-    """The query of an address: each option is taken once; what is left at the end is refused."""
+    """The query of an address; options that are not read are refused at the end."""
 
     def __init__(self, parts: SplitResult) -> None:
         self._scheme = parts.scheme
@@ -517,11 +517,11 @@ class _Options:
             self._left[name] = value
 
     def has(self, *names: str) -> bool:
-        """Whether one of them is there."""
+        """Whether the query has one of these options."""
         return any(name in self._left for name in names)
 
     def text(self, name: str, *, blank: bool = False) -> str | None:
-        """Take a text; a blank one is none, unless it means something."""
+        """Read a text; a blank text counts as absent unless ``blank`` is set."""
         value = self._left.pop(name, None)
         return value if value or blank else None
 
@@ -536,12 +536,12 @@ class _Options:
             raise AddressError(msg) from None
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Take a yes or no."""
+        """Read a yes or no."""
         found = self._read(name, lambda value: _FLAGS[value.lower()], "true or false")
         return default if found is None else bool(found)
 
     def number(self, name: str, least: int, most: int) -> int | None:
-        """Take a whole number."""
+        """Read a whole number."""
 
         def read(value: str) -> int:
             if not least <= (found := int(value)) <= most:
@@ -552,7 +552,7 @@ class _Options:
         return found
 
     def seconds(self, name: str, most: float, least: float = 0.1) -> float | None:
-        """Take a duration."""
+        """Read a duration."""
 
         def read(value: str) -> float:
             if not least <= (found := float(value)) <= most:
@@ -563,7 +563,7 @@ class _Options:
         return found
 
     def db(self, path: str) -> int:
-        """Take the number of the database, from the path or an option."""
+        """Read the number of the database from the path or an option."""
         numbers = set()
         in_path = unquote(path).strip("/")
         if in_path:
@@ -580,7 +580,7 @@ class _Options:
         return numbers.pop() if numbers else 0
 
     def client_name(self) -> str | None:
-        """Take the name that CLIENT LIST shows."""
+        """Read the name that CLIENT LIST shows."""
 
         def read(value: str) -> str:
             if not re.fullmatch(r"[!-~]{1,64}", value):
@@ -593,12 +593,12 @@ class _Options:
         return name
 
     def tls(self, prefix: str = "", *, wanted: bool, unless: Tls | None = None) -> Tls | None:
-        """Take the options of TLS.
+        """Read the TLS options.
 
         Args:
-            prefix: Of their names.
-            wanted: Whether TLS is spoken; without it an option of it would be a mistake.
-            unless: Return this where none of the options is there.
+            prefix: Prefix of their names.
+            wanted: Whether TLS is used; without TLS any of these options is refused.
+            unless: Value to return if the query has none of the options.
         """
         names = [f"{prefix}{name}" for name in TLS_OPTIONS]
         given = [name for name in names if name in self._left]
@@ -629,7 +629,7 @@ class _Options:
         )
 
     def end(self) -> None:
-        """Refuse what nobody took."""
+        """Refuse options that were not read."""
         for name in self._left:
             why = f": {_NEVER[name]}" if name in _NEVER else ""
             msg = f"the option {name} is not supported with {self._scheme}://{why}"

@@ -1,4 +1,4 @@
-"""Exceptions without the frames they went through. A leaf."""
+"""Removal of the traceback frames from exceptions. The module imports no other of this project."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ __all__ = ["let_go"]
 
 
 def let_go(error: BaseException | None, *kept: BaseException | None) -> None:
-    """Part an exception, and those it came from, from the frames they went through.
+    """Remove the tracebacks of an exception and of the exceptions in its chain.
 
     A frame that keeps its exception in a variable (a library's ``err = error``, Celery's tracer)
-    and the exception, whose traceback keeps the frame, are a cycle that only the collector of
-    garbage frees, with everything else in those frames: 50-190 KB in Celery's case, and a code in
-    clear in that of a backend. For exceptions whose story ends here.
+    and the exception, whose traceback keeps the frame, form a reference cycle. Only the garbage
+    collector frees it, with all other values of those frames: 50-190 KB in Celery's case, and a
+    code in clear in a backend. Call this only for exceptions that are not raised again.
 
     Args:
-        error: The last of them.
-        kept: Exceptions that are left as they are.
+        error: The last exception of the chain.
+        kept: Exceptions of the chain that stay unchanged.
     """
     left, seen = [error], set(map(id, kept))
     while left:

@@ -1,9 +1,9 @@
-"""Errors that leave without the values they came past.
+"""`no_values`: it removes the frames that hold secret values from the traceback of an error.
 
-An error reporter keeps the local variables of every frame an error went through, its own library's
-and ours, and of the errors it was raised from. A code, a session, a context and a proxy's password
-must not be among them. So they are handed to whoever works with them inside of `no_values`, by a
-frame that has dropped its own names for them, and what comes out of it has no frames inside.
+An error reporter stores the local variables of all frames in the traceback of an error and of the
+errors in its chain. A code, a session, a context and a proxy's password must not be among them. So
+a function that works with such a value is called inside `no_values`, by a frame that has deleted
+its own names of the value; an error that leaves the block has no frames from inside it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Final, Self
 from checkpoint_worker.tasks.frames import let_go
 
 PLACES_TOLD: Final = 4
-"""Of the way to an error, from its end."""
+"""Number of innermost traceback frames that `places_of` returns."""
 _AT: Final = "at "
 
 
-class no_values:  # noqa: N801  used as a verb is
-    """Let an error out without the frames inside, and those it was raised from likewise.
+class no_values:  # noqa: N801  a context manager that is used like a function
+    """Remove the frames inside the block from an error that leaves it, and from its chain.
 
-    Where it came from is noted on it as names of files and lines. What the caller was about to
-    handle already is the caller's and stays as it is.
+    A note on the error keeps the files and lines that it passed. An exception that the caller was
+    already handling stays unchanged.
 
     Args:
-        known: Errors that say all by themselves; nothing is noted on them.
+        known: Error classes that need no such note.
     """
 
     __slots__ = ("_known", "_outer")
@@ -49,8 +49,8 @@ class no_values:  # noqa: N801  used as a verb is
         if error is None:
             return
         if not isinstance(error, self._known):
-            told = [note for note in getattr(error, "__notes__", ()) if note.startswith(_AT)]
-            if not told:
+            notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_AT)]
+            if not notes:
                 error.add_note(_AT + places_of(error))
         if trace is not None:
             trace.tb_next = None
@@ -59,15 +59,15 @@ class no_values:  # noqa: N801  used as a verb is
 
 
 def places_of(error: BaseException) -> str:
-    """Return files and lines an error came past, the innermost last: enough to find it."""
+    """Return the files and lines of the innermost frames of an error, the innermost last."""
     for note in getattr(error, "__notes__", ()):
         if note.startswith(_AT):
             return str(note.removeprefix(_AT))
-    way = [
+    places = [
         f"{Path(frame.f_code.co_filename).name}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
-    return "; ".join(way[-PLACES_TOLD:]) or "?"
+    return "; ".join(places[-PLACES_TOLD:]) or "?"
 
 
 __all__ = ["no_values", "places_of"]
