@@ -1,10 +1,9 @@
-"""From an address to a connection that stands: names, TCP, proxies, TLS.
+"""Connecting to a provider: name look-up, TCP, proxy handshake, TLS.
 
     name ──▶ TCP ──▶ [TLS to an https proxy] ──▶ [CONNECT or SOCKS 5] ──▶ [TLS to the provider]
 
-Every way is the same chain over one `Connection`, so each step is cut the same way when its caller
-gives up. With a proxy nothing but its checked addresses is ever connected to. There is no
-time limit in here.
+All steps work on one `Connection`, so a cancel aborts each of them in the same way. With a proxy
+this module connects only to the proxy's checked addresses. It sets no timeout; its caller does.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.http.request import Target
 
 HEAD_START_S: Final = 0.25
-"""What one address of a name gets before the next is tried beside it (RFC 8305)."""
+"""Time after which the next address of a name is tried in parallel (RFC 8305)."""
 PROXY_HEAD_BYTES_MAX: Final = 16_384
-"""What an HTTP proxy may say before its tunnel stands; curl takes as much."""
+"""Maximum number of bytes that an HTTP proxy may send before its tunnel is open; curl has the same
+limit."""
 _HEAD: Final = re.compile(
     rb"HTTP/1\.[01] (?P<status>\d{3})(?: [^\r\n]*)?\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
 )
-"""Of a proxy's answer; old ones leave out CR."""
+"""Pattern of the head of a proxy's response; old proxies leave out CR."""
 _HINTS: Final = range(100, 200)
 _OK: Final = range(200, 300)
 PROXY_AUTH_REQUIRED: Final = 407
@@ -49,14 +49,14 @@ _PASSWORD: Final = 2
 _PASSWORD_VERSION: Final = 1
 _BY_NAME: Final = 3
 _ADDRESS_BYTES: Final = {1: 4, 4: 16}
-"""Kind of an address to its length: IPv4 and IPv6."""
+"""SOCKS address types, and the length of their addresses: IPv4 and IPv6."""
 _GRANTED: Final = 0
 
 
 class BehindProxyError(OSError):
-    """The proxy did its part, the provider did not: an untrusted certificate, no such name.
+    """The proxy works, but the provider cannot be reached: an untrusted certificate, no such name.
 
-    The cause is what went wrong.
+    The error's cause is the original error.
     """
 
 
@@ -70,22 +70,22 @@ async def connect(
     """Return a connection over which the request can be written.
 
     Args:
-        target: Where the request goes.
-        proxy: The only host that is connected to, if given.
-        tls: For the provider and for an ``https`` proxy.
-        resolver: Where the provider's name is looked up, unless a proxy does it.
+        target: Address of the request.
+        proxy: The only host to connect to, if given.
+        tls: TLS context for the provider and for an ``https`` proxy.
+        resolver: Resolver of the provider's name, unless a proxy resolves it.
 
     Raises:
         ProxyAuthError: The proxy refuses our credentials.
-        BehindProxyError: The way through the proxy stood, the provider is at fault.
-        OSError: Anything else on the way, TLS included.
-        ValueError: The name cannot be one.
+        BehindProxyError: The proxy works, but the provider cannot be reached through it.
+        OSError: Any other failure, TLS included.
+        ValueError: The name is not a valid host name.
     """
     if proxy is None:
         line = await _open(await look_up(target.host, target.port, resolver), target.port)
         name = target.host
     else:
-        # Before there is a connection: a name that is unknown needs none.
+        # First, because an unknown name needs no connection.
         name = await _name_for_proxy(target, proxy.proxy, resolver)
         line = await _open(proxy.addresses, proxy.proxy.port)
     try:
@@ -100,10 +100,10 @@ async def connect(
 
 
 async def look_up(host: str, port: int, resolver: Resolver) -> Sequence[str]:
-    """Return the numeric addresses of a host; an address is its own.
+    """Return the numeric addresses of a host; a numeric host is its own address.
 
     Raises:
-        socket.gaierror: There is none.
+        socket.gaierror: The name has no address.
     """
     if is_literal(host):
         return (host,)
@@ -130,7 +130,7 @@ async def _open_one(address: str, port: int) -> Connection:
 
 
 def _interleaved(addresses: Sequence[str]) -> list[str]:
-    """Return the addresses with families in turn: where one is dead, all of it is."""
+    """Return the addresses with alternating families, because often a whole family fails."""
     is_v6 = ":" in addresses[0]
     same = [address for address in addresses if (":" in address) is is_v6]
     other = [address for address in addresses if (":" in address) is not is_v6]
@@ -139,7 +139,7 @@ def _interleaved(addresses: Sequence[str]) -> list[str]:
 
 
 async def _race(addresses: Iterable[str], port: int) -> Connection:
-    """Try one address after the other, each with a head start; the first to stand wins."""
+    """Try the addresses in parallel, each with a head start; return the first connection."""
     tasks: list[asyncio.Task[Connection]] = []
     winner: asyncio.Task[Connection] | None = None
     rest = iter(addresses)
@@ -149,7 +149,7 @@ async def _race(addresses: Iterable[str], port: int) -> Connection:
             if address is not None:
                 tasks.append(asyncio.create_task(_open_one(address, port)))
             running = [task for task in tasks if not task.done()]
-            if not running:  # And none is left: the newest would be among them.
+            if not running:  # No address is left either: a new attempt would still run.
                 raise _error_of(tasks)
             await asyncio.wait(
                 running,
@@ -169,14 +169,14 @@ def _has_line(task: asyncio.Task[Connection]) -> bool:
 
 
 def _error_of(tasks: Sequence[asyncio.Task[Connection]]) -> BaseException:
-    """Return the first address's error: it is the one that was meant."""
+    """Return the error of the first address, which is the preferred one."""
     error = tasks[0].exception()
     assert error is not None
     return error
 
 
 def _drop(task: asyncio.Task[Connection]) -> None:
-    """Let go of an attempt, whether it still runs or came second."""
+    """End an attempt that still runs or whose connection is not needed."""
     if _has_line(task):
         task.result().cut()
     task.cancel()
@@ -186,7 +186,7 @@ def _drop(task: asyncio.Task[Connection]) -> None:
 
 
 async def _secure(line: Connection, tls: ssl.SSLContext, host: str) -> None:
-    """Put TLS on top of what the line is now."""
+    """Start TLS over the current transport of the connection."""
     line.check_alive()
     assert line.transport is not None
     line.transport = await asyncio.get_running_loop().start_tls(
@@ -199,7 +199,7 @@ async def _secure(line: Connection, tls: ssl.SSLContext, host: str) -> None:
 
 
 async def _name_for_proxy(target: Target, proxy: Proxy, resolver: Resolver) -> str:
-    """Return what the proxy is told to connect to."""
+    """Return the name or address that the proxy must connect to."""
     if proxy.scheme != "socks5":
         return target.host
     try:
@@ -211,7 +211,7 @@ async def _name_for_proxy(target: Target, proxy: Proxy, resolver: Resolver) -> s
 async def _through(
     line: Connection, target: Target, name: str, proxy: Proxy, tls: ssl.SSLContext
 ) -> None:
-    """Make the proxy let us through; a plain request to an HTTP proxy needs no tunnel."""
+    """Open a way through the proxy; a plain request to an HTTP proxy needs no tunnel."""
     if proxy.scheme == "https":
         await _secure(line, tls, proxy.host)
     if proxy.is_socks:
@@ -233,20 +233,20 @@ async def _tunnel(line: Connection, target: Target, proxy: Proxy) -> None:
     ask = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
     if proxy.authorization:
         ask += f"Proxy-Authorization: {proxy.authorization}\r\n"
-    said, head = HandshakeReader(PROXY_HEAD_BYTES_MAX), ProxyHead()
-    await said.until(line, head.is_over, after=f"{ask}\r\n".encode())
+    reader, head = HandshakeReader(PROXY_HEAD_BYTES_MAX), ProxyHead()
+    await reader.until(line, head.is_over, after=f"{ask}\r\n".encode())
     if head.status == PROXY_AUTH_REQUIRED:
         _refuse_credentials()
-    # In a tunnel nobody speaks before we do.
-    if head.status not in _OK or head.end < len(said.heard):
+    # Through a tunnel the provider sends nothing before our request.
+    if head.status not in _OK or head.end < len(reader.heard):
         raise ConnectionAbortedError
 
 
 class ProxyHead:
-    """What an HTTP proxy answers, past hints before it.
+    """The final response of an HTTP proxy, after informational (1xx) ones.
 
     Attributes:
-        status: Of the answer; 0 if there is none, and there will be none.
+        status: Its status; 0 if the bytes are no HTTP response.
     """
 
     __slots__ = ("_done", "_heads", "status")
@@ -257,11 +257,11 @@ class ProxyHead:
 
     @property
     def end(self) -> int:
-        """Where its head ends."""
+        """Position at which the head ends."""
         return self._heads.end
 
     def is_over(self, heard: bytearray) -> bool:
-        """Whether there is an answer in what was heard, or what can never become one."""
+        """Whether the received bytes hold a response, or can never become one."""
         while not self._done and (head := self._heads.next_of(heard)) is not None:
             found = _HEAD.fullmatch(head)
             self.status = int(found["status"]) if found else 0
@@ -272,58 +272,58 @@ class ProxyHead:
 async def _socks(line: Connection, name: str, port: int, proxy: Proxy) -> None:
     """Ask a SOCKS 5 proxy for a connection to a name or an address."""
     where = _socks_place(name) + port.to_bytes(2, "big")
-    said = HandshakeReader(SOCKS_REPLY_BYTES_MAX)
+    reader = HandshakeReader(SOCKS_REPLY_BYTES_MAX)
     methods = bytes([_NO_AUTH]) if proxy.username is None else bytes([_NO_AUTH, _PASSWORD])
     hello = bytes([SOCKS_VERSION, len(methods)]) + methods
-    version, method = await _exactly(said, line, 2, after=hello)
+    version, method = await _exactly(reader, line, 2, after=hello)
     if version != SOCKS_VERSION:
         raise ConnectionAbortedError
-    if method not in methods:  # 255 is "none of yours", another one is not ours.
+    if method not in methods:  # 255 means that the proxy accepts none of the methods.
         _refuse_credentials()
     if method == _PASSWORD:
-        await _socks_password(said, line, proxy)
+        await _socks_password(reader, line, proxy)
     ask = bytes([SOCKS_VERSION, _CONNECT, 0]) + where
-    version, granted, _, kind = await _exactly(said, line, 4, after=ask)
+    version, granted, _, kind = await _exactly(reader, line, 4, after=ask)
     if version != SOCKS_VERSION or granted != _GRANTED:
         raise ConnectionAbortedError
-    await _socks_bound(said, line, kind)
-    if said.heard:  # Behind the proxy nobody speaks before we do.
+    await _socks_bound(reader, line, kind)
+    if reader.heard:  # Through the proxy the provider sends nothing before our request.
         raise ConnectionAbortedError
 
 
-async def _socks_password(said: HandshakeReader, line: Connection, proxy: Proxy) -> None:
+async def _socks_password(reader: HandshakeReader, line: Connection, proxy: Proxy) -> None:
     user, password = (proxy.username or "").encode("ascii"), proxy.password.encode("ascii")
     ask = bytes([_PASSWORD_VERSION, len(user)]) + user + bytes([len(password)]) + password
-    version, granted = await _exactly(said, line, 2, after=ask)
+    version, granted = await _exactly(reader, line, 2, after=ask)
     if version != _PASSWORD_VERSION:
         raise ConnectionAbortedError
     if granted != _GRANTED:
         _refuse_credentials()
 
 
-async def _socks_bound(said: HandshakeReader, line: Connection, kind: int) -> None:
+async def _socks_bound(reader: HandshakeReader, line: Connection, kind: int) -> None:
     """Skip the address from which the proxy connects; only its length matters."""
     if kind == _BY_NAME:
-        (length,) = await _exactly(said, line, 1)
+        (length,) = await _exactly(reader, line, 1)
     elif kind in _ADDRESS_BYTES:
         length = _ADDRESS_BYTES[kind]
     else:
         raise ConnectionAbortedError
-    await _exactly(said, line, length + 2)
+    await _exactly(reader, line, length + 2)
 
 
 async def _exactly(
-    said: HandshakeReader, line: Connection, count: int, *, after: bytes = b""
+    reader: HandshakeReader, line: Connection, count: int, *, after: bytes = b""
 ) -> bytes:
-    await said.until(line, lambda heard: len(heard) >= count, after=after)
-    return said.take(count)
+    await reader.until(line, lambda heard: len(heard) >= count, after=after)
+    return reader.take(count)
 
 
 def _socks_place(name: str) -> bytes:
-    """Return a name or an address in SOCKS's form.
+    """Return a name or an address in the form of SOCKS.
 
     Raises:
-        ValueError: The name is too long for it.
+        ValueError: The name is too long for SOCKS.
     """
     if (packed := literal_bytes(name)) is not None:
         kind = next(kind for kind, length in _ADDRESS_BYTES.items() if length == len(packed))

@@ -1,7 +1,7 @@
-"""One connection of one exchange: `Connection`, which can be cut at once, and who listens to it.
+"""One connection of one exchange: `Connection`, which can be aborted at once, and its listener.
 
-It knows bytes and nothing of HTTP. What it refuses to do: close politely, keep what comes
-unasked, live on for a second request.
+The connection carries bytes and does not interpret HTTP. It never closes gracefully, never keeps
+bytes that arrive without a listener, and never serves a second request.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Who takes in what the peer says, as it arrives."""
+    """A receiver of the bytes of a connection."""
 
     def feed(self, data: bytes) -> bool:
-        """Take in some bytes; return whether there is nothing more to wait for."""
+        """Receive some bytes; return whether the listener needs no more."""
         ...
 
     def end(self, error: Exception | None) -> None:
-        """The connection has ended: with an error, or by the peer's good-bye."""
+        """Receive the end of the connection: an error, or ``None`` when the peer closed it."""
         ...
 
 
 class Connection(asyncio.Protocol):
-    """A connection and who listens to it.
+    """A connection and its listener.
 
     Attributes:
-        transport: The outermost layer: TCP, or TLS once that stands; ``None`` before and after.
-        listener: Who hears what comes next. A peer that speaks while nobody listens is no
-            HTTP server, SOCKS or HTTP proxy, and is hung up on.
+        transport: The outermost layer: TCP, or TLS after its handshake; ``None`` before the
+            connection and after its end.
+        listener: Receiver of the next bytes. A peer that sends bytes while there is no listener is
+            no HTTP server, SOCKS or HTTP proxy, and the connection is aborted.
     """
 
     __slots__ = ("_ended", "_waiter", "listener", "transport")
@@ -44,27 +45,27 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether bytes written now have somebody to go to, as far as one can know."""
+        """Whether the connection is open, as far as this side knows."""
         return self.transport is not None and not (self._ended or self.transport.is_closing())
 
     def check_alive(self) -> None:
-        """Raise `ConnectionResetError` if it is not."""
+        """Raise `ConnectionResetError` if the connection is not alive."""
         if not self.is_alive:
             raise ConnectionResetError
 
     def cut(self) -> None:
-        """Abort the connection, now and without a farewell; what is unsent is dropped.
+        """Abort the connection at once and drop unsent bytes.
 
-        A polite close flushes what the peer does not read and waits for its TLS farewell.
+        A graceful close would wait until the peer reads all bytes and ends TLS.
         """
         if self.transport is not None:
             self.transport.abort()
 
     async def ask(self, data: bytes, listener: Listener) -> None:
-        """Write, and wait until the listener has heard enough or the connection has ended.
+        """Write, and wait until the listener needs no more bytes or the connection has ended.
 
-        The bytes are handed to the system before the first wait. The listener stays until
-        another takes its place: what comes in between is still for it.
+        The bytes are passed to the transport before the first wait. The listener stays until
+        another one replaces it, and receives the bytes in between.
         """
         self.check_alive()
         assert self.transport is not None
@@ -73,28 +74,28 @@ class Connection(asyncio.Protocol):
         await self.hear()
 
     async def hear(self) -> None:
-        """Wait for the listener, as `ask` does."""
+        """Wait until the listener needs no more bytes or the connection has ended."""
         if not self._ended:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport (asyncio calls this, and what follows)."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses.
+        """Store the transport; asyncio calls this method and the following ones."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass.
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what the peer says."""
+        """Pass received bytes to the listener."""
         if self.listener is None:
             self.cut()
         elif self.listener.feed(data):
             self._wake()
 
     def eof_received(self) -> None:
-        """Take the peer's good-bye; asyncio closes our side after it."""
+        """Report that the peer has closed its side; asyncio closes our side after it."""
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection; after a good-bye there is nothing new in it."""
+        """Report the end of the connection, unless the peer's close was reported before."""
         self._end(exc)
         self.transport = None
 
@@ -111,10 +112,10 @@ class Connection(asyncio.Protocol):
 
 
 class HandshakeReader:
-    """A listener that keeps what it hears: for the few bytes a proxy says before a tunnel.
+    """A listener that buffers the few bytes that a proxy sends before its tunnel is open.
 
     Args:
-        limit_bytes: What is more than this is no answer of a proxy.
+        limit_bytes: Maximum number of bytes; a longer answer is refused.
     """
 
     __slots__ = ("_enough", "_limit_bytes", "_lost", "heard")
@@ -126,21 +127,21 @@ class HandshakeReader:
         self._lost = False
 
     def feed(self, data: bytes) -> bool:
-        """Keep them."""
+        """Buffer the bytes."""
         self.heard += data
         return len(self.heard) > self._limit_bytes or self._enough(self.heard)
 
     def end(self, error: Exception | None) -> None:  # noqa: ARG002  cut short either way
-        """Remember that nothing more will come."""
+        """Remember that no more bytes will arrive."""
         self._lost = True
 
     async def until(
         self, line: Connection, enough: Callable[[bytearray], bool], *, after: bytes = b""
     ) -> None:
-        """Say something and wait until what was heard is enough.
+        """Send ``after``, if given, and wait until ``enough`` accepts the received bytes.
 
         Raises:
-            ConnectionError: The peer hung up first, or said too much.
+            ConnectionError: The peer closed the connection first, or sent too much.
         """
         self._enough = enough
         if after:
@@ -151,7 +152,7 @@ class HandshakeReader:
             raise ConnectionResetError if self._lost else ConnectionAbortedError
 
     def take(self, count: int) -> bytes:
-        """Return the first bytes and forget them."""
+        """Return the first bytes and remove them from the buffer."""
         taken = bytes(self.heard[:count])
         del self.heard[:count]
         return taken

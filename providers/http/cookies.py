@@ -1,8 +1,8 @@
-"""Cookies as providers write them: read from ``Set-Cookie``, written to ``Cookie``.
+"""Cookies: parsing of ``Set-Cookie`` and writing of ``Cookie``.
 
-Values stay as they are on the wire. ``http.cookies`` strips the quotes that LinkedIn's
-``JSESSIONID`` needs, so nothing of it is used. This is no cookie jar: a context carries the
-cookies of one login at one provider, and its adapter says which request gets them.
+Values keep the exact form in which the provider sent them. ``http.cookies`` strips the quotes that
+LinkedIn's ``JSESSIONID`` needs, so this module does not use it. The module keeps no cookies: a
+context carries the cookies of one login at one provider, and its adapter adds them to requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_AGE_MAX_S = 400 * 24 * 3600
-"""Browsers keep no cookie longer than 400 days (RFC 6265bis); bounds absurd numbers too."""
+"""Maximum life of a cookie: browsers keep none longer than 400 days (RFC 6265bis)."""
 
 _http_date = cookiejar.http2time  # type: ignore[attr-defined]  # the type stubs lack it
 _MAX_AGE = re.compile(r"-?[0-9]{1,10}")
@@ -31,33 +31,33 @@ def parse_set_cookie(line: str, *, path: str = "/", now_s: float | None = None) 
 
     Args:
         line: The header's value.
-        path: Path of the request it answers; a cookie without its own path gets the folder.
+        path: Path of the request that it answers; a cookie without a path gets its folder.
         now_s: Seconds since the epoch, for ``Max-Age``; the wall clock by default.
 
     Returns:
         The cookie, quotes kept, or ``None`` if it has no name or breaks the limits of
-        `Cookie`. One that is being revoked has ``expires_at`` 0 or in the past.
+        `Cookie`. A revoked cookie has ``expires_at`` 0 or in the past.
     """
     pair, *attributes = line.split(";")
     name, equals, value = pair.partition("=")
     if not equals:
         return None
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for attribute in attributes:
-        key, _, said = attribute.partition("=")
-        told[key.strip().lower()] = said.strip()
-    own_path = told.get("path", "")
+        key, _, setting = attribute.partition("=")
+        found[key.strip().lower()] = setting.strip()
+    own_path = found.get("path", "")
     try:
         return Cookie.model_validate(
             {
                 "name": name.strip(),
                 "value": value.strip(),
-                "domain": told.get("domain", "").lower(),
+                "domain": found.get("domain", "").lower(),
                 "path": own_path if own_path.startswith("/") else _folder(path),
-                "expires_at": _expiry(told, time.time() if now_s is None else now_s),
-                "secure": "secure" in told,
-                "http_only": "httponly" in told,
-                "same_site": told.get("samesite", ""),
+                "expires_at": _expiry(found, time.time() if now_s is None else now_s),
+                "secure": "secure" in found,
+                "http_only": "httponly" in found,
+                "same_site": found.get("samesite", ""),
             }
         )
     except ValidationError:
@@ -70,24 +70,24 @@ def _folder(path: str) -> str:
     return folder if folder.startswith("/") else "/"
 
 
-def _expiry(told: dict[str, str], now_s: float) -> float | None:
-    """Return the end of a cookie; ``Max-Age`` wins over ``Expires``."""
-    max_age = told.get("max-age", "")
+def _expiry(attributes: dict[str, str], now_s: float) -> float | None:
+    """Return the end of a cookie; ``Max-Age`` takes precedence over ``Expires``."""
+    max_age = attributes.get("max-age", "")
     if _MAX_AGE.fullmatch(max_age):
         seconds = int(max_age)
         return 0.0 if seconds <= 0 else now_s + min(seconds, MAX_AGE_MAX_S)
-    if "expires" not in told:
+    if "expires" not in attributes:
         return None
     try:
-        # The library's own parser of the dates that are really sent; garbage gives None.
-        expires_at: float | None = _http_date(told["expires"])
+        # The parser of `http.cookiejar` accepts all date forms in use; an invalid date gives None.
+        expires_at: float | None = _http_date(attributes["expires"])
     except (OverflowError, ValueError):
         return None
     return expires_at
 
 
 def is_expired(cookie: Cookie, *, now_s: float | None = None) -> bool:
-    """Say whether a cookie is revoked or over."""
+    """Return whether a cookie is revoked or expired."""
     now_s = time.time() if now_s is None else now_s
     return cookie.expires_at is not None and cookie.expires_at <= now_s
 
@@ -96,12 +96,12 @@ def cookie_header(cookies: Iterable[Cookie], *, path: str, host: str | None = No
     """Write the ``Cookie`` header of a request.
 
     Args:
-        cookies: In the order they are to be sent; of one name the last wins.
-        path: Path of the request; cookies of other paths stay out.
-        host: Host of the request, if cookies of several hosts are held.
+        cookies: The cookies in the order of sending; of several with one name the last is sent.
+        path: Path of the request; cookies of other paths are left out.
+        host: Host of the request, if the cookies belong to several hosts.
 
     Returns:
-        ``name=value; …``, empty if nothing fits: leave the header out then.
+        ``name=value; …``, empty if no cookie matches; the caller then omits the header.
     """
     path = path.partition("?")[0]
     chosen = {

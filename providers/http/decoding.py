@@ -1,8 +1,9 @@
-"""Undoing the encodings of a body, piece by piece and never beyond a limit.
+"""Decoding of a body's content encodings, incrementally and within a size limit.
 
-It reads what the common clients read: several packed parts one after the other, a stream whose
-end is missing, bytes behind it, "deflate" with and without its frame, labels over what is not
-packed at all. Browsers, curl and urllib3 agree on most of it, and the code is used by now.
+The decoder accepts the same deviations as common clients, because the code is used by the time an
+answer arrives: several compressed parts in a row, a stream without its end, bytes after the stream,
+"deflate" with and without zlib's header, and an encoding header over an uncompressed body.
+Browsers, curl and urllib3 agree on most of these.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ else:
     from backports import zstd
 
 CODINGS_MAX: Final = 5
-"""On top of each other; urllib3 takes as many."""
+"""Maximum number of nested encodings, as in urllib3."""
 PARTS_MAX: Final = 1_000
 """Of one packed body, one after the other. Each costs a few microseconds, however small."""
 _PACKED: Final = frozenset({"gzip", "x-gzip", "deflate", "x-deflate", "br", "zstd"})
@@ -50,12 +51,13 @@ def too_large() -> UnreadableAnswerError:
 
 
 class Body:
-    """A body as it was before it was encoded.
+    """The decoded body of an answer.
 
     Args:
-        encodings: What the headers say, in the order in which it was done, with commas. A word
-            that names no packing (``identity``, and ``utf-8`` of some servers) says nothing.
-        limit_bytes: Cap on what comes out, of each layer.
+        encodings: Encodings of the headers, in the order in which they were applied, with commas.
+            A word that names no compression (``identity``, or ``utf-8`` of some servers) is
+            ignored.
+        limit_bytes: Limit on the decoded size of each layer.
     """
 
     __slots__ = ("_is_foreign", "_layers", "_left", "_out")
@@ -72,20 +74,20 @@ class Body:
             self._layers = [_layer(word, limit_bytes) for word in reversed(packed)]
 
     def feed(self, data: bytes) -> None:
-        """Take in some bytes as they travel.
+        """Decode some bytes.
 
         Raises:
             UnreadableAnswerError: Too much comes out, or it is packed in a way we did not learn.
             zlib.error: It is packed wrongly.
         """
-        if self._is_foreign and data:  # An empty body needs no reader.
+        if self._is_foreign and data:  # An empty body needs no decoder.
             raise unreadable()
         for layer in self._layers:
             data = layer.feed(data)
         self._keep(data)
 
     def finish(self) -> bytes:
-        """Return the whole body: what is packed may lack its end, as with the common clients."""
+        """Return the whole body; a compressed stream may lack its end, as in common clients."""
         if self._layers:
             data = b""
             for layer in self._layers:
@@ -94,12 +96,12 @@ class Body:
         return self.read()
 
     def read(self) -> bytes:
-        """Return what was read until now."""
+        """Return the part of the body that is decoded so far."""
         return bytes(self._out)
 
     @property
     def is_cut(self) -> bool:
-        """Whether something packed has begun and not ended."""
+        """Whether a compressed stream has begun and not ended."""
         return any(layer.is_cut for layer in self._layers)
 
     def _keep(self, data: bytes) -> None:
@@ -255,11 +257,11 @@ class Zstd:
 
 
 class Unpacker:
-    """Undoes one gzip or deflate, never producing more than its limit.
+    """Decompresses one layer of gzip or deflate, up to its limit.
 
     Args:
-        is_deflate: Whether it may come without a frame.
-        limit_bytes: Cap on what comes out.
+        is_deflate: Whether the data may be deflate, with or without zlib's header.
+        limit_bytes: Limit on the decompressed size.
     """
 
     __slots__ = ("_inflate", "_is_deflate", "_left", "_parts", "_pending", "_plain")
@@ -269,7 +271,7 @@ class Unpacker:
         self._left = limit_bytes
         self._inflate: zlib._Decompress | None = None
         self._pending = b""
-        """Too little yet to see what it is."""
+        """First bytes that are too few to detect the format."""
         self._parts = 0
         self._plain = False
 
@@ -279,7 +281,7 @@ class Unpacker:
         return self._inflate is not None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what comes of some bytes."""
+        """Return the decompressed form of some bytes."""
         if self._plain:
             return self._unpacked(data)
         out = bytearray()
@@ -293,15 +295,18 @@ class Unpacker:
         return bytes(out)
 
     def finish(self) -> bytes:
-        """Return what was too little to be packed."""
+        """Return pending bytes that were too few to be compressed data."""
         return b"" if self._parts else self._take(self._pending)
 
     def _unpacked(self, data: bytes) -> bytes:
-        """Return what never was packed; behind a packed part it is none of the answer's."""
+        """Return an uncompressed body unchanged; bytes after a compressed part are dropped."""
         return self._take(data) if self._plain and not self._parts else b""
 
     def _begin(self, data: bytes) -> bool:
-        """Whether something packed begins here; with too little of it, not yet."""
+        """Start a compressed part if one begins here; return whether it does.
+
+        Bytes that are too few to decide stay pending.
+        """
         self._pending = b""
         if len(data) < len(_GZIP):
             self._pending = data
@@ -315,15 +320,16 @@ class Unpacker:
         return True
 
     def _part(self, out: bytearray, data: bytes) -> bytes:
-        """Unpack some of a part; return what lies behind it."""
+        """Decompress bytes of the current part; return the bytes after it."""
         assert self._inflate is not None
         try:
-            # One byte more than allowed is enough to know; the rest of a bomb stays packed.
+            # One byte over the limit shows that it is exceeded; the rest of a decompression bomb
+            # stays compressed.
             out += self._take(self._inflate.decompress(data, self._left + 1))
         except zlib.error:
             if self._parts == 0:
                 raise
-            self._inflate, self._plain = None, True  # Behind a whole part: none of the answer's.
+            self._inflate, self._plain = None, True  # Bytes after a complete part are dropped.
             return b""
         if not self._inflate.eof:
             return self._inflate.unconsumed_tail
@@ -338,7 +344,7 @@ class Unpacker:
         return data
 
     def _window_bits(self, data: bytes) -> int | None:
-        """Return zlib's word for what begins here; ``None``: nothing packed."""
+        """Return zlib's window bits for the format that begins here; ``None``: no compression."""
         if data.startswith(_GZIP):
             return zlib.MAX_WBITS | 16
         if self._parts or not self._is_deflate:

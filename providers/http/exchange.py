@@ -1,20 +1,19 @@
-"""One attempt's way to the provider over HTTP: `HttpExchange`.
+"""The HTTP exchange of one attempt with the provider: `HttpExchange`.
 
-Every request gets a connection of its own, and nothing is shared between two exchanges but
-the TLS context and the resolver. The request that carries the code connects first (name,
-TCP, proxy tunnel, TLS), then claims, and only then has a body: before the claim there is no
-code here that could leave.
+Every request gets its own connection; two exchanges share only the TLS context and the resolver.
+The request that carries the code connects first (name, TCP, proxy tunnel, TLS), then claims, and
+only then gets a body: before the claim the exchange holds no code that it could send.
 
     connecting ── connect_timeout_s ──▶ connected ── claim, body, clock ──▶ sent ──▶ answered
-     `dialling`                                          `sending`              `receiving`
+      `connect`                                         `request`              `response`
 
-A library parses the answers, all else of HTTP is spoken here (D-17): so the claim is a line of
-`_claim_and_build` and not a hook inside somebody's client.
+A library parses chunked bodies; this package implements the rest of HTTP/1.1 (D-17), so the claim
+is a line of `_claim_and_build` and not a hook inside a client library.
 
-What it refuses to do: follow a redirect, send anything twice, reuse a connection, read
-proxies or passwords from the environment, keep cookies, believe a peer about sizes. There is
-no overall time limit in here: the caller wraps a call in `asyncio.timeout`, and a cancelled
-call cuts its connection at once, without a farewell to the peer.
+The exchange never follows a redirect, sends a request twice, reuses a connection, reads proxies or
+passwords from the environment, keeps cookies, or trusts a size that a peer announces. It sets no
+overall timeout: the caller wraps a call in `asyncio.timeout`, and a cancelled call aborts its
+connection at once.
 """
 
 from __future__ import annotations
@@ -71,17 +70,17 @@ __all__ = [
 _LIBRARY_ERRORS = (
     httptools.HttpParserError,
     httptools.HttpParserUpgrade,
-    OSError,  # Time-outs and TLS included.
+    OSError,  # Timeouts and TLS included.
     ValueError,  # Unicode errors included.
     zlib.error,
 )
-"""What may come out of the libraries. Anything else is a bug and crashes as one."""
+"""Exceptions that the libraries may raise. Any other exception is a bug and is not caught."""
 
 _T = TypeVar("_T")
 
 
 class _Stage(enum.IntEnum):
-    """How far a request got; decides what an error means."""
+    """The progress of a request, which decides the meaning of an error."""
 
     CONNECTING = 0
     CONNECTED = 1
@@ -91,7 +90,7 @@ class _Stage(enum.IntEnum):
 
 @functools.cache
 def _default_tls() -> ssl.SSLContext:
-    """Return the context shared by all exchanges; loading the authorities takes a while."""
+    """Return the TLS context that all exchanges share, because loading the CAs takes time."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -107,17 +106,17 @@ class HttpExchange:
     """The `providers.contract.Exchange` over HTTP/1.1.
 
     Args:
-        claim: Awaited once, when the connection of the code request stands and before its
-            first byte. Whatever it raises ends the request with nothing sent and reaches the
-            caller as it is.
-        connect_timeout_s: Name look-up, TCP, proxy and TLS of one request, in seconds. The
-            claim is not part of it.
+        claim: Awaited once, after the connection of the code request is open and before its
+            first byte. An exception of it ends the request with nothing sent and reaches the
+            caller unchanged.
+        connect_timeout_s: Timeout of name look-up, TCP, proxy and TLS of one request, in seconds.
+            It does not include the claim.
         proxy: ``scheme://[user:password@]host[:port]``; see `providers.http.proxy`. With a
             proxy there is never a direct connection.
-        tls: Context for the provider and for an ``https`` proxy; verifies by default.
-        limits: Caps on what is sent and read.
-        resolver: Where names are looked up; by default providers' and proxies' apart.
-        allow_private_proxies: Whether a proxy may live at a private or loopback address.
+        tls: TLS context for the provider and for an ``https`` proxy; verifies by default.
+        limits: Size limits of requests and answers.
+        resolver: Resolver of all names; by default providers and proxies have separate ones.
+        allow_private_proxies: Whether a proxy may have a private or loopback address.
     """
 
     def __init__(
@@ -152,10 +151,10 @@ class HttpExchange:
         """Connect, claim, send the code, read the answer.
 
         Raises:
-            ProviderFailure: What went wrong on the way; `code_sent` says on which side of
-                the first byte.
-            ExchangeRefusedError: The claim was refused or its time had run out: not sent.
-            RuntimeError: A second call, or ``body`` or ``sign`` failed: bugs, not sent.
+            ProviderFailure: The exchange failed; `code_sent` says whether the failure came before
+                or after the first byte.
+            ExchangeRefusedError: The claim was refused or its time had passed; nothing was sent.
+            RuntimeError: A second call, or an error in ``body`` or ``sign``; nothing was sent.
         """
         if self._code_request_made:
             msg = "one exchange sends one code request"
@@ -167,12 +166,12 @@ class HttpExchange:
         """Send a request without the code and read its answer.
 
         Raises:
-            ProviderFailure: What went wrong on the way.
+            ProviderFailure: The exchange failed.
         """
         return await self._converse(request)
 
     async def _converse(self, request: Request | CodeRequest) -> Reply:
-        """Send one request over a connection of its own and read the whole answer."""
+        """Send one request over its own connection and read the whole answer."""
         draft = PendingRequest(
             method=checked_method(request.method),
             target=checked_target(request.url),
@@ -191,7 +190,7 @@ class HttpExchange:
             line.cut()
 
     async def _connected(self, draft: PendingRequest) -> Connection:
-        """Return a connection of its own, made within its limit."""
+        """Return a new connection, made within the timeout."""
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 if self._proxy_url is not None:
@@ -201,10 +200,10 @@ class HttpExchange:
                 )
         except _LIBRARY_ERRORS as caught:
             failure = self._failure_of(caught, _Stage.CONNECTING)
-        try:  # Outside the handler: the library's error must not hang on as context either.
+        try:  # Outside the handler, so that `__context__` does not keep the library's error.
             raise failure
         finally:
-            del failure  # No circle of it, its traceback and this frame.
+            del failure  # Breaks the cycle of exception, traceback and frame.
 
     async def _choose_proxy(self, url: str, draft: PendingRequest) -> None:
         """Resolve and check the proxy, once for the whole exchange."""
@@ -215,17 +214,17 @@ class HttpExchange:
         proxy = self._checked.proxy
         if not proxy.is_socks and not draft.target.is_secure:
             draft.is_forwarded = True
-            draft.proxy_authorization = proxy.authorization  # No CONNECT to carry it.
+            draft.proxy_authorization = proxy.authorization  # There is no CONNECT to carry it.
 
     async def _claim_and_build(
         self, line: Connection, request: CodeRequest, draft: PendingRequest
     ) -> bytes:
-        """Claim, make the body and look at the clock, in this order; return what to send.
+        """Claim, build the body and check the clock, in this order; return the bytes to send.
 
-        t=0 connected · t=1 claimed, the code is out of the ledger · t=9 the process wakes
-        from a stop · its time ended at t=6 → the clock is looked at last, nothing is sent.
+        t=0 connected · t=1 claimed, the code is out of the ledger · t=9 the process resumes after
+        a stop · the time to send ended at t=6 → the clock is checked last, nothing is sent.
         """
-        self._check_alive(line)  # A peer that has hung up is not worth a claim.
+        self._check_alive(line)  # Without a connection the claim would be wasted.
         ticket = await self._claim()
         body = _built(lambda: request.body(ticket.code))
         check_size(body, self._limits)
@@ -267,10 +266,10 @@ class HttpExchange:
                 msg = "The proxy refuses our credentials."
                 raise ProxyAuthError(msg)
             return reply
-        try:  # Outside the handler: the library's error must not hang on as context either.
+        try:  # Outside the handler, so that `__context__` does not keep the library's error.
             raise failure
         finally:
-            del failure  # No circle of it, its traceback and this frame.
+            del failure  # Breaks the cycle of exception, traceback and frame.
 
     def _failure_of(self, error: Exception, stage: _Stage) -> ProviderFailure:
         is_proxied = self._proxy_url is not None
@@ -280,12 +279,12 @@ class HttpExchange:
 
 
 def _built(build: Callable[[], _T]) -> _T:
-    """Run a callback that has seen the code; what it raises may quote it."""
+    """Run a callback that has the code; an unexpected exception of it may quote the code."""
     try:
         return build()
     except (ProviderFailure, ExchangeRefusedError):
         raise
-    except Exception as error:  # noqa: BLE001  whatever it is, its text must not get out
+    except Exception as error:  # noqa: BLE001  no message of any error may leave
         kind = type(error).__name__
     msg = f"building the code request failed with {kind}"
     raise RuntimeError(msg)
@@ -297,7 +296,7 @@ def _built(build: Callable[[], _T]) -> _T:
 def _failure_of(
     error: Exception, stage: _Stage, *, is_proxied: bool, code_sent: bool
 ) -> ProviderFailure:
-    """Say in the contract's words what a library's error means at this stage."""
+    """Return the failure of `providers.contract` for a library's error at this stage."""
     used = "the code may have been used" if code_sent else "the code was not sent"
     if stage is _Stage.ANSWERED:
         return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
@@ -312,7 +311,7 @@ def _direct_failure(error: Exception, used: str) -> ProviderFailure:
     if isinstance(error, TimeoutError):
         return ProviderTimeoutError(f"The provider could not be reached in time; {used}.")
     if isinstance(error, ValueError) and not isinstance(error, OSError):
-        # A name that no name can be. A certificate's error is both.
+        # The host name is invalid. A certificate's error is both ValueError and OSError.
         return MalformedRequestError("The request cannot be sent as it is.")
     return NetworkDownError(f"The provider cannot be reached from here; {used}.")
 
@@ -326,10 +325,10 @@ def _proxy_failure(error: Exception, used: str) -> ProviderFailure:
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
-    """Return an error whose text is an address and the system's own words, else ``None``.
+    """Return the error if its message contains only an address and text of the system.
 
-    Those of the system and of OpenSSL have a number. All others may quote a name, a header or
-    what the peer wrote, and are not chained.
+    Errors of the system and of OpenSSL have a number. The message of any other error may quote a
+    name, a header or bytes of the peer, so ``None`` is returned and no cause is chained.
     """
     if isinstance(error, BehindProxyError):
         return _cause(error.__cause__)

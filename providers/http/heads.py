@@ -1,4 +1,4 @@
-"""Finding where a head of HTTP ends in what a peer says, however small its pieces are."""
+"""Finding the end of an HTTP head in bytes that arrive in pieces of any size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _OLD_END: Final = b"\n\n"
 
 
 class Heads:
-    """Cuts one head after the other off what was heard.
+    """Finds one HTTP head after the other in the received bytes.
 
-    What was looked at once is not looked at again: fifty peers that sent a byte at a time made
-    everybody's exchange wait, when each byte was a reason to begin anew.
+    The search continues where it stopped. When it started again at each piece, fifty peers that
+    sent single bytes delayed all other exchanges.
 
     Attributes:
-        end: Where the last head ends that was found.
-        is_hopeless: Whether what follows it is no head, and never becomes one.
+        end: Position at which the last head that was found ends.
+        is_hopeless: Whether the bytes after it are no head and can never become one.
     """
 
     __slots__ = ("_looked", "end", "is_hopeless")
@@ -28,7 +28,7 @@ class Heads:
         self.is_hopeless = False
 
     def next_of(self, heard: bytes | bytearray) -> bytes | None:
-        """Return the next head that is whole, with the blank line behind it, if there is one."""
+        """Return the next complete head with the blank line after it, ``None`` if there is none."""
         if not heard.startswith(_BEGINS, self.end) and not self._may_begin(heard):
             self.is_hopeless = True
             return None
@@ -46,7 +46,7 @@ class Heads:
         return head
 
     def _may_begin(self, heard: bytes | bytearray) -> bool:
-        """Whether a head may begin behind the blank lines, which are skipped."""
+        """Skip blank lines; return whether a head may begin after them."""
         while self.end < len(heard) and heard[self.end] in _BLANK:
             self.end += 1
         return _BEGINS.startswith(heard[self.end : self.end + len(_BEGINS)])

@@ -1,7 +1,7 @@
-"""What adapters share when they read an answer: pages, forms, cookies, addresses.
+"""Reading of a provider's answer, for the adapters: pages, forms, cookies, links.
 
-A leaf of pure functions. It knows no provider's words, opens no connection and never puts
-anything it read into an exception.
+The functions are pure. They contain no text of a particular provider, open no connection and never
+put text of an answer into an exception.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.contract import Cookie
 
 TAGS_MAX = 10_000
-"""Login pages have hundreds. Parsing is quadratic in depth: 100,000 nested blocks took 18 s."""
+"""Maximum number of tags in a page; login pages have hundreds. The parser's time is quadratic in
+the nesting: 100,000 nested blocks took 18 s."""
 
 _PATH = re.compile(r"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
-_REVOKED = frozenset({"", "delete me", "deleted"})  # What providers write over a dead cookie.
+_REVOKED = frozenset({"", "delete me", "deleted"})  # Values with which providers revoke a cookie.
 _SILENT_TAGS = frozenset({"head", "noscript", "script", "style", "template"})
 _HIDDEN_CLASSES = frozenset({"hidden", "hidden__imp", "visually-hidden"})
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -54,10 +55,10 @@ class Form:
 
 
 class Page:
-    """An HTML page as its reader sees it: what is hidden from a person says nothing.
+    """An HTML page with the text that a person sees; hidden text does not count.
 
     Args:
-        html: The page. Anything is a page to an HTML parser, so ask before believing.
+        html: The page. The parser accepts any text, so the caller must check the contents.
 
     Raises:
         UnreadableAnswerError: It has more than `TAGS_MAX` tags.
@@ -77,13 +78,13 @@ class Page:
         return self._text
 
     def has(self, selector: str) -> bool:
-        """Whether an element matches, visible or not: markers are often hidden."""
+        """Whether an element matches, visible or hidden: markers are often hidden."""
         return self._tree.css_first(selector) is not None
 
     def says_in(self, selector: str) -> bool:
-        """Whether a matching element shows any text to the reader.
+        """Whether a matching element shows any text.
 
-        Error blocks are in every page; they count only when they are shown.
+        Every page contains error blocks; they count only when they are visible.
         """
         return any(node.mem_id in self._speaking for node in self._tree.css(selector))
 
@@ -93,7 +94,7 @@ class Page:
         return tuple(form for form in forms if not with_input or with_input in form.inputs)
 
     def _visible_text(self) -> Iterator[str]:
-        """Yield visible text and note which elements it stands in.
+        """Yield visible text and mark the elements that contain it.
 
         Marking stops at the first marked ancestor, so the walk is linear in the page.
         """
@@ -146,19 +147,18 @@ def _form(node: LexborNode) -> Form:
 
 
 def is_live(cookie: Cookie) -> bool:
-    """Whether a cookie carries something.
+    """Whether a cookie is not revoked.
 
-    An empty value, an expiry in the past (0 included) or the words providers write over a
-    dead cookie mean the opposite: it is revoked.
+    An empty value, an expiry in the past (0 included) and the values of `_REVOKED` revoke it.
     """
     return not is_expired(cookie) and cookie.value.strip('" ').lower() not in _REVOKED
 
 
 def merge_cookies(held: Iterable[Cookie], fresh: Iterable[Cookie]) -> tuple[Cookie, ...]:
-    """Return the jar after an answer: fresh values replace held ones, revoked ones go.
+    """Return the cookies after an answer: fresh values replace held ones, revoked ones are removed.
 
-    A jar belongs to one host, so the name alone tells cookies apart; by domain spelling two
-    values of one name would travel together and contradict each other.
+    All cookies belong to one host, so the name alone identifies a cookie. With the domain as a
+    part of the key, two values of one name could be sent together.
     """
     jar = {cookie.name: cookie for cookie in held}
     for cookie in fresh:
@@ -170,7 +170,7 @@ def merge_cookies(held: Iterable[Cookie], fresh: Iterable[Cookie]) -> tuple[Cook
 
 
 def cookie_value(cookies: Iterable[Cookie], name: str) -> str | None:
-    """Return the last value of that name as it stands, quotes included; dead ones are none."""
+    """Return the last value of that name, quotes included; ``None`` if it is revoked or absent."""
     last = None
     for cookie in cookies:
         if cookie.name == name:
@@ -193,15 +193,15 @@ def has_session(cookies: Iterable[Cookie], *names: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text is an absolute path (with its query) that can go into a URL as it is."""
+    """Whether a text is an absolute path (with its query) that needs no escaping in a URL."""
     return _PATH.fullmatch(text) is not None
 
 
 def require_path(path: str) -> str:
-    """Return the path.
+    """Return the path if it can be used in a URL.
 
     Raises:
-        UnescapedCharactersError: It cannot go into a URL, or would leave the host.
+        UnescapedCharactersError: The path needs escaping, or would lead to another host.
     """
     if not is_path(path):
         msg = "A path of the challenge context has characters that cannot go into a URL."
@@ -213,13 +213,13 @@ def path_on_host(address: str, *, base_url: str, page: str = "/") -> str | None:
     """Resolve a link or a ``Location`` to a path on the provider's host.
 
     Args:
-        address: As the provider wrote it: absolute or relative.
-        base_url: Where the provider is.
-        page: Path of the page it stands on.
+        address: The link as the provider wrote it: absolute or relative.
+        base_url: URL of the provider.
+        page: Path of the page that contains the link.
 
     Returns:
-        Path and query as written, without a fragment (ask `is_path` before sending it);
-        ``None`` when it leads to another host or is no address at all.
+        Path and query as written, without a fragment (check it with `is_path` before sending);
+        ``None`` if the link leads to another host or is invalid.
     """
     try:
         target, base = urlsplit(urljoin(base_url + page, address.strip())), urlsplit(base_url)

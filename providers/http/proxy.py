@@ -1,9 +1,9 @@
-"""Which proxies may be used: their URL taken apart, their addresses looked up and checked.
+"""Proxies: parsing of their URL, look-up and check of their addresses.
 
-A proxy comes with an intent, so its URL is foreign input: unchecked it would make the worker
-talk to what only the worker can reach (its own machine, the cloud's metadata service). A name
-is resolved once, every address of the answer is checked, and the connection goes to what was
-checked: a second look-up could answer otherwise.
+A proxy comes with an intent, so its URL is foreign input: without a check it could make the worker
+connect to hosts that only the worker can reach (its own machine, the cloud's metadata service). A
+name is resolved once, every address of the answer is checked, and the connection goes to a checked
+address: a second look-up could return another one.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SCHEMES = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-"""Scheme to default port. ``socks5`` resolves the provider here, ``socks5h`` at the proxy."""
+"""Schemes and their default ports. With ``socks5`` this process resolves the provider's name, with
+``socks5h`` the proxy does."""
 
 SOCKS_CREDENTIAL_BYTES_MAX = 255
-"""RFC 1929: one byte of length."""
+"""Maximum length of a user name or password, which RFC 1929 gives one byte."""
 
 PORT_MAX = 65_535
 ADDRESSES_MAX = 16
-"""Of one name; a longer list is a mistake or an attack, and no more are connected to."""
+"""Maximum number of used addresses of one name; a longer list is a mistake or an attack."""
 
-# Addresses where clouds answer their own machines; the link-local ones fall to the general rule.
+# Addresses of clouds' metadata services; the general rule covers the link-local ones.
 _METADATA = frozenset(
     ipaddress.ip_address(address)
     for address in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Tunnels that carry an IPv4 address inside; nobody reaches a proxy through them any more.
+# Tunnels that embed an IPv4 address (6to4, Teredo); no usable proxy is behind them.
 _TUNNELS = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A proxy URL taken apart.
+    """The parts of a proxy URL.
 
     Attributes:
         scheme: One of `SCHEMES`.
         host: ASCII name or canonical address, without brackets.
         port: 1 to 65535.
-        username: Percent-decoded, ``None`` without credentials.
-        password: Percent-decoded, empty if only a user name is given.
+        username: User name, percent-decoded; ``None`` without credentials.
+        password: Password, percent-decoded; empty if only a user name is given.
     """
 
     scheme: str
@@ -61,7 +62,7 @@ class Proxy:
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS rather than HTTP."""
+        """Whether the proxy speaks SOCKS and not HTTP."""
         return self.scheme.startswith("socks")
 
     @property
@@ -75,20 +76,20 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedProxy:
-    """A proxy and the addresses that were checked; connect to these and no others."""
+    """A proxy and its checked addresses, the only ones to connect to."""
 
     proxy: Proxy
     addresses: tuple[str, ...]
 
 
 class Resolver(Protocol):
-    """Where names are looked up."""
+    """A resolver of host names."""
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """Return the numeric addresses of a name, the best first.
 
         Raises:
-            OSError: It has none, or nobody can say.
+            OSError: The name has no address, or the look-up failed.
         """
         ...
 
@@ -104,18 +105,18 @@ def literal_bytes(host: str) -> bytes | None:
 
 
 def is_literal(host: str) -> bool:
-    """Whether this is an address that needs no look-up."""
+    """Whether the host is a numeric address, which needs no look-up."""
     return literal_bytes(host) is not None
 
 
 def parse_proxy(url: str, *, allow_private: bool = False) -> Proxy:
-    """Take a proxy URL apart, without any look-up.
+    """Parse a proxy URL, without any look-up.
 
-    For the door as well: `check_proxy` repeats it for every exchange.
+    Opening an intent calls it to validate the URL; `check_proxy` repeats it for every exchange.
 
     Args:
         url: ``scheme://[user:password@]host[:port]``, credentials percent-encoded.
-        allow_private: Whether private and loopback addresses are fine.
+        allow_private: Whether private and loopback addresses are allowed.
 
     Raises:
         ProxyFailedError: The URL cannot be used; the detail names the part, never its value.
@@ -143,13 +144,13 @@ def parse_proxy(url: str, *, allow_private: bool = False) -> Proxy:
 
 
 async def check_proxy(url: str, *, resolver: Resolver, allow_private: bool = False) -> CheckedProxy:
-    """Take a proxy URL apart, resolve its name once and check every address.
+    """Parse a proxy URL, resolve its name once and check every address.
 
     Args:
         url: As for `parse_proxy`.
-        resolver: Where names are looked up.
-        allow_private: Whether private and loopback addresses are fine. Link-local, metadata,
-            unspecified, multicast and reserved ones never are: no proxy lives there.
+        resolver: Resolver of the proxy's name.
+        allow_private: Whether private and loopback addresses are allowed. Link-local, metadata,
+            unspecified, multicast and reserved ones never are.
 
     Raises:
         ProxyFailedError: The URL cannot be used, its name does not resolve, or any of its
@@ -172,7 +173,7 @@ async def check_proxy(url: str, *, resolver: Resolver, allow_private: bool = Fal
 
 
 def _parsed(url: str) -> yarl.URL | None:
-    """Return the URL or ``None``; the parser's own error would quote it."""
+    """Return the URL, ``None`` if it is invalid; the parser's own error would quote it."""
     if any(ord(char) <= ord(" ") for char in url):
         return None
     try:
@@ -217,7 +218,7 @@ def _check_address(
 def _inner(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the IPv4 address that an IPv6 one stands for, else the address itself."""
+    """Return the IPv4 address that an IPv6 address embeds, else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
@@ -231,10 +232,10 @@ def _is_allowed(
     if address in _METADATA or address.is_unspecified or address.is_multicast:
         return False
     if isinstance(address, ipaddress.IPv6Address) and (address.scope_id or address.is_site_local):
-        return False  # With a scope one address has many names, none of them in a list.
+        return False  # With a scope id one address has many spellings, which no list covers.
     if address.is_link_local or any(address in tunnel for tunnel in _TUNNELS):
         return False
-    if address.is_loopback:  # Before "reserved", which holds ::1 as well.
+    if address.is_loopback:  # Before the check of reserved addresses, which include ::1.
         return allow_private
     if address.is_reserved:
         return False

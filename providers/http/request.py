@@ -1,7 +1,7 @@
-"""What one request looks like on the wire: its address and headers checked, its bytes made.
+"""One HTTP request: validation of its URL and headers, and its bytes.
 
-A context gives paths, header values and bodies, so all of them are foreign input: nothing
-here may choose the host, break out of its line or change the framing.
+Paths, header values and bodies come from a context, so all of them are foreign input: none of them
+may change the host, inject a header line or change the framing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _URL_CHARACTERS: Final = re.compile(
     r"https?://(?:[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 )
-# No credentials, and names as DNS has them; underscores occur.
+# No credentials, and only the characters of DNS names; underscores occur.
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))"
     r"(?P<port>:[0-9]{0,5})?(?P<path>/[^?]*)?(?P<query>\?.*)?"
@@ -36,9 +36,10 @@ _URL: Final = re.compile(
 _METHOD: Final = re.compile(r"[A-Za-z]+")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-"""No control characters but the tab, and no half of a surrogate pair: UTF-8 cannot carry it."""
-# Framing and addressing are the transport's: a context that could set these could smuggle a
-# second request behind the first or choose the host.
+"""Pattern of a header value: no control character but the tab, and no half of a surrogate pair,
+which UTF-8 cannot encode."""
+# Only this package sets framing and addressing: with these headers a context could smuggle a second
+# request after the first, or choose the host.
 _OUR_HEADERS: Final = frozenset(
     {
         "content-length", "expect", "host", "proxy-authorization", "proxy-connection", "te",
@@ -46,20 +47,20 @@ _OUR_HEADERS: Final = frozenset(
     }
 )  # fmt: skip
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods that need not say that they have no body (RFC 9110, 8.6)."""
+"""Methods that need no Content-Length without a body (RFC 9110, 8.6)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A request's address taken apart.
+    """The parts of a request's URL.
 
     Attributes:
-        is_secure: Whether it is ``https``.
-        host: Name or address as it was given, without brackets.
+        is_secure: Whether the scheme is ``https``.
+        host: Name or address as given, without brackets.
         port: 1 to 65535.
-        authority: What ``Host`` says: without the scheme's own port, without a final dot.
-        path: Without the query, never empty. Paths can carry secrets.
-        query: With its question mark, or empty.
+        authority: Value of ``Host``: without the scheme's default port, without a final dot.
+        path: Path without the query, never empty. A path may hold a secret.
+        query: Query with its question mark, or empty.
     """
 
     is_secure: bool
@@ -71,11 +72,11 @@ class Target:
 
 
 def checked_target(url: str) -> Target:
-    """Return the address exactly as it was given.
+    """Return the parts of a URL, unchanged.
 
     Raises:
-        UnescapedCharactersError: It has characters that a URL cannot have.
-        MalformedRequestError: It has no usable host, carries credentials or is no HTTP URL.
+        UnescapedCharactersError: The URL has characters that must be escaped.
+        MalformedRequestError: The URL has no usable host, has credentials or is no HTTP URL.
     """
     if not url.startswith(("http://", "https://")):
         _unusable()
@@ -103,10 +104,10 @@ def checked_target(url: str) -> Target:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return each header's line under its name in lower case; a later spelling replaces.
+    """Return header lines by lower-case name; a later header replaces one of the same name.
 
     Raises:
-        MalformedRequestError: One would break out of its line or change the framing.
+        MalformedRequestError: A header would inject a line or change the framing.
     """
     lines = {}
     for name, value in headers.items():
@@ -123,7 +124,7 @@ def checked_method(method: str) -> str:
     """Return the method in upper case.
 
     Raises:
-        MalformedRequestError: It is not a word.
+        MalformedRequestError: The method does not consist of letters.
     """
     if not _METHOD.fullmatch(method):
         msg = "The request cannot be sent as it is."
@@ -135,7 +136,7 @@ def check_size(body: bytes, limits: Limits) -> None:
     """Refuse a body over the limit.
 
     Raises:
-        ContentTooLargeError: It is.
+        ContentTooLargeError: The body is over the limit.
     """
     if len(body) > limits.request_bytes:
         msg = "The request is too large to be sent."
@@ -144,14 +145,14 @@ def check_size(body: bytes, limits: Limits) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class PendingRequest:
-    """A request that is whole but for its body and what is signed over it.
+    """A request without its body and without the headers that sign the body.
 
     Attributes:
-        method: In upper case.
-        target: Its address, checked.
-        headers: Lines under their names in lower case.
-        proxy_authorization: For a proxy that reads the request itself.
-        is_forwarded: Whether such a proxy does.
+        method: Method in upper case.
+        target: The parts of the checked URL.
+        headers: Header lines by lower-case name.
+        proxy_authorization: Credentials for an HTTP proxy that forwards the request.
+        is_forwarded: Whether an HTTP proxy forwards the request without a tunnel.
     """
 
     method: str
@@ -161,10 +162,10 @@ class PendingRequest:
     is_forwarded: bool = False
 
     def complete(self, body: bytes, signed: dict[str, str]) -> bytes:
-        """Return every byte of the request.
+        """Return all bytes of the request.
 
-        ``Host`` first, then headers as given, in their order; a signature replaces a header
-        of its name in place and otherwise follows ``Content-Length``.
+        ``Host`` comes first, then the headers in the given order. A signature header replaces a
+        header of the same name in place; otherwise it follows ``Content-Length``.
         """
         target, lines = self.target, self.headers
         if self.proxy_authorization is not None:

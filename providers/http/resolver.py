@@ -1,16 +1,14 @@
-"""Where names are looked up: those of providers and those of proxies, apart.
+"""Name look-up, with separate resolvers for the names of providers and of proxies.
 
-A proxy's name comes with an intent, so it is foreign: its name server may never answer. The
-system's look-up blocks a thread for as long as it takes, 10 to 40 s, and cannot be cut short;
-asyncio and uvloop have few threads for it, which they share with the connections to Redis. So
-neither class uses them:
+A proxy's name comes with an intent, so it is foreign input: its name server may never answer. The
+system's look-up blocks a thread for 10 to 40 s then and cannot be cancelled; asyncio and uvloop
+have few threads for it, which the connections to Redis need too. So neither class uses them:
 
-- a provider's name is asked of the system on a thread of its own, one thread a name whoever
-  waits for it, and what was known stays in use while nobody answers;
-- a proxy's name is asked by c-ares, which holds a question in some hundred bytes and no thread.
+- `ProviderNames` asks the system on its own threads, one thread for each name however many
+  exchanges wait for it, and keeps using the last answer while the system does not answer;
+- `ProxyNames` asks through c-ares, which needs some hundred bytes for a query and no thread.
 
-Both hand out addresses. Whether a proxy may have them is checked by `providers.http.proxy`, for
-each exchange anew.
+Both return addresses. `providers.http.proxy` checks in each exchange whether a proxy may have them.
 """
 
 from __future__ import annotations
@@ -29,33 +27,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FRESH_S: Final = 10.0
-"""For how long an answer of the system is taken without asking again, seconds."""
+"""Time for which an answer of the system is used without a new look-up, seconds."""
 KNOWN_S: Final = 3_600.0
-"""For how long the last answer stays in use while the name server does not answer, seconds. TLS
-says whether the provider still lives there."""
+"""Time for which the last answer is used while the name server does not answer, seconds. TLS
+verifies that the provider still has this address."""
 PATIENCE_S: Final = 0.5
-"""How long a name whose addresses are known is waited for, seconds."""
+"""Maximum time to wait for the look-up of a name whose addresses are known, seconds."""
 PROVIDER_NAMES_MAX: Final = 64
-"""Provider names looked up at once, each on its thread, and kept; there are about a dozen."""
+"""Maximum number of provider names that are looked up at once, each on its thread, and that are
+kept; there are about a dozen."""
 PROXY_NAMES_MAX: Final = 4_096
-"""Proxy names asked for at once. Attempts give up sooner than c-ares, and there are
-``--concurrency`` of them."""
+"""Maximum number of proxy names that are looked up at once. Attempts time out sooner than c-ares,
+and there are ``--concurrency`` of them."""
 ASK_S: Final = 2.0
+"""Timeout of c-ares for the first query to a name server, seconds."""
 ASKS: Final = 2
-"""How long c-ares waits for a name server the first time, and how often it asks each."""
+"""Number of queries that c-ares sends to each name server."""
 NAMES_PER_CHANNEL: Final = 10_000
-"""c-ares keeps answers as long as their owner says, about 2 KB each; then it is made anew."""
+"""Number of names after which the c-ares channel is replaced: it caches answers for their TTL,
+about 2 KB each."""
 
 
 _NEVER_A_NAME: Final = 0
-"""For an error's number: the system cannot even ask for it."""
+"""Error number of a text that is no valid host name, so that the system cannot look it up."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of a question: addresses, or the number of a `socket.gaierror`.
+    """The result of a look-up: addresses, or the number of a `socket.gaierror`.
 
-    No exception: one that is kept for all who wait would hold their frames, and those hold it.
+    It stores a number instead of an exception: an exception that all waiting exchanges share would
+    form reference cycles with their frames.
     """
 
     addresses: tuple[str, ...] = ()
@@ -75,10 +77,10 @@ _Asked = dict[str, "asyncio.Future[_Answer]"]
 
 
 def _asked_already(asked: _Asked, host: str, most: int) -> asyncio.Future[_Answer] | None:
-    """Return the question for this name that is under way, if there is one.
+    """Return the running look-up of this name, ``None`` if a new one may start.
 
     Raises:
-        socket.gaierror: There is none, and no room for another.
+        socket.gaierror: There is no such look-up, and the maximum number is running.
     """
     found = asked.get(host)
     if found is not None and found.get_loop() is asyncio.get_running_loop():
@@ -88,7 +90,7 @@ def _asked_already(asked: _Asked, host: str, most: int) -> asyncio.Future[_Answe
     return None
 
 
-def _tell(asked: asyncio.Future[_Answer], answer: _Answer) -> None:
+def _set_answer(asked: asyncio.Future[_Answer], answer: _Answer) -> None:
     if not asked.done():  # c-ares may refuse a name by its callback and by an error.
         asked.set_result(answer)
 
@@ -98,7 +100,7 @@ def _tell(asked: asyncio.Future[_Answer], answer: _Answer) -> None:
 
 @dataclass(slots=True)
 class _Known:
-    """An answer of the system and the instants until which it is used, on the own clock."""
+    """An answer of the system and the instants until which it is used, on `time.monotonic`."""
 
     addresses: tuple[str, ...]
     fresh_until_s: float
@@ -106,18 +108,18 @@ class _Known:
 
 
 class ProviderNames:
-    """What the system says, asked on threads that nothing else needs."""
+    """Resolver of provider names, which asks the system on its own threads."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._asked: _Asked = {}
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of the kinds that this machine has itself.
+        """Return the addresses of the families (IPv4, IPv6) that this machine has itself.
 
         Raises:
-            OSError: It has none, or the system cannot say and never could.
-            ValueError: It cannot be a name.
+            OSError: The name has no address, or the system does not answer and no answer is known.
+            ValueError: The text is no valid host name.
         """
         now_s = time.monotonic()
         known = self._known.get(host)
@@ -129,11 +131,11 @@ class ProviderNames:
         await asyncio.wait({asked}, timeout=PATIENCE_S)
         if asked.done() and not _is_silence(answer := asked.result()):
             return answer.get()
-        known.fresh_until_s = time.monotonic() + FRESH_S  # Others need not wait as well.
+        known.fresh_until_s = time.monotonic() + FRESH_S  # Other exchanges need not wait too.
         return known.addresses
 
     def _ask(self, host: str, port: int) -> asyncio.Future[_Answer]:
-        """Return the look-up of this name, which all who want it share."""
+        """Return the look-up of this name, which concurrent callers share."""
         found = _asked_already(self._asked, host, PROVIDER_NAMES_MAX)
         if found is not None:
             return found
@@ -142,11 +144,11 @@ class ProviderNames:
         asked.add_done_callback(lambda done: self._keep(host, done.result()))
 
         def ask() -> None:
-            answer = _system_says(host, port)
+            answer = _system_answer(host, port)
             with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
-                loop.call_soon_threadsafe(_tell, asked, answer)
+                loop.call_soon_threadsafe(_set_answer, asked, answer)
 
-        # A daemon: a name server that never answers must not keep the process from ending.
+        # A daemon thread: a name server that never answers must not keep the process from ending.
         threading.Thread(target=ask, name="provider-name", daemon=True).start()
         return asked
 
@@ -163,12 +165,12 @@ class ProviderNames:
 
 
 def _is_silence(answer: _Answer) -> bool:
-    """Whether the system could not say, rather than that there is no such name."""
+    """Whether the look-up failed, in contrast to the answer that the name does not exist."""
     return not answer.addresses and answer.error not in (socket.EAI_NONAME, _NEVER_A_NAME)
 
 
-def _system_says(host: str, port: int) -> _Answer:
-    """Ask the system; this blocks for as long as it likes."""
+def _system_answer(host: str, port: int) -> _Answer:
+    """Ask the system; the call may block for a long time."""
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except OSError as error:
@@ -182,11 +184,11 @@ def _system_says(host: str, port: int) -> _Answer:
 
 
 class ProxyNames:
-    """What name servers and the hosts file say, asked without a thread (c-ares).
+    """Resolver of proxy names, which asks name servers and the hosts file through c-ares.
 
     Args:
-        servers: Name servers, ``address:port``; those of the system by default, whose changes
-            are followed.
+        servers: Name servers, ``address:port``; by default those of the system, whose changes
+            c-ares follows.
     """
 
     def __init__(self, servers: Sequence[str] = ()) -> None:
@@ -199,7 +201,7 @@ class ProxyNames:
         """Return the addresses of a name.
 
         Raises:
-            OSError: It has none, or no name server answers.
+            OSError: The name has no address, or no name server answers.
         """
         asked = _asked_already(self._asked, host, PROXY_NAMES_MAX) or self._ask(host)
         return (await asyncio.shield(asked)).get()
@@ -209,21 +211,21 @@ class ProxyNames:
         asked = self._asked[host] = loop.create_future()
         asked.add_done_callback(lambda _: self._asked.pop(host, None))
 
-        def tell(found: pycares.AddrInfoResult | None, _error: int | None) -> None:
-            """Hand over the answer, from the thread of c-ares."""
+        def receive(found: pycares.AddrInfoResult | None, _error: int | None) -> None:
+            """Pass the answer from the thread of c-ares to the event loop."""
             nodes = found.nodes if found is not None else ()
             answer = _Answer(tuple(dict.fromkeys(node.addr[0].decode() for node in nodes)))
             with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
-                loop.call_soon_threadsafe(_tell, asked, answer)
+                loop.call_soon_threadsafe(_set_answer, asked, answer)
 
         try:
-            self._channel_now().getaddrinfo(host, None, type=socket.SOCK_STREAM, callback=tell)
-        except (pycares.AresError, ValueError):  # No channel can be made; it cannot be a name.
-            _tell(asked, _Answer())
+            self._channel_now().getaddrinfo(host, None, type=socket.SOCK_STREAM, callback=receive)
+        except (pycares.AresError, ValueError):  # No channel can be made, or the name is invalid.
+            _set_answer(asked, _Answer())
         return asked
 
     def _channel_now(self) -> pycares.Channel:
-        """Return the channel to the name servers; one that is replaced ends with its questions."""
+        """Return the current channel; a replaced channel ends after its last query."""
         self._names += 1
         if self._channel is None or self._names > NAMES_PER_CHANNEL:
             self._names = 1

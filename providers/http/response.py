@@ -1,9 +1,10 @@
-"""Reading one answer off a connection without believing it: caps, framing, cookies.
+"""Parsing of one HTTP response within limits: head, framing, body, cookies.
 
-One answer is all a connection carries, and the code is used by now. So what a head says is read
-as browsers, curl and urllib3 read it, and refused only where they refuse it too: an unclear
-framing cannot mislead anybody here. llhttp (through httptools) reads chunks; heads are read
-here, since it refuses much of what those clients take, and the outcome would be lost.
+A connection carries only one response, and the code is used by the time it arrives. So the parser
+accepts what browsers, curl and urllib3 accept, and refuses only what they refuse: an ambiguous
+framing does no harm, because no second response follows. llhttp (through httptools) parses chunks.
+This module parses heads itself, because llhttp refuses many heads that those clients accept, and
+the outcome would be lost.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from checkpoint_worker.providers.http.decoding import Body, too_large, unreadabl
 from checkpoint_worker.providers.http.heads import Heads
 
 _STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+([1-9]\d\d)(?!\d)")
-"""The reason behind it is for people, and may be missing."""
+"""Pattern of a status line; the reason phrase is ignored and may be missing."""
 _INFORMATIONAL: Final = range(100, 200)
 _SWITCHING: Final = 101
 _REDIRECTS: Final = range(300, 400)
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _FRAMING_BYTES_MAX: Final = 16_384
-"""Between two pieces of a body: a chunk's size and extension. The parser keeps lines of what
-follows the body whole, and must not get a long one in small pieces."""
+"""Maximum number of bytes between two pieces of a body: a chunk's size and extension. llhttp also
+buffers whole trailer lines, so a long one must not arrive in small pieces without a limit."""
 _CHUNKED: Final = "chunked"
 _CHUNKS_FOLLOW: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LAST_CHUNK: Final = re.compile(rb"(?:^|\n)0+[ \t]*(?:;[^\n]*)?\r?\n\r?\Z")
 _LAST_CHUNK_BYTES: Final = 64
 _LENGTH: Final = re.compile(r"\d{1,15}")
 _FOLDS: Final = frozenset({"", " ", "\t", "\r"})
-"""What a line begins with that is none of its own; the blank one is the last."""
+"""First characters of a line that is no header: of a folded line, or of the blank last line."""
 _SPACE: Final = " \t\r"
 _ONLY_ONE: Final = frozenset({"content-type", "location"})
-"""Headers whose values make no list: the first counts."""
+"""Headers whose values form no list: the first one counts."""
 
 
 _FORGIVEN: Final = (UnreadableAnswerError, OSError, httptools.HttpParserError, zlib.error)
@@ -47,7 +48,7 @@ _FORGIVEN: Final = (UnreadableAnswerError, OSError, httptools.HttpParserError, z
 
 
 class _Place(enum.Enum):
-    """Where in a chunked body we are."""
+    """Position in a chunked body."""
 
     OUTSIDE = enum.auto()
     SIZE_READ = enum.auto()
@@ -57,32 +58,36 @@ class _Place(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one request may weigh in either direction, in bytes unless said otherwise."""
+    """Maximum sizes of a request and its response."""
 
     headers_count: int = 1_000
+    """Maximum number of header lines of a response."""
     headers_bytes: int = 262_144
-    """Large pages carry policies and cookies of tens of kilobytes; Chrome takes as much."""
+    """Maximum size of a response's heads. Large pages send policies and cookies of tens of
+    kilobytes; Chrome has the same limit."""
     wire_bytes: int = 2 * 1024 * 1024
-    """The body as it travels; with chunks it may come with as much again around them."""
+    """Maximum size of the encoded body. The framing of chunks may add as much again."""
     chunks_count: int = 65_536
-    """Each costs a microsecond. At this number and the longest body they have 32 bytes each."""
+    """Maximum number of chunks; each costs a microsecond. With this number, the chunks of the
+    longest body have 32 bytes each."""
     body_bytes: int = 2 * 1024 * 1024
-    """The body decoded: 261 kB of gzip once became 256 MiB (FACTS 22)."""
+    """Maximum size of the decoded body: a 261 kB gzip body can decode to 256 MiB (measured)."""
     request_bytes: int = 262_144
+    """Maximum size of a request's body."""
 
 
 class ResponseParser:
-    """The listener that makes a `Reply` of what a provider says, within the limits.
+    """The listener that parses a provider's response into a `Reply`, within the limits.
 
     Args:
-        path: The request's, for cookies that name none.
-        limits: What it may weigh.
-        ends_with_head: Whether the answer has no body whatever it says: to HEAD.
-        refusal: The status whose body does not matter (407 of a proxy), if there is one.
+        path: Path of the request, for cookies without a path.
+        limits: Maximum sizes.
+        ends_with_head: Whether the response has no body, as the response to HEAD.
+        refusal: A status whose body is not read (407 of a proxy), if there is one.
     """
 
     is_begun = False
-    """Whether the head of the final answer was read."""
+    """Whether the head of the final response was read."""
     _reply: Reply | None = None
     _error: BaseException | None = None
     _is_over = False
@@ -109,11 +114,11 @@ class ResponseParser:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is a reply or a reason why there is none."""
+        """Whether there is a reply or an error."""
         return self._is_over
 
     def feed(self, data: bytes) -> bool:
-        """Read some bytes."""
+        """Parse some bytes; return whether the response is complete or has failed."""
         if self._is_over:
             return True
         try:
@@ -122,15 +127,15 @@ class ResponseParser:
             if data and not self._is_over:
                 self._read_body(data)
         except httptools.HttpParserCallbackError as caught:
-            self._fail(caught.__context__ or caught)  # Ours, raised in a method below.
-        except Exception as caught:  # noqa: BLE001  `result` raises it where it is understood
+            self._fail(caught.__context__ or caught)  # The error that an `on_` method raised.
+        except Exception as caught:  # noqa: BLE001  `result` raises it in the exchange
             self._fail(caught)
         return self._is_over
 
     def end(self, error: Exception | None) -> None:
-        """Take the end of the connection, which is the end of a body without a length.
+        """Receive the end of the connection, which ends a body without a length.
 
-        So it is where chunks end behind a whole one: some servers leave the last one out.
+        It also ends a chunked body after a complete chunk: some servers omit the last chunk.
         """
         if self._is_over:
             return
@@ -143,7 +148,7 @@ class ResponseParser:
             self._fail(error or ConnectionResetError())
 
     def _is_whole(self) -> bool:
-        """Whether the connection may end here."""
+        """Whether the response is complete if the connection ends here."""
         if self._body is None or self._left is not None:
             return False
         if self._chunks is None:
@@ -170,14 +175,14 @@ class ResponseParser:
             try:
                 raise self._error
             finally:
-                self._error = None  # Its traceback leads here: no circle.
+                self._error = None  # Breaks the cycle of exception, traceback and this object.
         assert self._reply is not None
         return self._reply
 
     # Heads
 
     def _read_heads(self, data: bytes) -> bytes:
-        """Read what heads there are, hints (1xx) before the answer included; return the rest."""
+        """Parse complete heads, informational (1xx) ones included; return the bytes after them."""
         heads = self._heads
         heard = self._hear(data)
         while (head := heads.next_of(heard)) is not None:
@@ -194,7 +199,7 @@ class ResponseParser:
                 self._heard = None
                 self._begin(lines)
                 return bytes(heard[heads.end :])
-            if status == _SWITCHING:  # It would change the language.
+            if status == _SWITCHING:  # The connection would change its protocol.
                 raise unreadable()
         if heads.is_hopeless:
             raise _not_http()
@@ -202,7 +207,7 @@ class ResponseParser:
         return b""
 
     def _hear(self, data: bytes) -> bytes | bytearray:
-        """Return all that was said until now; most heads come in one piece."""
+        """Return all bytes received so far; most heads arrive in one piece and need no copy."""
         if self._heard is None:
             self._heard = data
         elif isinstance(self._heard, bytes):
@@ -216,7 +221,7 @@ class ResponseParser:
             raise too_large()
 
     def _begin(self, lines: list[tuple[str, str]]) -> None:
-        """Read the head of the answer and how long its body is."""
+        """Process the head of the final response and determine the length of its body."""
         self.is_begun = True
         headers = self._headers
         for name, value in lines:
@@ -234,7 +239,7 @@ class ResponseParser:
         if transfer and transfer != _CHUNKED:
             encodings = f"{encodings},{transfer}"
         self._body = Body(encodings, self._limits.body_bytes)
-        if transfer and _CHUNKED in transfer.lower():  # Which outweighs a length (RFC 9112, 6.3).
+        if transfer and _CHUNKED in transfer.lower():  # Overrides Content-Length (RFC 9112, 6.3).
             self._chunks = httptools.HttpResponseParser(self)
             self._chunks.set_dangerous_leniencies(
                 lenient_optional_cr_before_lf=True,
@@ -261,10 +266,10 @@ class ResponseParser:
                 self._finish()
 
     def _read_chunks(self, data: bytes) -> None:
-        """Hand some bytes to the parser, which calls the ``on_`` methods for what it finds.
+        """Pass some bytes to llhttp, which calls the ``on_`` methods.
 
-        For a long chunk extension it calls nobody: what it takes in without a call is counted,
-        and everything in all.
+        llhttp makes no call during a long chunk extension. So this method limits the bytes since
+        the last call and the bytes of the whole body.
         """
         assert self._chunks is not None
         self._framing_bytes += len(data)
@@ -277,24 +282,24 @@ class ResponseParser:
         except httptools.HttpParserError:
             if self._place is not _Place.SIZE_READ:
                 raise
-            self._finish()  # Only lines behind the last chunk can be wrong here.
+            self._finish()  # At this position only trailer lines can be invalid.
         most = 2 * self._limits.wire_bytes
         if self._framing_bytes > _FRAMING_BYTES_MAX or self._all_bytes > most:
             raise too_large()
 
     def on_chunk_header(self) -> None:
-        """Note that a chunk's size was read."""
+        """Record that a chunk's size was read."""
         self._place = _Place.SIZE_READ
 
     def on_chunk_complete(self) -> None:
-        """Note that a chunk was read."""
+        """Record that a chunk was read."""
         self._place, self._framing_bytes = _Place.BETWEEN, 0
         self._chunks_read += 1
         if self._chunks_read > self._limits.chunks_count:
             raise too_large()
 
     def on_body(self, data: bytes) -> None:
-        """Undo the encoding of some of the body."""
+        """Decode a part of the body."""
         if self._body is None:
             return
         self._place, self._framing_bytes = _Place.INSIDE, 0
@@ -304,7 +309,7 @@ class ResponseParser:
         self._body.feed(data)
 
     def on_header(self, _name: bytes, _value: bytes) -> None:
-        """Take a line behind the last chunk for what it says: that the body is whole."""
+        """Finish the reply at a trailer line, because it shows that the body is complete."""
         if self._place is _Place.SIZE_READ:
             self._finish()
 
@@ -316,33 +321,33 @@ class ResponseParser:
 
     def _finish(self) -> None:
         if not self._is_over:
-            self._say(self._body.finish() if self._body is not None else b"")
+            self._set_reply(self._body.finish() if self._body is not None else b"")
 
-    def _say(self, body: bytes) -> None:
+    def _set_reply(self, body: bytes) -> None:
         self._reply = Reply(
             status=self._status, headers=self._headers, cookies=tuple(self._cookies), body=body
         )
         self._over()
 
     def _fail(self, error: BaseException) -> None:
-        """Give up, unless the answer was whole: what follows it is nobody's."""
+        """Record an error; after a complete response it is ignored."""
         if self._is_over:
             return
         redirects = self._status in _REDIRECTS and "location" in self._headers
         if redirects and self._body is not None and isinstance(error, _FORGIVEN):
-            self._say(self._body.read())
+            self._set_reply(self._body.read())
             return
         self._error = error
         self._over()
 
     def _over(self) -> None:
         self._is_over = True
-        self._chunks = None  # It holds this object, and nobody should wait for the collector.
+        self._chunks = None  # Breaks its reference cycle with this object.
         self._body = None
 
 
 def _header_lines(head: bytes) -> list[tuple[str, str]]:
-    """Return names and values: folded ones in one, and nothing of a line that is no header."""
+    """Return names and values; folded lines are joined, lines that are no headers are dropped."""
     found: list[tuple[str, str]] = []
     for line in head.decode("utf-8", "replace").split("\n")[1:]:
         if line[:1] in _FOLDS:
@@ -356,15 +361,15 @@ def _header_lines(head: bytes) -> list[tuple[str, str]]:
     return found
 
 
-def _length(said: str) -> int | None:
-    """Return what Content-Length says; ``None``, until the connection ends, for what is no number.
+def _length(value: str) -> int | None:
+    """Return the number in Content-Length; ``None`` without one: the connection's end counts.
 
     Raises:
         UnreadableAnswerError: Two numbers: clients differ in what they read then, or refuse it.
     """
-    if _LENGTH.fullmatch(said):
-        return int(said)
-    numbers = {int(word) for word in map(str.strip, said.split(",")) if _LENGTH.fullmatch(word)}
+    if _LENGTH.fullmatch(value):
+        return int(value)
+    numbers = {int(word) for word in map(str.strip, value.split(",")) if _LENGTH.fullmatch(word)}
     if len(numbers) > 1:
         raise unreadable()
     return next(iter(numbers), None)
