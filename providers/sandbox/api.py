@@ -1,4 +1,4 @@
-"""The sandbox from outside: a page for people, a small JSON API for other processes.
+"""The sandbox's page for people and its control API, a small JSON API for other processes.
 
 | request | answer |
 |---|---|
@@ -6,11 +6,11 @@
 | ``GET /control/state`` | ``{"providers": {name: {"url", "kinds", "sources"}}, "faults": {name: type}, "accounts": […]}`` |
 | ``POST /control/accounts`` ``{"provider", "source"?, "kind"?, "user_id"?}`` | the account |
 | ``POST /control/logins`` ``{"account"}`` | ``{"account", "provider", "checkpoint", "context", "user_id"}`` |
-| ``POST /control/codes`` ``{"account", "wrong"?, "expire"?}`` | ``{"code"}`` the person would type |
+| ``POST /control/codes`` ``{"account", "wrong"?, "expire"?}`` | ``{"code"}``, the current or a wrong code |
 | ``POST /control/faults`` ``{"account", "faults": {…}}`` | the account; ``{}`` ends all faults and holds |
-| ``GET /control/sends?account=&code=&at_least=&wait_s=`` | ``{"total", "sends": […]}``, at once or when there are enough |
+| ``GET /control/sends?account=&code=&at_least=&wait_s=`` | ``{"total", "sends": […]}``, at once or when ``at_least`` have arrived |
 
-It listens on loopback only and takes JSON only, so no page elsewhere can post to it.
+The API listens only on loopback and accepts only JSON, so a foreign web page cannot post to it.
 """  # noqa: E501  a table
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ WAIT_S_MAX = 60.0
 
 def application(sandbox: Sandbox) -> web.Application:
     """Return the page and the control API of a sandbox."""
-    desk = _Desk(sandbox)
+    handlers = _Handlers(sandbox)
     app = web.Application()
     app.add_routes(
         [
-            web.get("/", desk.page),
-            web.get("/control/state", desk.state),
-            web.post("/control/accounts", desk.add_account),
-            web.post("/control/logins", desk.begin_login),
-            web.post("/control/codes", desk.code),
-            web.post("/control/faults", desk.set_faults),
-            web.get("/control/sends", desk.sends),
+            web.get("/", handlers.page),
+            web.get("/control/state", handlers.state),
+            web.post("/control/accounts", handlers.add_account),
+            web.post("/control/logins", handlers.begin_login),
+            web.post("/control/codes", handlers.code),
+            web.post("/control/faults", handlers.set_faults),
+            web.get("/control/sends", handlers.sends),
         ],
     )
     return app
 
 
-class _Desk:
-    """The handlers."""
+class _Handlers:
+    """The handlers of the page and of the control API."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -140,7 +140,7 @@ def _fits(send: Send, account: Account | None, code: str | None) -> bool:
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
-    # A foreign page may post forms and plain text here, but not this type.
+    # A foreign web page may post forms and plain text to this port, but not this content type.
     if request.content_type != "application/json":
         _refuse("send application/json")
     try:

@@ -1,7 +1,8 @@
-"""A certificate for this machine, made for one run and good for nothing else.
+"""A certificate for this machine that is made for one run.
 
-An authority that nobody knows signs one certificate for the loopback. The authority's key never
-leaves memory and is forgotten at once, so whoever trusts the authority trusts this one server.
+A new certificate authority signs one certificate for the loopback address. The authority's key
+stays in memory and is discarded at once, so a client that trusts the authority trusts only this
+server.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 ADDRESS: Final = "127.0.0.1"
 NAME: Final = "localhost"
 DAYS: Final = 1
-"""Before and after now: clocks may differ, and no run takes longer."""
+"""Validity before and after now: clocks may differ, and no run takes longer."""
 
 
 def make_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
     """Make a certificate for 127.0.0.1 and ``localhost``.
 
     Args:
-        directory: Private to this user; gets ``ca.pem``, and the server's key for as long as it
-            takes to load it.
+        directory: A directory that only this user can read; it gets ``ca.pem``, and the server's
+            key until OpenSSL has loaded it.
 
     Returns:
-        The server's side, and the file of the authority that a client must trust
+        The server's TLS context, and the file of the authority that a client must trust
         (``SSL_CERT_FILE``).
 
     Raises:
@@ -56,7 +57,7 @@ def make_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 def _load(context: ssl.SSLContext, path: Path, pem: bytes) -> None:
-    # OpenSSL reads keys from files only. This one is never anybody else's to read.
+    # OpenSSL reads keys only from files. No other user can read this one at any time.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -66,7 +67,7 @@ def _load(context: ssl.SSLContext, path: Path, pem: bytes) -> None:
         path.unlink()
 
 
-# Everything that strict clients ask for (VERIFY_X509_STRICT, the default from Python 3.13 on).
+# All extensions that strict clients require (VERIFY_X509_STRICT, the default since Python 3.13).
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

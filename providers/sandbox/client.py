@@ -1,4 +1,4 @@
-"""The sandbox from another process, with nothing but the standard library."""
+"""A client of the sandbox's control API for other processes; it uses only the standard library."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ CALL_TIMEOUT_S = 10.0
 
 
 class SandboxError(Exception):
-    """The sandbox refused the call; the message is its own."""
+    """The sandbox refused the call; the message comes from the sandbox."""
 
 
 class SandboxClient:
-    """The control API; see `providers.sandbox.api` for the shapes.
+    """A client of the control API; `providers.sandbox.api` describes requests and answers.
 
     Args:
         page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port`` or, with TLS, ``https://…``.
-        ca_file: ``Sandbox.ca_file``, what to trust with TLS; otherwise what this machine and
-            ``SSL_CERT_FILE`` say.
+        ca_file: ``Sandbox.ca_file``, the CA file to trust with TLS; by default the CAs of this
+            machine and of ``SSL_CERT_FILE``.
 
     Attributes:
-        page_url: The same.
-        ca_file: The same.
+        page_url: The argument without a final slash.
+        ca_file: The argument.
     """
 
     def __init__(self, page_url: str, ca_file: str | Path | None = None) -> None:
         self.page_url = page_url.rstrip("/")
         self.ca_file = ca_file
-        # Not the default opener: that one would ask the environment for a proxy.
+        # Not the default opener, which would read a proxy from the environment.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if self.page_url.startswith("https:"):
             tls = ssl.create_default_context(cafile=ca_file)
@@ -45,14 +45,14 @@ class SandboxClient:
         return self._call("GET", "/control/state")
 
     def urls(self) -> dict[str, str]:
-        """Return provider to address."""
+        """Return the URL of each provider."""
         return {name: each["url"] for name, each in self.state()["providers"].items()}
 
     def account(self, account: str) -> dict[str, Any]:
-        """Return one account as it is now.
+        """Return the current state of one account.
 
         Raises:
-            LookupError: There is none of that id.
+            LookupError: There is no account of that id.
         """
         for each in self.state()["accounts"]:
             if each["id"] == account:
@@ -61,29 +61,33 @@ class SandboxClient:
         raise LookupError(account)
 
     def add_account(self, provider: str, **options: str) -> dict[str, Any]:
-        """Make up a person; options are ``source``, ``kind`` and ``user_id``."""
+        """Add an account; options are ``source``, ``kind`` and ``user_id``."""
         return self._call("POST", "/control/accounts", {"provider": provider, **options})
 
     def begin_login(self, account: str) -> dict[str, Any]:
-        """Do the first step: ``{"checkpoint", "context", "user_id", …}``; sends the code."""
+        """Do the first step of a login, which delivers the code.
+
+        Returns:
+            ``{"checkpoint", "context", "user_id", …}``.
+        """
         return self._call("POST", "/control/logins", {"account": account})
 
     def current_code(self, account: str) -> str:
-        """Return the code the person would type now."""
+        """Return the current code."""
         return str(self._call("POST", "/control/codes", {"account": account})["code"])
 
     def wrong_code(self, account: str) -> str:
-        """Return a code that is wrong and stays so."""
+        """Return a code that is wrong and never becomes right."""
         asked = {"account": account, "wrong": True}
         return str(self._call("POST", "/control/codes", asked)["code"])
 
     def expired_code(self, account: str) -> str:
-        """Return the current code after letting it expire."""
+        """Let the current code expire and return it."""
         asked = {"account": account, "expire": True}
         return str(self._call("POST", "/control/codes", asked)["code"])
 
     def set_faults(self, account: str, **faults: object) -> dict[str, Any]:
-        """Replace what goes wrong with an account; without faults everything is well."""
+        """Replace the faults of an account; without arguments it has none."""
         return self._call("POST", "/control/faults", {"account": account, "faults": faults})
 
     def sends(self, account: str | None = None, *, code: str | None = None) -> list[dict[str, Any]]:
@@ -93,10 +97,10 @@ class SandboxClient:
     def received(
         self, account: str, count: int = 1, *, timeout_s: float = CALL_TIMEOUT_S
     ) -> list[dict[str, Any]]:
-        """Wait until so many requests with a code have arrived for an account, in all.
+        """Wait until ``count`` requests with a code in all have arrived for an account.
 
         Raises:
-            TimeoutError: Fewer arrived in time.
+            TimeoutError: Fewer requests arrived within ``timeout_s``.
         """
         sends = self._sends(account=account, at_least=count, wait_s=timeout_s)
         if len(sends) < count:

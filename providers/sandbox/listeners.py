@@ -1,7 +1,7 @@
-"""How the sandbox listens: it sees each connection before its first byte, and harms answers.
+"""The sandbox's listeners: they count connections and inject faults into responses.
 
-`Door` counts connections at the moment they are accepted. `harm` turns a good answer into
-what a bad line makes of it.
+`Door` counts each connection when it is accepted, before its first byte. `harm` turns a good
+response into that of a faulty network or provider.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 65_536
 GARBAGE_BYTES = 4096
-_LINGER_NOT = struct.pack("ii", 1, 0)  # Closing sends RST instead of FIN.
+_LINGER_NOT = struct.pack("ii", 1, 0)  # With this option a close sends RST instead of FIN.
 
 
 class Door:
-    """One provider's port: what came in so far.
+    """The connection counts of one provider's port.
 
     Attributes:
-        connections: Accepted connections, in all.
-        silent: Of those now open, how many have not sent a byte yet.
-        open: How many are open now.
+        connections: Number of all accepted connections.
+        silent: Number of open connections that have not sent a byte.
+        open: Number of open connections.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Door:
         self._changed = asyncio.Event()
 
     async def connected(self, count: int = 1) -> None:
-        """Wait until so many connections were accepted in all; they may be silent yet."""
+        """Wait until ``count`` connections in all were accepted, silent ones included."""
         while self.connections < count:
             await self._changed.wait()
 
@@ -50,11 +50,11 @@ class Door:
             await self._changed.wait()
 
     def watch(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """Wrap a protocol factory so that this door sees what passes."""
+        """Wrap a protocol factory so that this object counts its connections."""
         return lambda: _Watched(self, make())
 
     def note(self, *, connections: int = 0, silent: int = 0, open_: int = 0) -> None:
-        """Count a change and wake whoever waits for one."""
+        """Count a change and wake all waiting callers."""
         self.connections += connections
         self.silent += silent
         self.open += open_
@@ -63,7 +63,7 @@ class Door:
 
 
 class _Watched(asyncio.Protocol):
-    """Hands everything on to the real protocol and tells the door."""
+    """Forwards all events to the real protocol and counts them in the `Door`."""
 
     def __init__(self, door: Door, inner: asyncio.Protocol) -> None:
         self._door = door
@@ -99,7 +99,7 @@ class _Watched(asyncio.Protocol):
 
 
 async def harm(request: web.Request, response: web.Response, faults: Faults) -> web.StreamResponse:
-    """Return what a bad line or a broken provider makes of a good answer."""
+    """Return a good response with the faults that are set, such as a reset or garbage."""
     if faults.reset:
         _cut(request)
     elif faults.drip:
@@ -122,7 +122,7 @@ def _cut(request: web.Request) -> None:
 
 
 async def _drip(request: web.Request, response: web.Response, *, pause_s: float) -> None:
-    """Write the answer byte by byte; a limit per read would never notice."""
+    """Write the response byte by byte, which no timeout of a single read detects."""
     body = response.body if isinstance(response.body, bytes) else b""
     headers = "".join(
         f"{name}: {value}\r\n"

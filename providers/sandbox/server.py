@@ -1,8 +1,8 @@
 """The sandbox: simulated providers on loopback ports, with a page that shows the codes.
 
-One port per provider, as in life one host; one more for the page and the control API. Every
-request that carries a code is counted when its body has arrived, also when no answer ever
-leaves.
+Each provider has its own port, as a real provider has its own host; one more port serves the page
+and the control API. Every request that carries a code is counted when its body has arrived, even
+if no answer is sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 MODULES = ("linkedin", "instagram", "twitter", "messenger")
-"""Sibling files that may hold a ``SIMULATOR``; their order is that of the ports."""
+"""Modules of this package that define a ``SIMULATOR``, in the order of the ports."""
 
 BODY_BYTES_MAX = 1024 * 1024
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -42,16 +42,16 @@ class Sandbox:
     """The simulated providers.
 
     Args:
-        now: Seconds since the epoch; tests hand in their own clock.
+        now: Clock that returns seconds since the epoch; tests pass their own one.
         code_ttl_s: Life of a delivered code, in seconds.
-        port: Of the page; the providers follow on the next ones. 0 takes free ones.
-        tls: Serve HTTPS everywhere, with a certificate made at the start.
+        port: Port of the page; the providers get the next ones. With 0 all ports are free ones.
+        tls: Serve HTTPS on all ports, with a certificate made at the start.
 
     Attributes:
-        page_url: Where the page and the control API are.
-        urls: Provider to address.
-        ca_file: What a client must trust (``SSL_CERT_FILE``), from start to stop and with
-            ``tls`` only.
+        page_url: URL of the page and the control API.
+        urls: URL of each provider.
+        ca_file: CA file that a client must trust (``SSL_CERT_FILE``); it exists from start to stop
+            and only with ``tls``.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class Sandbox:
     # Running it
 
     async def start(self) -> None:
-        """Listen. Afterwards `urls` and `page_url` say where.
+        """Start to listen and set `urls` and `page_url`.
 
         Raises:
-            OSError: A port is taken; nothing is left listening.
+            OSError: A port is in use; the sandbox listens on no port then.
         """
         try:
             if self._wants_tls:
@@ -124,7 +124,7 @@ class Sandbox:
         return f"{scheme}://{HOST}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Stop listening and drop every exchange. May be called twice."""
+        """Stop listening and end all exchanges. May be called twice."""
         for server in self._servers:
             server.close()
         for answer in self._answers:
@@ -155,13 +155,13 @@ class Sandbox:
         kind: str = "plain",
         user_id: str | None = None,
     ) -> Account:
-        """Make up a person with an account.
+        """Add an account.
 
         Args:
-            provider: ``LINKEDIN`` ….
-            source: Where the person's code comes from.
-            kind: What the provider says after the right code; ``plain`` is success.
-            user_id: The provider's id, to give two accounts the same; a fresh one by default.
+            provider: Name of the provider, such as ``LINKEDIN``.
+            source: Source of the account's code.
+            kind: Answer of the provider to the right code; ``plain`` is success.
+            user_id: The provider's user id, for two accounts with the same one; new by default.
 
         Raises:
             ValueError: The provider has no such source or kind, or is not simulated.
@@ -177,24 +177,24 @@ class Sandbox:
         return self.world.add_account(provider, source=source, kind=kind, user_id=user_id)
 
     def begin_login(self, account: Account) -> Login:
-        """Do the first step of a login; the code is delivered by it."""
+        """Do the first step of a login, which delivers the code."""
         return self._simulator(account.provider).begin_login(account)
 
     def set_faults(self, account: Account, **faults: object) -> None:
-        """Replace what goes wrong with an account's requests; no arguments: nothing does.
+        """Replace the faults of an account's requests; without arguments it has none.
 
         Raises:
-            ValueError: No such fault (`providers.sandbox.accounts.Faults`) or kind.
+            ValueError: There is no such fault (`providers.sandbox.accounts.Faults`) or kind.
         """
         kinds = self._simulator(account.provider).kinds
         account.set_faults(Faults.of(faults, kinds=kinds))
 
     def hold(self, account: Account) -> None:
-        """Let the account's next code requests wait, received but not evaluated."""
+        """Make the account's next code requests wait after receipt, before their evaluation."""
         self.set_faults(account, hold=True)
 
     def release(self, account: Account) -> None:
-        """Let those who are held go on, and hold no others."""
+        """Continue the waiting requests, and hold no further ones."""
         self.set_faults(account)
 
     def _simulator(self, provider: str) -> Simulator:
@@ -203,14 +203,14 @@ class Sandbox:
             raise ValueError(msg)
         return self.simulators[provider]
 
-    # What tests ask
+    # Observations for tests
 
     async def received(self, account: Account, count: int = 1) -> None:
-        """Wait until so many requests with a code have arrived for an account, in all."""
+        """Wait until ``count`` requests with a code in all have arrived for an account."""
         await account.received(count)
 
     async def connected(self, provider: str, count: int = 1) -> None:
-        """Wait until so many connections were accepted, in all, with or without a byte.
+        """Wait until ``count`` connections in all were accepted, silent ones included.
 
         With TLS a connection counts from the end of its handshake.
         """
@@ -222,11 +222,11 @@ class Sandbox:
         return self.world.sends
 
     def sends_for(self, account: Account) -> list[Send]:
-        """Those of one account."""
+        """Return the requests of one account that carried a code."""
         return account.sends
 
     def count(self, code: str) -> int:
-        """How many requests carried that code, at all providers."""
+        """Return the number of requests at all providers that carried this code."""
         return self.world.count(code)
 
     # Answering
@@ -251,7 +251,7 @@ class Sandbox:
     async def _detached(
         self, answering: Coroutine[None, None, web.StreamResponse]
     ) -> web.StreamResponse:
-        """Wait for the answer: a client that hangs up ends the exchange, not the work on it."""
+        """Wait for the answer; if the client disconnects, the work on the answer continues."""
         work = asyncio.create_task(answering)
         self._answers.add(work)
         work.add_done_callback(self._answers.discard)
@@ -288,10 +288,10 @@ async def serve(
     """Run a sandbox until cancelled.
 
     Args:
-        port: Of the page; the providers follow on the next ones. 0 takes free ones.
-        announce: Called once with name to address, ``page`` first, when all of them listen.
-            With ``tls`` the last is ``ca_file`` and a path.
-        tls: Serve HTTPS everywhere.
+        port: Port of the page; the providers get the next ones. With 0 all ports are free ones.
+        announce: Called once when all ports listen, with names and URLs, ``page`` first. With
+            ``tls`` the last entry is ``ca_file`` and a path.
+        tls: Serve HTTPS on all ports.
     """
     async with Sandbox(port=port, tls=tls) as sandbox:
         trusted = {"ca_file": str(sandbox.ca_file)} if tls else {}
