@@ -61,7 +61,7 @@ def timestamp(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-def _made(model: type[M], values: dict[str, Any]) -> M:
+def _construct(model: type[M], values: dict[str, Any]) -> M:
     """Return a model with complete and trusted values, without validation and defaults.
 
     It does the work of `BaseModel.model_construct` without a loop over the fields: four such calls
@@ -192,7 +192,7 @@ def _plain(value: object) -> object:
 
 def view(intent: Intent) -> IntentView:
     """Return the intent's state for a record."""
-    return _made(
+    return _construct(
         IntentView,
         {
             "state": intent.state,
@@ -208,7 +208,7 @@ def waiting_record(
 ) -> Outcome:
     """Return the ``queued`` or ``running`` record of a submission."""
     running = state is RecordState.RUNNING
-    return _made(
+    return _construct(
         Outcome,
         {
             "v": RECORD_VERSION,
@@ -225,7 +225,7 @@ def waiting_record(
             "supersedes": submission.supersedes,
             "superseded_by": None,
             "queued_at": timestamp(submission.queued_at_ms),
-            "started_at": _maybe(submission.started_at_ms),
+            "started_at": _optional_timestamp(submission.started_at_ms),
             "finished_at": None,
         },
     )
@@ -252,7 +252,7 @@ def final_record(
     """
     submission = settlement.submission
     status, body = _answer_body(account_id, settlement, after)
-    return _made(
+    return _construct(
         Outcome,
         {
             "v": RECORD_VERSION,
@@ -269,7 +269,7 @@ def final_record(
             "supersedes": submission.supersedes,
             "superseded_by": settlement.superseded_by,
             "queued_at": timestamp(submission.queued_at_ms),
-            "started_at": _maybe(submission.started_at_ms),
+            "started_at": _optional_timestamp(submission.started_at_ms),
             "finished_at": timestamp(now_ms),
         },
     )
@@ -300,5 +300,5 @@ def _answer_body(
     return answer.status, body
 
 
-def _maybe(at_ms: int | None) -> datetime | None:
+def _optional_timestamp(at_ms: int | None) -> datetime | None:
     return None if at_ms is None else timestamp(at_ms)

@@ -90,7 +90,7 @@ async def connect(
         line = await _open(proxy.addresses, proxy.proxy.port)
     try:
         if proxy is not None:
-            await _through(line, target, name, proxy.proxy, tls)
+            await _open_through_proxy(line, target, name, proxy.proxy, tls)
         elif target.is_secure:
             await _secure(line, tls, target.host)
     except BaseException:
@@ -156,7 +156,7 @@ async def _race(addresses: Iterable[str], port: int) -> Connection:
                 timeout=HEAD_START_S if address is not None else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            winner = next((task for task in tasks if _has_line(task)), None)
+            winner = next((task for task in tasks if _is_connected(task)), None)
         return winner.result()
     finally:
         for task in tasks:
@@ -164,7 +164,7 @@ async def _race(addresses: Iterable[str], port: int) -> Connection:
                 _drop(task)
 
 
-def _has_line(task: asyncio.Task[Connection]) -> bool:
+def _is_connected(task: asyncio.Task[Connection]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
@@ -177,7 +177,7 @@ def _error_of(tasks: Sequence[asyncio.Task[Connection]]) -> BaseException:
 
 def _drop(task: asyncio.Task[Connection]) -> None:
     """End an attempt that still runs or whose connection is not needed."""
-    if _has_line(task):
+    if _is_connected(task):
         task.result().cut()
     task.cancel()
 
@@ -208,7 +208,7 @@ async def _name_for_proxy(target: Target, proxy: Proxy, resolver: Resolver) -> s
         raise BehindProxyError from error
 
 
-async def _through(
+async def _open_through_proxy(
     line: Connection, target: Target, name: str, proxy: Proxy, tls: ssl.SSLContext
 ) -> None:
     """Open a way through the proxy; a plain request to an HTTP proxy needs no tunnel."""

@@ -226,10 +226,10 @@ class HttpExchange:
         """
         self._check_alive(line)  # Without a connection the claim would be wasted.
         ticket = await self._claim()
-        body = _built(lambda: request.body(ticket.code))
+        body = _run_callback(lambda: request.body(ticket.code))
         check_size(body, self._limits)
         sign = request.sign
-        signed = {} if sign is None else checked_headers(_built(lambda: sign(body)))
+        signed = {} if sign is None else checked_headers(_run_callback(lambda: sign(body)))
         data = draft.complete(body, signed)
         self._check_alive(line)
         if time.monotonic() > ticket.send_before:
@@ -278,7 +278,7 @@ class HttpExchange:
         return failure
 
 
-def _built(build: Callable[[], _T]) -> _T:
+def _run_callback(build: Callable[[], _T]) -> _T:
     """Run a callback that has the code; an unexpected exception of it may quote the code."""
     try:
         return build()

@@ -184,7 +184,7 @@ class ResponseParser:
     def _read_heads(self, data: bytes) -> bytes:
         """Parse complete heads, informational (1xx) ones included; return the bytes after them."""
         heads = self._heads
-        heard = self._hear(data)
+        heard = self._append(data)
         while (head := heads.next_of(heard)) is not None:
             self._check_size(heads.end)
             found = _STATUS.match(head)
@@ -206,7 +206,7 @@ class ResponseParser:
         self._check_size(len(heard))
         return b""
 
-    def _hear(self, data: bytes) -> bytes | bytearray:
+    def _append(self, data: bytes) -> bytes | bytearray:
         """Return all bytes received so far; most heads arrive in one piece and need no copy."""
         if self._heard is None:
             self._heard = data
@@ -327,7 +327,7 @@ class ResponseParser:
         self._reply = Reply(
             status=self._status, headers=self._headers, cookies=tuple(self._cookies), body=body
         )
-        self._over()
+        self._close()
 
     def _fail(self, error: BaseException) -> None:
         """Record an error; after a complete response it is ignored."""
@@ -338,9 +338,9 @@ class ResponseParser:
             self._set_reply(self._body.read())
             return
         self._error = error
-        self._over()
+        self._close()
 
-    def _over(self) -> None:
+    def _close(self) -> None:
         self._is_over = True
         self._chunks = None  # Breaks its reference cycle with this object.
         self._body = None

@@ -166,15 +166,15 @@ def passed_on(headers: Mapping[str, Any], code: object = None) -> dict[str, Any]
         return {}
     own = headers.keys() - CELERY_S
     room = [HEADERS_SUM_MAX]
-    found = _fitting({name: headers[name] for name in headers if name in own}, code, room)
+    found = _within_bounds({name: headers[name] for name in headers if name in own}, code, room)
     if isinstance(nested, Mapping):
-        inner = _fitting({k: v for k, v in nested.items() if k not in CELERY_S}, code, room)
+        inner = _within_bounds({k: v for k, v in nested.items() if k not in CELERY_S}, code, room)
         # Without this header Celery collects the other custom headers under the same name.
         found |= {NESTED: found | inner} if inner else {}
     return found
 
 
-def _fitting(headers: Mapping[Any, Any], code: object, room: list[int]) -> dict[str, Any]:
+def _within_bounds(headers: Mapping[Any, Any], code: object, room: list[int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     hidden = re.sub(r"\W", "", str(code)) if code is not None else ""
     for name, value in headers.items():

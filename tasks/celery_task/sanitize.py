@@ -82,7 +82,7 @@ def seal_code(message: Any, vault: Vault, deadline_s: float = 0.0) -> None:  # n
         raise ValueError(msg)
     args, kwargs, embed = payload
     if refused is None and _is_wake(args, kwargs, embed):
-        _head(message, submission_id, repr(kwargs), passed_on(message.headers))
+        _replace_headers(message, submission_id, repr(kwargs), passed_on(message.headers))
         return
     given = dict(zip(ARGUMENTS, args or (), strict=False)) | dict(kwargs or {})
     kept = {name: _encodable(given.get(name)) for name in ("account_id", "provider")}
@@ -107,7 +107,7 @@ def seal_code(message: Any, vault: Vault, deadline_s: float = 0.0) -> None:  # n
     message.body = text.encode() if isinstance(message.body, bytes) else text
     message._decoded_cache = json.loads(text)  # noqa: SLF001  kombu caches the decoded body
     message.content_type, message.content_encoding = "application/json", "utf-8"
-    _head(message, submission_id, shown, passed_on(message.headers, code))
+    _replace_headers(message, submission_id, shown, passed_on(message.headers, code))
 
 
 def _read(message: Any) -> tuple[object, tuple[Any, Any, Any], str | None]:  # noqa: ANN401  kombu's
@@ -128,7 +128,7 @@ def _read(message: Any) -> tuple[object, tuple[Any, Any, Any], str | None]:  # n
     return submission_id, nothing, "body"
 
 
-def _head(message: Any, submission_id: str, shown: str, own: dict[str, Any]) -> None:  # noqa: ANN401  kombu's
+def _replace_headers(message: Any, submission_id: str, shown: str, own: dict[str, Any]) -> None:  # noqa: ANN401  kombu's
     """Replace the headers by those of a wake and the producer's own headers."""
     message.headers.clear()
     message.headers.update(task_headers(submission_id, shown), **own)

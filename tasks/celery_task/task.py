@@ -117,7 +117,7 @@ async def _solve(runner: AttemptRunner, raw: Raw) -> str:
     try:
         with no_values(SolveFailed, Ignore):
             if raw.sealed is not None or raw.refused is not None:
-                record = await _take_in(runner, raw)
+                record = await _submit(runner, raw)
                 if record is not None:
                     return _show(record)
             if not (isinstance(account_id, str) and isinstance(provider, str)):
@@ -130,7 +130,7 @@ async def _solve(runner: AttemptRunner, raw: Raw) -> str:
         raise Ignore from None
 
 
-async def _take_in(runner: AttemptRunner, raw: Raw) -> Outcome | None:
+async def _submit(runner: AttemptRunner, raw: Raw) -> Outcome | None:
     """Accept a plain producer's submission; return its record if it was refused."""
     submission_id, account_id, provider = raw.submission_id, raw.account_id, raw.provider
     try:

@@ -115,19 +115,19 @@ class _WakeSender:
 
     def __init__(self) -> None:
         self._slots = threading.BoundedSemaphore(WAKES_MAX)
-        self._rest_until = 0.0
+        self._paused_until = 0.0
 
     def wake(self, producer: Celery, submission_id: str, account_id: str, provider: str) -> None:
         """Send a wake; after a failure the sweeper sends it."""
         with self._slots:
             began = time.monotonic()
-            if began < self._rest_until:
+            if began < self._paused_until:
                 return
             try:
                 send_wake(producer, submission_id, account_id, provider)
             except Exception as error:  # noqa: BLE001  the broker's library raises many types
                 ended = time.monotonic()
-                self._rest_until = ended + (ended - began)
+                self._paused_until = ended + (ended - began)
                 log.warning(
                     "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
                 )
@@ -142,7 +142,7 @@ class _Client:
         self._process = this_process()
         self._begin()
 
-    def _belong_here(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Make all per-process objects again if this process is a fork.
 
         Every call checks this, because no hook runs where a C program forks.
@@ -155,7 +155,7 @@ class _Client:
                 return
             # Keep the parent's objects alive: closing or collecting them would send data on
             # connections that the parent still uses.
-            self._parents = vars(self).copy()
+            self._inherited = vars(self).copy()
             self._begin()
             self._process = process
 
@@ -196,13 +196,13 @@ class CheckpointClient(_Client):
 
     def close(self) -> None:
         """Close the connections."""
-        self._belong_here()
+        self._renew_after_fork()
         self._ears.close()
         self._redis.close()
         self._producer.close()
 
     def _run(self, steps: Operation[T], known: str = READ, submission_id: str | None = None) -> T:
-        self._belong_here()
+        self._renew_after_fork()
         with no_values(CheckpointError), _answering(known, submission_id):
             if not self._room.acquire(timeout=TURN_S):
                 raise LedgerUnavailableError(NO_TURN)
@@ -398,18 +398,18 @@ class AsyncCheckpointClient(_Client):
 
     async def close(self) -> None:
         """Close the connections."""
-        self._belong()
+        self._bind_loop()
         await self._ears.close()
         await self._door.aclose()
         await asyncio.to_thread(self._producer.close)
 
-    def _belong(self) -> None:
+    def _bind_loop(self) -> None:
         """Make the client belong to the running event loop.
 
         Raises:
             RuntimeError: It belongs to another loop, which may still run.
         """
-        self._belong_here()
+        self._renew_after_fork()
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -426,7 +426,7 @@ class AsyncCheckpointClient(_Client):
     async def _run(
         self, steps: Operation[T], known: str = READ, submission_id: str | None = None
     ) -> T:
-        self._belong()
+        self._bind_loop()
         with no_values(CheckpointError), _answering(known, submission_id):
             return await self._door.run(steps)
 
@@ -510,7 +510,7 @@ class AsyncCheckpointClient(_Client):
             record: The record as it was read just now.
             beat_s: Interval without a change after which the same record is yielded again.
         """
-        self._belong()
+        self._bind_loop()
         assert record.submission_id is not None
         due_s = POLL_S
         with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.

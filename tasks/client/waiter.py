@@ -147,32 +147,32 @@ class WaitRegistry:
         self.hearing = False
         """Whether the subscription exists, as far as the listener knows."""
         self._lock = threading.Lock()
-        self._waits: dict[str, set[Waiter]] = {}
-        self._turns: dict[Waiter, None] = {}
+        self._by_channel: dict[str, set[Waiter]] = {}
+        self._read_order: dict[Waiter, None] = {}
         """All waiters, the one whose record was read longest ago first."""
         self._changed: set[str] = set()
         """Channels that have gained or lost waiters since the listener last updated them."""
-        self._listening = self._nudged = self._closed = False
+        self._listening = self._notified = self._closed = False
 
     def join(self, wait: Waiter) -> tuple[bool, bool]:
         """Add a waiter; return whether to start a listener, and whether to notify it."""
         with self._lock:
-            self._waits.setdefault(wait.channel, set()).add(wait)
-            self._turns[wait] = None
+            self._by_channel.setdefault(wait.channel, set()).add(wait)
+            self._read_order[wait] = None
             self._changed.add(wait.channel)
             start = not self._listening
             self._listening = True
-            nudge, self._nudged = not (start or self._nudged), True
-            return start, nudge
+            notify, self._notified = not (start or self._notified), True
+            return start, notify
 
     def leave(self, wait: Waiter) -> None:
         """Remove a waiter. The listener unsubscribes when it next wakes."""
         with self._lock:
-            del self._turns[wait]
-            others = self._waits[wait.channel]
+            del self._read_order[wait]
+            others = self._by_channel[wait.channel]
             others.discard(wait)
             if not others:
-                del self._waits[wait.channel]
+                del self._by_channel[wait.channel]
                 self._changed.add(wait.channel)
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class WaitRegistry:
     def ended(self) -> None:
         """Record that the listener has ended; the next waiter starts another one."""
         with self._lock:
-            self._listening = self._nudged = self.hearing = self._closed = False
+            self._listening = self._notified = self.hearing = self._closed = False
 
     # The listener
 
@@ -194,74 +194,74 @@ class WaitRegistry:
         while True:
             try:
                 yield Connect()
-                yield from self._attend()
+                yield from self._serve()
             except (RedisError, OSError, LedgerError) as error:
                 log.debug("ears.lost error=%s", type(error).__name__)
             else:
                 return
             self.hearing = False
             with suppress(RedisError, OSError, LedgerError):
-                yield from self._look(self._next())
+                yield from self._read_records(self._next_in_order())
             if self._may_end(idle_s=LINGER_S):
                 return
             yield Pause(REHEAR_S)
 
-    def _attend(self) -> Acts:
+    def _serve(self) -> Acts:
         """Listen over one connection, and deliver the records that are read.
 
         Raises:
             RedisError: The connection has been silent for too long.
         """
-        followed: set[str] = set()
+        subscribed: set[str] = set()
         announced: set[str] = set()
-        heard_at = busy_at = polled_at = time.monotonic()
-        asked = False
+        received_at = busy_at = polled_at = time.monotonic()
+        pinged = False
         with self._lock:
-            self._changed = set(self._waits)  # The new connection subscribes to all channels.
+            self._changed = set(self._by_channel)  # The new connection subscribes to all channels.
         yield Subscribe([self.nudges])
         while True:
             message = yield Listen(0 if announced else LISTEN_S)
             now = time.monotonic()
             if message is not None:
-                heard_at, asked, self.hearing = now, False, True
+                received_at, pinged, self.hearing = now, False, True
                 announced.add(message["channel"])
                 if len(announced) < LOOK_MOST and message["channel"] != self.nudges:
                     continue  # Collect all received messages before the records are read.
-            if self._turns:
+            if self._read_order:
                 busy_at = now
             elif self._may_end(now - busy_at):
                 return
-            announced |= yield from self._keep_up(followed)
-            yield from self._look(self._waiting_at(announced))
+            announced |= yield from self._update_subscriptions(subscribed)
+            yield from self._read_records(self._waiting_at(announced))
             announced.clear()
             if now - polled_at >= POLL_S:
                 polled_at = now
-                yield from self._look(self._next())
-            if now - heard_at > 2 * SILENT_S:
+                yield from self._read_records(self._next_in_order())
+            if now - received_at > 2 * SILENT_S:
                 raise RedisConnectionError
-            if now - heard_at > SILENT_S and not asked:
-                asked = True
+            if now - received_at > SILENT_S and not pinged:
+                pinged = True
                 yield Notify()
 
-    def _keep_up(self, followed: set[str]) -> Generator[Act, Any, set[str]]:
+    def _update_subscriptions(self, subscribed: set[str]) -> Generator[Act, Any, set[str]]:
         """Apply pending subscriptions and unsubscriptions.
 
         Returns:
             Channels that were subscribed already and have gained a waiter.
         """
         with self._lock:
-            changed, self._changed, self._nudged = self._changed, set(), False
-            wanted = changed & self._waits.keys()
-        if new := wanted - followed:
+            changed, self._changed, self._notified = self._changed, set(), False
+            wanted = changed & self._by_channel.keys()
+        if new := wanted - subscribed:
             yield Subscribe(new)
-        if old := (changed - wanted) & followed:
+        if old := (changed - wanted) & subscribed:
             yield Unsubscribe(old)
-        known = wanted & followed
-        followed |= new
-        followed -= old
+        known = wanted & subscribed
+        subscribed |= new
+        subscribed -= old
         return known
 
-    def _look(self, waits: Sequence[Waiter]) -> Acts:
+    def _read_records(self, waits: Sequence[Waiter]) -> Acts:
         for start in range(0, len(waits), LOOK_MOST):
             some = waits[start : start + LOOK_MOST]
             ids = list(dict.fromkeys(wait.submission_id for wait in some))
@@ -274,27 +274,27 @@ class WaitRegistry:
 
     def _waiting_at(self, channels: Collection[str]) -> list[Waiter]:
         with self._lock:
-            return [wait for name in channels for wait in self._waits.get(name, ())]
+            return [wait for name in channels for wait in self._by_channel.get(name, ())]
 
-    def _next(self) -> list[Waiter]:
+    def _next_in_order(self) -> list[Waiter]:
         """Return the waiters whose records were read longest ago, and move them to the end."""
         with self._lock:
-            turn = list(islice(self._turns, LOOK_MOST))
+            turn = list(islice(self._read_order, LOOK_MOST))
             for wait in turn:
-                del self._turns[wait]
-                self._turns[wait] = None
+                del self._read_order[wait]
+                self._read_order[wait] = None
             return turn
 
     def _may_end(self, idle_s: float) -> bool:
         """Return whether the listener ends; if it does, the next waiter starts another one."""
         with self._lock:
-            ends = self._closed or (not self._turns and idle_s >= LINGER_S)
+            ends = self._closed or (not self._read_order and idle_s >= LINGER_S)
             if ends:
-                self._listening = self._nudged = self.hearing = False
+                self._listening = self._notified = self.hearing = False
             return ends
 
 
-def _as_lost(error: Exception) -> Exception:
+def _known_error(error: Exception) -> Exception:
     """Return an error as a type that the listener handles; redis-py may raise others."""
     known = isinstance(error, RedisError | OSError | LedgerError)
     return error if known else RedisConnectionError(type(error).__name__)
@@ -321,12 +321,12 @@ class OutcomeWaiter:
         """
         signal = threading.Event()
         wait = Waiter(submission_id, channel, signal)
-        start, nudge = self.board.join(wait)
+        start, notify = self.board.join(wait)
         try:
             if start:
                 self._start()
-            elif nudge:
-                self._nudge()
+            elif notify:
+                self._notify()
             signal.wait(timeout_s)
         finally:
             self.board.leave(wait)
@@ -339,7 +339,7 @@ class OutcomeWaiter:
             return
         self.board.close()
         self._closing.set()
-        self._nudge()
+        self._notify()
         thread.join(CLOSE_S)
 
     def _start(self) -> None:
@@ -349,7 +349,7 @@ class OutcomeWaiter:
         )
         self._thread.start()
 
-    def _nudge(self) -> None:
+    def _notify(self) -> None:
         with suppress(RedisError, OSError):  # The listener updates within `LISTEN_S` anyway.
             self._client.publish(self.board.nudges, "")
 
@@ -366,7 +366,7 @@ class OutcomeWaiter:
                     assert channel is not None
                     reply = self._do(act, channel)
                 except Exception as error:  # noqa: BLE001  no error may end the listener
-                    act = acts.throw(_as_lost(error))
+                    act = acts.throw(_known_error(error))
                 else:
                     act = acts.send(reply)
         except StopIteration:
@@ -389,7 +389,7 @@ class OutcomeWaiter:
             case ReadRecords():
                 return self._door.run(self._store.records(act.ids))
             case Notify():
-                self._nudge()
+                self._notify()
             case Pause():
                 self._closing.wait(act.seconds)
         return None
@@ -422,12 +422,12 @@ class AsyncOutcomeWaiter:
 
         A caller that waits for several changes clears the waiter's signal after each.
         """
-        start, nudge = self.board.join(wait)
+        start, notify = self.board.join(wait)
         try:
             if start:
                 self._task = asyncio.create_task(self._run(self.board.listen()))
-            elif nudge:
-                await self._nudge()
+            elif notify:
+                await self._notify()
             yield
         finally:
             self.board.leave(wait)
@@ -440,7 +440,7 @@ class AsyncOutcomeWaiter:
             task.cancel()  # redis-py may swallow the cancel while it reconnects: hence both.
             await asyncio.wait([task], timeout=CLOSE_S)
 
-    async def _nudge(self) -> None:
+    async def _notify(self) -> None:
         # redis-py's client may swallow a cancel while it connects; the executor does not.
         with suppress(LedgerError):  # The listener updates within `LISTEN_S` anyway.
             await self._door.publish(self.board.nudges, "")
@@ -458,7 +458,7 @@ class AsyncOutcomeWaiter:
                     assert channel is not None
                     reply = await self._do(act, channel)
                 except Exception as error:  # noqa: BLE001  no error may end the listener
-                    act = acts.throw(_as_lost(error))
+                    act = acts.throw(_known_error(error))
                 else:
                     act = acts.send(reply)
         except StopIteration:
@@ -481,7 +481,7 @@ class AsyncOutcomeWaiter:
             case ReadRecords():
                 return await self._door.run(self._store.records(act.ids))
             case Notify():
-                await self._nudge()
+                await self._notify()
             case Pause():
                 await asyncio.sleep(act.seconds)
         return None

@@ -92,7 +92,7 @@ class GatewayMiddleware:
             await send(message)
 
         try:
-            refusal = await self._behind(key, scope, receive, send_with_headers)
+            refusal = await self._run(key, scope, receive, send_with_headers)
             if refusal is not None and not status:
                 await answer_refusal(refusal, request_id)(scope, receive, send_with_headers)
         finally:
@@ -107,7 +107,7 @@ class GatewayMiddleware:
                 key.name if key is not None else "-",
             )
 
-    async def _behind(
+    async def _run(
         self, key: ApiKey | None, scope: Scope, receive: Receive, send: Send
     ) -> ApiError | None:
         """Run a request; return the error that it must be answered with, if any."""
@@ -116,7 +116,7 @@ class GatewayMiddleware:
                 _check_public(scope)
                 await self.app(scope, receive, send)
             else:
-                await self._pass(key, scope, receive, send)
+                await self._run_with_key(key, scope, receive, send)
         except ClientDisconnectedError:
             return None
         except ApiError as error:
@@ -132,7 +132,7 @@ class GatewayMiddleware:
         log.error("request.crashed request_id=%s error=%s at=%s", scope[ID_IN_SCOPE], kind, places)
         return ApiError(catalogue.UNEXPECTED)
 
-    async def _pass(self, key: ApiKey, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_with_key(self, key: ApiKey, scope: Scope, receive: Receive, send: Send) -> None:
         connection: Connection | None = scope.get("state", {}).get(CONNECTION)
         if connection is not None:
             connection.know()

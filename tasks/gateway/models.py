@@ -152,7 +152,7 @@ def make_schemas() -> Schema:
     requests = {
         f"{name}IntentRequest": _intent_request(name, used) for name, used in by_provider.items()
     }
-    record = _whole(Outcome)
+    record = _response_schema(Outcome)
     account = {"account_id": {"type": "string"}}
     return {
         "Error": {
@@ -245,7 +245,7 @@ def _object(kind: str, properties: Schema) -> Schema:
     return {"type": "object", "properties": named, "required": list(named)}
 
 
-def _whole(model: type[BaseModel]) -> Schema:
+def _response_schema(model: type[BaseModel]) -> Schema:
     """Return the schema of a response, in which every field is always present."""
     schema = model.model_json_schema(
         by_alias=True, mode="serialization", ref_template=SCHEMAS + "{model}"
@@ -257,7 +257,7 @@ def _whole(model: type[BaseModel]) -> Schema:
 
 
 def _intent_schema() -> Schema:
-    schema = _whole(IntentInfo)
+    schema = _response_schema(IntentInfo)
     inner = schema.pop("$defs")
     # Enumerations are inlined, so that the document does not name them.
     for name, value in schema["properties"].items():

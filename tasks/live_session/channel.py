@@ -92,7 +92,7 @@ class _Subscription:
         self._client, self._channel = client, client.pubsub()
         self._name, self._quiet_s = name, quiet_s
         self._clock = asyncio.get_running_loop().time
-        self._heard_s = self._pinged_s = self._clock()
+        self._received_s = self._pinged_s = self._clock()
 
     async def __aenter__(self) -> Self:
         """Subscribe, and wait for the confirmation of Redis: only then messages arrive."""
@@ -129,11 +129,11 @@ class _Subscription:
             message = {"type": "connected"}
         now_s = self._clock()
         if message is not None:
-            self._heard_s = now_s
+            self._received_s = now_s
             return str(message["data"]) or None if message["type"] == "message" else None
-        if now_s - self._heard_s >= 2 * self._quiet_s:
+        if now_s - self._received_s >= 2 * self._quiet_s:
             raise TimeoutError
-        if now_s - max(self._heard_s, self._pinged_s) >= self._quiet_s:
+        if now_s - max(self._received_s, self._pinged_s) >= self._quiet_s:
             self._pinged_s = now_s
             # Publish instead of PING: after a switchover the old master would answer a PING,
             # although no message reaches it any more.
@@ -199,7 +199,7 @@ class LiveReplies:
                     self._subscribed.set()
                     while True:
                         if (text := await channel.next(self._quiet_s)) is not None:
-                            self._hear(text)
+                            self._receive(text)
             except (RedisError, OSError) as error:
                 log.warning("replies.disconnected error=%s", type(error).__name__)
                 with suppress(RedisError, OSError):
@@ -207,7 +207,7 @@ class LiveReplies:
             self._subscribed.clear()
             await asyncio.sleep(RECONNECT_S)
 
-    def _hear(self, text: str) -> None:
+    def _receive(self, text: str) -> None:
         reply = read_reply(text)
         waiting = self._waiting.get(reply.request_id) if reply is not None else None
         if reply is None or waiting is None or waiting.answer.done():
@@ -264,8 +264,8 @@ class RedisSessionChannel:
             ProviderTimeoutError: Redis did not answer; the session may have received the message.
         """
         try:
-            heard = await self._door.publish(self._requests, text)
-            return max(heard, 1) if self._door.clustered else heard
+            receivers = await self._door.publish(self._requests, text)
+            return max(receivers, 1) if self._door.clustered else receivers
         except LedgerError:
             raise ProviderTimeoutError from None
 
@@ -389,14 +389,14 @@ class SessionHost:
                     renew_at_s = clock() + self.renew_s
                 text = await channel.next(max(0.0, renew_at_s - clock()))
                 if text is not None:
-                    await self._hear(text)
+                    await self._receive(text)
 
     # Registering
 
     async def _register(self) -> None:
         if self._replaced:
             return
-        self._tell_foreign()
+        self._log_foreign()
         how: Literal["take", "keep"] = "take" if self._registered is None else "keep"
         registration = self._registered or await self._make_registration()
         held = await self._hold(how, registration)
@@ -498,7 +498,7 @@ class SessionHost:
 
     # Answering
 
-    async def _hear(self, text: str) -> None:
+    async def _receive(self, text: str) -> None:
         match read_message(text, self._session):
             case None:
                 self._foreign += 1
@@ -510,7 +510,7 @@ class SessionHost:
             case AskMessage() as ask if ask.request_id not in self._known:
                 await self._take(ask)
 
-    def _tell_foreign(self) -> None:
+    def _log_foreign(self) -> None:
         """Log the number of foreign messages once in each renewal, to bound the log."""
         if self._foreign:
             log.warning("session.foreign_messages count=%d", self._foreign)

@@ -62,12 +62,12 @@ class Nodes:
             ConnectionError: No node answered, or none knows the slot's master.
         """
         why: Exception = redis.ConnectionError("no node of the cluster answers")
-        for place in self._in_turn():
+        for place in self._next_places():
             try:
                 with redis.Redis(**self._to(place), retry=Retry(NoBackoff(), 0)) as client:
                     return self._heard(place, client.execute_command(*ASK))
             except (RedisError, OSError) as error:
-                why = _passed_on(error)
+                why = _connection_error(error)
         try:
             raise why
         finally:  # Else it and this frame would keep each other.
@@ -82,13 +82,13 @@ class Nodes:
         from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
 
         why: Exception = redis.ConnectionError("no node of the cluster answers")
-        for place in self._in_turn():
+        for place in self._next_places():
             retry = AsyncRetry(NoBackoff(), 0)
             try:
                 async with awaited.Redis(**self._to(place), retry=retry) as client:
                     return self._heard(place, await client.execute_command(*ASK))
             except (RedisError, OSError) as error:
-                why = _passed_on(error)
+                why = _connection_error(error)
         try:
             raise why
         finally:  # Else it and this frame would keep each other.
@@ -97,7 +97,7 @@ class Nodes:
     def _to(self, place: Place) -> dict[str, Any]:
         return {**self._options, "host": place[0], "port": place[1], "decode_responses": True}
 
-    def _in_turn(self) -> Iterator[Place]:
+    def _next_places(self) -> Iterator[Place]:
         """Yield the nodes in the order in which they are asked.
 
         A node that was asked moves to the end, even if it answered: a node that was cut off from
@@ -131,7 +131,7 @@ def place_of(node: Sequence[Any], asked: Place) -> Place:
     return asked[0] if host is None or host in UNTOLD else str(host), int(node[1])
 
 
-def _passed_on(error: Exception) -> Exception:
+def _connection_error(error: Exception) -> Exception:
     """Return an error as a connection error, because the search is a part of connecting."""
     let_go(error)  # The library keeps a reference to it in a frame.
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
@@ -143,7 +143,7 @@ def _passed_on(error: Exception) -> Exception:
     return redis.ConnectionError(f"{kind} (CLUSTER SLOTS)")
 
 
-class _Finds:
+class _FindsNode:
     """Lets a blocking connection be made to the node that has the slot."""
 
     def __init__(self, *, nodes: Nodes, **options: Any) -> None:  # noqa: ANN401  the library's
@@ -155,7 +155,7 @@ class _Finds:
         return super()._connect()  # type: ignore[misc]
 
 
-class _FindsAwaited:
+class _FindsNodeAwaited:
     """Lets an awaited connection be made to the node that has the slot."""
 
     def __init__(self, *, nodes: Nodes, **options: Any) -> None:  # noqa: ANN401
@@ -167,19 +167,19 @@ class _FindsAwaited:
         await super()._connect()  # type: ignore[misc]
 
 
-class ClusterConnection(_Finds, Connection):
+class ClusterConnection(_FindsNode, Connection):
     """A blocking connection to the node that has the slot."""
 
 
-class ClusterTlsConnection(_Finds, TlsConnection):
+class ClusterTlsConnection(_FindsNode, TlsConnection):
     """A blocking TLS connection to the node that has the slot."""
 
 
-class AwaitedClusterConnection(_FindsAwaited, AwaitedConnection):
+class AwaitedClusterConnection(_FindsNodeAwaited, AwaitedConnection):
     """An awaited connection to the node that has the slot."""
 
 
-class AwaitedClusterTlsConnection(_FindsAwaited, AwaitedTlsConnection):
+class AwaitedClusterTlsConnection(_FindsNodeAwaited, AwaitedTlsConnection):
     """An awaited TLS connection to the node that has the slot."""
 
 

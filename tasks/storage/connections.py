@@ -110,7 +110,7 @@ def why(error: BaseException) -> str:
     return next((words for pattern, words in CAUSES if re.search(pattern, text)), "")
 
 
-class _Leaves:
+class _ClosesItself:
     """Closes a blocking connection when `is_elsewhere` is true of a reply."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  the library's
@@ -122,7 +122,7 @@ class _Leaves:
             raise
 
 
-class _LeavesAwaited:
+class _ClosesItselfAwaited:
     """Closes an awaited connection when `is_elsewhere` is true of a reply, and loses no cancel.
 
     redis-py sends through `asyncio.wait_for`. Before Python 3.12 this function drops a cancel that
@@ -146,43 +146,45 @@ class _LeavesAwaited:
             raise
 
 
-class Connection(_Leaves, redis.Connection):
+class Connection(_ClosesItself, redis.Connection):
     """A blocking connection over TCP."""
 
 
-class TlsConnection(_Leaves, redis.SSLConnection):
+class TlsConnection(_ClosesItself, redis.SSLConnection):
     """A blocking connection over TLS."""
 
 
-class SocketConnection(_Leaves, redis.UnixDomainSocketConnection):
+class SocketConnection(_ClosesItself, redis.UnixDomainSocketConnection):
     """A blocking connection over a Unix socket."""
 
 
-class SentinelConnection(_Leaves, sentinel.SentinelManagedConnection):
+class SentinelConnection(_ClosesItself, sentinel.SentinelManagedConnection):
     """A blocking connection to the master that Sentinels name."""
 
 
-class SentinelTlsConnection(_Leaves, sentinel.SentinelManagedSSLConnection):
+class SentinelTlsConnection(_ClosesItself, sentinel.SentinelManagedSSLConnection):
     """A blocking TLS connection to the master that Sentinels name."""
 
 
-class AwaitedConnection(_LeavesAwaited, awaited.Connection):
+class AwaitedConnection(_ClosesItselfAwaited, awaited.Connection):
     """An awaited connection over TCP."""
 
 
-class AwaitedTlsConnection(_LeavesAwaited, awaited.SSLConnection):
+class AwaitedTlsConnection(_ClosesItselfAwaited, awaited.SSLConnection):
     """An awaited connection over TLS."""
 
 
-class AwaitedSocketConnection(_LeavesAwaited, awaited.UnixDomainSocketConnection):
+class AwaitedSocketConnection(_ClosesItselfAwaited, awaited.UnixDomainSocketConnection):
     """An awaited connection over a Unix socket."""
 
 
-class AwaitedSentinelConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedConnection):
+class AwaitedSentinelConnection(_ClosesItselfAwaited, awaited_sentinel.SentinelManagedConnection):
     """An awaited connection to the master that Sentinels name."""
 
 
-class AwaitedSentinelTlsConnection(_LeavesAwaited, awaited_sentinel.SentinelManagedSSLConnection):
+class AwaitedSentinelTlsConnection(
+    _ClosesItselfAwaited, awaited_sentinel.SentinelManagedSSLConnection
+):
     """An awaited TLS connection to the master that Sentinels name."""
 
 

@@ -96,7 +96,7 @@ class LedgerBusyError(LedgerError):
 
 
 class ForeignLedgerError(LedgerError):
-    """This Redis does not tell its identity and the embedded mode is off."""
+    """This Redis does not show its identity and the embedded mode is off."""
 
 
 class ScriptCall(Struct, frozen=True, gc=False):

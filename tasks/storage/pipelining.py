@@ -185,7 +185,7 @@ class _Link(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.WriteTransport | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._heard_s = 0.0
+        self._received_s = 0.0
 
     def is_open_here(self) -> bool:
         """Whether the running event loop can use the link."""
@@ -205,9 +205,11 @@ class _Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._out.append(packed)
         if not self._waiting:
-            self._heard_s = self._loop.time()
+            self._received_s = self._loop.time()
             if self._watch is None:
-                self._watch = self._loop.call_at(self._heard_s + self._silence_s, self._look)
+                self._watch = self._loop.call_at(
+                    self._received_s + self._silence_s, self._check_silence
+                )
         self._waiting.append(reply)
         return reply
 
@@ -216,14 +218,14 @@ class _Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(b"".join(out))
 
-    def _look(self) -> None:
+    def _check_silence(self) -> None:
         """Close the connection if it owes replies and has received nothing for too long."""
         self._watch = None
         if not self._waiting:
             return
-        until_s = self._heard_s + self._silence_s
+        until_s = self._received_s + self._silence_s
         if self._loop.time() < until_s:
-            self._watch = self._loop.call_at(until_s, self._look)
+            self._watch = self._loop.call_at(until_s, self._check_silence)
         else:
             self._end(SilentError("no reply in time"))
 
@@ -235,7 +237,7 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Deliver the complete replies to their futures."""
-        self._heard_s = self._loop.time()
+        self._received_s = self._loop.time()
         self._reader.feed(data)
         try:
             while (value := self._reader.gets()) is not _NOT_YET:

@@ -655,7 +655,7 @@ class Store:
             prefix: Read only records of accounts whose id starts with this text.
             after: `Page.after` of the page before, empty for the newest page.
         """
-        held = _held(account_id, prefix)
+        held = _record_text(account_id, prefix)
         found: list[tuple[str, Outcome]] = []
         left = LOOKED_AT_MAX
         while True:
@@ -705,7 +705,7 @@ class Store:
             account_id: Return only this account's records; entries of others are acknowledged
                 without being returned.
         """
-        args = (group, reader, most, left_ms, done, READER_GONE_MS, _held(account_id, ""))
+        args = (group, reader, most, left_ms, done, READER_GONE_MS, _record_text(account_id, ""))
         rows = yield ScriptCall("group", (self.keys.outcomes,), args)
         return [
             (entry, None if text == SKIPPED else read_outcome(text, entry)) for entry, text in rows
@@ -934,7 +934,7 @@ class _CommitPlan:
         ]
 
 
-def _held(account_id: str | None, prefix: str) -> str:
+def _record_text(account_id: str | None, prefix: str) -> str:
     """Return a text that the JSON of every requested record contains, empty for all records."""
     if account_id is not None:
         return orjson.dumps(account_id).decode()
