@@ -68,7 +68,8 @@ HEADERS_SUM_MAX: Final = 16_384
 HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 NESTED: Final = "headers"
-"""Header in which some tracing libraries repeat their headers, as Celery's request does."""
+"""Header in which some tracing libraries repeat their headers; Celery's request keeps custom
+headers under the same name."""
 CELERY_S: Final = frozenset(
     {*dir(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"}
 )

@@ -61,8 +61,8 @@ COMMIT_ROUNDS: Final = 64
 """Maximum number of rounds of one transaction. A round is lost only because another commit
 succeeded, so up to this many concurrent writers of one intent all succeed."""
 TOKENS_KEPT: Final = 8
-"""Number of command tokens that an intent keeps. An executor repeats a command within the sum of
-`executor.PAUSES_S`, so a repeated command still finds its token."""
+"""Number of command tokens that an intent keeps. An executor repeats a command within seconds
+(`executor.PAUSES_S` and its timeouts), so a repeated command still finds its token."""
 DRAIN_LAG_MS: Final = 1_000
 """Maximum time from the decision that starts a drain to its commit; a later commit is refused and
 the decision is made again. A heartbeat proves that the lease holder knows of a drain only if it

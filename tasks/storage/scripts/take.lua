@@ -3,7 +3,7 @@
 -- is not a lost session.
 -- KEYS[1] session, [2] taken. ARGV[1] the caller's token, ARGV[2] time in ms for which the caller
 -- may ask again. Returns the sealed session, or nil: there is none, or another token took it. An
--- error READONLY: this is a replica, which after a switchover receives no new sessions.
+-- error READONLY: this is a replica; after a switchover it could return nil without end.
 local session_key, taken_key = KEYS[1], KEYS[2]
 local token, again_ms = ARGV[1], ARGV[2]
 
