@@ -235,7 +235,7 @@ def _sessions() -> Schema:
 
 def _serialised(model: type[BaseModel]) -> Schema:
     """Return the schema of what is handed over, its parts by reference."""
-    schema = _whole(model)
+    schema = _response_schema(model)
     schema.pop("$defs", None)
     return schema
 

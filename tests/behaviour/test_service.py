@@ -126,7 +126,7 @@ def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_something(
         attempts = await service._make_attempts(settings, app)
         if busy:
             monkeypatch.setitem(attempts.running, "sub_1", object())
-        beating = asyncio.create_task(service._beat(Heartbeat(attempts)))
+        beating = asyncio.create_task(service._send_heartbeats(Heartbeat(attempts)))
         async with asyncio.timeout(10):
             await attempts.ready.wait()
         beating.cancel()
@@ -154,7 +154,7 @@ def test_a_worker_that_ends_without_a_ledger_ends_all_the_same(
     async def live() -> None:
         attempts = await service._make_attempts(settings, app)
         monkeypatch.setattr(AsyncExecutor, "run", away)
-        beating = asyncio.create_task(service._beat(Heartbeat(attempts)))
+        beating = asyncio.create_task(service._send_heartbeats(Heartbeat(attempts)))
         await asyncio.sleep(0)
         beating.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1290,7 +1290,7 @@ MUTANTS: Final = (
         name="a job's exception keeps the frames it went through",
         guard="the same, over a soak of all kinds",
         edits=(
-            Edit(file="worker/runtime/pool.py", old="        _part(handed)\n", new=""),
+            Edit(file="worker/runtime/pool.py", old="        _release_frames(handed)\n", new=""),
             Edit(file="tasks/frames.py", old="        exc.__traceback__ = None\n", new=""),
         ),
         test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",

@@ -1,1 +1,1 @@
-"""How the job runs inside Celery: pool, broker transport, bootsteps, signals."""
+"""The parts that run inside Celery: pool, broker transport, bootsteps and signal handlers."""

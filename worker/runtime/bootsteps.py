@@ -1,8 +1,8 @@
-"""Bootsteps that give a worker process its part in the ledger.
+"""The bootstep that starts the ledger services of a worker process.
 
-They hang on the pool, not on the consumer, so they survive every reconnect to the broker.
-Their coroutines run on the pool's loop beside the attempts; the pool ends them after the last
-attempt at a warm stop.
+The bootstep depends on the pool and not on the consumer, so its services survive every reconnect to
+the broker. Their coroutines run on the pool's loop beside the attempts. At a warm stop the pool
+cancels them after the last attempt has ended.
 """
 
 from __future__ import annotations
@@ -39,51 +39,54 @@ from checkpoint_worker.worker.runtime.signal_listener import listen
 
 START_S: Final = 10.0
 STOP_BEYOND_S: Final = 10.0
-"""So long after the last outcome is due a worker that was asked to end stops waiting."""
+"""Time that a warm stop waits for running attempts beyond the instant at which their last outcome
+is due."""
 WARM_HANDLER: Final = "worker_Warm"
-"""Celery's name for its handler of SIGTERM and of the first SIGINT."""
+"""The name of Celery's handler for SIGTERM and for the first SIGINT."""
 
 log = structlog.get_logger("checkpoint.worker")
 
 
 def worker_name() -> str:
-    """Return a name no other process has, also after a restart on the same machine."""
+    """Return a worker name that is unique even after a restart on the same machine."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class Service(bootsteps.StartStopStep):
-    """Connects to the ledger, beats, listens and sweeps for as long as the pool runs."""
+    """Connects to the ledger, sends heartbeats, receives signals and sweeps while the pool runs."""
 
     requires = frozenset({"celery.worker.components:Pool"})
 
     def start(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
-        """Start after the pool; refuse any pool but ours."""
+        """Start after the pool; refuse any pool other than `AsyncioPool`."""
         pool, app = worker.pool, worker.app
         if not isinstance(pool, AsyncioPool):
             log.critical("worker.refused", why="it needs its own pool; leave worker_pool alone")
             raise WorkerShutdown(EX_FAILURE)
         if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == WARM_HANDLER:
-            # Celery's own says 1. A warm end is a good one, whichever signal asks for it.
+            # Celery's own handler exits with status 1. A warm stop is a success, whichever signal
+            # requests it.
             install_worker_int_handler(worker, exitcode=EX_OK)
         settings: Settings = app.conf.checkpoint_settings
         end_s = settings.deadline_s + settings.drain_s + STOP_BEYOND_S
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)
         attempts = pool.call(_make_attempts(settings, app), START_S)
         install(attempts)
-        heart = Heartbeat(attempts)
-        _tell_health(worker, pool, heart, settings)  # First: the first outcome is counted too.
-        pool.spawn(_beat(heart), name="heartbeat")
+        heartbeat = Heartbeat(attempts)
+        # Before the attempts, so that the metrics count the first outcome.
+        _start_observability(worker, pool, heartbeat, settings)
+        pool.spawn(_send_heartbeats(heartbeat), name="heartbeat")
         pool.spawn(listen(attempts), name="listener")
-        pool.spawn(Sweeper(attempts, heart, _queue_length(app)).run(), name="sweeper")
+        pool.spawn(Sweeper(attempts, heartbeat, _queue_length(app)).run(), name="sweeper")
         pool.spawn(watch_growth(lambda: len(attempts.running)), name="garbage")
         spare_the_collector()
         log.info("worker.started", worker=attempts.worker, prefix=settings.prefix)
 
     def stop(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
-        """Leave the coroutines to the pool: attempts still need them."""
+        """Do nothing: the pool ends the coroutines, because attempts need them until then."""
 
     def terminate(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
-        """Say by the exit status that codes in flight were given up; Celery's would be 0."""
+        """Set an exit status that reports codes given up by a cold stop; Celery would return 0."""
         if worker.exitcode is None:
             worker.exitcode = EX_FAILURE
 
@@ -91,15 +94,20 @@ class Service(bootsteps.StartStopStep):
 STEPS: Final = (Service,)
 
 
-def _tell_health(worker: Any, pool: AsyncioPool, heart: Heartbeat, settings: Settings) -> None:  # noqa: ANN401  Celery's
-    """Start what says how this worker is: health, heartbeat file, metrics."""
-    attempts = heart.attempts
+def _start_observability(
+    worker: Any,  # noqa: ANN401  Celery's worker
+    pool: AsyncioPool,
+    heartbeat: Heartbeat,
+    settings: Settings,
+) -> None:
+    """Start the services that report the state of this worker: health, heartbeat file, metrics."""
+    attempts = heartbeat.attempts
     access = Access(attempts)
     pool.spawn(access.run(), name="access")
     health = Health(
         ask_hub=pool.ask_hub,
         capacity=lambda: pool.limit,
-        checkup=HealthChecks(worker=worker, heart=heart, access=access),
+        checkup=HealthChecks(worker=worker, heart=heartbeat, access=access),
         view=LedgerGauges(attempts, METRICS, own_broker=settings.broker_url is not None),
         heartbeat_file=settings.heartbeat_file,
     )
@@ -125,8 +133,8 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
                 await door.client.lpush(keys.queue, message)
             else:
                 await asyncio.to_thread(send_wake, app, submission_id, account_id, provider)
-        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
-            # The sweeper sends it again.
+        except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
+            # The sweeper sends the wake again.
             METRICS.broker_wake.inc()
             log.warning("wake.failed", submission_id=submission_id, error=type(error).__name__)
 
@@ -143,14 +151,14 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
     )
 
 
-async def _beat(heart: Heartbeat) -> None:
-    """Beat to the end; then leave the ledger, so that nobody waits for this worker."""
-    attempts = heart.attempts
+async def _send_heartbeats(heartbeat: Heartbeat) -> None:
+    """Send heartbeats until cancelled, then deregister this worker from the ledger."""
+    attempts = heartbeat.attempts
     try:
-        await heart.run()
+        await heartbeat.run()
     finally:
         install(None)
-        gone = LostWorker(attempts.worker, heart.answered_ms, ())
+        gone = LostWorker(attempts.worker, heartbeat.answered_ms, ())
         try:
             await attempts.door.run(attempts.store.lead(attempts.worker, 0))
             if not attempts.running:
@@ -173,7 +181,7 @@ def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweep
     async def length() -> int:
         try:
             return await asyncio.to_thread(count)
-        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+        except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
             METRICS.broker_length.inc()
             log.warning("queue.unknown", error=type(error).__name__)
             return UNKNOWN_LENGTH
@@ -182,4 +190,4 @@ def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweep
 
 
 UNKNOWN_LENGTH: Final = 1 << 60
-"""A broker that does not answer takes no wakes either."""
+"""The length assumed while the broker does not answer: the sweeper must not add wakes then."""

@@ -1,11 +1,12 @@
-"""Redis as Celery's broker, made safe against messages that are not ours.
+"""Redis as Celery's broker, protected against malformed and foreign messages.
 
-The stock transport decodes whatever lies in the queue and lets the consumer find out; a dozen
-kinds of malformed element end the whole worker that way, and Celery logs quote the body of
-what they refuse. Here an element is looked at before anything of Celery sees it: a task of
-ours goes on with the headers a wake needs and no others, everything else is set aside.
+The stock transport decodes every queue element and leaves errors to the consumer. A dozen kinds of
+malformed elements end the whole worker that way, and Celery's log quotes the body of an element it
+refuses. This transport validates each element before Celery sees it: a message for our task is
+passed on with the headers that a wake needs and no others, every other element is set aside.
 
-What is set aside is *described*, never kept: it may hold a code.
+An element that is set aside is *described* in the dead letters and never stored: it may contain a
+code.
 """
 
 from __future__ import annotations
@@ -44,31 +45,31 @@ from checkpoint_worker.worker.observability.metrics import METRICS
 
 DEAD_LETTERS_MAX: Final = 1_000
 BODY_MAX: Final = 64 * 1024
-"""Bytes of a decoded body; a code has at most 256 characters."""
+"""Largest decoded body, in bytes; a code has at most 256 characters."""
 ELEMENT_MAX: Final = 4 * BODY_MAX
-"""Bytes of an element: the body in base64, headers, and room for a talkative producer."""
+"""Largest body as transmitted, in bytes; leaves room for base64 and for additional headers."""
 READ_MAX: Final = 16 * ELEMENT_MAX
-"""Bytes of an element in which its id is looked for, to answer."""
+"""Largest element that is parsed, in bytes: up to this size its submission gets an outcome."""
 LZMA_MEMORY_MAX: Final = 64 * 1024 * 1024
-"""Bytes for unpacking one body; most that Python's own compressor asks for is 9 MiB by default."""
+"""Memory limit for unpacking one body, in bytes; Python's own compressor needs 9 MiB by default."""
 MORE_MAX: Final = 32
-"""Elements taken at once from a queue in which several wait."""
+"""Largest number of further elements that are taken at once from a queue with a backlog."""
 SOON_S: Final = 0.02
-"""An element that came so soon after it was asked for had been waiting."""
+"""An element that BRPOP returns faster than this is taken as a sign of a backlog."""
 NESTING_MAX: Final = 16
-"""Levels of arguments. Far above any of ours, far below where Python gives up on JSON."""
+"""Deepest nesting of arguments: far above that of our own, far below the limit of Python's JSON."""
 UNPACKERS: Final[Mapping[str, Callable[[], Any]]] = {
-    "application/x-gzip": zlib.decompressobj,  # What kombu calls zlib.
+    "application/x-gzip": zlib.decompressobj,  # kombu's name for zlib.
     "application/x-bz2": bz2.BZ2Decompressor,
     "application/x-lzma": partial(lzma.LZMADecompressor, memlimit=LZMA_MEMORY_MAX),
 }
-"""Compressions a producer may use: those that can be unpacked up to a bound."""
+"""Compressions that a producer may use: each can be unpacked up to a size limit."""
 TOO_LARGE: Final = ("too large a body", None, "too_large")
 WISHES: Final = ("eta", "expires", "timelimit")
-"""Headers whose meaning for a code is decided in `tasks.celery_task.sanitize`."""
-_NOTHING: Final[list[Any]] = [[], {}, {}]
+"""Headers that a producer may set; `tasks.celery_task.sanitize` decides their effect."""
+_EMPTY_BODY: Final[list[Any]] = [[], {}, {}]
 TASK_NAME: Final = re.compile(r"[A-Za-z_.]{1,64}")
-"""A foreign task name that is shown: without digits it is no code."""
+"""Pattern of foreign task names that may be logged: a name without digits cannot be a code."""
 
 log = structlog.get_logger("checkpoint.broker")
 
@@ -79,15 +80,15 @@ _PASSED_ON: Final = (
     InconsistencyError,
     VersionMismatch,
 )
-"""The transport's own affairs: connections, and nothing in the queue."""
+"""Exceptions that the transport handles itself: connection errors and an empty queue."""
 
 
 class InvalidMessageError(Exception):
-    """An element of the queue is no task of ours; the text says why and quotes nothing.
+    """A queue element is no message for our task; the text gives the reason without values.
 
     Attributes:
-        told: The name of a foreign task, if harmless: it helps to find who sent it.
-        word: What the outcome says where the message names a submission.
+        told: The name of a foreign task, if it may be logged; it helps to find the producer.
+        word: The reason in the outcome, where the message names a submission.
     """
 
     def __init__(self, why: str, told: str | None = None, word: str = "body") -> None:
@@ -96,38 +97,39 @@ class InvalidMessageError(Exception):
 
 
 class ValidMessage(dict[str, Any]):
-    """A message that was found fit, and its body as it was decoded then; no JSON makes one."""
+    """A message that passed validation, with its decoded body. JSON decoding never creates one."""
 
     body: list[Any]
     unfit: str | None = None
-    """Why its code is not sent, a word of `tasks.celery_task.message_options.REFUSALS`."""
+    """The reason not to send its code, a key of `tasks.celery_task.message_options.REFUSALS`."""
 
 
 def validate_message(element: bytes, queue: str) -> ValidMessage:
-    """Return a queue element as a message Celery can take, or refuse it.
+    """Return a queue element as a message that Celery can process, or refuse it.
 
-    Callbacks, time limits and times are a producer's wishes; odd ones end the worker, so they go
-    no further than `tasks.celery_task.sanitize`, which gives each its meaning. A body that cannot be used has
-    an outcome all the same where the message names its submission. The delivery tag is ours: a
-    producer's may be any, and Celery counts what is in flight by it.
+    A producer may set callbacks, time limits and start times, and malformed ones end the worker.
+    They are passed only to `tasks.celery_task.sanitize`, which decides the effect of each. If the
+    body cannot be used but the message names its submission, that submission still gets an outcome.
+    The delivery tag is created here: a producer may send any tag, and Celery counts messages in
+    flight by tag.
 
     Args:
-        element: As it lies in the list.
-        queue: Where to put it back, should the worker stop before it is begun.
+        element: The bytes of the list element.
+        queue: The queue to which Celery returns the message if the worker stops before it begins.
 
     Raises:
-        UnfitError: It is malformed or foreign.
+        InvalidMessageError: The element is malformed or belongs to another task.
     """
     message = _decoded(element)
     headers, properties = message.get("headers"), message.get("properties")
     if not isinstance(headers, dict) or not isinstance(properties, dict):
         _refuse("no headers or properties")
-    task, submission_id, unfit, body = headers.get("task"), headers.get("id"), None, _NOTHING
+    task, submission_id, unfit, body = headers.get("task"), headers.get("id"), None, _EMPTY_BODY
     try:
         raw = _raw_body(message.get("body"), properties.get("body_encoding"))
         clear = _unpacked(raw, headers.get("compression"))
         if task is None:
-            task, submission_id = _of_protocol_1(clear)
+            task, submission_id = _read_protocol_1(clear)
             unfit = "protocol"
         else:
             body = _body(clear)
@@ -145,8 +147,8 @@ def validate_message(element: bytes, queue: str) -> ValidMessage:
     return found
 
 
-def _of_protocol_1(clear: bytes) -> tuple[object, object]:
-    """Return the task and the id that the body of an old message names."""
+def _read_protocol_1(clear: bytes) -> tuple[object, object]:
+    """Return the task name and the id from the body of a protocol 1 message."""
     try:
         found = _parsed(clear[: BODY_MAX + 1])
     except (ValueError, RecursionError):
@@ -178,7 +180,7 @@ def _raw_body(body: object, encoding: object) -> bytes:
 
 
 def _unpacked(raw: bytes, compression: object) -> bytes:
-    """Return the body in clear; a small one may unpack to gigabytes, so no further than allowed."""
+    """Decompress a body, up to `BODY_MAX` bytes: a small one may expand to gigabytes."""
     if compression is None:
         return raw
     if not (isinstance(compression, str) and compression in UNPACKERS):
@@ -209,11 +211,11 @@ def _body(raw: bytes) -> list[Any]:
 
 
 def _parsed(raw: bytes | str) -> Any:  # noqa: ANN401  JSON is any
-    """Read JSON, ours fast; what only Python reads (half surrogate pairs) as Python does.
+    """Parse JSON with orjson, or with Python's parser where orjson refuses (lone surrogates).
 
     Raises:
-        ValueError: It is none.
-        RecursionError: It nests too deep to be read.
+        ValueError: The text is not JSON.
+        RecursionError: The text is nested too deeply to be parsed.
     """
     try:
         return orjson.loads(raw)
@@ -241,7 +243,10 @@ def _refuse(why: str, task: object = None) -> NoReturn:
 
 
 class FitMessage(virtual.Message):
-    """A message that shows its body as `validate_message` has decoded it, if it did; Celery's own it decodes."""
+    """A message that returns the body decoded by `validate_message`, if there is one.
+
+    Celery's own messages are decoded by kombu.
+    """
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:  # noqa: ANN401  kombu's
         super().__init__(payload, channel, **options)  # type: ignore[no-untyped-call]
@@ -250,10 +255,10 @@ class FitMessage(virtual.Message):
 
 
 class ValidatingChannel(Channel):
-    """A channel that survives what lies in the queue.
+    """A channel on which malformed elements do not end the worker.
 
-    The ledger and the sweeper carry what restoring unacknowledged messages would. After a lost
-    connection it would be one write to a dead server for each attempt in flight.
+    Unacknowledged messages are not restored: the ledger and the sweeper replace that. After a lost
+    connection, restoring would send one write per attempt in flight to a dead server.
     """
 
     Message = FitMessage
@@ -261,17 +266,17 @@ class ValidatingChannel(Channel):
     _had_more = False
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
-        # By default redis-py repeats a command ten times, on the thread that serves everything;
-        # the consumer reconnects as a whole, and a wake that is not sent is sent by the sweeper.
+        # By default redis-py repeats a command ten times and blocks the hub's thread meanwhile.
+        # Here the consumer reconnects as a whole, and the sweeper sends any wake that was lost.
         params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         return params | {"retry": Retry(NoBackoff(), 0)}
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401  kombu's
-        """Read what BRPOP brought: kombu's method, with our look at the element in it."""
+        """Read the reply to BRPOP as kombu does, and validate its element."""
         try:
             reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
         except self.connection_errors:
-            # The next round connects again.
+            # The next poll connects again.
             self.client.connection.disconnect()
             raise
         finally:
@@ -282,7 +287,7 @@ class ValidatingChannel(Channel):
         name, element = reply
         queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
-        more = self._more(queue)
+        more = self._read_more(queue)
         try:
             self._take(element, queue)
             while more:
@@ -294,17 +299,17 @@ class ValidatingChannel(Channel):
 
     def _take(self, element: bytes, queue: str) -> None:
         try:
-            message = self._look_at(element, queue)
+            message = self._validate(element, queue)
         except InvalidMessageError as error:
             self.set_aside(str(error), error.told)
         else:
             self.connection._deliver(message, queue)  # noqa: SLF001  kombu's
 
-    def _more(self, queue: str) -> list[bytes]:
-        """Return what else waits, as far as there is room, if it looks as if something did.
+    def _read_more(self, queue: str) -> list[bytes]:
+        """Return further elements of the queue, up to the free places, if a backlog is likely.
 
-        One element for each turn of the hub is a slow way through a backlog; asking for more
-        where there is none is one more trip for a lone code.
+        One element per turn of the hub drains a backlog slowly. Where no further element waits,
+        asking for more costs a single code one more round trip.
         """
         options = self.connection.client.transport_options
         room = self.qos.can_consume_max_estimate()
@@ -315,47 +320,49 @@ class ValidatingChannel(Channel):
         try:
             found: Any = self.client.rpop(queue, most)
         except RedisError as error:
-            # The one that was read goes on; a lost connection shows at the next BRPOP.
+            # The element already read is delivered; a lost connection shows at the next BRPOP.
             log.warning("broker.more_unread", error=type(error).__name__)
             found = None
         self._had_more = bool(found)
         return found or []
 
     def _put_back(self, elements: list[bytes], queue: str) -> None:
-        """Give back what was read and not delivered; the ledger's own are woken again anyway."""
+        """Return undelivered elements to the queue; the sweeper replaces lost wakes."""
         if elements:
             try:
                 self.client.rpush(queue, *reversed(elements))
             except RedisError as error:
                 log.warning("broker.not_put_back", error=type(error).__name__)
 
-    def _look_at(self, element: bytes, queue: str) -> dict[str, Any]:
+    def _validate(self, element: bytes, queue: str) -> dict[str, Any]:
         if queue == self.connection.client.transport_options["task_queue"]:
             return validate_message(element, queue)
-        # Celery's own, such as answers to remote control, or a queue of the operator's choice.
+        # A message of Celery's own (a reply to remote control) or of a queue that the operator
+        # added.
         try:
             message: dict[str, Any] = loads(bytes_to_str(element))
-            message["properties"]["delivery_tag"], message["headers"]  # Both are needed.
-        except Exception:  # noqa: BLE001  its hooks raise anything
+            # Raises KeyError where one is missing.
+            message["properties"]["delivery_tag"], message["headers"]
+        except Exception:  # noqa: BLE001  object hooks of the decoder may raise any exception
             _refuse("not a message")
         return message
 
     def _receive_one(self, c: Any) -> Any:  # noqa: ANN401  kombu's
-        """Receive one broadcast, which is remote control; a malformed one is logged."""
+        """Receive one remote control broadcast; a malformed broadcast is logged and dropped."""
         try:
             return super()._receive_one(c)  # type: ignore[no-untyped-call]
         except _PASSED_ON:
             raise
-        except Exception as error:  # noqa: BLE001  whatever a stranger's broadcast causes
+        except Exception as error:  # noqa: BLE001  a malformed broadcast may cause any exception
             log.warning("broker.broadcast_refused", error=type(error).__name__)
             raise virtual.Empty from None
 
     def set_aside(self, why: str, told: str | None = None) -> None:
-        """Describe an element in the dead letters, which are capped.
+        """Add a description of an element to the dead letters, of which the newest are kept.
 
         Args:
-            why: What is wrong with it.
-            told: A harmless word about it.
+            why: The reason for the refusal.
+            told: A detail that may be logged.
         """
         log.warning("broker.set_aside", why=why, told=told)
         METRICS.dead_letters.inc()
@@ -371,43 +378,43 @@ class ValidatingChannel(Channel):
 
 
 class CarefulSentinelChannel(ValidatingChannel, SentinelChannel):
-    """The same, found by Sentinels."""
+    """A validating channel to the master that Sentinels name."""
 
     connection_class = SentinelChannel.connection_class
     connection_class_ssl = SentinelChannel.connection_class_ssl
 
 
 class CarefulClusterChannel(ValidatingChannel, ClusterChannel):
-    """The same, to the node of a cluster that has the queue."""
+    """A validating channel to the cluster node that holds the queue."""
 
     connection_class = ClusterChannel.connection_class
     connection_class_ssl = ClusterChannel.connection_class_ssl
 
 
 class RedisTransport(redis.Transport):
-    """``redis://`` and ``rediss://``."""
+    """Transport for ``redis://`` and ``rediss://``."""
 
     Channel = ValidatingChannel
 
 
 class SentinelTransport(redis.SentinelTransport):
-    """``sentinel://``."""
+    """Transport for ``sentinel://``."""
 
     Channel = CarefulSentinelChannel
 
 
 class ClusterTransport(redis.Transport):
-    """``redis+cluster://``."""
+    """Transport for ``redis+cluster://``."""
 
     Channel = CarefulClusterChannel
 
 
+_PRODUCERS: Final = "checkpoint_worker.tasks.storage.broker_transports"
 TRANSPORTS: Final[Mapping[str, str]] = {
-    "checkpoint_worker.tasks.storage.broker_transports:RedisTransport": "checkpoint_worker.worker.runtime.broker:RedisTransport",
-    "checkpoint_worker.tasks.storage.broker_transports:SentinelTransport": "checkpoint_worker.worker.runtime.broker:SentinelTransport",
-    "checkpoint_worker.tasks.storage.broker_transports:ClusterTransport": "checkpoint_worker.worker.runtime.broker:ClusterTransport",
+    f"{_PRODUCERS}:{name}": f"{__name__}:{name}"
+    for name in ("RedisTransport", "SentinelTransport", "ClusterTransport")
 }
-"""What producers use -> what a worker uses in its place."""
+"""Maps each transport of a producer to the validating transport of a worker."""
 
 __all__ = [
     "TRANSPORTS",

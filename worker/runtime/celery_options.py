@@ -1,8 +1,9 @@
-"""What each option of ``celery worker`` means here: served, or refused before anything starts.
+"""Effect of each option of ``celery worker``: accepted, or refused before the worker starts.
 
-A worker of ours has one pool, one queue and its own times, so some of Celery's options cannot be
-served. Taken without a word they would bite later, with codes in flight. `OPTIONS` names every
-option; what it does not name is refused as well, such as one that a later Celery brings.
+A checkpoint worker has a fixed pool, one queue and its own time limits, so it cannot honour every
+option of Celery. An option accepted without effect would cause faults later, with codes in flight.
+`OPTIONS` lists every option; an option that it does not list is refused too, such as one that a
+later version of Celery adds.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Option:
     """One option of Celery.
 
     Attributes:
-        about: What it does here, or, where no value can be served, what there is instead.
-        fits: Whether a value can be served; ``None``: each one can.
-        needs: What a value needs to be served, where some can.
+        about: The effect of the option here, or the alternative to an option that is refused.
+        fits: Decides whether a value is accepted; ``None`` accepts each value.
+        needs: The condition under which a value is accepted, if only some values are.
     """
 
     about: str
@@ -47,9 +48,9 @@ def _own_queue(ctx: click.Context, value: Sequence[str]) -> bool:
 
 
 def _can_detach(ctx: click.Context, value: bool) -> bool:  # noqa: FBT001  a flag's
-    """Whether Celery finds the flag, to take it out for the new process, and a log is kept.
+    """Return whether Celery can detach: it finds the flag to remove it, and a log file is named.
 
-    Celery drops the name of a user from that command line and keeps its value.
+    Celery removes ``--uid`` and ``--gid`` from the new command line but leaves their values in it.
     """
     given = ctx.params
     alone = "-D" in sys.argv or "--detach" in sys.argv
@@ -59,7 +60,8 @@ def _can_detach(ctx: click.Context, value: bool) -> bool:  # noqa: FBT001  a fla
 
 
 def _writable(ctx: click.Context, value: str) -> bool:
-    hostname = ctx.params.get("hostname") or default_nodename(None)  # Defaults are read later.
+    # Celery applies the default later.
+    hostname = ctx.params.get("hostname") or default_nodename(None)
     try:
         with Path(node_format(value, hostname)).open("ab"):
             return True
@@ -75,10 +77,10 @@ _QUEUE: Final = "a worker serves that queue and no other"
 _START: Final = "say so where the worker is started"
 
 CONCURRENCY_MAX: Final = 10_000
-"""As of CHECKPOINT_CONCURRENCY."""
+"""The largest value of CHECKPOINT_CONCURRENCY."""
 
 OPTIONS: Final[Mapping[str, Option]] = {
-    # Of `celery`.
+    # Options of `celery` itself.
     "app": Option("`-A worker`"),
     "broker": Option("set CHECKPOINT_BROKER_URL or CHECKPOINT_REDIS_URL", _never),
     "result_backend": Option("outcomes are records in the ledger", _never),
@@ -89,7 +91,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "quiet": Option("no banner"),
     "version": Option("Celery's version"),
     "skip_checks": Option("no effect: the checks are Django's"),
-    # Of `celery worker`.
+    # Options of `celery worker`.
     "hostname": Option("the name in Flower and in `inspect`"),
     "detach": Option(
         "runs in the background, as with `celery multi`",
@@ -138,11 +140,11 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "umask": Option(_START, _never),
     "executable": Option(_START, _never),
 }
-"""Name of the parameter -> what it means here, in the order of ``celery --help``."""
+"""Maps the name of a parameter to its effect, in the order of ``celery --help``."""
 
 
 class OwnPool(click.ParamType[str]):
-    """Takes no pool but ours; Celery's type would import any other, or fail to."""
+    """Parameter type that accepts only our pool; Celery's type would import any other."""
 
     name = "pool"
 
@@ -152,7 +154,7 @@ class OwnPool(click.ParamType[str]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> str:
-        """Return our pool, whatever the default or another program's variable says."""
+        """Return our pool and ignore defaults and environment variables that name another."""
         assert ctx is not None
         ours: str = ctx.obj.app.conf.worker_pool
         if value != ours and ctx.get_parameter_source("pool") is ParameterSource.COMMANDLINE:
@@ -161,21 +163,21 @@ class OwnPool(click.ParamType[str]):
 
 
 def check_command_line(app: Celery) -> None:
-    """Let the options of ``celery worker`` be checked when they have been read."""
+    """Register the check of the options of ``celery worker``, which runs after they are parsed."""
     for param in celery_worker.params:
         if param.name == "pool":
             param.type = OwnPool()
-    # Celery appends these to its command: an argument, since those are read after the options.
+    # Celery appends these parameters to its command. An argument is parsed after all options.
     app.user_options["worker"].add(
         click.Argument(["words"], nargs=-1, expose_value=False, callback=_check)
     )
 
 
 def _check(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> None:
-    """Refuse what cannot be served.
+    """Refuse options and arguments that have no effect here.
 
     Raises:
-        UsageError: One sentence; exit status 2.
+        UsageError: An option is refused; the text is one sentence, the exit status 2.
     """
     if words:
         msg = "configuration of Celery is refused on the command line: settings are CHECKPOINT_*"
@@ -187,10 +189,10 @@ def _check(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) 
 
 
 def check_before_app() -> None:
-    """Refuse options of ``celery`` itself, some of which keep an app from being made.
+    """Refuse options of ``celery`` itself, some of which prevent the creation of an app.
 
     Raises:
-        UsageError: As for a worker's option.
+        UsageError: An option is refused, as for ``celery worker``.
     """
     _check_given(click.get_current_context(silent=True))
 

@@ -1,4 +1,4 @@
-"""Celery's consumer, which comes back soon after its broker does."""
+"""A Celery consumer that reconnects soon after the broker is back."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ from checkpoint_worker.worker.observability.liveness import LIVENESS
 from checkpoint_worker.worker.observability.metrics import METRICS
 
 RECONNECT_MAX_S: Final = 1.0
-"""Between two tries. Celery's pause grows to half a minute, a whole deadline of a code."""
+"""Longest pause between two connection attempts. Celery's own pause grows to 32 s, longer than the
+deadline of a code."""
 RECONNECT_STEP_S: Final = 0.5
 EVENTS_LATER_S: Final = 0.1
-"""For so long events of tasks are gathered. Celery sends them once each turn of its loop, a few at
-a time, which was a quarter of what a submission costs here."""
+"""Time for which task events are collected into one message. Celery flushes them at each turn of
+its loop, a few at a time, which made up a quarter of the cost of a submission (measured)."""
 EVENTS_AT_ONCE: Final = 1_000
-"""So many are sent without waiting for more."""
+"""Number of collected events at which they are sent without further delay."""
 
 
 class PromptConsumer(Consumer):
-    """The consumer with short pauses between its tries to connect, and events sent in bundles."""
+    """The consumer with short pauses between connection attempts, and events sent in batches."""
 
     lost_by = ""
-    """Why the connection was lost the last time, in words of ours, if that is known."""
+    """Reason of the last connection loss, if it is known."""
     _events_due_s = 0.0
 
     def on_send_event_buffered(self) -> None:
-        """Send the gathered events in a moment, or at once where the worker is about to end."""
+        """Schedule a flush of the collected events; flush at once if the worker is stopping."""
         if self.hub is None:
             return
         if worker_state.should_stop is not None or worker_state.should_terminate is not None:
             super().on_send_event_buffered()
             return
         self.event_dispatcher.buffer_limit = EVENTS_AT_ONCE
-        # By the clock rather than by a flag: a lost connection takes the hub's timers with it.
+        # A time and not a flag: a lost connection discards the hub's timers, and a flag would stay
+        # set.
         now_s = time.monotonic()
         if now_s >= self._events_due_s:
             self._events_due_s = now_s + EVENTS_LATER_S
             self.hub.call_later(EVENTS_LATER_S, self._flush_events)
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401  kombu's connection
-        """Connect, trying again for as long as it takes."""
+        """Connect; repeat until it succeeds."""
         conn.ensure_connection = partial(
             _ensure_counted,
             conn.ensure_connection,
@@ -57,7 +59,7 @@ class PromptConsumer(Consumer):
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        """Count it, and keep why: a broker that refuses does so at each try."""
+        """Count a lost connection and keep the reason, which `Health` reports."""
         self.lost_by = why(exc)
         METRICS.broker_connection.inc()
         super().on_connection_error_after_connected(exc)
@@ -69,7 +71,7 @@ def _ensure_counted(
     *args: Any,  # noqa: ANN401  kombu's
     **options: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
-    """Connect; count each try that fails, and let it show that the thread lives."""
+    """Connect; count each failed attempt and report to `LIVENESS` that the thread is alive."""
 
     def failed(error: BaseException, interval: float) -> None:
         LIVENESS.hub_tries()

@@ -1,11 +1,11 @@
-"""When a worker looks for cyclic garbage: rarely among what is young, and in full when it pays.
+"""Schedule of the cyclic garbage collector: rarely young objects, and a full round on growth.
 
-What a job leaves is freed as it ends, without the collector. Python's own rounds would walk
-through all modules and everything in flight now and then: a fifth of an attempt's cost, and with
-10,000 in flight a second in which no claim may wait for its first byte (measured). So what was
-there at the start is left out of all rounds, young objects are looked at rarely, and the oldest
-only when the process has grown by more than its attempts explain. Then garbage is the likely
-reason, and memory a greater danger than a pause.
+Reference counting frees the objects of a job when it ends. Python's default schedule would still
+walk through all modules and all objects in flight: this took a fifth of an attempt's cost, and with
+10,000 attempts in flight one second in which no claim could send its first byte (measured).
+Therefore the objects present at the start are frozen, young objects are collected rarely, and a
+full collection runs only when the process has grown by more than its attempts explain. In that case
+garbage is the likely reason, and exhausted memory is a greater danger than a pause.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from typing import Final
 import structlog
 
 YOUNG: Final = (20_000, 10, 1_000)
-"""New objects after which garbage is looked for among them, and rounds of one generation before the
-next. A look at 200,000 takes a tenth of a second, at 2 million a whole one: with 100,000 and 20
-rounds 16 of 10,000 claims were granted, and came too late to send (measured)."""
+"""Thresholds for `gc.set_threshold`: 20,000 new objects start a collection of the youngest
+generation, 10 of these one of the middle generation, and 1,000 of those may start one of the
+oldest. A collection of 200,000 objects takes 0.1 s, of 2 million 1 s. With thresholds of 100,000
+and 20, 16 of 10,000 claims were granted too late to be sent (measured)."""
 GROWN_MAX: Final = 400_000
-"""Python's memory blocks, some 40 MB, that may be there without an attempt that explains them."""
+"""Growth without attempts that explain it, in memory blocks of Python; about 40 MB."""
 BLOCKS_OF_ATTEMPT: Final = 300
-"""Of one in flight; 260 were measured."""
+"""Memory blocks that one attempt in flight explains; 260 were measured."""
 LOOK_S: Final = 1.0
 
 log = structlog.get_logger("checkpoint.garbage")
 
 
 def spare_the_collector() -> None:
-    """Let Python look for cyclic garbage rarely, and never among what is there now.
+    """Freeze the present objects and make collections of young objects rare.
 
-    Without counted blocks (``PYTHONMALLOC=malloc``) nobody could tell when a full round is due;
-    Python's own thresholds stay then.
+    Without a count of memory blocks (``PYTHONMALLOC=malloc``) `Growth` cannot detect growth, so
+    Python's default thresholds stay in force.
     """
     gc.collect()
     gc.freeze()
@@ -45,7 +46,7 @@ def spare_the_collector() -> None:
 
 
 class Growth:
-    """Decides when a full round is due.
+    """Decides when a full collection is due.
 
     Args:
         blocks: Counts the memory blocks in use.
@@ -56,14 +57,14 @@ class Growth:
         self._least = blocks()
 
     def look(self, running: int) -> bool:
-        """Collect if there is more than ``running`` attempts explain; say whether that was done."""
+        """Collect if ``running`` attempts do not explain the growth; return whether it did."""
         unexplained = self._blocks() - running * BLOCKS_OF_ATTEMPT
         self._least = min(self._least, unexplained)
         if unexplained - self._least < GROWN_MAX:
             return False
         began_s = time.monotonic()
         freed = gc.collect()
-        # What stayed is no garbage, whatever it is: the next round is due as much later.
+        # Objects that survived are no garbage: they become the base of the next comparison.
         self._least = self._blocks() - running * BLOCKS_OF_ATTEMPT
         took_ms = round((time.monotonic() - began_s) * 1000)
         log.warning("garbage.collected", objects=freed, took_ms=took_ms, running=running)
@@ -71,7 +72,7 @@ class Growth:
 
 
 async def watch_growth(running: Callable[[], int]) -> None:
-    """Look about every second, until cancelled."""
+    """Check the growth every `LOOK_S` seconds until cancelled."""
     growth = Growth()
     while True:
         await asyncio.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""How a process of ours ends: with its parent, or on SIGTERM and SIGHUP as on Ctrl-C."""
+"""Ends a process of ours with its parent, or on SIGTERM and SIGHUP in the same way as on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from typing import Final
 
 LEAVE_S: Final = 5.0
-"""Time a process has to end by itself once its parent's pipe is closed; then it is ended."""
+"""Time for an orderly end after the parent's pipe has closed; then the process exits with 1."""
 
 
 @contextlib.contextmanager
 def ends_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a program as Ctrl-C does, with its clean-up."""
+    """Make SIGTERM and SIGHUP end a program as Ctrl-C does, with its clean-up."""
 
     def interrupt(_number: int, _frame: object) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As a script's `… &` leaves it.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell ignores SIGINT for `… &`.
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
@@ -33,7 +33,7 @@ def ends_as_interrupted() -> Iterator[None]:
 
 
 def end_with_stdin() -> None:
-    """End this process when its stdin closes: whoever started it is done or gone."""
+    """End this process when its stdin closes: the process that started it has ended."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):

@@ -1,8 +1,9 @@
-"""How Flower reaches its Redis: a subscription that has gone silent is made anew.
+"""Transports of Flower's process, which renew a subscription that has become silent.
 
-Flower does nothing but listen. After a switchover behind a name it would listen for ever to the old
-master, which answers every look whether the connection lives. Workers tell of themselves every two
-seconds; who hears none of them for longer looks the name up again.
+Flower only receives. After a failover behind a host name it would stay subscribed at the old
+master, which still answers connection checks. Workers publish an event every two seconds, so a
+longer silence means a wrong or dead connection: the transport disconnects and resolves the name
+again.
 """
 
 from __future__ import annotations
@@ -19,53 +20,54 @@ from checkpoint_worker.tasks.storage.broker_transports import (
 )
 
 SILENT_S: Final = 2.5
-"""Looked at once a second, so 3 s at most. A look costs an event only if one comes just then."""
+"""Silence after which the transport reconnects; checked once a second, so after 3 s at most.
+Reconnecting loses an event only if one is published at that moment."""
 
 
-class _Listens:
-    """Subscribes anew after a silence."""
+class _Resubscribing:
+    """Renews the subscription after a silence."""
 
-    _heard_s: float | None = None
+    _received_s: float | None = None
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:  # noqa: ANN401  kombu's
-        """Wait for an event as kombu does."""
+        """Wait for an event as kombu does; reconnect after a silence."""
         now_s = time.monotonic()
-        if self._heard_s is None:
-            self._heard_s = now_s
+        if self._received_s is None:
+            self._received_s = now_s
         try:
             found = super().drain_events(connection, timeout=timeout)  # type: ignore[misc]
         except TimeoutError:
-            if time.monotonic() - self._heard_s > SILENT_S:
-                self._heard_s = time.monotonic()
-                self._subscribe_anew()
+            if time.monotonic() - self._received_s > SILENT_S:
+                self._received_s = time.monotonic()
+                self._resubscribe()
             raise
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
         return found
 
-    def _subscribe_anew(self) -> None:
+    def _resubscribe(self) -> None:
         channels: Any = self.cycle._channels  # type: ignore[attr-defined]  # noqa: SLF001
         for channel in channels:
             if channel.active_fanout_queues and channel.subclient.connection is not None:
                 channel.subclient.connection.disconnect()
 
 
-class ListeningTransport(_Listens, RedisTransport):  # type: ignore[misc]  # Untyped.
-    """``redis://`` and ``rediss://``."""
+class ListeningTransport(_Resubscribing, RedisTransport):  # type: ignore[misc]  # Untyped.
+    """Transport for ``redis://`` and ``rediss://``."""
 
 
-class ListeningSentinelTransport(_Listens, SentinelTransport):  # type: ignore[misc]
-    """``sentinel://``."""
+class ListeningSentinelTransport(_Resubscribing, SentinelTransport):  # type: ignore[misc]
+    """Transport for ``sentinel://``."""
 
 
-class ListeningClusterTransport(_Listens, ClusterTransport):  # type: ignore[misc]
-    """``redis+cluster://``, which Flower takes for ``redis://``."""
+class ListeningClusterTransport(_Resubscribing, ClusterTransport):  # type: ignore[misc]
+    """Transport for ``redis+cluster://``, which Flower is given as ``redis://``."""
 
 
 def install(*, clustered: bool) -> None:
-    """Let kombu use them in this process; Flower knows a broker by the scheme of its address.
+    """Register these transports with kombu, under the URL schemes that Flower knows.
 
     Args:
-        clustered: Whether the broker's address is that of a cluster.
+        clustered: Whether the broker's URL is that of a cluster.
     """
     kind = "ListeningClusterTransport" if clustered else "ListeningTransport"
     TRANSPORT_ALIASES["redis"] = f"checkpoint_worker.worker.runtime.monitor_transports:{kind}"

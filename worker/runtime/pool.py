@@ -1,40 +1,47 @@
 """A Celery pool that runs coroutine tasks on one asyncio loop.
 
+<<<<<<< HEAD
 Use it with ``worker_pool = "checkpoint_worker.worker.runtime.pool:AsyncioPool"``. Celery imports it before the app, so it
 knows the app only as its constructor's argument.
+=======
+Use it with ``worker_pool = "checkpoint_worker.worker.runtime.pool:AsyncioPool"``. Celery imports
+this module before it creates the app, so the pool gets the app as an argument of its constructor.
+>>>>>>> 675fa7d (Describe worker/runtime in plain technical English)
 
-Three kinds of threads, and what each may do:
+The pool uses three kinds of threads:
 
-- The *hub thread* is Celery's main thread. Requests, acknowledgements and events belong to it;
-  every callback of a job runs there, in order. With no hub (a transport without an event loop)
-  callbacks run where they arise, one at a time.
-- The *loop thread*, ``checkpoint-loop``, runs every coroutine. Celery's tracer runs there too,
-  unchanged, in a greenlet per job that switches to the loop at the task's call. Signal handlers
-  of tasks and the result backend therefore run on it: keep ``task_ignore_result`` on.
-- Ordinary tasks get a thread of their own, at most `SYNC_THREADS_MAX` at once. Threads can't be
-  interrupted: time limits do not apply to them, and a revoked one runs on unheard.
+- The *hub thread* is Celery's main thread. It handles requests, acknowledgements and events; every
+  callback of a job runs there, in order. Without a hub (a transport without an event loop) each
+  callback runs on the thread that causes it, one at a time.
+- The *loop thread*, ``checkpoint-loop``, runs every coroutine. It also runs Celery's unmodified
+  tracer, in one greenlet per job that switches to the loop when it calls the task. Signal handlers
+  of tasks and the result backend therefore run on this thread: keep ``task_ignore_result`` on.
+- Each ordinary task runs on a thread of its own, at most `SYNC_THREADS_MAX` at once. Threads cannot
+  be interrupted: time limits do not apply to them, and a revoked task runs to its end without a
+  report.
 
-At most ``limit`` jobs (``worker_concurrency``) run at once. Celery's semaphore holds back what is
-above it, not accepted and so not acknowledged, and looks again whether it was revoked meanwhile.
-After a lost broker connection Celery fills the semaphore although jobs still run; what it then
-lets through waits here. Both forget their waiting jobs when the connection goes: the broker gives
-those messages again.
+At most ``limit`` jobs (``worker_concurrency``) run at once. Celery's semaphore holds back further
+requests, neither accepted nor acknowledged, and checks for revocation before it releases one. After
+a lost broker connection Celery resets the semaphore although jobs still run; the surplus requests
+that it then releases wait in this pool. Celery and the pool discard their waiting jobs when the
+connection is lost, because the broker delivers those messages again.
 
-How a running job can end, and who says so:
+How a running job ends, and how its message is reported:
 
 ============== ================================ =============================================
-what           in the coroutine                 the message
+cause          effect in the coroutine          report
 ============== ================================ =============================================
 result, error  -                                by Celery: SUCCESS, FAILURE, RETRY, REVOKED
-soft limit     `SoftTimeLimitExceeded` raised   by what the task makes of it
-hard limit     cancelled, again until it ends   FAILURE at once, even if it swallows the cancel
+soft limit     `SoftTimeLimitExceeded` raised   depends on how the task handles it
+hard limit     cancelled, repeated until it     FAILURE at once, even if the coroutine
+               ends                             suppresses the cancellation
 revoke         cancelled                        REVOKED, acknowledged
 cold shutdown  cancelled                        not acknowledged, so it is delivered again
-warm shutdown  runs on for `WARM_STOP_S`        as if nothing happened; then as cold
+warm shutdown  continues for `warm_stop_s`      as without a shutdown; after that as cold
 ============== ================================ =============================================
 
-On Python 3.11 `asyncio.wait_for` does not cancel what it waits for when the soft limit is raised
-in it; `asyncio.timeout` does.
+On Python 3.11 `asyncio.wait_for` does not cancel its awaitable when the soft limit is raised in it;
+`asyncio.timeout` does.
 """
 
 import asyncio
@@ -68,29 +75,35 @@ from checkpoint_worker.tasks.frames import let_go
 
 __all__ = ["AsyncioPool", "CoroutineEndedError"]
 
-SYNC_THREADS_MAX: Final = 8  # Ordinary tasks are rare here (Celery's own upkeep); the rest wait.
-WARM_STOP_S: Final = 60.0  # Jobs end by their deadline and drain, 35 s; this is a net above it.
-COLD_STOP_S: Final = 5.0  # For cancelled jobs to clean up, before their loop goes away.
-BACKGROUND_STOP_S: Final = 5.0  # The same for background coroutines, and for jobs' stray children.
-LOOP_STOP_S: Final = 2.0  # A loop still running then is blocked; its thread dies with the process.
-RECANCEL_S: Final = 1.0  # Between the cancels of a job that outlived its hard limit.
-HUB_POLL_S: Final = 0.001  # See AsyncioPool._run_calls_in_hub.
-BEGUN_AT_ONCE: Final = 32  # See AsyncioPool._empty_inbox.
-HUB_LATER_S: Final = 0.02  # See AsyncioPool._to_hub_soon, also for the next.
+SYNC_THREADS_MAX: Final = 8  # Ordinary tasks are rare (Celery's maintenance); further ones wait.
+# Jobs end by their deadline and drain, after 35 s; this limit is a reserve.
+WARM_STOP_S: Final = 60.0
+COLD_STOP_S: Final = 5.0  # For the clean-up of cancelled jobs, before the loop is stopped.
+BACKGROUND_STOP_S: Final = 5.0  # For background coroutines, and again for tasks that jobs left.
+# A loop that still runs then is blocked; its daemon thread ends with the process.
+LOOP_STOP_S: Final = 2.0
+RECANCEL_S: Final = 1.0  # Interval between cancellations of a job that outlives its hard limit.
+HUB_POLL_S: Final = 0.001  # Bounds the hub's next poll; see AsyncioPool._run_calls_in_hub.
+BEGUN_AT_ONCE: Final = 32  # Jobs started in one turn of the loop; see AsyncioPool._empty_inbox.
+# Delay of a batch of calls and the share of places that ends it early; see
+# AsyncioPool._to_hub_soon.
+HUB_LATER_S: Final = 0.02
 HUB_SHARE: Final = 20
-DRAIN_TICK_S: Final = 0.01  # See AsyncioPool._drain.
+DRAIN_TICK_S: Final = 0.01  # Polling interval; see AsyncioPool._drain.
 
 _T = TypeVar("_T")
-_Report = Callable[[], Any] | None  # How to tell the request; None: there is nothing to tell.
+# Reports a job's end to its request; None: there is nothing to report.
+_Report = Callable[[], Any] | None
 
 log = logging.getLogger(__name__)
 
 
 class CoroutineEndedError(Exception):
-    """A task's coroutine ended by something that is not an `Exception`; names its class only.
+    """A task's coroutine raised an exception outside `Exception`; the text names its class only.
 
-    Stands for ``SystemExit``, ``KeyboardInterrupt``, and a cancellation nobody here asked for, so
-    that Celery's tracer reports an ordinary failure instead of unwinding without a word.
+    Replaces ``SystemExit``, ``KeyboardInterrupt`` and a cancellation that this pool did not
+    request, so that Celery's tracer reports an ordinary failure instead of unwinding without a
+    report.
     """
 
 
@@ -98,7 +111,7 @@ class CoroutineEndedError(Exception):
 class _Job:
     """One accepted or waiting message. Celery keeps a weak reference to it."""
 
-    pid: int  # What Celery calls worker_pid: here a number that names the job.
+    pid: int  # Celery's `worker_pid`: here a number that identifies the job.
     target: Callable[..., Any]  # Celery's tracer.
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -109,8 +122,8 @@ class _Job:
     on_timeout: Callable[..., Any] | None
     soft_s: float | None
     hard_s: float | None
-    closed: bool = False  # Hub thread: the request has had its last word; report nothing more.
-    # Loop thread:
+    closed: bool = False  # Hub thread: the request's end is reported; send no further report.
+    # Used by the loop thread only:
     reason: CancelReason | None = None
     soft_due: bool = False
     task: asyncio.Task[_Report] | None = None
@@ -118,20 +131,25 @@ class _Job:
     timers: tuple[asyncio.TimerHandle, ...] = ()
 
     def terminate(self, signal: int | None = None) -> None:
-        """Do nothing: Celery calls this after `AsyncioPool.terminate_job`, which does it all."""
+        """Do nothing: Celery calls this after `AsyncioPool.terminate_job`, which does the work."""
 
 
 class AsyncioPool(BasePool):
-    """Runs `AsyncTask` coroutines on one loop, other tasks in threads; see the module.
+    """Runs `AsyncTask` coroutines on one loop and other tasks in threads; see the module docstring.
 
+<<<<<<< HEAD
     Bootsteps reach it as ``worker.pool`` (require ``celery.worker.components:Pool``) and run their
     own coroutines with `spawn` and `call`.
+=======
+    Bootsteps find the pool as ``worker.pool`` (they require ``celery.worker.components:Pool``) and
+    run their own coroutines with `spawn` and `call`.
+>>>>>>> 675fa7d (Describe worker/runtime in plain technical English)
 
     Attributes:
         warm_stop_s: How long a warm shutdown waits for running jobs, in seconds.
         on_background_death: Called on the loop thread with the name and the exception of a
-            background coroutine that ended by one. By default the worker stops, warm, with exit
-            code 1.
+            background coroutine that ended by an exception. By default it stops the worker, warm,
+            with exit status 1.
     """
 
     signal_safe = False
@@ -145,17 +163,19 @@ class AsyncioPool(BasePool):
         super().__init__(*args, **options)
         self.on_background_death = self._end_worker
         self._pids = itertools.count(1)
-        self._jobs: dict[int, _Job] = {}  # Holding a place.
-        self._waiting: deque[_Job] = deque()  # For a place; neither accepted nor acknowledged.
+        self._jobs: dict[int, _Job] = {}  # Jobs that hold a place.
+        # Jobs without a place, neither accepted nor acknowledged.
+        self._waiting: deque[_Job] = deque()
         self._threads = 0
-        self._thread_queue: deque[_Job] = deque()  # Accepted; waiting for a thread.
-        self._lock = threading.RLock()  # Re-entrant: signal handlers may interrupt its holder.
+        self._thread_queue: deque[_Job] = deque()  # Accepted jobs that wait for a thread.
+        # Re-entrant: a signal handler may interrupt the thread that holds it.
+        self._lock = threading.RLock()
         self._background: dict[asyncio.Task[None], str] = {}
         self._inbox: deque[_Job] = deque()
         self._inbox_woken = False
         self._calls: deque[Callable[[], Any]] = deque()
         self._calls_woken = False
-        self._calls_due = False  # Loop thread.
+        self._calls_due = False  # Used by the loop thread only.
         self._hub: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
@@ -167,10 +187,10 @@ class AsyncioPool(BasePool):
     def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> None:
         """Run a coroutine in the background until it returns or the pool stops.
 
-        Callable from any thread once the pool has started. It is cancelled and awaited at stop,
-        after the jobs have ended, for at most `BACKGROUND_STOP_S`: bootsteps leave that to the
-        pool, or a warm shutdown would lose its listener while jobs still run. If it ends by an
-        exception, that is logged and given to `on_background_death`.
+        May be called from any thread once the pool has started. At a stop the pool cancels the
+        coroutine after the jobs have ended and waits at most `BACKGROUND_STOP_S` for it. Bootsteps
+        must not cancel it themselves: a warm shutdown needs the signal listener while jobs still
+        run. If the coroutine raises, the exception is logged and passed to `on_background_death`.
 
         Raises:
             RuntimeError: The pool does not run.
@@ -179,11 +199,11 @@ class AsyncioPool(BasePool):
         loop.call_soon_threadsafe(self._start_background, coroutine, name)
 
     def call(self, coroutine: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
-        """Run a coroutine on the loop and wait for its result, blocking the calling thread.
+        """Run a coroutine on the loop and block the calling thread until it returns.
 
         Raises:
-            TimeoutError: It took longer than ``timeout_s`` seconds and was cancelled.
-            RuntimeError: The pool does not run, or this is the loop's own thread.
+            TimeoutError: The coroutine took longer than ``timeout_s`` seconds and was cancelled.
+            RuntimeError: The pool does not run, or the caller is the loop thread.
         """
         loop = self._running_loop(coroutine)
         if threading.current_thread() is self._loop_thread:
@@ -200,10 +220,11 @@ class AsyncioPool(BasePool):
     # --- Celery's side: life cycle (hub thread) -----------------------------------------------
 
     def on_start(self) -> None:
-        """Start the loop and wait until it turns."""
+        """Start the loop thread and wait until the loop runs."""
         task_failure.connect(_note_error)
         loop = self._loop = uvloop.new_event_loop()
-        loop.set_debug(enabled=False)  # A debugging loop logs representations of what it runs.
+        # In debug mode the loop logs representations of its callbacks.
+        loop.set_debug(enabled=False)
         loop.set_exception_handler(_log_loop_error)
         turning = threading.Event()
         loop.call_soon(turning.set)
@@ -214,17 +235,17 @@ class AsyncioPool(BasePool):
         turning.wait()
 
     def did_start_ok(self) -> bool:
-        """Say whether the loop turns."""
+        """Return whether the loop thread is alive."""
         return self._loop_thread is not None and self._loop_thread.is_alive()
 
     def register_with_event_loop(self, loop: Any) -> None:  # noqa: ANN401  # kombu's hub, untyped.
-        """Learn the hub; Celery repeats this after each reconnect to the broker."""
+        """Keep the hub; Celery calls this again after each reconnect to the broker."""
         self._hub = loop
         if self._calls:
             loop.call_soon(self._run_calls_in_hub)
 
     def ask_hub(self, answer: Callable[[], None]) -> bool:
-        """Have the hub's thread call a function.
+        """Make the hub thread call a function.
 
         Returns:
             False if no hub is registered yet; the function is not called then.
@@ -235,19 +256,19 @@ class AsyncioPool(BasePool):
         return True
 
     def flush(self) -> None:
-        """Forget waiting jobs; their broker connection is gone and their messages with it."""
+        """Discard waiting jobs: their connection is lost, and the broker redelivers them."""
         self._waiting.clear()
 
     def on_stop(self) -> None:
         """Stop; wait for running jobs first, unless this is part of a cold shutdown.
 
-        A cold shutdown begins in a signal handler of Celery's, which cancels the running requests
-        and then calls this, possibly in the middle of a warm shutdown's own call.
+        A cold shutdown begins in one of Celery's signal handlers, which cancels the running
+        requests and then calls this method, possibly during the call that a warm shutdown made.
         """
         self._stop(cold=worker_state.should_terminate not in {None, False})
 
     def on_terminate(self) -> None:
-        """Stop at once: cancel what runs and leave its messages unacknowledged."""
+        """Stop at once: cancel running jobs and leave their messages unacknowledged."""
         self._stop(cold=True)
 
     def _stop(self, *, cold: bool) -> None:
@@ -269,15 +290,18 @@ class AsyncioPool(BasePool):
     def _drain(self, bound_s: float, *, turn_hub: bool) -> None:
         """Run callbacks until no job is left, for at most ``bound_s`` seconds.
 
-        Nobody else runs them: the hub has stopped. This polls on purpose. A signal handler may
-        enter it again on the same thread, and a lock held by the outer wait would stay held.
+        The hub has stopped, so this method runs its callbacks. It polls instead of waiting on a
+        lock: a signal handler may call it again on the same thread, and a lock held by the outer
+        call would never be released.
         """
         end = time.monotonic() + bound_s
         while (self._jobs or self._calls) and not self._stopped and time.monotonic() < end:
             self._run_calls()
             if turn_hub and self._hub is not None:
-                self._hub.fire_timers()  # Heartbeats: a draining worker is not offline.
-                _run_ready_callbacks(self._hub)  # Acknowledgements of jobs that end now.
+                # Sends Celery's heartbeats: a draining worker is still online.
+                self._hub.fire_timers()
+                # Sends acknowledgements of jobs that end during the drain.
+                _run_ready_callbacks(self._hub)
             time.sleep(DRAIN_TICK_S)
 
     # --- Celery's side: jobs (hub thread) -----------------------------------------------------
@@ -291,9 +315,9 @@ class AsyncioPool(BasePool):
         error_callback: Callable[..., Any] | None = None,
         accept_callback: Callable[..., Any] | None = None,
         timeout_callback: Callable[..., Any] | None = None,
-        **options: Any,  # noqa: ANN401  # Celery passes more than is meant for us.
+        **options: Any,  # noqa: ANN401  # Celery passes further options.
     ) -> _Job:
-        """Accept one job, or let it wait for a place. After the stop it is neither."""
+        """Accept a job, or queue it until a place is free; after the stop, ignore it."""
         job = _Job(
             pid=next(self._pids),
             target=target,
@@ -312,12 +336,13 @@ class AsyncioPool(BasePool):
         return job
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:  # noqa: ARG002  # Celery's.
-        """Cancel one job for a request that reports its end itself.
+        """Cancel one job whose request reports its end itself.
 
-        A revoke and a request given back (cold shutdown, lost broker connection) both come here.
-        Which one it is the request knows only after this call, so the cancel waits for the hub's
-        next turn. (The signal ``worker_shutting_down`` comes too late: Celery sends it after the
-        requests are cancelled and the pool has stopped.)
+        Celery calls this for a revoked request and for a request that is returned to the broker
+        (cold shutdown, lost broker connection). The request knows which of the two applies only
+        after this call, so the cancellation is delayed to the hub's next turn. (The signal
+        ``worker_shutting_down`` comes too late: Celery sends it after the requests are cancelled
+        and the pool has stopped.)
         """
         job = self._jobs.get(pid)
         if job is not None:
@@ -350,35 +375,36 @@ class AsyncioPool(BasePool):
             self._start_thread(job)
 
     def _end(self, job: _Job, report: _Report) -> None:
-        """Report a job that ended, unless its request had its last word; pass its place on."""
+        """Report the end of a job, unless its request has done so; start the next waiting job."""
         if report is not None and not job.closed:
             _guarded(report)
         with self._lock:
             self._jobs.pop(job.pid, None)
-            heir = self._waiting.popleft() if self._waiting and not self._stopped else None
-            if heir is not None:
-                self._jobs[heir.pid] = heir
-        if heir is not None:
-            self._accept(heir)
+            next_job = self._waiting.popleft() if self._waiting and not self._stopped else None
+            if next_job is not None:
+                self._jobs[next_job.pid] = next_job
+        if next_job is not None:
+            self._accept(next_job)
         semaphore = self.options.get("semaphore")
         if semaphore is not None:
-            _guarded(semaphore.release)  # Sends the next request here, at once.
+            _guarded(semaphore.release)  # Celery then passes the next request to this pool.
 
     def _to_hub(self, call: Callable[[], Any]) -> None:
-        """Have the hub thread make a call, after those given before it. From any thread."""
+        """Schedule a call on the hub thread, after earlier ones. From any thread."""
         self._calls.append(call)
         if self._hub is None:
             self._run_calls()
-        elif not self._calls_woken:  # The hub keeps an unordered set: one wake for the whole queue.
+        # The hub's own queue is unordered, so one entry serves all calls.
+        elif not self._calls_woken:
             self._calls_woken = True
             self._hub.call_soon(self._run_calls_in_hub)
 
     def _to_hub_soon(self, call: Callable[[], Any]) -> None:
-        """Have the hub thread make a call in a moment, with others. From the loop thread.
+        """Schedule a call on the hub thread, in a batch with others. From the loop thread.
 
-        Each wake of the hub costs both threads more than a job's end does. Nobody waits for an end:
-        the outcome is published, and a place is free `HUB_LATER_S` later, or once a part of all
-        places, one in `HUB_SHARE`, would be.
+        Waking the hub costs both threads more than the report of a job's end. The delay is
+        harmless: the outcome is published already, and a place becomes free after `HUB_LATER_S`, or
+        earlier if one in `HUB_SHARE` of all places waits for its report.
         """
         self._calls.append(call)
         if self._hub is None:
@@ -388,7 +414,7 @@ class AsyncioPool(BasePool):
         elif len(self._calls) * HUB_SHARE >= (self.limit or 0):
             self._wake_hub()
         elif not self._calls_due:
-            assert self._loop is not None  # It is running this.
+            assert self._loop is not None  # The loop runs this method.
             self._calls_due = True
             self._loop.call_later(HUB_LATER_S, self._wake_hub)
 
@@ -400,12 +426,13 @@ class AsyncioPool(BasePool):
 
     def _run_calls_in_hub(self) -> None:
         self._run_calls()
-        # What they gave to the hub in turn, acknowledgements and events, it would only look at
-        # after its next poll, up to a second later. A timer that is nearly due ends that poll.
+        # The calls scheduled acknowledgements and events, which the hub would process only after
+        # its next poll, up to a second later. A timer that is nearly due shortens that poll.
         self._hub.call_later(HUB_POLL_S, _do_nothing)
 
     def _run_calls(self) -> None:
-        self._calls_woken = False  # Before the queue is read, or a call added now could be missed.
+        # First: a call that is added during the loop below must wake the hub again.
+        self._calls_woken = False
         with self._lock:
             while self._calls:
                 _guarded(self._calls.popleft())
@@ -418,7 +445,7 @@ class AsyncioPool(BasePool):
                 self._thread_queue.append(job)
                 return
             self._threads += 1
-        # A daemon, so that a task that hangs can't keep a stopped worker alive.
+        # A daemon thread: a task that hangs must not keep a stopped worker alive.
         name = f"checkpoint-sync-{job.pid}"
         threading.Thread(target=self._run_sync, args=(job,), name=name, daemon=True).start()
 
@@ -427,16 +454,16 @@ class AsyncioPool(BasePool):
         try:
             if not job.closed:
                 ended = job.target(*job.args, **job.kwargs)
-                _part(ended)
+                _release_frames(ended)
                 report = _result_report(job, ended)
-        except BaseException as exc:  # noqa: BLE001  # A thread's end is reported, whatever it is.
+        except BaseException as exc:  # noqa: BLE001  # Each exception of a job is reported.
             report = _error_report(job, exc)
-            _part(exc)
+            _release_frames(exc)
         with self._lock:
             self._threads -= 1
-            heir = self._thread_queue.popleft() if self._thread_queue else None
-        if heir is not None:
-            self._start_thread(heir)
+            next_job = self._thread_queue.popleft() if self._thread_queue else None
+        if next_job is not None:
+            self._start_thread(next_job)
         self._to_hub(partial(self._end, job, report))
 
     # --- The loop thread ----------------------------------------------------------------------
@@ -446,7 +473,7 @@ class AsyncioPool(BasePool):
         while not self._stopped:
             try:
                 loop.run_forever()
-            except BaseException as exc:  # noqa: BLE001  # SystemExit in some child task of a job.
+            except BaseException as exc:  # noqa: BLE001  # A child task of a job raised SystemExit.
                 log.critical("loop.interrupted %s", _trace(exc))
 
     def _running_loop(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
@@ -457,62 +484,63 @@ class AsyncioPool(BasePool):
         return self._loop
 
     def _post(self, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401  # Passed on.
-        """Have the loop thread make a call; after the stop, nobody."""
+        """Schedule a call on the loop thread; after the stop, do nothing."""
         assert self._loop is not None  # Celery starts a pool before it uses it.
         with contextlib.suppress(RuntimeError):  # The loop is closed.
             self._loop.call_soon_threadsafe(function, *args)
 
     def _empty_inbox(self) -> None:
-        """Begin some jobs; the rest in the loop's next turns.
+        """Start some of the accepted jobs, and the rest in the loop's next turns.
 
-        Thousands begun in one turn make turns of seconds, and a claim that was granted must send
-        within one: of 10,000 at once 16 came too late.
+        Thousands of jobs started in one turn block the loop for seconds, and a granted claim must
+        send its first byte within one second: of 10,000 jobs started at once, 16 sent too late.
         """
         self._inbox_woken = False
-        assert self._loop is not None  # It is running this.
+        assert self._loop is not None  # The loop runs this method.
         for _ in range(min(len(self._inbox), BEGUN_AT_ONCE)):
             job = self._inbox.popleft()
-            if job.reason is not None:  # Cancelled before it began.
+            if job.reason is not None:  # It was cancelled before it started.
                 self._to_hub(partial(self._end, job, None))
                 continue
             job.task = self._loop.create_task(self._drive(job))
-            job.task.add_done_callback(partial(self._driven, job))
+            job.task.add_done_callback(partial(self._on_job_done, job))
         if self._inbox and not self._inbox_woken:
             self._inbox_woken = True
             self._loop.call_soon(self._empty_inbox)
 
     async def _drive(self, job: _Job) -> _Report:
-        """Run Celery's tracer for one job, awaiting on its behalf; return how to report the end."""
+        """Run Celery's tracer for one job and await on its behalf; return the report of its end."""
         self._arm(job)
         tracer = Tracer(job.target)
-        # One context for both: what a signal handler binds before the task, its coroutine sees.
+        # Tracer and coroutine share one context: the coroutine sees variables that signal handlers
+        # set.
         tracer.gr_context = getcurrent().gr_context
         try:
             handed = tracer.switch(*job.args, **job.kwargs)
             while not tracer.dead:
                 handed = await self._attend(job, tracer, handed)
-        except BaseException as exc:  # noqa: BLE001  # A job's end is reported, whatever it is.
+        except BaseException as exc:  # noqa: BLE001  # Each exception of a job is reported.
             report = None if job.reason is not None else _error_report(job, exc)
-            _part(exc)
+            _release_frames(exc)
             return report
-        _part(handed)
+        _release_frames(handed)
         return None if job.reason is not None else _result_report(job, handed)
 
     async def _attend(self, job: _Job, tracer: Tracer, call: Call) -> Any:  # noqa: ANN401  # Celery's.
-        """Await one call of a tracer and give it the result; return what it hands over next."""
+        """Await one call of a tracer, pass it the result, and return its next output."""
         job.call = call.enter()
         try:
-            result = await _Steered(job, call)
+            result = await _SoftLimitAwaitable(job, call)
         except asyncio.CancelledError as exc:
-            # Asked for: the tracer unwinds without reporting, the request's end is told elsewhere.
+            # The pool requested it: the tracer unwinds, and the request reports the end itself.
             return tracer.throw(exc if job.reason is not None else _ended_by(exc))
-        except Exception as exc:  # noqa: BLE001  # It goes on in the tracer.
+        except Exception as exc:  # noqa: BLE001  # The tracer handles it.
             return tracer.throw(exc)
-        except BaseException as exc:  # noqa: BLE001  # The same.
+        except BaseException as exc:  # noqa: BLE001  # The tracer handles it.
             return tracer.throw(_ended_by(exc))
         return tracer.switch(result)
 
-    def _driven(self, job: _Job, task: asyncio.Task[_Report]) -> None:
+    def _on_job_done(self, job: _Job, task: asyncio.Task[_Report]) -> None:
         for timer in job.timers:
             timer.cancel()
         report = None
@@ -523,7 +551,7 @@ class AsyncioPool(BasePool):
         self._to_hub_soon(partial(self._end, job, report))
 
     def _arm(self, job: _Job) -> None:
-        assert self._loop is not None  # It is running this.
+        assert self._loop is not None  # The loop runs this method.
         timers = []
         if job.soft_s:
             timers.append(self._loop.call_later(job.soft_s, self._soft_limit, job))
@@ -544,8 +572,8 @@ class AsyncioPool(BasePool):
             self._retry_until_expiry(job)
 
     def _retry_until_expiry(self, job: _Job) -> None:
-        """Cancel once more in a while; until the job really ends, it keeps its place."""
-        assert self._loop is not None  # It is running this.
+        """Schedule another cancellation; the job keeps its place until it ends."""
+        assert self._loop is not None  # The loop runs this method.
         job.timers = (self._loop.call_later(RECANCEL_S, self._cancel_again, job),)
 
     def _cancel_again(self, job: _Job) -> None:
@@ -555,10 +583,10 @@ class AsyncioPool(BasePool):
             self._retry_until_expiry(job)
 
     def _cancel(self, job: _Job, reason: CancelReason) -> None:
-        """Cancel a job; the first reason counts, and one that has ended needs none.
+        """Cancel a job and record the first reason; do nothing for a job that has ended.
 
-        Once only, but for the hard limit: a cold stop comes twice, from the request and from the
-        pool, and the second cancel would cut short what the job says on leaving.
+        A job is cancelled once, except at its hard limit. A cold shutdown cancels twice, from the
+        request and from the pool, and the second cancellation would interrupt the job's clean-up.
         """
         if job.task is not None and job.task.done():
             return
@@ -591,14 +619,14 @@ class AsyncioPool(BasePool):
             self.on_background_death(name, death)
 
     def _end_worker(self, _name: str, _exc: BaseException) -> None:
-        """Ask the worker to stop, so that its supervisor starts a whole one.
+        """Make the worker stop, so that its supervisor starts a new one.
 
-        It stops warm, for exchanges under way can't be repeated; and Celery forgets the exit code
-        of a cold shutdown. The flag is set from here, as the hub thread may be busy with a lost
-        broker: even then it looks at the flag between its attempts.
+        The stop is warm, because exchanges in flight cannot be repeated, and because Celery drops
+        the exit status of a cold shutdown. This method sets Celery's flag directly: the hub thread
+        may be busy with reconnecting, and checks the flag between its attempts.
         """
         worker_state.should_stop = EX_FAILURE
-        self._to_hub(_do_nothing)  # Wakes the hub, which looks at the flag once a turn.
+        self._to_hub(_do_nothing)  # Wakes the hub, which checks the flag once per turn.
 
     def _stop_loop(self) -> None:
         loop, thread = self._loop, self._loop_thread
@@ -615,7 +643,7 @@ class AsyncioPool(BasePool):
             loop.close()
 
     async def _wind_down(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the background coroutines, then whatever else jobs left behind."""
+        """End the background coroutines, then all other tasks that jobs left on the loop."""
         self._closing = True
         background = set(self._background)
         await _cancel_all(background, BACKGROUND_STOP_S)
@@ -626,7 +654,7 @@ class AsyncioPool(BasePool):
     # --- What the pool says of itself ---------------------------------------------------------
 
     def _get_info(self) -> dict[str, Any]:
-        """Return what ``inspect stats`` shows, with the names Flower knows from other pools."""
+        """Return the pool's part of ``inspect stats``, with the names that Flower knows."""
         return {
             **super()._get_info(),
             "processes": [os.getpid()],
@@ -640,11 +668,12 @@ class AsyncioPool(BasePool):
         }
 
 
-class _Steered:
-    """Awaits a call's coroutine, step by step, so that a soft limit can be raised inside it.
+class _SoftLimitAwaitable:
+    """Awaits a call's coroutine step by step, so that a soft limit can be raised inside it.
 
-    asyncio can only cancel. The soft limit cancels too, which also ends what the coroutine is
-    waiting for; on the way in, the cancellation is exchanged for `SoftTimeLimitExceeded`.
+    asyncio offers only cancellation. A soft limit cancels the task too, which ends the operation
+    that the coroutine awaits; this class replaces that cancellation by `SoftTimeLimitExceeded`
+    before the coroutine receives it.
     """
 
     __slots__ = ("_call", "_job")
@@ -663,7 +692,7 @@ class _Steered:
                 except GeneratorExit:
                     coroutine.close()
                     raise
-                except BaseException as exc:  # noqa: BLE001  # The awaited thing failed.
+                except BaseException as exc:  # noqa: BLE001  # The awaited operation failed.
                     wanted = coroutine.throw(self._exchange(exc))
                 else:
                     wanted = coroutine.send(None)
@@ -675,14 +704,14 @@ class _Steered:
         if not (job.soft_due and job.reason is None and isinstance(exc, asyncio.CancelledError)):
             return exc
         job.soft_due = False
-        assert job.task is not None  # It is awaiting this.
-        job.task.uncancel()  # Taken note of; asyncio.timeout counts them.
+        assert job.task is not None  # The task awaits this object.
+        job.task.uncancel()  # The cancellation is handled; `asyncio.timeout` counts open ones.
         limit: BaseException = SoftTimeLimitExceeded(job.soft_s)
         return limit
 
 
 def _do_nothing() -> None:
-    """Do nothing; what counts is that the hub wakes for it."""
+    """Do nothing; scheduling this call wakes the hub."""
 
 
 def _result_report(job: _Job, result: object) -> _Report:
@@ -690,18 +719,21 @@ def _result_report(job: _Job, result: object) -> _Report:
 
 
 def _error_report(job: _Job, exc: BaseException) -> _Report:
-    """Report a tracer that raised. It never does for what the task raised, except a late Reject."""
-    told = exc
-    if not isinstance(exc, Reject):  # Its class only: values could be secrets.
-        told = WorkerLostError(f"the task's tracer ended by {_name(exc)}")
-    info = ExceptionInfo((type(told), told, exc.__traceback__))
+    """Return the report of a tracer that raised.
+
+    A tracer does not raise the exceptions of its task, except a late Reject.
+    """
+    reported = exc
+    if not isinstance(exc, Reject):  # Only its class: its values may be secrets.
+        reported = WorkerLostError(f"the task's tracer ended by {_name(exc)}")
+    info = ExceptionInfo((type(reported), reported, exc.__traceback__))
     if job.on_error is not None:
         return partial(job.on_error, info)
     return _result_report(job, (1, info, 0.0))
 
 
 class _Raised(threading.local):
-    """What the task raised whose tracer is about to end on this thread."""
+    """The exception of the task whose tracer is about to end on this thread."""
 
     error: BaseException | None = None
 
@@ -710,18 +742,19 @@ _raised = _Raised()
 
 
 def _note_error(**_: object) -> None:
-    """Receive ``task_failure``: what Celery tells and reports may be a copy of the exception.
+    """Keep the exception of a failed task: the one that Celery reports may be a copy.
 
-    The signal comes while that is handled. ``task_postrun`` tells it too, but at each job's end.
+    Celery sends ``task_failure`` while it handles the exception. ``task_postrun`` would serve too,
+    but is sent for each job.
     """
     _raised.error = sys.exception()
 
 
-def _part(ended: object) -> None:
-    """Let go of what a tracer returned or raised, and of what its task raised.
+def _release_frames(ended: object) -> None:
+    """Release the frames of exceptions that a tracer or its task raised.
 
-    Celery's tracer keeps the task's exception in its own variables. It clears the frames of the
-    traceback but its own, which still runs then.
+    Celery's tracer keeps the task's exception in a local variable. It clears the frames of the
+    traceback except its own frame, which is still running then.
     """
     error, _raised.error = _raised.error, None
     let_go(error)
@@ -741,11 +774,11 @@ def _report_timeout(job: _Job, *, soft: bool, limit_s: float | None) -> None:
 
 
 def _guarded(call: Callable[[], Any]) -> None:
-    """Make a call on the hub thread; what it raises must neither get lost nor end the worker."""
+    """Make a call on the hub thread; an exception is logged and does not end the worker."""
     try:
         call()
     except Exception as exc:  # noqa: BLE001  # Logged, without its values.
-        log.error("pool.callback_failed %s", _trace(exc))  # noqa: TRY400  # They could be secrets.
+        log.error("pool.callback_failed %s", _trace(exc))  # noqa: TRY400  # Values may be secrets.
 
 
 async def _cancel_all(tasks: set[asyncio.Task[Any]], bound_s: float) -> None:
@@ -758,7 +791,7 @@ async def _cancel_all(tasks: set[asyncio.Task[Any]], bound_s: float) -> None:
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what the loop could tell nobody else; asyncio's own message shows arguments."""
+    """Log an error that the loop reports; asyncio's own message would show arguments."""
     exc = context.get("exception")
     about = ",".join(sorted(context))
     log.error("loop.error about=%s %s", about, "" if exc is None else _trace(exc))
@@ -773,6 +806,6 @@ def _name(exc: BaseException) -> str:
 
 
 def _trace(exc: BaseException) -> str:
-    """Tell class and places of an exception, but no values: they could be a code or a cookie."""
+    """Return class and stack of an exception without values: they may hold a code or a cookie."""
     places = "".join(traceback.format_tb(exc.__traceback__))
     return f"error={_name(exc)}\n{places}"

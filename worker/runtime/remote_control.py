@@ -1,13 +1,14 @@
-"""Remote control: what a client of the broker may ask a worker, and nothing else.
+"""Remote control: the commands that a worker answers, and a refusal of all others.
 
-Whoever may publish to the broker's control channel can send any of Celery's commands to every
-worker: stop it, stop its consuming, make it drop a submission's wakes, dump its settings. Here a
-worker answers questions alone, and each refusal says what does the thing instead. Flower needs no
-more than that.
+A client that may publish to the broker's control channel can send each of Celery's commands to
+every worker: stop the worker or its consumer, discard a submission's wakes, return its settings. A
+checkpoint worker answers only queries, and each refusal names the alternative. Flower needs only
+the queries.
 
-A fixed list rather than a setting: what is refused has a way of its own that keeps the promises
-(``checkpoint cancel`` settles a submission in the ledger, Celery's ``revoke`` only drops messages
-until the deadline has passed). What is not named here is refused, also what a later Celery adds.
+The list is fixed and not a setting, because each refused command has an alternative that keeps the
+promises (``checkpoint cancel`` settles a submission in the ledger, Celery's ``revoke`` only
+discards messages until the deadline has passed). A command that is not listed is refused, such as
+one that a later version of Celery adds.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from kombu.matcher import registry
 AS_THEY_ARE: Final = frozenset(
     {"active_queues", "clock", "dump_revoked", "enable_events", "heartbeat", "ping", "revoked"}
 )
-"""Commands of Celery that change nothing here and tell nothing secret."""
+"""Commands of Celery that are answered unchanged: they change nothing and return no secret."""
 BROKER_SHOWN: Final = ("transport", "hostname", "port", "virtual_host", "ssl", "heartbeat")
-"""What is told of the broker's connection: its options may hold the sentinels' password."""
+"""Fields of the broker connection that are returned; its options may hold Sentinel's password."""
 SETTINGS_SHOWN: Final = ("task_", "worker_", "accept_content", "enable_utc", "imports")
-"""Beginnings of the names of Celery's settings that are told."""
+"""Prefixes of the names of Celery's settings that are returned."""
 
 _CANCEL: Final = "`checkpoint cancel ID` takes a submission back"
 _STOP: Final = "stop a worker with SIGTERM where it runs"
@@ -51,7 +52,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     "terminate": _CANCEL,
     "time_limit": _LIMITS,
 }
-"""What does it instead of a refused command."""
+"""Maps a refused command to its alternative."""
 
 Handler = Callable[..., Any]
 
@@ -59,25 +60,25 @@ log = structlog.get_logger("checkpoint.remote")
 
 
 def limit_remote_control() -> None:
-    """Limit what this process answers, for good. Call it before a worker starts to consume."""
+    """Restrict the commands of this process, permanently. Call it before a worker consumes."""
     for name in list(Panel.data):
         if name not in AS_THEY_ARE:
             Panel.data[name] = ANSWERS.get(name) or _refusing(name)
-    # Workers learn of each other from the ledger. Celery's own ways believe whatever a client of
-    # the broker says: which submissions are revoked, which task an elected worker has to send.
+    # Workers learn of each other from the ledger. Celery's mingle and gossip trust any client of
+    # the broker: about revoked submissions, and about the task that an elected worker has to send.
     Mingle.compatible_transports = Gossip.compatible_transports = frozenset()
-    # A broadcast may name its hearers by a pattern. A regular expression can keep the consumer's
-    # thread for hours, so it fits nobody.
-    registry.register("pcre", _fits_nobody)
+    # A broadcast may select its receivers by a pattern. A regular expression can block the
+    # consumer's thread for hours, so every pattern is refused.
+    registry.register("pcre", _refuse_pattern)
 
 
-def _fits_nobody(_pattern: str, _name: str) -> bool:
+def _refuse_pattern(_pattern: str, _name: str) -> bool:
     log.warning("remote.pattern_refused")
     return False
 
 
 def _refusing(name: str) -> Handler:
-    """Return the handler of a command that is refused."""
+    """Return a handler that refuses the command."""
     reason = f"{name} is refused here"
     answer = {"error": f"{reason}; {INSTEAD[name]}" if name in INSTEAD else reason}
 
@@ -89,7 +90,7 @@ def _refusing(name: str) -> Handler:
 
 
 def _hello(state: Any, /, **_: Any) -> dict[str, Any]:  # noqa: ANN401  Celery's
-    """Answer another worker's greeting; Celery takes its word for what is revoked."""
+    """Answer another worker's greeting with no revoked tasks and ignore those that it names."""
     return {"revoked": {}, "clock": state.app.clock.forward()}
 
 
@@ -110,12 +111,12 @@ def _conf(state: Any, /, **_: Any) -> dict[str, Any]:  # noqa: ANN401  Celery's
 
 
 def _registered(state: Any, /, **_: Any) -> list[str]:  # noqa: ANN401  Celery's
-    """Tell the names of tasks; Celery tells any attribute of theirs that is asked for."""
+    """Return the names of tasks; Celery's handler would also return any requested attribute."""
     return sorted(name for name in state.app.tasks if not name.startswith("celery."))
 
 
 def _info(request: Any) -> dict[str, Any]:  # noqa: ANN401  Celery's
-    # Its representation, not its arguments: those of a plain producer hold the sealed code.
+    # The representation, not the arguments: those of a plain producer hold the sealed code.
     shown: dict[str, Any] = request.info(safe=True)
     return shown
 
@@ -130,7 +131,7 @@ def _reserved(_state: Any, /, **_: Any) -> list[dict[str, Any]]:  # noqa: ANN401
 
 
 def _scheduled(_state: Any, /, **_: Any) -> list[dict[str, Any]]:  # noqa: ANN401  Celery's
-    """Tell that nothing is scheduled: a wake has no start time."""
+    """Return an empty list: a wake has no start time."""
     return []
 
 
@@ -159,6 +160,6 @@ ANSWERS: Final[Mapping[str, Handler]] = {
     "scheduled": _scheduled,
     "stats": _stats,
 }
-"""Commands that are answered here in place of Celery."""
+"""Commands that are answered by this module instead of Celery."""
 
 __all__ = ["ANSWERS", "AS_THEY_ARE", "INSTEAD", "limit_remote_control"]

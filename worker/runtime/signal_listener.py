@@ -1,7 +1,7 @@
-"""Hears the signals of commits (superseded, killed, wire free) and hands them to attempts.
+"""Receives the signals of commits (superseded, killed, lease free) and passes them to attempts.
 
-A signal is a hint: what it says is in the ledger as well. A lost one costs a waiting attempt a
-second and a draining exchange a heartbeat; the claim needs none of them.
+A signal is a hint; the ledger holds the same fact. A lost signal delays a waiting attempt by one
+second and a draining exchange by one heartbeat. The claim does not depend on signals.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from checkpoint_worker.tasks.storage.store import parse_signal
 
 RECONNECT_S: Final = 0.5
 QUIET_S: Final = 4.0
-"""Where a connection brought nothing for this long, a word is published, and one that does not
-bring it for as long again is given up, within 10 s in all: TCP alone takes a quarter of an hour. A
-ping would not do, for after a switchover behind a name the old master answers it, and hears nothing
-of the new one."""
+"""Silence after which the listener publishes a message to its own channel. After as much silence
+again it reconnects, within 10 s in all: TCP alone takes 15 minutes to report a dead connection. A
+ping would not suffice: after a failover behind a host name the old master answers it, but receives
+no signals of the new one."""
 
 log = structlog.get_logger("checkpoint.listener")
 
 
 async def listen(attempts: AttemptRunner) -> None:
-    """Listen until cancelled, over every connection there is."""
+    """Receive signals until cancelled; reconnect after each connection loss."""
     while True:
         try:
             await _subscribed(attempts)
@@ -43,24 +43,24 @@ async def _subscribed(attempts: AttemptRunner) -> None:
     own = keys.ear(secrets.token_hex(8))
     async with attempts.door.client.pubsub() as channel:
         await channel.subscribe(keys.signals, own)
-        heard_s = clock()
+        received_s = clock()
         while True:
             message = await channel.get_message(timeout=QUIET_S)
             if message is None:
-                if clock() - heard_s >= 2 * QUIET_S:
+                if clock() - received_s >= 2 * QUIET_S:
                     raise TimeoutError
                 await attempts.door.publish(own, "")
                 continue
-            heard_s = clock()
+            received_s = clock()
             if message["channel"] == own:
                 continue
             if message["type"] == "subscribe":
-                attempts.look_all()  # What was said while nobody listened.
+                attempts.look_all()  # Signals may have been lost before the subscription.
             elif message["type"] == "message":
-                _hear(attempts, message["data"])
+                _deliver(attempts, message["data"])
 
 
-def _hear(attempts: AttemptRunner, text: str) -> None:
+def _deliver(attempts: AttemptRunner, text: str) -> None:
     try:
         signal = parse_signal(text)
     except ValueError:

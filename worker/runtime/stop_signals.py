@@ -1,17 +1,17 @@
-"""Ends a service that is asked to stop before Celery, uvicorn or Flower listen for signals.
+"""Ends a service that is asked to stop before Celery, uvicorn or Flower handle signals.
 
-The kernel drops SIGTERM for process 1 of a container while that has no handler: a worker stopped
-while it starts would become ready, take codes and be killed with them. So the handler here is
-installed by the first import of this package, before anything that takes time, and stays until
-those who serve install their own, which replaces it in one step.
+The kernel drops SIGTERM for process 1 of a container that has no handler for it. A worker stopped
+during its start would then become ready, take codes and be killed with them. Therefore the first
+import of this package installs the handlers, before any slow step. They stay until the service
+installs its own, which replace them in one step.
 
-Until then nothing was taken, so the process ends at once, as a warm end: exit status 0. This
-module imports only what the interpreter has loaded already.
+Until then the service has taken no work, so the process ends at once with exit status 0, as at a
+warm stop. This module imports only modules that the interpreter has loaded already.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` without the enums, which cost 3 ms.
+import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which cost 3 ms.
 import os
 import sys
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STOPPED = 0
-"""Exit status of a service that was asked to stop before it was ready: it took nothing."""
+"""Exit status of a service that is stopped before it was ready: it had taken no work."""
 PROMPT_S = 1.0
-"""How long a worker that is not ready may take for an orderly end."""
+"""Time for an orderly end of a worker that is not ready."""
 CELERY_VALUES = frozenset(
     {"-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"}
 )
@@ -37,17 +37,18 @@ SERVICES = {
     (False, "flower"): (_signal.SIGTERM,),
     (True, "flower"): (_signal.SIGTERM,),
 }
-"""What runs until it is asked to stop (by Celery's command, which): by which signals.
+"""Maps (whether Celery's program runs it, command) to the signals that stop the service.
 
-Other commands have a result to tell: one that was ended has not ended well."""
+Other commands return a result: their end by a signal is a failure.
+"""
 
 _cleanups: list[Callable[[], object]] = []
 
 
 def signals_of(argv: Sequence[str], started: Sequence[str]) -> tuple[int, ...]:
-    """Return the signals by which this process is asked to stop, if it is a service of ours.
+    """Return the signals that stop this process, or none if it is no service of ours.
 
-    Those that clean up at Ctrl-C themselves are left their KeyboardInterrupt.
+    A service that handles Ctrl-C itself keeps its KeyboardInterrupt.
 
     Args:
         argv: ``sys.argv``; while a package is imported for ``python -m`` it begins with ``-m``.
@@ -66,7 +67,7 @@ def signals_of(argv: Sequence[str], started: Sequence[str]) -> tuple[int, ...]:
 
 
 def program(argv: Sequence[str], started: Sequence[str]) -> str:
-    """Return the name of the program, or of the module that is run by ``python -m``."""
+    """Return the name of the program, or of the module run by ``python -m``."""
     path = argv[0] if argv else ""
     if path == "-m":
         return started[started.index("-m") + 1] if "-m" in started else ""
@@ -85,20 +86,20 @@ def _celery_command(words: Sequence[str]) -> str:
 
 
 def install(signals: Sequence[int]) -> None:
-    """End this process at these signals until others handle them.
+    """End this process at these signals until the service installs its own handlers.
 
-    SIGINT stays ignored where it was: a shell starts background jobs so.
+    SIGINT stays ignored where it was ignored: a shell starts background jobs in that way.
     """
     try:
         for number in signals:
             if number == _signal.SIGTERM or _signal.getsignal(number) != _signal.SIG_IGN:
                 _signal.signal(number, _end)
-    except ValueError:  # Not the main thread: whoever imports this there is no service.
+    except ValueError:  # Not the main thread: a program that imports this there is no service.
         return
 
 
 def before_end(cleanup: Callable[[], object]) -> None:
-    """Have something done before the process ends here, such as removing a PID file."""
+    """Register a function that runs before the process ends here, such as removing a PID file."""
     _cleanups.append(cleanup)
 
 
@@ -106,18 +107,18 @@ def _end(_number: int, _frame: object) -> None:
     for cleanup in _cleanups:
         try:
             cleanup()
-        except Exception:  # noqa: BLE001, S112  it ends all the same
+        except Exception:  # noqa: BLE001, S112  the process ends in any case
             continue
     os._exit(STOPPED)
 
 
 def end_promptly() -> Callable[[], None]:
-    """Bound the end of a worker that is asked to stop while it starts; return what ends that.
+    """Bound the stop of a worker that is still starting; return a function that lifts the bound.
 
-    Celery's handlers wait for the main thread, which may be inside the C library, looking up a
-    name that no server answers. The thread here hears of the signal at once. The function that is
-    returned is called by the main thread when the worker is ready: from then on what is in
-    flight ends first.
+    Celery's handlers run on the main thread, which may be blocked in the C library, for example
+    while it resolves a name and no server answers. The thread started here receives the signal at
+    once. The main thread calls the returned function when the worker is ready; from then on a stop
+    waits for the work in flight.
     """
     import threading  # noqa: PLC0415  see the module
 
@@ -132,7 +133,7 @@ def end_promptly() -> Callable[[], None]:
         os.close(reading)
 
     def done() -> None:
-        if ready.is_set():  # Celery says so again after each lost connection to the broker.
+        if ready.is_set():  # Celery calls this again after each lost broker connection.
             return
         ready.set()
         _signal.set_wakeup_fd(before)
