@@ -1,1 +1,1 @@
-"""What the process shows of itself: logs, metrics, health, status."""
+"""Logs, metrics, health and status of a process."""

@@ -1,7 +1,7 @@
-"""Whether this worker's Redis takes what a worker does, asked with nothing done.
+"""Checks whether Redis permits each command that a worker runs, without running any.
 
-A heartbeat alone does not say it: a user that lacks one command of a commit beats, looks ready, and
-every code of its is answered late.
+A heartbeat does not show this: a worker whose user lacks one command of a commit still sends
+heartbeats and looks ready, but settles each code late.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from checkpoint_worker.worker.observability.status import refusal
 
 OK: Final = "ok"
 AGAIN_S: Final = 30.0
-"""Between two questions, of some sixty commands that are not run."""
+"""Interval between two checks of some sixty commands, none of which is executed."""
 SOON_S: Final = 2.0
-"""The same, after an answer that was not good."""
+"""Interval after a check that failed."""
 
 log = structlog.get_logger("checkpoint.worker")
 
 
 class Access:
-    """Asks now and then.
+    """Checks the permissions periodically.
 
     Attributes:
-        said: ``ok``, or what the user may not do, or why Redis refuses what is written.
+        said: ``ok``, or the commands that the user may not run, or why Redis refuses writes.
     """
 
     def __init__(self, attempts: AttemptRunner) -> None:
@@ -45,14 +45,14 @@ class Access:
             self._forms += broker_forms(keys, "worker", db)
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Check until cancelled."""
         while True:
-            with suppress(RedisError, OSError):  # The heartbeat says why.
+            with suppress(RedisError, OSError):  # The heartbeat reports these.
                 await self.ask()
             await asyncio.sleep(AGAIN_S if self.said == OK else SOON_S)
 
     async def ask(self) -> None:
-        """Ask once: inside MULTI a command is judged when it is queued; DISCARD forgets them."""
+        """Queue each command inside MULTI, where Redis checks its permission, then DISCARD them."""
         pool: Any = self._client.connection_pool
         connection = await pool.get_connection()
         refused: list[str] = []
@@ -64,7 +64,7 @@ class Access:
                 except NoPermissionError:
                     refused.append(str(form[0]))
                 except ResponseError:
-                    continue  # For another reason, which the heartbeat tells.
+                    continue  # Another error, which the heartbeat reports.
         finally:
             await connection.disconnect()
             await pool.release(connection)

@@ -1,7 +1,7 @@
-"""Keeps the memory of a worker or a gateway to itself: for an instant it holds a code in clear.
+"""Protects the memory of a worker or a gateway, which briefly holds a code in clear.
 
-No core dump, not even one that is piped to a collector, and no other process of the same user
-may read its memory or its environment, which holds the secret keys. Root may.
+The process writes no core dump, not even to a collector's pipe, and other processes of the same
+user cannot read its memory or its environment, which holds the secret keys. Root still can.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from typing import Final
 
 PR_SET_DUMPABLE: Final = 4
-"""Of ``prctl(2)``. A limit of 0 alone does not stop a core that goes to a pipe (``core(5)``)."""
+"""An option of ``prctl(2)``. A core limit of 0 does not stop a dump to a pipe (``core(5)``)."""
 
 
 def keep_memory_private() -> None:
-    """Forbid core dumps and peeking for this process; what it starts inherits the limit alone."""
+    """Disable core dumps and ptrace for this process; its children inherit only the core limit."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        # Where a sandbox forbids it, the limit stands.
+        # In a sandbox that forbids prctl, the core limit still applies.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

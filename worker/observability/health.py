@@ -1,11 +1,12 @@
-"""Whether this worker is alive and ready, for whoever asks: HTTP, heartbeat file, service manager.
+"""Reports whether this worker is alive and ready: over HTTP, by a heartbeat file, to systemd.
 
-*Alive* means that both loops of the process move. *Ready* means that it takes codes: the broker is
-reached, messages are consumed, the ledger answers heartbeats, nobody asked it to stop. A broker or
-a Redis that is away makes it unready, never dead: a restart would help nobody.
+*Alive* means that both loops of the process run. *Ready* means that the worker takes codes: the
+broker is connected, messages are consumed, the ledger answers heartbeats, and no stop was
+requested. An unreachable broker or Redis makes the worker unready but not dead, because a restart
+would not help.
 
-Everything here runs on the loop that runs the attempts. A blocked loop therefore answers nothing
-and writes nothing, which is the truth.
+This module runs on the loop that runs the attempts. If that loop is blocked, no HTTP answer and no
+heartbeat file is written, which correctly reports the fault.
 """
 
 from __future__ import annotations
@@ -38,30 +39,30 @@ from checkpoint_worker.worker.observability.logs import lines_lost
 from checkpoint_worker.worker.observability.metrics import METRICS
 
 WRITE_EVERY_S: Final = 1.0
-"""Between two heartbeat files; `worker.cli.probe.FRESH_S` is a few of these."""
+"""Interval between two heartbeat files; `worker.cli.probe.FRESH_S` is a multiple of it."""
 LEAVE_S: Final = 1.0
-"""An open request may take so long when the worker ends."""
+"""Time for open HTTP requests to end when the worker stops."""
 JSON: Final = "application/json"
 SCRAPE_HEADER_MAX: Final = 1024
 
 log = structlog.get_logger("checkpoint.health")
 
 Checks = Mapping[str, str]
-"""Name of a check -> ``ok``, or what is wrong."""
+"""Maps the name of a check to ``ok``, or to a description of the fault."""
 
 
 class AddressError(RuntimeError):
-    """The health address cannot be listened on; the message says what to do."""
+    """The health address cannot be bound; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthChecks:
-    """Looks at the parts of a worker.
+    """Evaluates the state of the parts of a worker.
 
     Attributes:
         worker: Celery's worker.
-        heart: Beats in the ledger.
-        access: Asks what this user may do there.
+        heart: The heartbeat in the ledger.
+        access: The permission check of the ledger's user.
     """
 
     worker: Any
@@ -69,7 +70,7 @@ class HealthChecks:
     access: Access
 
     def live(self) -> Checks:
-        """Return what a restart would help."""
+        """Return the checks whose failure a restart can mend."""
         loop_s, hub_s = LIVENESS.loop_age_s, LIVENESS.hub_age_s
         return {
             "loop": OK if loop_s < LOOP_STALE_S else f"blocked for {loop_s:.0f} s",
@@ -77,7 +78,7 @@ class HealthChecks:
         }
 
     def ready(self) -> Checks:
-        """Return what keeps codes away from this worker."""
+        """Return the checks whose failure keeps codes away from this worker."""
         consumer = getattr(self.worker, "consumer", None)
         reached = getattr(consumer, "connection", None) is not None
         lost = getattr(consumer, "lost_by", "")
@@ -104,7 +105,7 @@ class HealthChecks:
 
 
 def draining() -> bool:
-    """Whether the worker was asked to stop, warm or cold."""
+    """Whether a warm or cold stop was requested."""
     return any(
         asked is not None and asked is not False
         for asked in (celery_state.should_stop, celery_state.should_terminate)
@@ -112,21 +113,21 @@ def draining() -> bool:
 
 
 def fine(checks: Checks) -> bool:
-    """Whether nothing fails."""
+    """Whether all checks pass."""
     return all(text == OK for text in checks.values())
 
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """Answers for one worker for as long as its pool runs.
+    """Publishes the health of one worker while its pool runs.
 
     Attributes:
-        ask_hub: Has the hub's thread call a function; false before the hub is known.
-        capacity: Returns how many jobs the pool takes at once.
-        checkup: What to say.
-        view: Refreshed before each scrape.
-        heartbeat_file: Where to write, ``None`` for nowhere.
-        address: Where it listens, once it does.
+        ask_hub: Makes the hub's thread call a function; returns false before the hub is known.
+        capacity: Returns the number of jobs that the pool runs at once.
+        checkup: The checks to publish.
+        view: Gauges that are refreshed before each scrape.
+        heartbeat_file: Path of the heartbeat file, or ``None`` for none.
+        address: The bound address, once the server listens.
     """
 
     ask_hub: Callable[[Callable[[], None]], bool]
@@ -146,7 +147,7 @@ class Health:
         """Serve ``/livez``, ``/readyz`` and ``/metrics``.
 
         Raises:
-            AddressError: Another process has this address, or it is none of this machine.
+            AddressError: The address is in use or does not belong to this machine.
         """
         host, _, port = address.rpartition(":")
         app = web.Application()
@@ -174,7 +175,7 @@ class Health:
         log.info("health.listening", address=self.address)
 
     async def run(self) -> None:
-        """Tick, and tell how it stands, until cancelled."""
+        """Measure both loops and publish the health until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -182,9 +183,9 @@ class Health:
                 await asyncio.sleep(TICK_S)
                 LIVENESS.loop_turned(loop.time() - asked_s - TICK_S)
                 self._ask_hub()
-                self._tell()
+                self._publish()
         finally:
-            await self._leave()
+            await self._close()
 
     def _ask_hub(self) -> None:
         if not self._hub_asked:
@@ -194,8 +195,8 @@ class Health:
         self._hub_asked = False
         LIVENESS.hub_turned()
 
-    def _tell(self) -> None:
-        """Write the heartbeat file and tell the service manager, about every second."""
+    def _publish(self) -> None:
+        """Write the heartbeat file and notify the service manager, about once a second."""
         now_s = time.monotonic()
         if now_s - self._written_s < WRITE_EVERY_S - TICK_S / 2:
             return
@@ -204,7 +205,7 @@ class Health:
         why = [f"{name}: {text}" for name, text in ready.items() if text != OK]
         self._manager.tell(live=live, why=why, draining=draining())
         if self.heartbeat_file and (self._writing is None or self._writing.done()):
-            told = {
+            state = {
                 "pid": os.getpid(),
                 "worker": self.checkup.heart.attempts.worker,
                 "monotonic_s": now_s,
@@ -213,8 +214,8 @@ class Health:
                 "why": why,
                 "address": self.address,
             }
-            # On a thread: a disk that hangs must not stop the codes. The file goes stale then.
-            self._writing = asyncio.create_task(self._write(json.dumps(told)))
+            # On a thread, so that a blocked disk does not block attempts; the file becomes stale.
+            self._writing = asyncio.create_task(self._write(json.dumps(state)))
 
     async def _write(self, text: str) -> None:
         assert self.heartbeat_file is not None
@@ -227,7 +228,7 @@ class Health:
         else:
             self._write_failed = False
 
-    async def _leave(self) -> None:
+    async def _close(self) -> None:
         self._manager.tell(live=True, why=["has stopped"], draining=True)
         if self._writing is not None:
             with contextlib.suppress(asyncio.CancelledError):
@@ -238,7 +239,7 @@ class Health:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    # HTTP
+    # HTTP handlers
 
     async def _livez(self, _request: web.Request) -> web.Response:
         return _answer("live", self.checkup.live())
@@ -250,7 +251,7 @@ class Health:
         await self.view.refresh()
         attempts = self.checkup.heart.attempts
         METRICS.in_flight.set(len(attempts.running))
-        METRICS.capacity.set(self.capacity())  # `--concurrency` may say other than settings.
+        METRICS.capacity.set(self.capacity())  # `--concurrency` overrides the setting.
         METRICS.loop_lag.set(LIVENESS.lag_s)
         METRICS.ready.set(fine(self.checkup.ready()))
         METRICS.draining.set(draining())
@@ -267,10 +268,10 @@ def _answer(word: str, checks: Checks) -> web.Response:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new one, and nothing between.
+    """Replace a file, so that a reader finds either the old text or the new one.
 
     Raises:
-        OSError: It could not be written; no half of it is left.
+        OSError: The file could not be written; the old file is unchanged.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -283,32 +284,36 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class Manager:
-    """The service manager, if it started us with ``NOTIFY_SOCKET`` (sd_notify(3)).
+    """Notifies the service manager, if ``NOTIFY_SOCKET`` names its socket (sd_notify(3)).
 
-    It hears that the process has started, of life at every tick for its watchdog, how it stands,
-    and of the stop. A worker that is not ready has started all the same: Redis may be away.
+    The manager receives the end of the start, a watchdog message each second while the worker is
+    alive, the status text, and the stop. A worker that is not ready counts as started, because
+    Redis may be unreachable.
 
     Args:
-        path: Of its socket; ``None``: there is no manager.
+        path: Path of the manager's socket; ``None`` if there is no manager.
     """
 
     def __init__(self, path: str | None) -> None:
         self._path = path.replace("@", "\0", 1) if path and path[0] in "/@" else None
-        self._said: set[str] = set()
+        self._sent: set[str] = set()
 
     def tell(self, *, live: bool, why: Sequence[str], draining: bool) -> None:
-        """Tell how it stands; ``why`` is what keeps codes away."""
+        """Send the state that has changed; ``why`` lists the failed checks."""
         if self._path is None:
             return
         lasting = {"READY=1", f"STATUS={'not ready: ' + ', '.join(why) if why else 'ready'}"}
         if draining:
             lasting.add("STOPPING=1")
-        words = [*(["WATCHDOG=1"] if live else []), *sorted(lasting - self._said)]
-        self._said = lasting
+        words = [*(["WATCHDOG=1"] if live else []), *sorted(lasting - self._sent)]
+        self._sent = lasting
         if words:
             self._send("\n".join(words))
 
     def _send(self, text: str) -> None:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-            line.settimeout(0)
-            line.sendto(text.encode(), self._path or "")
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection,
+        ):
+            connection.settimeout(0)
+            connection.sendto(text.encode(), self._path or "")

@@ -1,6 +1,6 @@
-"""What the ledger shows a worker's metrics: outcomes as they are written, and what waits.
+"""Metrics that are read from the ledger: counts of outcomes, and gauges of the backlog.
 
-Reading never harms: it is bounded in size and time, and a Redis that is away leaves gauges at NaN.
+Reads are bounded in size and time. If Redis does not answer, the gauges are NaN.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from checkpoint_worker.worker.observability.metrics import Metrics
 
 GROUP: Final = "checkpoint.metrics"
 READER: Final = "workers"
-"""One reader for all of them: without acknowledgements nothing is pending for it."""
+"""One consumer name for all workers: without acknowledgements it has no pending entries."""
 READ_EVERY_S: Final = 1.0
 READ_MOST: Final = 500
 CACHE_S: Final = 2.0
 TIMEOUT_S: Final = 1.0
-"""A scrape waits no longer for Redis, and says without it what it can."""
+"""Longest wait of a scrape for Redis; after it the scrape returns without these gauges."""
 
 log = structlog.get_logger("checkpoint.metrics")
 
 
 class OutcomeReader:
-    """Counts the outcomes that fall to this worker among all that are written.
+    """Counts the outcomes that the consumer group delivers to this worker.
 
-    The workers share a consumer group without acknowledgements: each record is handed to one of
-    them. What is written while no worker runs is counted by the next one.
+    The workers share a consumer group without acknowledgements, so each record is delivered to one
+    of them. Outcomes written while no worker runs are counted by the next worker.
     """
 
     def __init__(self, attempts: AttemptRunner, metrics: Metrics) -> None:
         self._client = attempts.door.client
         self._stream, self._metrics = attempts.store.keys.outcomes, metrics
         self._start = "$"
-        self._told = False
+        self._logged = False
 
     async def run(self) -> None:
         """Count until cancelled."""
@@ -48,16 +48,16 @@ class OutcomeReader:
             full = False
             try:
                 full = await self.once()
-                self._told = False
-            except Exception as error:  # noqa: BLE001  a count must never end a worker
-                if not self._told:  # Once: heartbeats tell of a Redis that is away.
+                self._logged = False
+            except Exception as error:  # noqa: BLE001  a metric must never end a worker
+                if not self._logged:  # Log it once: heartbeats report an unreachable Redis.
                     log.warning("outcomes.unread", error=type(error).__name__)
-                self._told = True
+                self._logged = True
             if not full:
                 await asyncio.sleep(READ_EVERY_S)
 
     async def once(self) -> bool:
-        """Count what is there; true if there may be more."""
+        """Count one batch of records; return whether there may be more."""
         try:
             found: Any = await self._client.xreadgroup(
                 GROUP, READER, {self._stream: ">"}, count=READ_MOST, noack=True
@@ -66,7 +66,7 @@ class OutcomeReader:
             if not str(error).startswith("NOGROUP"):
                 raise
             return await self._make_group()
-        self._start = "0"  # Should the stream vanish: of a new one nothing is counted yet.
+        self._start = "0"  # If the stream is deleted, the new one is counted from its start.
         rows = found[0][1] if found else []
         for _, fields in rows:
             self._count(fields)
@@ -76,7 +76,7 @@ class OutcomeReader:
         try:
             await self._client.xgroup_create(self._stream, GROUP, self._start, mkstream=True)
         except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # Another worker was faster.
+            if not str(error).startswith("BUSYGROUP"):  # Another worker has created it.
                 raise
         return True
 
@@ -85,28 +85,29 @@ class OutcomeReader:
             record = json.loads(fields["record"])
             if record["state"] == "final":
                 self._metrics.count_outcome(record)
-        except Exception as error:  # noqa: BLE001  whatever somebody appended there
+        except Exception as error:  # noqa: BLE001  the stream may hold any entry
             log.warning("outcomes.unreadable", error=type(error).__name__)
 
 
 class LedgerGauges:
-    """Sets the gauges of what lies in the ledger: what `checkpoint status` shows, by its script.
+    """Sets the gauges of the backlog, with the script that `checkpoint status` uses.
 
     Args:
-        attempts: Whose door is used.
-        metrics: Whose gauges.
-        own_broker: The broker is another server, so the dead letters are not in the ledger.
+        attempts: Gives access to the ledger.
+        metrics: Holds the gauges.
+        own_broker: Whether the broker is another server, so that dead letters are not in the
+            ledger.
     """
 
     def __init__(self, attempts: AttemptRunner, metrics: Metrics, *, own_broker: bool) -> None:
-        self._door, self._store = attempts.door, attempts.store
+        self._executor, self._store = attempts.door, attempts.store
         self._metrics, self._own_broker = metrics, own_broker
         self._lock = asyncio.Lock()
         self._read_s = -math.inf
-        self._told = False
+        self._logged = False
 
     async def refresh(self) -> None:
-        """Bring the gauges up to date, unless they are; never raises, never waits for long."""
+        """Update the gauges unless they are recent, within `TIMEOUT_S`; never raise."""
         async with self._lock:
             if time.monotonic() - self._read_s < CACHE_S:
                 return
@@ -114,16 +115,16 @@ class LedgerGauges:
                 async with asyncio.timeout(TIMEOUT_S):
                     await self._read()
                 self._metrics.ledger_up.set(1)
-                self._told = False
-            except Exception as error:  # noqa: BLE001  a scrape tells what it can
-                self._forget()
-                if not self._told:
+                self._logged = False
+            except Exception as error:  # noqa: BLE001  a scrape returns the other metrics in any case
+                self._reset()
+                if not self._logged:
                     log.warning("ledger.unread", error=type(error).__name__)
-                self._told = True
+                self._logged = True
             self._read_s = time.monotonic()
 
     async def _read(self) -> None:
-        view, metrics = await self._door.run(self._store.overview(most=0)), self._metrics
+        view, metrics = await self._executor.run(self._store.overview(most=0)), self._metrics
         oldest = view.oldest
         metrics.waiting.set(view.waiting)
         metrics.overdue.set(view.overdue)
@@ -131,8 +132,8 @@ class LedgerGauges:
         metrics.dead_letters_kept.set(math.nan if self._own_broker else view.dead_letters)
         metrics.memory_share.set(math.nan if view.filled is None else view.filled / 1000)
 
-    def _forget(self) -> None:
-        """Rather nothing than old figures: an alert must not rest on them."""
+    def _reset(self) -> None:
+        """Set the gauges to NaN, so that no alert is based on old figures."""
         metrics = self._metrics
         metrics.ledger_up.set(0)
         for gauge in (

@@ -1,7 +1,7 @@
-"""Whether the two loops of the process move: asyncio's, and the hub of Celery's main thread.
+"""Records whether both loops of the process run: asyncio's loop and the hub of Celery.
 
-Both are measured from outside the thing they measure: a time stamp is old or it is not. Reading
-is allowed from any thread; each field has one writer.
+Each loop sets time stamps, and a reader compares their age with a limit, so a blocked loop cannot
+hide its state. Any thread may read; each field has one writer.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Final
 
 TICK_S: Final = 0.25
-"""Between two looks at the asyncio loop."""
+"""Interval between two measurements of the asyncio loop."""
 LAG_WINDOW_S: Final = 30.0
-"""The worst lag is that of the last one to two windows, so that every scraper sees it."""
+"""Length of a window. The reported lag covers one to two windows, so that every scraper sees it."""
 LOOP_STALE_S: Final = 5.0
-"""An asyncio loop that has not turned for so long is blocked: it does in milliseconds."""
+"""Age at which the asyncio loop counts as blocked: normally it turns every few milliseconds."""
 HUB_STALE_S: Final = 30.0
-"""The same for the hub thread, which waits for a broker that went silent, three connections one
-after the other at 3 s each, and connects again."""
+"""Age at which the hub thread counts as blocked: with a broker that has gone silent it waits for
+three connections in turn, 3 s each, and then reconnects."""
 HUB_BUSY_S: Final = 5.0
-"""With a hub that has not turned for so long nothing is consumed, for whatever reason."""
+"""Age of the last turn at which the hub is regarded as not consuming, whatever the cause."""
 
 
 class Liveness:
@@ -28,8 +28,8 @@ class Liveness:
 
     Attributes:
         loop_s: When the asyncio loop last turned, on the given clock.
-        hub_s: When the hub thread last did anything: turned, or tried to reach the broker.
-        turned_s: When the hub last turned; ``None`` before it did.
+        hub_s: When the hub thread last turned or tried to reach the broker.
+        turned_s: When the hub last turned; ``None`` before its first turn.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,41 +40,41 @@ class Liveness:
         self._lag_s = self._lag_before_s = 0.0
 
     def loop_turned(self, late_s: float) -> None:
-        """Note that the asyncio loop turned, so much later than it was asked to."""
+        """Record a turn of the asyncio loop, ``late_s`` seconds after its due time."""
         now_s = self.loop_s = self.clock()
         if now_s - self._window_s >= LAG_WINDOW_S:
             self._window_s, self._lag_before_s, self._lag_s = now_s, self._lag_s, 0.0
         self._lag_s = max(self._lag_s, late_s)
 
     def hub_turned(self) -> None:
-        """Note that the hub serves what it is given."""
+        """Record a turn of the hub."""
         self.hub_s = self.turned_s = self.clock()
 
     def hub_tries(self) -> None:
-        """Note that the hub thread is alive, although it only tries to reach the broker."""
+        """Record that the hub thread is alive while it tries to reach the broker."""
         self.hub_s = self.clock()
 
     @property
     def lag_s(self) -> float:
-        """The worst lag of the asyncio loop lately; it grows while the loop is blocked."""
+        """The largest recent lag of the asyncio loop; it grows while the loop is blocked."""
         blocked_s = self.clock() - self.loop_s - TICK_S
         return max(self._lag_s, self._lag_before_s, blocked_s)
 
     @property
     def loop_age_s(self) -> float:
-        """How long ago the asyncio loop turned."""
+        """Seconds since the asyncio loop last turned."""
         return self.clock() - self.loop_s
 
     @property
     def hub_age_s(self) -> float:
-        """How long ago the hub thread showed any life."""
+        """Seconds since the hub thread last turned or tried to reach the broker."""
         return self.clock() - self.hub_s
 
     @property
     def consuming(self) -> bool:
-        """Whether the hub turns, and so takes messages."""
+        """Whether the hub turns and therefore takes messages."""
         return self.turned_s is not None and self.clock() - self.turned_s < HUB_BUSY_S
 
 
 LIVENESS: Final = Liveness()
-"""Of this process."""
+"""The instance of this process."""

@@ -1,19 +1,18 @@
-"""One line per event: structlog for us and for every library, JSON or for a terminal.
+"""Logging: one line per event for this project and its libraries, as JSON or for a terminal.
 
-Nothing secret is logged in the first place; the redaction here is the second net, and it has
-four meshes:
+The project logs no secrets. The redaction here is a second safeguard with four rules:
 
-- A value under a name that smells of a secret is masked, however deep it lies.
-- So is one that stands in a text as ``name=value`` or ``'name': value``, and the user part of
-  an address.
-- An exception is told by class and places. Its text may quote what it choked on.
-- What Celery and kombu say of a message they cannot use is cut to its first words: the rest
+- A value whose name looks like that of a secret is masked, at any depth.
+- Inside a text, a value of ``name=value`` or ``'name': value`` is masked in the same way, and so is
+  the user part of a URL.
+- An exception is logged by class and stack. Its text may quote its input.
+- A message of Celery or kombu about an unusable message is cut to its first words, because the rest
   quotes the body.
 
-It knows names, not values: a code in the middle of a sentence passes.
+The rules use names, not values: a code in the middle of a sentence is not masked.
 
-Logging never stops a worker: a full disk, a closed stream or a reader that has stopped reading
-costs lines, which are counted, and nothing else.
+Logging never stops a worker: on a full disk, a closed stream or a blocked reader, lines are dropped
+and counted.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ SECRET_WORDS: Final = (
     "solution", "password", "passwd", "secret", "token", "cookie", "session",
     "context", "authorization", "api_key", "apikey", "proxy",
 )  # fmt: skip
-"""In any place of a name."""
+"""Parts that make a name secret, anywhere in it."""
 SECRET_ENDINGS: Final = ("code", "codes", "pin", "pins", "otp")
-"""At the end of a name, for they are parts of harmless words (``decoded``, ``ping``)."""
+"""Endings that make a name secret; inside a name they are harmless (``decoded``, ``ping``)."""
 PLAIN_NAMES: Final = frozenset({"code_sent", "exit_code", "status_code"})
 MASK: Final = "[redacted]"
 DEPTH_MAX: Final = 8
-"""Levels that are looked into; what lies deeper is masked as a whole."""
+"""Levels of nesting that are inspected; deeper values are masked as a whole."""
 
 QUOTING: Final = {
     "celery.worker.consumer.consumer": (
@@ -59,7 +58,7 @@ QUOTING: Final = {
     "kombu.transport.redis": ("Could not restore message", "Cannot process event on channel"),
     "celery.worker.strategy": ("Couldn't convert ETA",),
 }
-"""Loggers and how those of their messages begin that quote a body, headers or arguments."""
+"""Maps a logger to the beginnings of its messages that quote a body, headers or arguments."""
 
 _IN_TEXT: Final = re.compile(
     r"""(?P<name>(?P<quote>["']?)\b[\w-]+(?P=quote))   # name, 'name' or "name"
@@ -75,14 +74,14 @@ def redact(
     _method: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
-    """Mask values whose name smells of a secret, at any depth, and their like inside texts."""
+    """Mask values with secret names, at any depth and inside texts."""
     for name in event:
         event[name] = _masked(name, event[name], DEPTH_MAX)
     return event
 
 
-def _masked(name: object, value: Any, levels: int) -> Any:  # noqa: ANN401  whatever is logged
-    if _smells(name):
+def _masked(name: object, value: Any, levels: int) -> Any:  # noqa: ANN401  any value may be logged
+    if _is_secret_name(name):
         return MASK
     match value:
         case str():
@@ -100,7 +99,7 @@ def _masked_inside(value: Any, levels: int) -> Any:  # noqa: ANN401  a container
     return [_masked(None, inner, levels) for inner in value]
 
 
-def _smells(name: object) -> bool:
+def _is_secret_name(name: object) -> bool:
     if not isinstance(name, str):
         return False
     low = name.lower()
@@ -110,24 +109,25 @@ def _smells(name: object) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """Return a text without the values in it whose names smell, and without logins in addresses."""
+    """Return the text without values of secret names and without credentials in URLs."""
     return _IN_ADDRESS.sub(MASK, _IN_TEXT.sub(_masked_pair, text))
 
 
 def _masked_pair(found: re.Match[str]) -> str:
-    if not _smells(found["name"].strip("\"'")):
+    if not _is_secret_name(found["name"].strip("\"'")):
         return found[0]
     return f"{found['name']}{found['sign']}{MASK}"
 
 
 class NoQuotes(logging.Filter):
-    """Cuts a message that quotes what a stranger sent to its first words.
+    """Cuts a message that quotes received data to its first words.
 
-    On the loggers themselves, so that other handlers (error trackers) see no more than ours.
+    The filter is added to the loggers, so that other handlers (error trackers) receive the cut
+    message too.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, some of them shortened."""
+        """Shorten the record if it quotes data; return true for every record."""
         beginnings = QUOTING.get(record.name, ())
         template = str(record.msg)
         begins = next((words for words in beginnings if template.startswith(words)), None)
@@ -144,60 +144,61 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def places(exc_info: ExcInfo) -> str:
-    """Tell an exception and its causes by class and places, oldest first, without their texts."""
-    told: list[str] = []
+    """Return an exception and its causes as class and stack, oldest first, without their texts."""
+    shown: list[str] = []
     error: BaseException | None = exc_info[1]
-    while error is not None and len(told) < DEPTH_MAX:
+    while error is not None and len(shown) < DEPTH_MAX:
         frames = "".join(traceback.format_tb(error.__traceback__))
-        told.append(f"{frames}{type(error).__module__}.{type(error).__qualname__}")
+        shown.append(f"{frames}{type(error).__module__}.{type(error).__qualname__}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nthen\n".join(reversed(told))
+    return "\nthen\n".join(reversed(shown))
 
 
 STALL_S: Final = 0.1
-"""So long may a line wait for a reader that has stopped reading, once."""
-_LOST: Final = [0]
+"""Longest wait for a reader that has stopped reading; applied once per stall."""
+_LINES_LOST: Final = [0]
 
 
 class Lines(logging.StreamHandler[Any]):
-    """Writes lines to a stream, and outlives whatever becomes of that stream.
+    """Writes lines to a stream and survives each failure of that stream.
 
-    A pipe whose reader has stopped is given `STALL_S` once; until it takes something again lines
-    are dropped. The standard handler would wait for it, with every thread that logs, and on errors
-    would print arguments to stderr, which may be secret.
+    If the reader of a pipe stops, one line waits for `STALL_S`; further lines are dropped until the
+    pipe accepts data again. The standard handler would block every thread that logs, and on an
+    error it would print the arguments, which may be secret, to stderr.
     """
 
     def __init__(self, stream: Any = None) -> None:  # noqa: ANN401  the library's signature
         super().__init__(stream)
-        self._stalled = self._torn = False
+        self._stalled = self._line_cut = False
         self._poll: select.poll | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or count it as lost."""
         try:
             line = self.format(record)
-        except Exception as error:  # noqa: BLE001  a bad argument of whoever logs
+        except Exception as error:  # noqa: BLE001  the arguments do not fit the message
             line = f'{{"event": "log.unprintable", "level": "error", "error": "{_name(error)}"}}'
         try:
             self._write(line + self.terminator)
-        except (OSError, ValueError, AttributeError):  # Full, gone, closed, or never there.
-            _LOST[0] += 1
+        except (OSError, ValueError, AttributeError):  # The stream is full, closed or missing.
+            _LINES_LOST[0] += 1
 
     def _write(self, line: str) -> None:
         try:
             number = self.stream.fileno()
-        except (OSError, AttributeError):  # Not a file: a test's, or what stands for stderr.
+        # No file: a replacement of stderr, for example in a test.
+        except (OSError, AttributeError):
             self.stream.write(line)
             self.stream.flush()
             return
-        data = memoryview(f"{chr(10) * self._torn}{line}".encode("utf-8", "backslashreplace"))
+        data = memoryview(f"{chr(10) * self._line_cut}{line}".encode("utf-8", "backslashreplace"))
         while data:
-            self._wait_for(number)
-            # No more than always fits where a poll says that something does.
+            self._wait_until_writable(number)
+            # A pipe that poll reports as writable accepts PIPE_BUF bytes.
             data = data[os.write(number, data[: select.PIPE_BUF]) :]
-            self._torn = bool(data)  # Should the rest be lost, the next line begins a new one.
+            self._line_cut = bool(data)  # If the rest is lost, the next line begins with a newline.
 
-    def _wait_for(self, number: int) -> None:
+    def _wait_until_writable(self, number: int) -> None:
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(number, select.POLLOUT)
@@ -207,24 +208,24 @@ class Lines(logging.StreamHandler[Any]):
             raise BlockingIOError(errno.EAGAIN, "nobody reads the log")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
-        """Say nothing: what the library would print shows the arguments."""
+        """Do nothing: the library's method would print the arguments."""
 
     def flush(self) -> None:
-        """Pass on what the stream holds, if it still takes it."""
+        """Flush the stream; ignore a stream that is closed or full."""
         with suppress(OSError, ValueError):
             super().flush()
 
     def setStream(self, stream: Any) -> Any:  # noqa: ANN401, N802  the library's name
-        """Take another stream."""
+        """Replace the stream."""
         self._poll, self._stalled = None, False
         return super().setStream(stream)
 
 
 class FileLines(Lines):
-    """Writes lines to a file, and to a new one of that name after the old one was moved away.
+    """Writes lines to a file, and reopens it after log rotation.
 
     Args:
-        path: The file; lines are added to its end.
+        path: The file; lines are appended.
     """
 
     def __init__(self, path: str) -> None:
@@ -232,7 +233,7 @@ class FileLines(Lines):
         super().__init__(self._path.open("a", encoding="utf-8"))
 
     def _write(self, line: str) -> None:
-        self._follow()
+        self._reopen_if_moved()
         super()._write(line)
 
     def close(self) -> None:
@@ -241,8 +242,8 @@ class FileLines(Lines):
             self.stream.close()
         super().close()
 
-    def _follow(self) -> None:
-        """Open the file anew if another one, or none, has its name: log rotation moved it."""
+    def _reopen_if_moved(self) -> None:
+        """Reopen the file if log rotation has moved it: its path is missing or names another."""
         here = os.fstat(self.stream.fileno())
         with suppress(FileNotFoundError):
             there = self._path.stat()
@@ -253,8 +254,8 @@ class FileLines(Lines):
 
 
 def lines_lost() -> int:
-    """Return how many lines were lost since this was last asked."""
-    lost, _LOST[0] = _LOST[0], 0
+    """Return the number of lines lost since the last call."""
+    lost, _LINES_LOST[0] = _LINES_LOST[0], 0
     return lost
 
 
@@ -263,9 +264,9 @@ def _name(error: BaseException) -> str:
 
 
 class Sample:
-    """Keeps the INFO and DEBUG lines of a share of the submissions, each of them whole.
+    """Keeps the INFO and DEBUG lines of a share of the submissions, all lines or none of each.
 
-    Which ones is a matter of the submission's id, so that every process keeps the same.
+    The choice depends on the submission id, so that every process keeps the same ones.
 
     Args:
         share: 0 to 1.
@@ -289,8 +290,8 @@ class Sample:
 
 ORDINARY: Final = frozenset({"info", "debug"})
 TASK_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
-"""Celery's own lines for each task, "received" and "succeeded". Ours say the same and more, so
-these are for DEBUG alone; its warnings and errors are not touched."""
+"""Celery's loggers of "received" and "succeeded" for each task. The project's own lines hold more,
+so Celery's appear only at DEBUG; its warnings and errors always appear."""
 
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
@@ -308,13 +309,13 @@ def configure(
     path: str | None = None,
     colours: bool = True,
 ) -> None:
-    """Send everything that is logged in this process to stderr, or to a file.
+    """Send all log output of this process to stderr, or to a file.
 
     Args:
-        settings: ``log_level`` and ``log_format``.
-        level: Takes the place of ``log_level`` (a command-line option).
-        path: A file to log to, in place of stderr.
-        colours: Whether a terminal may be shown colours.
+        settings: Supplies ``log_level``, ``log_format`` and ``log_sample``.
+        level: Overrides ``log_level`` (a command-line option).
+        path: A file to log to, instead of stderr.
+        colours: Whether a terminal is sent colours.
     """
     number = _level(level or settings.log_level)
     terminal = settings.log_format == "console" or (

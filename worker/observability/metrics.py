@@ -1,19 +1,18 @@
-"""What a worker counts, for Prometheus.
+"""Prometheus metrics of a worker.
 
-Every name is in the table of worker/README.md, and a test compares both. No metric has an id as a
-label, and every label value comes from a closed set, so the number of series is bounded by the
-settings.
+The README's table lists every name, and a test compares both. No metric has an id as a label, and
+every label value comes from a closed set, so the settings bound the number of series.
 
-Three sources:
+The metrics have three sources:
 
-- What happens in this process is told by `tasks.execution.observer`.
-- Outcomes are written by whoever settles: workers, clients, gateways, readers. Each is appended to
-  the ledger's stream, which the workers read together as one consumer group, so that every outcome
-  is counted by exactly one of them and a sum over all workers is right.
-- What lies in the ledger (waiting, overdue) is read when somebody scrapes, at most every
-  a few seconds; all workers tell the same.
+- `tasks.execution.observer` reports the events of this process.
+- Outcomes are written by each process that settles: worker, client or gateway. Each outcome is
+  appended to the ledger's stream, which the workers read as one consumer group. So exactly one
+  worker counts each outcome, and a sum over all workers is right.
+- The state of the ledger (waiting, overdue) is read at a scrape, at most every few seconds; all
+  workers report the same values.
 
-The last two are `worker.observability.ledger_gauges`.
+`worker.observability.ledger_gauges` reads the last two.
 """
 
 from __future__ import annotations
@@ -45,22 +44,22 @@ from checkpoint_worker.tasks.storage.executor import (
 
 PACKAGE: Final = "checkpoint-worker"
 OTHER: Final = "other"
-"""The label of a provider that is not in service here, and of an outcome not in the catalogue."""
+"""Label of a provider that is not in service here, and of an outcome not in the catalogue."""
 BUCKETS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 40.0,
 )  # fmt: skip
-"""Seconds: from a fast provider to a deadline of 30 s and the sweep after it."""
+"""Bounds in seconds: from a fast provider to a deadline of 30 s and the sweep after it."""
 UNKNOWN_VERDICT: Final = frozenset({408, 500, 502, 503, 504})
-"""With these statuses a code that was sent may or may not have been used."""
+"""Statuses after which it is unknown whether the provider used a code that was sent."""
 
 T = TypeVar("T")
 
-# Twice the series, for what Prometheus knows from a counter's reset.
+# They double the number of series; Prometheus detects a restart by a counter's reset.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class _Place:
-    """The children of one provider, bound once: no label is looked up while codes are running."""
+class _ProviderChildren:
+    """The children of one provider, bound once, so that no attempt looks up labels."""
 
     __slots__ = ("ambiguous", "killed", "outcome_s", "provider_s", "refused", "sends",
                  "submissions", "superseded", "swept", "wait_s")  # fmt: skip
@@ -82,7 +81,7 @@ class Metrics:
     """All metrics of one worker process, in a registry of its own.
 
     Args:
-        providers: Those in service, by name.
+        providers: Names of the providers in service.
     """
 
     def __init__(self, providers: Iterable[str] = ()) -> None:
@@ -90,9 +89,9 @@ class Metrics:
         self._build_counters()
         self._build_gauges()
         ProcessCollector(registry=self.registry)
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _ProviderChildren] = {}
         self._outcomes: dict[tuple[str, int, str], Any] = {}
-        self._other = self._place(OTHER)
+        self._other = self._bind(OTHER)
         self.serve(providers)
 
     def _build_counters(self) -> None:
@@ -173,21 +172,21 @@ class Metrics:
     def serve(self, providers: Iterable[str]) -> None:
         """Bind the labels of the providers in service; all others are counted as ``other``."""
         for provider in providers:
-            self._places.setdefault(provider, self._place(provider))
+            self._places.setdefault(provider, self._bind(provider))
 
-    def _place(self, provider: str) -> _Place:
-        # Outcomes are there from the start: a counter that appears at 1 never seems to rise.
+    def _bind(self, provider: str) -> _ProviderChildren:
+        # Each outcome starts at 0: Prometheus sees no increase of a counter that appears at 1.
         for (status, kind), who in _OUTCOMES.items():
             child = self.outcomes.labels(provider, str(status), kind, who)
             self._outcomes[provider, status, kind] = child
-        return _Place(self, provider)
+        return _ProviderChildren(self, provider)
 
-    def place(self, provider: str) -> _Place:
+    def place(self, provider: str) -> _ProviderChildren:
         """Return the children of a provider."""
         return self._places.get(provider, self._other)
 
     def count_outcome(self, record: Mapping[str, Any]) -> None:
-        """Count one final record of the stream, in its JSON form."""
+        """Count one final record of the stream, as parsed from JSON."""
         status, body = int(record["status"]), record["body"]
         kind = str(body.get("type", body.get("object"))).removeprefix("errors/")
         provider = record["provider"] if record["provider"] in self._places else OTHER
@@ -204,7 +203,7 @@ class Metrics:
             place.ambiguous.inc()
 
     def expose(self, accept: str) -> tuple[bytes, str]:
-        """Return everything in the form a scraper asks for, and that form's content type."""
+        """Return all metrics in the format that a scraper accepts, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
@@ -224,7 +223,7 @@ def _seconds(begin: str, end: str) -> float:
 
 
 class Counting(Observer):
-    """Counts what attempts and sweeper tell."""
+    """Counts the events that attempts and the sweeper report."""
 
     __slots__ = ("_metrics",)
 
@@ -265,7 +264,7 @@ class Counting(Observer):
 
 
 class CountingDoor(AsyncExecutor):
-    """A door that counts what the ledger did not answer."""
+    """An executor that counts failed operations of the ledger."""
 
     async def run(self, steps: Operation[T]) -> T:
         """See `AsyncExecutor`."""
@@ -280,4 +279,4 @@ class CountingDoor(AsyncExecutor):
 
 
 METRICS: Final = Metrics()
-"""Of this process."""
+"""The instance of this process."""

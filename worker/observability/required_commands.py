@@ -1,4 +1,4 @@
-"""The Redis commands that each role runs, as a permission check asks for them."""
+"""The Redis commands that each role runs, as input of a permission check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Form = tuple[str | int, ...]
 
 
 def forms(keys: Keys, role: str, *, clustered: bool = False) -> tuple[Form, ...]:
-    """Return a command of every kind that a role runs, with names as it runs them."""
+    """Return one command of every kind that a role runs, with the key names that it uses."""
     intent, result = keys.intent("LINKEDIN", "doctor"), keys.result("doctor")
     due, stream = keys.due, keys.outcomes
     both: tuple[Form, ...] = (
@@ -48,7 +48,7 @@ def forms(keys: Keys, role: str, *, clustered: bool = False) -> tuple[Form, ...]
 
 
 def broker_forms(keys: Keys, role: str, db: int = 0) -> tuple[Form, ...]:
-    """Return what Celery runs on a Redis broker."""
+    """Return the commands that Celery runs on a Redis broker."""
     binding = f"_kombu.binding.{keys.queue}"
     both: tuple[Form, ...] = (
         ("LPUSH", keys.queue, ""), ("LLEN", keys.queue),

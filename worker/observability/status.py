@@ -1,6 +1,6 @@
-"""One look at a deployment: what lies in the ledger, the broker and the stream of outcomes.
+"""Reads the status of a deployment: ledger, broker queue and stream of outcomes.
 
-Reads and changes nothing. What a look means is said by `worker.cli.diagnosis`.
+Reading changes nothing. `worker.cli.diagnosis` interprets the report.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from checkpoint_worker.tasks.storage.store import Overview, WorkerView
 
 PAGE: Final = 1_000
 READ_MAX: Final = 10_000
-"""Outcomes read in one look at most; a busier deployment has its metrics."""
+"""Largest number of outcomes that one report reads; larger deployments use the metrics."""
 BROKER_TIMEOUT_S: Final = 3.0
 MEMORY_NEAR: Final = 0.05
-"""So near to `memory_share_max`, as a share of `maxmemory`, it is told."""
+"""Distance from `memory_share_max`, as a share of `maxmemory`, at which a warning is given."""
 SILENT_BEATS: Final = 3
-"""Heartbeats that a worker may miss before its silence is told."""
+"""Missed heartbeats after which a worker is reported as silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeCount:
-    """How often one outcome came from one provider lately."""
+    """Number of equal outcomes of one provider in the reported period."""
 
     provider: str
     status: int
@@ -50,15 +50,17 @@ class OutcomeCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """One look at a deployment.
+    """The status of a deployment at one moment.
 
     Attributes:
         view: The ledger.
         queue: Messages in the broker's queue, ``None`` if it does not answer.
-        outcomes: Of the last ``minutes``, the commonest first.
-        complete: Whether those are all; a look reads at most `READ_MAX`.
+        minutes: Length of the period of ``outcomes``.
+        outcomes: Outcomes of the last ``minutes``, the most frequent first.
+        complete: Whether ``outcomes`` covers the period; a report reads at most `READ_MAX`.
+        settings: The settings of the deployment.
         broker_why: Why the broker does not answer, if that is known.
-        refuses: Why the ledger's Redis refuses what is written; empty: it does not.
+        refuses: Why the ledger's Redis refuses writes; empty if it accepts them.
     """
 
     view: Overview
@@ -72,47 +74,47 @@ class StatusReport:
 
     @property
     def in_flight(self) -> int:
-        """Intents whose exchange with the provider is being made, or may still be open."""
+        """Number of intents with an exchange that is running or may still be open."""
         return sum(each.holds for each in self.view.workers)
 
     @property
     def memory_share(self) -> float | None:
-        """How much of its ``maxmemory`` the ledger's Redis uses; ``None`` without a limit."""
+        """Share of its ``maxmemory`` that the ledger's Redis uses; ``None`` without a limit."""
         return None if self.view.filled is None else self.view.filled / 1000
 
     @property
     def oldest_s(self) -> float:
-        """For how long the oldest submission has waited, seconds."""
+        """Waiting time of the oldest submission, in seconds."""
         oldest = self.view.oldest
         return (self.view.now_ms - oldest.queued_ms) / 1000 if oldest else 0.0
 
     def beat_age_s(self, worker: WorkerView) -> float:
-        """How long ago a worker beat, seconds."""
+        """Return the seconds since a worker's last heartbeat."""
         return max(0, self.view.now_ms - worker.beat_ms) / 1000
 
     def is_lost(self, worker: WorkerView) -> bool:
-        """Whether it was silent for so long that a sweeper judges it lost."""
+        """Return whether a worker was silent for so long that a sweeper judges it lost."""
         return self.beat_age_s(worker) > self.settings.lost_after_s
 
     def is_silent(self, worker: WorkerView) -> bool:
-        """Whether it misses heartbeats: sooner than it is lost, and soon after that forgotten."""
+        """Return whether a worker has missed several heartbeats, or is lost already."""
         age_s = self.beat_age_s(worker)
         return self.is_lost(worker) or age_s > SILENT_BEATS * self.settings.heartbeat_s
 
 
 def memory_of(info: Mapping[str, Any]) -> tuple[int, int]:
-    """Return what Redis counts when it refuses a write, and its limit or 0, both in bytes."""
+    """Return the memory that Redis compares with its limit, and the limit or 0, in bytes."""
     used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
     return used, int(info.get("maxmemory", 0))
 
 
 def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
-    """Return why a Redis refuses what is written, as far as its INFO tells; else nothing.
+    """Return why a Redis refuses writes, as far as INFO shows it, or an empty text.
 
     Args:
-        info: What it tells.
-        clustered: Whether its address is that of a cluster. One of a single server may lead to the
-            right node, until the next failover.
+        info: The result of INFO.
+        clustered: Whether its URL is that of a cluster. The URL of a single server may lead to the
+            right node until the next failover.
     """
     if info.get("redis_mode") == "cluster" and not clustered:
         return why(RedisError("CROSSSLOT"))
@@ -121,18 +123,19 @@ def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
     used, most = memory_of(info)
     if 0 < most <= used and info.get("maxmemory_policy") == "noeviction":
         return why(RedisError("OOM"))
-    if int(info.get("min_slaves_good_slaves", 1)) == 0:  # Told where a number is asked for.
+    # The field exists where min-replicas is set.
+    if int(info.get("min_slaves_good_slaves", 1)) == 0:
         return why(RedisError("NOREPLICAS"))
     return ""
 
 
 def in_cluster_mode(client: redis.Redis) -> bool:
-    """Whether a Redis is part of a cluster, also where INFO is refused."""
+    """Return whether a Redis is part of a cluster, even if it refuses INFO."""
     try:
-        told: Any = client.info("cluster")
+        info: Any = client.info("cluster")
     except RedisError:
-        told = {}
-    if told.get("cluster_enabled") == 1:
+        info = {}
+    if info.get("cluster_enabled") == 1:
         return True
     try:
         client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
@@ -142,22 +145,22 @@ def in_cluster_mode(client: redis.Redis) -> bool:
 
 
 class StatusReader:
-    """Looks at a deployment again and again over the same connections.
+    """Reads the status of a deployment repeatedly over the same connections.
 
     Args:
-        settings: Of the deployment.
-        minutes: How far back outcomes are counted.
+        settings: The settings of the deployment.
+        minutes: The period for which outcomes are counted.
     """
 
     def __init__(self, settings: Settings, minutes: float) -> None:
         self.settings, self.minutes = settings, minutes
         self._client = connect(settings.redis_url.get_secret_value(), settings.prefix)
         self._clustered = bool(parse_redis(settings.redis_url.get_secret_value()).cluster)
-        self._door = SyncExecutor(self._client)
+        self._executor = SyncExecutor(self._client)
         self._store = make_store(settings)
         self._producer = make_producer(settings)
         broker = broker_address(settings)
-        self._mistaken = isinstance(broker, RedisAddress) and not (
+        self._expects_single_node = isinstance(broker, RedisAddress) and not (
             broker.cluster or in_ledger(settings)
         )
         self._seen: deque[tuple[int, str, int, str]] = deque()
@@ -172,19 +175,19 @@ class StatusReader:
         self._producer.close()
 
     def look(self) -> StatusReport:
-        """Look once.
+        """Return a new report.
 
         Raises:
             LedgerError: Redis does not answer.
         """
-        view = self._door.run(self._store.overview())
-        # Whether its identity is told, without which nobody takes a submission.
-        self._door.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
+        view = self._executor.run(self._store.overview())
+        # This read fails if the ledger has no identity, without which no submission is accepted.
+        self._executor.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
         with answered():
             refuses = refusal(
                 cast("Mapping[str, Any]", self._client.info()), clustered=self._clustered
             )
-        self._door.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
+        self._executor.run(self._read_outcomes(view.now_ms - round(self.minutes * 60_000)))
         counted = Counter((provider, status, type_) for _, provider, status, type_ in self._seen)
         return StatusReport(
             view=view,
@@ -201,7 +204,7 @@ class StatusReader:
         )
 
     def queue_length(self) -> int | None:
-        """Return how many messages wait in the broker, ``None`` if it does not answer."""
+        """Return the number of messages in the broker's queue, ``None`` if it does not answer."""
         try:
             with self._producer.connection_for_read() as connection:
                 connection.ensure_connection(
@@ -210,23 +213,24 @@ class StatusReader:
                 try:
                     queue = self.settings.prefix
                     channel = connection.default_channel
-                    if self._mistaken and in_cluster_mode(channel.client):
-                        self.broker_why = CLUSTER  # It may answer, until the next failover.
+                    if self._expects_single_node and in_cluster_mode(channel.client):
+                        # A single node may answer until the next failover.
+                        self.broker_why = CLUSTER
                         return None
                     declared = channel.queue_declare(queue, passive=True)
                 except connection.channel_errors:
                     return 0  # An empty queue does not exist in Redis.
                 return int(declared.message_count)
-        except Exception as error:  # noqa: BLE001  whatever the broker's library raises
+        except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
             self.broker_why = why(error)
             return None
 
     def _read_outcomes(self, from_ms: int) -> Operation[None]:
-        """Read what is new in the stream, newest first, and forget what is too old."""
+        """Read the new entries of the stream, newest first, and discard those that are too old."""
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            args = (start, PAGE, "", 0)  # A look at a replica is told as one.
+            args = (start, PAGE, "", 0)  # The 0 admits a replica, which the report names as such.
             looked, last, rows = yield ScriptCall("recent", (self._store.keys.outcomes,), args)
             there = int(looked) == PAGE
             for entry, text in rows:
@@ -252,7 +256,7 @@ def _order(entry: str) -> tuple[int, int]:
 
 
 def _outcome(text: str) -> tuple[str, int, str] | None:
-    """Return provider, status and type of a record; ``None`` for what this version cannot read."""
+    """Return provider, status and type of a record, ``None`` if this version cannot read it."""
     try:
         record = json.loads(text)
         status, body = record["status"], record["body"]

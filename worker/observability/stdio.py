@@ -1,7 +1,7 @@
-"""Standard streams that do not end the worker: a full disk, a reader that is gone, none at all.
+"""Standard streams whose failure does not end the worker: full disk, gone reader, closed stream.
 
-Logs are for people. Celery prints its banner with a bare ``print``, which on a full disk would be
-the end of the process before it has served anybody.
+Celery prints its banner with a plain ``print``, which on a full disk would end the process before
+it has served a code.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ STANDARD: Final = (0, 1, 2)
 
 
 class Unfailing:
-    """A text stream that drops what it cannot write."""
+    """A text stream that drops text which it cannot write."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, or drop it: no space, nobody who reads, or closed meanwhile."""
+        """Write the text, or drop it if the disk is full or the stream is closed."""
         with suppress(OSError, ValueError):
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush as far as it goes; at exit a failure would spoil the exit status."""
+        """Flush the stream; ignore failures, which at exit would change the exit status."""
         with suppress(OSError, ValueError):
             self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the stream has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  any attribute of the stream
         return getattr(self._stream, name)
 
 
 def keep_going() -> None:
     """Make this process' standard streams unfailing.
 
-    A stream that was closed by whoever started us is replaced by nothing at all: else the next
-    socket would get its number, and a last cry to file 2 would go to the ledger.
+    Closed standard streams are reopened on /dev/null. Otherwise the next socket takes descriptor 2,
+    and an error message would be written into the Redis connection.
     """
     for number in STANDARD:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # The lowest free number: this one.
+            os.open(os.devnull, os.O_RDWR)  # Takes the lowest free number, which is this one.
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Unfailing):
