@@ -1,7 +1,7 @@
-"""How the command line speaks: data on stdout, talk on stderr, one word for each outcome.
+"""Output of the command line: data on stdout, messages on stderr, one label for each outcome.
 
-Imports nothing but click, so that light commands stay light. Colour and progress appear on a
-terminal only; ``NO_COLOR`` switches colour off everywhere (https://no-color.org).
+The module imports only click, so that simple commands start fast. Colour and progress appear on a
+terminal only; ``NO_COLOR`` disables colour everywhere (https://no-color.org).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any, Final
 import click
 
 GAP: Final = "  "
-"""Between two columns of a table."""
+"""Space between two columns of a table."""
 CLIENT_ERROR: Final = 400
 CONFLICT: Final = 409
 
 
 def wants_no_colour() -> bool:
-    """Whether ``NO_COLOR`` is set to anything."""
+    """Return whether ``NO_COLOR`` is set to a non-empty value."""
     return bool(os.environ.get("NO_COLOR"))
 
 
 def status_line(text: str = "") -> None:
-    """Talk to the person: stderr."""
+    """Print a message to stderr."""
     click.echo(text, err=True)
 
 
 def output(text: str) -> None:
-    """Print data: stdout, at once, also into a pipe."""
+    """Print data to stdout and flush it, so that a pipe receives it at once."""
     click.echo(text)
 
 
@@ -42,12 +42,12 @@ def output_json(value: object) -> None:
 
 
 def outcome_label(status: int | None, body: Mapping[str, Any] | None, state: str = "") -> str:
-    """Return an outcome in two words: ``201 AccountCreated``, ``401 invalid_…``.
+    """Return an outcome as status and type: ``201 AccountCreated``, ``401 invalid_…``.
 
     Args:
-        status: Of a final record or an error, else ``None``.
-        body: Its body.
-        state: What to say where there is no status.
+        status: The status of a final record or an error, else ``None``.
+        body: The body of that record or error.
+        state: The text to return if there is no status.
     """
     if status is None or body is None:
         return state
@@ -56,7 +56,7 @@ def outcome_label(status: int | None, body: Mapping[str, Any] | None, state: str
 
 
 def coloured(text: str, status: int | None) -> str:
-    """Colour a text by the status it tells of: fine, merely overtaken, or not fine."""
+    """Colour a text by its status: success, superseded, failure, or no status."""
     if status is None:
         return click.style(text, fg="cyan")
     if status < CLIENT_ERROR:
@@ -65,7 +65,7 @@ def coloured(text: str, status: int | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out rows in columns; a cell may hold several lines. Cells may be coloured."""
+    """Lay out rows in columns. A cell may be coloured and may hold several lines."""
     cells = [[cell.split("\n") for cell in row] for row in (head, *rows)]
     widths = [
         max(len(click.unstyle(line)) for row in cells for line in row[column])
@@ -87,7 +87,7 @@ def _lines(row: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterable[str]
 
 
 def put_pairs(pairs: Mapping[str, object]) -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair per line."""
     width = max(map(len, pairs))
     for name, value in pairs.items():
         output(f"  {name:{width}}  {value}")
@@ -95,7 +95,7 @@ def put_pairs(pairs: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Say what is being done while it is done; on a terminal alone, and gone afterwards."""
+    """Show a text on a terminal while the block runs, then erase it."""
     live = sys.stderr.isatty()
     if live:
         click.echo(text, err=True, nl=False)

@@ -1,6 +1,6 @@
-"""Is it healthy, what is stuck, whose fault is it, what may be done: what a look means.
+"""Turns a status report into diagnoses: problem, likely cause, remedy.
 
-Pure: it says in words what a glance shows, and only what a glance shows.
+Pure: it uses nothing but the report.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from checkpoint_worker.worker.observability.status import MEMORY_NEAR, StatusRep
 
 TROUBLE_SHARE: Final = 0.2
 TROUBLE_COUNT: Final = 3
-"""Others' failures are a trouble when they are so large a part of a provider's, and not single."""
+"""A frequent failure of others is reported from this share and this number of outcomes on."""
 
 OURS: Final = frozenset({(500, "unexpected_error"), (504, "request_timeout")})
-"""Outcomes that only this deployment can cause: told from the first one, and before all others.
-Of a worker that was killed nothing else is left once another has settled what it held."""
+"""Outcomes that only this deployment can cause. Each one is reported, before all others. They are
+the only trace of a worker that was killed, once another worker has settled its submissions."""
 CAUSES: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
     (408, "request_timeout"): (
         "the provider, or the way to it",
@@ -55,7 +55,7 @@ CAUSES: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
         "start another worker; that is safe at any time",
     ),
 }
-"""Whose fault a frequent outcome is, and what may be done; others say who acts."""
+"""Maps a frequent outcome to its cause and its remedy; for others the catalogue names the actor."""
 SAFE: Final = (
     "Always safe: starting a worker, stopping one with SIGTERM, restarting one that hangs;"
     " no code is sent twice. Not safe: FLUSHALL, and deleting keys by hand."
@@ -64,62 +64,62 @@ SAFE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that is wrong: what, whose, and what may be done about it."""
+    """A fault: what is wrong, who causes it, and how to mend it."""
 
     what: str
     whose: str
     do: str
 
 
-def diagnose(glance: StatusReport) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Say why a deployment is not healthy, and what else deserves a look.
+def diagnose(report: StatusReport) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Return why a deployment is not healthy, and further observations.
 
     Returns:
-        Reasons, none for a healthy one, and notes: first what is missing or wrong here, then what
-        seems to be others'.
+        Reasons, none for a healthy deployment, and notes: first faults of this deployment, then
+        those that others probably cause.
     """
     reasons = (
-        *_ledger(glance),
-        *_workers(glance),
-        *_broker(glance),
-        *_backlog(glance),
-        *_overdue(glance),
+        *_ledger(report),
+        *_workers(report),
+        *_broker(report),
+        *_backlog(report),
+        *_overdue(report),
     )
-    return reasons, (*_leftovers(glance), *_frequent(glance))
+    return reasons, (*_leftovers(report), *_frequent(report))
 
 
-def _ledger(glance: StatusReport) -> list[Problem]:
-    if not glance.refuses:
-        full = glance.memory_share is not None and glance.memory_share >= _share_max(glance)
-        return [_memory(glance, "nothing new is taken in (503)")] if full else []
+def _ledger(report: StatusReport) -> list[Problem]:
+    if not report.refuses:
+        full = report.memory_share is not None and report.memory_share >= _share_max(report)
+        return [_memory(report, "nothing new is taken in (503)")] if full else []
     return [
         Problem(
-            what=f"the ledger's Redis refuses what is written: {glance.refuses}",
+            what=f"the ledger's Redis refuses what is written: {report.refuses}",
             whose="that Redis",
             do="nothing is taken until it does not; `checkpoint doctor` says more",
         )
     ]
 
 
-def _share_max(glance: StatusReport) -> float:
-    return glance.settings.memory_share_max
+def _share_max(report: StatusReport) -> float:
+    return report.settings.memory_share_max
 
 
-def _memory(glance: StatusReport, then: str) -> Problem:
+def _memory(report: StatusReport, then: str) -> Problem:
     return Problem(
-        what=f"the ledger's Redis uses {glance.memory_share:.0%} of its maxmemory: {then}; the"
-        f" limit is {_share_max(glance):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
+        what=f"the ledger's Redis uses {report.memory_share:.0%} of its maxmemory: {then}; the"
+        f" limit is {_share_max(report):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
         whose="that Redis, or what fills it",
         do="raise maxmemory (CONFIG SET, and in redis.conf); what has been accepted goes on to its"
         " outcome; records leave after CHECKPOINT_RESULT_TTL_S",
     )
 
 
-def _workers(glance: StatusReport) -> list[Problem]:
-    workers = glance.view.workers
-    if any(not glance.is_lost(each) for each in workers):
+def _workers(report: StatusReport) -> list[Problem]:
+    workers = report.view.workers
+    if any(not report.is_lost(each) for each in workers):
         return []
-    last = f"; the last one beat {glance.beat_age_s(workers[0]):.0f} s ago" if workers else ""
+    last = f"; the last one beat {report.beat_age_s(workers[0]):.0f} s ago" if workers else ""
     return [
         Problem(
             what=f"no worker is alive{last}",
@@ -129,13 +129,13 @@ def _workers(glance: StatusReport) -> list[Problem]:
     ]
 
 
-def _broker(glance: StatusReport) -> list[Problem]:
-    if glance.queue is not None:
+def _broker(report: StatusReport) -> list[Problem]:
+    if report.queue is not None:
         return []
     return [
         Problem(
             what="the broker does not answer, so no worker hears of a new submission"
-            + (glance.broker_why and f": {glance.broker_why}"),
+            + (report.broker_why and f": {report.broker_why}"),
             whose="the broker, or the network to it",
             do="bring it back (CHECKPOINT_BROKER_URL; unset: the ledger's Redis);"
             " what waits is woken again by itself",
@@ -143,13 +143,13 @@ def _broker(glance: StatusReport) -> list[Problem]:
     ]
 
 
-def _backlog(glance: StatusReport) -> list[Problem]:
-    view, settings = glance.view, glance.settings
+def _backlog(report: StatusReport) -> list[Problem]:
+    view, settings = report.view, report.settings
     found = []
-    if view.oldest is not None and glance.oldest_s > settings.queue_age_max_s:
+    if view.oldest is not None and report.oldest_s > settings.queue_age_max_s:
         found.append(
             Problem(
-                what=f"{view.oldest.submission_id} has waited {glance.oldest_s:.0f} s for a worker"
+                what=f"{view.oldest.submission_id} has waited {report.oldest_s:.0f} s for a worker"
                 f" (CHECKPOINT_QUEUE_AGE_MAX_S is {settings.queue_age_max_s:g})",
                 whose="this deployment: its workers are too few or take nothing",
                 do="start another worker; that is safe at any time",
@@ -166,10 +166,10 @@ def _backlog(glance: StatusReport) -> list[Problem]:
     return found
 
 
-def _overdue(glance: StatusReport) -> list[Problem]:
-    if not glance.view.overdue:
+def _overdue(report: StatusReport) -> list[Problem]:
+    if not report.view.overdue:
         return []
-    view = glance.view
+    view = report.view
     first = f", the longest: {view.late[0][1]} at {view.late[0][0]}" if view.late else ""
     return [
         Problem(
@@ -182,30 +182,30 @@ def _overdue(glance: StatusReport) -> list[Problem]:
     ]
 
 
-def _leftovers(glance: StatusReport) -> list[Problem]:
-    view, found = glance.view, []
-    share, most = glance.memory_share, _share_max(glance)
+def _leftovers(report: StatusReport) -> list[Problem]:
+    view, found = report.view, []
+    share, most = report.memory_share, _share_max(report)
     if share is not None and most - MEMORY_NEAR <= share < most:
-        found.append(_memory(glance, "at the limit nothing new is taken in (503)"))
-    silent = [each for each in view.workers if glance.is_silent(each)]
-    if silent and not all(map(glance.is_lost, view.workers)):
-        first = max(silent, key=glance.beat_age_s)
+        found.append(_memory(report, "at the limit nothing new is taken in (503)"))
+    silent = [each for each in view.workers if report.is_silent(each)]
+    if silent and not all(map(report.is_lost, view.workers)):
+        first = max(silent, key=report.beat_age_s)
         found.append(
             Problem(
                 what=f"{len(silent)} of {len(view.workers)} workers are silent: {first.name} for"
-                f" {glance.beat_age_s(first):.0f} s",
+                f" {report.beat_age_s(first):.0f} s",
                 whose="that worker or its machine",
                 do="look whether it runs, and restart it; another one settles what it held after"
-                f" {glance.settings.lost_after_s:g} s of silence, and it is not shown any more",
+                f" {report.settings.lost_after_s:g} s of silence, and it is not shown any more",
             )
         )
-    if glance.queue is not None and glance.queue < view.waiting and view.oldest is not None:
+    if report.queue is not None and report.queue < view.waiting and view.oldest is not None:
         found.append(
             Problem(
-                what=f"{view.waiting} wait, but only {glance.queue} messages are in the queue",
+                what=f"{view.waiting} wait, but only {report.queue} messages are in the queue",
                 whose="the broker lost wakes, or a worker is just taking them",
                 do="nothing: the sweeper wakes them again within"
-                f" {glance.settings.wake_again_s:g} s",
+                f" {report.settings.wake_again_s:g} s",
             )
         )
     if view.dead_letters:
@@ -213,19 +213,19 @@ def _leftovers(glance: StatusReport) -> list[Problem]:
             Problem(
                 what=f"{view.dead_letters} messages were set aside as malformed or foreign",
                 whose="whoever sent them",
-                do=f"LRANGE {glance.settings.prefix}:dead 0 9 says why; DEL it once understood",
+                do=f"LRANGE {report.settings.prefix}:dead 0 9 says why; DEL it once understood",
             )
         )
     return found
 
 
-def _frequent(glance: StatusReport) -> list[Problem]:
-    """Say whose fault it is when one kind of failure stands out at a provider; ours first."""
+def _frequent(report: StatusReport) -> list[Problem]:
+    """Return a problem for each outcome that is frequent at a provider, our own faults first."""
     totals: Counter[str] = Counter()
-    for each in glance.outcomes:
+    for each in report.outcomes:
         totals[each.provider] += each.count
     found = []
-    for each in sorted(glance.outcomes, key=lambda each: (each.status, each.type) not in OURS):
+    for each in sorted(report.outcomes, key=lambda each: (each.status, each.type) not in OURS):
         row, total = catalogue.PAIRS.get((each.status, each.type)), totals[each.provider]
         if row is None or not (row.who is Actor.OPERATOR or row.key in CAUSES):
             continue
@@ -237,38 +237,38 @@ def _frequent(glance: StatusReport) -> list[Problem]:
     return found
 
 
-def as_json(glance: StatusReport) -> dict[str, Any]:
-    """Return a look and what it means, for a script."""
-    reasons, notes = diagnose(glance)
-    oldest = glance.view.oldest
+def as_json(report: StatusReport) -> dict[str, Any]:
+    """Return a report and its diagnosis for `--json`."""
+    reasons, notes = diagnose(report)
+    oldest = report.view.oldest
     return {
         "healthy": not reasons,
         "reasons": [asdict(each) for each in reasons],
         "notes": [asdict(each) for each in notes],
-        "at": timestamp(glance.view.now_ms).isoformat(timespec="milliseconds"),
+        "at": timestamp(report.view.now_ms).isoformat(timespec="milliseconds"),
         "workers": [
             {
                 "name": each.name,
-                "state": "lost" if glance.is_lost(each) else "alive",
-                "beat_age_s": glance.beat_age_s(each),
+                "state": "lost" if report.is_lost(each) else "alive",
+                "beat_age_s": report.beat_age_s(each),
                 "in_flight": each.holds,
                 "to_close": each.drains,
-                "sweeps": each.name == glance.view.leader,
+                "sweeps": each.name == report.view.leader,
             }
-            for each in glance.view.workers
+            for each in report.view.workers
         ],
-        "waiting": glance.view.waiting,
-        "oldest": asdict(oldest) | {"age_s": glance.oldest_s} if oldest else None,
-        "queue": glance.queue,
-        "in_flight": glance.in_flight,
-        "overdue": glance.view.overdue,
+        "waiting": report.view.waiting,
+        "oldest": asdict(oldest) | {"age_s": report.oldest_s} if oldest else None,
+        "queue": report.queue,
+        "in_flight": report.in_flight,
+        "overdue": report.view.overdue,
         "late": [
             {"provider": provider, "account_id": account_id}
-            for provider, account_id in glance.view.late
+            for provider, account_id in report.view.late
         ],
-        "dead_letters": glance.view.dead_letters,
-        "memory_share": glance.memory_share,
-        "minutes": glance.minutes,
-        "outcomes": [asdict(each) for each in glance.outcomes],
-        "complete": glance.complete,
+        "dead_letters": report.view.dead_letters,
+        "memory_share": report.memory_share,
+        "minutes": report.minutes,
+        "outcomes": [asdict(each) for each in report.outcomes],
+        "complete": report.complete,
     }

@@ -1,9 +1,10 @@
-"""``checkpoint``: the command line of the worker (CONTRACT §8).
+"""``checkpoint``: the command line of the worker.
 
-Data goes to stdout, talk to stderr; ``--json`` makes the data one JSON value a line. Exit status
-0: fine, 1: not fine, 2: used wrongly. A code is never an argument, since arguments show in ``ps``
-and stay in a shell's history. A command's module is imported when the command is called, and it
-imports what it needs when it runs, so that ``--help``, ``version`` and ``health`` answer at once.
+Data goes to stdout, messages to stderr; with ``--json`` the data is one JSON value per line. Exit
+status 0: success, 1: failure, 2: wrong usage. A code is never an argument, because arguments show
+in ``ps`` and stay in a shell's history. The module of a command is imported when the command is
+called, and imports heavy modules when it runs, so that ``--help``, ``version`` and ``health``
+answer at once.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "version": ("version:version", "Print the version."),
     },
 }
-"""By section of the help: name -> (where in `worker.cli.commands` or, for one machine, in `worker.local`;
-its line in the help)."""
+"""Maps a section of the help to its commands: name -> (place of the function, line in the help). A
+place without a dot is in `worker.cli.commands`, others are in `worker`."""
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is called, not to list it."""
+    """A group that imports a command when it is called, not when it is listed."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # click's own
@@ -68,7 +69,7 @@ class Commands(click.Group):
                 self.add_command(click.Command(name, short_help=line))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command itself, ``None`` if there is none of that name."""
+        """Return the command, ``None`` if there is none of that name."""
         for section in COMMANDS.values():
             if cmd_name in section:
                 module, _, attribute = section[cmd_name][0].partition(":")
@@ -88,7 +89,7 @@ class Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; Ctrl-C ends it without a word."""
+        """Run a command; end without a message on Ctrl-C."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
@@ -96,11 +97,11 @@ class Commands(click.Group):
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        """Return the commands in the order in which they are written here."""
+        """Return the commands in the order of `COMMANDS`."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
-        """Write the lists of commands, section by section."""
+        """Write the lists of commands, one per section."""
         width = max(map(len, self.commands))
         for title, section in COMMANDS.items():
             with formatter.section(title):
@@ -138,7 +139,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main() -> None:
-    """Run the command line; the console script ``checkpoint``."""
+    """Run the command line; the entry point of the console script ``checkpoint``."""
     cli(prog_name="checkpoint")
 
 

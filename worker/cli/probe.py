@@ -1,7 +1,7 @@
-"""What `checkpoint health` asks: the heartbeat file or the health address of a worker.
+"""The probe of `checkpoint health`: reads a worker's heartbeat file or its health address.
 
-Imports the standard library's lightest alone: a probe runs every few seconds, in a container that
-has little to spare, and must answer where the rest of the installation is broken.
+The module imports only small modules of the standard library: a probe runs every few seconds, in a
+container with few resources, and must work in a damaged installation.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import time
 from typing import Final, NamedTuple
 
 FRESH_S: Final = 5.0
-"""A heartbeat file is written every second; older than this, nobody writes it any more."""
+"""Largest age of a heartbeat file, which a worker writes every second."""
 TIMEOUT_S: Final = 3.0
-"""A worker that answers later than this has a blocked loop."""
+"""Longest wait for an answer: a worker that takes longer has a blocked loop."""
 ANSWER_MAX: Final = 64 * 1024
 OK: Final = 200
 UNREADY: Final = 503
-ANYWHERE: Final = ("0.0.0.0", "[::]")  # noqa: S104  what a worker binds to; here it is replaced
+ANYWHERE: Final = ("0.0.0.0", "[::]")  # noqa: S104  addresses that a worker binds to; the probe replaces them
 
 
 class Health(NamedTuple):
-    """What is known of a worker; ``why`` says what fails, and is empty if nothing does."""
+    """The result of a probe; ``why`` lists the failed checks and is empty if there is none."""
 
     ok: bool
     why: str
 
 
 def from_file(path: str, *, live: bool, now_s: float | None = None) -> Health:
-    """Judge by the heartbeat file of a worker on this machine.
+    """Evaluate the heartbeat file of a worker on this machine.
 
     Args:
-        path: As in ``CHECKPOINT_HEARTBEAT_FILE``.
-        live: Ask whether it is alive, rather than ready.
-        now_s: On the machine's monotonic clock, which all its processes share.
+        path: The value of ``CHECKPOINT_HEARTBEAT_FILE``.
+        live: Whether to check that the worker is alive, instead of ready.
+        now_s: The time on the machine's monotonic clock, which all its processes share.
     """
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib costs a third of it all
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib would take a third of the probe's time
             beat = json.loads(file.read(ANSWER_MAX))
         pid, at_s = int(beat["pid"]), float(beat["monotonic_s"])
         good, why = bool(beat["live" if live else "ready"]), ", ".join(map(str, beat["why"]))
@@ -57,12 +57,12 @@ def from_file(path: str, *, live: bool, now_s: float | None = None) -> Health:
 
 
 def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> Health:
-    """Judge by ``/livez`` or ``/readyz`` of a worker.
+    """Evaluate ``/livez`` or ``/readyz`` of a worker.
 
     Args:
         address: ``host:port``, as in ``CHECKPOINT_HEALTH_ADDRESS``.
-        live: Ask whether it is alive, rather than ready.
-        timeout_s: For the whole answer.
+        live: Whether to check that the worker is alive, instead of ready.
+        timeout_s: Time limit of the whole exchange.
     """
     host, _, port = address.rpartition(":")
     host = "127.0.0.1" if host in ANYWHERE else host.strip("[]")
@@ -77,8 +77,8 @@ def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> H
     head, _, body = reply.partition(b"\r\n\r\n")
     try:
         status = int(head.split(b" ", 2)[1])
-        told = json.loads(body)["checks"] if status in (OK, UNREADY) else {}
-        why = ", ".join(f"{name}: {text}" for name, text in told.items() if text != "ok")
+        checks = json.loads(body)["checks"] if status in (OK, UNREADY) else {}
+        why = ", ".join(f"{name}: {text}" for name, text in checks.items() if text != "ok")
     except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         return Health(ok=False, why=f"http://{address} answers, but is no checkpoint worker")
     if status == OK:
@@ -88,15 +88,15 @@ def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> H
 
 def _get(host: str, port: int, path: str, timeout_s: float) -> bytes:
     end_s = time.monotonic() + timeout_s
-    with socket.create_connection((host, port), timeout_s) as line:
-        line.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+    with socket.create_connection((host, port), timeout_s) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         parts = b""
         while len(parts) < ANSWER_MAX:
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            line.settimeout(left_s)
-            part = line.recv(ANSWER_MAX)
+            connection.settimeout(left_s)
+            part = connection.recv(ANSWER_MAX)
             if not part:
                 break
             parts += part
@@ -108,6 +108,6 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # It runs, as another user.
+    except OSError:  # It runs under another user.
         return True
     return True

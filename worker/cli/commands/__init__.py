@@ -1,3 +1,3 @@
-"""The commands of `checkpoint`, one module for each kind; `worker.cli` loads what is called."""
+"""The commands of `checkpoint`, grouped by topic; `worker.cli.main` imports a module on demand."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""``checkpoint bench``: the same as ``make bench``."""
+"""``checkpoint bench``, which runs the same program as ``make bench``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bench(*, as_json: bool, options: tuple[str, ...]) -> None:
         there = False
     if not there:
         fail("`bench` is part of the source tree: run it, or `make bench`, in a clone of it")
-    # Its own process: a measurement should not carry what this one has imported.
+    # A new process, so that modules imported here do not distort the measurement.
     words = [sys.executable, "-m", MODULE, *(("--json",) if as_json else ()), *options]
     done = subprocess.run(words, check=False)  # noqa: S603  our own module
     sys.exit(1 if done.returncode else 0)

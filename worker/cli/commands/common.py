@@ -1,4 +1,4 @@
-"""What the commands share: options, settings, the client, and sentences for what goes wrong."""
+"""Functions that the commands share: options, settings, the client, and error messages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = "checkpoint-worker"
 OPTIONAL: Final = ("pyotp",)
-"""What the simulated providers need and a worker does not; anything else that lacks is a bug."""
+"""Packages that only the sandbox needs. Any other missing package is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-"""What a disk refuses; the same sentence helps wherever that is met."""
+"""Errors of a full or read-only disk; they get the same message wherever they occur."""
 NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
-"""The built-in providers, which the sandbox has."""
+"""The built-in providers, which the sandbox simulates."""
 INPUT_MAX: Final = 1024 * 1024
-"""Characters of an intent or a code read from a file or stdin."""
+"""Longest intent or code read from a file or stdin, in characters."""
 
 
 class ProviderName(click.ParamType[str]):
-    """A provider that has an adapter here, built in or a plug-in, in any case of letters."""
+    """Parameter type for the name of a provider with an adapter, in any case of letters."""
 
     name = "provider"
 
@@ -38,8 +38,8 @@ class ProviderName(click.ParamType[str]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> str:
-        """Return the name as the adapter has it."""
-        from checkpoint_worker.providers import provider_names  # noqa: PLC0415  `--help` answers at once
+        """Return the name as the adapter spells it."""
+        from checkpoint_worker.providers import provider_names  # noqa: PLC0415  `--help` must not import it
 
         names = {name.casefold(): name for name in provider_names()}
         found = names.get(str(value).casefold())
@@ -60,7 +60,7 @@ provider_option = click.option(
 
 
 def read_settings(*, tell_unknown: bool = True) -> Settings:
-    """Return the settings, having said which ``CHECKPOINT_*`` variables are none."""
+    """Return the settings, and report ``CHECKPOINT_*`` variables that name no setting."""
     from checkpoint_worker.tasks.settings import Settings, unknown_variables  # noqa: PLC0415
 
     for sentence in unknown_variables() if tell_unknown else ():
@@ -70,10 +70,10 @@ def read_settings(*, tell_unknown: bool = True) -> Settings:
 
 @contextlib.contextmanager
 def open_client(*, seals: bool = True) -> Iterator[CheckpointClient]:
-    """Yield a client of this deployment, and close it.
+    """Yield a client of this deployment, and close it afterwards.
 
     Args:
-        seals: Whether it seals or opens anything; if not, no secret key is asked for.
+        seals: Whether the command seals or opens a value; if not, secret keys may be missing.
     """
     from checkpoint_worker.tasks.client import CheckpointClient  # noqa: PLC0415
 
@@ -83,27 +83,27 @@ def open_client(*, seals: bool = True) -> Iterator[CheckpointClient]:
 
         from checkpoint_worker.tasks.storage.vault import make_key  # noqa: PLC0415
 
-        # An operator who looks is given none; this one is for nothing.
+        # The client requires a key. A command that only reads never uses this one.
         settings = settings.model_copy(update={"secret_keys": (SecretStr(make_key()),)})
     with CheckpointClient(settings) as client:
         yield client
 
 
 def fail(sentence: str) -> NoReturn:
-    """End the command: a sentence on stderr, exit status 1."""
+    """End the command with a message on stderr and exit status 1."""
     raise click.ClickException(sentence)
 
 
 @contextlib.contextmanager
 def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iterator[None]:
-    """Turn what can go wrong into a sentence that says what to do, and the right status.
+    """Turn expected errors into a message that names the remedy, and the matching exit status.
 
-    Nothing of an exception's own text is shown where that may quote a value.
+    The text of an exception is not shown if it may quote a value.
 
     Args:
         as_json: Whether refusals are printed as JSON.
-        part: What runs, for the sentence about a missing package.
-        extra: The extra of our package that brings all that it needs.
+        part: The component that runs, for the message about a missing package.
+        extra: The extra of this package that installs the component's dependencies.
     """
     try:
         yield
@@ -120,10 +120,10 @@ def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iter
 
 
 def end_with_sentence(error: Exception) -> None:
-    """End the program as a command of ours does, if the error is one that a sentence explains.
+    """End the program with a message, as a command does, if the error is an expected one.
 
     Raises:
-        SystemExit: With the status of the command.
+        SystemExit: The error is an expected one; carries the exit status of the command.
     """
     explained = error if isinstance(error, click.ClickException) else None
     try:
@@ -136,7 +136,7 @@ def end_with_sentence(error: Exception) -> None:
 
 
 def _explain(error: Exception, *, as_json: bool) -> None:
-    """Raise what click shows for an error we know; return for one that is a bug."""
+    """Raise a click exception for an expected error; return for any other, which is a bug."""
     from pydantic import ValidationError  # noqa: PLC0415
     from pydantic_settings import SettingsError  # noqa: PLC0415
     from redis.exceptions import RedisError  # noqa: PLC0415
@@ -149,7 +149,8 @@ def _explain(error: Exception, *, as_json: bool) -> None:
     match error:
         case ValidationError(title="Settings"):
             raise click.UsageError(_settings_sentence(error)) from None
-        case AddressError():  # Settings have read it: a Unix socket that no broker can be.
+        # Raised after validation for a Unix socket, which Celery cannot use as a broker.
+        case AddressError():
             msg = f"CHECKPOINT_BROKER_URL: {error}"
             raise click.UsageError(msg) from None
         case SettingsError():
@@ -175,9 +176,8 @@ def _refuse(error: Any, *, as_json: bool) -> NoReturn:  # noqa: ANN401  Checkpoi
     if as_json:
         output_json(error.body)
     else:
-        status_line(
-            f"{coloured(outcome_label(error.status, error.body), error.status)}: {error.body['detail']}"
-        )
+        label = coloured(outcome_label(error.status, error.body), error.status)
+        status_line(f"{label}: {error.body['detail']}")
     sys.exit(1)
 
 
@@ -190,7 +190,7 @@ def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
 
 
 def _redis_sentence(error: BaseException | None) -> str:
-    """Say where no Redis answers, or refuses; of the address only host and port."""
+    """Return which Redis failed and how; of its URL only host and port are shown."""
     from checkpoint_worker.tasks.addresses import parse_redis  # noqa: PLC0415
     from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.connections import NO_TLS, why  # noqa: PLC0415
@@ -198,7 +198,7 @@ def _redis_sentence(error: BaseException | None) -> str:
 
     address = parse_redis(Settings().redis_url.get_secret_value())
     place = address.shown
-    # A ledger's error names the kind of the library's, and nothing else of it.
+    # A ledger error contains the class name of the client library's error, without its text.
     kind = str(error) if isinstance(error, LedgerError) else type(error).__name__
     if "AuthenticationError" in kind:
         return f"Redis at {place} refuses this user or password: correct CHECKPOINT_REDIS_URL"

@@ -1,4 +1,4 @@
-"""``checkpoint config``: every setting, and the schemas of the challenge contexts."""
+"""``checkpoint config``: prints every setting, or the schemas of the challenge contexts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def config(*, schema: bool, provider: str | None, as_json: bool) -> None:
 
 
 def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
-    from checkpoint_worker.tasks.settings import ENV_PREFIX, PROVIDERS  # noqa: PLC0415  light commands stay light
+    from checkpoint_worker.tasks.settings import ENV_PREFIX, PROVIDERS  # noqa: PLC0415  `--help` must not import it
 
     given = {name.upper() for name, value in os.environ.items() if value}
     for name, field in type(settings).model_fields.items():
@@ -88,7 +88,7 @@ def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _masked(value: object) -> object:
-    """Return a value as it may be shown: an address without its password, of a key nothing."""
+    """Return a printable value: a URL without its password, a secret key as a mask."""
     from pydantic import SecretStr  # noqa: PLC0415
 
     if isinstance(value, tuple):
@@ -100,11 +100,11 @@ def _masked(value: object) -> object:
 
 
 def _without_password(url: str) -> str:
-    """Mask a login up to the last ``@``, since a password may hold any character."""
+    """Mask the login up to the last ``@``, because a password may contain any character."""
     scheme, _, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
-    # A name alone may be a token.
+    # A user name without a password may be a token.
     shown = f"{user if colon else MASK}{colon and f':{MASK}'}@" if at else ""
     return f"{scheme}://{shown}{place.partition('?')[0]}"
 

@@ -1,4 +1,4 @@
-"""``checkpoint doctor``: a check for each failure an operator can cause or mend."""
+"""``checkpoint doctor``: runs the checks of a deployment and prints their findings."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def doctor(*, offline: bool, role: str, as_json: bool) -> None:
 
 
 def _checks(role: str, *, offline: bool) -> Iterator[tuple[str, Callable[[], Finding]]]:
-    """Yield all checks; without settings that fit there is nothing to check them against."""
-    from checkpoint_worker.worker.cli.doctor import BEFORE, examine, failure, ok  # noqa: PLC0415  light commands stay light
+    """Yield all checks; those that need settings are left out if the settings are invalid."""
+    from checkpoint_worker.worker.cli.doctor import BEFORE, examine, failure, ok  # noqa: PLC0415  `--help` must not import it
 
     yield from BEFORE
     read: list[Settings] = []

@@ -1,4 +1,4 @@
-"""The command that runs the HTTP endpoint."""
+"""``checkpoint gateway``: runs the HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from checkpoint_worker.worker.cli.console import output, output_json, status_lin
 
 PORT = 8600
 MISSING = {"fastapi", "h11", "starlette", "uvicorn"}
-"""What the extra brings."""
+"""Packages that the extra `gateway` installs."""
 
 
 @click.command()

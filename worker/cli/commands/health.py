@@ -1,4 +1,4 @@
-"""``checkpoint health``: for container runtimes, service managers and people, in a blink."""
+"""``checkpoint health``: a fast probe for container runtimes, service managers and operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about an intent: open, intent, kill."""
+"""Commands for intents: open, intent, kill."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _read_fields(file: IO[str]) -> dict[str, Any]:
     try:
         fields = json.loads(file.read(INPUT_MAX))
     except ValueError:
-        fields = None  # What the parser says may quote the text, and that holds secrets.
+        fields = None  # The parser's message may quote the text, which holds secrets.
     if not isinstance(fields, dict):
         msg = "the intent is not a JSON object"
         raise click.UsageError(msg)
@@ -105,12 +105,12 @@ def _read_fields(file: IO[str]) -> dict[str, Any]:
 
 
 def _field_named(error: TypeError) -> str:
-    """Return what a wrong call says about its keywords: names, no values."""
+    """Return the part of a TypeError that names the wrong keyword, without values."""
     return str(error).partition(") ")[2] or "see --help"
 
 
 def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
-    """Let the sandbox do the first step of a login; return the fields of the intent."""
+    """Make the sandbox perform the first login step; return the fields of the intent."""
     import ssl  # noqa: PLC0415
 
     from checkpoint_worker.providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``checkpoint status``: is it healthy, what is stuck, whose fault is it, what may be done."""
+"""``checkpoint status``: prints the status report and its diagnosis."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def status(*, watch: bool, count: int | None, minutes: float, as_json: bool) -> 
     """  # noqa: D301
     healthy = True
     with sentences(as_json=as_json):
-        from checkpoint_worker.worker.observability.status import StatusReader  # noqa: PLC0415  light commands stay light
+        from checkpoint_worker.worker.observability.status import StatusReader  # noqa: PLC0415  `--help` must not import it
 
-        watcher = StatusReader(read_settings(), minutes)
-        with contextlib.closing(watcher), contextlib.suppress(KeyboardInterrupt):
-            looks = _looks(watcher, count if watch else 1)
-            for glance in looks:
-                healthy = _show(glance, as_json=as_json, live=watch)
+        reader = StatusReader(read_settings(), minutes)
+        with contextlib.closing(reader), contextlib.suppress(KeyboardInterrupt):
+            reports = _reports(reader, count if watch else 1)
+            for report in reports:
+                healthy = _show(report, as_json=as_json, live=watch)
     sys.exit(0 if healthy else 1)
 
 
-def _looks(watcher: StatusReader, count: int | None) -> Iterator[StatusReport]:
-    """Look once a second; a Redis that goes away later is waited for."""
+def _reports(reader: StatusReader, count: int | None) -> Iterator[StatusReport]:
+    """Yield a report each second; after the first one, wait for a Redis that does not answer."""
     from checkpoint_worker.tasks.storage.executor import LedgerError  # noqa: PLC0415
 
     done = 0
@@ -64,7 +64,7 @@ def _looks(watcher: StatusReader, count: int | None) -> Iterator[StatusReport]:
         if done:
             time.sleep(WATCH_S)
         try:
-            yield watcher.look()
+            yield reader.look()
         except LedgerError as error:
             if not done:
                 raise
@@ -72,83 +72,83 @@ def _looks(watcher: StatusReader, count: int | None) -> Iterator[StatusReport]:
         done += 1
 
 
-def _show(glance: StatusReport, *, as_json: bool, live: bool) -> bool:
-    """Print one look; return whether all is well."""
+def _show(report: StatusReport, *, as_json: bool, live: bool) -> bool:
+    """Print one report; return whether the deployment is healthy."""
     from checkpoint_worker.worker.cli.diagnosis import as_json as for_script  # noqa: PLC0415
     from checkpoint_worker.worker.cli.diagnosis import diagnose  # noqa: PLC0415
 
-    healthy = not diagnose(glance)[0]
+    healthy = not diagnose(report)[0]
     if as_json:
-        output_json(for_script(glance))
+        output_json(for_script(report))
         return healthy
-    text = "\n".join(_lines(glance))
+    text = "\n".join(_lines(report))
     if live and sys.stdout.isatty():
         click.clear()
     output(text if not live or sys.stdout.isatty() else f"{text}\n")
     return healthy
 
 
-def _lines(glance: StatusReport) -> Iterator[str]:
+def _lines(report: StatusReport) -> Iterator[str]:
     from checkpoint_worker.tasks.records import timestamp  # noqa: PLC0415
     from checkpoint_worker.worker.cli.diagnosis import SAFE, diagnose  # noqa: PLC0415
 
-    reasons, notes = diagnose(glance)
-    view = glance.view
+    reasons, notes = diagnose(report)
+    view = report.view
     head = click.style("NOT HEALTHY", fg="red") if reasons else click.style("healthy", fg="green")
     yield f"{head}  {timestamp(view.now_ms):%Y-%m-%d %H:%M:%S} UTC"
     for each in reasons:
-        yield from _trouble(each, "red")
+        yield from _problem(each, "red")
     for each in notes:
-        yield from _trouble(each, "yellow")
+        yield from _problem(each, "yellow")
     yield ""
-    yield f"waiting    {view.waiting}{_oldest(glance)}"
-    yield f"in queue   {'unknown' if glance.queue is None else glance.queue} at the broker"
-    yield f"in flight  {glance.in_flight}"
+    yield f"waiting    {view.waiting}{_oldest(report)}"
+    yield f"in queue   {'unknown' if report.queue is None else report.queue} at the broker"
+    yield f"in flight  {report.in_flight}"
     yield f"overdue    {view.overdue}"
     yield f"dead       {view.dead_letters} messages set aside"
-    if glance.memory_share is not None:
-        yield f"memory     {glance.memory_share:.0%} of maxmemory"
+    if report.memory_share is not None:
+        yield f"memory     {report.memory_share:.0%} of maxmemory"
     yield ""
     if view.workers:
-        yield table(("worker", "last beat", "in flight", "to close", ""), _workers(glance))
+        yield table(("worker", "last beat", "in flight", "to close", ""), _workers(report))
     else:
         yield "no workers"
     yield ""
-    yield from _outcomes(glance)
+    yield from _outcomes(report)
     if reasons:
         yield f"\n{SAFE}"
 
 
-def _trouble(trouble: Problem, colour: str) -> Iterator[str]:
-    yield f"  {click.style(trouble.what, fg=colour)}"
-    yield f"    whose: {trouble.whose}"
-    yield f"    do:    {trouble.do}"
+def _problem(problem: Problem, colour: str) -> Iterator[str]:
+    yield f"  {click.style(problem.what, fg=colour)}"
+    yield f"    whose: {problem.whose}"
+    yield f"    do:    {problem.do}"
 
 
-def _oldest(glance: StatusReport) -> str:
-    oldest = glance.view.oldest
-    return f", the oldest {glance.oldest_s:.1f} s: {oldest.submission_id}" if oldest else ""
+def _oldest(report: StatusReport) -> str:
+    oldest = report.view.oldest
+    return f", the oldest {report.oldest_s:.1f} s: {oldest.submission_id}" if oldest else ""
 
 
-def _workers(glance: StatusReport) -> Iterator[tuple[str, ...]]:
-    for each in glance.view.workers:
-        words = ["lost" if glance.is_lost(each) else "alive"]
-        if each.name == glance.view.leader:
+def _workers(report: StatusReport) -> Iterator[tuple[str, ...]]:
+    for each in report.view.workers:
+        words = ["lost" if report.is_lost(each) else "alive"]
+        if each.name == report.view.leader:
             words.append("sweeps")
         if each.drains:
             words.append("closing overtaken exchanges")
-        age = f"{glance.beat_age_s(each):.1f} s ago"
-        word = click.style(", ".join(words), fg="red" if glance.is_lost(each) else "green")
+        age = f"{report.beat_age_s(each):.1f} s ago"
+        word = click.style(", ".join(words), fg="red" if report.is_lost(each) else "green")
         yield each.name, age, str(each.holds), str(each.drains), word
 
 
-def _outcomes(glance: StatusReport) -> Iterator[str]:
-    total = sum(each.count for each in glance.outcomes)
-    least = "" if glance.complete else "at least "
-    yield f"{least}{total} outcomes in the last {glance.minutes:g} minutes"
+def _outcomes(report: StatusReport) -> Iterator[str]:
+    total = sum(each.count for each in report.outcomes)
+    least = "" if report.complete else "at least "
+    yield f"{least}{total} outcomes in the last {report.minutes:g} minutes"
     rows = [
         (each.provider, coloured(f"{each.status} {each.type}", each.status), str(each.count))
-        for each in sorted(glance.outcomes, key=lambda each: (each.provider, each.status))
+        for each in sorted(report.outcomes, key=lambda each: (each.provider, each.status))
     ]
     if rows:
         yield table(("provider", "outcome", "count"), rows)

@@ -1,4 +1,4 @@
-"""Commands about a submission: submit, result, watch, show, cancel."""
+"""Commands for submissions: submit, result, watch, show, cancel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.tasks.settings import Settings
 
 BEYOND_DEADLINE_S: Final = 5.0
-"""Every submission has its outcome by its deadline and a few seconds."""
+"""Time after its deadline by which every submission has its outcome."""
 WATCH_PAUSE_S: Final = 1.0
 CLIENT_ERROR: Final = 400
 
@@ -69,7 +69,7 @@ def submit(
       checkpoint submit acc_42 --provider LINKEDIN
       read-code | checkpoint submit acc_42 --provider LINKEDIN --json
     """  # noqa: D301
-    if stray:  # Not click's own message: that one would repeat what was typed.
+    if stray:  # click's own message would repeat the argument, which may be a code.
         msg = (
             "a code is never an argument: it would show in `ps` and stay in the shell's history;"
             " leave it out, it is asked for, or pipe it in"
@@ -149,7 +149,7 @@ def watch(*, account: str | None, count: int | None, as_json: bool) -> None:
 
 
 def _published(settings: Settings, account: str | None) -> Iterator[str]:
-    """Follow the results channel, over every connection there is; yield records as JSON."""
+    """Subscribe to the results channel, reconnect when necessary, and yield records as JSON."""
     from redis.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415
     from redis.exceptions import TimeoutError as NoAnswerError  # noqa: PLC0415
 
@@ -158,7 +158,7 @@ def _published(settings: Settings, account: str | None) -> Iterator[str]:
 
     keys = Keys(settings.prefix)
     name = keys.account_results(account) if account else keys.results
-    heard = False
+    subscribed = False
     with connect(settings.redis_url.get_secret_value(), settings.prefix) as client:
         while True:
             try:
@@ -170,11 +170,11 @@ def _published(settings: Settings, account: str | None) -> Iterator[str]:
                             channel.ping()
                         elif message["type"] == "subscribe":
                             status_line(f"Watching {name}; Ctrl-C ends it.")
-                            heard = True
+                            subscribed = True
                         elif message["type"] == "message":
                             yield message["data"]
             except (NoConnectionError, NoAnswerError):
-                if not heard:
+                if not subscribed:
                     raise
                 status_line(
                     "Redis does not answer; trying again. Outcomes of this time are not shown."
@@ -243,7 +243,7 @@ def _put_record(record: Outcome, *, as_json: bool) -> None:
 
 
 def _put_line(record: dict[str, Any]) -> None:
-    """Print a record from the channel in one line."""
+    """Print a record from the channel on one line."""
     status, body = record["status"], record["body"]
     text = outcome_label(status, body, f"intent {(record['intent'] or {}).get('state', '')}")
     output(
@@ -264,7 +264,7 @@ def _put_story(record: Outcome) -> None:
 
 
 def _events(record: Outcome) -> Iterator[tuple[datetime | None, str]]:
-    """Tell the story in order, as far as the record knows it."""
+    """Yield the events of a submission in order, as far as the record holds them."""
     accepted, claimed, final = record.queued_at, record.started_at, record.finished_at
     yield accepted, "submitted: accepted, its code sealed, queued"
     if record.supersedes:

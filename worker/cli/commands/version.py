@@ -1,4 +1,4 @@
-"""``checkpoint version``: light, so that it answers where half of the installation is broken."""
+"""``checkpoint version``: imports little, so that it works in a damaged installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``checkpoint worker``: run a worker in this process."""
+"""``checkpoint worker``: runs a worker in this process."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def worker(
       checkpoint worker -- --hostname east@%h --without-gossip
     """  # noqa: D301
     with sentences():
-        if log_level is not None:  # Celery's option could not say WARNING: that is its default.
+        # Not as Celery's option: it ignores WARNING, which is its default.
+        if log_level is not None:
             os.environ["CHECKPOINT_LOG_LEVEL"] = log_level
         from checkpoint_worker.tasks.operations.celery_app import forget_foreign  # noqa: PLC0415
 
-        forget_foreign()  # The app tells them, but Celery reads some when it is imported.
+        # The app reports these variables, but Celery already reads some when it is imported.
+        forget_foreign()
         read_settings(tell_unknown=False)
         if until_stdin_closes:
             from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415

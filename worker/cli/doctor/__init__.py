@@ -1,6 +1,7 @@
-"""What ``checkpoint doctor`` looks at: one function for each thing an operator can cause or mend.
+"""The checks of ``checkpoint doctor``: one function for each fault an operator can cause or mend.
 
-Nothing is changed and no code is sent. A check returns a `Finding`; the tables say in which order.
+The checks change nothing and send no code. Each returns a `Finding`; `worker.cli.doctor.run` lists
+them in order.
 """
 
 from checkpoint_worker.worker.cli.doctor.finding import Finding, Result, failure, ok

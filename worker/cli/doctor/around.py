@@ -1,4 +1,4 @@
-"""What is around the ledger: broker, Sentinel, providers."""
+"""Checks of the services beside the ledger: broker, Sentinel, providers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HTTPS: Final = 443
 HTTP: Final = 80
 
 
-def queue(site: DoctorTarget) -> Finding:
-    """Reach the broker, and compare its queue with what waits."""
-    with closing(StatusReader(site.settings, minutes=0.1)) as watcher:
-        length = watcher.queue_length()
-        meaning = watcher.broker_why and f": {watcher.broker_why}"
-    waiting = site.view.waiting
+def queue(target: DoctorTarget) -> Finding:
+    """Check that the broker answers, and compare its queue with the waiting submissions."""
+    with closing(StatusReader(target.settings, minutes=0.1)) as reader:
+        length = reader.queue_length()
+        meaning = reader.broker_why and f": {reader.broker_why}"
+    waiting = target.view.waiting
     if length is None:
         return failure(
             f"the broker does not answer, so no worker hears of a submission{meaning}",
@@ -48,7 +48,7 @@ def queue(site: DoctorTarget) -> Finding:
             f"{waiting} submissions wait, but no message does: wakes were lost, or are being taken",
             "nothing: the sweeper of a worker sends them again; `checkpoint status` shows it",
         )
-    if length > site.settings.queue_max:
+    if length > target.settings.queue_max:
         return warning(
             f"{length} messages in the queue, {waiting} submissions wait: nobody takes them, or"
             " somebody else fills it",
@@ -57,24 +57,24 @@ def queue(site: DoctorTarget) -> Finding:
     return ok(f"{length} messages in the queue, {waiting} submissions wait")
 
 
-def sentinel(site: DoctorTarget) -> Finding:
-    """Ask each Sentinel about the master, and whether they could agree on another one."""
-    sentinels = site.address.sentinels
+def sentinel(target: DoctorTarget) -> Finding:
+    """Check that each Sentinel answers and that a quorum can elect a new master."""
+    sentinels = target.address.sentinels
     if sentinels is None:
         return skipped("CHECKPOINT_REDIS_URL is not sentinel://…")
     hosts, service = sentinels.places, sentinels.service
-    said = {f"{host}:{port}": _quorum(site, host, port, service) for host, port in hosts}
-    silent = [place for place, word in said.items() if word is Quorum.SILENT]
+    results = {f"{host}:{port}": _quorum(target, host, port, service) for host, port in hosts}
+    silent = [place for place, word in results.items() if word is Quorum.SILENT]
     if len(silent) == len(hosts):
         return failure("no Sentinel answers", "start them, or correct CHECKPOINT_REDIS_URL")
-    if Quorum.MISSED in said.values():
+    if Quorum.MISSED in results.values():
         return failure(
             f"the Sentinels of {service} could not agree on a new master",
             "start the missing ones, or a quorum that those there can reach",
         )
     if silent:
         return warning(f"silent: {', '.join(silent)}", "start them, or leave them out")
-    return _few_or_barred(len(hosts), barred=Quorum.BARRED in said.values())
+    return _few_or_barred(len(hosts), barred=Quorum.BARRED in results.values())
 
 
 def _few_or_barred(count: int, *, barred: bool) -> Finding:
@@ -92,7 +92,7 @@ def _few_or_barred(count: int, *, barred: bool) -> Finding:
 
 
 class Quorum(enum.Enum):
-    """What a Sentinel says of its quorum."""
+    """Result of asking a Sentinel about its quorum."""
 
     REACHED = enum.auto()
     MISSED = enum.auto()
@@ -100,28 +100,28 @@ class Quorum(enum.Enum):
     SILENT = enum.auto()
 
 
-def _quorum(site: DoctorTarget, host: str, port: int, service: str) -> Quorum:
+def _quorum(target: DoctorTarget, host: str, port: int, service: str) -> Quorum:
     retry = Retry(NoBackoff(), 0)
-    options = sentinel_options(site.address)
-    with closing(redis.Redis(host=host, port=port, retry=retry, **options)) as asked:
+    options = sentinel_options(target.address)
+    with closing(redis.Redis(host=host, port=port, retry=retry, **options)) as client:
         try:
-            asked.ping()
+            client.ping()
         except (RedisError, OSError):
             return Quorum.SILENT
         try:
-            asked.sentinel_ckquorum(service)
+            client.sentinel_ckquorum(service)
         except NoPermissionError:
             return Quorum.BARRED
         except RedisError:
-            return Quorum.MISSED  # It says so by an error, also one that knows no such master.
+            return Quorum.MISSED  # Sentinel reports this as an error, as it does an unknown master.
     return Quorum.REACHED
 
 
 def provider(name: str) -> Check:
-    """Return the check that connects to a provider and says nothing."""
+    """Return the check that connects to a provider without sending a request."""
 
-    def reach(site: DoctorTarget) -> Finding:
-        own = site.settings.provider_url(name)
+    def reach(target: DoctorTarget) -> Finding:
+        own = target.settings.provider_url(name)
         adapter = adapter_for(name)
         if adapter is None:
             return failure(
@@ -134,7 +134,7 @@ def provider(name: str) -> Check:
         parts = urlsplit(url)
         host, tls = parts.hostname or "", parts.scheme == "https"
         place = f"{host}:{parts.port or (HTTPS if tls else HTTP)}"
-        limit_s = site.settings.connect_timeout_s
+        limit_s = target.settings.connect_timeout_s
         try:
             asyncio.run(_connect(host, parts.port or (HTTPS if tls else HTTP), limit_s, tls=tls))
         except ssl.SSLError as error:

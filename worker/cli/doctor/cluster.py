@@ -1,4 +1,4 @@
-"""Of a Redis in cluster mode: who knows where the keys are, and what a failure would cost."""
+"""Checks of a Redis in cluster mode: the owner of the keys, and the effect of a failure."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from checkpoint_worker.worker.cli.doctor.finding import (
 )
 
 
-class _Told(NamedTuple):
-    """What a node knows of the slot; without an owner nothing."""
+class _SlotView(NamedTuple):
+    """A node's view of the slot; without an owner the other fields mean nothing."""
 
     owner: str | None
     shards: int
     replicas: int
 
 
-def cluster(site: DoctorTarget) -> Finding:
-    """Ask each node of the address who has the keys, and look at what follows that one."""
-    places = site.address.cluster
+def cluster(target: DoctorTarget) -> Finding:
+    """Ask each configured node for the owner of the keys; check that node and its replicas."""
+    places = target.address.cluster
     if not places:
         return skipped("CHECKPOINT_REDIS_URL is not redis+cluster://…")
-    slot = slot_of(site.settings.prefix)
-    told: dict[str, _Told] = {}
+    slot = slot_of(target.settings.prefix)
+    views: dict[str, _SlotView] = {}
     silent, causes = [], []
     for host, port in places:
         try:
-            rows = _ask(site, (host, port))
+            rows = _ask(target, (host, port))
         except (RedisError, OSError) as error:
             silent.append(f"{host}:{port}")
             causes.append(why(error))
@@ -50,31 +50,31 @@ def cluster(site: DoctorTarget) -> Finding:
         masters = [_name(row[2], (host, port)) for row in rows]
         row = next((row for row in rows if row[0] <= slot <= row[1]), None)
         owner = None if row is None else _name(row[2], (host, port))
-        told[f"{host}:{port}"] = _Told(owner, len(set(masters)), len(row) - 3 if row else 0)
-    if not told:
+        views[f"{host}:{port}"] = _SlotView(owner, len(set(masters)), len(row) - 3 if row else 0)
+    if not views:
         cause = next(filter(None, causes), "")
         found = f"no node of the cluster answers{cause and f': {cause}'}"
         return failure(found, "start them, or correct CHECKPOINT_REDIS_URL and the user's rights")
-    if lost := [name for name, each in told.items() if each.owner is None]:
+    if lost := [name for name, each in views.items() if each.owner is None]:
         return failure(
             f"no master has slot {slot}, that of CHECKPOINT_PREFIX: so say {', '.join(lost)}",
             "CLUSTER INFO and CLUSTER NODES there; the cluster's own tools mend it",
         )
-    owners = {str(each.owner) for each in told.values()}
+    owners = {str(each.owner) for each in views.values()}
     if len(owners) > 1:
         return failure(
             f"the nodes do not agree who has the slot {slot}: {', '.join(sorted(owners))}",
             "CLUSTER NODES on each; one of them may be cut off from the others",
         )
-    return _judged(site, silent, next(iter(told.values())))
+    return _check_owner(target, silent, next(iter(views.values())))
 
 
-def _judged(site: DoctorTarget, silent: list[str], told: _Told) -> Finding:
-    owner, shards, replicas = told
+def _check_owner(target: DoctorTarget, silent: list[str], view: _SlotView) -> Finding:
+    owner, shards, replicas = view
     try:
-        site.client.ping()
+        target.client.ping()
     except NoPermissionError:
-        pass  # It answers.
+        pass  # The node answers.
     except (RedisError, OSError):
         return failure(
             f"{owner} has all keys, say the nodes, and does not answer from here",
@@ -89,7 +89,7 @@ def _judged(site: DoctorTarget, silent: list[str], told: _Told) -> Finding:
             " stops",
             "a replica for each master, on a machine of its own",
         )
-    if shards > 1 and site.config("cluster-require-full-coverage") == "yes":
+    if shards > 1 and target.config("cluster-require-full-coverage") == "yes":
         return warning(
             f"{owner} has all keys, and stops as well when one of the {shards} shards is lost",
             "CONFIG SET cluster-require-full-coverage no on each node",
@@ -97,9 +97,9 @@ def _judged(site: DoctorTarget, silent: list[str], told: _Told) -> Finding:
     return ok(f"{owner} has all keys, with {replicas} replicas; {shards} shards")
 
 
-def _ask(site: DoctorTarget, place: Place) -> list[Any]:
+def _ask(target: DoctorTarget, place: Place) -> list[Any]:
     host, port = place
-    options: Mapping[str, Any] = asking_options(site.address)
+    options: Mapping[str, Any] = asking_options(target.address)
     asked = redis.Redis(
         host=host, port=port, retry=Retry(NoBackoff(), 0), decode_responses=True, **options
     )

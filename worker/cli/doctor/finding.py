@@ -1,4 +1,4 @@
-"""The nouns of the doctor: a finding, and the site that is examined."""
+"""Data types of the doctor: a finding, and the deployment that is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", ""})
 
 
 class Result(enum.StrEnum):
-    """How a check ended. Only ``failure`` makes the exit status 1."""
+    """The result of a check. Only ``MEND`` makes the exit status 1."""
 
     OK = "ok"
     WARNING = "warning"
@@ -32,12 +32,12 @@ class Result(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a check found.
+    """The finding of a check.
 
     Attributes:
-        result: How it ended.
-        reason: What was found, and what that means. Carries no secret.
-        remedy: What to do about it; empty where there is nothing to do.
+        result: The kind of finding.
+        reason: The observation and its meaning. Contains no secret.
+        remedy: How to mend it; empty if no action is needed.
     """
 
     result: Result
@@ -46,31 +46,31 @@ class Finding:
 
 
 def ok(reason: str) -> Finding:
-    """All is well."""
+    """Return a finding without fault."""
     return Finding(result=Result.OK, reason=reason)
 
 
 def warning(reason: str, remedy: str) -> Finding:
-    """It works, but somebody may be sorry later."""
+    """Return a finding that does no harm now, but may later."""
     return Finding(result=Result.WARNING, reason=reason, remedy=remedy)
 
 
 def failure(reason: str, remedy: str) -> Finding:
-    """A promise is broken, or will be."""
+    """Return a finding that breaks a promise, now or later."""
     return Finding(result=Result.MEND, reason=reason, remedy=remedy)
 
 
 def skipped(reason: str) -> Finding:
-    """It could not be looked at, or does not apply."""
+    """Return a finding for a check that is impossible or does not apply."""
     return Finding(result=Result.SKIPPED, reason=reason)
 
 
 class DoctorTarget:
-    """A deployment under examination; what was read once is not read again.
+    """The deployment that is checked; values read once are cached.
 
     Args:
-        settings: Of the deployment.
-        role: Whose permissions are needed: ``worker`` or ``backend``.
+        settings: The settings of the deployment.
+        role: The role whose permissions are needed: ``worker`` or ``backend``.
     """
 
     def __init__(self, settings: Settings, role: str) -> None:
@@ -84,16 +84,16 @@ class DoctorTarget:
 
     @functools.cached_property
     def info(self) -> Mapping[str, Any]:
-        """Everything INFO tells; a check reads it with ``get``, since servers differ."""
+        """The result of INFO; checks read it with ``get``, because servers differ."""
         return cast("Mapping[str, Any]", self.client.info("default"))
 
     @functools.cached_property
     def view(self) -> Overview:
-        """What lies in the ledger."""
+        """An overview of the ledger."""
         return self.door.run(self.store.overview())
 
     def config(self, name: str) -> str | None:
-        """Return a setting of Redis, ``None`` where it is not told (hosted ones refuse)."""
+        """Return a setting of Redis, ``None`` if Redis does not show it (hosted ones refuse)."""
         try:
             found = cast("Mapping[str, Any]", self.client.config_get(name))
         except ResponseError:
@@ -101,7 +101,7 @@ class DoctorTarget:
         return None if name not in found else str(found[name])
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.client.close()
 
 

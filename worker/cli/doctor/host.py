@@ -1,4 +1,4 @@
-"""This machine and this process: versions, settings, limits."""
+"""Checks of this machine and this process: versions, settings, limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from checkpoint_worker.worker.cli.doctor.finding import (
 PACKAGE: Final = "checkpoint-worker"
 PYTHON_TESTED: Final = (3, 14)
 SPARE_FILES: Final = 128
-"""Beside one socket for each exchange: Redis, broker, logs, modules, listeners."""
+"""Descriptors needed beside the exchanges' sockets: Redis, broker, logs, modules, listeners."""
 BEATS_MISSED_MIN: Final = 3
 CORE_PATTERN: Final = Path("/proc/sys/kernel/core_pattern")
 HUGE_PAGES: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -36,16 +36,16 @@ OVERCOMMIT: Final = Path("/proc/sys/vm/overcommit_memory")
 
 
 def python() -> Finding:
-    """Compare this Python with those that are tested."""
+    """Compare this Python with the tested versions."""
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] > PYTHON_TESTED:
         newest = ".".join(map(str, PYTHON_TESTED))
         return warning(f"{found} is newer than what is tested", f"use {newest} or older")
-    return ok(found)  # An older one cannot have started this.
+    return ok(found)  # An older Python cannot run this program.
 
 
 def libraries() -> Finding:
-    """Compare what is installed with the ranges this release promises to work with."""
+    """Compare the installed libraries with the ranges that this release supports."""
     try:
         from packaging.requirements import Requirement  # noqa: PLC0415  it may be missing
     except ModuleNotFoundError:
@@ -75,7 +75,7 @@ def libraries() -> Finding:
 
 
 def variables() -> Finding:
-    """Look for ``CHECKPOINT_*`` variables that no setting reads."""
+    """Report ``CHECKPOINT_*`` variables that no setting reads."""
     unknown = unknown_variables()
     if unknown:
         return warning(
@@ -85,7 +85,7 @@ def variables() -> Finding:
 
 
 def foreign(environ: Mapping[str, str] | None = None) -> Finding:
-    """Name variables of another Celery application, which are not used here."""
+    """Report variables of another Celery application, which have no effect here."""
     names = foreign_variables(environ)
     if names:
         return warning(
@@ -95,9 +95,9 @@ def foreign(environ: Mapping[str, str] | None = None) -> Finding:
     return ok("none")
 
 
-def times(site: DoctorTarget) -> Finding:
-    """Look at times that fit, and yet leave little room. Those that don't fit refuse to start."""
-    settings = site.settings
+def times(target: DoctorTarget) -> Finding:
+    """Report valid times that leave little reserve; invalid ones prevent the start."""
+    settings = target.settings
     if settings.lost_after_s < BEATS_MISSED_MIN * settings.heartbeat_s:
         return warning(
             f"a worker counts as lost after {settings.lost_after_s:g} s, fewer than"
@@ -117,9 +117,9 @@ def times(site: DoctorTarget) -> Finding:
     )
 
 
-def secret_keys(site: DoctorTarget) -> Finding:
-    """Look whether there are keys to seal with."""
-    keys = [key.get_secret_value() for key in site.settings.secret_keys]
+def secret_keys(target: DoctorTarget) -> Finding:
+    """Check that there are valid keys for sealing."""
+    keys = [key.get_secret_value() for key in target.settings.secret_keys]
     try:
         Vault(keys)
     except BadKeyError as error:
@@ -127,9 +127,9 @@ def secret_keys(site: DoctorTarget) -> Finding:
     return ok("one" if len(keys) == 1 else f"{len(keys)}; the first seals, all open")
 
 
-def raw_intake(site: DoctorTarget) -> Finding:
-    """Warn of codes in messages."""
-    if not site.settings.raw_intake:
+def raw_intake(target: DoctorTarget) -> Finding:
+    """Warn if the broker may hold codes in clear."""
+    if not target.settings.raw_intake:
         return ok("off: no code comes in a message")
     return warning(
         "on: a plain Celery producer's code lies in clear in the broker until it is taken",
@@ -137,15 +137,15 @@ def raw_intake(site: DoctorTarget) -> Finding:
     )
 
 
-def open_files(site: DoctorTarget) -> Finding:
+def open_files(target: DoctorTarget) -> Finding:
     """Compare the limit of open files with the exchanges in flight."""
-    need = site.settings.concurrency + CONNECTIONS_MAX + SPARE_FILES
+    need = target.settings.concurrency + CONNECTIONS_MAX + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     shown = "unlimited" if soft == resource.RLIM_INFINITY else str(soft)
     if resource.RLIM_INFINITY in (soft, hard) or soft >= need:
         return ok(f"{shown} files here, {need} needed for CHECKPOINT_CONCURRENCY")
     reason = (
-        f"{soft} files may be open here, {need} are needed for {site.settings.concurrency} in"
+        f"{soft} files may be open here, {need} are needed for {target.settings.concurrency} in"
         " flight: codes would fail with network_down"
     )
     remedy = f"ulimit -n {need} (systemd: LimitNOFILE={need}), or a lower CHECKPOINT_CONCURRENCY"
@@ -153,7 +153,7 @@ def open_files(site: DoctorTarget) -> Finding:
 
 
 def core_dumps(_site: DoctorTarget) -> Finding:
-    """Look whether a crash would write memory, and with it codes, to a disk."""
+    """Check whether a crash would write memory, which holds codes, to a disk."""
     soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
     piped = CORE_PATTERN.exists() and CORE_PATTERN.read_text().startswith("|")
     if soft == 0 and not piped:
@@ -165,12 +165,12 @@ def core_dumps(_site: DoctorTarget) -> Finding:
     )
 
 
-def transport(site: DoctorTarget) -> Finding:
-    """Look at how the addresses of Redis and broker are protected."""
+def transport(target: DoctorTarget) -> Finding:
+    """Check passwords and encryption of the connections to Redis and broker."""
     weak = []
-    addresses: dict[str, RedisAddress | AmqpAddress] = {"CHECKPOINT_REDIS_URL": site.address}
-    if site.settings.broker_url is not None:
-        given = site.settings.broker_url.get_secret_value()
+    addresses: dict[str, RedisAddress | AmqpAddress] = {"CHECKPOINT_REDIS_URL": target.address}
+    if target.settings.broker_url is not None:
+        given = target.settings.broker_url.get_secret_value()
         addresses["CHECKPOINT_BROKER_URL"] = parse_broker(given)
     for name, address in addresses.items():
         if _is_here(address):
@@ -195,9 +195,9 @@ def _is_here(address: RedisAddress | AmqpAddress) -> bool:
     return all(host in LOOPBACK for host, _ in address.places)
 
 
-def kernel(site: DoctorTarget) -> Finding:
-    """Look at what Redis asks of its kernel, where that is this machine's."""
-    if not _is_here(site.address):
+def kernel(target: DoctorTarget) -> Finding:
+    """Check the kernel settings that Redis needs, if Redis runs on this machine."""
+    if not _is_here(target.address):
         return skipped("Redis is on another machine; see the first lines of its log")
     hints, remedies = [], []
     if HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text():
@@ -211,9 +211,9 @@ def kernel(site: DoctorTarget) -> Finding:
     return ok("as Redis asks for it")
 
 
-def embedded(site: DoctorTarget) -> Finding:
-    """Say what the single-machine mode is not for."""
-    if site.settings.embedded:
+def embedded(target: DoctorTarget) -> Finding:
+    """Report the limits of the single-machine mode."""
+    if target.settings.embedded:
         return warning(
             "single-machine mode: the data dies with its Redis",
             "for anything but trying it out: a Redis of its own, without CHECKPOINT_EMBEDDED",

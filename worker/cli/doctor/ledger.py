@@ -1,4 +1,4 @@
-"""The Redis of the ledger: what it is, what it keeps, what it allows."""
+"""Checks of the ledger's Redis: version, durability, limits and contents."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from checkpoint_worker.worker.observability.status import (
 )
 
 VERSION_MIN: Final = (6, 2)
-"""The oldest with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
+"""The oldest version with XAUTOCLAIM, ZADD … PXAT and SET … GET."""
 CLOCK_WARN_S: Final = 1.0
 MEMORY_WARN: Final = 0.8
-"""Of the machine's memory, where Redis has no limit of its own."""
+"""Share of the machine's memory that is a warning, if Redis has no limit of its own."""
 IDLE_MIN_S: Final = 60
 PUBSUB_MIN: Final = 8 * 1024 * 1024
 CONNECTIONS: Final = CONNECTIONS_MAX + 16
-"""Of one worker: the ledger's pool, its subscriptions, and Celery's."""
+"""Connections of one worker: the ledger's pool, its subscriptions, and Celery's."""
 TRIED_MAX: Final = 20
-"""Sealed values that are tried."""
+"""Largest number of sealed values that are opened for a check."""
 
 
-def version(site: DoctorTarget) -> Finding:
-    """Look whether this Redis has the commands."""
-    speaks = str(site.info.get("redis_version", "unknown"))
+def version(target: DoctorTarget) -> Finding:
+    """Check that this Redis is recent enough."""
+    speaks = str(target.info.get("redis_version", "unknown"))
     number = tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit())
-    own = site.info.get("valkey_version")
+    own = target.info.get("valkey_version")
     found = f"Valkey {own}" if own else f"Redis {speaks}"
     if number and number < VERSION_MIN:
         return failure(f"{found} lacks commands that are used", "Redis 6.2 or newer, or Valkey")
     return ok(found)
 
 
-def identity(site: DoctorTarget) -> Finding:
-    """Look whether a restart or failover would be noticed."""
-    survey = site.door.run(site.store.survey(most=0))
+def identity(target: DoctorTarget) -> Finding:
+    """Check that a restart or failover would be detected."""
+    survey = target.door.run(target.store.survey(most=0))
     if survey.run_id != EMBEDDED_RUN_ID:
         return ok("known: what another Redis accepted is never sent twice")
-    if site.settings.embedded:
+    if target.settings.embedded:
         return ok("unknown, as the single-machine mode allows")
     return failure(
         "INFO is refused inside scripts, so a failover would not be noticed; nothing is sent",
@@ -64,16 +64,16 @@ def identity(site: DoctorTarget) -> Finding:
     )
 
 
-def role(site: DoctorTarget) -> Finding:
-    """Look whether this Redis takes writes, and what its replicas do."""
-    if site.info.get("role") != "master":
+def role(target: DoctorTarget) -> Finding:
+    """Check that this Redis is a master, and the state of its replicas."""
+    if target.info.get("role") != "master":
         return failure(
             "it is a read-only replica",
             "the master's address, or sentinel://… in CHECKPOINT_REDIS_URL, which finds it",
         )
     replicas = [
         each
-        for name, each in site.info.items()
+        for name, each in target.info.items()
         if name.startswith("slave") and isinstance(each, dict) and "state" in each
     ]
     if not replicas:
@@ -85,7 +85,7 @@ def role(site: DoctorTarget) -> Finding:
             " what they lack",
             "their log and network; a larger client-output-buffer-limit replica",
         )
-    if site.config("min-replicas-to-write") == "0":
+    if target.config("min-replicas-to-write") == "0":
         return warning(
             "it takes writes that no replica has: a failover may lose what was just accepted",
             "CONFIG SET min-replicas-to-write 1, and min-replicas-max-lag 10",
@@ -93,19 +93,19 @@ def role(site: DoctorTarget) -> Finding:
     return ok(f"master with {len(replicas)} replicas")
 
 
-def writes(site: DoctorTarget) -> Finding:
-    """Look whether it takes what is written, as far as it tells."""
-    found = refusal(site.info, clustered=bool(site.address.cluster))
+def writes(target: DoctorTarget) -> Finding:
+    """Check that Redis accepts writes, as far as INFO shows it."""
+    found = refusal(target.info, clustered=bool(target.address.cluster))
     if found:
         return failure(f"nothing can be written: {found}", "what is said there; its log says more")
     return ok("nothing keeps it from taking what is written")
 
 
-def persistence(site: DoctorTarget) -> Finding:
-    """Look whether records survive a restart."""
-    if site.settings.embedded:
+def persistence(target: DoctorTarget) -> Finding:
+    """Check that records survive a restart."""
+    if target.settings.embedded:
         return ok("none, as the single-machine mode has it")
-    info = site.info
+    info = target.info
     aof = str(info.get("aof_enabled")) == "1"
     failed = [
         name
@@ -118,13 +118,13 @@ def persistence(site: DoctorTarget) -> Finding:
             "disk space and permissions of its directory; its log says more",
         )
     if aof:
-        if site.config("appendfsync") == "no":
+        if target.config("appendfsync") == "no":
             return warning(
                 "the append-only file is written when the kernel likes",
                 "CONFIG SET appendfsync everysec",
             )
         return ok("append-only file")
-    save = site.config("save")
+    save = target.config("save")
     remedy = "CONFIG SET appendonly yes, and in redis.conf"
     if save or int(info.get("connected_slaves", 0)) > 0 or save is None:
         return warning(
@@ -134,9 +134,9 @@ def persistence(site: DoctorTarget) -> Finding:
     return failure("nothing is saved: a restart loses every record and every open intent", remedy)
 
 
-def eviction(site: DoctorTarget) -> Finding:
-    """Look whether Redis may throw records away."""
-    policy = site.info.get("maxmemory_policy") or site.config("maxmemory-policy")
+def eviction(target: DoctorTarget) -> Finding:
+    """Check that Redis does not evict records."""
+    policy = target.info.get("maxmemory_policy") or target.config("maxmemory-policy")
     if policy is None:
         return skipped("maxmemory-policy is not told; it must be noeviction")
     if policy != "noeviction":
@@ -147,9 +147,9 @@ def eviction(site: DoctorTarget) -> Finding:
     return ok("noeviction")
 
 
-def memory(site: DoctorTarget) -> Finding:
-    """Look how much memory is left."""
-    info = site.info
+def memory(target: DoctorTarget) -> Finding:
+    """Compare the memory in use with its limit."""
+    info = target.info
     used, most = memory_of(info)
     limit = most or int(info.get("total_system_memory", 0))
     if not limit:
@@ -160,7 +160,7 @@ def memory(site: DoctorTarget) -> Finding:
     remedy = (
         "a larger maxmemory, a shorter CHECKPOINT_RESULT_TTL_S, a lower CHECKPOINT_OUTCOMES_MAX"
     )
-    taken_max = site.settings.memory_share_max
+    taken_max = target.settings.memory_share_max
     limited = f"{taken_max:.0%} (CHECKPOINT_MEMORY_SHARE_MAX)"
     if most and share >= taken_max:
         return failure(f"{reason}: from {limited} on nothing new is taken in (503)", remedy)
@@ -171,10 +171,10 @@ def memory(site: DoctorTarget) -> Finding:
     return ok(reason)
 
 
-def clock(site: DoctorTarget) -> Finding:
-    """Compare this machine's clock with Redis', which is the one that counts."""
+def clock(target: DoctorTarget) -> Finding:
+    """Compare this machine's clock with that of Redis, which decides all deadlines."""
     before = time.time()
-    seconds, micros = site.client.time()
+    seconds, micros = target.client.time()
     after = time.time()
     there = int(seconds) + int(micros) / 1e6
     apart_s = max(before - there, there - after, 0.0)
@@ -187,13 +187,13 @@ def clock(site: DoctorTarget) -> Finding:
     return ok(f"within {max(apart_s, after - before):.3f} s of Redis")
 
 
-def connections(site: DoctorTarget) -> Finding:
-    """Compare the connections Redis takes with those that are needed."""
-    most = site.config("maxclients") or site.info.get("maxclients")
+def connections(target: DoctorTarget) -> Finding:
+    """Compare the connections that Redis accepts with the number that workers need."""
+    most = target.config("maxclients") or target.info.get("maxclients")
     if most is None:
         return skipped("maxclients is not told")
-    used, most = int(site.info.get("connected_clients", 0)), int(most)
-    workers = max(1, len(site.view.workers))
+    used, most = int(target.info.get("connected_clients", 0)), int(most)
+    workers = max(1, len(target.view.workers))
     need = workers * CONNECTIONS
     reason = (
         f"{used} of maxclients {most} in use; up to {CONNECTIONS} for each of {workers} workers"
@@ -206,9 +206,9 @@ def connections(site: DoctorTarget) -> Finding:
     return ok(reason)
 
 
-def idle(site: DoctorTarget) -> Finding:
-    """Look whether Redis hangs up on those who are silent."""
-    found = site.config("timeout")
+def idle(target: DoctorTarget) -> Finding:
+    """Check that Redis does not close idle connections early."""
+    found = target.config("timeout")
     if found is None:
         return skipped("its timeout is not told")
     if 0 < int(found) < IDLE_MIN_S:
@@ -219,9 +219,9 @@ def idle(site: DoctorTarget) -> Finding:
     return ok("Redis does not hang up early")
 
 
-def slow_listeners(site: DoctorTarget) -> Finding:
-    """Look when Redis drops a subscriber that reads slowly."""
-    found = site.config("client-output-buffer-limit")
+def slow_listeners(target: DoctorTarget) -> Finding:
+    """Check at which backlog Redis disconnects a slow subscriber."""
+    found = target.config("client-output-buffer-limit")
     if found is None:
         return skipped("client-output-buffer-limit is not told")
     words = found.split()
@@ -236,20 +236,20 @@ def slow_listeners(site: DoctorTarget) -> Finding:
     return ok("room for slow subscribers")
 
 
-# What lies there -----------------------------------------------------------------------
+# Contents of the ledger ------------------------------------------------------------------
 
 
-def opens(site: DoctorTarget) -> Finding:
-    """Try whether the keys here open what rests in Redis; nothing of it is shown."""
+def opens(target: DoctorTarget) -> Finding:
+    """Check that the configured keys open sealed values in Redis; their contents are not shown."""
     try:
-        vault = Vault([key.get_secret_value() for key in site.settings.secret_keys])
+        vault = Vault([key.get_secret_value() for key in target.settings.secret_keys])
     except BadKeyError:
         return skipped("there is no usable key")
-    members: Any = site.client.zrange(site.keys.due, 0, TRIED_MAX - 1)
-    intents = [site.keys.parse_member(member) for member in members]
+    members: Any = target.client.zrange(target.keys.due, 0, TRIED_MAX - 1)
+    intents = [target.keys.parse_member(member) for member in members]
     tried, shut = 0, []
     for provider, account_id in intents:
-        sealed: Any = site.client.get(site.keys.context(provider, account_id))
+        sealed: Any = target.client.get(target.keys.context(provider, account_id))
         if sealed is None:
             continue
         tried += 1
@@ -266,9 +266,9 @@ def opens(site: DoctorTarget) -> Finding:
     return ok(f"{tried} contexts of open intents tried, all open")
 
 
-def workers(site: DoctorTarget) -> Finding:
-    """Look who beats."""
-    view, settings = site.view, site.settings
+def workers(target: DoctorTarget) -> Finding:
+    """Count the workers whose heartbeats are recent."""
+    view, settings = target.view, target.settings
     lost_ms = settings.lost_after_s * 1000
     alive = [each for each in view.workers if view.now_ms - each.beat_ms <= lost_ms]
     if not alive:
@@ -281,34 +281,34 @@ def workers(site: DoctorTarget) -> Finding:
     return ok(f"{len(alive)} alive")
 
 
-def dead_letters(site: DoctorTarget) -> Finding:
-    """Look whether messages were set aside."""
-    count = site.view.dead_letters
+def dead_letters(target: DoctorTarget) -> Finding:
+    """Report messages that were set aside."""
+    count = target.view.dead_letters
     if count:
         return warning(
             f"{count} messages were set aside as malformed or foreign",
-            f"LRANGE {site.keys.dead_letters} 0 9 says why; find who sends them, then DEL it",
+            f"LRANGE {target.keys.dead_letters} 0 9 says why; find who sends them, then DEL it",
         )
     return ok("none")
 
 
-def reachable(site: DoctorTarget) -> Finding:
-    """Connect, which every other check needs."""
+def reachable(target: DoctorTarget) -> Finding:
+    """Connect to Redis, a condition of all further checks."""
     try:
-        site.client.ping()
+        target.client.ping()
     except NoPermissionError:
-        pass  # It answers; `permissions` says the rest.
+        pass  # It answers; `permissions` reports the rest.
     except AuthenticationError:
         return failure("Redis refuses this user or password", "correct CHECKPOINT_REDIS_URL")
     except (RedisError, OSError) as error:
         meaning = why(error)
-        if not meaning and site.address.tls is not None and isinstance(error, redis.TimeoutError):
+        if not meaning and target.address.tls is not None and isinstance(error, redis.TimeoutError):
             meaning = NO_TLS
         return failure(
             f"Redis does not answer ({type(error).__name__}){meaning and f': {meaning}'}",
             "start it, or correct CHECKPOINT_REDIS_URL (scheme, host, port, user and password)",
         )
-    if not site.address.cluster and in_cluster_mode(site.client):
+    if not target.address.cluster and in_cluster_mode(target.client):
         return failure(
             "Redis answers, but it runs in cluster mode, and the address is of a single server: the"
             " next failover or move of keys would leave it behind",

@@ -1,4 +1,4 @@
-"""May this Redis user do the work? Asked for each command, with none of them run."""
+"""Checks that the Redis user may run each required command, without running any."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from checkpoint_worker.worker.cli.doctor.finding import DoctorTarget, Finding, f
 from checkpoint_worker.worker.observability.required_commands import broker_forms, forms
 
 
-def permissions(site: DoctorTarget) -> Finding:
-    """Ask for each command whether this user may run it, without running it.
+def permissions(target: DoctorTarget) -> Finding:
+    """Check the permission for each command without running it.
 
-    Inside MULTI a command is judged when it is queued, on every version; DISCARD forgets them.
+    Inside MULTI every version of Redis checks a command when it is queued; DISCARD drops the queue.
     """
-    pool: Any = site.client.connection_pool
-    wanted = list(forms(site.keys, site.role, clustered=bool(site.address.cluster)))
-    if site.settings.broker_url is None and site.address.path is None:
-        wanted += broker_forms(site.keys, site.role, site.address.db)
+    pool: Any = target.client.connection_pool
+    wanted = list(forms(target.keys, target.role, clustered=bool(target.address.cluster)))
+    if target.settings.broker_url is None and target.address.path is None:
+        wanted += broker_forms(target.keys, target.role, target.address.db)
     refused = []
     connection = pool.get_connection()
     try:
@@ -31,7 +31,7 @@ def permissions(site: DoctorTarget) -> Finding:
             except NoPermissionError:
                 refused.append(" ".join(map(str, form[:2])))
             except ResponseError:
-                continue  # For another reason, which another check tells.
+                continue  # Another error, which another check reports.
         connection.send_command("DISCARD")
         connection.read_response()
     except NoPermissionError:
@@ -41,8 +41,8 @@ def permissions(site: DoctorTarget) -> Finding:
         pool.release(connection)
     if refused:
         return failure(
-            f"this Redis user may not do what a {site.role} does: {', '.join(refused)}",
+            f"this Redis user may not do what a {target.role} does: {', '.join(refused)}",
             f"ACL SETUSER … +{'|'.join(sorted({each.split()[0].lower() for each in refused}))}"
-            f" on ~{site.keys.prefix}* and &{site.keys.prefix}*, or deploy's ACL file",
+            f" on ~{target.keys.prefix}* and &{target.keys.prefix}*, or deploy's ACL file",
         )
-    return ok(f"this user may do what a {site.role} does")
+    return ok(f"this user may do what a {target.role} does")

@@ -1,4 +1,4 @@
-"""The order of the checks, and what becomes of one that cannot be made."""
+"""The order of the checks, and the handling of those that fail to run."""
 
 from __future__ import annotations
 
@@ -62,50 +62,50 @@ REDIS: Final[tuple[tuple[str, Check], ...]] = (
 
 
 Made = Iterator[tuple[str, Callable[[], Finding]]]
-"""Each check's name, and what makes it when it is its turn."""
+"""Yields the name of each check and the function that runs it."""
 
 
 def examine(settings: Settings, role: str, *, offline: bool) -> Made:
     """Yield the checks in order.
 
     Args:
-        settings: Of the deployment.
-        role: Whose permissions are needed: ``worker`` or ``backend``.
-        offline: Leave the providers alone.
+        settings: The settings of the deployment.
+        role: The role whose permissions are needed: ``worker`` or ``backend``.
+        offline: Leave out the checks that connect to providers.
     """
-    with closing(DoctorTarget(settings, role)) as site:
-        yield from _made(HERE, site)
+    with closing(DoctorTarget(settings, role)) as target:
+        yield from _bind(HERE, target)
         reached: list[Finding] = []
 
         def reach() -> Finding:
-            reached.append(ledger.reachable(site))
+            reached.append(ledger.reachable(target))
             return reached[0]
 
         yield "Redis", reach
         if reached and reached[0].result is Result.OK:
-            yield from _made(REDIS, site)
-        elif site.address.sentinels is not None:
-            yield from _made((("sentinel", around.sentinel),), site)
-        elif site.address.cluster:
-            yield from _made((("cluster", cluster.cluster),), site)
+            yield from _bind(REDIS, target)
+        elif target.address.sentinels is not None:
+            yield from _bind((("sentinel", around.sentinel),), target)
+        elif target.address.cluster:
+            yield from _bind((("cluster", cluster.cluster),), target)
         if not offline:
             names = ((name, around.provider(name)) for name in settings.providers)
-            yield from _made(tuple(names), site)
+            yield from _bind(tuple(names), target)
 
 
-def _made(checks: tuple[tuple[str, Check], ...], site: DoctorTarget) -> Made:
+def _bind(checks: tuple[tuple[str, Check], ...], target: DoctorTarget) -> Made:
     for name, check in checks:
-        yield name, partial(_tell, check, site)
+        yield name, partial(_run, check, target)
 
 
-def _tell(check: Check, site: DoctorTarget) -> Finding:
-    """Make a check; one that Redis does not allow or answer is no verdict on anything else."""
+def _run(check: Check, target: DoctorTarget) -> Finding:
+    """Run a check; if Redis refuses or does not answer, return a finding about that."""
     try:
-        return check(site)
+        return check(target)
     except NoPermissionError:
         return skipped("this Redis user may not look at it")
     except LedgerError as error:
-        if NoPermissionError.__name__ in str(error):  # A backend need not see the workers.
+        if NoPermissionError.__name__ in str(error):  # A backend needs no access to the workers.
             return skipped("this Redis user may not look at it")
         return failure(str(error), "see the checks of Redis and of permissions above")
     except (RedisError, OSError) as error:
