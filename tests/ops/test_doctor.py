@@ -117,6 +117,15 @@ def test_examining_changes_nothing(server: redis.Redis) -> None:
 # This machine and its settings ---------------------------------------------------------
 
 
+def test_the_summary_counts_what_must_be_mended(server: redis.Redis) -> None:
+    """The last line agrees with the findings above it."""
+    env = environment(REDIS_URL=url_of(server), DEADLINE_S="3", **QUIET)
+    done = run("doctor", "--offline", env=env)
+    found = re.findall(r"^mend ", done.stdout, re.MULTILINE)
+    assert found
+    assert f"\n{len(found)} to mend, " in done.stderr
+
+
 def test_settings_that_do_not_fit_are_a_finding(server: redis.Redis) -> None:
     """The relation is said; the rest cannot be examined."""
     status, found = examined(url_of(server), DEADLINE_S="3")

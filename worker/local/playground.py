@@ -195,16 +195,16 @@ class PlaygroundApi:
 
     async def response_speed(self, request: Request) -> Response:
         """Set how fast the provider answers from now on."""
-        fields = await read_fields(request, ("account_id", "response_speed"), BODY_BYTES)
+        fields = await read_fields(request, ("account_id", "pace"), BODY_BYTES)
         account, response_speed = (
             await self._account(fields.get("account_id")),
-            str(fields.get("response_speed")),
+            str(fields.get("pace")),
         )
         if response_speed not in self._paces:
             raise WordsError(400, f"There is no such pace; there are {', '.join(self._paces)}.")
         faults = self._paces[response_speed]
         await self._ask(self._sandbox.set_faults, account["id"], **faults)
-        return JSONResponse({"response_speed": response_speed}, headers=HEADERS)
+        return JSONResponse({"pace": response_speed}, headers=HEADERS)
 
     # At the sandbox ------------------------------------------------------------------------
 

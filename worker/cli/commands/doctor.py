@@ -57,7 +57,7 @@ def doctor(*, offline: bool, role: str, as_json: bool) -> None:
         output_json({"ok": fine, "checks": found})
     else:
         status_line(
-            f"\n{counts['failure']} to mend, {counts['warning']} warnings, {counts['ok']} fine"
+            f"\n{counts['mend']} to mend, {counts['warning']} warnings, {counts['ok']} fine"
         )
     sys.exit(0 if fine else 1)
 
