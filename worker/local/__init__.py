@@ -1,1 +1,1 @@
-"""One machine without set-up: embedded Redis, demo, ``checkpoint up`` and its page."""
+"""Programs for one machine without set-up: embedded Redis, demo, ``checkpoint up`` and its page."""

@@ -1,8 +1,8 @@
-"""A proxy that wants credentials, and TLS in front of a provider: two bits of the demo.
+"""Two servers for the demo: a proxy that requires a password, and TLS in front of a provider.
 
-Through a proxy a code is safe only inside a tunnel: a proxy that can read the request has read
-the code before it answers 407. So the demo shows both together, as they are in life. Both serve
-127.0.0.1 only.
+The demo uses them together. Through a proxy a code is protected only inside a TLS tunnel: a proxy
+that can read the request has read the code before it answers 407. Both servers listen on 127.0.0.1
+only.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ NOT_HERE: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: c
 
 
 class AuthProxy:
-    """An HTTP proxy: tunnels to this machine, for one user with one password.
+    """An HTTP proxy that opens tunnels to 127.0.0.1, for one user with one password.
 
     Args:
-        password: Of the user ``demo``.
+        password: The password of the user ``demo``.
 
     Attributes:
         password: The password.
-        passed: Tunnels it has opened.
-        refused: Requests whose credentials were missing or wrong.
+        passed: Number of tunnels opened.
+        refused: Number of requests with missing or wrong credentials.
     """
 
     def __init__(self, password: str) -> None:
@@ -59,7 +59,7 @@ class AuthProxy:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, *lines = head.split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
-        if not self._is_paid(fields.get("proxy-authorization", "")):
+        if not self._is_authorized(fields.get("proxy-authorization", "")):
             self.refused += 1
             writer.write(REFUSED)
             return
@@ -73,7 +73,7 @@ class AuthProxy:
         writer.write(GRANTED)
         await relay(reader, writer, far_reader, far_writer)
 
-    def _is_paid(self, given: str) -> bool:
+    def _is_authorized(self, given: str) -> bool:
         wanted = base64.b64encode(f"{USER}:{self.password}".encode())
         return hmac.compare_digest(given.encode(), b"Basic " + wanted)
 
@@ -86,12 +86,12 @@ class TlsTerminator:
     """TLS in front of a provider of the sandbox, with a certificate made for this run.
 
     Args:
-        address: ``http://127.0.0.1:port``, what lies behind.
-        directory: Private; gets the authority's certificate.
+        address: ``http://127.0.0.1:port``, the address of the provider.
+        directory: A private directory, which receives the authority's certificate.
 
     Attributes:
         url: ``https://127.0.0.1:port``.
-        authority: The file a client must trust (``SSL_CERT_FILE``), once it listens.
+        authority: The file that a client must trust (``SSL_CERT_FILE``), once the server listens.
     """
 
     def __init__(self, address: str, directory: Path) -> None:

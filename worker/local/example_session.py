@@ -1,14 +1,15 @@
-"""A small client session: holds one login and answers the codes it is asked for.
+r"""A small client session: holds one login and answers the codes that workers send to it.
 
-For someone with a browser-driven or native session this is the thing to copy: replace `Held`
-by what drives yours. This one continues the login over HTTP with the provider's own adapter.
+Copy this program as a starting point for a browser-driven or native session, and replace `Held` by
+code that drives yours. This version continues the login over HTTP with the adapter of the provider.
 
-    python -m checkpoint_worker.worker.local.example_session --provider LINKEDIN --account acc_1 < login.json
+    python -m checkpoint_worker.worker.local.example_session \
+        --provider LINKEDIN --account acc_1 < login.json
 
 It reads ``{"secret": …, "context": …}`` from stdin: the session's secret (`new_session_secret`),
-which the intent's context has too, and the challenge context of the provider, which it alone has.
-It registers, answers until it is ended, and needs ``CHECKPOINT_REDIS_URL`` and
-``CHECKPOINT_PREFIX`` alone: no secret key, no Celery.
+which the intent's context contains too, and the challenge context of the provider, which only this
+program has. It registers and answers until it is stopped. It needs only ``CHECKPOINT_REDIS_URL``
+and ``CHECKPOINT_PREFIX``: no secret key and no Celery.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ TYPES = ("OTP", "2FA")
 
 
 class Held:
-    """A login held by this process: its context changes with every answer."""
+    """A login held by this process; each answer of the provider changes its context."""
 
     def __init__(
         self, adapter: Adapter, base_url: str, context: Context, settings: Settings
@@ -56,13 +57,13 @@ class Held:
         self.settings = settings
 
     async def answer(self, question: Question) -> Mapping[str, object]:
-        """Clear the checkpoint, or say what stands against it. Never raises a failure."""
+        """Submit the code to the provider; return the verdict, or the failure as a value."""
         another_way = question.code == TRY_ANOTHER_WAY
         if another_way and not self.adapter.knows_another_way:
             return {"status": 403, "type": "action_required"}
 
         async def claim() -> ClaimTicket:
-            # The worker has claimed already: this code is ours to send, once.
+            # The worker has made the claim: this session sends the code, once.
             return ClaimTicket(code=question.code, send_before=time.monotonic() + 1)
 
         exchange = HttpExchange(claim=claim, connect_timeout_s=self.settings.connect_timeout_s)
@@ -75,15 +76,15 @@ class Held:
             solution=SolutionKind.ANOTHER_WAY if another_way else SolutionKind.CODE,
         )
         try:
-            return self._told(await self.adapter.verify(challenge, exchange))
+            return self._encode_verdict(await self.adapter.verify(challenge, exchange))
         except ProviderFailure as failure:
             self.context = failure.context or self.context
             told = {"status": failure.status, "type": failure.type}
             doubt = failure.in_doubt and exchange.code_sent
             return {**told, "in_doubt": True} if doubt else told
 
-    def _told(self, verdict: Verdict) -> Mapping[str, object]:
-        """Keep the context after an answer; return the answer in the words of the route."""
+    def _encode_verdict(self, verdict: Verdict) -> Mapping[str, object]:
+        """Keep the new context of the login; return the verdict in the protocol's form."""
         match verdict:
             case Cleared(user_id=user_id, session=session):
                 return {"verdict": "cleared", "user_id": user_id, "session": session}
@@ -96,13 +97,13 @@ class Held:
 
 
 async def serve(provider: str, account_id: str, context: Mapping[str, Any], secret: str) -> None:
-    """Hold one login and answer until cancelled or told to end (SIGTERM).
+    """Hold one login and answer until cancelled or stopped by SIGTERM.
 
     Args:
-        provider: Whose login it is.
-        account_id: The same.
-        context: The challenge context, of an http route.
-        secret: Of this session.
+        provider: The provider of the login.
+        account_id: The account of the login.
+        context: The challenge context, of an HTTP route.
+        secret: The secret of this session.
 
     Raises:
         SessionReplacedError: A later session of the account has registered.
@@ -134,7 +135,7 @@ async def serve(provider: str, account_id: str, context: Mapping[str, Any], secr
 
 
 def main() -> None:
-    """Read arguments and the login, then serve."""
+    """Read the arguments and the login, then serve."""
     parser = argparse.ArgumentParser(description="Hold one login as a live client session.")
     parser.add_argument("--provider", required=True)
     parser.add_argument("--account", required=True, dest="account_id")
@@ -146,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     login = json.loads(sys.stdin.readline() if options.until_stdin_closes else sys.stdin.read())
     if options.until_stdin_closes:
-        from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415  a copy of this needs it not
+        from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415  not needed in a copy of this program
 
         end_with_stdin()
     try:

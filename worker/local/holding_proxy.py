@@ -1,8 +1,8 @@
-"""A SOCKS5 proxy with a gate: connections are accepted and wait, before any byte goes on.
+"""A SOCKS5 proxy that accepts connections and holds them until it is told to forward them.
 
-The demo uses it to show a newer code that arrives while the older one is still connecting: the
-one moment a simulated provider cannot hold open by itself. It serves 127.0.0.1 only and checks
-no credentials.
+The demo uses it for a newer code that arrives while the previous one is still connecting, the one
+state in which a simulated provider cannot hold a request itself. The proxy listens on 127.0.0.1
+only and checks no credentials.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ NO_AUTHENTICATION: Final = b"\x05\x00"
 CONNECT_IPV4: Final = b"\x05\x01\x00\x01"
 GRANTED: Final = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
 GONE: Final = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-"""What a peer that went away, stalled or sent no request looks like."""
+"""Exceptions of a peer that has gone, stalled, or sent no valid request."""
 
 
 class LocalServer:
-    """A server on 127.0.0.1 whose connections end with it.
+    """A server on 127.0.0.1 that ends its connections when it closes.
 
-    ``asyncio.Server`` alone leaves its handlers running when it closes. Up to Python 3.12 each one
-    that is cancelled later prints a traceback, and from 3.12.1 on ``wait_closed`` waits for them.
-    Here the handlers are tasks of ours: leaving the ``with`` block cancels them and waits for
-    them, and ``wait_closed`` is not needed.
+    ``asyncio.Server`` alone leaves its handlers running when it closes. Up to Python 3.12 each
+    handler that is cancelled later prints a traceback, and from 3.12.1 on ``wait_closed`` waits for
+    the handlers. Here the handlers are tasks of this class: leaving the ``with`` block cancels them
+    and waits for them, so ``wait_closed`` is not needed.
 
     Args:
-        serve: Serves one connection, for at most ``RELAY_TIMEOUT_S`` seconds. A peer that goes
-            away (`GONE`) may end it by an exception.
-        tls: For connections over TLS.
+        serve: Serves one connection, for at most ``RELAY_TIMEOUT_S`` seconds. It may raise the
+            exceptions in `GONE`.
+        tls: The context for connections over TLS.
 
     Attributes:
-        port: Where it listens.
+        port: The port on which the server listens.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class LocalServer:
                 async with asyncio.timeout(RELAY_TIMEOUT_S):
                     await self._serve(reader, writer)
         except asyncio.CancelledError:
-            writer.transport.abort()  # No farewell: TLS would wait for the peer's.
+            writer.transport.abort()  # An orderly close over TLS would wait for the peer.
             raise
         finally:
             writer.close()
@@ -103,11 +103,11 @@ class HoldingProxy:
         await self._server.__aexit__()
 
     async def arrived(self) -> None:
-        """Wait until a connection waits at the gate."""
+        """Wait until the proxy holds a connection."""
         await self._arrived.wait()
 
     def open(self) -> None:
-        """Let the waiting connections pass, and all later ones."""
+        """Forward the held connections and all later ones."""
         self._open.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,7 +131,7 @@ async def relay(
     far_reader: asyncio.StreamReader,
     far_writer: asyncio.StreamWriter,
 ) -> None:
-    """Pass bytes on, both ways, until either side ends; then close the far one."""
+    """Copy bytes in both directions until either side ends; then close the far one."""
     both = [
         asyncio.create_task(_copy(reader, far_writer)),
         asyncio.create_task(_copy(far_reader, writer)),

@@ -1,14 +1,13 @@
-"""The page to try it, of ``checkpoint up``: a gateway, a page on it, and a login service's part.
+"""The page of ``checkpoint up``: a gateway, a page that uses it, and a login service.
 
-The page submits and watches through the gateway's own addresses, as any caller does. What a
-browser cannot do by itself is here: beginning a login at the sandbox and opening its intent,
-reading the person's inbox, and making the provider slow. It works against simulated providers
-alone, listens on 127.0.0.1, and is no part of what `tasks.gateway.make_gateway` returns.
+The page submits codes and receives outcomes through the gateway's own URLs, as each caller does.
+This module adds what a browser cannot do itself: it begins a login at the sandbox and opens its
+intent, reads the inbox, and makes the provider slow. It works with simulated providers only,
+listens on 127.0.0.1, and is no part of the app that `tasks.gateway.make_gateway` returns.
 
-In a product the browser talks to the backend, and that has the API key. Here there is no backend
-between: the page gets a key of its own, made for this run, and every answer forbids scripts,
-styles and connections from elsewhere. So whoever reaches this port may play with the sandbox, and
-do no more than that.
+In a product the browser calls the backend, which holds the API key. Here the page has an API key of
+its own, made for this run, and each response forbids scripts, styles and connections from other
+origins. So a client that reaches this port can use the sandbox, and nothing else.
 
 | request | answer |
 |---|---|
@@ -16,11 +15,11 @@ do no more than that.
 | ``GET /try/providers`` | ``{"LINKEDIN": ["EMAIL", …], …}`` |
 | ``POST /try/login`` ``{"provider", "source"}`` or ``{"account_id"}`` | the intent, ``source`` |
 | ``GET /try/inbox?account_id=`` | ``{"code", "source", "received"}``; ``received``: codes so far |
-| ``POST /try/wrong`` ``{"account_id"}`` | ``{"code"}``, one that is wrong and stays so |
+| ``POST /try/wrong`` ``{"account_id"}`` | ``{"code"}``, one that stays wrong |
 | ``POST /try/pace`` ``{"account_id", "pace"}`` | ``{"pace"}``: ``prompt``, ``slow``, ``silent`` |
 | anything else | the gateway's |
 
-What fails here is answered with ``{"error": "a sentence"}``.
+A request that fails is answered with ``{"error": "a sentence"}``.
 """
 
 from __future__ import annotations
@@ -59,13 +58,13 @@ T = TypeVar("T")
 
 HOST: Final = "127.0.0.1"
 NAMES: Final = (HOST, "localhost")
-"""What a browser may call us: a foreign name that was made to lead here is refused."""
+"""Host names that a browser may use: a foreign name that resolves to this machine is refused."""
 BODY_BYTES: Final = 4_096
 LEAVE_S: Final = 3
-"""For the last answers when it is asked to end; less than who started it waits."""
+"""Time for open requests at a stop; shorter than the time for which the parent process waits."""
 SLOW_S: Final = 3.0
 SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
-"""The usual one first."""
+"""Sources of codes in order of preference."""
 FILES: Final[Mapping[str, str]] = {"try.css": "text/css", "try.js": "text/javascript"}
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -82,7 +81,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 
 class WordsError(Exception):
-    """A request of the page is refused; the text is for the person."""
+    """A request of the page is refused; the text is shown to the user."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -93,8 +92,8 @@ def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, Fast
     """Return the page with its gateway, and that gateway.
 
     Args:
-        settings: Of a deployment whose providers are the sandbox's.
-        sandbox_url: Of the sandbox's page.
+        settings: Settings of a deployment whose providers are those of the sandbox.
+        sandbox_url: The URL of the sandbox's page.
 
     Raises:
         BadKeyError: There is no usable secret key.
@@ -102,7 +101,7 @@ def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, Fast
     key = secrets.token_hex(16)
     keys = (*settings.api_keys, SecretStr(key))
     gateway = make_gateway(settings.model_copy(update={"api_keys": keys}))
-    desk = PlaygroundApi(SandboxClient(sandbox_url), gateway, settings)
+    api = PlaygroundApi(SandboxClient(sandbox_url), gateway, settings)
     limit = f"{settings.provider_timeout_s:g}"
 
     @contextlib.asynccontextmanager
@@ -116,19 +115,19 @@ def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, Fast
         routes=[
             Route("/", _page_of({"key": key, "sandbox": sandbox_url, "limit": limit})),
             Route("/try/{name:str}.{kind:str}", _answer_file),
-            Route("/try/providers", desk.providers),
-            Route("/try/login", desk.begin, methods=["POST"]),
-            Route("/try/inbox", desk.inbox),
-            Route("/try/wrong", desk.wrong, methods=["POST"]),
-            Route("/try/pace", desk.response_speed, methods=["POST"]),
+            Route("/try/providers", api.providers),
+            Route("/try/login", api.begin, methods=["POST"]),
+            Route("/try/inbox", api.inbox),
+            Route("/try/wrong", api.wrong, methods=["POST"]),
+            Route("/try/pace", api.response_speed, methods=["POST"]),
             Mount("/", app=gateway),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=NAMES, www_redirect=False)],
         exception_handlers={
-            WordsError: _answer_words,
-            ApiError: _answer_words,
-            CheckpointError: _answer_words,
-            ClientDisconnectedError: _answer_nobody,
+            WordsError: _answer_error,
+            ApiError: _answer_error,
+            CheckpointError: _answer_error,
+            ClientDisconnectedError: _answer_disconnected,
         },
         lifespan=lifespan,
     )
@@ -136,12 +135,12 @@ def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, Fast
 
 
 class PlaygroundApi:
-    """What the login service and the person's inbox do, at the sandbox.
+    """Handlers that act as the login service and read the inboxes, by means of the sandbox.
 
     Args:
-        sandbox: Where the people are.
-        gateway: Whose client opens the intents.
-        settings: Of this deployment; a slow provider stays below its limit.
+        sandbox: The sandbox that holds the accounts.
+        gateway: The gateway whose client opens the intents.
+        settings: Settings of this deployment; they limit the delay of a slow provider.
     """
 
     def __init__(self, sandbox: SandboxClient, gateway: FastAPI, settings: Settings) -> None:
@@ -154,11 +153,11 @@ class PlaygroundApi:
         }
 
     async def providers(self, _request: Request) -> Response:
-        """Say which providers there are, and where their codes come from."""
+        """Return the providers and the sources of their codes."""
         return JSONResponse(await self._offers(), headers=HEADERS)
 
     async def begin(self, request: Request) -> Response:
-        """Begin a login, of a new person or of one who has begun before; open its intent."""
+        """Begin a login for a new or a known account, and open its intent."""
         fields = await read_fields(request, ("provider", "source", "account_id"), BODY_BYTES)
         account_id = fields.get("account_id")
         if account_id is None:
@@ -180,14 +179,14 @@ class PlaygroundApi:
         return JSONResponse({**info.model_dump(mode="json"), "source": source}, 201, HEADERS)
 
     async def inbox(self, request: Request) -> Response:
-        """Say which code the person would type now."""
+        """Return the code that is valid now."""
         account = await self._account(request.query_params.get("account_id"))
         source = account["inbox"][-1]["source"] if account["inbox"] else account["source"]
         body = {"code": account["current_code"], "source": source, "received": account["sends"]}
         return JSONResponse(body, headers=HEADERS)
 
     async def wrong(self, request: Request) -> Response:
-        """Make up a code that is wrong."""
+        """Return a wrong code."""
         fields = await read_fields(request, ("account_id",), BODY_BYTES)
         account = await self._account(fields.get("account_id"))
         code = await self._ask(self._sandbox.wrong_code, account["id"])
@@ -196,17 +195,15 @@ class PlaygroundApi:
     async def response_speed(self, request: Request) -> Response:
         """Set how fast the provider answers from now on."""
         fields = await read_fields(request, ("account_id", "pace"), BODY_BYTES)
-        account, response_speed = (
-            await self._account(fields.get("account_id")),
-            str(fields.get("pace")),
-        )
-        if response_speed not in self._paces:
+        account = await self._account(fields.get("account_id"))
+        pace = str(fields.get("pace"))
+        if pace not in self._paces:
             raise WordsError(400, f"There is no such pace; there are {', '.join(self._paces)}.")
-        faults = self._paces[response_speed]
+        faults = self._paces[pace]
         await self._ask(self._sandbox.set_faults, account["id"], **faults)
-        return JSONResponse({"pace": response_speed}, headers=HEADERS)
+        return JSONResponse({"pace": pace}, headers=HEADERS)
 
-    # At the sandbox ------------------------------------------------------------------------
+    # Calls of the sandbox -------------------------------------------------------------------
 
     async def _offers(self) -> dict[str, list[str]]:
         there = (await self._ask(self._sandbox.state))["providers"]
@@ -230,10 +227,10 @@ class PlaygroundApi:
 
     @staticmethod
     async def _ask(call: Callable[..., T], *values: object, **options: object) -> T:
-        """Ask the sandbox.
+        """Call the sandbox on a thread.
 
         Raises:
-            WordsError: 502, it does not answer or refuses.
+            WordsError: 502, the sandbox does not answer or refuses.
         """
         try:
             return await asyncio.to_thread(call, *values, **options)
@@ -245,10 +242,10 @@ class PlaygroundApi:
             raise WordsError(502, msg) from None
 
 
-# Answers -------------------------------------------------------------------------------
+# Responses -----------------------------------------------------------------------------
 
 
-async def _answer_words(_request: Request, error: Exception) -> Response:
+async def _answer_error(_request: Request, error: Exception) -> Response:
     match error:
         case WordsError(status=status):
             words = str(error)
@@ -261,7 +258,7 @@ async def _answer_words(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": words}, status, HEADERS)
 
 
-async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+async def _answer_disconnected(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
@@ -291,7 +288,7 @@ def _read(name: str) -> str:
     )
 
 
-# Running -------------------------------------------------------------------------------
+# The program ---------------------------------------------------------------------------
 
 
 def serve(
@@ -300,10 +297,10 @@ def serve(
     """Run the page until SIGTERM.
 
     Args:
-        settings: Of this deployment.
-        sandbox_url: Of the sandbox's page.
-        port: The wanted one; any free one if it is taken, or 0.
-        announce: Is called with the address once it answers.
+        settings: Settings of this deployment.
+        sandbox_url: The URL of the sandbox's page.
+        port: The preferred port; a free one is used if it is taken, or 0.
+        announce: Called with the page's URL once it answers.
     """
     app, gateway = make_try_page(settings, sandbox_url)
     with _listen(port) as listener:
@@ -319,7 +316,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def main(options: list[str]) -> None:
-    """Serve the page as ``checkpoint up`` asks; ``CHECKPOINT_*`` come from the environment."""
+    """Serve the page as a child of ``checkpoint up``; read settings from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m checkpoint_worker.worker.local.playground", description=__doc__
     )

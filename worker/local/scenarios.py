@@ -1,8 +1,9 @@
-"""What the demo shows: one row per promise, each a short story told on a `ScenarioContext`.
+"""The scenarios of the demo, one for each promise; each runs on a `ScenarioContext`.
 
-A story opens intents, submits codes and says what must come of them. Everything it sees is what
-any backend sees: the client, the results channel, and the sandbox's count of sends. To add a
-row, write a story and put it into `SCENARIOS`, among those of its provider.
+A scenario opens intents, submits codes and compares the outcomes with the promise. It uses only
+what every backend has (the client and the results channel) and the sandbox's count of received
+codes. To add a scenario, write its function and add an entry to `SCENARIOS`, beside those of its
+provider.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     TWITTER: ("EMAIL", "SMS", "APP", "BACKUP"),
     MESSENGER: ("SMS", "APP", "BACKUP"),
 }
-"""Where each provider's codes come from; a story that does not care takes the first."""
+"""The sources of each provider's codes; a scenario uses the first one by default."""
 
 OUTCOME_TIMEOUT_S: Final = 30.0
-"""A net above every deadline of the demo: an outcome that has not come by then is missing."""
+"""Longest wait for an outcome, above every deadline of the demo; then it counts as missing."""
 CREATED: Final = "201 AccountCreated"
 RECONNECTED: Final = "201 AccountReconnected"
 NEXT: Final = "202 Checkpoint"
 
 
 def error(status: int, type_: str) -> str:
-    """Return an error of the catalogue in two words; one that is not in it is our mistake."""
+    """Return the label of an error in the catalogue; any other error is a bug in a scenario."""
     return f"{status} {pair(status, type_).type}"
 
 
@@ -74,15 +75,15 @@ class MissingOutcomeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A final record as it came over the results channel."""
+    """A final record that the results channel delivered."""
 
     record: Mapping[str, Any]
     at_s: float
-    """On the monotonic clock."""
+    """Time of arrival on the monotonic clock."""
 
 
 class Inbox:
-    """What came over the results channel, by submission id.
+    """Records from the results channel, by submission id.
 
     Attributes:
         doubled: Submissions whose outcome was published more than once; there must be none.
@@ -93,7 +94,7 @@ class Inbox:
         self._arrivals: dict[str, asyncio.Future[Arrival]] = {}
 
     def put(self, record: Mapping[str, Any]) -> None:
-        """Take a final record from the channel."""
+        """Add a final record from the channel."""
         submission_id = str(record["submission_id"])
         future = self._future(submission_id)
         if future.done():
@@ -105,7 +106,7 @@ class Inbox:
         """Wait for the outcome of a submission.
 
         Raises:
-            MissingOutcomeError: None came within ``OUTCOME_TIMEOUT_S``.
+            MissingOutcomeError: No outcome arrived within ``OUTCOME_TIMEOUT_S``.
         """
         future = self._future(submission_id)
         try:
@@ -122,25 +123,25 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoEnvironment:
-    """What all scenarios share.
+    """The services that all scenarios share.
 
     Attributes:
-        client: Of the box.
-        lonely: A client of a second deployment on the same Redis, which has no worker.
+        client: A client of the local stack.
+        workerless: A client of a second deployment on the same Redis, which has no worker.
         sandbox: The simulated providers.
-        toll: A proxy that wants credentials.
-        host_session: Starts a client session as a process of its own: is given provider,
-            account id, context and secret, and returns when it has registered.
-        producer: A plain Celery app that knows the broker and nothing of us.
-        queue: The name of its queue.
-        inbox: What came over the results channels.
-        tell: Called with each outcome as it arrives.
+        auth_proxy: A proxy that requires credentials.
+        host_session: Starts a client session in a process of its own from provider, account id,
+            context and secret; returns when it has registered.
+        producer: A plain Celery app that knows only the broker.
+        queue: The name of the deployment's queue.
+        inbox: Records from the results channels.
+        tell: Called with each outcome when it arrives.
     """
 
     client: AsyncCheckpointClient
     workerless: AsyncCheckpointClient
     sandbox: SandboxClient
-    toll: AuthProxy
+    auth_proxy: AuthProxy
     host_session: Callable[[str, str, Mapping[str, object], str], object]
     producer: Celery
     queue: str
@@ -150,7 +151,7 @@ class DemoEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody with an account at a provider, whose login stopped at a checkpoint."""
+    """A user with an account at a provider, whose login stopped at a checkpoint."""
 
     account_id: str
     provider: str
@@ -159,7 +160,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """A submission on its way."""
+    """A submission without an outcome yet."""
 
     id: str
     person: Person
@@ -169,12 +170,12 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One outcome beside what was promised.
+    """One outcome compared with the promise.
 
     Attributes:
-        what: Which submission of the story.
-        took_s: From submit to outcome.
-        faults: What is not as promised, in sentences.
+        what: Name of the submission within the scenario.
+        took_s: Time from submission to outcome.
+        faults: Deviations from the promise, as sentences.
     """
 
     what: str
@@ -187,10 +188,10 @@ class Check:
 
 
 class ScenarioContext:
-    """One scenario's view of the world; collects what was checked."""
+    """Operations of one scenario; collects its checks and faults."""
 
-    def __init__(self, world: DemoEnvironment, provider: str, name: str) -> None:
-        self.world = world
+    def __init__(self, environment: DemoEnvironment, provider: str, name: str) -> None:
+        self.environment = environment
         self.provider = provider
         self.checks: list[Check] = []
         self.faults: list[str] = []
@@ -198,7 +199,7 @@ class ScenarioContext:
         self._name = name
         self._promised: Counter[tuple[str, str]] = Counter()
 
-    # The person and the backend
+    # The user and the backend
 
     async def person(
         self,
@@ -209,13 +210,13 @@ class ScenarioContext:
         proxy: str | None = None,
         purpose: str = "connect",
     ) -> Person:
-        """Make up a person and open the intent after the first step of the login.
+        """Create a user and open the intent after the first step of the login.
 
         Args:
-            source: Where the code comes from; the provider's usual one by default.
-            kind: What the provider says after the right code.
-            user_id: The provider's id of somebody who is there already.
-            proxy: Of the intent.
+            source: Source of the code; the provider's first one by default.
+            kind: The provider's reaction to the right code.
+            user_id: The provider's id of a user who has an account already.
+            proxy: The proxy of the intent.
             purpose: ``connect`` or ``reconnect``.
         """
         person = await self.stranger(source, kind=kind, user_id=user_id)
@@ -225,11 +226,11 @@ class ScenarioContext:
     async def stranger(
         self, source: str | None = None, *, kind: str = "plain", user_id: str | None = None
     ) -> Person:
-        """Make up a person for whom nobody opened an intent."""
+        """Create a user without an intent."""
         options = {"source": source or SOURCES[self.provider][0], "kind": kind}
         if user_id is not None:
             options["user_id"] = user_id
-        sandbox = self.world.sandbox
+        sandbox = self.environment.sandbox
         account = await asyncio.to_thread(sandbox.add_account, self.provider, **options)
         return Person(account_id=account["id"], provider=self.provider, user_id=account["user_id"])
 
@@ -242,18 +243,19 @@ class ScenarioContext:
         workerless: bool = False,
         secret: str | None = None,
     ) -> dict[str, Any]:
-        """Let the sandbox do the first step, open the intent, and return the login's context.
+        """Make the sandbox do the first step, open the intent, and return the login's context.
 
         Args:
-            person: Whose login.
-            proxy: Of the intent.
+            person: The user who logs in.
+            proxy: The proxy of the intent.
             purpose: ``connect`` or ``reconnect``.
-            lonely: At the deployment that has no worker.
-            secret: Of the client session that holds the login; the intent gets no more of it.
+            workerless: Whether to use the deployment without a worker.
+            secret: Secret of the client session that holds the login; the intent gets only the
+                secret.
         """
-        login = await asyncio.to_thread(self.world.sandbox.begin_login, person.account_id)
+        login = await asyncio.to_thread(self.environment.sandbox.begin_login, person.account_id)
         context: dict[str, Any] = login["context"]
-        client = self.world.workerless if workerless else self.world.client
+        client = self.environment.workerless if workerless else self.environment.client
         await client.open_intent(
             account_id=person.account_id,
             provider=person.provider,
@@ -266,17 +268,17 @@ class ScenarioContext:
         return context
 
     async def right(self, person: Person) -> str:
-        """Return the code in the person's inbox or authenticator app."""
-        return await asyncio.to_thread(self.world.sandbox.current_code, person.account_id)
+        """Return the code in the user's inbox or authenticator app."""
+        return await asyncio.to_thread(self.environment.sandbox.current_code, person.account_id)
 
     async def wrong(self, person: Person) -> str:
-        """Return a code that is wrong and stays so."""
-        return await asyncio.to_thread(self.world.sandbox.wrong_code, person.account_id)
+        """Return a code that is wrong and stays wrong."""
+        return await asyncio.to_thread(self.environment.sandbox.wrong_code, person.account_id)
 
     async def submit(self, person: Person, code: str, *, workerless: bool = False) -> Ticket:
         """Submit a code as a backend does."""
         ticket = Ticket(id=new_id(), person=person, code=code, at_s=time.monotonic())
-        client = self.world.workerless if workerless else self.world.client
+        client = self.environment.workerless if workerless else self.environment.client
         await client.submit(
             account_id=person.account_id,
             provider=person.provider,
@@ -290,25 +292,25 @@ class ScenarioContext:
         ticket = Ticket(id=new_id(), person=person, code=code, at_s=time.monotonic())
         kwargs = {"account_id": person.account_id, "provider": person.provider, "code": code}
         await asyncio.to_thread(
-            self.world.producer.send_task,
+            self.environment.producer.send_task,
             TASK,
             kwargs=kwargs,
             task_id=ticket.id,
-            queue=self.world.queue,
+            queue=self.environment.queue,
         )
         return ticket
 
     # The provider
 
     async def trouble(self, person: Person, **faults: object) -> None:
-        """Let something go wrong at the provider from now on; without faults nothing does."""
-        await asyncio.to_thread(self.world.sandbox.set_faults, person.account_id, **faults)
+        """Set the faults that the provider shows from now on; without arguments it shows none."""
+        await asyncio.to_thread(self.environment.sandbox.set_faults, person.account_id, **faults)
 
     async def received(self, person: Person, count: int = 1) -> None:
-        """Wait until so many codes of the person have arrived at the provider."""
-        await asyncio.to_thread(self.world.sandbox.received, person.account_id, count)
+        """Wait until ``count`` codes of the user have arrived at the provider."""
+        await asyncio.to_thread(self.environment.sandbox.received, person.account_id, count)
 
-    # What must come of it
+    # Promises
 
     async def outcome(
         self,
@@ -323,14 +325,14 @@ class ScenarioContext:
         """Wait for an outcome and compare it with the promise.
 
         Args:
-            what: Which submission of the story.
+            what: Name of the submission within the scenario.
             ticket: The submission.
             expected: Status and type.
-            sent: Whether the code must have gone to the provider, once.
-            failures_left: Tries the intent must have left.
-            superseded_by: The newer submission the record must name.
+            sent: Whether the code must have reached the provider, once.
+            failures_left: Tries that the intent must have left.
+            superseded_by: The newer submission that the record must name.
         """
-        arrival = await self.world.inbox.get(ticket.id)
+        arrival = await self.environment.inbox.get(ticket.id)
         record = arrival.record
         self._promised[ticket.person.account_id, ticket.code] += sent
         intent = record["intent"] or {}
@@ -361,8 +363,8 @@ class ScenarioContext:
     async def refused(
         self, what: str, expected: str, *, account_id: str, provider: str, code: str
     ) -> None:
-        """Submit what is refused at the door, and see that nothing was stored."""
-        client, id_, start_s = self.world.client, new_id(), time.monotonic()
+        """Submit invalid input; check that it is refused and that no record was stored."""
+        client, id_, start_s = self.environment.client, new_id(), time.monotonic()
         got, status = "accepted", None
         try:
             await client.submit(
@@ -386,20 +388,20 @@ class ScenarioContext:
         )
 
     def expect(self, promise: str, *, hold: bool) -> None:
-        """Check a promise beside the outcomes."""
+        """Check a promise other than an outcome."""
         if not hold:
             self.faults.append(f"not so: {promise}")
 
     def _note(self, check: Check) -> None:
         self.checks.append(check)
         self.faults += check.faults
-        self.world.tell(self._name, check)
+        self.environment.tell(self._name, check)
 
     async def sends(self) -> tuple[int, int]:
-        """Compare the codes that arrived at the provider with the promise: (promised, got)."""
+        """Return how many codes were promised to reach the provider, and how many did."""
         got = 0
         for (account_id, code), promised in self._promised.items():
-            sends = await asyncio.to_thread(self.world.sandbox.sends, account_id, code=code)
+            sends = await asyncio.to_thread(self.environment.sandbox.sends, account_id, code=code)
             got += len(sends)
             if len(sends) != promised:
                 self.faults.append(f"a code was sent {len(sends)} times, promised was {promised}")
@@ -410,7 +412,7 @@ Story = Callable[[ScenarioContext], Awaitable[None]]
 
 
 class Start(enum.Enum):
-    """When a story begins."""
+    """The time at which a scenario starts."""
 
     WITH_WORKER = "as soon as a worker runs"
     BEFORE_WORKER = "while none runs; the stage is told when one may start"
@@ -419,14 +421,14 @@ class Start(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One row of the demo.
+    """One scenario of the demo.
 
     Attributes:
-        name: For ``--scenario``.
-        about: What it shows, in a few words.
-        story: Tells it.
-        provider: At which provider.
-        start: When it begins.
+        name: The name for ``--scenario``.
+        about: A description in a few words.
+        story: The function that runs it.
+        provider: The provider that it uses.
+        start: The time at which it starts.
     """
 
     name: str
@@ -436,213 +438,213 @@ class Scenario:
     start: Start = Start.WITH_WORKER
 
 
-# The stories ---------------------------------------------------------------------------
+# The scenarios' functions --------------------------------------------------------------
 
 
-async def _session_taken(stage: ScenarioContext) -> None:
-    client, person = stage.world.client, await stage.person()
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("right code", ticket, CREATED, sent=True)
+async def _session_taken(context: ScenarioContext) -> None:
+    client, person = context.environment.client, await context.person()
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("right code", ticket, CREATED, sent=True)
     who = {"account_id": person.account_id, "provider": person.provider}
-    first = await client.take_session(**who, token="backend-1")  # noqa: S106  a name
+    first = await client.take_session(**who, token="backend-1")  # noqa: S106  a name, not a secret
     other = await client.take_session(**who, token="backend-2")  # noqa: S106
     again = await client.take_session(**who, token="backend-1")  # noqa: S106
-    stage.expect("the backend can take the session", hold=bool(first))
-    stage.expect("nobody else can take it then", hold=other is None)
-    stage.expect("whoever lost the reply can take it again", hold=again == first)
+    context.expect("the backend can take the session", hold=bool(first))
+    context.expect("nobody else can take it then", hold=other is None)
+    context.expect("whoever lost the reply can take it again", hold=again == first)
 
 
 def _accepted_from(source: str) -> Story:
-    async def story(stage: ScenarioContext) -> None:
-        person = await stage.person(source)
-        ticket = await stage.submit(person, await stage.right(person))
-        await stage.outcome(f"code from {source}", ticket, CREATED, sent=True)
+    async def story(context: ScenarioContext) -> None:
+        person = await context.person(source)
+        ticket = await context.submit(person, await context.right(person))
+        await context.outcome(f"code from {source}", ticket, CREATED, sent=True)
 
     return story
 
 
-async def _wrong(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    first = await stage.submit(person, await stage.wrong(person))
-    await stage.outcome("wrong code", first, REJECTED, sent=True, failures_left=2)
-    second = await stage.submit(person, await stage.right(person))
-    await stage.outcome("then the right one", second, CREATED, sent=True)
+async def _wrong(context: ScenarioContext) -> None:
+    person = await context.person()
+    first = await context.submit(person, await context.wrong(person))
+    await context.outcome("wrong code", first, REJECTED, sent=True, failures_left=2)
+    second = await context.submit(person, await context.right(person))
+    await context.outcome("then the right one", second, CREATED, sent=True)
 
 
-async def _three_wrong(stage: ScenarioContext) -> None:
-    person = await stage.person()
+async def _three_wrong(context: ScenarioContext) -> None:
+    person = await context.person()
     for left, what, expected in (
         (2, "wrong", REJECTED),
         (1, "wrong again", REJECTED),
         (0, "and again", KILLED),
     ):
-        ticket = await stage.submit(person, await stage.wrong(person))
-        await stage.outcome(what, ticket, expected, sent=True, failures_left=left)
-    late = await stage.submit(person, await stage.right(person))
-    await stage.outcome("right, too late", late, KILLED, sent=False)
+        ticket = await context.submit(person, await context.wrong(person))
+        await context.outcome(what, ticket, expected, sent=True, failures_left=left)
+    late = await context.submit(person, await context.right(person))
+    await context.outcome("right, too late", late, KILLED, sent=False)
 
 
-async def _newer_while_queued(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    elder = await stage.submit(person, await stage.wrong(person))
-    newer = await stage.submit(person, await stage.right(person))
-    stage.worker_may_start.set()
-    await stage.outcome("older", elder, CANCELED, sent=False, superseded_by=newer)
-    await stage.outcome("newer", newer, CREATED, sent=True, failures_left=3)
+async def _newer_while_queued(context: ScenarioContext) -> None:
+    person = await context.person()
+    previous = await context.submit(person, await context.wrong(person))
+    newer = await context.submit(person, await context.right(person))
+    context.worker_may_start.set()
+    await context.outcome("older", previous, CANCELED, sent=False, superseded_by=newer)
+    await context.outcome("newer", newer, CREATED, sent=True, failures_left=3)
 
 
-async def _newer_before_send(stage: ScenarioContext) -> None:
-    async with HoldingProxy() as gate:
-        person = await stage.person(proxy=gate.url)
-        elder = await stage.submit(person, await stage.wrong(person))
-        await gate.arrived()
-        newer = await stage.submit(person, await stage.right(person))
-        await stage.outcome("older", elder, CANCELED, sent=False, superseded_by=newer)
-        gate.open()
-        await stage.outcome("newer", newer, CREATED, sent=True, failures_left=3)
+async def _newer_before_send(context: ScenarioContext) -> None:
+    async with HoldingProxy() as proxy:
+        person = await context.person(proxy=proxy.url)
+        previous = await context.submit(person, await context.wrong(person))
+        await proxy.arrived()
+        newer = await context.submit(person, await context.right(person))
+        await context.outcome("older", previous, CANCELED, sent=False, superseded_by=newer)
+        proxy.open()
+        await context.outcome("newer", newer, CREATED, sent=True, failures_left=3)
 
 
-async def _newer_after_send(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    await stage.trouble(person, hold=True)
-    elder = await stage.submit(person, await stage.wrong(person))
-    await stage.received(person)
-    newer = await stage.submit(person, await stage.right(person))
-    await stage.outcome("older", elder, CANCELED, sent=True, superseded_by=newer)
-    await stage.trouble(person)
-    await stage.outcome("newer", newer, CREATED, sent=True)
+async def _newer_after_send(context: ScenarioContext) -> None:
+    person = await context.person()
+    await context.trouble(person, hold=True)
+    previous = await context.submit(person, await context.wrong(person))
+    await context.received(person)
+    newer = await context.submit(person, await context.right(person))
+    await context.outcome("older", previous, CANCELED, sent=True, superseded_by=newer)
+    await context.trouble(person)
+    await context.outcome("newer", newer, CREATED, sent=True)
 
 
-async def _newer_while_hanging(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    await stage.trouble(person, hang=True)
-    elder = await stage.submit(person, await stage.wrong(person))
-    await stage.received(person)
-    await stage.trouble(person)  # For the next one; the first hangs for ever.
-    newer = await stage.submit(person, await stage.right(person))
-    await stage.outcome("older", elder, CANCELED, sent=True, superseded_by=newer)
-    await stage.outcome("newer", newer, CREATED, sent=True, failures_left=3)
+async def _newer_while_hanging(context: ScenarioContext) -> None:
+    person = await context.person()
+    await context.trouble(person, hang=True)
+    previous = await context.submit(person, await context.wrong(person))
+    await context.received(person)
+    await context.trouble(person)  # For the next code; the first one hangs for ever.
+    newer = await context.submit(person, await context.right(person))
+    await context.outcome("older", previous, CANCELED, sent=True, superseded_by=newer)
+    await context.outcome("newer", newer, CREATED, sent=True, failures_left=3)
 
 
-async def _double_click(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    await stage.trouble(person, hold=True)
-    code = await stage.right(person)
-    first = await stage.submit(person, code)
-    await stage.received(person)
-    second = await stage.submit(person, code)
-    await stage.outcome("first click", first, CANCELED, sent=True, superseded_by=second)
-    await stage.trouble(person)
-    await stage.outcome("second click", second, CREATED, sent=False)
+async def _double_click(context: ScenarioContext) -> None:
+    person = await context.person()
+    await context.trouble(person, hold=True)
+    code = await context.right(person)
+    first = await context.submit(person, code)
+    await context.received(person)
+    second = await context.submit(person, code)
+    await context.outcome("first click", first, CANCELED, sent=True, superseded_by=second)
+    await context.trouble(person)
+    await context.outcome("second click", second, CREATED, sent=False)
 
 
-async def _hangs(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    await stage.trouble(person, hang=True)
-    ticket = await stage.submit(person, await stage.wrong(person))
-    await stage.outcome("no answer", ticket, PROVIDER_SILENT, sent=True, failures_left=3)
+async def _hangs(context: ScenarioContext) -> None:
+    person = await context.person()
+    await context.trouble(person, hang=True)
+    ticket = await context.submit(person, await context.wrong(person))
+    await context.outcome("no answer", ticket, PROVIDER_SILENT, sent=True, failures_left=3)
 
 
-async def _unserved(stage: ScenarioContext) -> None:
-    person = await stage.stranger()
-    await stage.open(person, workerless=True)
-    ticket = await stage.submit(person, await stage.right(person), workerless=True)
-    # No worker, no sweeper: whoever asks after the deadline settles it.
-    await stage.world.workerless.wait(ticket.id, OUTCOME_TIMEOUT_S)
-    await stage.outcome("nobody works", ticket, OUT_OF_TIME, sent=False)
+async def _unserved(context: ScenarioContext) -> None:
+    person = await context.stranger()
+    await context.open(person, workerless=True)
+    ticket = await context.submit(person, await context.right(person), workerless=True)
+    # Without worker and sweeper, a client that asks after the deadline settles the submission.
+    await context.environment.workerless.wait(ticket.id, OUTCOME_TIMEOUT_S)
+    await context.outcome("nobody works", ticket, OUT_OF_TIME, sent=False)
 
 
-async def _no_intent(stage: ScenarioContext) -> None:
-    person = await stage.stranger()
-    ticket = await stage.submit(person, await stage.wrong(person))
-    await stage.outcome("no login open", ticket, UNKNOWN, sent=False)
+async def _no_intent(context: ScenarioContext) -> None:
+    person = await context.stranger()
+    ticket = await context.submit(person, await context.wrong(person))
+    await context.outcome("no login open", ticket, UNKNOWN, sent=False)
 
 
-async def _bad_input(stage: ScenarioContext) -> None:
-    person = await stage.stranger()
+async def _bad_input(context: ScenarioContext) -> None:
+    person = await context.stranger()
     good = {"account_id": person.account_id, "provider": person.provider, "code": "123456"}
-    await stage.refused("empty code", INVALID, **good | {"code": " "})
-    await stage.refused("endless code", TOO_LONG, **good | {"code": "1" * 257})
-    await stage.refused("unknown provider", INVALID, **good | {"provider": "FAXBOOK"})
-    await stage.refused("no account", INVALID, **good | {"account_id": ""})
+    await context.refused("empty code", INVALID, **good | {"code": " "})
+    await context.refused("endless code", TOO_LONG, **good | {"code": "1" * 257})
+    await context.refused("unknown provider", INVALID, **good | {"provider": "FAXBOOK"})
+    await context.refused("no account", INVALID, **good | {"account_id": ""})
 
 
-async def _celery_producer(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    ticket = await stage.produce(person, await stage.right(person))
-    await stage.outcome("send_task", ticket, CREATED, sent=True)
+async def _celery_producer(context: ScenarioContext) -> None:
+    person = await context.person()
+    ticket = await context.produce(person, await context.right(person))
+    await context.outcome("send_task", ticket, CREATED, sent=True)
 
 
-async def _chained(stage: ScenarioContext) -> None:
-    person = await stage.person(kind="chained")
-    first = await stage.submit(person, await stage.right(person))
-    await stage.outcome("first code", first, NEXT, sent=True, failures_left=3)
-    second = await stage.submit(person, await stage.right(person))
-    await stage.outcome("second code", second, CREATED, sent=True)
+async def _chained(context: ScenarioContext) -> None:
+    person = await context.person(kind="chained")
+    first = await context.submit(person, await context.right(person))
+    await context.outcome("first code", first, NEXT, sent=True, failures_left=3)
+    second = await context.submit(person, await context.right(person))
+    await context.outcome("second code", second, CREATED, sent=True)
 
 
-async def _reconnect(stage: ScenarioContext) -> None:
-    person = await stage.person(purpose="reconnect")
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("known account", ticket, RECONNECTED, sent=True)
+async def _reconnect(context: ScenarioContext) -> None:
+    person = await context.person(purpose="reconnect")
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("known account", ticket, RECONNECTED, sent=True)
 
 
-async def _another_way(stage: ScenarioContext) -> None:
-    person = await stage.person()
-    asked = await stage.submit(person, TRY_ANOTHER_WAY)
-    await stage.outcome("another way", asked, ACTION, sent=False, failures_left=3)
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("then the code", ticket, CREATED, sent=True)
+async def _another_way(context: ScenarioContext) -> None:
+    person = await context.person()
+    asked = await context.submit(person, TRY_ANOTHER_WAY)
+    await context.outcome("another way", asked, ACTION, sent=False, failures_left=3)
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("then the code", ticket, CREATED, sent=True)
 
 
-async def _somebody_else(stage: ScenarioContext) -> None:
-    person = await stage.person(kind="somebody_else")
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("another user's", ticket, MISMATCH, sent=True)
+async def _somebody_else(context: ScenarioContext) -> None:
+    person = await context.person(kind="somebody_else")
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("another user's", ticket, MISMATCH, sent=True)
 
 
-async def _connected_twice(stage: ScenarioContext) -> None:
-    first = await stage.person()
-    ticket = await stage.submit(first, await stage.right(first))
-    await stage.outcome("first account", ticket, CREATED, sent=True)
-    second = await stage.person(user_id=first.user_id)
-    ticket = await stage.submit(second, await stage.right(second))
-    await stage.outcome("second account", ticket, EXISTS, sent=True)
+async def _connected_twice(context: ScenarioContext) -> None:
+    first = await context.person()
+    ticket = await context.submit(first, await context.right(first))
+    await context.outcome("first account", ticket, CREATED, sent=True)
+    second = await context.person(user_id=first.user_id)
+    ticket = await context.submit(second, await context.right(second))
+    await context.outcome("second account", ticket, EXISTS, sent=True)
 
 
-async def _proxy(stage: ScenarioContext) -> None:
-    toll = stage.world.toll
-    person = await stage.person(proxy=toll.url(toll.password))
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("proxy's password", ticket, CREATED, sent=True)
-    stage.expect("it went through the proxy", hold=toll.passed > 0)
+async def _proxy(context: ScenarioContext) -> None:
+    auth_proxy = context.environment.auth_proxy
+    person = await context.person(proxy=auth_proxy.url(auth_proxy.password))
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("proxy's password", ticket, CREATED, sent=True)
+    context.expect("it went through the proxy", hold=auth_proxy.passed > 0)
 
 
-async def _proxy_refuses(stage: ScenarioContext) -> None:
-    toll = stage.world.toll
-    person = await stage.person(proxy=toll.url("not-the-password"))
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("wrong password", ticket, PROXY_AUTH, sent=False, failures_left=3)
-    stage.expect("the proxy refused it", hold=toll.refused > 0)
+async def _proxy_refuses(context: ScenarioContext) -> None:
+    auth_proxy = context.environment.auth_proxy
+    person = await context.person(proxy=auth_proxy.url("not-the-password"))
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("wrong password", ticket, PROXY_AUTH, sent=False, failures_left=3)
+    context.expect("the proxy refused it", hold=auth_proxy.refused > 0)
 
 
-async def _live_session(stage: ScenarioContext) -> None:
-    person = await stage.stranger()
+async def _live_session(context: ScenarioContext) -> None:
+    person = await context.stranger()
     secret = new_session_secret()
-    context = await stage.open(person, secret=secret)
+    login_context = await context.open(person, secret=secret)
     who = (person.provider, person.account_id)
-    await asyncio.to_thread(stage.world.host_session, *who, context, secret)
-    wrong = await stage.submit(person, await stage.wrong(person))
-    await stage.outcome("wrong code", wrong, REJECTED, sent=True, failures_left=2)
-    right = await stage.submit(person, await stage.right(person))
-    await stage.outcome("then the right one", right, CREATED, sent=True)
+    await asyncio.to_thread(context.environment.host_session, *who, login_context, secret)
+    wrong = await context.submit(person, await context.wrong(person))
+    await context.outcome("wrong code", wrong, REJECTED, sent=True, failures_left=2)
+    right = await context.submit(person, await context.right(person))
+    await context.outcome("then the right one", right, CREATED, sent=True)
 
 
-async def _no_session(stage: ScenarioContext) -> None:
-    person = await stage.stranger()
-    await stage.open(person, secret=new_session_secret())
-    ticket = await stage.submit(person, await stage.right(person))
-    await stage.outcome("no session", ticket, NO_SESSION, sent=False, failures_left=3)
+async def _no_session(context: ScenarioContext) -> None:
+    person = await context.stranger()
+    await context.open(person, secret=new_session_secret())
+    ticket = await context.submit(person, await context.right(person))
+    await context.outcome("no session", ticket, NO_SESSION, sent=False, failures_left=3)
 
 
 _LEADS: Final = {
@@ -654,7 +656,7 @@ _LEADS: Final = {
 
 
 def _basics(provider: str) -> tuple[Scenario, ...]:
-    """Return what every provider is played with: each source, and a wrong code."""
+    """Return the scenarios of every provider: one for each source, and a wrong code."""
     name = provider.lower()
     sources = (
         Scenario(
@@ -784,4 +786,4 @@ SCENARIOS: Final = (
         provider=MESSENGER,
     ),
 )
-"""Those of one provider stand together."""
+"""The scenarios of one provider are adjacent."""

@@ -1,12 +1,12 @@
-"""Everything on one machine: Redis, sandbox and worker as children that end with us.
+"""A complete deployment on one machine: Redis, sandbox and worker as child processes.
 
-``checkpoint demo`` and ``checkpoint up`` share it. It makes its own secret key, hands settings
-to its children through their environment (an argument list shows in ``ps``), waits for each to
-say that it is ready, and stops them in order. It refuses to be a deployment: everything listens
-on 127.0.0.1, and the data dies with the box.
+``checkpoint demo`` and ``checkpoint up`` share it. The stack makes its own secret key, passes
+settings to its children in their environment (an argument list shows in ``ps``), waits until each
+child is ready, and stops them in order. It is unsuitable for production: everything listens on
+127.0.0.1, and the data is lost when the stack stops.
 
-No child can be left over. Each holds the read end of a pipe from us as its stdin; when this
-process ends, however it ends (kill -9 too), the pipe closes and the child ends itself.
+No child outlives this process. The stdin of each child is a pipe from this process; when this
+process ends, even by SIGKILL, the pipe closes and the child ends itself.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from checkpoint_worker.worker.local.embedded_redis import (
 from checkpoint_worker.worker.runtime.lifetime import LEAVE_S
 
 START_TIMEOUT_S: Final = 60.0
-"""A child is ready in two or three seconds; this is for the most loaded machine."""
+"""Longest start of a child, for a heavily loaded machine; it usually takes two to three seconds."""
 STOP_TIMEOUT_S: Final = LEAVE_S + 3.0
 PAUSE_S: Final = 0.05
 STDERR: Final = 2
@@ -65,11 +65,11 @@ PROBE_S: Final = 2.0
 
 
 class LocalStackError(click.ClickException):
-    """The box cannot start or go on; the message says why and what helps."""
+    """The stack cannot start or continue; the message names the reason and the remedy."""
 
 
 class _OwnSettings(Settings):
-    """`Settings` from the values given alone: the caller's environment is not asked."""
+    """`Settings` from the given values only, without the caller's environment."""
 
     @classmethod
     def settings_customise_sources(
@@ -95,11 +95,11 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildProcess:
-    """A process of ours.
+    """A child process.
 
     Attributes:
-        name: For people.
-        log_path: What it wrote, mode 0600; ``None`` where that goes to our stderr.
+        name: The name in messages.
+        log_path: The file with its output, mode 0600; ``None`` if the output goes to our stderr.
     """
 
     name: str
@@ -107,7 +107,7 @@ class ChildProcess:
     log_path: Path | None
 
     def exit_report(self) -> str:
-        """Say that it ended, with the end of its log."""
+        """Return a message about the child's end, with the last lines of its log."""
         status = self.process.returncode
         how = f"signal {-status}" if status < 0 else f"status {status}"
         said = f"the {self.name} ended by itself ({how})"
@@ -121,16 +121,17 @@ class LocalStack:
     """Redis, sandbox and worker on this machine, for as long as the ``with`` block lasts.
 
     Args:
-        directory: Private directory for logs and the environment file; exists.
-        values: Settings other than the defaults, by field name.
-        sandbox_port: Of the page; the providers follow on the next ones. 0 takes free ones.
+        directory: An existing private directory for logs and the environment file.
+        values: Settings that differ from the defaults, by field name.
+        sandbox_port: Port of the sandbox's page; the providers use the following ones. 0 takes free
+            ports.
         show_log: Whether the worker's log goes to our stderr instead of a file.
 
     Attributes:
         redis: The embedded Redis.
-        addresses: Name to address of the sandbox: ``page`` and the providers.
+        addresses: Maps names to the sandbox's addresses: ``page`` and the providers.
         env: The ``CHECKPOINT_*`` variables of the children. Secret.
-        own_env: Variables of one child alone that other programs of this user need. Secret.
+        own_env: Variables of single children that other programs of this user need. Secret.
     """
 
     def __init__(
@@ -163,24 +164,24 @@ class LocalStack:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the box, as its worker reads them."""
+        """The settings of the stack, as its worker reads them."""
         return settings_of(self.env)
 
     @property
     def has_flower(self) -> bool:
-        """Whether Flower can be started; asked once the Redis runs."""
+        """Whether Flower can be started; valid once the Redis runs."""
         return importlib.util.find_spec("flower") is not None and self.redis.kind != "fakeredis"
 
     @property
     def has_gateway(self) -> bool:
-        """Whether the gateway's packages are there."""
+        """Whether the gateway's packages are installed."""
         return all(importlib.util.find_spec(name) is not None for name in ("fastapi", "uvicorn"))
 
     def start_redis(self) -> None:
         """Start the Redis.
 
         Raises:
-            OneBoxError: There is none to be had here.
+            LocalStackError: No server is available here.
         """
         try:
             self.redis.start()
@@ -192,18 +193,19 @@ class LocalStack:
         self._probe = redis.Redis.from_url(
             self.redis.url, decode_responses=True, socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
         )
-        # Elsewhere a door loads what is missing when Redis says so; an error reply of fakeredis
-        # ends the connection instead.
+        # Other executors load a missing script when Redis reports it; an error reply of fakeredis
+        # would close the connection instead.
         for script in (
             resources.files("checkpoint_worker.tasks.storage").joinpath("scripts").iterdir()
         ):
             self._probe.script_load(script.read_text())
 
     def start_sandbox(self) -> None:
-        """Start the simulated providers and learn their addresses.
+        """Start the simulated providers and read their addresses.
 
         Raises:
-            OneBoxError: A package is missing, a port is taken, or it did not become ready.
+            LocalStackError: A package is missing, a port is taken, or the sandbox did not become
+                ready.
         """
         if importlib.util.find_spec("pyotp") is None:
             msg = "the sandbox needs a package: pip install 'checkpoint-worker[sandbox]'"
@@ -217,14 +219,14 @@ class LocalStack:
 
     def launch_worker(self) -> ChildProcess:
         """Start a worker without waiting for it."""
-        # A lone worker has nobody to mingle with, and would wait a second for an answer.
+        # A single worker has no peer to mingle with, and would wait a second for a reply.
         return self._spawn("worker", "--", "--without-gossip", "--without-mingle")
 
     def wait_for_worker(self, child: ChildProcess) -> None:
         """Wait for a worker's first heartbeat in the ledger; `stop` ends the wait.
 
         Raises:
-            OneBoxError: It ended or did not become ready.
+            LocalStackError: The worker ended or did not become ready.
         """
         mark, beats = f":{child.process.pid}:", Keys(self.settings.prefix).beats
         self._wait(child, lambda probe: any(mark in name for name in _members(probe, beats)))
@@ -235,7 +237,7 @@ class LocalStack:
         """Start a client session that holds one login, and wait until it has registered.
 
         Raises:
-            OneBoxError: It ended or did not become ready.
+            LocalStackError: The session ended or did not become ready.
         """
         options = ("--provider", provider, "--account", account_id)
         child = self._spawn(
@@ -253,10 +255,10 @@ class LocalStack:
         """Start Flower with a login of its own (in `own_env`); return its address.
 
         Returns:
-            ``None`` where there is none: the package or a real Redis is missing.
+            ``None`` if the package or a real Redis is missing.
 
         Raises:
-            OneBoxError: It ended or did not become ready.
+            LocalStackError: Flower ended or did not become ready.
         """
         if not self.has_flower:
             return None
@@ -265,7 +267,7 @@ class LocalStack:
         env = {
             FLOWER_LOGIN: self.own_env[FLOWER_LOGIN],
             "FLOWER_DB": str(self.directory / "flower.state"),
-            "FLOWER_PERSISTENT": "false",  # What it shows dies with the box.
+            "FLOWER_PERSISTENT": "false",  # The stack's data is not kept either.
         }
         child = self._spawn(
             "flower", f"--port={port}", module="checkpoint_worker.worker.monitor", env=env
@@ -274,17 +276,18 @@ class LocalStack:
         return f"http://127.0.0.1:{port}"
 
     def launch_try_page(self) -> ChildProcess | None:
-        """Start a gateway with the page to try it, not waiting; its key is in `own_env`.
+        """Start a gateway with the page, without waiting; its key is in `own_env`.
 
         Returns:
-            ``None`` where its packages are missing.
+            ``None`` if the gateway's packages are missing.
         """
         if not self.has_gateway:
             return None
         self.own_env[API_KEYS] = secrets.token_hex(32)
         port = str(GATEWAY_PORT if self._sandbox_port else 0)
         options = ("--sandbox", self.addresses["page"], "--port", port)
-        # It seals contexts and codes, so it needs what modules of their own do not get.
+        # The gateway seals contexts and codes, so it needs the key that `_spawn` removes for
+        # modules.
         env = {SECRET: self.env[SECRET], API_KEYS: self.own_env[API_KEYS]}
         return self._spawn(
             "gateway",
@@ -298,7 +301,7 @@ class LocalStack:
         """Wait for the page; return its address, which is also the gateway's.
 
         Raises:
-            OneBoxError: It ended or did not become ready.
+            LocalStackError: The gateway ended or did not become ready.
         """
         address: str = json.loads(_first_line(child))["try"]
         return address
@@ -314,10 +317,11 @@ class LocalStack:
             time.sleep(PAUSE_S)
 
     def check(self) -> None:
-        """Look whether all are alive.
+        """Check that all child processes and the Redis are alive.
 
         Raises:
-            OneBoxError: One is not; the message ends with the end of its log.
+            LocalStackError: A process has ended (the message has the end of its log), or Redis is
+                silent.
         """
         for child in self._children:
             if child.process.poll() is not None:
@@ -330,7 +334,7 @@ class LocalStack:
             raise LocalStackError(msg) from error
 
     def stop(self) -> None:
-        """End everything, the youngest first; a second call does nothing."""
+        """End all child processes, the last one started first; a second call does nothing."""
         while self._children:
             _end(self._children[-1])
             self._children.pop()
@@ -347,14 +351,14 @@ class LocalStack:
         reads: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> ChildProcess:
-        """Start ``checkpoint NAME`` as a child, or a module of its own.
+        """Start ``checkpoint NAME`` or a module as a child process.
 
         Args:
-            name: The command; also for people and for the log's name.
-            options: What follows it.
-            module: In place of the command: what to run. It gets no secret key.
-            reads: Whether its stdout is ours to read.
-            env: Variables for it alone.
+            name: The command; also the name in messages and of the log.
+            options: Its arguments.
+            module: The module to run instead of the command. It gets no secret key.
+            reads: Whether this process reads its stdout.
+            env: Variables for this child only.
         """
         foreign = (ENV_PREFIX, "FLOWER_")
         outer = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
@@ -364,13 +368,14 @@ class LocalStack:
         with contextlib.ExitStack() as stack:
             log = None if path is None else stack.enter_context(_private_file(path))
             process = subprocess.Popen(  # noqa: S603  our own program
-                # -P: a folder named `worker` in the current directory is not ours.
+                # -P: a folder named `worker` in the current directory must not be imported.
                 [sys.executable, "-P", "-m", *words, "--until-stdin-closes", *options],
                 env={**outer, **own, **(env or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if reads else log or STDERR,
                 stderr=log or STDERR,
-                start_new_session=True,  # Ctrl-C is for us; we stop them in order.
+                # This process handles Ctrl-C and stops the children in order.
+                start_new_session=True,
             )
         child = ChildProcess(name=name, process=process, log_path=path)
         self._children.append(child)
@@ -386,13 +391,13 @@ class LocalStack:
         return path
 
 
-# The parent's side ---------------------------------------------------------------------
+# Helpers of the parent process ---------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _private_file(path: Path) -> Iterator[int]:
-    """Make a file anew for this user alone."""
-    path.unlink(missing_ok=True)  # An old one may have other rights.
+    """Create a new file that only this user can read."""
+    path.unlink(missing_ok=True)  # An existing file may have other permissions.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         yield file
@@ -401,7 +406,7 @@ def _private_file(path: Path) -> Iterator[int]:
 
 
 def _first_line(child: ChildProcess) -> bytes:
-    """Return the line by which a child says that it is ready."""
+    """Return the line that a child prints when it is ready."""
     assert child.process.stdout is not None
     readable, _, _ = select.select([child.process.stdout], [], [], START_TIMEOUT_S)
     if not readable:
@@ -418,7 +423,7 @@ def _too_slow(child: ChildProcess) -> str:
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return a port of 127.0.0.1 that is free now: the wanted one, else any."""
+    """Return a free port of 127.0.0.1: the wanted one if it is free, else any."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             try:
@@ -446,7 +451,7 @@ def _members(client: redis.Redis, key: str) -> list[str]:
 
 
 def _end(child: ChildProcess) -> None:
-    """Close our end of the pipe and wait; kill what does not go."""
+    """Close the child's stdin and wait; kill the child if it does not end."""
     process = child.process
     assert process.stdin is not None
     with contextlib.suppress(OSError):
@@ -462,10 +467,10 @@ def _end(child: ChildProcess) -> None:
 
 @contextlib.contextmanager
 def only_one(directory: Path) -> Iterator[None]:
-    """Make a private runtime directory and hold it alone.
+    """Create a private directory and lock it while the block runs.
 
     Raises:
-        OneBoxError: Another one holds it, or it cannot be written to.
+        LocalStackError: Another process holds the lock, or the directory is not writable.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -475,7 +480,8 @@ def only_one(directory: Path) -> Iterator[None]:
         raise LocalStackError(msg) from None
     try:
         _lock(file, directory)
-        (directory / ".gitignore").write_text("*\n")  # Wherever it lies, its secrets stay out.
+        # The directory may be inside a repository; its secrets must not be committed.
+        (directory / ".gitignore").write_text("*\n")
         yield
     finally:
         os.close(file)

@@ -1,7 +1,7 @@
-"""``checkpoint up``: Redis, sandbox, worker and gateway on this machine until Ctrl-C.
+"""``checkpoint up``: runs Redis, sandbox, worker and gateway on this machine until Ctrl-C.
 
-Secrets go into a file that only this user can read; what is printed names the file, so that
-nothing of it ends in a terminal's scrollback or a shell's history.
+Secrets are written to a file that only this user can read. The output names the file, so that no
+secret appears in a terminal's scrollback or a shell's history.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted
 
 RUN_NAME: Final = ".run"
 LOOK_S: Final = 0.5
-"""Between two looks at the children."""
+"""Interval between two checks of the child processes."""
 
 
 def state_directory() -> Path:
-    """Return where to run: ``.run`` here, or, where that cannot be written, this user's state.
+    """Return the directory to use: ``.run`` here or, if that is not writable, this user's state.
 
-    That is ``$XDG_STATE_HOME/checkpoint``, ``~/.local/state/checkpoint`` or a new temporary one.
+    The user's state is ``$XDG_STATE_HOME/checkpoint``, ``~/.local/state/checkpoint`` or a new
+    temporary directory.
     """
     for each in (Path(RUN_NAME), *_state_homes()):
         try:
@@ -63,60 +64,61 @@ def up(directory: Path, *, sandbox_port: int, as_json: bool, verbose: bool) -> N
     """Run everything until interrupted.
 
     Args:
-        directory: For logs and the environment file; made if absent.
-        sandbox_port: Of the sandbox's page; the providers follow on the next ones.
-        as_json: Print addresses as one JSON object instead of a text.
-        verbose: The worker's log goes to stderr.
+        directory: Directory for logs and the environment file; created if absent.
+        sandbox_port: Port of the sandbox's page; the providers use the following ones.
+        as_json: Whether to print the addresses as one JSON object instead of a text.
+        verbose: Whether the worker's log goes to stderr.
 
     Raises:
-        OneBoxError: Something is missing, or a child ended by itself.
+        LocalStackError: A component is missing, or a child process has ended.
     """
     with ends_as_interrupted(), only_one(directory):
-        box = LocalStack(directory, sandbox_port=sandbox_port, show_log=verbose)
+        stack = LocalStack(directory, sandbox_port=sandbox_port, show_log=verbose)
         env_path = directory / ENV_NAME
         try:
-            with box:
-                more = _start(box)
-                _announce(box, box.write_env(), more, as_json=as_json)
+            with stack:
+                more = _start(stack)
+                _announce(stack, stack.write_env(), more, as_json=as_json)
                 while True:
                     time.sleep(LOOK_S)
-                    box.check()
+                    stack.check()
         except KeyboardInterrupt:
             status_line("\nStopped.")
         finally:
             env_path.unlink(missing_ok=True)
 
 
-def _start(box: LocalStack) -> dict[str, str]:
-    """Start everything, the slow ones side by side; return the addresses beside the sandbox's."""
-    box.start_redis()
-    redis = f"a Redis ({box.redis.product}, from {box.redis.kind})"
-    extras = {"a gateway": box.has_gateway, "Flower": box.has_flower}
+def _start(stack: LocalStack) -> dict[str, str]:
+    """Start all processes, slow ones concurrently; return the addresses besides the sandbox's."""
+    stack.start_redis()
+    redis = f"a Redis ({stack.redis.product}, from {stack.redis.kind})"
+    extras = {"a gateway": stack.has_gateway, "Flower": stack.has_flower}
     parts = [redis, "the simulated providers", "a worker", *(n for n, has in extras.items() if has)]
     status_line(f"Starting {', '.join(parts)} …")
-    box.start_sandbox()
-    worker, page, more = box.launch_worker(), box.launch_try_page(), {}
-    flower = box.start_flower()
-    box.wait_for_worker(worker)
+    stack.start_sandbox()
+    worker, page, more = stack.launch_worker(), stack.launch_try_page(), {}
+    flower = stack.start_flower()
+    stack.wait_for_worker(worker)
     if page is not None:
-        more["try"] = more["gateway"] = box.wait_for_try_page(page)
+        more["try"] = more["gateway"] = stack.wait_for_try_page(page)
     if flower is not None:
         more["flower"] = flower
     return more
 
 
-def _announce(box: LocalStack, env_path: Path, more: Mapping[str, str], *, as_json: bool) -> None:
+def _announce(stack: LocalStack, env_path: Path, more: Mapping[str, str], *, as_json: bool) -> None:
     first = {name: more[name] for name in ("try", "gateway") if name in more}
-    addresses = {**first, "redis": f"127.0.0.1:{box.redis.port}", **box.addresses, **more}
+    addresses = {**first, "redis": f"127.0.0.1:{stack.redis.port}", **stack.addresses, **more}
     if as_json:
-        output_json({"env": str(env_path), "logs": str(box.directory), "addresses": addresses})
+        output_json({"env": str(env_path), "logs": str(stack.directory), "addresses": addresses})
     else:
-        output(_text(box, env_path, addresses))
+        output(_text(stack, env_path, addresses))
 
 
-def _text(box: LocalStack, env_path: Path, addresses: Mapping[str, str]) -> str:
-    program, page = shlex.quote(_program()), box.addresses["page"]
-    env = str(env_path) if "/" in str(env_path) else f"./{env_path}"  # Else `.` asks the PATH.
+def _text(stack: LocalStack, env_path: Path, addresses: Mapping[str, str]) -> str:
+    program, page = shlex.quote(_program()), stack.addresses["page"]
+    # Without a slash, `.` would search the PATH.
+    env = str(env_path) if "/" in str(env_path) else f"./{env_path}"
     sources = {
         name: each["sources"] for name, each in SandboxClient(page).state()["providers"].items()
     }
@@ -126,7 +128,7 @@ def _text(box: LocalStack, env_path: Path, addresses: Mapping[str, str]) -> str:
     title = click.style("Running.", fg="green", bold=True)
     return f"""\
 {_invitation(addresses)}
-{title} Ctrl-C stops all of it; its data goes with it. Logs: {box.directory}/*.log
+{title} Ctrl-C stops all of it; its data goes with it. Logs: {stack.directory}/*.log
 
 {lines}
 
@@ -165,6 +167,6 @@ def _login(env: str, addresses: Mapping[str, str]) -> str:
 
 
 def _program() -> str:
-    """Return how to call us again: as we were called, if that was by path."""
+    """Return the command line of this program: its path, if it was called by path."""
     called = sys.argv[0]
     return called if "/" in called and called.endswith("checkpoint") else "checkpoint"
