@@ -1,13 +1,13 @@
-"""The process around the job: Celery app, pool, listener, sweeper, logs, command line.
+"""The worker process: Celery app, pool, signal listener, sweeper, logs and command line.
 
-``celery -A worker worker`` finds `celery` here. It is made when it is first asked for, so that
-light commands import nothing heavy.
+``celery -A checkpoint_worker.worker worker`` finds the app as the attribute `celery` of this
+package. It is created on first access, so that simple commands import no heavy modules.
 """
 
 from __future__ import annotations
 
 from checkpoint_worker.worker.runtime import (
-    stop_signals,  # First of all: from here on a service hears that it shall end.
+    stop_signals,  # First: from here on SIGTERM ends a service that is still starting.
 )
 
 # isort: split
@@ -25,7 +25,7 @@ __all__ = ["celery"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signature
     if name != "celery":
         raise AttributeError(name)
-    from checkpoint_worker.worker.app import make_app  # noqa: PLC0415  see above
+    from checkpoint_worker.worker.app import make_app  # noqa: PLC0415  see the module's docstring
 
     try:
         app = make_app()
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signat
         if stop_signals.program(sys.argv, sys.orig_argv) == "celery":
             from checkpoint_worker.worker.cli.commands.common import end_with_sentence  # noqa: PLC0415
 
-            # Celery would print the traceback of whatever goes wrong here.
+            # Celery would print a traceback for each error raised here.
             end_with_sentence(error)
         raise
     globals()["celery"] = app

@@ -1,4 +1,4 @@
-"""From settings to the Celery app of the worker."""
+"""Creates the worker's Celery app from the settings."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from checkpoint_worker.worker.runtime.stop_signals import before_end, end_prompt
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
 HARD_LIMIT_BEYOND_S: Final = 20.0
-"""Celery's limits are a net under our own: this far above ``deadline_s + drain_s``."""
+"""Celery's limits are a second safeguard, this much above ``deadline_s + drain_s``."""
 EVENTS: Final = "checkpoint-events"
-"""Kombu's name for how events are written: as JSON like all else, in a tenth of the time."""
+"""kombu's name for the serialiser of events: the same JSON, written in a tenth of the time."""
 CELERY_LEVELS: Final = frozenset({None, "WARNING", logging.WARNING})
-"""What Celery hands over as the log level where no ``--loglevel`` was given."""
+"""Values that Celery passes as the log level if ``--loglevel`` was not given."""
 
 log = structlog.get_logger("checkpoint.worker")
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of a worker: what producers have, and how it runs."""
-    net_s = settings.deadline_s + settings.drain_s
+    """Return the configuration of a worker: that of a producer and the worker's own options."""
+    longest_s = settings.deadline_s + settings.drain_s
     common = celery_config(settings)
     keys = Keys(settings.prefix)
     return common | {
@@ -53,12 +53,12 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "worker_pool": "checkpoint_worker.worker.runtime.pool:AsyncioPool",
         "worker_consumer": "checkpoint_worker.worker.runtime.consumer:PromptConsumer",
         "worker_concurrency": settings.concurrency,
-        # Late acknowledgement and this bound the number in flight by the concurrency (D-7).
+        # Late acknowledgement and this value bound the messages in flight by the concurrency (D-7).
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
         "task_track_started": True,
-        "task_soft_time_limit": net_s + SOFT_LIMIT_BEYOND_S,
-        "task_time_limit": net_s + HARD_LIMIT_BEYOND_S,
+        "task_soft_time_limit": longest_s + SOFT_LIMIT_BEYOND_S,
+        "task_time_limit": longest_s + HARD_LIMIT_BEYOND_S,
         "worker_send_task_events": True,
         "event_serializer": EVENTS,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -67,19 +67,19 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _written(events: object) -> str:
-    """Return events as JSON; what only Python writes (half surrogate pairs) as Python does."""
+def _encode_events(events: object) -> str:
+    """Return events as JSON; Python's encoder handles lone surrogates, which orjson refuses."""
     try:
         return orjson.dumps(events).decode()
     except TypeError:
         return json.dumps(events)
 
 
-register(EVENTS, _written, None, "application/json", "utf-8")
+register(EVENTS, _encode_events, None, "application/json", "utf-8")
 
 
-def _hear_stops(worker: Any) -> None:  # noqa: ANN401  Celery's worker
-    """Let a worker that is asked to stop while it starts end soon, without its PID file."""
+def _end_promptly_while_starting(worker: Any) -> None:  # noqa: ANN401  Celery's worker
+    """Make a stop during the start of the worker end it soon, and remove its PID file."""
 
     def remove_pidfile() -> None:
         if worker.pidlock is not None:
@@ -95,18 +95,19 @@ def make_app(settings: Settings | None = None) -> Celery:
     """Return the worker's Celery app.
 
     Raises:
-        ValidationError: A setting does not fit.
+        ValidationError: A setting is invalid.
         BadKeyError: There is no usable secret key.
         UsageError: An option of ``celery`` is refused.
     """
     check_before_app()
     foreign: tuple[str, ...] = ()
-    if settings is None:  # The process is ours.
+    if settings is None:  # Without given settings this app owns the process.
         foreign = forget_foreign()
         for sentence in unknown_variables():
             sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
-    make_vault(settings)  # Refuse to start rather than fail at the first code.
+    # Raises without a usable key: refuse to start, rather than fail at the first code.
+    make_vault(settings)
     app = OwnCelery()
     app.conf.update(worker_config(settings))
     app.steps["worker"].update(STEPS)
@@ -116,7 +117,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         keep_going()
         keep_memory_private()
         limit_remote_control()
-        _hear_stops(instance)
+        _end_promptly_while_starting(instance)
 
     @setup_logging.connect(weak=False)
     def _logs(

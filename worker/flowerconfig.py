@@ -1,6 +1,6 @@
-"""Flower's configuration file, as `worker.monitor` runs it.
+"""Flower's configuration file, used by `worker.monitor`.
 
-Flower executes it and takes each name that is an option of its own.
+Flower executes this file and reads each name that is one of its options.
 """
 
 from checkpoint_worker.worker.monitor import configure

@@ -1,8 +1,8 @@
-"""The gateway as a process of its own: uvicorn, with an end that answers who still waits.
+"""Runs the gateway in a process of its own, on uvicorn, with a bounded and orderly stop.
 
-What uvicorn itself would answer or write is put right here: its one refusal gets the contract's
-envelope, nothing of a request or an answer may dribble for ever, connections are bounded, and no
-address goes into a log.
+This module replaces or bounds parts of uvicorn: its only refusal has the body of the API's errors,
+receiving a request and sending a response have time limits, the number of connections is bounded,
+and no client address is logged.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from checkpoint_worker.tasks.operations.validation import new_id
 from checkpoint_worker.tasks.settings import Settings
 
 GRACE_S: Final = 10.0
-"""How long those who wait may go on waiting once the process is asked to end."""
+"""Time for which waiting callers may continue to wait after a stop was requested."""
 LEAVE_S: Final = 5.0
-"""Beyond it, for writing the last answers."""
+"""Further time to write the last responses."""
 HEAD_S: Final = 10.0
-"""How long the head of a request may take to arrive."""
+"""Longest time for the head of a request to arrive."""
 LEFTOVER_S: Final = 2.0
-"""How long the rest of a request may take that was answered already."""
+"""Longest time for the rest of a request whose response is complete."""
 UNREAD_S: Final = 30.0
-"""How long an answer may lie here that its caller does not take, or takes slowly."""
+"""Longest time for a caller to read a complete response, or to accept more of a paused one."""
 LOOK_S: Final = 1.0
-"""Between two looks at all connections: each of these times may last so much longer."""
+"""Interval between two checks of all connections; each limit may be exceeded by this much."""
 HEAD_BYTES_MAX: Final = 16_384
-"""Longest head of a request: reading costs time for each line."""
+"""Longest head of a request, in bytes: parsing costs time for each line."""
 CHUNKS_MAX: Final = 4_096
-"""Chunks of one body."""
+"""Largest number of chunks in one body."""
 STRANGERS_MAX: Final = 1_024
-"""Connections over which no key has come. One more, and the eldest is closed: who has a key shows
-it at once."""
+"""Connections that have sent no valid API key yet. One more closes the oldest of them: a caller
+with a key sends it at once."""
 CONNECTIONS_MAX: Final = 20_000
-"""Connections in all. One more, and one between two requests is closed, or the new one."""
+"""All connections. One more closes an idle one, or the new one if none is idle."""
 BACKLOG: Final = 2_048
 STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 FAILED: Final = 1
@@ -62,7 +62,7 @@ NO_HTTP: Final = "This is no HTTP/1.1 request, or its head is too long."
 
 
 class ExposedError(ValueError):
-    """Without keys it would listen to other machines."""
+    """Without API keys the gateway would be reachable from other machines."""
 
 
 def serve(
@@ -76,17 +76,17 @@ def serve(
     """Run the gateway until SIGTERM or SIGINT.
 
     Args:
-        settings: Of this deployment.
-        host: Where to listen.
-        port: 0: any free one.
-        announce: Is called with the address once it answers.
-        grace_s: Seconds that those who wait may go on waiting when it is asked to end; then
-            they are answered 503, and their submissions go on.
+        settings: Settings of this deployment.
+        host: The address on which to listen.
+        port: The port on which to listen; 0 takes any free one.
+        announce: Called with the URL once the gateway answers.
+        grace_s: Seconds for which waiting callers may continue to wait after a stop was requested.
+            Then they are answered 503, and their submissions continue.
 
     Raises:
-        OSError: It cannot listen there.
+        OSError: The address or the port cannot be used.
         NoKeysError: There are no API keys outside the embedded mode.
-        ExposedError: There are none, and ``host`` is not of this machine alone.
+        ExposedError: There are no API keys, and ``host`` is no loopback address.
         BadKeyError: There is no usable secret key.
     """
     app = make_gateway(settings)
@@ -109,15 +109,15 @@ def run(
     leave_s: float = LEAVE_S,
     ready: Callable[[], object],
 ) -> None:
-    """Serve an application with a gateway in it until SIGTERM or SIGINT.
+    """Serve an application that contains a gateway until SIGTERM or SIGINT.
 
     Args:
-        app: What is served.
-        gateway: The gateway in it, or the same.
-        listener: Where.
-        grace_s: Seconds that those who wait may go on waiting.
-        leave_s: Seconds beyond it for the last answers.
-        ready: Is called once it answers.
+        app: The application.
+        gateway: The gateway in it, or the same object.
+        listener: The listening socket.
+        grace_s: Seconds for which waiting callers may continue to wait after a stop was requested.
+        leave_s: Further seconds for the last responses.
+        ready: Called once the application answers.
     """
     config = uvicorn.Config(
         app,
@@ -133,11 +133,13 @@ def run(
         timeout_graceful_shutdown=math.ceil(grace_s + leave_s),
     )
     server = Server(config, gateway, grace_s=grace_s, ready=ready)
-    # Until uvicorn takes over, and when it raises again what it has heeded.
+    # They handle signals before uvicorn installs its own handlers, and those that it raises again
+    # after it has stopped.
     before = {number: signal.signal(number, server.stop) for number in STOPS}
     try:
         server.run([listener])
-    except SystemExit as error:  # Uvicorn's own statuses: what it could not start it has logged.
+    # uvicorn exits with statuses of its own, after it has logged the cause.
+    except SystemExit as error:
         raise SystemExit(FAILED) from error
     finally:
         for number, handler in before.items():
@@ -152,7 +154,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _allow_many_connections() -> None:
-    """Let this process have as many files as it may: each caller that waits is one."""
+    """Raise the limit of open files to its maximum: each waiting caller needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):
@@ -160,7 +162,7 @@ def _allow_many_connections() -> None:
 
 
 class Server(uvicorn.Server):
-    """A server that says when it is ready, and ends in the order in which callers need it."""
+    """A uvicorn server that reports when it is ready and answers waiting callers before it ends."""
 
     def __init__(
         self,
@@ -175,17 +177,17 @@ class Server(uvicorn.Server):
         self._grace_s, self._ready = grace_s, ready
 
     def stop(self, _number: int, _frame: object) -> None:
-        """Ask it to end; before it serves as well."""
+        """Request a stop; valid before the server runs, too."""
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, then report that the server is ready."""
         await super().startup(sockets)
         if not self.should_exit:
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take in nothing more; after the grace answer everybody who still waits."""
+        """Accept no new connections; after the grace period answer all callers that still wait."""
         leaving = asyncio.get_running_loop().call_later(self._grace_s, self._gateway.leave)
         try:
             await super().shutdown(sockets)
@@ -194,7 +196,7 @@ class Server(uvicorn.Server):
 
 
 class Phase(enum.Enum):
-    """What a connection is at, as far as it may not last; seconds."""
+    """State of a connection with regard to its time limit."""
 
     HEAD = "the head of a request is awaited"
     LEFTOVER = "what is left of a request that was answered"
@@ -203,7 +205,7 @@ class Phase(enum.Enum):
 
     @property
     def longest_s(self) -> float:
-        """How long it may last."""
+        """Longest duration of the state, in seconds."""
         return {
             Phase.HEAD: HEAD_S,
             Phase.LEFTOVER: LEFTOVER_S,
@@ -213,20 +215,20 @@ class Phase(enum.Enum):
 
 
 class Watch:
-    """Looks at all connections of a server once in a while, and keeps their number bounded.
+    """Checks all connections of a server periodically, and bounds their number.
 
-    One timer for all: each look costs a microsecond for each connection (measured).
+    One timer serves all connections: a check costs a microsecond per connection (measured).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._connections: dict[Protocol, None] = {}
         self._strangers: dict[Protocol, None] = {}
-        """Those over which no key has come, the eldest first."""
+        """Connections without a valid API key so far, the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def admit(self, connection: Protocol) -> None:
-        """Have a new connection looked after; the eldest stranger makes room for it."""
+        """Watch a new connection; close the oldest one without a key if there are too many."""
         self._connections[connection] = self._strangers[connection] = None
         if len(self._strangers) > STRANGERS_MAX:
             next(iter(self._strangers)).end()
@@ -237,11 +239,11 @@ class Watch:
             self._timer = self._loop.call_later(LOOK_S, self._look)
 
     def know(self, connection: Protocol) -> None:
-        """A request with a key came over it."""
+        """Record that a request with a valid key arrived on the connection."""
         self._strangers.pop(connection, None)
 
     def forget(self, connection: Protocol) -> None:
-        """It is gone."""
+        """Stop watching a closed connection."""
         self._connections.pop(connection, None)
         self._strangers.pop(connection, None)
 
@@ -258,7 +260,7 @@ _WATCHES: Final = weakref.WeakKeyDictionary[ServerState, Watch]()
 
 
 class Connection(h11.Connection):
-    """HTTP/1.1, with a bound on the chunks of a body: each costs more than a thousand bytes do."""
+    """HTTP/1.1 with a bound on the chunks of a body: each costs more than a thousand bytes."""
 
     _chunks = 0
 
@@ -266,7 +268,7 @@ class Connection(h11.Connection):
         """Return the next event.
 
         Raises:
-            RemoteProtocolError: It is no HTTP/1.1, or has too many chunks.
+            RemoteProtocolError: The data is no HTTP/1.1, or the body has too many chunks.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
@@ -280,10 +282,11 @@ class Connection(h11.Connection):
 
 
 class Lingering:
-    """A transport that is not closed while its caller still sends what was refused.
+    """A transport that stays open while its caller still sends a request that was refused.
 
-    To close a socket with unread data in it resets the connection, and the caller would not see
-    why it was refused: so what comes is dropped until `LEFTOVER_S` is over or the caller is done.
+    Closing a socket with unread data resets the connection, and the caller would not receive the
+    refusal. So the transport drops incoming data until `LEFTOVER_S` has passed or the caller has
+    sent its request.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
@@ -294,11 +297,11 @@ class Lingering:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Whether nothing more is to be read or written."""
+        """Return whether the transport reads and writes no more data."""
         return self._lingers or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close it, now or when the caller is done."""
+        """Close the transport at once, or when the caller has sent its request."""
         if self.is_closing():
             return
         if self._protocol.awaits_body and self._transport.can_write_eof():
@@ -309,14 +312,14 @@ class Lingering:
             self._transport.close()
 
     def close_now(self) -> None:
-        """Close it, whatever the caller does."""
+        """Close the transport without waiting for the caller."""
         self._transport.close()
 
 
 class Protocol(H11Protocol):
-    """Uvicorn's protocol, with the contract's envelope for what is no HTTP, and bounds."""
+    """uvicorn's protocol with time limits, and the API's error body for malformed requests."""
 
-    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None before the first
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None before the first request
 
     def __init__(
         self,
@@ -340,30 +343,30 @@ class Protocol(H11Protocol):
         super().connection_made(transport)
         self.transport = cast("asyncio.Transport", Lingering(transport, self))
         self._since_s = self.loop.time()
-        self._phase = self._seen()
+        self._phase = self._current_phase()
         self._watch.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
+        """Stop watching the connection."""
         super().connection_lost(exc)
         self._watch.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take in data; what comes after the last answer is dropped."""
+        """Process data; drop data that arrives after the last response."""
         if not self.transport.is_closing():
             super().data_received(data)
 
     @property
     def awaits_body(self) -> bool:
-        """Whether the caller has not sent all of its request."""
+        """Whether the caller has not yet sent all of its request."""
         return self.conn.their_state is h11.SEND_BODY
 
     def know(self) -> None:
-        """A request with a key came over it."""
+        """Record that a request with a valid key arrived."""
         self._watch.know(self)
 
     def end(self) -> None:
-        """Close it at once, whatever was not taken."""
+        """Close the connection at once; abort it if data is unsent."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -371,19 +374,19 @@ class Protocol(H11Protocol):
 
     @property
     def is_between_requests(self) -> bool:
-        """Whether nobody waits for an answer over it."""
+        """Whether no request waits for a response on this connection."""
         return self.cycle is None or self.cycle.response_complete
 
     def look(self, now_s: float) -> None:
-        """Close the connection if it has been at something for too long."""
-        seen = self._seen()
+        """Close the connection if its state has lasted too long."""
+        seen = self._current_phase()
         if seen != self._phase:
             self._phase, self._since_s = seen, now_s
         elif now_s - self._since_s >= seen[0].longest_s:
             self.end()
 
-    def _seen(self) -> tuple[Phase, object]:
-        """Return what it is at, and with which request: the next one has its own time."""
+    def _current_phase(self) -> tuple[Phase, object]:
+        """Return the state and the current request: a new request restarts the time limit."""
         ended = self.is_between_requests
         if self.transport.get_write_buffer_size() and (ended or self.flow.write_paused):
             phase = Phase.UNREAD
@@ -391,12 +394,12 @@ class Protocol(H11Protocol):
             phase = Phase.LEFTOVER
         elif ended and self.timeout_keep_alive_task is None:
             phase = Phase.HEAD
-        else:  # Between two requests until the next byte by uvicorn's own timer.
+        else:  # uvicorn's own timer limits the time until the next byte.
             phase = Phase.FREE
         return phase, self.cycle
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own words
-        """Refuse what is no HTTP."""
+        """Send the API's error for data that is no HTTP."""
         body = catalogue.error_body(catalogue.INVALID_PARAMETERS, new_id("req"), NO_HTTP)
         content = to_json(body)
         headers: list[tuple[Any, Any]] = [
@@ -404,7 +407,7 @@ class Protocol(H11Protocol):
             (b"content-length", str(len(content)).encode()),
             (b"connection", b"close"),
         ]
-        with contextlib.suppress(h11.LocalProtocolError):  # An answer has begun already.
+        with contextlib.suppress(h11.LocalProtocolError):  # A response has begun already.
             for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
                 h11.Data(data=content),

@@ -1,12 +1,12 @@
-"""Flower, set up for checkpoints: who may look, how much it keeps, what it may show.
+"""Flower, configured for checkpoints: who may read it, how much it keeps, and what it may show.
 
-``python -m checkpoint_worker.worker.monitor`` runs it with what ``worker/flowerconfig.py`` says; so does
-``celery -A checkpoint_worker.worker.monitor flower --conf=…``. The app here knows the broker alone: a Flower needs
-no secret key and gets none.
+``python -m checkpoint_worker.worker.monitor`` runs it with the options of
+``worker/flowerconfig.py``; so does ``celery -A checkpoint_worker.worker.monitor flower --conf=…``.
+The app of this module knows only the broker: Flower needs no secret key and gets none.
 
-What Flower keeps is decided where an event comes in, not where a page is made, so that pages, the
-API, the search and the state file show the same: account, provider, outcome. An event may say
-more, for a plain Celery producer announces the code with its own ``task-sent``.
+Events are cleaned when they arrive, not when a page is rendered, so that pages, the API, the search
+and the state file contain the same data: account, provider, outcome. An event may contain more,
+because a plain Celery producer publishes the code in its own ``task-sent`` event.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     celery: Celery
 
 PASSWORD_MIN: Final = 12
-"""Characters: what is shorter can be guessed over the network."""
+"""Shortest password, in characters: a shorter one can be guessed over the network."""
 LOGIN: Final = re.compile(rf"[!-9;-~]+:[!-~]{{{PASSWORD_MIN},}}")
-"""``user:password`` in visible ASCII: Flower's comparison knows nothing else."""
+"""``user:password`` in visible ASCII: Flower cannot compare other characters."""
 DEFAULTS: Final[Mapping[str, object]] = {
     "address": "127.0.0.1",
     "max_tasks": 10_000,  # About 3 kB each.
     "max_workers": 500,
     "natural_time": True,
     "persistent": True,
-    "purge_offline_workers": 3_600,  # Seconds; a restart gives a worker a new name.
-    "state_save_interval": 60_000,  # Milliseconds; a kill -9 costs no more than that.
+    "purge_offline_workers": 3_600,  # Seconds; a restarted worker has a new name.
+    "state_save_interval": 60_000,  # Milliseconds; a SIGKILL loses no more than that.
     "tasks_columns": "uuid,kwargs,state,result,received,started,runtime,worker",
 }
 """Options of Flower, unless ``FLOWER_<NAME>`` is set."""
@@ -62,11 +62,11 @@ WORKER_FIELDS: Final = frozenset(
         "active", "processed", "loadavg", "sw_ident", "sw_ver", "sw_sys",
     }
 )  # fmt: skip
-"""What is kept of an event as it is; Flower would keep any field that a sender thinks of."""
+"""Fields of an event that are kept unchanged; Flower would keep any field of a sender."""
 TEXT_MAX: Final = 4_096
-"""Of a field, characters; Celery's own events stay far below."""
+"""Longest field, in characters; Celery's own events stay far below."""
 PLAIN: Final = re.compile(r"[\w.@:/+#*(){} -]{0,255}")
-"""What a field of text may look like."""
+"""Pattern of a text field."""
 OUTCOME: Final = re.compile(r"(?:SolveFailed\()?'([1-5]\d\d [A-Za-z_]{1,64})'\)?")
 SUCCESSOR: Final = re.compile(r"canceled|superseded by [\w-]{1,128}")
 
@@ -83,7 +83,7 @@ def flower_options(environ: Mapping[str, str]) -> dict[str, object]:
         environ: ``FLOWER_*`` as Flower itself reads them, and ``FLOWER_BASIC_AUTH_FILE``.
 
     Raises:
-        SystemExit: There is no login, or it is too weak; the text says what to do.
+        SystemExit: The login is missing or too weak; the text names the remedy.
     """
     chosen = {name: each for name, each in DEFAULTS.items() if _variable(name) not in environ}
     if "FLOWER_DB" not in environ:  # systemd names the service's own directory.
@@ -93,8 +93,8 @@ def flower_options(environ: Mapping[str, str]) -> dict[str, object]:
         chosen["basic_auth"] = logins
     elif not environ.get("FLOWER_AUTH"):
         raise SystemExit(NO_LOGIN)
-    # Looking only: a submission is taken back by `checkpoint cancel`, which tells its caller.
-    # Workers send events by themselves.
+    # Read only: `checkpoint cancel` takes a submission back and gives its caller an outcome.
+    # Workers send events without a request.
     return chosen | {"read_only": True, "enable_events": False, "format_task": format_task}
 
 
@@ -117,66 +117,66 @@ def _variable(name: str) -> str:
 
 
 def configure() -> dict[str, object]:
-    """Make this process a Flower as it should be; return its options for a configuration file.
+    """Configure Flower in this process; return its options for a configuration file.
 
     Raises:
         SystemExit: There is no login.
     """
     options = flower_options(os.environ)
     os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
-    os.umask(0o077)  # The state file names accounts.
-    _guard()
+    os.umask(0o077)  # The state file contains account names.
+    _patch_flower()
     return options
 
 
-def _guard() -> None:
-    """Clean what comes in, and let nobody unknown see the metrics, whose labels name workers."""
-    from flower.events import EventsState  # noqa: PLC0415  an extra
+def _patch_flower() -> None:
+    """Clean incoming events, and require a login for the metrics, whose labels name workers."""
+    from flower.events import EventsState  # noqa: PLC0415  installed by an extra
     from flower.views.monitor import Metrics  # noqa: PLC0415
     from tornado.web import authenticated  # noqa: PLC0415
 
-    taken_in = EventsState.event
+    original = EventsState.event
 
     def event(state: Any, event: Event) -> None:  # noqa: ANN401  Flower's
         cleaned = clean(event)
         if cleaned is not None:
-            taken_in(state, cleaned)
+            original(state, cleaned)
 
     EventsState.event = event
     Metrics.get = authenticated(Metrics.get)
 
 
-# What is shown -------------------------------------------------------------------------
+# Displayed data ------------------------------------------------------------------------
 
 
 def clean(event: Event) -> Event | None:
-    """Return what Flower may know of an event, ``None`` if it is none that Celery sends.
+    """Return the part of an event that Flower may keep, ``None`` if Celery sends no such event.
 
-    Arguments become account and provider; result and exception become the outcome, so that it
-    stands in one column whatever the state; a traceback is for the worker's log.
+    Arguments become account and provider. Result and exception become the outcome, so that one
+    column shows it in every state. A traceback belongs in the worker's log and is dropped.
     """
     kind = str(event.get("type"))
     if not kind.startswith("task-"):
-        return _kept(event, WORKER_FIELDS) if kind.startswith("worker-") else None
+        return _select(event, WORKER_FIELDS) if kind.startswith("worker-") else None
     task_id = event.get("uuid")
     if not (isinstance(task_id, str) and SUBMISSION_ID.fullmatch(task_id)):
         return None
-    kept = _kept(event, TASK_FIELDS)
+    kept = _select(event, TASK_FIELDS)
     if kept is None:
         return None
     if "args" in event:
         kept["args"] = "()"
     if "kwargs" in event:
-        kept["kwargs"] = repr(_whose(event["kwargs"]))
+        kept["kwargs"] = repr(_account_and_provider(event["kwargs"]))
     if "exception" in event:
-        kept["exception"] = kept["result"] = _said(event["exception"])
+        kept["exception"] = kept["result"] = _outcome_of_exception(event["exception"])
     elif "result" in event:
         kept["result"] = _outcome(event["result"])
     return kept
 
 
-def _kept(event: Event, names: frozenset[str]) -> Event | None:
-    """Return the named fields; ``None`` if one is not as Celery writes it."""
+def _select(event: Event, names: frozenset[str]) -> Event | None:
+    """Return the named fields, ``None`` if one is malformed."""
     kept = {name: value for name, value in event.items() if name in names}
     fine = isinstance(kept.get("hostname"), str) and all(map(_is_plain, kept.values()))
     return kept if fine else None
@@ -186,13 +186,13 @@ def _is_plain(value: object) -> bool:
     match value:
         case str():
             return bool(PLAIN.fullmatch(value))
-        case list():  # The load of a machine.
+        case list():  # The load averages of a machine.
             return all(isinstance(each, (int, float)) for each in value)
     return value is None or isinstance(value, (int, float))
 
 
-def _whose(arguments: object) -> dict[str, str]:
-    """Return account and provider of a task's arguments as Celery writes them, a repr."""
+def _account_and_provider(arguments: object) -> dict[str, str]:
+    """Return account and provider from a task's arguments, which Celery writes as a repr."""
     text = arguments if isinstance(arguments, str) and len(arguments) <= TEXT_MAX else ""
     try:
         given = ast.literal_eval(text)
@@ -201,7 +201,7 @@ def _whose(arguments: object) -> dict[str, str]:
     if not isinstance(given, dict):
         return {}
     names = ("account_id", "provider")
-    # A plain producer may send any text as an account; here it is for people and their browsers.
+    # A plain producer may send any text as an account, and a browser displays it.
     return {
         name: re.sub(r"[^\w.@:+-]", "?", given[name])[:128]
         for name in names
@@ -209,8 +209,8 @@ def _whose(arguments: object) -> dict[str, str]:
     }
 
 
-def _said(exception: object) -> str:
-    """Return what an exception says of the outcome, else its class."""
+def _outcome_of_exception(exception: object) -> str:
+    """Return the outcome that an exception of the task names, else the exception's class."""
     text = str(exception)[:TEXT_MAX]
     if SUCCESSOR.fullmatch(text):
         return text
@@ -219,29 +219,29 @@ def _said(exception: object) -> str:
 
 
 def _outcome(result: object) -> str:
-    """Return status and type, as ``tasks.celery_task.task`` says them; empty: it says something else."""
+    """Return status and type from the text of `tasks.celery_task.task`, empty for other texts."""
     found = OUTCOME.fullmatch(str(result))
     return found[1] if found else ""
 
 
 def format_task(task: Any) -> Any:  # noqa: ANN401  Celery's state of a task
-    """Return a task as Flower's pages show it: account and provider as people write them."""
-    whose = _whose(task.kwargs)
+    """Return a task as Flower's pages show it, with provider and account in one text."""
+    whose = _account_and_provider(task.kwargs)
     task.kwargs = " ".join(whose[name] for name in ("provider", "account_id") if name in whose)
     task.args = ""
     return task
 
 
-# Running -------------------------------------------------------------------------------
+# The program ---------------------------------------------------------------------------
 
 
 def make_monitor() -> Celery:
     """Return a Celery app that knows the broker and no secret key.
 
     Raises:
-        ValidationError: A setting does not fit.
+        ValidationError: A setting is invalid.
     """
-    from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign  # noqa: PLC0415  commands stay light
+    from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign  # noqa: PLC0415  Flower's configuration must not import it
     from checkpoint_worker.tasks.operations.wake import celery_config  # noqa: PLC0415
     from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
     from checkpoint_worker.worker.runtime.monitor_transports import install  # noqa: PLC0415
@@ -263,10 +263,11 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signat
 
 
 def main(options: list[str]) -> None:
-    """Run Flower until it is told to stop.
+    """Run Flower until it is stopped.
 
     Args:
-        options: Flower's own, such as ``--port=5555``; before them ``--until-stdin-closes``.
+        options: Flower's own options, such as ``--port=5555``; ``--until-stdin-closes`` before
+            them.
     """
     if options[:1] == ["--until-stdin-closes"]:
         from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415
