@@ -53,7 +53,7 @@ TIMES: Final[Mapping[str, float]] = {
     "heartbeat_s": 0.5,
     "sweep_s": 0.5,
 }
-"""Time limits of the demo: shorter than the defaults, in similar proportions."""
+"""Time limits of the demo: shorter than the defaults, with the same relations between them."""
 WORKERLESS: Final[Mapping[str, object]] = {
     "prefix": "checkpoint-without-worker",
     "provider_timeout_s": 1,

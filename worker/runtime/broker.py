@@ -47,7 +47,7 @@ DEAD_LETTERS_MAX: Final = 1_000
 BODY_MAX: Final = 64 * 1024
 """Largest decoded body, in bytes; a code has at most 256 characters."""
 ELEMENT_MAX: Final = 4 * BODY_MAX
-"""Largest body as transmitted, in bytes; leaves room for base64 and for additional headers."""
+"""Largest body as transmitted, in bytes: compressed or not, and in base64."""
 READ_MAX: Final = 16 * ELEMENT_MAX
 """Largest element that is parsed, in bytes: up to this size its submission gets an outcome."""
 LZMA_MEMORY_MAX: Final = 64 * 1024 * 1024

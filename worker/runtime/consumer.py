@@ -15,8 +15,8 @@ from checkpoint_worker.worker.observability.liveness import LIVENESS
 from checkpoint_worker.worker.observability.metrics import METRICS
 
 RECONNECT_MAX_S: Final = 1.0
-"""Longest pause between two connection attempts. Celery's own pause grows to 32 s, longer than the
-deadline of a code."""
+"""Longest pause between two connection attempts. Celery's own pause grows to half a minute, the
+whole deadline of a code."""
 RECONNECT_STEP_S: Final = 0.5
 EVENTS_LATER_S: Final = 0.1
 """Time for which task events are collected into one message. Celery flushes them at each turn of
