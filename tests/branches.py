@@ -22,15 +22,16 @@ FOLDERS: Final = ("worker", "tasks", "providers")
 WHOLE: Final = tuple(
     f"tasks/{name}.py"
     for name in (
-        "catalogue", "events", "model", "records", "rules", "execution/attempt", "execution/sweeper",
-        "storage/keys", "storage/store", "storage/vault",
+        "catalogue", "events", "model", "records", "rules", "execution/attempt",
+        "execution/sweeper", "storage/keys", "storage/store", "storage/vault",
     )
 )  # fmt: skip
 """Nothing in these may be untested."""
 MOST: Final = (
-    "providers/*.py", "providers/*/*.py", "tasks/client/__init__.py", "tasks/operations/submissions.py", "tasks/client/waiter.py",
-    "tasks/storage/cluster.py", "tasks/operations/validation.py", "tasks/storage/executor.py", "tasks/storage/pipelining.py", "tasks/settings.py",
-    "worker/local/embedded_redis.py", "worker/observability/logs.py",
+    "providers/*.py", "providers/*/*.py", "tasks/client/__init__.py",
+    "tasks/operations/submissions.py", "tasks/client/waiter.py", "tasks/storage/cluster.py",
+    "tasks/operations/validation.py", "tasks/storage/executor.py", "tasks/storage/pipelining.py",
+    "tasks/settings.py", "worker/local/embedded_redis.py", "worker/observability/logs.py",
 )  # fmt: skip
 """At least `FLOOR` of each of these, lines and branches, from the tests' own process alone."""
 DOORS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")

@@ -1,7 +1,9 @@
-"""Flower's configuration: ``celery -A checkpoint_worker.worker.monitor flower --conf=deploy/flower/flowerconfig.py``.
+"""Flower's configuration, a file for its option ``--conf``.
 
-Without this file: ``python -m checkpoint_worker.worker.monitor``, which is the same. Options of the command line
-win over what is here, variables ``FLOWER_<OPTION>`` over the defaults.
+    celery -A checkpoint_worker.worker.monitor flower --conf=deploy/flower/flowerconfig.py
+
+Without this file: ``python -m checkpoint_worker.worker.monitor``, which is the same. Options of the
+command line win over what is here, variables ``FLOWER_<OPTION>`` over the defaults.
 
     FLOWER_BASIC_AUTH       user:password, several with commas; without a login it does not start
     FLOWER_BASIC_AUTH_FILE  a file with such lines, for secrets that are files

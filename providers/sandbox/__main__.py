@@ -1,4 +1,7 @@
-"""``python -m checkpoint_worker.providers.sandbox [--port N] [--tls]``: page on that port, providers on the next."""
+"""``python -m checkpoint_worker.providers.sandbox [--port N] [--tls]``: runs the simulators.
+
+The page listens on that port, each provider on one of the next.
+"""
 
 from __future__ import annotations
 

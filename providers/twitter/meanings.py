@@ -2,8 +2,8 @@
 
 Structure is read first: numbers, statuses, ids of subtasks, names of their parts. Words come last
 (`providers.twitter.words`). What stands in no table is doubt, which ends no login:
-`UnreadableAnswerError` or `UnknownStepError`. ``providers/twitter/README.md`` says where each row is
-known from.
+`UnreadableAnswerError` or `UnknownStepError`. ``providers/twitter/README.md`` gives the source of
+each row.
 """
 
 from __future__ import annotations

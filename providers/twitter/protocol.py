@@ -1,6 +1,6 @@
 """What is sent to TWITTER: contexts, forms of codes, headers.
 
-`providers.twitter.adapter` tells the flow in them. It imports this module, never the other way round.
+`providers.twitter.adapter` has the flow and imports this module, never the other way round.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What an operator may want counted: one method for each fact, and nobody listening by default.
+"""Facts that an operator may count: one method for each; the default observer ignores them.
 
-The job tells facts as they happen; `worker.observability.metrics` counts them. A fact is told on the loop that
-runs the attempts, so an observer must be quick, must not raise and must not keep what it is given.
+Attempts report facts as they happen; `worker.observability.metrics` counts them. They are reported
+on the loop that runs the attempts, so an observer must be quick, must not raise and must not keep
+its arguments.
 Outcomes are not told here: whoever writes one (client, gateway, reader, worker) appends it to the
 stream, and that is where all of them can be counted.
 """

@@ -77,7 +77,8 @@ def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
     told = run(
         """
         import asyncio
-        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+        from checkpoint_worker.tasks.client import CheckpointError
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
         who = {"account_id": "a", "provider": "LINKEDIN"}
@@ -127,8 +128,8 @@ def test_a_backend_s_reports_hold_no_secret(tmp_path: Path) -> None:
             fails(lambda: asyncio.run(cut(lambda: make(awaited))))
         fails(lambda: asyncio.run(submit(awaited, suffix="\\x07")))
         fails(lambda: asyncio.run(opens(awaited, context="BAD_CONTEXT")))
-        import checkpoint_worker.tasks.operations.validation
-        for owner, name in ((client._core.vault, "seal"), (checkpoint_worker.tasks.operations.validation, "fold")):
+        from checkpoint_worker.tasks.operations import validation
+        for owner, name in ((client._core.vault, "seal"), (validation, "fold")):
             setattr(owner, name, crash)
         fails(submit)
         fails(opens)

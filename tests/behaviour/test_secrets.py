@@ -297,8 +297,8 @@ def test_a_worker_leaves_no_core_and_lets_nobody_look_into_it(new_stage: Setting
     assert limits.groups() == ("0", "0")
     # The kernel gives what is not dumpable to root: mem and environ are closed to its own user.
     assert (home / "environ").stat().st_uid == 0
-    asks = "import ctypes, checkpoint_worker.worker.observability.hardening as p; p.keep_memory_private()"
-    asks += "; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    asks = "import ctypes; from checkpoint_worker.worker.observability import hardening as p"
+    asks += "; p.keep_memory_private(); print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     command = [sys.executable, "-c", asks]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == "0\n", "PR_GET_DUMPABLE"

@@ -467,9 +467,11 @@ MUTANTS: Final = (
                 file="tasks/execution/sweeper.py",
                 old="            self.attempts.observer.swept(provider)\n",
                 new="            from checkpoint_worker.tasks.catalogue import CANCELED\n"
-                "            from checkpoint_worker.tasks.operations.validation import unknown_submission\n"
+                "            from checkpoint_worker.tasks.operations import validation\n"
                 "            from checkpoint_worker.tasks.model import Settlement\n"
-                "            one = unknown_submission(record.submission_id, result.now_ms)\n"
+                "            one = validation.unknown_submission(\n"
+                "                record.submission_id, result.now_ms\n"
+                "            )\n"
                 "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
                 "            home = self.attempts\n"
                 "            await home.door.run(home.store.settle_orphan(*intent, again))\n",
@@ -1343,7 +1345,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/execution/attempt.py",
-                old="        found, self._session = validate_verdict(verdict, adapter, sent=sent)\n",
+                old="        found, self._session = "
+                "validate_verdict(verdict, adapter, sent=sent)\n",
                 new="        found = verdict\n",
             ),
         ),

@@ -356,7 +356,7 @@ def test_the_image_says_what_it_leaves_out(wheel: Path, tmp_path: Path, command:
     }
     # The editable install of this environment would find in the tree what the copy lacks.
     text = (
-        "import sys; sys.meta_path = [each for each in sys.meta_path if 'ditable' not in repr(each)];"
+        "import sys; sys.meta_path = [m for m in sys.meta_path if 'ditable' not in repr(m)];"
         "from checkpoint_worker.worker.cli.main import main; main()"
     )
     program = [sys.executable, "-c", text]

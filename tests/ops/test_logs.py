@@ -208,7 +208,8 @@ def test_every_cut_logger_is_one_that_writes_such_messages() -> None:
 
 LIBRARIES = ("aiohttp", "aiohttp.access", "aiohttp.client", "asyncio", "celery", "celery.app.trace",
              "celery.redirected", "celery.worker.strategy", "concurrent.futures", "kombu",
-             "kombu.transport.redis", "py.warnings", "redis", "checkpoint_worker.worker.runtime.pool", "")  # fmt: skip
+             "kombu.transport.redis", "py.warnings", "redis",
+             "checkpoint_worker.worker.runtime.pool", "")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

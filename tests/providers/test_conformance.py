@@ -39,7 +39,7 @@ from checkpoint_worker.providers.contract import (
 )
 from checkpoint_worker.providers.http import connect as dialling
 from checkpoint_worker.providers.http import exchange as transport
-from checkpoint_worker.providers.http.connection import Connection as Connection
+from checkpoint_worker.providers.http.connection import Connection
 from checkpoint_worker.providers.http.exchange import HttpExchange
 from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.tasks.catalogue import PAIRS, Success

@@ -452,7 +452,7 @@ def test_a_taken_port_is_said_and_leaves_nothing_behind() -> None:
 
 
 def test_it_runs_as_a_program_until_it_is_interrupted() -> None:
-    """``python -m checkpoint_worker.providers.sandbox`` says where everything is and leaves without a fuss."""
+    """``python -m checkpoint_worker.providers.sandbox`` prints its addresses and ends on Ctrl-C."""
     command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None

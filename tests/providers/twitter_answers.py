@@ -1,7 +1,7 @@
 """Every answer of TWITTER that is known, and what it becomes: the rows of its page.
 
-``providers/twitter/README.md`` has the table between two comments; ``test_twitter_answers`` compares
-it with these rows and plays each answer. To write it anew:
+``providers/twitter/README.md`` has the table between two comments; ``test_twitter_answers``
+compares it with these rows and plays each answer. To write it anew:
 
     python -m tests.providers.twitter_answers    # prints it
 """

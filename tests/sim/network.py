@@ -1,7 +1,7 @@
 """The way to the simulated Redis: clients with faults, drawn from the seed.
 
-The doors of `tasks.storage.executor` and the listener of `worker.runtime.signal_listener` run over these clients as
-they are; what is simulated is the library's client and the wire below it.
+The executors of `tasks.storage.executor` and the listener of `worker.runtime.signal_listener` run
+over these clients as they are; what is simulated is the library's client and the wire below it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model of Redis with the scripts of ``tasks/storage/scripts``: dicts, one clock, nothing by itself.
+"""A model of Redis with the scripts of ``tasks/storage/scripts``: dicts and one clock.
 
 `test_server` replays what simulated runs asked of it against a real Redis and compares every
 reply, every message and what rests in it at the end. So a promise that holds here over this

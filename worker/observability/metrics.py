@@ -1,7 +1,7 @@
 """Prometheus metrics of a worker.
 
-The README's table lists every name, and a test compares both. No metric has an id as a label, and
-every label value comes from a closed set, so the settings bound the number of series.
+The table of `worker/README.md` lists every name, and a test compares both. No metric has an id as a
+label, and every label value comes from a closed set, so the settings bound the number of series.
 
 The metrics have three sources:
 

@@ -1,12 +1,7 @@
 """A Celery pool that runs coroutine tasks on one asyncio loop.
 
-<<<<<<< HEAD
-Use it with ``worker_pool = "checkpoint_worker.worker.runtime.pool:AsyncioPool"``. Celery imports it before the app, so it
-knows the app only as its constructor's argument.
-=======
 Use it with ``worker_pool = "checkpoint_worker.worker.runtime.pool:AsyncioPool"``. Celery imports
 this module before it creates the app, so the pool gets the app as an argument of its constructor.
->>>>>>> 675fa7d (Describe worker/runtime in plain technical English)
 
 The pool uses three kinds of threads:
 
@@ -137,13 +132,8 @@ class _Job:
 class AsyncioPool(BasePool):
     """Runs `AsyncTask` coroutines on one loop and other tasks in threads; see the module docstring.
 
-<<<<<<< HEAD
-    Bootsteps reach it as ``worker.pool`` (require ``celery.worker.components:Pool``) and run their
-    own coroutines with `spawn` and `call`.
-=======
     Bootsteps find the pool as ``worker.pool`` (they require ``celery.worker.components:Pool``) and
     run their own coroutines with `spawn` and `call`.
->>>>>>> 675fa7d (Describe worker/runtime in plain technical English)
 
     Attributes:
         warm_stop_s: How long a warm shutdown waits for running jobs, in seconds.
