@@ -82,7 +82,7 @@ class Phase(enum.StrEnum):
     DRAINING = "draining"
 
 
-class Submission(Struct, frozen=True, kw_only=True, gc=False):
+class Submission(Struct, frozen=True, kw_only=True, gc=False, rename={"duplicate_of": "twin_of"}):
     """One solution sent for an intent, while it has no outcome yet.
 
     Attributes:
@@ -94,7 +94,8 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False):
         run_id: Identity of the Redis that accepted it; on another one it is never sent.
         deadline_ms: When it must have its outcome.
         supersedes: The elder it took over from.
-        twin_of: The claim whose exchange carries the same code and whose verdict it takes.
+        duplicate_of: The claim whose exchange carries the same code and whose verdict it takes;
+            stored as ``twin_of``.
         send_by_ms: When its sender gives it up; ``None``: not before the deadline.
     """
 

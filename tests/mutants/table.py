@@ -1,7 +1,7 @@
 """The guards the two promises rest on, and how each of them is removed.
 
 A mutant is the product with one guard taken out: texts replaced in a copy of the tree. Beside it
-stands the one test that expect fail without the guard. A text that is not in its file exactly once
+stands the one test that must fail without the guard. A text that is not in its file exactly once
 is an error, so a mutant cannot silently become the original when the product is edited.
 
 Names are those of the list of mistakes that were made, by others and in drafts; a name may stand
@@ -107,8 +107,9 @@ NAMES: Final = (
     "a revoked login handed over",
     "a page judged by what stands around its form",
     "a number with two meanings read as one",
+    "a stored field renamed",
 )
-"""What a suite for this product expect catch."""
+"""What a suite for this product must catch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +134,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """A guard removed, and the test that expect notice.
+    """A guard removed, and the test that must notice.
 
     Attributes:
         name: One of `NAMES`.
         guard: What is taken out, in a few words.
         edits: How.
-        test: The pytest node that expect pass with the guard and fail without it.
+        test: The pytest node that must pass with the guard and fail without it.
     """
 
     name: str
@@ -1864,5 +1865,18 @@ MUTANTS: Final = (
         ),
         test="tests/providers/test_known_answers.py::"
         "test_each_known_answer_is_read_and_a_doubt_is_told[MESSENGER-security check]",
+    ),
+    Mutant(
+        name="a stored field renamed",
+        guard="what rests in Redis keeps the names that the version before reads and writes",
+        edits=(
+            Edit(
+                file="tasks/model.py",
+                old=', rename={"duplicate_of": "twin_of"}',
+                new="",
+            ),
+        ),
+        test="tests/store/test_stored_form.py::"
+        "test_an_intent_of_the_version_before_is_read_whole_and_written_as_it_was",
     ),
 )

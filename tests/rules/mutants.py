@@ -1,4 +1,4 @@
-"""The rules with one guard removed: what the sequences and the walk expect notice.
+"""The rules with one guard removed: what the sequences and the walk must notice.
 
 A mutant is the source of `tasks.rules` with one text replaced, compiled into a module of its
 own. A text that is not there exactly once is an error, so a mutant cannot silently become the

@@ -62,11 +62,11 @@ def search(first: int, steps: int, crowd: int | None) -> int:
         over = done >= steps
         if over or now_s - told_s > REPORT_S:
             told_s = now_s
-            response_speed = done / (now_s - began_s)
+            pace = done / (now_s - began_s)
             runs = seed - first + 1
             say(
                 f"{done:>12,} steps  {runs:>6,} runs  {sends:>8,} codes sent  "
-                f"{finals:>8,} outcomes  {response_speed:>8,.0f} steps/s"
+                f"{finals:>8,} outcomes  {pace:>8,.0f} steps/s"
             )
         if over:
             break

@@ -1,4 +1,4 @@
-"""The product with one guard removed: what the simulation expect notice, and how soon.
+"""The product with one guard removed: what the simulation must notice, and how soon.
 
 A text that is not in its module exactly once is an error, so a mutant cannot silently become
 the original when the module is edited.

@@ -1,8 +1,8 @@
-"""The guards of the commit, each taken out once: the check of its promise expect notice.
+"""The guards of the commit, each taken out once: the check of its promise must notice.
 
 A check returns what is wrong. With the script as it is that is nothing; with the guard
-removed it expect be something, else the check guards nothing. Names are those of the list of
-mutants a suite expect catch.
+removed it must be something, else the check guards nothing. Names are those of the list of
+mutants a suite must catch.
 """
 
 import hashlib
@@ -135,7 +135,7 @@ def reopened_keeps_no_old_version(desk: Desk) -> list[str]:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A guard: the text of the script that is replaced, and who expect notice."""
+    """A guard: the text of the script that is replaced, and who must notice."""
 
     name: str
     check: Check
@@ -197,7 +197,7 @@ MUTANTS = [
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_commit_with_its_guard_keeps_the_promise(desk: Desk, mutant: Mutant) -> None:
-    """The check that expect catch the mutant finds nothing wrong without it."""
+    """The check that must catch the mutant finds nothing wrong without it."""
     assert mutant.check(desk) == []
 
 
