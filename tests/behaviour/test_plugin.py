@@ -105,7 +105,7 @@ def test_a_package_adds_a_provider_and_a_worker_clears_its_checkpoint(
     assert (refused.status, refused.code_sent) == (401, True)
     assert (cleared.status, cleared.code_sent) == (201, True)
     assert cleared.body == {"object": "AccountCreated", "account_id": "acc_acme"}
-    assert session == {"user_id": "u-1", "token": TOKEN}
+    assert session == {"provider": "ACME", "user_id": "u-1", "token": TOKEN}
     assert server.heard == [{"id": "login-7", "code": WRONG}, {"id": "login-7", "code": RIGHT}]
     assert "is not a setting" not in worker.log, "its address is a setting like the others"
     assert not any(secret in worker.log for secret in (RIGHT, WRONG, TOKEN))

@@ -653,7 +653,7 @@ def test_a_wrong_code_is_no_code_of_that_person(served: TryPage) -> None:
         ("/try/wrong", {"account_id": 7}, 404, "start a login first"),
         (
             "/try/pace",
-            {"account_id": "acc_nobody", "response_speed": "slow"},
+            {"account_id": "acc_nobody", "pace": "slow"},
             404,
             "start a login first",
         ),
@@ -673,12 +673,12 @@ def test_what_the_page_s_server_cannot_do_is_a_sentence(
 def test_there_are_three_paces(served: TryPage) -> None:
     """A fourth is refused with the names of the three."""
     account = begin(served, provider="LINKEDIN", source="EMAIL")["account_id"]
-    for response_speed in ("slow", "silent", "prompt"):
+    for pace in ("slow", "silent", "prompt"):
         answer = served.call(
-            "POST", "/try/pace", {"account_id": account, "response_speed": response_speed}
+            "POST", "/try/pace", {"account_id": account, "pace": pace}
         )
-        assert (answer.status, answer.body) == (200, {"response_speed": response_speed})
-    status, said = refused(served, "/try/pace", {"account_id": account, "response_speed": "warp"})
+        assert (answer.status, answer.body) == (200, {"pace": pace})
+    status, said = refused(served, "/try/pace", {"account_id": account, "pace": "warp"})
     assert (status, said) == (400, "There is no such pace; there are prompt, slow, silent.")
 
 
@@ -726,7 +726,7 @@ def test_it_ends_at_once_while_somebody_watches(stage: Stage) -> None:
     """An open event stream does not hold `checkpoint up` when it stops."""
     with serving(stage) as served:
         account = begin(served, provider="LINKEDIN", source="EMAIL")["account_id"]
-        served.call("POST", "/try/pace", {"account_id": account, "response_speed": "silent"})
+        served.call("POST", "/try/pace", {"account_id": account, "pace": "silent"})
         code = served.call("GET", f"/try/inbox?account_id={account}").body["code"]
         fields = {"account_id": account, "provider": "LINKEDIN", "code": code}
         caller = Caller(served.address, KEY)

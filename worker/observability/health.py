@@ -189,7 +189,10 @@ class Health:
 
     def _ask_hub(self) -> None:
         if not self._hub_asked:
-            self._hub_asked = self.ask_hub(self._hub_answers)
+            # Before the call: the hub's thread may answer at once.
+            self._hub_asked = True
+            if not self.ask_hub(self._hub_answers):
+                self._hub_asked = False
 
     def _hub_answers(self) -> None:
         self._hub_asked = False
