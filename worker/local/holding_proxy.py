@@ -68,6 +68,8 @@ class LocalServer:
         task = asyncio.create_task(self._handle(reader, writer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # A task that is cancelled before its first step does not reach its own clean-up.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
