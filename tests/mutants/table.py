@@ -642,7 +642,7 @@ MUTANTS: Final = (
         guard="the submission is in the ledger before anybody is woken",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/blocking.py",
                 old="        submitted = self._run(self._core.submit(request, new,"
                 " checkpoint_step), TAKEN, new)\n",
                 new="        kwargs = {'account_id': account_id, 'provider': provider,"
@@ -820,7 +820,7 @@ MUTANTS: Final = (
         guard="who takes a session or reads for a group is a process",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/base.py",
                 old="        self._core.forget_token()\n",
                 new="",
             ),
@@ -872,7 +872,7 @@ MUTANTS: Final = (
         guard="whoever is given a code drops its own name for it",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/blocking.py",
                 old="            user_id=user_id,\n        )\n        del context, proxy\n"
                 "        return self._run(steps, OPENED)\n",
                 new="            user_id=user_id,\n        )\n"

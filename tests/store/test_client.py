@@ -15,8 +15,7 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from checkpoint_worker.tasks import client as module
-from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, wake_sender
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.operations import submissions as client_steps
 from checkpoint_worker.tasks.operations.validation import CheckpointError
@@ -184,7 +183,7 @@ def test_a_broker_that_is_away_costs_nothing_but_time(
     def broken(*_: object) -> None:
         raise OperationalError(text)
 
-    monkeypatch.setattr(module, "send_wake", broken)
+    monkeypatch.setattr(wake_sender, "send_wake", broken)
     opened(client)
     with caplog.at_level(logging.WARNING):
         submitted = submit(client)
