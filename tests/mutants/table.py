@@ -678,7 +678,7 @@ MUTANTS: Final = (
         guard="a code is claimed for a registration that the login's secret proves",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="    if not keys.proves(registration):\n",
                 new="    if False:\n",
             ),
@@ -690,7 +690,7 @@ MUTANTS: Final = (
         guard="requests and cancels without the secret's proof are passed over",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="message is not None and keys.proves(message)",
                 new="message is not None",
             ),
@@ -702,7 +702,7 @@ MUTANTS: Final = (
         guard="without the secret a request's key pairs open nothing",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="_derive(self._secret + shared, ",
                 new="_derive(shared, ",
             ),
@@ -714,7 +714,7 @@ MUTANTS: Final = (
         guard="login, submission, request and deadline are associated data",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="        bound = (self._provider, self._account_id, *request.bound())\n",
                 new="        bound = ()\n",
             ),
@@ -1404,7 +1404,7 @@ MUTANTS: Final = (
         guard="a live session's doubt counts as well",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/adapter.py",
                 old="    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
                 new="    if (doubt := None) is not None:\n",
             ),
@@ -1636,7 +1636,7 @@ MUTANTS: Final = (
         guard="a login that a client session hands over outweighs a word that is not known",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/adapter.py",
                 old="    if answer.is_login(provider):\n",
                 new="    if False:\n",
             ),
