@@ -948,7 +948,7 @@ MUTANTS: Final = (
         guard="a key with a prefix names the accounts that begin so",
         edits=(
             Edit(
-                file="tasks/gateway/__init__.py",
+                file="tasks/gateway/access.py",
                 old="    if not key.may_name(account_id):\n",
                 new="    if False:\n",
             ),
