@@ -4,7 +4,7 @@ Some logins live in a browser or a native client of the operator's own. Such a *
 registers itself and listens; the code goes to it sealed, and what it answers is a verdict like
 any other. `protocol` has the messages, `sealing` their cryptography, `exchange` one request to a
 session, and `adapter` the verdict. How messages travel is a `SessionChannel`, which the exchange is
-handed (`tasks.live_session.channel` has the one over Redis).
+handed (`tasks.live_session` has the one over Redis).
 """
 
 from __future__ import annotations

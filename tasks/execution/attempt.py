@@ -62,7 +62,7 @@ from checkpoint_worker.tasks.execution.verdicts import (
     validate_failure,
     validate_verdict,
 )
-from checkpoint_worker.tasks.live_session.channel import LiveReplies, RedisSessionChannel
+from checkpoint_worker.tasks.live_session import LiveReplies, RedisSessionChannel
 from checkpoint_worker.tasks.model import Generation, IntentState, Submission
 from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.records import Outcome

@@ -727,12 +727,12 @@ MUTANTS: Final = (
         guard="what was begun is remembered until its deadline",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old=" if deadline_ms <= now_ms]",
                 new="]",
             ),
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="        if ask.deadline_ms <= max(now_ms, self._forgotten_ms):\n",
                 new="        if ask.deadline_ms <= now_ms:\n",
             ),
@@ -744,7 +744,7 @@ MUTANTS: Final = (
         guard="nothing is forgotten for room",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="            self._known[ask.request_id] = ask.deadline_ms\n"
                 "            return True\n",
                 new="            self._known[ask.request_id] = ask.deadline_ms\n"
@@ -758,7 +758,7 @@ MUTANTS: Final = (
         guard="a clock that is set back begins nothing that was forgotten",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="now_ms",
             ),
@@ -770,7 +770,7 @@ MUTANTS: Final = (
         guard="a session asks Redis for the time before it begins",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="self._forgotten_ms",
             ),
