@@ -23,7 +23,9 @@ WHOLE: Final = tuple(
     f"tasks/{name}.py"
     for name in (
         "catalogue", "events", "model", "records", "rules", "execution/attempt",
-        "execution/sweeper", "storage/keys", "storage/store", "storage/vault",
+        "execution/sweeper", "storage/base", "storage/intent_json", "storage/keys", "storage/plan",
+        "storage/signals", "storage/store", "storage/stream", "storage/sweeps", "storage/vault",
+        "storage/views",
     )
 )  # fmt: skip
 """Nothing in these may be untested."""

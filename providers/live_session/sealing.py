@@ -45,6 +45,7 @@ DETAIL_UNPROVEN: Final = (
     "The client session's registration is not proven by the secret of this login's context; "
     "the code was not sent."
 )
+
 T = TypeVar("T")
 
 

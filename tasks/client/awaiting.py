@@ -30,7 +30,7 @@ from checkpoint_worker.tasks.storage.executor import (
     connect_async,
     pipe_to,
 )
-from checkpoint_worker.tasks.storage.store import Page
+from checkpoint_worker.tasks.storage.views import Page
 from checkpoint_worker.tasks.tracebacks import no_values
 
 

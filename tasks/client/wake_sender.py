@@ -13,6 +13,7 @@ from checkpoint_worker.tasks.operations.wake import send_wake
 
 WAKES_MAX: Final = 8
 """Maximum number of wakes that one client sends at once; further ones wait for a slot."""
+
 log = logging.getLogger("checkpoint.client")
 
 

@@ -56,6 +56,7 @@ REPLY_PAUSES_S: Final = (0.1, 0.5, 1.0)
 """Pauses between the tries to publish a reply; a worker takes the first one that it receives."""
 LEAVE_S: Final = 1.0
 """Timeout for removing the registration."""
+
 log = logging.getLogger("checkpoint.session")
 
 

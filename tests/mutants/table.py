@@ -229,8 +229,8 @@ MUTANTS: Final = (
             ),
             Edit(
                 file="tasks/storage/store.py",
-                old="SCHEMA: Final = 1\n",
-                new="SCHEMA = 1\nHELD = []\n",
+                old="COMMIT_ROUNDS: Final = 64\n",
+                new="COMMIT_ROUNDS = 64\nHELD = []\n",
             ),
             Edit(
                 file="tasks/execution/attempt.py",
@@ -512,7 +512,7 @@ MUTANTS: Final = (
         guard="time is the server's",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/base.py",
                 old="        return Snapshot(\n            now_ms=int(now_ms),\n",
                 new="        import time\n"
                 "        return Snapshot(\n"
@@ -782,7 +782,7 @@ MUTANTS: Final = (
         guard="the commit that ends an intent deletes its context",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/plan.py",
                 old="        if self.after is None or self.after.state is IntentState.OPEN:\n",
                 new="        if True:\n",
             ),
@@ -847,7 +847,7 @@ MUTANTS: Final = (
         guard="an intent lives as long as the hour it counts",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/base.py",
                 old="        return max(self.result_ttl_ms, HOUR_MS)\n",
                 new="        return self.result_ttl_ms\n",
             ),
@@ -1385,13 +1385,13 @@ MUTANTS: Final = (
         guard="each doubt is taken off what the version before goes by",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/intent_json.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max - "
                 "intent.doubts)\n",
                 new="        pass\n",
             ),
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/intent_json.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max + "
                 "intent.doubts)\n",
                 new="        pass\n",

@@ -31,7 +31,7 @@ from checkpoint_worker.tasks.operations import validation as intake
 from checkpoint_worker.tasks.operations.submissions import Operations
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Sealed
 from checkpoint_worker.tasks.settings import Settings
-from checkpoint_worker.tasks.storage import store
+from checkpoint_worker.tasks.storage import plan, store
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
 from checkpoint_worker.tasks.storage.vault import context_name
 from checkpoint_worker.worker.runtime import signal_listener as listener
@@ -298,7 +298,8 @@ class World:
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
             (intake, {"adapter_for": provider.adapter_for}),
-            (store, {"decide": self.witness.decide, "process_unique_id": self.witness.new_name}),
+            (store, {"decide": self.witness.decide}),
+            (plan, {"process_unique_id": self.witness.new_name}),
         )
         with ExitStack() as stack:
             for module, names in stand_ins:

@@ -689,7 +689,7 @@ def test_one_account_s_outcomes_are_found_among_many_of_others(
     desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page, not only among the newest `limit` of all."""
-    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.PAGE", 3)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.stream.PAGE", 3)
     refuse(desk, "s1", "s2")
     refuse(desk, *(f"o{number}" for number in range(10)), account="acc_2")
     assert ids(client.outcomes(ACCOUNT, limit=2)) == ["s2", "s1"]
