@@ -1,7 +1,7 @@
 """The nouns: intent, submission, wire, settlement. Frozen; no I/O, no rules.
 
 All instants are Redis server time in milliseconds since the epoch (``_ms``). What may
-happen to these nouns is `tasks.rules`; how they rest in Redis is `tasks.storage.store`.
+happen to these nouns is `tasks.rules`; how they rest in Redis is `tasks.storage.intent_json`.
 
 They are structs of msgspec, made, changed and written several times for each submission: with
 dataclasses that was a quarter of an attempt (measured). None can be part of a cycle, so the garbage

@@ -62,7 +62,7 @@ from checkpoint_worker.tasks.execution.verdicts import (
     validate_failure,
     validate_verdict,
 )
-from checkpoint_worker.tasks.live_session.channel import LiveReplies, RedisSessionChannel
+from checkpoint_worker.tasks.live_session import LiveReplies, RedisSessionChannel
 from checkpoint_worker.tasks.model import Generation, IntentState, Submission
 from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.records import Outcome
@@ -70,7 +70,9 @@ from checkpoint_worker.tasks.rules import next_due_ms
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError, Operation
 from checkpoint_worker.tasks.storage.ids import process_unique_id
-from checkpoint_worker.tasks.storage.store import CommitExtras, HeardSignal, Result, Snapshot, Store
+from checkpoint_worker.tasks.storage.plan import CommitExtras, Result
+from checkpoint_worker.tasks.storage.signals import HeardSignal
+from checkpoint_worker.tasks.storage.store import Store
 from checkpoint_worker.tasks.storage.vault import (
     CannotOpenError,
     Vault,
@@ -78,6 +80,7 @@ from checkpoint_worker.tasks.storage.vault import (
     session_name,
     solution_name,
 )
+from checkpoint_worker.tasks.storage.views import Snapshot
 
 FIRST_BYTE_S: Final = 1.0
 """At most this long from the claim's command to the first byte, else it is not sent: a process

@@ -23,7 +23,9 @@ from checkpoint_worker.tasks.storage.executor import (
     LedgerError,
     LedgerUnavailableError,
 )
-from checkpoint_worker.tasks.storage.store import HeardSignal, LostWorker, Result, Survey
+from checkpoint_worker.tasks.storage.plan import Result
+from checkpoint_worker.tasks.storage.signals import HeardSignal
+from checkpoint_worker.tasks.storage.views import LostWorker, Survey
 
 BATCH: Final = 500
 """Intents of each kind in one sweep; a full batch is followed by the next at once."""

@@ -26,7 +26,7 @@ from checkpoint_worker.tasks.operations.validation import (
     WORD_MAX,
 )
 from checkpoint_worker.tasks.records import Outcome
-from checkpoint_worker.tasks.storage.store import LOOKED_AT_MAX
+from checkpoint_worker.tasks.storage.stream import LOOKED_AT_MAX
 
 Schema = dict[str, Any]
 

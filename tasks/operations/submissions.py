@@ -45,6 +45,7 @@ from checkpoint_worker.tasks.operations.wake import in_ledger
 from checkpoint_worker.tasks.records import Outcome, timestamp
 from checkpoint_worker.tasks.rules import DETAIL_MAYBE_USED
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.base import Room
 from checkpoint_worker.tasks.storage.executor import (
     ForeignLedgerError,
     LedgerBusyError,
@@ -53,7 +54,7 @@ from checkpoint_worker.tasks.storage.executor import (
     Operation,
 )
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.store import Room, Store
+from checkpoint_worker.tasks.storage.store import Store
 from checkpoint_worker.tasks.storage.vault import CannotOpenError, Vault, session_name
 
 LIMIT_MAX: Final = 1_000

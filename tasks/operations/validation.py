@@ -39,15 +39,10 @@ from checkpoint_worker.tasks.records import Outcome, RecordState, waiting_record
 from checkpoint_worker.tasks.rules import HOUR_MS
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import Operation
-from checkpoint_worker.tasks.storage.store import (
-    SEEN_TTL_MS,
-    SOLUTION_GRACE_MS,
-    CommitExtras,
-    Result,
-    Snapshot,
-    Store,
-)
+from checkpoint_worker.tasks.storage.plan import CommitExtras, Result
+from checkpoint_worker.tasks.storage.store import SEEN_TTL_MS, SOLUTION_GRACE_MS, Store
 from checkpoint_worker.tasks.storage.vault import Vault, context_name, solution_name
+from checkpoint_worker.tasks.storage.views import Snapshot
 
 ACCOUNT_ID_MAX: Final = 256
 CODE_MAX: Final = 256

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from checkpoint_worker.providers.live_session import Registration, SessionKeys, new_session_secret
 from checkpoint_worker.tasks.catalogue import PAIRS, Success
 from checkpoint_worker.tasks.client import LIMIT_MAX
-from checkpoint_worker.tasks.live_session.channel import Question, SessionHost
+from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys

@@ -54,8 +54,9 @@ from checkpoint_worker.tasks.storage.executor import (
     ScriptCall,
     connect_async,
 )
-from checkpoint_worker.tasks.storage.store import HeardSignal, LostWorker
+from checkpoint_worker.tasks.storage.signals import HeardSignal
 from checkpoint_worker.tasks.storage.vault import context_name, make_key
+from checkpoint_worker.tasks.storage.views import LostWorker
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from checkpoint_worker.worker.runtime.signal_listener import listen
 from tests.behaviour.stage import BOUND_S, SHORT
@@ -776,12 +777,12 @@ def test_a_context_that_changed_since_the_look_is_read_again(on_desk: OnDesk) ->
 async def bump(desk: Desk) -> None:
     """Write the intent as it is under a new version."""
     from checkpoint_worker.tasks.events import Decision  # noqa: PLC0415  a forged decision, for this alone
-    from checkpoint_worker.tasks.storage.store import CommitExtras, _CommitPlan  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.plan import CommitExtras, CommitPlan  # noqa: PLC0415
 
     store = desk.attempts.store
     snapshot = await desk.do(store.read(PROVIDER, ACCOUNT))
     decision = Decision(reply=events.DecisionStatus.DONE, intent=snapshot.intent)
-    plan = _CommitPlan(store, PROVIDER, ACCOUNT, snapshot, decision)
+    plan = CommitPlan(store, PROVIDER, ACCOUNT, snapshot, decision)
     await desk.do(store._commit(plan, CommitExtras()))
 
 

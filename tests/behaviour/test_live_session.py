@@ -48,16 +48,14 @@ from checkpoint_worker.providers.live_session import (
     seal_answer,
     seal_solution,
 )
-from checkpoint_worker.tasks.live_session.channel import (
-    QUESTIONS_MAX,
-    REGISTRATION_TTL_S,
-    RENEW_S,
+from checkpoint_worker.tasks.live_session import (
     LiveReplies,
     Question,
     RedisSessionChannel,
     SessionHost,
     SessionReplacedError,
 )
+from checkpoint_worker.tasks.live_session.host import QUESTIONS_MAX, REGISTRATION_TTL_S, RENEW_S
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX, AsyncExecutor, connect_async
 from checkpoint_worker.tasks.storage.keys import Keys
@@ -756,7 +754,7 @@ def test_a_session_that_remembers_all_it_can_drops_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that finds no room is answered so, and is not begun by a copy of it later."""
-    monkeypatch.setattr("checkpoint_worker.tasks.live_session.channel.KNOWN_MAX", 2)
+    monkeypatch.setattr("checkpoint_worker.tasks.live_session.host.KNOWN_MAX", 2)
 
     async def play() -> None:
         asked = Asked()
@@ -814,7 +812,7 @@ def test_a_handler_does_not_outlive_a_lost_cancel(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that died cannot say that nobody waits; the deadline says it."""
-    monkeypatch.setattr("checkpoint_worker.tasks.live_session.channel.LATE_S", 0.0)
+    monkeypatch.setattr("checkpoint_worker.tasks.live_session.host.LATE_S", 0.0)
 
     async def play() -> None:
         asked = Asked()

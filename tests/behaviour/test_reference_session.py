@@ -29,7 +29,7 @@ from checkpoint_worker.providers.contract import (
     Verdict,
 )
 from checkpoint_worker.providers.http.exchange import HttpExchange
-from checkpoint_worker.tasks.live_session.channel import Question, new_session_secret
+from checkpoint_worker.tasks.live_session import Question, new_session_secret
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis

@@ -26,8 +26,12 @@ import redis.asyncio
 from checkpoint_worker.providers import adapter_for
 from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.providers.sandbox.accounts import Account
-from checkpoint_worker.tasks import client as client_module
-from checkpoint_worker.tasks.client import AsyncCheckpointClient, make_store, make_vault
+from checkpoint_worker.tasks.client import (
+    AsyncCheckpointClient,
+    make_store,
+    make_vault,
+    wake_sender,
+)
 from checkpoint_worker.tasks.execution import attempt
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
@@ -460,7 +464,7 @@ def test_whichever_command_fails_the_invariants_hold(
     monkeypatch.setattr(ledger, "PAUSES_S", (0.0,) * (TRIES - 1))
     # A machine that is slow for a second would be taken for a command that failed.
     monkeypatch.setattr(attempt, "FIRST_BYTE_S", 30.0)
-    monkeypatch.setattr(client_module, "send_wake", lambda queue, *wake: queue.send(*wake))
+    monkeypatch.setattr(wake_sender, "send_wake", lambda queue, *wake: queue.send(*wake))
     if told.prepares:
         monkeypatch.setattr(adapter_for(LINKEDIN), "prepares", True)
     beyond = asyncio.run(tell(redis_url, told, LASTING[lasting], effect))

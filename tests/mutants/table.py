@@ -229,8 +229,8 @@ MUTANTS: Final = (
             ),
             Edit(
                 file="tasks/storage/store.py",
-                old="SCHEMA: Final = 1\n",
-                new="SCHEMA = 1\nHELD = []\n",
+                old="COMMIT_ROUNDS: Final = 64\n",
+                new="COMMIT_ROUNDS = 64\nHELD = []\n",
             ),
             Edit(
                 file="tasks/execution/attempt.py",
@@ -512,7 +512,7 @@ MUTANTS: Final = (
         guard="time is the server's",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/base.py",
                 old="        return Snapshot(\n            now_ms=int(now_ms),\n",
                 new="        import time\n"
                 "        return Snapshot(\n"
@@ -642,7 +642,7 @@ MUTANTS: Final = (
         guard="the submission is in the ledger before anybody is woken",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/blocking.py",
                 old="        submitted = self._run(self._core.submit(request, new,"
                 " checkpoint_step), TAKEN, new)\n",
                 new="        kwargs = {'account_id': account_id, 'provider': provider,"
@@ -678,7 +678,7 @@ MUTANTS: Final = (
         guard="a code is claimed for a registration that the login's secret proves",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="    if not keys.proves(registration):\n",
                 new="    if False:\n",
             ),
@@ -690,7 +690,7 @@ MUTANTS: Final = (
         guard="requests and cancels without the secret's proof are passed over",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="message is not None and keys.proves(message)",
                 new="message is not None",
             ),
@@ -702,7 +702,7 @@ MUTANTS: Final = (
         guard="without the secret a request's key pairs open nothing",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="_derive(self._secret + shared, ",
                 new="_derive(shared, ",
             ),
@@ -714,7 +714,7 @@ MUTANTS: Final = (
         guard="login, submission, request and deadline are associated data",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/sealing.py",
                 old="        bound = (self._provider, self._account_id, *request.bound())\n",
                 new="        bound = ()\n",
             ),
@@ -727,12 +727,12 @@ MUTANTS: Final = (
         guard="what was begun is remembered until its deadline",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old=" if deadline_ms <= now_ms]",
                 new="]",
             ),
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="        if ask.deadline_ms <= max(now_ms, self._forgotten_ms):\n",
                 new="        if ask.deadline_ms <= now_ms:\n",
             ),
@@ -744,7 +744,7 @@ MUTANTS: Final = (
         guard="nothing is forgotten for room",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="            self._known[ask.request_id] = ask.deadline_ms\n"
                 "            return True\n",
                 new="            self._known[ask.request_id] = ask.deadline_ms\n"
@@ -758,7 +758,7 @@ MUTANTS: Final = (
         guard="a clock that is set back begins nothing that was forgotten",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="now_ms",
             ),
@@ -770,7 +770,7 @@ MUTANTS: Final = (
         guard="a session asks Redis for the time before it begins",
         edits=(
             Edit(
-                file="tasks/live_session/channel.py",
+                file="tasks/live_session/host.py",
                 old="max(now_ms, self._forgotten_ms)",
                 new="self._forgotten_ms",
             ),
@@ -782,7 +782,7 @@ MUTANTS: Final = (
         guard="the commit that ends an intent deletes its context",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/plan.py",
                 old="        if self.after is None or self.after.state is IntentState.OPEN:\n",
                 new="        if True:\n",
             ),
@@ -820,7 +820,7 @@ MUTANTS: Final = (
         guard="who takes a session or reads for a group is a process",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/base.py",
                 old="        self._core.forget_token()\n",
                 new="",
             ),
@@ -847,7 +847,7 @@ MUTANTS: Final = (
         guard="an intent lives as long as the hour it counts",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/base.py",
                 old="        return max(self.result_ttl_ms, HOUR_MS)\n",
                 new="        return self.result_ttl_ms\n",
             ),
@@ -872,7 +872,7 @@ MUTANTS: Final = (
         guard="whoever is given a code drops its own name for it",
         edits=(
             Edit(
-                file="tasks/client/__init__.py",
+                file="tasks/client/blocking.py",
                 old="            user_id=user_id,\n        )\n        del context, proxy\n"
                 "        return self._run(steps, OPENED)\n",
                 new="            user_id=user_id,\n        )\n"
@@ -948,7 +948,7 @@ MUTANTS: Final = (
         guard="a key with a prefix names the accounts that begin so",
         edits=(
             Edit(
-                file="tasks/gateway/__init__.py",
+                file="tasks/gateway/access.py",
                 old="    if not key.may_name(account_id):\n",
                 new="    if False:\n",
             ),
@@ -1385,13 +1385,13 @@ MUTANTS: Final = (
         guard="each doubt is taken off what the version before goes by",
         edits=(
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/intent_json.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max - "
                 "intent.doubts)\n",
                 new="        pass\n",
             ),
             Edit(
-                file="tasks/storage/store.py",
+                file="tasks/storage/intent_json.py",
                 old="        intent = replace(intent, failures_max=intent.failures_max + "
                 "intent.doubts)\n",
                 new="        pass\n",
@@ -1404,7 +1404,7 @@ MUTANTS: Final = (
         guard="a live session's doubt counts as well",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/adapter.py",
                 old="    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
                 new="    if (doubt := None) is not None:\n",
             ),
@@ -1636,7 +1636,7 @@ MUTANTS: Final = (
         guard="a login that a client session hands over outweighs a word that is not known",
         edits=(
             Edit(
-                file="providers/live_session/__init__.py",
+                file="providers/live_session/adapter.py",
                 old="    if answer.is_login(provider):\n",
                 new="    if False:\n",
             ),

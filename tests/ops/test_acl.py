@@ -15,7 +15,7 @@ import redis
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from checkpoint_worker.tasks.live_session.channel import Question, SessionHost, new_session_secret
+from checkpoint_worker.tasks.live_session import Question, SessionHost, new_session_secret
 from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import connect_async, script

@@ -13,8 +13,8 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from checkpoint_worker.tasks.settings import Settings
-from checkpoint_worker.tasks.storage.store import Overview, WaitingView, WorkerView
 from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.tasks.storage.views import Overview, WaitingView, WorkerView
 from checkpoint_worker.worker.cli.diagnosis import CAUSES, diagnose
 from checkpoint_worker.worker.observability.status import (
     READ_MAX,

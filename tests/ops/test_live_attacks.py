@@ -30,7 +30,7 @@ from checkpoint_worker.providers.live_session import (
     seal_answer,
     seal_solution,
 )
-from checkpoint_worker.tasks.live_session.channel import Question, SessionHost
+from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys

@@ -17,7 +17,7 @@ import redis.asyncio
 
 from checkpoint_worker.tasks.execution.observer import Observer, Refusal
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor
-from checkpoint_worker.tasks.storage.store import OVERDUE_MS
+from checkpoint_worker.tasks.storage.sweeps import OVERDUE_MS
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
 from checkpoint_worker.worker.observability.metrics import OTHER, Counting, Metrics
 from tests.behaviour.conftest import Setting, new_stage  # noqa: F401  a fixture

@@ -18,7 +18,7 @@ from checkpoint_worker.tasks.execution import attempt
 from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.model import Settlement
 from checkpoint_worker.tasks.operations.validation import unknown_submission
-from checkpoint_worker.tasks.storage.store import Result
+from checkpoint_worker.tasks.storage.plan import Result
 from tests.rules import mutants as of_rules
 from tests.sim.promises import Violation
 from tests.sim.server import SimServer

@@ -27,7 +27,7 @@ from checkpoint_worker.tasks.events import (
 )
 from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Submission, replace
 from checkpoint_worker.tasks.rules import next_due_ms
-from checkpoint_worker.tasks.storage.store import DRAIN_LAG_MS
+from checkpoint_worker.tasks.storage.plan import DRAIN_LAG_MS
 from tests.sim.provider import Send
 
 if TYPE_CHECKING:

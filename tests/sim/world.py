@@ -22,15 +22,16 @@ from typing import Any, Self
 from unittest import mock
 
 from checkpoint_worker.tasks import rules
-from checkpoint_worker.tasks.client import OVERDUE_MS, _Core
+from checkpoint_worker.tasks.client import OVERDUE_MS
 from checkpoint_worker.tasks.execution import attempt
 from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
 from checkpoint_worker.tasks.model import IntentState
 from checkpoint_worker.tasks.operations import validation as intake
+from checkpoint_worker.tasks.operations.submissions import Operations
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Sealed
 from checkpoint_worker.tasks.settings import Settings
-from checkpoint_worker.tasks.storage import store
+from checkpoint_worker.tasks.storage import plan, store
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
 from checkpoint_worker.tasks.storage.vault import context_name
 from checkpoint_worker.worker.runtime import signal_listener as listener
@@ -144,7 +145,7 @@ class World:
         self.steps = 0
         given: dict[str, Any] = {"secret_keys": KEY, **NO_END, **(BRISK if seed % 2 else {})}
         self.settings = Settings(**given)
-        self._core = _Core(self.settings)
+        self._core = Operations(self.settings)
         # In every third run the queue is a broker of its own, which loses and doubles wakes.
         self._core.store = replace(self._core.store, has_queue=seed % 3 > 0)
         self.store, self.vault = self._core.store, self._core.vault
@@ -297,7 +298,8 @@ class World:
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
             (intake, {"adapter_for": provider.adapter_for}),
-            (store, {"decide": self.witness.decide, "process_unique_id": self.witness.new_name}),
+            (store, {"decide": self.witness.decide}),
+            (plan, {"process_unique_id": self.witness.new_name}),
         )
         with ExitStack() as stack:
             for module, names in stand_ins:

@@ -24,8 +24,10 @@ from checkpoint_worker.tasks.operations.validation import (
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import Operation, ScriptCall, SyncExecutor, connect
-from checkpoint_worker.tasks.storage.store import CommitExtras, Result, Snapshot, Store
+from checkpoint_worker.tasks.storage.plan import CommitExtras, Result
+from checkpoint_worker.tasks.storage.store import Store
 from checkpoint_worker.tasks.storage.vault import Vault, make_key
+from checkpoint_worker.tasks.storage.views import Snapshot
 
 T = TypeVar("T")
 

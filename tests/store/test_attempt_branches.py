@@ -24,7 +24,8 @@ from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Purpose, replace
 from checkpoint_worker.tasks.operations.validation import Sealed, open_steps
 from checkpoint_worker.tasks.storage.executor import ScriptCall
-from checkpoint_worker.tasks.storage.store import HeardSignal, Snapshot
+from checkpoint_worker.tasks.storage.signals import HeardSignal
+from checkpoint_worker.tasks.storage.views import Snapshot
 from tests.behaviour.stage import BOUND_S
 from tests.behaviour.test_attempt import (
     ACCOUNT,

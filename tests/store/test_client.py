@@ -15,8 +15,7 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from checkpoint_worker.tasks import client as module
-from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, wake_sender
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.operations import submissions as client_steps
 from checkpoint_worker.tasks.operations.validation import CheckpointError
@@ -184,7 +183,7 @@ def test_a_broker_that_is_away_costs_nothing_but_time(
     def broken(*_: object) -> None:
         raise OperationalError(text)
 
-    monkeypatch.setattr(module, "send_wake", broken)
+    monkeypatch.setattr(wake_sender, "send_wake", broken)
     opened(client)
     with caplog.at_level(logging.WARNING):
         submitted = submit(client)
@@ -690,7 +689,7 @@ def test_one_account_s_outcomes_are_found_among_many_of_others(
     desk: Desk, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page, not only among the newest `limit` of all."""
-    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.PAGE", 3)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.stream.PAGE", 3)
     refuse(desk, "s1", "s2")
     refuse(desk, *(f"o{number}" for number in range(10)), account="acc_2")
     assert ids(client.outcomes(ACCOUNT, limit=2)) == ["s2", "s1"]

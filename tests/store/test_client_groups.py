@@ -18,7 +18,7 @@ import pytest
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 from checkpoint_worker.tasks.operations import submissions as client_steps
 from checkpoint_worker.tasks.operations.validation import CheckpointError
-from checkpoint_worker.tasks.storage import store
+from checkpoint_worker.tasks.storage import stream as outcomes_stream
 from tests.store.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -242,7 +242,7 @@ def test_readers_that_are_long_gone_are_forgotten(
     assert ids(client.outcomes(group=GROUP, reader="old", limit=1)) == ["s1"]
     holder = client.outcomes(group=GROUP, reader="holder")
     assert next(holder).submission_id == "s2"
-    monkeypatch.setattr(store, "READER_GONE_MS", -1)
+    monkeypatch.setattr(outcomes_stream, "READER_GONE_MS", -1)
     assert ids(client.outcomes(group=GROUP, reader="new")) == []
     assert sorted(readers(desk)) == ["holder", "new"], "one that holds a record stays"
     holder.close()  # type: ignore[attr-defined]

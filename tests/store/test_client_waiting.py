@@ -459,8 +459,9 @@ def test_a_client_made_before_the_fork_works_in_every_process(desk: Desk, fork: 
         desk,
         """
         import asyncio, ctypes, os, threading
-        from checkpoint_worker.tasks.client import (
-            CALLS_MAX, WAKES_MAX, AsyncCheckpointClient, CheckpointClient)
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+        from checkpoint_worker.tasks.client.blocking import CALLS_MAX
+        from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
 
         client, awaited = CheckpointClient(), AsyncCheckpointClient()
 
@@ -670,8 +671,8 @@ def test_changes_are_settled_by_their_reader_when_they_are_overdue(desk: Desk) -
 
 def test_a_page_looks_at_so_many_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says where the next one begins, whether it was full or had looked long enough."""
-    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.PAGE", 2)
-    monkeypatch.setattr("checkpoint_worker.tasks.storage.store.LOOKED_AT_MAX", 4)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.stream.PAGE", 2)
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.stream.LOOKED_AT_MAX", 4)
     for name in ("a1", "a2", "a3", "b1", "b2", "b3"):
         desk.submit(name, account=f"acc_{name[0]}")
 

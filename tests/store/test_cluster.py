@@ -17,11 +17,8 @@ from redis.crc import key_slot
 
 from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.events import Begin
-from checkpoint_worker.tasks.live_session.channel import (
-    LiveReplies,
-    RedisSessionChannel,
-    _Subscription,
-)
+from checkpoint_worker.tasks.live_session import LiveReplies, RedisSessionChannel
+from checkpoint_worker.tasks.live_session.subscription import Subscription
 from checkpoint_worker.tasks.storage.cluster import Nodes, slot_of
 from checkpoint_worker.tasks.storage.connections import MOVING, NO_CLUSTER, why
 from checkpoint_worker.tasks.storage.executor import (
@@ -280,7 +277,7 @@ def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster)
     async def through() -> None:
         door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
         name = keys.live_requests("LINKEDIN", "a")
-        async with _Subscription(door.client, name, 0.3) as there:
+        async with Subscription(door.client, name, 0.3) as there:
             await asyncio.to_thread(cluster.hand_over, cluster.owner(PREFIX))
             assert await door.run(_look()), "the pipe is at the new master"
             await door.client.connection_pool.disconnect(inuse_connections=False)
@@ -296,7 +293,7 @@ def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster)
     asyncio.run(through())
 
 
-async def _hear_nothing(there: _Subscription) -> None:
+async def _hear_nothing(there: Subscription) -> None:
     for _ in range(10):
         assert await there.next(0.3) is None
 

@@ -20,7 +20,8 @@ from checkpoint_worker.tasks.events import (
 from checkpoint_worker.tasks.model import IntentState, Settlement, replace
 from checkpoint_worker.tasks.operations.validation import unknown_submission
 from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
-from checkpoint_worker.tasks.storage.store import CommitExtras, Snapshot, _CommitPlan
+from checkpoint_worker.tasks.storage.plan import CommitExtras, CommitPlan
+from checkpoint_worker.tasks.storage.views import Snapshot
 from tests.store.desk import ACCOUNT, PROVIDER, RESULTS, Desk, Subscriber, raw_submit
 
 
@@ -166,7 +167,7 @@ def test_a_commit_whose_expectation_fails_is_refused(desk: Desk) -> None:
     desk.redis.set(key, "somebody else")
     snapshot = desk.door.run(desk.store.read(PROVIDER, ACCOUNT))
     decision = Decision(reply=DecisionStatus.DONE, intent=replace(desk.intent(), failures=1))
-    plan = _CommitPlan(desk.store, PROVIDER, ACCOUNT, snapshot, decision)
+    plan = CommitPlan(desk.store, PROVIDER, ACCOUNT, snapshot, decision)
     refused = desk.door.run(desk.store._commit(plan, CommitExtras(expect={key: ""})))
     assert refused is None
     assert desk.intent().failures == 0

@@ -16,6 +16,7 @@ import redis.asyncio
 from checkpoint_worker.tasks.events import Kill, Tick
 from checkpoint_worker.tasks.operations.validation import FULL_AGAIN_S, CheckpointError
 from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.base import Room
 from checkpoint_worker.tasks.storage.executor import (
     TRIES,
     AsyncExecutor,
@@ -28,7 +29,6 @@ from checkpoint_worker.tasks.storage.executor import (
     connect,
     connect_async,
 )
-from checkpoint_worker.tasks.storage.store import Room
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
 

@@ -9,12 +9,9 @@ from checkpoint_worker.tasks.events import Begin, Cancel, Kill, Open, Renew, Wor
 from checkpoint_worker.tasks.model import IntentState, Purpose
 from checkpoint_worker.tasks.rules import HOUR_MS
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.store import (
-    DRAIN_LAG_MS,
-    SEEN_TTL_MS,
-    TAKE_AGAIN_MS,
-    LostWorker,
-)
+from checkpoint_worker.tasks.storage.plan import DRAIN_LAG_MS
+from checkpoint_worker.tasks.storage.store import SEEN_TTL_MS, TAKE_AGAIN_MS
+from checkpoint_worker.tasks.storage.views import LostWorker
 from tests.store.desk import ACCOUNT, EMAIL, KEY, PROVIDER, Desk, raw_submit
 
 MEMBER = f"{PROVIDER}:{ACCOUNT}"
@@ -482,7 +479,7 @@ def test_the_registry_of_users_stays(desk: Desk) -> None:
     desk.open()
     desk.submit("s1")
     desk.claim("s1")
-    from checkpoint_worker.tasks.storage.store import CommitExtras  # noqa: PLC0415  beside its only use
+    from checkpoint_worker.tasks.storage.plan import CommitExtras  # noqa: PLC0415  beside its only use
 
     extra = CommitExtras(put=((key, ACCOUNT, 0),), expect={key: ""})
     desk.answer("s1", Cleared(user_id="u1", session={}), extra=extra)

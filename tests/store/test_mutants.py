@@ -16,7 +16,7 @@ from checkpoint_worker.tasks.events import Cancel
 from checkpoint_worker.tasks.model import replace
 from checkpoint_worker.tasks.storage import executor as ledger
 from checkpoint_worker.tasks.storage.executor import Script
-from checkpoint_worker.tasks.storage.store import _CommitPlan
+from checkpoint_worker.tasks.storage.plan import CommitPlan
 from tests.store.desk import (
     ACCOUNT,
     PROVIDER,
@@ -229,9 +229,9 @@ def test_a_claim_that_leaves_the_code_is_noticed(
 ) -> None:
     """Mutant of the plan: only outcomes take the solution out."""
 
-    def only_settled(plan: _CommitPlan) -> list[str]:
+    def only_settled(plan: CommitPlan) -> list[str]:
         settled = (item.submission.id for item in plan.decision.settled)
         return [plan.keys.solution(name) for name in settled]
 
-    monkeypatch.setattr(_CommitPlan, "_spent_solutions", only_settled)
+    monkeypatch.setattr(CommitPlan, "_spent_solutions", only_settled)
     assert claimed_without_code(desk) != []

@@ -1,6 +1,7 @@
 """What an operator sees of the ledger, and that looking changes nothing."""
 
-from checkpoint_worker.tasks.storage.store import OVERDUE_MS, Overview
+from checkpoint_worker.tasks.storage.sweeps import OVERDUE_MS
+from checkpoint_worker.tasks.storage.views import Overview
 from tests.store.desk import PROVIDER, Desk
 
 

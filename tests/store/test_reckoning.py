@@ -13,7 +13,8 @@ from checkpoint_worker.providers.contract import Cleared, SolutionKind
 from checkpoint_worker.tasks.events import AttemptFinished
 from checkpoint_worker.tasks.model import IntentState, replace
 from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
-from checkpoint_worker.tasks.storage.store import CommitExtras, Result, Snapshot
+from checkpoint_worker.tasks.storage.plan import CommitExtras, Result
+from checkpoint_worker.tasks.storage.views import Snapshot
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 
 CLEARED = Cleared(user_id="u1", session={})

@@ -77,7 +77,7 @@ def test_a_script_scans_nothing_and_asks_no_clock_but_the_server_s(name: str) ->
 
 
 def test_the_plan_s_fields_are_those_of_the_header() -> None:
-    """What `_CommitPlan` writes, what the script reads and what its header lists are one list."""
+    """What `CommitPlan` writes, what the script reads and what its header lists are one list."""
     header, code = parts("commit")
     read = set(re.findall(r"plan\.(\w+)", code))
     listed = header.partition("the plan, JSON:")[2].partition("Returns ")[0]

@@ -13,7 +13,7 @@ from checkpoint_worker.tasks.client import CheckpointClient
 from checkpoint_worker.tasks.events import Decision, DecisionStatus, Failed
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_request
 from checkpoint_worker.tasks.storage.executor import LedgerUnavailableError
-from checkpoint_worker.tasks.storage.store import Snapshot
+from checkpoint_worker.tasks.storage.views import Snapshot
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
 CODE = "482913"

@@ -8,7 +8,7 @@ from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.events import Abort, Cancel, Event, SignalAction
 from checkpoint_worker.tasks.model import Generation
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.store import HeardSignal, parse_signal
+from checkpoint_worker.tasks.storage.signals import HeardSignal, parse_signal
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, Subscriber
 
 

@@ -39,7 +39,7 @@ from checkpoint_worker.providers.contract import (
     Verdict,
 )
 from checkpoint_worker.providers.http.exchange import HttpExchange
-from checkpoint_worker.tasks.live_session.channel import Question, SessionHost, SessionReplacedError
+from checkpoint_worker.tasks.live_session import Question, SessionHost, SessionReplacedError
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys

@@ -26,7 +26,7 @@ from checkpoint_worker.tasks.storage.executor import (
     answered,
     connect,
 )
-from checkpoint_worker.tasks.storage.store import Overview, WorkerView
+from checkpoint_worker.tasks.storage.views import Overview, WorkerView
 
 PAGE: Final = 1_000
 READ_MAX: Final = 10_000

@@ -28,7 +28,7 @@ from checkpoint_worker.tasks.operations.wake import in_ledger, send_wake, wake_m
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.store import LostWorker
+from checkpoint_worker.tasks.storage.views import LostWorker
 from checkpoint_worker.worker.observability.access import Access
 from checkpoint_worker.worker.observability.health import AddressError, Health, HealthChecks
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader

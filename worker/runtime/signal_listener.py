@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
 from checkpoint_worker.tasks.storage.executor import LedgerError
-from checkpoint_worker.tasks.storage.store import parse_signal
+from checkpoint_worker.tasks.storage.signals import parse_signal
 
 RECONNECT_S: Final = 0.5
 QUIET_S: Final = 4.0

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from checkpoint_worker.tasks.live_session.channel import Question, SessionHost
+from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys
 

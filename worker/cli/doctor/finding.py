@@ -16,7 +16,8 @@ from checkpoint_worker.tasks.client import make_store
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import SyncExecutor, connect
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.store import Overview, Store
+from checkpoint_worker.tasks.storage.store import Store
+from checkpoint_worker.tasks.storage.views import Overview
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", ""})
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from checkpoint_worker.tasks.storage.base import EMBEDDED_RUN_ID
 from checkpoint_worker.tasks.storage.connections import NO_TLS, why
 from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX
-from checkpoint_worker.tasks.storage.store import EMBEDDED_RUN_ID
 from checkpoint_worker.tasks.storage.vault import BadKeyError, CannotOpenError, Vault, context_name
 from checkpoint_worker.worker.cli.doctor.finding import (
     DoctorTarget,

@@ -1,10 +1,7 @@
-"""The live session route over Redis: both ends of its channel.
+"""The session's end of a live session's channel.
 
-`RedisSessionChannel` is the worker's end; the replies to all its requests come over one
-subscription, `LiveReplies`. `SessionHost` is the session's end: a program that holds a login (in a
-browser that it drives, or in a native client) runs it to receive codes. Its handler gets a
-`Question` and returns an answer in the form that `providers.live_session` defines. The program
-makes a secret with `new_session_secret` and puts it into the challenge context of the intent.
+A program that holds a login (in a browser that it drives, or in a native client) runs a
+`SessionHost` to receive codes.
 """
 
 from __future__ import annotations
@@ -13,22 +10,17 @@ import asyncio
 import base64
 import logging
 import secrets
-from asyncio import Future
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
 
 import redis.asyncio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError, WatchError
 
-from checkpoint_worker.providers.contract import (
-    NoHandlerError,
-    ProviderTimeoutError,
-    ServiceUnavailableError,
-)
+from checkpoint_worker.providers.contract import NoHandlerError
 from checkpoint_worker.providers.live_session import (
     MESSAGE_MAX,
     VERSION,
@@ -37,35 +29,18 @@ from checkpoint_worker.providers.live_session import (
     Registration,
     Seal,
     SessionKeys,
-    new_session_secret,
     open_solution,
     read_message,
     read_registration,
-    read_reply,
     seal_answer,
 )
-from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
+from checkpoint_worker.tasks.live_session.subscription import QUIET_S, RECONNECT_S, Subscription
 from checkpoint_worker.tasks.storage.keys import Keys
-
-__all__ = [
-    "Handler",
-    "LiveReplies",
-    "Question",
-    "RedisSessionChannel",
-    "SessionHost",
-    "SessionReplacedError",
-    "new_session_secret",
-]
 
 REGISTRATION_TTL_S: Final = 10.0
 """Life of a registration in Redis."""
 RENEW_S: Final = 3.0
 """Interval at which a session renews its registration."""
-QUIET_S: Final = 3.0
-"""Silence after which a message is published to test a subscription; after twice this time the
-connection counts as dead."""
-RECONNECT_S: Final = 0.1
-"""Pause before the first reconnect; each further pause is twice as long."""
 RECONNECT_MAX_S: Final = 3.0
 """Maximum pause before a reconnect: a session must return soon after its Redis."""
 QUESTIONS_MAX: Final = 16
@@ -83,194 +58,6 @@ LEAVE_S: Final = 1.0
 """Timeout for removing the registration."""
 
 log = logging.getLogger("checkpoint.session")
-
-
-class _Subscription:
-    """A subscription to one channel over its own connection, with detection of a dead one."""
-
-    def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float) -> None:
-        self._client, self._channel = client, client.pubsub()
-        self._name, self._quiet_s = name, quiet_s
-        self._clock = asyncio.get_running_loop().time
-        self._received_s = self._pinged_s = self._clock()
-
-    async def __aenter__(self) -> Self:
-        """Subscribe, and wait for the confirmation of Redis: only then messages arrive."""
-        try:
-            async with asyncio.timeout(self._quiet_s):
-                await self._channel.subscribe(self._name)
-                while (message := await self._channel.get_message(timeout=self._quiet_s)) is None:
-                    pass
-        except BaseException:
-            await self._channel.aclose()
-            raise
-        assert message["type"] == "subscribe"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._channel.aclose()
-
-    async def next(self, timeout_s: float) -> str | None:
-        """Return the next message, ``None`` if there is none within ``timeout_s``.
-
-        Raises:
-            OSError: The connection is dead.
-            RedisError: The connection is dead.
-        """
-        message: dict[str, Any] | None
-        try:
-            message = await self._channel.get_message(timeout=min(timeout_s, self._quiet_s))
-        except RedisError:
-            # redis-py raises the loss only after it has connected and subscribed again. Closing
-            # that connection would lose the messages received since.
-            connection: Any = self._channel.connection
-            if connection is None or not connection.is_connected:
-                raise
-            message = {"type": "connected"}
-        now_s = self._clock()
-        if message is not None:
-            self._received_s = now_s
-            return str(message["data"]) or None if message["type"] == "message" else None
-        if now_s - self._received_s >= 2 * self._quiet_s:
-            raise TimeoutError
-        if now_s - max(self._received_s, self._pinged_s) >= self._quiet_s:
-            self._pinged_s = now_s
-            # Publish instead of PING: after a switchover the old master would answer a PING,
-            # although no message reaches it any more.
-            if not await self._client.publish(self._name, ""):
-                # The subscription is at a replica: Redis counts only its own subscribers.
-                msg = "this subscription is not where the keys are"
-                raise LostError(msg)
-        return None
-
-
-# The worker's end ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    read: Callable[[str], bytes | None]
-    answer: Future[bytes]
-
-
-class LiveReplies:
-    """Receives the replies to all requests of one worker over one subscription.
-
-    It listens while a request waits for its reply. A reply that arrives while the connection is
-    lost is lost too, and its request waits until its own timeout.
-
-    Args:
-        client: Client of the worker.
-        name: Name of the channel, which only this worker uses.
-        quiet_s: Silence after which the subscription is tested.
-    """
-
-    def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float = QUIET_S) -> None:
-        self.name = name
-        self._client, self._quiet_s = client, quiet_s
-        self._waiting: dict[str, _Waiting] = {}
-        self._subscribed = asyncio.Event()
-        self._listening: asyncio.Task[None] | None = None
-
-    @asynccontextmanager
-    async def to(
-        self, request_id: str, read: Callable[[str], bytes | None]
-    ) -> AsyncIterator[Future[bytes]]:
-        """Listen for the reply to one request; the context is entered once it would arrive."""
-        answer: Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = _Waiting(read, answer)
-        if self._listening is None or self._listening.done():
-            self._subscribed.clear()
-            self._listening = asyncio.create_task(self._listen(), name="live-replies")
-        try:
-            await self._subscribed.wait()
-            yield answer
-        finally:
-            answer.cancel()
-            del self._waiting[request_id]
-            if not self._waiting and self._listening is not None:
-                self._listening.cancel()
-                self._listening = None
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with _Subscription(self._client, self.name, self._quiet_s) as channel:
-                    self._subscribed.set()
-                    while True:
-                        if (text := await channel.next(self._quiet_s)) is not None:
-                            self._receive(text)
-            except (RedisError, OSError) as error:
-                log.warning("replies.disconnected error=%s", type(error).__name__)
-                with suppress(RedisError, OSError):
-                    await self._client.connection_pool.disconnect(inuse_connections=False)
-            self._subscribed.clear()
-            await asyncio.sleep(RECONNECT_S)
-
-    def _receive(self, text: str) -> None:
-        reply = read_reply(text)
-        waiting = self._waiting.get(reply.request_id) if reply is not None else None
-        if reply is None or waiting is None or waiting.answer.done():
-            return
-        if (answer := waiting.read(reply.sealed)) is not None:
-            waiting.answer.set_result(answer)
-
-
-class RedisSessionChannel:
-    """The worker's end of the channel; implements `providers.live_session.SessionChannel`."""
-
-    def __init__(
-        self,
-        door: AsyncExecutor,
-        keys: Keys,
-        provider: str,
-        account_id: str,
-        replies: LiveReplies,
-    ) -> None:
-        self._door, self._replies = door, replies
-        self._key = keys.live_session(provider, account_id)
-        self._requests = keys.live_requests(provider, account_id)
-
-    @property
-    def reply_to(self) -> str:
-        """The channel of this worker's replies."""
-        return self._replies.name
-
-    async def registration(self) -> str | None:
-        """Return the session's registration, at most ``MESSAGE_MAX + 1`` bytes of it.
-
-        Raises:
-            ServiceUnavailableError: Redis did not answer.
-        """
-        try:
-            return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
-        except LedgerError:
-            raise ServiceUnavailableError from None
-
-    def reply(
-        self, request_id: str, read: Callable[[str], bytes | None]
-    ) -> AbstractAsyncContextManager[Future[bytes]]:
-        """Listen for the reply to a request; entered before the request is sent."""
-        return self._replies.to(request_id, read)
-
-    async def publish(self, text: str) -> int:
-        """Publish a message to the session; return the minimum number of receivers.
-
-        In cluster mode a node counts only its own subscribers, and after a failover a session may
-        be subscribed at another node. There a count of 0 does not prove that no session received
-        the message, so the method returns at least 1.
-
-        Raises:
-            ProviderTimeoutError: Redis did not answer; the session may have received the message.
-        """
-        try:
-            receivers = await self._door.publish(self._requests, text)
-            return max(receivers, 1) if self._door.clustered else receivers
-        except LedgerError:
-            raise ProviderTimeoutError from None
-
-
-# The session's end ---------------------------------------------------------------------
 
 
 class SessionReplacedError(Exception):
@@ -381,7 +168,7 @@ class SessionHost:
         """Serve over one connection; subscribe before registering, so that no request is lost."""
         clock = asyncio.get_running_loop().time
         name = self.keys.live_requests(self.provider, self.account_id)
-        async with _Subscription(self.client, name, self.quiet_s) as channel:
+        async with Subscription(self.client, name, self.quiet_s) as channel:
             renew_at_s = clock()
             while not self._is_over():
                 if clock() >= renew_at_s:

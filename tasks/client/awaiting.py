@@ -1,0 +1,254 @@
+"""The client for asyncio, `AsyncCheckpointClient`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+from pydantic import Secret
+
+from checkpoint_worker.tasks.client.base import (
+    ENDED,
+    OPENED,
+    READ,
+    SESSION,
+    TAKEN,
+    BaseClient,
+    T,
+    answering,
+)
+from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
+from checkpoint_worker.tasks.operations.submissions import IntentInfo
+from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
+    Operation,
+    connect_async,
+    pipe_to,
+)
+from checkpoint_worker.tasks.storage.views import Page
+from checkpoint_worker.tasks.tracebacks import no_values
+
+
+class AsyncCheckpointClient(BaseClient):
+    """The asyncio form of `CheckpointClient`, which describes every method.
+
+    The client belongs to the event loop that uses it first. When that loop is closed, as after
+    ``asyncio.run``, another loop may use the client; two running loops need one client each.
+    """
+
+    def _connect(self) -> None:
+        url = self.settings.redis_url.get_secret_value()
+        self._redis = connect_async(url, self.settings.prefix)
+        self._door = AsyncExecutor(self._redis, pipe_to(url, self.settings.prefix))
+        self._ears = AsyncOutcomeWaiter(self._redis, self._door, self._core.store)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._bind_loop()
+        await self._ears.close()
+        await self._door.aclose()
+        await asyncio.to_thread(self._producer.close)
+
+    def _bind_loop(self) -> None:
+        """Make the client belong to the running event loop.
+
+        Raises:
+            RuntimeError: It belongs to another loop, which may still run.
+        """
+        self._renew_after_fork()
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                msg = (
+                    "this AsyncCheckpointClient belongs to another event loop: make one for each "
+                    "loop, or use CheckpointClient, which is safe in every thread"
+                )
+                raise RuntimeError(msg)
+            self._connect()
+        self._loop = loop
+
+    async def _run(
+        self, steps: Operation[T], known: str = READ, submission_id: str | None = None
+    ) -> T:
+        self._bind_loop()
+        with no_values(CheckpointError), answering(known, submission_id):
+            return await self._door.run(steps)
+
+    async def open_intent(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        checkpoint: Mapping[str, str | None],
+        context: Mapping[str, object],
+        proxy: str | None = None,
+        purpose: str = "connect",
+        user_id: str | None = None,
+    ) -> IntentInfo:
+        """See `CheckpointClient.open_intent`."""
+        steps = self._core.open_intent(
+            account_id=account_id,
+            provider=provider,
+            checkpoint=checkpoint,
+            context=context,
+            proxy=proxy,
+            purpose=purpose,
+            user_id=user_id,
+        )
+        del context, proxy
+        return await self._run(steps, OPENED)
+
+    async def submit(
+        self,
+        *,
+        account_id: str,
+        provider: str,
+        code: str,
+        submission_id: str | None = None,
+        checkpoint_step: int | None = None,
+    ) -> Submitted:
+        """See `CheckpointClient.submit`."""
+        secret = Secret[object](code)
+        del code
+        with no_values(CheckpointError):
+            request, new = self._core.read_submission(
+                account_id, provider, secret.get_secret_value(), submission_id
+            )
+        submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
+        if submitted.needs_notification:
+            await asyncio.to_thread(self._wake, new, account_id, provider)
+        return submitted
+
+    async def result(self, submission_id: str) -> Outcome | None:
+        """See `CheckpointClient.result`."""
+        return await self._run(self._core.result(submission_id))
+
+    async def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
+        """See `CheckpointClient.wait`."""
+        end = time.monotonic() + timeout_s
+        record, due_s = await self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            waiter = await self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if waiter.told:
+                return waiter.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is unreachable; a read would exceed the timeout.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
+                record, due_s = await self._run(self._core.look(submission_id))
+        return record
+
+    async def changes(
+        self, record: Outcome, *, beat_s: float
+    ) -> AsyncGenerator[Outcome | None, None]:
+        """Yield a record's changes up to the final record; ``None`` if the record has expired.
+
+        One outcome waiter reads the records of all callers, so a change to ``running``, which is
+        not published, may be yielded seconds late.
+
+        Args:
+            record: The record as it was read just now.
+            beat_s: Interval without a change after which the same record is yielded again.
+        """
+        self._bind_loop()
+        assert record.submission_id is not None
+        due_s = POLL_S
+        with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
+            _, due_s = await self._run(self._core.look(record.submission_id))
+        due_at = time.monotonic() + due_s
+        channel, signal = self._core.store.keys.account_results(record.account_id), asyncio.Event()
+        wait = Waiter(record.submission_id, channel, signal, known=record)
+        async with self._ears.waiting(wait):
+            while not record.is_final:
+                left_s = min(beat_s, max(due_at - time.monotonic(), 0.0))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await signal.wait()
+                found: Outcome | None = record
+                if wait.told:
+                    found, wait.told = wait.record, False
+                    signal.clear()
+                elif time.monotonic() >= due_at:
+                    due_at = time.monotonic() + POLL_S
+                    with suppress(CheckpointError):
+                        found, _ = await self._run(self._core.look(record.submission_id))
+                yield found
+                if found is None:
+                    return
+                record = wait.known = found
+
+    async def outcomes(
+        self,
+        account_id: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        reader: str | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """See `CheckpointClient.outcomes`."""
+        self._core.check_limit(limit)
+        self._core.check_names(group, reader)
+        if group is None:
+            for each in await self._run(self._core.store.recent(account_id, limit)):
+                yield each
+            return
+        done, given = "", 0
+        while given < limit:
+            found = await self._run(self._core.next_of(group, reader, done, account_id))
+            if not found:
+                return
+            done, record = found[0]
+            if record is not None and account_id in (None, record.account_id):
+                given += 1
+                yield record
+        await self._run(self._core.next_of(group, reader, done, most=0))
+
+    async def page(
+        self, account_id: str | None, limit: int, *, prefix: str = "", after: str = ""
+    ) -> Page:
+        """Read a page of final records, for the gateway; it searches a bounded part of the stream.
+
+        Args:
+            account_id: Read only this account's records, ``None`` for all.
+            limit: 1 to 1,000.
+            prefix: Read only records of accounts whose id starts with this text.
+            after: `Page.after` of the page before, empty for the first.
+        """
+        self._core.check_limit(limit)
+        steps = self._core.store.page(limit, account_id=account_id, prefix=prefix, after=after)
+        return await self._run(steps)
+
+    async def cancel(self, submission_id: str) -> Outcome | None:
+        """See `CheckpointClient.cancel`."""
+        return await self._run(self._core.cancel(submission_id), ENDED)
+
+    async def intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """See `CheckpointClient.intent`."""
+        return await self._run(self._core.intent(account_id, provider))
+
+    async def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
+        """See `CheckpointClient.kill_intent`."""
+        return await self._run(self._core.kill_intent(account_id, provider), ENDED)
+
+    async def take_session(
+        self, account_id: str, provider: str, token: str | None = None
+    ) -> dict[str, Any] | None:
+        """See `CheckpointClient.take_session`."""
+        return await self._run(self._core.take_session(account_id, provider, token), SESSION)

@@ -1,0 +1,144 @@
+"""The worker's end of a live session's channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from checkpoint_worker.providers.contract import ProviderTimeoutError, ServiceUnavailableError
+from checkpoint_worker.providers.live_session import MESSAGE_MAX, read_reply
+from checkpoint_worker.tasks.live_session.subscription import QUIET_S, RECONNECT_S, Subscription
+from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
+from checkpoint_worker.tasks.storage.keys import Keys
+
+log = logging.getLogger("checkpoint.session")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    read: Callable[[str], bytes | None]
+    answer: Future[bytes]
+
+
+class LiveReplies:
+    """Receives the replies to all requests of one worker over one subscription.
+
+    It listens while a request waits for its reply. A reply that arrives while the connection is
+    lost is lost too, and its request waits until its own timeout.
+
+    Args:
+        client: Client of the worker.
+        name: Name of the channel, which only this worker uses.
+        quiet_s: Silence after which the subscription is tested.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, name: str, quiet_s: float = QUIET_S) -> None:
+        self.name = name
+        self._client, self._quiet_s = client, quiet_s
+        self._waiting: dict[str, _Waiting] = {}
+        self._subscribed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def to(
+        self, request_id: str, read: Callable[[str], bytes | None]
+    ) -> AsyncIterator[Future[bytes]]:
+        """Listen for the reply to one request; the context is entered once it would arrive."""
+        answer: Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = _Waiting(read, answer)
+        if self._listening is None or self._listening.done():
+            self._subscribed.clear()
+            self._listening = asyncio.create_task(self._listen(), name="live-replies")
+        try:
+            await self._subscribed.wait()
+            yield answer
+        finally:
+            answer.cancel()
+            del self._waiting[request_id]
+            if not self._waiting and self._listening is not None:
+                self._listening.cancel()
+                self._listening = None
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with Subscription(self._client, self.name, self._quiet_s) as channel:
+                    self._subscribed.set()
+                    while True:
+                        if (text := await channel.next(self._quiet_s)) is not None:
+                            self._receive(text)
+            except (RedisError, OSError) as error:
+                log.warning("replies.disconnected error=%s", type(error).__name__)
+                with suppress(RedisError, OSError):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+            self._subscribed.clear()
+            await asyncio.sleep(RECONNECT_S)
+
+    def _receive(self, text: str) -> None:
+        reply = read_reply(text)
+        waiting = self._waiting.get(reply.request_id) if reply is not None else None
+        if reply is None or waiting is None or waiting.answer.done():
+            return
+        if (answer := waiting.read(reply.sealed)) is not None:
+            waiting.answer.set_result(answer)
+
+
+class RedisSessionChannel:
+    """The worker's end of the channel; implements `providers.live_session.SessionChannel`."""
+
+    def __init__(
+        self,
+        door: AsyncExecutor,
+        keys: Keys,
+        provider: str,
+        account_id: str,
+        replies: LiveReplies,
+    ) -> None:
+        self._door, self._replies = door, replies
+        self._key = keys.live_session(provider, account_id)
+        self._requests = keys.live_requests(provider, account_id)
+
+    @property
+    def reply_to(self) -> str:
+        """The channel of this worker's replies."""
+        return self._replies.name
+
+    async def registration(self) -> str | None:
+        """Return the session's registration, at most ``MESSAGE_MAX + 1`` bytes of it.
+
+        Raises:
+            ServiceUnavailableError: Redis did not answer.
+        """
+        try:
+            return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
+        except LedgerError:
+            raise ServiceUnavailableError from None
+
+    def reply(
+        self, request_id: str, read: Callable[[str], bytes | None]
+    ) -> AbstractAsyncContextManager[Future[bytes]]:
+        """Listen for the reply to a request; entered before the request is sent."""
+        return self._replies.to(request_id, read)
+
+    async def publish(self, text: str) -> int:
+        """Publish a message to the session; return the minimum number of receivers.
+
+        In cluster mode a node counts only its own subscribers, and after a failover a session may
+        be subscribed at another node. There a count of 0 does not prove that no session received
+        the message, so the method returns at least 1.
+
+        Raises:
+            ProviderTimeoutError: Redis did not answer; the session may have received the message.
+        """
+        try:
+            receivers = await self._door.publish(self._requests, text)
+            return max(receivers, 1) if self._door.clustered else receivers
+        except LedgerError:
+            raise ProviderTimeoutError from None
