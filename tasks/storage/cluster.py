@@ -18,13 +18,13 @@ from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
-from checkpoint_worker.tasks.frames import let_go
 from checkpoint_worker.tasks.storage.connections import (
     AwaitedConnection,
     AwaitedTlsConnection,
     Connection,
     TlsConnection,
 )
+from checkpoint_worker.tasks.tracebacks import let_go
 
 Place = tuple[str, int]
 

@@ -27,7 +27,6 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from checkpoint_worker.tasks.addresses import RedisAddress, parse_redis
-from checkpoint_worker.tasks.frames import let_go
 from checkpoint_worker.tasks.storage.cluster import (
     AwaitedClusterConnection,
     AwaitedClusterTlsConnection,
@@ -52,6 +51,7 @@ from checkpoint_worker.tasks.storage.connections import (
 )
 from checkpoint_worker.tasks.storage.keys import DEFAULT_PREFIX
 from checkpoint_worker.tasks.storage.pipelining import Address, FindMaster, PipelinedConnection
+from checkpoint_worker.tasks.tracebacks import let_go
 
 T = TypeVar("T")
 

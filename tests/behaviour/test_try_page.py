@@ -674,9 +674,7 @@ def test_there_are_three_paces(served: TryPage) -> None:
     """A fourth is refused with the names of the three."""
     account = begin(served, provider="LINKEDIN", source="EMAIL")["account_id"]
     for pace in ("slow", "silent", "prompt"):
-        answer = served.call(
-            "POST", "/try/pace", {"account_id": account, "pace": pace}
-        )
+        answer = served.call("POST", "/try/pace", {"account_id": account, "pace": pace})
         assert (answer.status, answer.body) == (200, {"pace": pace})
     status, said = refused(served, "/try/pace", {"account_id": account, "pace": "warp"})
     assert (status, said) == (400, "There is no such pace; there are prompt, slow, silent.")

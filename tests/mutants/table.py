@@ -1282,7 +1282,7 @@ MUTANTS: Final = (
         guard="exceptions are parted from frames when a job ends",
         edits=(
             Edit(
-                file="tasks/frames.py",
+                file="tasks/tracebacks.py",
                 old="        exc.__traceback__ = None\n",
                 new="        exc.__suppress_context__ = True\n",
             ),
@@ -1294,7 +1294,7 @@ MUTANTS: Final = (
         guard="the same, over a soak of all kinds",
         edits=(
             Edit(file="worker/runtime/pool.py", old="        _release_frames(handed)\n", new=""),
-            Edit(file="tasks/frames.py", old="        exc.__traceback__ = None\n", new=""),
+            Edit(file="tasks/tracebacks.py", old="        exc.__traceback__ = None\n", new=""),
         ),
         test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",
     ),
@@ -1326,7 +1326,7 @@ MUTANTS: Final = (
                 "                time.sleep(pause_s)\n",
             ),
         ),
-        test="tests/store/test_frames.py::test_a_blocking_client_s_503_leaves_nothing",
+        test="tests/store/test_let_go.py::test_a_blocking_client_s_503_leaves_nothing",
     ),
     Mutant(
         name="garbage without a bound",

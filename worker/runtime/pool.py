@@ -66,7 +66,7 @@ from celery.worker import state as worker_state
 from greenlet import getcurrent
 
 from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, Call, CancelReason, Tracer
-from checkpoint_worker.tasks.frames import let_go
+from checkpoint_worker.tasks.tracebacks import let_go
 
 __all__ = ["AsyncioPool", "CoroutineEndedError"]
 

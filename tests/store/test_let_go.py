@@ -11,11 +11,11 @@ import pytest
 from celery.exceptions import Retry
 
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
-from checkpoint_worker.tasks.frames import let_go
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage import executor as ledger
 from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.tasks.tracebacks import let_go
 from tests.soak.probe import garbage
 
 CALLS: Final = 20
