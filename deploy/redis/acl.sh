@@ -55,7 +55,7 @@ if [ "$prefix" != checkpoint ]; then
 s/\\(celery\\.pidbox\\|celeryev\\|celery\\*\\)/$prefix.\\1/g"
 fi
 # In cluster mode, where a prefix has a hash tag, a client asks which node has its keys.
-case $prefix in *{*)
+case $prefix in *'{'*)
   edits="$edits
 s/binding_deadlines /binding_deadlines.$prefix /
 /^user checkpoint-/s/\$/ +cluster|slots/"
