@@ -195,7 +195,7 @@ MUTANTS: Final = (
                 new="            self._stage = _Stage.CLAIMED\n"
                 "            me = (self.provider, self.account_id, self.submission_id)\n"
                 "            name = solution_name(*me)\n"
-                "            code = self.home.vault.open(name, solution_text).decode()\n"
+                "            code = self.runner.vault.open(name, solution_text).decode()\n"
                 "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n",
             ),
         ),
@@ -234,9 +234,9 @@ MUTANTS: Final = (
             ),
             Edit(
                 file="tasks/execution/attempt.py",
-                old="            code = self.home.vault.open(name, solution_text).decode()\n",
+                old="            code = self.runner.vault.open(name, solution_text).decode()\n",
                 new="            from checkpoint_worker.tasks.storage.store import HELD\n"
-                "            code = self.home.vault.open(name, ''.join(HELD)).decode()\n",
+                "            code = self.runner.vault.open(name, ''.join(HELD)).decode()\n",
             ),
         ),
         test=f"{BRANCHES}test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once",
@@ -375,7 +375,7 @@ MUTANTS: Final = (
                 " self.submission_id)\n"
                 "        if not hasattr(self, '_owed'):\n"
                 "            self._owed = (seen, context_text, solution_text)\n"
-                "            code = self.home.vault.open(name, solution_text).decode()\n"
+                "            code = self.runner.vault.open(name, solution_text).decode()\n"
                 "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n"
                 "        self._limit = asyncio.timeout(None)\n"
                 "        await self._limit.__aenter__()\n"
@@ -474,8 +474,8 @@ MUTANTS: Final = (
                 "                record.submission_id, result.now_ms\n"
                 "            )\n"
                 "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
-                "            home = self.attempts\n"
-                "            await home.door.run(home.store.settle_orphan(*intent, again))\n",
+                "            runner = self.attempts\n"
+                "            await runner.door.run(runner.store.settle_orphan(*intent, again))\n",
             ),
             _script('record written without "if absent"'),
         ),
