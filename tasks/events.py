@@ -194,7 +194,7 @@ Event = (
 
 
 class DecisionStatus(enum.Enum):
-    """What the sender of the event does next."""
+    """The next step of the sender of an event."""
 
     DONE = "done"
     """The event took effect."""
@@ -215,7 +215,7 @@ class DecisionStatus(enum.Enum):
 
 
 class SignalAction(enum.StrEnum):
-    """What a signal asks the named attempt to do."""
+    """The action that a signal asks of the attempt it names."""
 
     STOP = "stop"
     """The submission is final: end the attempt, unless the code has left."""

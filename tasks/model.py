@@ -55,7 +55,7 @@ class RedactedStruct(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Purpose(enum.StrEnum):
-    """Why the account logs in; it selects the success body."""
+    """Reason for the login; it selects the success body."""
 
     CONNECT = "connect"
     RECONNECT = "reconnect"

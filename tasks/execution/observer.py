@@ -13,7 +13,7 @@ import enum
 
 
 class Refusal(enum.StrEnum):
-    """Why a code was not sent although its turn had come."""
+    """Reason why a code was not sent although its turn had come."""
 
     STOPPED = "stopped"
     """The submission became final before the claim."""

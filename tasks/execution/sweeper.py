@@ -60,7 +60,7 @@ class Heartbeat:
     answered_by: str | None = None
     steady_since_s: float | None = None
     refused: str = ""
-    """Why the last heartbeat got no answer; empty if it got one."""
+    """The reason why the last heartbeat got no answer; empty if it got one."""
     _strange: int = 0
 
     async def run(self) -> None:

@@ -1686,8 +1686,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/contract.py",
-                old="        found = None  # Whole codes by",
-                new="        pass  # Whole codes by",
+                old="        found = None  # Two whole codes",
+                new="        pass  # Two whole codes",
             ),
         ),
         test=f"{TWITTER}test_two_codes_are_no_backup_code",
