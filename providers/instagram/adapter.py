@@ -1,14 +1,13 @@
 """INSTAGRAM: the app's JSON endpoints, their Bloks successors and the web's form.
 
-Which of the routes is used was decided by the first step's answer (`instagram_contexts`).
-All of them answer in one vocabulary, so there is one reading of it (`_Answer.read`): a finished
-login, unless a further step is named; then the status, constants, addresses, steps and screens,
-and words last.
+The first step's answer determined the route (`providers.instagram.contexts`). All routes answer in
+one vocabulary, so one class reads them (`_Answer.read`): first a finished login, unless the answer
+names a further step; then the status, constants, addresses, steps and screens; texts last.
 
-A login may go on: after a second factor with a checkpoint, after a checkpoint with another
-code or a second factor. What takes a code and can be answered with what is held here is the
-next checkpoint; everything else is for the person to do in the provider's app. An answer that
-nobody knows is in doubt and ends nothing.
+A login may continue: a checkpoint may follow a second factor, and another code or a second factor
+may follow a checkpoint. A step that takes a code and that the context can answer is the next
+checkpoint; the person does every other step in the provider's app. An unknown answer is in doubt
+and ends no login.
 """
 
 from __future__ import annotations
@@ -101,13 +100,13 @@ class Instagram:
     knows_another_way = False
 
     def ways(self, challenge: Challenge) -> Sequence[str]:
-        """Return the methods the provider offers; see `NamesWays.ways`."""
+        """Return the methods that the provider offers. See `NamesWays.ways`."""
         held, source = challenge.context, challenge.checkpoint.source
         offered = held.offered() if isinstance(held, InstagramContext) else ()
         return tuple(dict.fromkeys((*offered, *([source] if source else []))))
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
-        """Send the code over the context's route and read the answer; see `Adapter.verify`."""
+        """Send the code over the context's route and read the answer. See `Adapter.verify`."""
         held = challenge.context
         assert isinstance(held, InstagramContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
@@ -125,7 +124,7 @@ class Instagram:
 
 
 class _Answer:
-    """The reading of one answer.
+    """Reads one answer.
 
     Attributes:
         context: The challenge context after the replies read so far.
@@ -156,7 +155,7 @@ class _Answer:
         return await self._judge(said)
 
     async def _judge(self, said: Said) -> Verdict:
-        """Read a body without a session, from the most exact to the least."""
+        """Read a body without a session; the most specific signs come first."""
         if said.claims_login:
             means.refuse(means.NO_SESSION)
         if said.claims_end and isinstance(self.context, CheckpointContext):
@@ -179,16 +178,16 @@ class _Answer:
         return Rejected(context=self.context)
 
     def _is_refusal(self, said: Said) -> bool:
-        """Whether an answer without a known meaning is the provider's way to refuse a code.
+        """Whether an answer without a known meaning is the provider's usual refusal of a code.
 
-        Bloks does it in its programs as a rule; the web also says that nobody is logged in.
+        Bloks refuses in its programs as a rule; the web also states that the login is not complete.
         """
         if isinstance(self.context, WebContext) and said.body.get("authenticated") is False:
             return said.status in {OK, REFUSAL}
         return said.status == REFUSAL and said.body.get("status") == "fail"
 
     def _refuse_page(self, said: Said) -> None:
-        """Refuse a body that is no object: a page, a bare word, nothing."""
+        """Refuse a body that is no object: a page, a bare text, or none."""
         if said.status == 404 and means.NOT_FOUND.search(said.plain.lower()):  # noqa: PLR2004
             is_own = isinstance(self.context, CheckpointContext)
             means.refuse(means.DEAD if is_own else means.IN_APP)
@@ -197,7 +196,7 @@ class _Answer:
     # The context after the answer ------------------------------------------------------
 
     def _keep(self, **changes: object) -> None:
-        """Change the context, unless it would break the bounds it has when it comes in."""
+        """Change the context, unless the change breaks the bounds of a context from a caller."""
         self.context = changed(self.context, changes) or self.context
 
     def keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
@@ -227,7 +226,7 @@ class _Answer:
     # A further step --------------------------------------------------------------------
 
     def _ask_second_factor(self, said: Said) -> Verdict:
-        """Read ``two_factor_required``: refused if that was the question, else a further step."""
+        """Read ``two_factor_required``: a refusal if it was the context's step."""
         info = said.part("two_factor_info")
         if isinstance(self.context, TwoFactorContext | WebContext):
             if identifier := text(info.get("two_factor_identifier")):
@@ -238,7 +237,7 @@ class _Answer:
         return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
 
     async def _ask_checkpoint(self, said: Said) -> Verdict:
-        """Read ``challenge_required``: one look tells whether a code is on its way already."""
+        """Read ``challenge_required``: one request shows whether its code has been sent already."""
         if said.checkpoint_meaning is not None:
             means.refuse(said.checkpoint_meaning)
         following = checkpoint_after(self.context, said)
@@ -260,7 +259,7 @@ class _Answer:
         return NextCheckpoint(checkpoint=checkpoint, context=ready)
 
     def _read_step(self, said: Said) -> Verdict | None:
-        """Read the step of a checkpoint that an answer names, if it does."""
+        """Read the step of a checkpoint that an answer names, if there is one."""
         if said.step in means.CODE_STEPS:
             return self._code_step(said)
         if said.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
@@ -272,7 +271,7 @@ class _Answer:
         return None
 
     def _code_step(self, said: Said) -> Verdict:
-        """Tell the same question again, a refused code, from the next one."""
+        """Distinguish a repeated step, which refuses the code, from the next step."""
         if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
             means.refuse(means.IN_APP)
         if said.errors:
@@ -288,7 +287,7 @@ class _Answer:
         return NextCheckpoint(checkpoint=checkpoint, context=self.context)
 
     def _read_program(self, said: Said) -> Verdict:
-        """Read a Bloks program that logged nobody in."""
+        """Read a Bloks program without a login."""
         home = _home(self.context, self._base_url)
         reading = read_program(self.context, said, home=home)
         if reading.meaning.failure is not None:
@@ -298,14 +297,14 @@ class _Answer:
 
 
 def _is_told_by_head(head: Reply) -> bool:
-    """Whether an answer needs no body: a session, or the address of a redirect."""
+    """Whether an answer needs no body: it has a session, or the address of a redirect."""
     return find(head.headers, head.cookies) is not None or "location" in head.headers
 
 
 def _home(context: InstagramContext, base_url: str) -> str:
-    """Return where the context's route lives.
+    """Return the address of the context's route.
 
-    At the provider each route has its host. A deployment that names an address means one for
-    all of them: a gateway or the sandbox.
+    The provider has a host for each route. A deployment that sets an address means it for all
+    routes: a gateway or the sandbox.
     """
     return context.host if base_url == APP_HOST else base_url

@@ -1,4 +1,4 @@
-"""INSTAGRAM: the contexts of further steps, made from what is held and what an answer says."""
+"""INSTAGRAM: the contexts of further steps, made from the current context and the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MID_MAX: Final = 256
 
 _Fitting = TypeVar("_Fitting", bound=InstagramContext)
 _FACTORS: Final = (
-    # Flag of ``two_factor_info``: where its code comes from. The first that is on is asked for.
+    # Flag of ``two_factor_info``, and the source of its code. The first flag that is on counts.
     ("totp_two_factor_on", "APP"),
     ("sms_two_factor_on", "SMS"),
     ("whatsapp_two_factor_on", "WHATSAPP"),
@@ -31,7 +31,7 @@ _FACTORS: Final = (
 
 
 def changed(context: _Fitting, changes: Mapping[str, object]) -> _Fitting | None:
-    """Return a context with changes, within the bounds it has when it comes from outside."""
+    """Return a context with changes, ``None`` if they break the bounds of a caller's context."""
     return _fit(type(context), {**dict(context), **changes})
 
 
@@ -43,7 +43,7 @@ def _fit(model: type[_Fitting], fields: Mapping[str, object]) -> _Fitting | None
 
 
 def _common(context: InstagramContext) -> dict[str, object]:
-    """Return what belongs to the login rather than to a step of it."""
+    """Return the fields that belong to the login rather than to one step."""
     names = {*InstagramContext.model_fields, *Context.model_fields} - {"route", "methods"}
     if isinstance(context, AppContext):
         names |= {"trust_this_device"}
@@ -51,7 +51,7 @@ def _common(context: InstagramContext) -> dict[str, object]:
 
 
 def code_source(said: Said) -> str | None:
-    """Return where the code of a step comes from, ``None`` if the step does not say it."""
+    """Return the source of a step's code, ``None`` if the step does not name it."""
     source = means.CODE_STEPS.get(said.step)
     form = text(said.part("step_data").get("form_type"))
     return source or means.FORM_TYPES.get(form)
@@ -60,7 +60,7 @@ def code_source(said: Said) -> str | None:
 def second_factor_after(
     context: InstagramContext, info: Mapping[str, object]
 ) -> NextCheckpoint | None:
-    """Return the second factor that follows a checkpoint, if it can be answered from here."""
+    """Return the second factor that follows a checkpoint, if this adapter can answer it."""
     sources = [source for flag, source in _FACTORS if info.get(flag) is True]
     identifier = text(info.get("two_factor_identifier"))
     if not sources or not identifier:
@@ -84,7 +84,7 @@ def second_factor_after(
 def checkpoint_after(context: InstagramContext, said: Said) -> ChallengeContext | None:
     """Return the context of a checkpoint that follows a second factor of the app.
 
-    Whether a code is on its way is not known yet.
+    It is not known yet whether the provider has sent a code.
     """
     if isinstance(context, ChallengeContext) or not isinstance(context, AppContext):
         return None
