@@ -147,12 +147,12 @@ def _are_known(value: str) -> bool:
 class Context(BaseModel):
     """The challenge context: everything from the first step that the second step needs.
 
-    Each adapter subclasses it, one model per route. Values are secrets: a context rests sealed,
+    Each adapter subclasses it, one model per route. Values are secrets: a context is stored sealed,
     and validation errors hide their input.
 
-    A header that the adapter makes itself is named in ``made_headers`` and cannot be given; one of
-    which it has a usual value only (``Accept-Language``) is sent as given. What a context says is
-    sent, or refused when the intent is opened, and never dropped in silence.
+    The adapter names the headers that it makes itself in ``made_headers``; a context cannot give
+    them. A header for which the adapter only has a default (``Accept-Language``) is sent as given.
+    Every value of a context is sent, or refused when the intent is opened, and never ignored.
     """
 
     made_headers: ClassVar[frozenset[str]] = frozenset()
@@ -449,7 +449,7 @@ class AccountRestrictedError(ProviderFailure):
 
 
 class InsufficientPermissionsError(ProviderFailure):
-    """The provider says the account lacks permissions."""
+    """The provider reports that the account lacks permissions."""
 
     status, type = 403, "insufficient_permissions"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SessionCookie(BaseModel):
-    """One cookie of the finished login, with what its provider said of it."""
+    """One cookie of the finished login, with the attributes that its provider set."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -56,7 +56,7 @@ class SessionCookie(BaseModel):
 
 
 class Session(BaseModel):
-    """Everything a client needs to go on with a finished login."""
+    """Everything that a client needs to continue a finished login."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 

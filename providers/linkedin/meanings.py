@@ -263,7 +263,7 @@ ERROR_BLOCKS: Final = (
 )
 """Elements that show a refusal: beneath the input, in a banner, a toast or a dialog."""
 PIN_ERRORS: Final = "#email-pin-error, #phone-pin-error, [id$=pin-error]"
-"""Of these elements, those that concern the code alone, on the form of another step too."""
+"""Elements for errors that concern the code alone, on the form of another step too."""
 INVALID_INPUT: Final = "input[name=pin][aria-invalid=true]"
 
 

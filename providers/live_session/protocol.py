@@ -1,7 +1,7 @@
 """The messages between a worker and a client session.
 
-The exchange, version 2 of the message format. ``deploy/docs/live-session.md`` has it field by field,
-with a test vector:
+The exchange, version 2 of the message format. ``deploy/docs/live-session.md`` has it field by
+field, with a test vector:
 
     registration   {"v": 2, "session_id", "started_ms", "public_key", "types": ["OTP", …], "proof"}
     request        {"v": 2, "request_id", "submission_id", "checkpoint": {"type", "source"},
@@ -26,7 +26,7 @@ answer inside is one of
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
     {"status": 403, "type": "action_required"}        any pair a provider's answer may have; with
                                                       "in_doubt": true where the answer to the
-                                                      code told neither yes nor no
+                                                      code neither accepts nor refuses it
 
 No message has more than `MESSAGE_MAX` characters. If the session's own answer cannot be read, or
 its verdict is none of these words, the result is ``provider_error`` and the intent stays open; a

@@ -65,7 +65,7 @@ def brought(data: Mapping[str, object]) -> dict[str, object]:
 
 
 class MessengerContext(Context):
-    """What the first step's error 406 brought, and what that step was done with.
+    """The values of the first step's error 406, and those that the step itself used.
 
     ``device`` has ``device_id`` and, as far as the first step sent them, ``adid``,
     ``family_device_id``, ``secure_family_device_id``, ``locale`` (``en_US``), ``country``

@@ -130,7 +130,7 @@ _SIGNS = (
     _Sign(
         failure=ResourceRestrictedError,
         detail="The provider lets only its own site and apps log in here.",
-        words=r"(?<![\w.])x\.com\b",  # A name, in whatever language.
+        words=r"(?<![\w.])x\.com\b",  # A name is the same in every language.
         number=RETRIABLE,
     ),
     _Sign(
