@@ -1,8 +1,8 @@
 """INSTAGRAM: the app's JSON endpoints, their Bloks successors and the web's form.
 
 The first step's answer determined the route (`providers.instagram.contexts`). All routes answer in
-one vocabulary, so one class reads them (`_Answer.read`): first a finished login, unless the answer
-names a further step; then the status, constants, addresses, steps and screens; texts last.
+one vocabulary, so one class reads them (`_ResponseReader.read`): first a finished login, unless the
+answer names a further step; then the status, constants, addresses, steps and screens; texts last.
 
 A login may continue: a checkpoint may follow a second factor, and another code or a second factor
 may follow a checkpoint. A step that takes a code and that the context can answer is the next
@@ -60,9 +60,9 @@ from checkpoint_worker.providers.instagram.further import (
     code_source,
     second_factor_after,
 )
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse, parse_response
 from checkpoint_worker.providers.instagram.program import read_program
 from checkpoint_worker.providers.instagram.requests import code_request, state_request
-from checkpoint_worker.providers.instagram.said import Said, hear
 from checkpoint_worker.providers.instagram.session import (
     Found,
     InstagramSession,
@@ -113,7 +113,7 @@ class Instagram:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         source = challenge.checkpoint.source
         request = code_request(held, source=source, base_url=_home(held, challenge.base_url))
-        answer = _Answer(held=held, challenge=challenge, exchange=exchange)
+        answer = _ResponseReader(held=held, challenge=challenge, exchange=exchange)
         try:
             return await answer.read(await hear_code(exchange, request, _is_told_by_head))
         except ProviderFailure as failure:
@@ -123,7 +123,7 @@ class Instagram:
             raise
 
 
-class _Answer:
+class _ResponseReader:
     """Reads one answer.
 
     Attributes:
@@ -140,58 +140,58 @@ class _Answer:
         """Read the answer to the code."""
         self.keep_cookies(reply.headers, reply.cookies)
         home = _home(self.context, self._base_url)
-        said = hear(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
-        self.keep_cookies(said.headers, said.cookies)
-        found = said.session()
-        if found is not None and (said.claims_login or not said.names_further_step):
-            return self._cleared(said, found)
+        parsed = parse_response(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
+        self.keep_cookies(parsed.headers, parsed.cookies)
+        found = parsed.session()
+        if found is not None and (parsed.claims_login or not parsed.names_further_step):
+            return self._cleared(parsed, found)
         refuse_common(reply)
-        if said.leads_to is not None:
-            means.refuse(said.leads_to)
-        if said.program:
-            return self._read_program(said)
-        if not said.is_readable:
-            self._refuse_page(said)
-        return await self._judge(said)
+        if parsed.leads_to is not None:
+            means.refuse(parsed.leads_to)
+        if parsed.program:
+            return self._read_program(parsed)
+        if not parsed.is_readable:
+            self._refuse_page(parsed)
+        return await self._judge(parsed)
 
-    async def _judge(self, said: Said) -> Verdict:
+    async def _judge(self, parsed: ParsedResponse) -> Verdict:
         """Read a body without a session; the most specific signs come first."""
-        if said.claims_login:
+        if parsed.claims_login:
             means.refuse(means.NO_SESSION)
-        if said.claims_end and isinstance(self.context, CheckpointContext):
+        if parsed.claims_end and isinstance(self.context, CheckpointContext):
             means.refuse(means.OVER)
-        if said.body.get("spam") is True:
+        if parsed.body.get("spam") is True:
             means.refuse(means.SUSPECTED)
-        if said.asks_second_factor:
-            return self._ask_second_factor(said)
-        if said.asks_checkpoint:
-            return await self._ask_checkpoint(said)
-        meaning = means.of_constants(said.message, said.error_type)
+        if parsed.asks_second_factor:
+            return self._ask_second_factor(parsed)
+        if parsed.asks_checkpoint:
+            return await self._ask_checkpoint(parsed)
+        meaning = means.of_constants(parsed.message, parsed.error_type)
         if meaning is None:
-            if (verdict := self._read_step(said)) is not None:
+            if (verdict := self._read_step(parsed)) is not None:
                 return verdict
-            meaning = means.of_words(said.message, *said.errors)
+            meaning = means.of_words(parsed.message, *parsed.errors)
         if meaning is None:
-            meaning = means.WRONG if self._is_refusal(said) else means.UNREADABLE
+            meaning = means.WRONG if self._is_refusal(parsed) else means.UNREADABLE
         if meaning.failure is not None:
             means.refuse(meaning)
         return Rejected(context=self.context)
 
-    def _is_refusal(self, said: Said) -> bool:
+    def _is_refusal(self, parsed: ParsedResponse) -> bool:
         """Whether an answer without a known meaning is the provider's usual refusal of a code.
 
         Bloks refuses in its programs as a rule; the web also states that the login is not complete.
         """
-        if isinstance(self.context, WebContext) and said.body.get("authenticated") is False:
-            return said.status in {OK, REFUSAL}
-        return said.status == REFUSAL and said.body.get("status") == "fail"
+        if isinstance(self.context, WebContext) and parsed.body.get("authenticated") is False:
+            return parsed.status in {OK, REFUSAL}
+        return parsed.status == REFUSAL and parsed.body.get("status") == "fail"
 
-    def _refuse_page(self, said: Said) -> None:
+    def _refuse_page(self, parsed: ParsedResponse) -> None:
         """Refuse a body that is no object: a page, a bare text, or none."""
-        if said.status == 404 and means.NOT_FOUND.search(said.plain.lower()):  # noqa: PLR2004
+        if parsed.status == 404 and means.NOT_FOUND.search(parsed.plain.lower()):  # noqa: PLR2004
             is_own = isinstance(self.context, CheckpointContext)
             means.refuse(means.DEAD if is_own else means.IN_APP)
-        means.refuse(means.of_page(said.status, said.plain) or means.UNREADABLE)
+        means.refuse(means.of_page(parsed.status, parsed.plain) or means.UNREADABLE)
 
     # The context after the answer ------------------------------------------------------
 
@@ -210,9 +210,9 @@ class _Answer:
 
     # The finished login ----------------------------------------------------------------
 
-    def _cleared(self, said: Said, found: Found) -> Cleared:
-        user = said.part("logged_in_user")
-        claimed = (user.get("pk"), user.get("pk_id"), said.body.get("userId"))
+    def _cleared(self, parsed: ParsedResponse, found: Found) -> Cleared:
+        user = parsed.part("logged_in_user")
+        claimed = (user.get("pk"), user.get("pk_id"), parsed.body.get("userId"))
         try:
             owner = owner_of(found, *claimed)
         except ValueError:
@@ -220,14 +220,14 @@ class _Answer:
         if owner is None:
             means.refuse(means.NO_OWNER)
         name = text(user.get("username")) or text(getattr(self.context, "username", ""))
-        session = session_of(self.context, found, said.headers, owner=owner, name=name)
+        session = session_of(self.context, found, parsed.headers, owner=owner, name=name)
         return Cleared(user_id=owner, session=session.as_json())
 
     # A further step --------------------------------------------------------------------
 
-    def _ask_second_factor(self, said: Said) -> Verdict:
+    def _ask_second_factor(self, parsed: ParsedResponse) -> Verdict:
         """Read ``two_factor_required``: a refusal if it was the context's step."""
-        info = said.part("two_factor_info")
+        info = parsed.part("two_factor_info")
         if isinstance(self.context, TwoFactorContext | WebContext):
             if identifier := text(info.get("two_factor_identifier")):
                 self._keep(two_factor_identifier=identifier)
@@ -236,11 +236,11 @@ class _Answer:
             return Rejected(context=self.context)
         return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
 
-    async def _ask_checkpoint(self, said: Said) -> Verdict:
+    async def _ask_checkpoint(self, parsed: ParsedResponse) -> Verdict:
         """Read ``challenge_required``: one request shows whether its code has been sent already."""
-        if said.checkpoint_meaning is not None:
-            means.refuse(said.checkpoint_meaning)
-        following = checkpoint_after(self.context, said)
+        if parsed.checkpoint_meaning is not None:
+            means.refuse(parsed.checkpoint_meaning)
+        following = checkpoint_after(self.context, parsed)
         if following is None:
             means.refuse(means.IN_APP)
         try:
@@ -248,7 +248,7 @@ class _Answer:
             reply = await self._exchange.fetch(request)
             self.keep_cookies(reply.headers, reply.cookies)
             refuse_common(reply)
-            state = hear(reply, home=following.host, is_bloks=False)
+            state = parse_response(reply, home=following.host, is_bloks=False)
         except ProviderFailure as failure:
             raise ActionRequiredError(means.IN_APP.detail) from failure
         changes = {"step_name": state.step, "cookies": self.context.cookies}
@@ -258,38 +258,38 @@ class _Answer:
         checkpoint = Checkpoint(type="OTP", source=code_source(state))
         return NextCheckpoint(checkpoint=checkpoint, context=ready)
 
-    def _read_step(self, said: Said) -> Verdict | None:
+    def _read_step(self, parsed: ParsedResponse) -> Verdict | None:
         """Read the step of a checkpoint that an answer names, if there is one."""
-        if said.step in means.CODE_STEPS:
-            return self._code_step(said)
-        if said.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
+        if parsed.step in means.CODE_STEPS:
+            return self._code_step(parsed)
+        if parsed.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
             means.refuse(means.PASSWORD)
-        if said.step in OWN_STEPS or said.body.get("bloks_action") == REDIRECT_ACTION:
+        if parsed.step in OWN_STEPS or parsed.body.get("bloks_action") == REDIRECT_ACTION:
             means.refuse(means.IN_APP)
-        if said.step:
+        if parsed.step:
             means.refuse(means.STEP)
         return None
 
-    def _code_step(self, said: Said) -> Verdict:
+    def _code_step(self, parsed: ParsedResponse) -> Verdict:
         """Distinguish a repeated step, which refuses the code, from the next step."""
         if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
             means.refuse(means.IN_APP)
-        if said.errors:
-            meaning = means.of_words(*said.errors) or means.WRONG
+        if parsed.errors:
+            meaning = means.of_words(*parsed.errors) or means.WRONG
             if meaning in {means.THROTTLED, means.PROBLEM, means.UNSENT}:
                 means.refuse(meaning)
-        source = code_source(said)
+        source = code_source(parsed)
         is_same = self._source in {None, source} or source is None
-        self._keep(step_name=said.step)
-        if is_same or said.errors:
+        self._keep(step_name=parsed.step)
+        if is_same or parsed.errors:
             return Rejected(context=self.context)
         checkpoint = Checkpoint(type="OTP", source=source)
         return NextCheckpoint(checkpoint=checkpoint, context=self.context)
 
-    def _read_program(self, said: Said) -> Verdict:
+    def _read_program(self, parsed: ParsedResponse) -> Verdict:
         """Read a Bloks program without a login."""
         home = _home(self.context, self._base_url)
-        reading = read_program(self.context, said, home=home)
+        reading = read_program(self.context, parsed, home=home)
         if reading.meaning.failure is not None:
             means.refuse(reading.meaning)
         self._keep(**reading.fresh)

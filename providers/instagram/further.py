@@ -16,7 +16,7 @@ from checkpoint_worker.providers.instagram.contexts import (
     TwoFactorContext,
     WebContext,
 )
-from checkpoint_worker.providers.instagram.said import Said
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse
 from checkpoint_worker.providers.instagram.session import text
 
 MID_MAX: Final = 256
@@ -50,10 +50,10 @@ def _common(context: InstagramContext) -> dict[str, object]:
     return {name: getattr(context, name) for name in names}
 
 
-def code_source(said: Said) -> str | None:
+def code_source(parsed: ParsedResponse) -> str | None:
     """Return the source of a step's code, ``None`` if the step does not name it."""
-    source = means.CODE_STEPS.get(said.step)
-    form = text(said.part("step_data").get("form_type"))
+    source = means.CODE_STEPS.get(parsed.step)
+    form = text(parsed.part("step_data").get("form_type"))
     return source or means.FORM_TYPES.get(form)
 
 
@@ -81,21 +81,21 @@ def second_factor_after(
     return NextCheckpoint(checkpoint=Checkpoint(type="2FA", source=sources[0]), context=following)
 
 
-def checkpoint_after(context: InstagramContext, said: Said) -> ChallengeContext | None:
+def checkpoint_after(context: InstagramContext, parsed: ParsedResponse) -> ChallengeContext | None:
     """Return the context of a checkpoint that follows a second factor of the app.
 
     It is not known yet whether the provider has sent a code.
     """
     if isinstance(context, ChallengeContext) or not isinstance(context, AppContext):
         return None
-    challenge = said.part("challenge")
+    challenge = parsed.part("challenge")
     fields = {
         **_common(context),
         "route": "challenge",
         "challenge_context": text(challenge.get("challenge_context")),
         "native_flow": challenge.get("native_flow") is True,
     }
-    for path in said.checkpoint_addresses:
+    for path in parsed.checkpoint_addresses:
         following = _fit(ChallengeContext, {**fields, "api_path": path})
         if following is not None and following.has_form:
             return following

@@ -20,8 +20,8 @@ from checkpoint_worker.providers.instagram.contexts import (
     BloksTwoFactorContext,
     InstagramContext,
 )
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse
 from checkpoint_worker.providers.instagram.requests import CODE_ENTRY_ACTION, VERIFY_ACTION
-from checkpoint_worker.providers.instagram.said import Said
 
 _SCREENS: Final[Mapping[type, tuple[str, str]]] = {
     # Route, with the call of its code screen and the parameter that each screen issues anew.
@@ -61,29 +61,29 @@ class Reading:
     fresh: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-def read_program(context: InstagramContext, said: Said, *, home: str) -> Reading:
+def read_program(context: InstagramContext, parsed: ParsedResponse, *, home: str) -> Reading:
     """Read a program.
 
     Raises:
         UnreadableAnswerError: It exceeds the limit of tokens.
     """
-    told = instagram_bloks.sayings(said.program, errors=means.CODE_ERRORS)
+    told = instagram_bloks.sayings(parsed.program, errors=means.CODE_ERRORS)
     errors = told.errors + [
         value.strip()
-        for name, value in instagram_bloks.variables_of(said.body)
+        for name, value in instagram_bloks.variables_of(parsed.body)
         if name in means.CODE_ERRORS and value.strip()
     ]
     if errors:
-        return _refused(context, said, errors)
+        return _refused(context, parsed, errors)
     addressed = [means.of_address(each, home=home) for each in told.addresses]
     if (ended := next((each for each in addressed if each in _ENDS), None)) is not None:
         return Reading(meaning=ended)
     if told.notices and means.of_words(*told.notices) is means.WRONG:
-        return _refused(context, said, told.notices)
+        return _refused(context, parsed, told.notices)
     if (leading := _leading(told, addressed)) is not None:
         return Reading(meaning=leading)
     if told.notices:
-        return _refused(context, said, told.notices)
+        return _refused(context, parsed, told.notices)
     return Reading(meaning=_of_sentences(told.others))
 
 
@@ -103,13 +103,13 @@ def _leading(
     return means.STEP if leads_to else None
 
 
-def _refused(context: InstagramContext, said: Said, texts: list[str]) -> Reading:
+def _refused(context: InstagramContext, parsed: ParsedResponse, texts: list[str]) -> Reading:
     """Return a refused code, unless the words have another meaning."""
     meaning = means.of_words(*texts)
     if meaning is not None and meaning in _SAYS_ELSE:
         return Reading(meaning=meaning)
     app, name = _SCREENS.get(type(context), ("", ""))
-    fresh = instagram_bloks.parameter(said.program, app=app, name=name)
+    fresh = instagram_bloks.parameter(parsed.program, app=app, name=name)
     return Reading(meaning=means.WRONG, fresh={name: fresh} if fresh else {})
 
 

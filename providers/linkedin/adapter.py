@@ -165,7 +165,7 @@ class LinkedIn:
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         reply = await hear(exchange, _code_request(held, challenge.base_url), _is_login)
-        answer = _Answer(held=held, base_url=challenge.base_url, exchange=exchange)
+        answer = _ResponseReader(held=held, base_url=challenge.base_url, exchange=exchange)
         try:
             return await answer.read(reply)
         except ProviderFailure as failure:
@@ -230,7 +230,7 @@ def _common_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str
 # The answer ----------------------------------------------------------------------------
 
 
-class _Answer:
+class _ResponseReader:
     """Reads one answer; the most reliable signs come first.
 
     Attributes:
@@ -254,25 +254,25 @@ class _Answer:
                 # The jar is within the model's bounds already, so the context needs no validation.
                 jar = {"cookies": self._jar.for_context}
                 self.context = self.context.model_copy(update=jar)
-            said = self._said(reply)
+            meaning = self._interpret(reply)
             if cookie_value(left, SESSION_COOKIE) is not None:
-                verdict = await self._finished(names_step=_names_step(said))
+                verdict = await self._finished(names_step=_names_step(meaning))
                 if verdict is not None:
                     return verdict
-            if isinstance(said, ProviderFailure):
+            if isinstance(meaning, ProviderFailure):
                 try:
-                    raise said
+                    raise meaning
                 finally:
-                    del said  # This breaks the reference cycle of error, traceback and frame.
-            if not isinstance(said, Onward):
-                return said
-            if said.leaves:
+                    del meaning  # This breaks the reference cycle of error, traceback and frame.
+            if not isinstance(meaning, Onward):
+                return meaning
+            if meaning.leaves:
                 return await self._left()
-            reply = await self._fetch(said.path)
+            reply = await self._fetch(meaning.path)
         msg = "The provider answered with redirects that lead nowhere."
         raise UnreadableAnswerError(msg)
 
-    def _said(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
+    def _interpret(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
         """Return the meaning of an answer apart from its cookies."""
         try:
             if reply.status // 100 == 3:  # noqa: PLR2004  redirects
@@ -372,8 +372,8 @@ class _Answer:
         return (self._jar.value(CSRF_COOKIE) or "").strip('"')
 
 
-def _names_step(said: Verdict | Onward | ProviderFailure) -> bool:
+def _names_step(meaning: Verdict | Onward | ProviderFailure) -> bool:
     """Whether an answer asks for a known step, even if it also sets a session."""
-    if isinstance(said, Onward):
-        return not said.leaves
-    return isinstance(said, NextCheckpoint) or type(said) is ActionRequiredError
+    if isinstance(meaning, Onward):
+        return not meaning.leaves
+    return isinstance(meaning, NextCheckpoint) or type(meaning) is ActionRequiredError

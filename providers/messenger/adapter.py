@@ -122,17 +122,17 @@ async def _read(reply: Reply, held: MessengerContext, base_url: str, exchange: E
     """Read the answer: its session, the step that it names, then its error."""
     body = _body(reply)
     login = login_in(reply, body)
-    said = _said(reply, body, held, base_url)
-    names_step = type(said) is ActionRequiredError
-    has_token = bool(login.access_token) and not isinstance(said, Rejected)
+    meaning = _interpret(reply, body, held, base_url)
+    names_step = type(meaning) is ActionRequiredError
+    has_token = bool(login.access_token) and not isinstance(meaning, Rejected)
     if not names_step and (login.is_whole or has_token):
         return await _finished(login, held, base_url, exchange)
-    if isinstance(said, ProviderFailure):
+    if isinstance(meaning, ProviderFailure):
         try:
-            raise said
+            raise meaning
         finally:
-            del said  # This breaks the reference cycle of error, traceback and frame.
-    return said
+            del meaning  # This breaks the reference cycle of error, traceback and frame.
+    return meaning
 
 
 async def _finished(
@@ -159,7 +159,7 @@ def _body(reply: Reply) -> Mapping[str, object]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _said(
+def _interpret(
     reply: Reply, body: Mapping[str, object], held: MessengerContext, base_url: str
 ) -> Rejected | ProviderFailure:
     """Return the meaning of an answer apart from its session."""

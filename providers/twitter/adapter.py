@@ -71,7 +71,7 @@ from checkpoint_worker.providers.twitter.protocol import (
 )
 from checkpoint_worker.providers.twitter.session import (
     COURTESY_S,
-    Hearing,
+    LoginState,
     TwitterSession,
     is_login,
 )
@@ -92,10 +92,10 @@ BROWSER_BOUND = (
     f"session (route `{LIVE_SESSION}`)."
 )
 
-FOLLOW_UPS_MAX = 3  # The longest login known needs two.
-SUBTASKS_MAX = 20  # Looked at in one answer; a screen and its side doors are some five.
+FOLLOW_UPS_MAX = 3  # The longest known login needs two.
+SUBTASKS_MAX = 20  # Read in one answer; a screen has about five, its alternatives included.
 
-# An email address, or a phone number: seven digits at least, however they are set apart.
+# An email address, or a phone number: at least seven digits, with any separators.
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+|(?=(?:[^0-9]*[0-9]){7})\(?\+?[0-9][0-9() .\-]*")
 
 _FLOW_TOKEN = re.compile(r"(g;[0-9]+:-?[0-9]+:[^:\s]+):([0-9]{1,9})")
@@ -132,7 +132,7 @@ class Twitter:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
-        answer = _Answer(held, challenge, exchange)
+        answer = _ResponseReader(held, challenge, exchange)
         reply = await hear(exchange, request, is_login)
         try:
             return await answer.read(reply)
@@ -209,7 +209,7 @@ def _follow_up(name: str) -> list[dict[str, object]] | None:
 # The answer ----------------------------------------------------------------------------
 
 
-class _Answer(Hearing):
+class _ResponseReader(LoginState):
     """Reads one answer and sends the flow's further inputs."""
 
     def __init__(self, held: OcfContext, challenge: Challenge, exchange: Exchange) -> None:
@@ -221,7 +221,7 @@ class _Answer(Hearing):
 
     async def read(self, reply: Reply) -> Verdict:
         """Read the answer to the code, then send the inputs that the flow still needs."""
-        flow = self._hear(reply)
+        flow = self._apply(reply)
         if flow is None or self._is_same_step(flow):
             return Rejected(context=self.context)
         for _ in range(FOLLOW_UPS_MAX):
@@ -229,10 +229,10 @@ class _Answer(Hearing):
             inputs = _follow_up(name)
             if inputs is None or (self.is_signed_in and name in ENDINGS - {"LoginSuccessSubtask"}):
                 break
-            heard = await self._follow(inputs, is_last=name in ENDINGS)
-            if heard is None:
+            following = await self._follow(inputs, is_last=name in ENDINGS)
+            if following is None:
                 break
-            flow = heard
+            flow = following
         try:
             if (step := self._further_step(flow)) is not None:
                 return step
@@ -263,7 +263,7 @@ class _Answer(Hearing):
             if is_last and self.is_signed_in:
                 self.keep_cookies(reply)
                 return None
-            flow = self._hear(reply)
+            flow = self._apply(reply)
         except (ProviderFailure, TimeoutError):
             if self.is_signed_in:
                 return None
@@ -273,7 +273,7 @@ class _Answer(Hearing):
             raise UnreadableAnswerError(msg)
         return flow
 
-    def _hear(self, reply: Reply) -> Mapping[str, Any] | None:
+    def _apply(self, reply: Reply) -> Mapping[str, Any] | None:
         """Keep an answer's changes; return the flow's state, ``None`` if the code was refused."""
         self.keep_cookies(reply)
         try:

@@ -72,7 +72,7 @@ class _Sign:
     failure: type[ProviderFailure] | None
     detail: str = ""
     codes: frozenset[int] = frozenset()
-    words: str = r"(?!)"  # By default it matches nothing.
+    words: str = r"(?!)"  # The default matches no text.
     number: int | None = None
     source: str | None = None  # The only source of codes for which the sign counts.
     status: int | None = None  # The only status with which the sign counts.
@@ -415,7 +415,9 @@ def text_of(value: object) -> str:
 
 def _texts_of(value: object) -> list[str]:
     if isinstance(value, Mapping):
-        value = [each for name, each in value.items() if name != "user"]  # Whose words are theirs.
+        value = [
+            each for name, each in value.items() if name != "user"
+        ]  # A user wrote these texts.
     if isinstance(value, list):
         return [text for each in value for text in _texts_of(each)]
     return [value] if isinstance(value, str) else []

@@ -109,7 +109,7 @@ class TwitterSession(sessions.Session):
     )
 
 
-class Hearing:
+class LoginState:
     """The state that the answers of one attempt have added up to.
 
     Args:
@@ -272,7 +272,7 @@ class Hearing:
                 reply = await self._fetch_with_retries(
                     self._me(), asked_max=ME_ASKED_MAX, again=again
                 )
-                if self._hear_me(reply):
+                if self._apply_account(reply):
                     return
             except ProviderFailure as failure:
                 cause = failure
@@ -285,11 +285,11 @@ class Hearing:
         """Send the made token to the provider, which may replace it; a failure changes nothing."""
         try:
             async with asyncio.timeout(COURTESY_S):
-                self._hear_me(await self._exchange.fetch(self._me()))
+                self._apply_account(await self._exchange.fetch(self._me()))
         except (ProviderFailure, TimeoutError):
             pass
 
-    def _hear_me(self, reply: Reply) -> bool:
+    def _apply_account(self, reply: Reply) -> bool:
         """Keep the content of an answer about the account; return whether it names the account.
 
         Raises:

@@ -1698,8 +1698,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old="(said.claims_login or not said.names_further_step):",
-                new="said.claims_login:",
+                old="(parsed.claims_login or not parsed.names_further_step):",
+                new="parsed.claims_login:",
             ),
         ),
         test=f"{IG}test_a_session_outweighs_where_it_redirects_to[challenge_web-/]",
@@ -1734,7 +1734,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old="(said.claims_login or not said.names_further_step):",
+                old="(parsed.claims_login or not parsed.names_further_step):",
                 new="True:",
             ),
         ),
@@ -1747,7 +1747,10 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old='        return said.status == REFUSAL and said.body.get("status") == "fail"\n',
+                old=(
+                    "        return parsed.status == REFUSAL"
+                    ' and parsed.body.get("status") == "fail"\n'
+                ),
                 new="        return False\n",
             ),
         ),
@@ -1797,7 +1800,7 @@ MUTANTS: Final = (
             Edit(
                 file="providers/messenger/adapter.py",
                 old="    if not names_step and (login.is_whole or has_token):\n",
-                new="    if isinstance(said, UnreadableAnswerError) and login.is_whole:\n",
+                new="    if isinstance(meaning, UnreadableAnswerError) and login.is_whole:\n",
             ),
         ),
         test="tests/providers/test_messenger.py::test_a_session_outweighs_what_else_is_said",

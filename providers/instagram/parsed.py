@@ -35,7 +35,7 @@ _ENDS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ParsedResponse:
     """One answer.
 
     Attributes:
@@ -156,7 +156,7 @@ class Said:
         return find(self.headers, self.cookies)
 
 
-def hear(reply: Reply, *, home: str, is_bloks: bool) -> Said:
+def parse_response(reply: Reply, *, home: str, is_bloks: bool) -> ParsedResponse:
     """Read an answer into the common vocabulary. A defect becomes a field and no exception.
 
     Args:
@@ -171,7 +171,7 @@ def hear(reply: Reply, *, home: str, is_bloks: bool) -> Said:
     if packed is not None:
         body, program = packed.body, ""
         headers, cookies = {**headers, **packed.headers}, (*cookies, *packed.cookies)
-    return Said(
+    return ParsedResponse(
         status=reply.status,
         headers=headers,
         cookies=cookies,
