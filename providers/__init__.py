@@ -1,8 +1,7 @@
-"""The outside: what each provider wants, and which adapters there are.
+"""The adapters of all providers, found by the provider's name.
 
-An adapter is found by its provider's name: the built-in ones here, others through the
-entry-point group ``checkpoint.providers`` (name: the provider's, value: the adapter or its
-class). Nothing is imported before it is asked for.
+The built-in adapters are listed here; plug-ins use the entry-point group ``checkpoint.providers``
+(name: the provider's, value: the adapter or its class). An adapter is imported at its first use.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ def adapters() -> Mapping[str, Adapter]:
 
 
 def adapter_for(provider: str, route: str | None = None) -> Adapter | None:
-    """Return the adapter of a provider, if there is one.
+    """Return the adapter of a provider, ``None`` if there is none.
 
     Args:
         provider: ``LINKEDIN`` …, or a plug-in's name.
-        route: As in the challenge context. `LIVE_SESSION` is served for every provider; of the
-            other routes the provider's own adapter knows which it has.
+        route: As in the challenge context. Every provider has `LIVE_SESSION`; its own adapter
+            defines the other routes.
     """
     if provider not in _found():
         return None
@@ -73,10 +72,10 @@ def _found() -> Mapping[str, EntryPoint]:
     found = {
         entry.name: entry
         for entry in built_in
-        if importlib.util.find_spec(entry.module) is not None  # A build may leave one out.
+        if importlib.util.find_spec(entry.module) is not None  # A build may omit an adapter.
     }
     for entry in entry_points(group=GROUP):
-        # A package that quietly took over a provider would be handed its codes.
+        # A package that replaced a provider's adapter unnoticed would receive its codes.
         if entry.name in found and entry.value != found[entry.name].value:
             msg = f"two adapters claim {entry.name}: {found[entry.name].value}, {entry.value}"
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What every adapter does with an answer before looking for its own provider's words."""
+"""Reading of an answer that is the same for every adapter."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64
-"""Providers nest about 30 deep (Bloks trees); Python's parser gives up near 1000."""
+"""Depth limit: providers nest about 30 deep (Bloks trees); Python's parser fails near 1000."""
 JSON_DIGITS_MAX = 64
-"""Ids have up to 20 digits. Turning thousands of digits into an int is quadratic."""
+"""Digit limit: ids have up to 20, and turning thousands of digits into an int is quadratic."""
 RETRY_AFTER_DIGITS_MAX = 6
 EPOCH_DIGITS_MAX = 10
 
-# Strings are swallowed whole, so brackets inside them do not count. Possessive, and an
-# unfinished string runs to the end: a hostile body cannot make it go back and try again.
+# A string is matched whole, so brackets inside it do not count. The quantifiers are possessive and
+# an unfinished string runs to the end, so a hostile body cannot cause backtracking.
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -38,14 +38,14 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 async def hear(
     exchange: Exchange, request: CodeRequest, is_login: Callable[[Reply], bool]
 ) -> Reply:
-    """Send the code and return the answer, without its body where that cannot be read.
+    """Send the code and return the answer, without its body where the body cannot be read.
 
-    A body that is cut short, too large or packed in an unknown way would otherwise throw away the
-    session that stands in its head; and the code is used up.
+    The code is used up, and a body that is cut short, too large or in an unknown coding would
+    otherwise discard the session in the answer's head.
 
     Args:
-        exchange: The way to the provider.
-        request: The one with the code.
+        exchange: The connection to the provider.
+        request: The request that carries the code.
         is_login: Whether status, headers and cookies of an answer are a finished login.
 
     Raises:
@@ -65,11 +65,11 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
 
     Args:
         reply: The answer.
-        prefix: What the provider puts in front against script inclusion (``for (;;);``);
-            dropped if it is there.
+        prefix: The provider's guard against script inclusion (``for (;;);``), which is dropped if
+            the body begins with it.
 
     Raises:
-        UnreadableAnswerError: Not JSON, or JSON nobody writes in good faith.
+        UnreadableAnswerError: The body is not JSON, or it exceeds a bound.
     """
     body = reply.body.removeprefix(prefix)
     if len(body) > JSON_BYTES_MAX:
@@ -82,13 +82,13 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
             body.decode("utf-8-sig"), parse_int=_int, parse_float=_float, parse_constant=_float
         )
         if _SURROGATE.search(body):
-            # Half an emoji parses, and then breaks whoever writes it as UTF-8.
+            # Half a surrogate pair parses, and then breaks any writer of UTF-8.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         readable = False
     else:
         readable = True
-    if not readable:  # Outside the handler: the parser's error carries the whole body.
+    if not readable:  # Outside the handler, because the parser's error holds the whole body.
         _unreadable("not valid JSON")
     return value
 
@@ -100,7 +100,7 @@ def _unreadable(how: str) -> NoReturn:
 
 def _depth(body: bytes) -> int:
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
-        return 0  # Not deep, whatever its shape: the usual case, without looking closer.
+        return 0  # Not deep, whatever its structure: the usual case needs no closer look.
     depth = deepest = 0
     for token in _BRACKETS.finditer(body):
         first = body[token.start()]
@@ -120,21 +120,21 @@ def _int(digits: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value):  # NaN, Infinity, and 1e999.
+    if not math.isfinite(value):  # Such as NaN, Infinity or 1e999.
         raise ValueError
     return value
 
 
 def refuse_common(reply: Reply) -> None:
-    """Raise what a status means at every provider; return if it is the adapter's to read.
+    """Raise the failure that a status means at every provider; return if the adapter must read it.
 
-    Call it after looking for the provider's own words: some put an answer under a 4xx or 5xx.
+    Call it after looking for the provider's own texts: some answers come with a 4xx or 5xx.
 
     Raises:
         ProviderTimeoutError: 408, 504.
         ContentTooLargeError: 413.
         ServiceUnavailableError: 503, and 502 with a maintenance page.
-        ProviderBrokenError: 429, any other 5xx, and a 407 that no proxy of ours sent.
+        ProviderBrokenError: 429, any other 5xx, and a 407, which only a proxy may send.
     """
     status = reply.status
     if status in {408, 504}:
@@ -158,7 +158,7 @@ def refuse_common(reply: Reply) -> None:
 
 
 def wait_asked(reply: Reply) -> str:
-    """Return how long the provider asks to wait, as a sentence: a number, never its words.
+    """Return, as a sentence, how long the provider asks to wait; it holds a number and no text.
 
     ``Retry-After`` is a number of seconds, ``x-rate-limit-reset`` an instant of the epoch.
     """

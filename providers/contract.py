@@ -1,11 +1,11 @@
-"""What an adapter promises, and the words it promises it in.
+"""The contract of an adapter and the types that it uses.
 
-A leaf: it imports nothing of this project. An adapter gets a `Challenge` and an
-`Exchange`, sends the person's code exactly once through it, reads the answer and returns
-a `Verdict`. It never sees Redis, Celery, an intent or, outside one callback, the code.
+This module imports nothing of the project. An adapter receives a `Challenge` and an `Exchange`,
+sends the person's code exactly once through the exchange, reads the answer and returns a
+`Verdict`. It never sees Redis, Celery, an intent or, outside one callback, the code.
 
-Answers are values (`Verdict`); operating failures are exceptions of one tree. Whatever else
-`Adapter.verify` ends with, or what of these cannot be stored, is 500 ``unexpected_error``:
+Answers are values (`Verdict`); operating failures are exceptions of one tree. Any other end of
+`Adapter.verify`, and a result that cannot be stored, is 500 ``unexpected_error``:
 
     ProviderFailure                      status type                            after the code?
     ├── MalformedRequestError            400 malformed_request                  maybe
@@ -33,13 +33,14 @@ Answers are values (`Verdict`); operating failures are exceptions of one tree. W
     ├── NetworkDownError                 503 network_down                       no
     └── ServiceUnavailableError          503 service_unavailable                maybe
 
-Whether the code really left is known by the exchange alone (`Exchange.code_sent`).
+Only the exchange knows whether the code left (`Exchange.code_sent`).
 
-**In doubt** is a code that was answered, and not refused as far as the answer can be read. It may
-have been right, so the intent stays open and no failure is counted; it may have been wrong, so it
-counts against how many codes of one login may be sent (`ProviderFailure.in_doubt`). Silence, an
-error of the provider's own (5xx), throttling and a known step are not in doubt: each says by
-itself that the code was not judged, or that it was not refused, and each has its own bounds.
+**In doubt** is a code that the provider answered and, as far as the answer can be read, did not
+refuse. It may have been right, so the intent stays open and no failure is counted; it may have
+been wrong, so it counts against the number of codes that one login may send
+(`ProviderFailure.in_doubt`). Silence, an error of the provider's own (5xx), throttling and a known
+step are not in doubt: each of them means that the code was not judged, or that it was not refused,
+and each has its own bounds.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ if TYPE_CHECKING:
     from types import MappingProxyType
 
 TRY_ANOTHER_WAY = "TRY_ANOTHER_WAY"
-"""The literal a person sends instead of a code to be asked in another way."""
+"""The literal that a person sends instead of a code to ask for another method."""
 
 TOLD_RULE = "told_rule"
-"""Type of a pydantic error whose message a refusal repeats: field's rule and mend, no value."""
+"""Type of a pydantic error whose message a refusal may repeat: it states a rule and no value."""
 
 
 class Cookie(BaseModel):
@@ -69,8 +70,8 @@ class Cookie(BaseModel):
 
     ``expires_at`` is seconds since the epoch, ``None`` for a session cookie; 0 or a past
     instant means that the provider revokes it. ``secure``, ``http_only`` and ``same_site``
-    (``Strict``, ``Lax``, ``None`` or empty) are kept for the finished login; nothing here
-    depends on them.
+    (``Strict``, ``Lax``, ``None`` or empty) are kept for the finished login; adapters do not use
+    them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -87,7 +88,7 @@ class Cookie(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _reads_other_spellings(cls, said: object) -> object:
-        """Take the browsers' spellings too, and nothing for an attribute that is none."""
+        """Accept the spellings of browsers too; treat an invalid attribute as empty."""
         if not isinstance(said, Mapping):
             return said
         flags = {
@@ -108,7 +109,7 @@ HEADERS_MAX = 50
 HEADER_NAME_MAX = 128
 HEADER_VALUE_MAX = 4_096
 ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
-"""What ``Accept-Encoding`` may name: what can be decoded here."""
+"""Codings that ``Accept-Encoding`` may name: those that the transport decodes."""
 OUR_HEADERS = frozenset(
     {
         "connection", "content-length", "content-type", "cookie", "cookie2", "expect", "host",
@@ -116,8 +117,8 @@ OUR_HEADERS = frozenset(
         "trailer", "transfer-encoding", "upgrade", "user-agent",
     }
 )  # fmt: skip
-"""Headers that no context may set, in lower case: the transport, the cookies, the body's form, and
-the user agent, which has a field of its own."""
+"""Headers that no context may set, in lower case: those of the transport, the cookies, the body's
+form, and the user agent, which has a field of its own."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
@@ -125,7 +126,7 @@ _CODING = re.compile(r"\s*([A-Za-z]+)\s*(?:;\s*q\s*=\s*(?:0(?:\.\d{0,3})?|1(?:\.
 
 
 def _header_rule(name: str, value: str, made: frozenset[str]) -> str | None:
-    """Return the rule that a header of a context breaks, ``None`` if it can be sent."""
+    """Return the rule that a header of a context breaks, ``None`` if it may be sent."""
     key = name.lower()
     if not _HEADER_NAME.fullmatch(name) or len(name) > HEADER_NAME_MAX:
         return "must have names of HTTP headers"
@@ -146,16 +147,16 @@ def _are_known(value: str) -> bool:
 class Context(BaseModel):
     """The challenge context: everything from the first step that the second step needs.
 
-    Each adapter subclasses it, one model per route. Values are secrets: a context rests sealed,
+    Each adapter subclasses it, one model per route. Values are secrets: a context is stored sealed,
     and validation errors hide their input.
 
-    A header that the adapter makes itself is named in ``made_headers`` and cannot be given; one of
-    which it has a usual value only (``Accept-Language``) is sent as given. What a context says is
-    sent, or refused when the intent is opened, and never dropped in silence.
+    The adapter names the headers that it makes itself in ``made_headers``; a context cannot give
+    them. A header for which the adapter only has a default (``Accept-Language``) is sent as given.
+    Every value of a context is sent, or refused when the intent is opened, and never ignored.
     """
 
     made_headers: ClassVar[frozenset[str]] = frozenset()
-    """Lower case; the headers that the adapter alone makes, beside `OUR_HEADERS`."""
+    """Headers, in lower case, that only the adapter sets, in addition to `OUR_HEADERS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -187,19 +188,19 @@ class Context(BaseModel):
         return headers
 
     def with_headers(self, made: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of a request: those the adapter made, then the context's own.
+        """Return the headers of a request: the adapter's, then the context's own.
 
-        What is made wins: for a name that an adapter has left out of `made_headers`.
+        The adapter's header wins, which matters for a name that `made_headers` leaves out.
         """
         names = {name.lower() for name in made}
         own = {name: value for name, value in self.headers.items() if name.lower() not in names}
         return {**made, **own}
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form in which it is sealed: what is at its default is left out.
+        """Return the form in which the context is sealed: fields with default values are left out.
 
-        So a process of the version before, which forbids fields that it does not know, reads a
-        context that uses none of the new ones.
+        A process of the previous version forbids unknown fields; it can read a context that uses
+        none of the new ones.
         """
         said = self.model_dump(mode="json", exclude_defaults=True, warnings=False)
         return {"route": self.route, **said}
@@ -207,7 +208,7 @@ class Context(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What the provider asks for. Unknown types and sources pass through untouched.
+    """The step that a provider asks for. Unknown types and sources pass through unchanged.
 
     ``type`` is ``2FA`` or ``OTP``; ``source`` is ``EMAIL``, ``SMS``, ``APP`` or ``BACKUP``.
     """
@@ -216,12 +217,12 @@ class Checkpoint:
     source: str | None = None
 
     def as_wire(self) -> dict[str, str | None]:
-        """Return the shape of CONTRACT §2: ``{"type": …, "source": …}``."""
+        """Return the public form: ``{"type": …, "source": …}``."""
         return {"type": self.type, "source": self.source}
 
 
 class SolutionKind(enum.Enum):
-    """What the person sent, as far as anyone may know before the claim."""
+    """Kind of a solution, which is known before the claim."""
 
     CODE = "code"
     ANOTHER_WAY = "another_way"
@@ -229,14 +230,14 @@ class SolutionKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """What to clear, and everything needed to continue that login.
+    """One checkpoint to clear, with everything needed to continue its login.
 
     Attributes:
-        checkpoint: What the provider asked for.
+        checkpoint: What the provider asks for.
         context: The adapter's own model, already validated.
-        base_url: Where the provider is (``https://host[:port]``, no trailing slash). Ours:
-            a context gives paths only.
-        solution: Whether a code or ``TRY_ANOTHER_WAY`` is to be sent.
+        base_url: The provider's address (``https://host[:port]``, no trailing slash). The
+            deployment sets it: a context gives paths only.
+        solution: Whether to send a code or ``TRY_ANOTHER_WAY``.
     """
 
     checkpoint: Checkpoint
@@ -250,10 +251,10 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that carries no code: preparation or follow-up. May be retried.
+    """A request that carries no code: preparation or follow-up. It may be retried.
 
-    ``url`` is absolute. ``headers`` are sent as they are, in their order, and nothing but
-    ``Host``, ``Content-Length`` and the connection's own headers is added.
+    ``url`` is absolute. ``headers`` are sent unchanged and in their order; the transport adds
+    only ``Host``, ``Content-Length`` and the connection's own headers.
     """
 
     method: str
@@ -266,9 +267,9 @@ class Request:
 class CodeRequest:
     """The one request that carries the code.
 
-    ``body`` is called with the code in clear, after the claim and before the first byte;
-    what it returns is sent and forgotten. ``headers`` must not depend on the code unless
-    given by ``sign``, which is called with the finished body (for signatures over it).
+    The exchange calls ``body`` with the code in clear, after the claim and before the first
+    byte; it sends the returned bytes and does not keep them. ``headers`` must not depend on the
+    code, except through ``sign``, which is called with the finished body (for signatures over it).
     """
 
     method: str
@@ -280,13 +281,13 @@ class CodeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer, complete and within the caps of the transport.
+    """One answer, complete and within the transport's limits.
 
     Attributes:
         status: HTTP status.
         headers: Lower-case names; a repeated header's values are joined by ``", "``.
-        cookies: What ``Set-Cookie`` says, in order, revocations included.
-        body: Decoded (gzip, deflate) and capped.
+        cookies: The cookies of ``Set-Cookie``, in order, revocations included.
+        body: Decoded (gzip, deflate) and limited in size.
     """
 
     status: int
@@ -302,7 +303,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimTicket:
-    """What a granted claim hands over.
+    """The result of a granted claim.
 
     Attributes:
         code: The code in clear.
@@ -316,10 +317,10 @@ class ClaimTicket:
 
 @runtime_checkable
 class Exchange(Protocol):
-    """One attempt's way to the provider: one code request, any number of others.
+    """The connection of one attempt to the provider: one code request, any number of others.
 
-    Every call maps what goes wrong on the way to a `ProviderFailure`, never follows a
-    redirect and never sends anything twice.
+    Every call turns a transport error into a `ProviderFailure`. No call follows a redirect or
+    sends a request twice.
     """
 
     @property
@@ -328,10 +329,10 @@ class Exchange(Protocol):
         ...
 
     async def send_code(self, request: CodeRequest) -> Reply:
-        """Connect, claim, send the code, read the answer. At most once per exchange.
+        """Connect, claim, send the code and read the answer. At most once per exchange.
 
         Raises:
-            ProviderFailure: What went wrong on the way.
+            ProviderFailure: The transport or the provider failed.
             ExchangeRefusedError: The claim was refused; nothing was sent.
         """
         ...
@@ -340,7 +341,7 @@ class Exchange(Protocol):
         """Send a request without the code and read its answer.
 
         Raises:
-            ProviderFailure: What went wrong on the way.
+            ProviderFailure: The transport or the provider failed.
         """
         ...
 
@@ -391,21 +392,21 @@ Verdict = Cleared | Rejected | NextCheckpoint
 
 
 class ProviderFailure(Exception):  # noqa: N818  the tree's root; its leaves end in Error
-    """Something other than an answer to the code.
+    """The root of all results other than an answer to the code.
 
     Args:
-        detail: A sentence in our own words for the caller. Never a code, cookie, phone
-            number, proxy address or anything the provider wrote.
+        detail: A sentence of this project for the caller. It never holds a code, cookie, phone
+            number, proxy address or any text of the provider's.
         context: The challenge context after this answer, if it changed.
     """
 
     status: ClassVar[int]
     type: ClassVar[str]
     in_doubt: ClassVar[bool] = False
-    """Whether a sent code that ends so may have been right or wrong. See the top of the page."""
+    """Whether a sent code with this end may have been right or wrong; the module defines it."""
 
     def __init__(self, detail: str | None = None, *, context: Context | None = None) -> None:
-        """Keep the sentence and the context; neither is part of ``args``' repr."""
+        """Store the sentence and the context; the context is not part of ``args``."""
         super().__init__(detail or "")
         self.detail = detail
         self.context = context
@@ -448,7 +449,7 @@ class AccountRestrictedError(ProviderFailure):
 
 
 class InsufficientPermissionsError(ProviderFailure):
-    """The provider says the account lacks permissions."""
+    """The provider reports that the account lacks permissions."""
 
     status, type = 403, "insufficient_permissions"
 
@@ -511,7 +512,7 @@ class DeadIntentError(ProviderFailure):
 
 
 class ProviderBrokenError(ProviderFailure):
-    """5xx, throttling: the provider has problems, and says so."""
+    """The provider reports problems of its own: 5xx or throttling."""
 
     status, type = 500, "provider_error"
 
@@ -520,8 +521,8 @@ class UnreadableAnswerError(ProviderBrokenError):
     """An answer without a verdict: unreadable, contradictory, of an unknown kind. In doubt.
 
     Attributes:
-        head: Status, headers and cookies of an answer whose body cannot be read, its body left
-            empty; ``None`` where there is no head either. See `providers.answers.hear`.
+        head: Status, headers and cookies of an answer whose body cannot be read, with an empty
+            body; ``None`` if the head cannot be read either. See `providers.answers.hear`.
     """
 
     in_doubt = True
@@ -529,7 +530,7 @@ class UnreadableAnswerError(ProviderBrokenError):
 
 
 class ProxyFailedError(ProviderFailure):
-    """The proxy refused, reset or answered nonsense."""
+    """The proxy refused or reset the connection, or gave an invalid answer."""
 
     status, type = 502, "proxy_error"
 
@@ -541,13 +542,13 @@ class NoClientSessionError(ProviderFailure):
 
 
 class NoChannelError(ProviderFailure):
-    """Live session route: nobody listens on the session's channel."""
+    """Live session route: the session's channel has no listener."""
 
     status, type = 503, "no_channel"
 
 
 class NoHandlerError(ProviderFailure):
-    """Nothing here can handle this provider or checkpoint."""
+    """No adapter here can handle this provider or checkpoint."""
 
     status, type = 503, "no_handler"
 
@@ -569,17 +570,17 @@ class ServiceUnavailableError(ProviderFailure):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFormat:
-    """What a code of one source may look like; checked before anything is stored or sent.
+    """The form of one source's codes; it is checked before a code is stored or sent.
 
     Attributes:
         max_length: Longest code after normalisation, in characters.
         alphabet: ``digits`` or ``alphanumeric`` (ASCII).
-        min_length: Shortest whole code. A shorter one is let through all the same, for it costs
-            a single try; but a text with two groups of this length holds two codes, and an
-            alternative is taken for what it is from this length on. 0: more than half the
-            longest.
-        alternatives: Codes of other sources that the provider takes in the same field, by their
-            source. The first form that fits says which source a code is of (`source_of`).
+        min_length: Shortest whole code. A shorter code is accepted nevertheless, because it
+            costs a single try; but a text with two groups of this length holds two codes, and
+            a code counts as an alternative's from the alternative's length on. 0: more than
+            half of ``max_length``.
+        alternatives: Forms of codes that the provider accepts in the same field, by their
+            source. The first form that fits decides which source a code is of (`source_of`).
     """
 
     max_length: int
@@ -599,17 +600,17 @@ class CodeFormat:
 
 
 _SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Variation selectors; byte order marks are format characters."""
+"""Variation selectors, which `fold` removes; byte order marks are format characters."""
 _OTHER_DASHES = frozenset("\u2053\u207b\u208b\u2212")
-"""Dashes of Unicode that are no punctuation by category: swung dash, minus signs."""
+"""Dashes that Unicode does not class as dash punctuation: swung dash, minus signs."""
 _PUNCTUATION = frozenset("$<=>^`|~")
-"""ASCII punctuation that Unicode calls symbols. No plus: it begins a phone number."""
+"""ASCII punctuation that Unicode classes as symbols. Plus is left out: it begins phone numbers."""
 
 
 def fold(text: str) -> str:
-    """Return a text without what a person cannot see, its decimal digits as ASCII.
+    """Return a text without invisible characters and with its decimal digits as ASCII.
 
-    Format characters, byte order marks and variation selectors go, surrounding white space too.
+    It removes format characters, byte order marks, variation selectors and surrounding space.
     """
     if text.isascii():
         return text.strip()
@@ -622,15 +623,15 @@ def _is_separator(char: str) -> bool:
 
 
 def _groups(text: str) -> list[str]:
-    """Return what stands between spaces and dashes."""
+    """Return the groups of characters between spaces and dashes."""
     return "".join(" " if _is_separator(char) else char for char in text).split()
 
 
 def normalise(code: str) -> str:
-    """Return the code as providers want it: folded, no spaces, no dashes, zeros kept.
+    """Return a code as providers expect it: folded, without spaces and dashes, zeros kept.
 
-    A space inside makes a good code fail at providers that compare strings. A phone number or
-    another solution that is no code is left to its adapter.
+    A space inside makes a valid code fail at providers that compare strings. An adapter handles a
+    phone number or another solution that is not a code itself.
     """
     return "".join(_groups(fold(code)))
 
@@ -652,13 +653,13 @@ def _trim(text: str) -> str:
 def check_code(code: str, code_format: CodeFormat | None) -> str:
     """Return a code as it is to be sent; refuse one that cannot be right.
 
-    Too strict a check blocks a valid code, too loose a one costs a single try, so only
-    length and alphabet are looked at. Without a form the text is folded (`fold`) and no more:
-    it may be a phone number.
+    The check looks at length and alphabet only: too strict a check blocks a valid code, too loose
+    a one costs a single try. Without a form the text is only folded (`fold`), because it may be a
+    phone number.
 
     Raises:
         TooManyCharactersError: Longer than the format and its alternatives allow.
-        InvalidRequestError: Not of the format's alphabet, nothing at all, or two codes.
+        InvalidRequestError: Not of the format's alphabet, empty, or two codes.
     """
     if code_format is None or code == TRY_ANOTHER_WAY:
         return fold(code)
@@ -673,7 +674,7 @@ def check_code(code: str, code_format: CodeFormat | None) -> str:
     found = _form_of(bare, code_format)
     own = [group for group in groups if code_format.has(group)]
     if sum(len(group) == code_format.max_length for group in own) > 1:
-        found = None  # Whole codes by themselves, which together are as long as another.
+        found = None  # Two whole codes, whose joined length fits another form.
     whole = [forms[found].whole_length] if found is not None else [f.whole_length for f in forms]
     if sum(len(group) >= min(whole) for group in groups) > 1:
         msg = "The text holds more than one code; send the newest alone."
@@ -688,7 +689,7 @@ def check_code(code: str, code_format: CodeFormat | None) -> str:
 
 
 def _form_of(bare: str, code_format: CodeFormat) -> int | None:
-    """Return which form a bare code has: 0 for the format's own, then its alternatives."""
+    """Return the form of a bare code: 0 for the format's own, then the number of an alternative."""
     if code_format.has(bare) and len(bare) <= code_format.max_length:
         return 0
     for number, form in enumerate(code_format.alternatives.values(), start=1):
@@ -700,12 +701,12 @@ def _form_of(bare: str, code_format: CodeFormat) -> int | None:
 def source_of(code: str, source: str | None, formats: Mapping[str, CodeFormat]) -> str | None:
     """Return the source that a code is of: the checkpoint's own or an alternative's.
 
-    For an adapter, inside `CodeRequest.body`: a backup code typed at an app's prompt is sent as
-    a backup code.
+    An adapter calls it inside `CodeRequest.body`, so that a backup code typed at an app's prompt
+    is sent as a backup code.
 
     Args:
         code: As the person typed it, or as `check_code` returned it.
-        source: The checkpoint's.
+        source: The checkpoint's source.
         formats: The adapter's ``code_formats``.
     """
     code_format = formats.get(source or "")
@@ -725,15 +726,15 @@ class Adapter(Protocol):
     Attributes:
         provider: ``LINKEDIN``, ``INSTAGRAM``, ``TWITTER``, ``MESSENGER`` or a plug-in's name.
         default_url: The provider's own address, used unless the deployment sets another.
-        contexts: Route name to the model its challenge context must fit.
-        code_formats: Source (``SMS`` …) to the form its code must have; a source that is
-            absent is not checked.
-        prepares: Whether `verify` sends requests before the one that carries the code. If
-            so the wire is taken before they start.
+        contexts: Route name to the model that its challenge context must fit.
+        code_formats: Source (``SMS`` …) to the form that its code must have; the code of an
+            absent source is not checked.
+        prepares: Whether `verify` sends requests before the one that carries the code. If so, the
+            attempt takes the exchange lease before they start.
         knows_another_way: Whether `verify` can send ``TRY_ANOTHER_WAY``.
 
-    Two things more an adapter may have: ``ways`` (`NamesWays`), and ``session``, its model of the
-    finished login (`providers.sessions.Session`), which the OpenAPI shows.
+    An adapter may have two more attributes: ``ways`` (`NamesWays`), and ``session``, its model of
+    the finished login (`providers.sessions.Session`), which the OpenAPI document shows.
     """
 
     provider: str
@@ -750,31 +751,31 @@ class Adapter(Protocol):
         the claim. Exactly one request carries the code.
 
         Args:
-            challenge: What to clear. Its context is validated and belongs to this step.
-            exchange: The way to the provider. It holds the code and gives it to
+            challenge: The checkpoint to clear. Its context is validated and belongs to this step.
+            exchange: The connection to the provider. It holds the code and passes it to
                 `CodeRequest.body` alone.
 
         Returns:
             The provider's answer: cleared, rejected, or a further checkpoint.
 
         Raises:
-            ProviderFailure: Anything else.
+            ProviderFailure: Any other result.
         """
         ...
 
 
 @runtime_checkable
 class NamesWays(Protocol):
-    """An adapter that can say which methods there are without asking its provider.
+    """An adapter that can list the methods of a checkpoint without asking its provider.
 
-    Beside `Adapter`; a plug-in need not have it.
+    It extends `Adapter`; a plug-in may leave it out.
     """
 
     def ways(self, challenge: Challenge) -> Sequence[str]:
-        """Return the methods the provider offers at this checkpoint, as far as its context says.
+        """Return the methods that the provider offers at this checkpoint, by its context.
 
-        Source words alone (``SMS``, ``EMAIL``, ``APP``, ``BACKUP``, ``WHATSAPP`` …), never a
-        masked number or address. Nothing is sent.
+        The result holds source words alone (``SMS``, ``EMAIL``, ``APP``, ``BACKUP``,
+        ``WHATSAPP`` …), never a masked number or address. The method sends nothing.
         """
         ...
 
@@ -783,9 +784,9 @@ WAY = re.compile(r"[A-Z][A-Z_]{0,31}")
 
 
 def tell_ways(ways: Sequence[str]) -> str:
-    """Return the sentence that answers ``TRY_ANOTHER_WAY`` where nothing can be sent for it.
+    """Return the answer to ``TRY_ANOTHER_WAY`` for a checkpoint that cannot send it.
 
-    What is no source word is left out: it may have come from the provider.
+    It leaves out every text that is not a source word, because the provider may have written it.
     """
     words = list(dict.fromkeys(each for each in ways if WAY.fullmatch(each)))
     if not words:

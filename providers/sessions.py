@@ -1,11 +1,11 @@
-"""The finished login that is handed over: one documented model per provider.
+"""The session of a finished login: one documented model per provider.
 
-`tasks.client` returns it from ``take_session``, and it is part of the OpenAPI. An adapter makes its
-own model and gives `Session.as_json` to `Cleared`. A session of an earlier version, sealed as it
-was then, is still handed over as it is.
+`tasks.client` returns it from ``take_session``, and the OpenAPI document describes it. An adapter
+builds its own model and passes `Session.as_json` to `Cleared`. A session that an earlier version
+sealed is returned unchanged.
 
-Names are those that browsers and their automation use for cookies (``httpOnly``, ``sameSite``), so
-that a jar can be filled from them as they are.
+The field names are those of browsers and browser automation (``httpOnly``, ``sameSite``), so that a
+cookie jar can be filled from them directly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SessionCookie(BaseModel):
-    """One cookie of the finished login, with what its provider said of it."""
+    """One cookie of the finished login, with the attributes that its provider set."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -56,7 +56,7 @@ class SessionCookie(BaseModel):
 
 
 class Session(BaseModel):
-    """Everything a client needs to go on with a finished login."""
+    """Everything that a client needs to continue a finished login."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -79,7 +79,7 @@ class Session(BaseModel):
     )
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `Cleared` takes."""
+        """Return the form that `Cleared` takes."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -87,8 +87,8 @@ def of_context(context: Context, cookies: Iterable[Cookie]) -> dict[str, Any]:
     """Return the fields that every provider's session takes from the login's context.
 
     Args:
-        context: The one that the code was sent with.
-        cookies: The jar after the last answer, without dead ones.
+        context: The context that the code was sent with.
+        cookies: The jar after the last answer, without revoked cookies.
     """
     return {
         "user_agent": context.user_agent,

@@ -1,7 +1,7 @@
-"""The 32 errors and 3 successes of the contract: one table, read by everything.
+"""The 32 errors and 3 successes of the public contract, in one table.
 
-Validation, adapters, rules, records, metrics, the gateway and the Celery states all look
-here; nothing else spells a wire word of an outcome. Source: CONTRACT §2 and §3.
+Validation, adapters, rules, records, metrics, the gateway and the Celery states all read this
+table; no other module spells the public words of an outcome.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Actor(enum.Enum):
-    """Who can do something about an error; decides alerting and the Celery state."""
+    """The party that can act on an error; it decides alerting and the Celery state."""
 
     CALLER = "caller"
     PERSON = "person"
@@ -24,7 +24,7 @@ class Actor(enum.Enum):
 
 
 class CeleryState(enum.Enum):
-    """How a settled submission looks in Flower (DESIGN §7)."""
+    """State of a settled submission in Celery and Flower."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
@@ -37,12 +37,12 @@ class Pair:
 
     Attributes:
         status: HTTP status.
-        type: Wire type without ``errors/``.
+        type: Public type without ``errors/``.
         title: A few words for a heading.
-        detail: The sentence used where nobody knows a better one.
-        who: Who acts.
+        detail: The sentence used where the component that fails gives no better one.
+        who: The party that can act.
         counts: Whether it counts as a failure of the intent.
-        kills: Whether it ends the intent when a provider's answer says it.
+        kills: Whether it ends the intent when a provider's answer means it.
     """
 
     status: int
@@ -55,7 +55,7 @@ class Pair:
 
     @property
     def key(self) -> tuple[int, str]:
-        """``(status, type)``."""
+        """The key of the table, ``(status, type)``."""
         return (self.status, self.type)
 
     @property
@@ -155,7 +155,7 @@ PAIRS: Final[Mapping[tuple[int, str], Pair]] = {row.key: row for row in _rows()}
 
 
 def pair(status: int, type_: str) -> Pair:
-    """Return the row of the table; a word that is not in it is a mistake of ours.
+    """Return the row of the table with this key; an unknown key is a bug of the caller.
 
     Raises:
         KeyError: There is no such pair.
@@ -194,22 +194,22 @@ class Success(enum.Enum):
 
     @property
     def object(self) -> str:
-        """Wire word."""
+        """The ``object`` of the body."""
         return self.value[0]
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """The HTTP status."""
         return self.value[1]
 
 
 def error_body(row: Pair, instance: str, detail: str | None = None) -> dict[str, object]:
-    """Return the one envelope of every error (CONTRACT §3).
+    """Return the envelope that every error has.
 
     Args:
-        row: Which error.
+        row: The error.
         instance: The submission id, or the request's id where there is no submission yet.
-        detail: A better sentence than the table's, in our own words.
+        detail: A sentence that replaces the table's. It quotes no provider.
     """
     return {
         "object": "Error",
@@ -225,7 +225,7 @@ def error_body(row: Pair, instance: str, detail: str | None = None) -> dict[str,
 def success_body(
     success: Success, account_id: str, checkpoint: Mapping[str, object] | None = None
 ) -> dict[str, object]:
-    """Return the body of a success (CONTRACT §2); ``checkpoint`` goes with ``CHECKPOINT``."""
+    """Return the body of a success; only ``CHECKPOINT`` carries ``checkpoint``."""
     body: dict[str, object] = {"object": success.object, "account_id": account_id}
     if success is Success.CHECKPOINT:
         body["checkpoint"] = dict(checkpoint or {})

@@ -1,7 +1,7 @@
-"""What can happen to an intent, and what is decided about it: the input and output of rules.
+"""Events of an intent and the decisions on them: input and output of `tasks.rules`.
 
-One frozen class per row of the state table (tasks/README.md). `tasks.rules.decide`
-takes one and returns a `Decision`; `tasks.storage.store` turns that into one atomic commit.
+Each frozen class stands for one row of the state table (tasks/README.md). `tasks.rules.decide`
+takes one event and returns a `Decision`; `tasks.storage.store` makes one atomic commit of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from checkpoint_worker.tasks.model import (
 
 
 class RuleLimits(Struct, frozen=True, kw_only=True, gc=False):
-    """The times of the rules, milliseconds, and their counts. See `tasks.settings`."""
+    """Times, in milliseconds, and counts that the rules apply. See `tasks.settings`."""
 
     connect_timeout_ms: int = 5_000
     provider_timeout_ms: int = 20_000
@@ -55,9 +55,9 @@ class Open(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Submit(Struct, frozen=True, kw_only=True, gc=False):
-    """A backend submits a solution under an id not seen before.
+    """A backend submits a solution under an id that the ledger does not know.
 
-    ``send_by_ms`` is when its sender gives it up: afterwards no claim is granted.
+    After ``send_by_ms`` the sender has given the submission up, and no claim is granted.
     """
 
     submission_id: str
@@ -69,14 +69,14 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Wake(Struct, frozen=True, kw_only=True, gc=False):
-    """A Celery message arrived: may this submission's attempt start?"""
+    """A Celery message arrived and asks whether this submission's attempt may start."""
 
     submission_id: str
     run_id: str
 
 
 class Begin(Struct, frozen=True, kw_only=True, gc=False):
-    """An attempt that has to prepare takes the wire."""
+    """An attempt that has to prepare takes the wire (the exchange lease)."""
 
     submission_id: str
     claim: str
@@ -85,16 +85,17 @@ class Begin(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Renew(Struct, frozen=True, kw_only=True, gc=False):
-    """A holder still preparing asks for more time."""
+    """The holder of the wire asks for more time to prepare."""
 
     claim: str
 
 
 class Claim(Struct, frozen=True, kw_only=True, gc=False):
-    """The last step before the first byte. On a free wire it begins as well.
+    """An attempt asks for the code, its last step before the first byte.
 
-    ``begun`` says that this attempt took the wire before, to prepare: then only that wire
-    will do, for what was prepared is stale without it.
+    If the wire is free, the claim takes it too. ``begun`` states that this attempt took the wire
+    earlier, to prepare: the claim then needs that same wire, because the preparation is stale
+    without it.
     """
 
     submission_id: str
@@ -107,8 +108,8 @@ class Claim(Struct, frozen=True, kw_only=True, gc=False):
 class Abort(Struct, frozen=True, kw_only=True, gc=False):
     """Preparation or connecting failed; the code was not sent.
 
-    ``counted`` is false where the failure is nobody's fault (``TRY_ANOTHER_WAY`` that the
-    adapter does not know).
+    ``counted`` is false where no party caused the failure: the adapter does not know
+    ``TRY_ANOTHER_WAY``.
     """
 
     submission_id: str
@@ -120,10 +121,11 @@ class Abort(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(RedactedStruct, frozen=True, kw_only=True, gc=False):
-    """What a claimed attempt ended with, when the provider gave no verdict.
+    """The end of an attempt for which the provider gave no verdict.
 
-    ``sent`` is false only where the code provably never left. ``in_doubt`` says that the code was
-    answered and neither accepted nor refused, as far as the answer could be read.
+    ``sent`` is false only where the code provably never left. ``in_doubt`` states that the
+    provider answered the code and that the answer, as far as it could be read, neither accepted
+    nor refused it.
     """
 
     hidden: ClassVar = frozenset({"context"})
@@ -136,9 +138,9 @@ class Failed(RedactedStruct, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptFinished(Struct, frozen=True, kw_only=True, gc=False):
-    """A claimed attempt ended: the provider's verdict, or a failure.
+    """A claimed attempt ended with the provider's verdict or with a failure.
 
-    ``user_taken`` says that the provider's user id is registered for another account here.
+    ``user_taken`` states that the provider's user id is registered for another account.
     """
 
     submission_id: str
@@ -150,20 +152,20 @@ class AttemptFinished(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Tick(Struct, frozen=True, kw_only=True, gc=False):
-    """Time passed. ``acked_ms`` is when the wire's worker last had a heartbeat answered."""
+    """Time passed. ``acked_ms`` is when the wire's worker last received a heartbeat answer."""
 
     run_id: str
     acked_ms: int | None = None
 
 
 class WorkerLost(Struct, frozen=True, kw_only=True, gc=False):
-    """A worker has not been heard for ``lost_after_s``."""
+    """No heartbeat of a worker has arrived for ``lost_after_s``."""
 
     worker: str
 
 
 class Cancel(Struct, frozen=True, kw_only=True, gc=False):
-    """The caller or an operator takes a submission back."""
+    """The caller or an operator cancels a submission."""
 
     submission_id: str
 
@@ -192,39 +194,39 @@ Event = (
 
 
 class DecisionStatus(enum.Enum):
-    """What the one who brought the event does next."""
+    """The next step of the sender of an event."""
 
     DONE = "done"
     """The event took effect."""
     GO = "go"
     """The attempt may start; nothing was written."""
     WAIT = "wait"
-    """The wire is busy: look again when it is free."""
+    """The wire is busy: read the ledger again when it is free."""
     STOP = "stop"
-    """Nothing to do here (any more)."""
+    """The event does not apply, or no longer applies."""
     WRONG_STEP = "wrong_step"
-    """Refused before acceptance: the solution answers another step."""
+    """Refused before acceptance: the solution belongs to another checkpoint step."""
     TOO_MANY_WAYS = "too_many_ways"
     """Refused before acceptance: too many ``TRY_ANOTHER_WAY`` in this generation."""
     TOO_MANY_HERE = "too_many_here"
     """Refused before acceptance: too many submissions for this opening of the intent."""
     TOO_MANY_THIS_HOUR = "too_many_this_hour"
-    """Refused before acceptance: too many submissions for this account within an hour."""
+    """Refused before acceptance: too many submissions of this account within an hour."""
 
 
 class SignalAction(enum.StrEnum):
-    """What a signal asks of the attempt it names."""
+    """The action that a signal asks of the attempt it names."""
 
     STOP = "stop"
-    """Its submission is final: give up unless the code has left."""
+    """The submission is final: end the attempt, unless the code has left."""
     DRAIN = "drain"
     """Close the exchange at the given instant."""
     LOOK = "look"
-    """The wire is free, or the state changed: look at the ledger again."""
+    """The wire is free, or the state changed: read the ledger again."""
 
 
 class Signal(Struct, frozen=True, kw_only=True, gc=False):
-    """A word to the attempt that runs ``submission_id``, wherever it runs."""
+    """A message to the attempt of ``submission_id``, in whichever worker it runs."""
 
     submission_id: str
     do: SignalAction
@@ -233,21 +235,24 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Decision(RedactedStruct, frozen=True, kw_only=True, gc=False):
-    """Everything one commit does.
+    """Everything that one commit does.
 
     Attributes:
-        reply: For the one who brought the event.
-        intent: What to write; ``None`` leaves the intent as it is.
-        settled: Submissions that are final with this commit.
-        queued: A submission whose ``queued`` record is written.
-        running: A submission whose ``running`` record is written; its solution is deleted.
-        wake: A submission that may go on and whose attempt may be gone.
-        signals: Words to running attempts.
+        reply: What the sender of the event does next.
+        intent: The intent to write; ``None`` leaves it as it is.
+        settled: Submissions that become final with this commit.
+        queued: The submission whose ``queued`` record is written.
+        running: The submission whose ``running`` record is written and whose solution is
+            deleted.
+        wake: A submission that may continue and whose attempt may be gone.
+        signals: Messages to running attempts.
         context: The challenge context to seal from now on.
-        session: The session to seal for the backend, with the user id to register.
-        tell_intent: Publish an *intent* message: it completed and no record says so.
-        notes: Log events worth a line, by name.
-        not_after_ms: The commit is refused when Redis time is past this instant.
+        session: The session to seal for the backend.
+        user_id: The provider's user id to register for the account, with ``session``.
+        publish_intent: Publish an *intent* message, because the intent completed and no record
+            reports it.
+        notes: Names of the events to log.
+        not_after_ms: The last instant of Redis time at which the commit is accepted.
     """
 
     hidden: ClassVar = frozenset({"context", "session"})
@@ -268,5 +273,5 @@ class Decision(RedactedStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def writes(self) -> bool:
-        """Whether there is anything to commit."""
+        """Whether the decision has anything to commit."""
         return self.intent is not None or bool(self.settled)

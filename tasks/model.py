@@ -1,11 +1,11 @@
-"""The nouns: intent, submission, wire, settlement. Frozen; no I/O, no rules.
+"""The domain types: intent, submission, exchange lease, settlement. Frozen; no I/O, no rules.
 
-All instants are Redis server time in milliseconds since the epoch (``_ms``). What may
-happen to these nouns is `tasks.rules`; how they rest in Redis is `tasks.storage.intent_json`.
+All instants are Redis server time in milliseconds since the epoch (``_ms``). `tasks.rules`
+decides how these values change; `tasks.storage.intent_json` defines their stored form.
 
-They are structs of msgspec, made, changed and written several times for each submission: with
-dataclasses that was a quarter of an attempt (measured). None can be part of a cycle, so the garbage
-collector need not look at them.
+The types are msgspec structs, because each submission creates, changes and writes several of
+them: with dataclasses this took a quarter of an attempt's time (measured). No value can be part of
+a reference cycle, so ``gc=False`` exempts them from the garbage collector.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ Version = NewType("Version", int)
 
 
 class RedactedStruct(Struct, frozen=True, kw_only=True, gc=False):
-    """A noun that keeps its ``hidden`` fields out of its representation: they may be secret."""
+    """A struct whose representation leaves out the ``hidden`` fields, which may be secret."""
 
     hidden: ClassVar[frozenset[str]] = frozenset()
 
     def __repr__(self) -> str:
-        """Tell the other fields."""
-        told = (name for name in self.__struct_fields__ if name not in self.hidden)
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in told)})"
+        """Return the representation without the hidden fields."""
+        shown = (name for name in self.__struct_fields__ if name not in self.hidden)
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in shown)})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """The same for a terminal's pretty printer, which does not ask `__repr__`."""
+        """Return the same fields for rich's pretty printer, which does not call `__repr__`."""
         return [(n, getattr(self, n)) for n in self.__struct_fields__ if n not in self.hidden]
 
 
 class Purpose(enum.StrEnum):
-    """Why the account logs in; decides the success body."""
+    """Reason for the login; it selects the success body."""
 
     CONNECT = "connect"
     RECONNECT = "reconnect"
 
 
 class IntentState(enum.StrEnum):
-    """Where an intent stands. All but ``open`` take no further submission."""
+    """State of an intent. Only an ``open`` intent accepts a submission."""
 
     OPEN = "open"
     COMPLETED = "completed"
@@ -71,10 +71,10 @@ class IntentState(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """How far the holder of the wire has come.
+    """Progress of the attempt that holds the exchange lease.
 
-    ``preparing``: no code has left. ``sent``: the code may have left. ``draining``: the
-    same, but nobody waits for this exchange any more.
+    ``preparing``: no code has left. ``sent``: the code may have left. ``draining``: the code may
+    have left, and no submission needs this exchange any more.
     """
 
     PREPARING = "preparing"
@@ -83,20 +83,20 @@ class Phase(enum.StrEnum):
 
 
 class Submission(Struct, frozen=True, kw_only=True, gc=False, rename={"duplicate_of": "twin_of"}):
-    """One solution sent for an intent, while it has no outcome yet.
+    """One solution sent for an intent that has no outcome yet.
 
     Attributes:
         id: 1-128 of ``A-Za-z0-9_-``; also the Celery task id.
-        seq: Minted when accepted; with the generation it is the fence.
-        step: The checkpoint step it answers.
+        seq: Number minted at acceptance; with the generation it forms the fence.
+        step: The checkpoint step that the solution answers.
         kind: Code or ``TRY_ANOTHER_WAY``; known although the solution is sealed.
-        digest: Keyed hash of the solution, to recognise a double click.
-        run_id: Identity of the Redis that accepted it; on another one it is never sent.
-        deadline_ms: When it must have its outcome.
-        supersedes: The elder it took over from.
-        duplicate_of: The claim whose exchange carries the same code and whose verdict it takes;
-            stored as ``twin_of``.
-        send_by_ms: When its sender gives it up; ``None``: not before the deadline.
+        digest: Keyed hash of the solution, which reveals a double click.
+        run_id: Identity of the Redis that accepted it; with another Redis it is never sent.
+        deadline_ms: Instant by which the submission must have its outcome.
+        supersedes: The previous submission, which this one superseded.
+        duplicate_of: The claim whose exchange carries the same code and whose verdict also
+            settles this submission; stored as ``twin_of``.
+        send_by_ms: Instant at which the sender gives it up; ``None``: not before the deadline.
     """
 
     id: str
@@ -113,25 +113,28 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False, rename={"duplicate
     send_by_ms: int | None = None
 
     def last_claim_ms(self, min_send_ms: int) -> int:
-        """Return the last instant at which it may be claimed."""
+        """Return the last instant at which the submission may be claimed."""
         last_ms = self.deadline_ms - min_send_ms
         return last_ms if self.send_by_ms is None else min(last_ms, self.send_by_ms)
 
 
 class ExchangeLease(Struct, frozen=True, kw_only=True, gc=False):
-    """The intent's right to talk to the provider, held from begin to verdict.
+    """The right to talk to the provider for an intent, held from begin to verdict.
+
+    The state tables, the stored intent and the settings call it the *wire*.
 
     Attributes:
-        submission_id: Whose attempt holds it; its record may be final already.
-        generation: Of the intent when it was taken.
-        claim: A random name made by the attempt.
-        worker: Who runs that attempt.
+        submission_id: The submission whose attempt holds it; its record may be final already.
+        generation: Generation of the intent when the attempt took the lease.
+        claim: A unique name that the attempt made.
+        worker: The worker that runs the attempt.
+        phase: Progress of the attempt.
         until_ms: End of the attempt's own limit.
         drain_at_ms: When the drain began.
-        drain_until_ms: When a draining exchange is closed by its holder; ``None`` while a
-            twin waits for its verdict.
-        digest: Keyed hash of the code on the wire, ``None`` while preparing.
-        step: The checkpoint step that code answers.
+        drain_until_ms: When the holder closes a draining exchange; ``None`` while a duplicate
+            waits for its verdict.
+        digest: Keyed hash of the code that was sent, ``None`` while preparing.
+        step: The checkpoint step that the code answers.
     """
 
     submission_id: str
@@ -150,19 +153,19 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
     """One wish to clear a checkpoint for one account.
 
     Attributes:
-        version: Bumped by each commit; guards one write.
-        generation: Bumped by each open.
-        step: Bumped by each further checkpoint.
+        version: Number that each commit increases; it guards one write.
+        generation: Number that each open increases.
+        step: Number that each further checkpoint increases.
         failures: Distinct accepted rejections in this generation.
         faults: Other failed attempts in this generation.
-        doubts: Sent codes of this generation whose answer told neither yes nor no.
+        doubts: Sent codes of this generation whose answer neither accepted nor refused them.
         ways: ``TRY_ANOTHER_WAY`` submissions in this generation.
-        user_id: The provider's id the account must have, if known.
-        seq: The last one minted in this generation.
+        user_id: The provider's id that the account must have, if known.
+        seq: The last number minted in this generation.
         hour_from_ms: Beginning of the hour in which submissions are counted.
-        hour_count: Accepted since then, over all generations.
+        hour_count: Submissions accepted since then, over all generations.
         current: The only submission without an outcome.
-        wire: Who may talk to the provider.
+        wire: The exchange lease, ``None`` while it is free.
     """
 
     account_id: str
@@ -189,7 +192,7 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def own_wire(self) -> ExchangeLease | None:
-        """The wire, if the current submission holds it."""
+        """The exchange lease, if the current submission holds it."""
         wire, current = self.wire, self.current
         if wire is None or current is None or wire.generation != self.generation:
             return None
@@ -197,7 +200,7 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_send_codes(self) -> bool:
-        """Whether another code may be sent: doubt must not become a way to guess."""
+        """Whether another code may be sent. Doubts count too, or doubt would allow more guesses."""
         return self.failures + self.doubts < self.failures_max
 
     @property
@@ -207,10 +210,9 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Settlement(Struct, frozen=True, kw_only=True, gc=False):
-    """The outcome of one submission, as decided.
+    """The decided outcome of one submission.
 
-    ``answer`` is a catalogue row or a success; ``detail`` a better sentence than the
-    row's own.
+    ``answer`` is a catalogue row or a success; ``detail`` replaces the row's own sentence.
     """
 
     submission: Submission

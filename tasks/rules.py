@@ -1,12 +1,12 @@
 """The state table as code: ``decide(intent, event, now_ms, limits) -> Decision``.
 
-Pure: no clock, no Redis, no randomness. If you read one file, read this one, beside the
-state tables of tasks/README.md. It answers what happens to an intent, its one unsettled
-submission and its wire when something happens; who brings the news, and how the decision
-gets into Redis, is not known here.
+This module is pure: it has no clock, no Redis and no randomness. If you read one file, read
+this one, beside the state tables of tasks/README.md. It decides what an event does to an
+intent, to its one unsettled submission and to its wire (the exchange lease). The callers
+bring the events and `tasks.storage.store` commits the decisions.
 
-How it reads: `decide` picks the row, one function per row picks the cell, and the few moves
-they share (settle, hang up, free, kill) stand at the end.
+`decide` selects the row of the table and one function per row selects the cell. The moves that
+the rows share (settle, drain, free, kill) are at the end of the module.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from checkpoint_worker.tasks.model import (
 )
 
 HOUR_MS = 3_600_000
-"""Within which an account's submissions are counted, from the first of them."""
+"""Period in which an account's submissions are counted, from the first of them."""
 
 DETAIL_NOT_USED = "The submission was not processed in time; the code was not sent."
 DETAIL_MAYBE_USED = "The submission was not processed in time; the code may have been used."
@@ -69,15 +69,15 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: RuleLimits)
     """Return what one event does to one intent.
 
     Args:
-        intent: The intent as stored, ``None`` where there is none. Missing is not fresh:
-            only `Open` makes one.
+        intent: The stored intent, ``None`` where there is none. A missing intent is not a fresh
+            one: only `Open` creates an intent.
         event: What happened.
         now_ms: Redis server time.
         limits: The times and counts in force.
 
     Returns:
-        Everything the commit has to do. Time rows are applied by `Tick` alone, so that an
-        answer which arrives before the sweep still counts.
+        Everything that the commit has to do. `Tick` alone applies the time rows, so that a
+        verdict which arrives before the sweep still counts.
     """
     match event:
         case Open():
@@ -114,9 +114,9 @@ def next_due_ms(intent: Intent, limits: RuleLimits, *, after_ms: int = 0) -> int
     """Return the earliest instant at which a time row applies, ``None`` if none ever will.
 
     Args:
-        intent: Whose.
+        intent: The intent to examine.
         limits: The times of the rules.
-        after_ms: Instants up to this one do not count: what they ask for was tried.
+        after_ms: Instants up to this one are left out: the caller has tried their rows already.
     """
     instants: list[int] = []
     if intent.current is not None:
@@ -134,7 +134,7 @@ def next_due_ms(intent: Intent, limits: RuleLimits, *, after_ms: int = 0) -> int
 
 
 def _open(intent: Intent | None, event: Open, now_ms: int, limits: RuleLimits) -> Decision:
-    """A fresh generation; only an exchange that may still be running outlives it."""
+    """Start a fresh generation; of the old one only an exchange that may still run remains."""
     settled = _settle(intent, catalogue.CANCELED) if intent else ()
     wire = _hang_up(intent.wire, now_ms, limits) if intent else None
     fresh = Intent(
@@ -148,7 +148,7 @@ def _open(intent: Intent | None, event: Open, now_ms: int, limits: RuleLimits) -
         user_id=event.user_id,
         opened_at_ms=now_ms,
         expires_at_ms=now_ms + limits.intent_ttl_ms,
-        # Opening again and again must not buy more guesses.
+        # The hourly count outlives a reopening, or reopening would allow more guesses.
         hour_from_ms=intent.hour_from_ms if intent else 0,
         hour_count=intent.hour_count if intent else 0,
         wire=wire,
@@ -158,7 +158,7 @@ def _open(intent: Intent | None, event: Open, now_ms: int, limits: RuleLimits) -
 
 
 def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: RuleLimits) -> Decision:
-    """The newer one becomes current; the elder is answered in the same commit."""
+    """Make the new submission current and settle the previous one in the same commit."""
     newer = Submission(
         id=event.submission_id,
         seq=Seq(intent.seq + 1 if intent else 0),
@@ -193,14 +193,14 @@ def _submit(intent: Intent | None, event: Submit, now_ms: int, limits: RuleLimit
 
 
 def _of_this_hour(intent: Intent, now_ms: int) -> Intent:
-    """Begin to count anew when the hour is over."""
+    """Restart the count when the hour is over."""
     if now_ms < intent.hour_from_ms + HOUR_MS:
         return intent
     return replace(intent, hour_from_ms=now_ms, hour_count=0)
 
 
 def _refused(intent: Intent, event: Submit, limits: RuleLimits) -> DecisionStatus | None:
-    """Return why an open intent does not accept this one, ``None`` if it does."""
+    """Return why an open intent refuses this submission, ``None`` if it accepts it."""
     if event.step is not None and event.step != intent.step:
         return DecisionStatus.WRONG_STEP
     if event.kind is SolutionKind.ANOTHER_WAY and intent.ways >= limits.ways_max:
@@ -218,7 +218,7 @@ def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: RuleLimit
     if _left_alone(intent):
         wire = _hang_up(wire, now_ms, limits, for_twin=twin is not None)
     newer = replace(newer, supersedes=elder.id if elder else None, duplicate_of=twin)
-    # A claim may have been lost with the Redis that accepted the elder.
+    # A claim may have been lost with the Redis that accepted the previous submission.
     sent = None if _same_redis(intent, newer.run_id) else True
     return Decision(
         reply=DecisionStatus.DONE,
@@ -243,7 +243,7 @@ def _why_closed(intent: Intent) -> tuple[Pair, str | None]:
 
 
 def _wake(intent: Intent, event: Wake, now_ms: int, limits: RuleLimits) -> Decision:
-    """Queued and the wire free: go. Anybody else's turn: stop."""
+    """Answer GO if the submission is current and queued and the wire is free."""
     if (refused := _may_start(intent, event.submission_id, event.run_id, now_ms, limits)) is None:
         return Decision(reply=DecisionStatus.GO)
     return refused
@@ -276,11 +276,11 @@ def _renew(intent: Intent, event: Renew, now_ms: int, limits: RuleLimits) -> Dec
 
 
 def _claim(intent: Intent, event: Claim, now_ms: int, limits: RuleLimits) -> Decision:
-    """Granted once, to the holder of the wire or, on a free wire, to the first who asks."""
+    """Grant the code once: to the holder of a preparing wire, or to the first on a free one."""
     current, wire = intent.current, intent.own_wire
     repeated = wire is not None and wire.claim == event.claim and wire.phase is Phase.SENT
     if repeated and _same_redis(intent, event.run_id):
-        return Decision(reply=DecisionStatus.DONE)  # its own repeat, after a lost reply
+        return Decision(reply=DecisionStatus.DONE)  # a repeat: the reply to the first was lost
     preparing = wire is not None and wire.claim == event.claim and wire.phase is Phase.PREPARING
     if event.begun and not preparing:
         return Decision(reply=DecisionStatus.STOP)  # the wire was taken away
@@ -307,13 +307,13 @@ def _claim(intent: Intent, event: Claim, now_ms: int, limits: RuleLimits) -> Dec
 def _may_start(
     intent: Intent, submission_id: str, run_id: str, now_ms: int, limits: RuleLimits
 ) -> Decision | None:
-    """Return why this submission may not go on now, ``None`` if it may."""
+    """Return the refusal if this submission may not continue now, ``None`` if it may."""
     current, wire = intent.current, intent.wire
     if current is None or current.id != submission_id or intent.own_wire is not None:
         return Decision(reply=DecisionStatus.STOP)
     if not _same_redis(intent, run_id):
-        # Another Redis than the one that accepted it: a claim may have been lost with the
-        # old one, so it is neither sent nor called unsent.
+        # A claim may have been lost with the Redis that accepted this submission, so the
+        # code is not sent, and its record does not state that it was not sent.
         return _give_up(intent, sent=True)
     if current.kind is SolutionKind.CODE and not intent.may_send_codes:
         return Decision(
@@ -363,11 +363,11 @@ def _take_wire(intent: Intent, event: Begin | Claim, until_ms: int) -> ExchangeL
 
 
 def _abort(intent: Intent, event: Abort, now_ms: int, limits: RuleLimits) -> Decision:
-    """Nothing was sent: the current submission gets its own error, anybody else nothing."""
+    """Nothing was sent: settle the submission with its own error if it is still current."""
     wire = intent.wire
     holds = wire is not None and wire.claim == event.claim
     if wire is not None and holds and wire.phase is not Phase.PREPARING:
-        # Claimed, but the reply was lost and so nothing was sent: a failure like any other.
+        # The claim was granted and its reply was lost, so nothing was sent: an ordinary failure.
         return _answer(intent, _unsent(event), now_ms, limits)
     freed = replace(intent, wire=None) if holds else intent
     named = (
@@ -399,11 +399,11 @@ def _unsent(event: Abort) -> AttemptFinished:
 
 
 def _answer(intent: Intent, event: AttemptFinished, now_ms: int, limits: RuleLimits) -> Decision:
-    """The verdict counts by generation and claim, not by whose record is still open."""
+    """Apply a verdict by generation and claim, whether or not its submission is still current."""
     wire = intent.wire
     holds = wire is not None and wire.claim == event.claim
     if wire is not None and holds and wire.phase is Phase.PREPARING:
-        # Only after a failover that lost the claim: the code left all the same.
+        # A failover lost the claim; the code left nevertheless.
         intent = replace(intent, wire=replace(wire, phase=Phase.SENT))
     freed = replace(intent, wire=None) if holds else intent
     if intent.generation != event.generation or not _hears(intent, event):
@@ -422,13 +422,13 @@ def _answer(intent: Intent, event: AttemptFinished, now_ms: int, limits: RuleLim
 
 
 def _hears(intent: Intent, event: AttemptFinished) -> bool:
-    """An open intent hears everything, an expired one only that it was cleared."""
+    """Whether the intent takes the verdict: an open one any, an expired one only `Cleared`."""
     cleared = isinstance(event.verdict, Cleared)
     return intent.state is IntentState.OPEN or (intent.state is IntentState.EXPIRED and cleared)
 
 
 def _ignored(intent: Intent, freed: Intent, event: AttemptFinished) -> Decision:
-    """The wire is freed all the same, and what was lost is worth a line."""
+    """Free the wire of an ignored verdict and log it."""
     lost = isinstance(event.verdict, Cleared) and intent.state is not IntentState.COMPLETED
     changed = freed is not intent
     return Decision(
@@ -448,7 +448,7 @@ def _cleared(
     now_ms: int,
     limits: RuleLimits,
 ) -> Decision:
-    """The login is done: whoever waits gets the success, or what stands against it."""
+    """The login is complete: settle the current submission with success or with what forbids it."""
     expected = freed.user_id is None or freed.user_id == verdict.user_id
     holds = freed is not intent
     if not expected:
@@ -469,7 +469,7 @@ def _cleared(
 def _next_checkpoint(
     freed: Intent, intent: Intent, verdict: NextCheckpoint, now_ms: int, limits: RuleLimits
 ) -> Decision:
-    """A further step: codes already waiting were for the old one and are not sent."""
+    """Advance to the next step; codes that still wait were for the old step and are not sent."""
     after = replace(
         freed,
         current=None,
@@ -487,7 +487,7 @@ def _next_checkpoint(
 
 
 def _rejected(freed: Intent, intent: Intent, event: AttemptFinished, verdict: Rejected) -> Decision:
-    """One failure more, and at the limit the end."""
+    """Count one failure more and kill the intent at the limit."""
     if event.kind is SolutionKind.ANOTHER_WAY:
         row = catalogue.ACTION_REQUIRED
         return replace(_answered(freed, intent, row), context=verdict.context)
@@ -508,7 +508,7 @@ def _rejected(freed: Intent, intent: Intent, event: AttemptFinished, verdict: Re
 def _failed(
     freed: Intent, intent: Intent, event: AttemptFinished, verdict: Failed, limits: RuleLimits
 ) -> Decision:
-    """No verdict: some failures end the intent, the others count as faults of its own."""
+    """Handle an end without a verdict: some failures kill the intent, the others are faults."""
     sent = None if verdict.sent else False
     if verdict.failure.kills:
         killed = replace(freed, state=IntentState.KILLED, current=None)
@@ -530,7 +530,7 @@ def _failed(
 def _answered(
     freed: Intent, intent: Intent, row: Pair, detail: str | None = None, *, sent: bool | None = None
 ) -> Decision:
-    """The holder's answer: its own record if it is current, its twin's, else nobody's."""
+    """Settle the current submission if it holds the wire or duplicates the code on it."""
     current, wire = intent.current, intent.wire
     own = intent.own_wire is not None
     twin = current is not None and wire is not None and current.duplicate_of == wire.claim
@@ -552,10 +552,10 @@ def _end(
     now_ms: int,
     limits: RuleLimits,
 ) -> Decision:
-    """The intent ends with this verdict, and so does whoever waits for one."""
+    """End the intent with this verdict and settle the current submission with it."""
     current = freed.current
     own = current is not None and current.id == event.submission_id
-    # Only where the holder's wire had been taken away can another exchange be running.
+    # Another exchange can run only where the holder lost its wire before this verdict.
     wire = _hang_up(freed.wire, now_ms, limits)
     settled = _settle(freed, answer, sent=True if own else None)
     return Decision(
@@ -613,7 +613,7 @@ def _overdue(
 
 
 def _wire_ended(wire: ExchangeLease, event: Tick, now_ms: int, limits: RuleLimits) -> bool:
-    """By its own limit; or by the drain's, if its holder provably knew of the drain."""
+    """Whether its own limit has passed, or the drain's, of which the holder provably knew."""
     if wire.until_ms + limits.wire_margin_ms <= now_ms:
         return True
     if wire.drain_until_ms is None or wire.drain_at_ms is None or event.acked_ms is None:
@@ -623,7 +623,7 @@ def _wire_ended(wire: ExchangeLease, event: Tick, now_ms: int, limits: RuleLimit
 
 
 def _wire_lost(intent: Intent, limits: RuleLimits) -> tuple[tuple[Settlement, ...], Intent]:
-    """Free the wire; who depended on that exchange gets 504, who waits goes on."""
+    """Free the wire and settle with 504 what depended on its exchange; a queued code waits on."""
     current, wire = intent.current, intent.wire
     freed = replace(intent, wire=None)
     if current is None or wire is None:
@@ -638,7 +638,7 @@ def _wire_lost(intent: Intent, limits: RuleLimits) -> tuple[tuple[Settlement, ..
 
 
 def _worker_lost(intent: Intent, event: WorkerLost, limits: RuleLimits) -> Decision:
-    """Hanging up does not un-send: only a preparing wire is free at once."""
+    """Free a lost worker's preparing wire; a sent one stays, because its code may have arrived."""
     wire, current = intent.wire, intent.current
     if wire is None or wire.worker != event.worker:
         return Decision(reply=DecisionStatus.STOP)
@@ -697,7 +697,7 @@ def _settle(
     sent: bool | None = None,
     superseded_by: str | None = None,
 ) -> tuple[Settlement, ...]:
-    """Settle the current submission, if there is one, as the wire stands in ``intent``."""
+    """Settle the current submission, if there is one; ``intent`` says whether its code left."""
     if intent.current is None:
         return ()
     return (
@@ -718,7 +718,7 @@ def _refuse(newer: Submission, answer: Pair, detail: str | None = None) -> Settl
 def _hang_up(
     wire: ExchangeLease | None, now_ms: int, limits: RuleLimits, *, for_twin: bool = False
 ) -> ExchangeLease | None:
-    """Nobody waits for this exchange any more: free if nothing was sent, else draining."""
+    """Free a wire that is no longer needed if nothing was sent on it, else drain it."""
     if wire is None or wire.phase is Phase.PREPARING:
         return None
     if for_twin:
@@ -727,7 +727,7 @@ def _hang_up(
 
 
 def _draining(wire: ExchangeLease, now_ms: int, drain_until_ms: int) -> ExchangeLease:
-    """A drain is never prolonged: the earliest instant asked for stays."""
+    """Start a drain; a drain that ends earlier stays as it is."""
     earlier = wire.drain_until_ms
     if earlier is not None and earlier <= drain_until_ms:
         return replace(wire, phase=Phase.DRAINING)
@@ -735,17 +735,17 @@ def _draining(wire: ExchangeLease, now_ms: int, drain_until_ms: int) -> Exchange
 
 
 def _left_alone(intent: Intent) -> bool:
-    """Whether nobody waits for the exchange on the wire once the current one is final.
+    """Whether no submission needs the wire's exchange once the current one is final.
 
-    Not so for a sent wire that is not the current one's: its worker was lost, its record is
-    final already, and only its own limit frees it.
+    A sent wire of a submission that is not current is still needed: its worker was lost, its
+    record is final, and only its own limit frees it.
     """
     wire = intent.wire
     return intent.own_wire is not None or (wire is not None and wire.phase is Phase.DRAINING)
 
 
 def _twin_of(intent: Intent, digest: str) -> str | None:
-    """Return the claim whose exchange carries the very same code for the same step."""
+    """Return the claim whose exchange carries the same code for the same step, if any."""
     wire = intent.wire
     if wire is None or wire.digest is None or wire.generation != intent.generation:
         return None
@@ -766,7 +766,7 @@ def _stop(elder: Submission | None, successor: str | None = None) -> tuple[Signa
 
 
 def _stop_waiting(intent: Intent) -> tuple[Signal, ...]:
-    """Stop the current submission's attempt, unless it is the one that brought the news."""
+    """Stop the current submission's attempt, unless that attempt brought the event."""
     return () if intent.own_wire is not None else _stop(intent.current)
 
 

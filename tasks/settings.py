@@ -1,7 +1,7 @@
-"""Everything an operator can turn: one frozen model, checked at the door.
+"""The settings that an operator can change: one frozen model, validated at start-up.
 
-Only entry points (the Celery app, the client, the command line) build `Settings`; everyone
-else is handed values. Relations between the times are checked here, where they live.
+Only entry points (the Celery app, the client, the command line) build `Settings`; the other
+modules receive values. The model itself validates the relations between the times.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
 API_KEY_WORDS: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_.-]{1,64}) +)?(?P<key>[!-~]{16,})(?: +(?P<prefix>[!-~]{1,256}))?"
 )
-"""An API key: alone, after its name, or between its name and a prefix of the accounts it may name.
-No key has a space in it, so each of the three is read in one way."""
+"""An API key: alone, after its name, or between its name and a prefix of the accounts that it may
+name. A key has no space in it, so each of the three forms has one reading."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """What an operator can turn, read once at start-up from ``CHECKPOINT_*``."""
+    """The operator's settings, read once at start-up from ``CHECKPOINT_*``."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         extra="forbid",
         hide_input_in_errors=True,
         allow_inf_nan=False,
-        # Compose writes ``NAME=`` for a variable that it does not have.
+        # Compose writes ``NAME=`` for a variable that is not set.
         env_ignore_empty=True,
     )
 
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     providers: Names = Field(PROVIDERS, description="Comma-separated providers in service.")
     routes_off: Names = Field(
-        # Too little is known of this one: who has accounts that need it switches it on.
+        # Unverified route: an operator whose accounts need it switches it on.
         ("INSTAGRAM/bloks_auth_platform",),
         description="Comma-separated routes not in service, as PROVIDER/route; `none`: all are.",
     )
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        # A header carries nothing else, and what is short can be guessed over the network.
+        # Other characters cannot go into a header, and a short key can be guessed over the network.
         found = [API_KEY_WORDS.fullmatch(key.get_secret_value()) for key in keys]
         if not all(words and (words["name"] or not words["prefix"]) for words in found):
             msg = (
@@ -228,10 +228,10 @@ class Settings(BaseSettings):
     @field_validator("routes_off")
     @classmethod
     def _are_routes(cls, routes: tuple[str, ...]) -> tuple[str, ...]:
-        # An empty variable is one that is not set, so there has to be a word for it.
+        # An empty variable counts as unset, so an empty list needs a word of its own.
         if [route.lower() for route in routes] == ["none"]:
             return ()
-        # What names no route would switch none off, without a word.
+        # A route that is misspelt would otherwise stay on without a warning.
         if not all(ROUTE.fullmatch(route) for route in routes):
             msg = "a route is written as PROVIDER/route"
             raise ValueError(msg)
@@ -267,7 +267,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> RuleLimits:
-        """The times and counts the rules work with."""
+        """The times and counts that the rules apply."""
         return RuleLimits(
             connect_timeout_ms=_ms(self.connect_timeout_s),
             provider_timeout_ms=_ms(self.provider_timeout_s),
@@ -284,11 +284,11 @@ class Settings(BaseSettings):
 
     @property
     def queue_age_max_ms(self) -> int:
-        """`queue_age_max_s` as the ledger counts it."""
+        """`queue_age_max_s` in milliseconds, the ledger's unit."""
         return _ms(self.queue_age_max_s)
 
     def provider_url(self, provider: str) -> str | None:
-        """Return the deployment's address for a provider, ``None`` for its own."""
+        """Return the address that the deployment sets for a provider, ``None`` for its default."""
         if provider in PROVIDERS:
             url: str | None = getattr(self, f"{provider.lower()}_url")
         else:
@@ -296,9 +296,9 @@ class Settings(BaseSettings):
         return url.rstrip("/") if url else None
 
     def model_post_init(self, _context: object) -> None:
-        """Read ``CHECKPOINT_<PROVIDER>_URL`` of the plug-ins in service, once like all others."""
+        """Read ``CHECKPOINT_<PROVIDER>_URL`` of each plug-in in service, once at start-up."""
         for name in self.providers:
-            # A plug-in called REDIS must not be handed the ledger's address.
+            # A plug-in named REDIS must not receive the ledger's address.
             if f"{name.lower()}_url" not in type(self).model_fields:
                 variable = _url_variable(name)
                 if url := os.environ.get(variable, ""):
@@ -306,17 +306,17 @@ class Settings(BaseSettings):
 
 
 def provider_address(url: str, variable: str = "") -> str:
-    """Return where a provider is, if an exchange can go there.
+    """Return a provider's address, if an exchange can connect to it.
 
     Raises:
-        ValueError: It cannot; the text quotes nothing of it.
+        ValueError: It is no usable address; the message quotes nothing of it.
     """
     said = f"{variable}: " if variable else ""
     form = f"{said}a provider's address is written https://host or http://host:port"
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # A port that is none, half an IPv6 address.
+    except ValueError:  # An invalid port, or an unfinished IPv6 address.
         raise ValueError(form) from None
     if not good or re.search(r"\s", url):
         raise ValueError(form)
@@ -337,7 +337,7 @@ def _ms(seconds: float) -> int:
 def unknown_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return a sentence for each ``CHECKPOINT_*`` variable that no setting reads.
 
-    A misspelt name would otherwise leave its default in force without a word.
+    Without it a misspelt name would leave its default in force without a warning.
     """
     environ = os.environ if environ is None else environ
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
@@ -348,7 +348,7 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ..
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    # Without the prefix, which would make every two names alike.
+    # Without the prefix, which would make any two names similar.
     words = [other.removeprefix(ENV_PREFIX) for other in known]
     near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), words, n=1)
     return f"{name} is not a setting" + (f"; did you mean {ENV_PREFIX}{near[0]}?" if near else "")

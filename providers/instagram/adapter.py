@@ -1,14 +1,13 @@
 """INSTAGRAM: the app's JSON endpoints, their Bloks successors and the web's form.
 
-Which of the routes is used was decided by the first step's answer (`instagram_contexts`).
-All of them answer in one vocabulary, so there is one reading of it (`_Answer.read`): a finished
-login, unless a further step is named; then the status, constants, addresses, steps and screens,
-and words last.
+The first step's answer determined the route (`providers.instagram.contexts`). All routes answer in
+one vocabulary, so one class reads them (`_ResponseReader.read`): first a finished login, unless the
+answer names a further step; then the status, constants, addresses, steps and screens; texts last.
 
-A login may go on: after a second factor with a checkpoint, after a checkpoint with another
-code or a second factor. What takes a code and can be answered with what is held here is the
-next checkpoint; everything else is for the person to do in the provider's app. An answer that
-nobody knows is in doubt and ends nothing.
+A login may continue: a checkpoint may follow a second factor, and another code or a second factor
+may follow a checkpoint. A step that takes a code and that the context can answer is the next
+checkpoint; the person does every other step in the provider's app. An unknown answer is in doubt
+and ends no login.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ from checkpoint_worker.providers.instagram.further import (
     code_source,
     second_factor_after,
 )
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse, parse_response
 from checkpoint_worker.providers.instagram.program import read_program
 from checkpoint_worker.providers.instagram.requests import code_request, state_request
-from checkpoint_worker.providers.instagram.said import Said, hear
 from checkpoint_worker.providers.instagram.session import (
     Found,
     InstagramSession,
@@ -101,20 +100,20 @@ class Instagram:
     knows_another_way = False
 
     def ways(self, challenge: Challenge) -> Sequence[str]:
-        """Return the methods the provider offers; see `NamesWays.ways`."""
+        """Return the methods that the provider offers. See `NamesWays.ways`."""
         held, source = challenge.context, challenge.checkpoint.source
         offered = held.offered() if isinstance(held, InstagramContext) else ()
         return tuple(dict.fromkeys((*offered, *([source] if source else []))))
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
-        """Send the code over the context's route and read the answer; see `Adapter.verify`."""
+        """Send the code over the context's route and read the answer. See `Adapter.verify`."""
         held = challenge.context
         assert isinstance(held, InstagramContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         source = challenge.checkpoint.source
         request = code_request(held, source=source, base_url=_home(held, challenge.base_url))
-        answer = _Answer(held=held, challenge=challenge, exchange=exchange)
+        answer = _ResponseReader(held=held, challenge=challenge, exchange=exchange)
         try:
             return await answer.read(await hear_code(exchange, request, _is_told_by_head))
         except ProviderFailure as failure:
@@ -124,8 +123,8 @@ class Instagram:
             raise
 
 
-class _Answer:
-    """The reading of one answer.
+class _ResponseReader:
+    """Reads one answer.
 
     Attributes:
         context: The challenge context after the replies read so far.
@@ -141,63 +140,63 @@ class _Answer:
         """Read the answer to the code."""
         self.keep_cookies(reply.headers, reply.cookies)
         home = _home(self.context, self._base_url)
-        said = hear(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
-        self.keep_cookies(said.headers, said.cookies)
-        found = said.session()
-        if found is not None and (said.claims_login or not said.names_further_step):
-            return self._cleared(said, found)
+        parsed = parse_response(reply, home=home, is_bloks=isinstance(self.context, BloksContext))
+        self.keep_cookies(parsed.headers, parsed.cookies)
+        found = parsed.session()
+        if found is not None and (parsed.claims_login or not parsed.names_further_step):
+            return self._cleared(parsed, found)
         refuse_common(reply)
-        if said.leads_to is not None:
-            means.refuse(said.leads_to)
-        if said.program:
-            return self._read_program(said)
-        if not said.is_readable:
-            self._refuse_page(said)
-        return await self._judge(said)
+        if parsed.leads_to is not None:
+            means.refuse(parsed.leads_to)
+        if parsed.program:
+            return self._read_program(parsed)
+        if not parsed.is_readable:
+            self._refuse_page(parsed)
+        return await self._judge(parsed)
 
-    async def _judge(self, said: Said) -> Verdict:
-        """Read a body without a session, from the most exact to the least."""
-        if said.claims_login:
+    async def _judge(self, parsed: ParsedResponse) -> Verdict:
+        """Read a body without a session; the most specific signs come first."""
+        if parsed.claims_login:
             means.refuse(means.NO_SESSION)
-        if said.claims_end and isinstance(self.context, CheckpointContext):
+        if parsed.claims_end and isinstance(self.context, CheckpointContext):
             means.refuse(means.OVER)
-        if said.body.get("spam") is True:
+        if parsed.body.get("spam") is True:
             means.refuse(means.SUSPECTED)
-        if said.asks_second_factor:
-            return self._ask_second_factor(said)
-        if said.asks_checkpoint:
-            return await self._ask_checkpoint(said)
-        meaning = means.of_constants(said.message, said.error_type)
+        if parsed.asks_second_factor:
+            return self._ask_second_factor(parsed)
+        if parsed.asks_checkpoint:
+            return await self._ask_checkpoint(parsed)
+        meaning = means.of_constants(parsed.message, parsed.error_type)
         if meaning is None:
-            if (verdict := self._read_step(said)) is not None:
+            if (verdict := self._read_step(parsed)) is not None:
                 return verdict
-            meaning = means.of_words(said.message, *said.errors)
+            meaning = means.of_words(parsed.message, *parsed.errors)
         if meaning is None:
-            meaning = means.WRONG if self._is_refusal(said) else means.UNREADABLE
+            meaning = means.WRONG if self._is_refusal(parsed) else means.UNREADABLE
         if meaning.failure is not None:
             means.refuse(meaning)
         return Rejected(context=self.context)
 
-    def _is_refusal(self, said: Said) -> bool:
-        """Whether an answer without a known meaning is the provider's way to refuse a code.
+    def _is_refusal(self, parsed: ParsedResponse) -> bool:
+        """Whether an answer without a known meaning is the provider's usual refusal of a code.
 
-        Bloks does it in its programs as a rule; the web also says that nobody is logged in.
+        Bloks refuses in its programs as a rule; the web also states that the login is not complete.
         """
-        if isinstance(self.context, WebContext) and said.body.get("authenticated") is False:
-            return said.status in {OK, REFUSAL}
-        return said.status == REFUSAL and said.body.get("status") == "fail"
+        if isinstance(self.context, WebContext) and parsed.body.get("authenticated") is False:
+            return parsed.status in {OK, REFUSAL}
+        return parsed.status == REFUSAL and parsed.body.get("status") == "fail"
 
-    def _refuse_page(self, said: Said) -> None:
-        """Refuse a body that is no object: a page, a bare word, nothing."""
-        if said.status == 404 and means.NOT_FOUND.search(said.plain.lower()):  # noqa: PLR2004
+    def _refuse_page(self, parsed: ParsedResponse) -> None:
+        """Refuse a body that is no object: a page, a bare text, or none."""
+        if parsed.status == 404 and means.NOT_FOUND.search(parsed.plain.lower()):  # noqa: PLR2004
             is_own = isinstance(self.context, CheckpointContext)
             means.refuse(means.DEAD if is_own else means.IN_APP)
-        means.refuse(means.of_page(said.status, said.plain) or means.UNREADABLE)
+        means.refuse(means.of_page(parsed.status, parsed.plain) or means.UNREADABLE)
 
     # The context after the answer ------------------------------------------------------
 
     def _keep(self, **changes: object) -> None:
-        """Change the context, unless it would break the bounds it has when it comes in."""
+        """Change the context, unless the change breaks the bounds of a context from a caller."""
         self.context = changed(self.context, changes) or self.context
 
     def keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
@@ -211,9 +210,9 @@ class _Answer:
 
     # The finished login ----------------------------------------------------------------
 
-    def _cleared(self, said: Said, found: Found) -> Cleared:
-        user = said.part("logged_in_user")
-        claimed = (user.get("pk"), user.get("pk_id"), said.body.get("userId"))
+    def _cleared(self, parsed: ParsedResponse, found: Found) -> Cleared:
+        user = parsed.part("logged_in_user")
+        claimed = (user.get("pk"), user.get("pk_id"), parsed.body.get("userId"))
         try:
             owner = owner_of(found, *claimed)
         except ValueError:
@@ -221,14 +220,14 @@ class _Answer:
         if owner is None:
             means.refuse(means.NO_OWNER)
         name = text(user.get("username")) or text(getattr(self.context, "username", ""))
-        session = session_of(self.context, found, said.headers, owner=owner, name=name)
+        session = session_of(self.context, found, parsed.headers, owner=owner, name=name)
         return Cleared(user_id=owner, session=session.as_json())
 
     # A further step --------------------------------------------------------------------
 
-    def _ask_second_factor(self, said: Said) -> Verdict:
-        """Read ``two_factor_required``: refused if that was the question, else a further step."""
-        info = said.part("two_factor_info")
+    def _ask_second_factor(self, parsed: ParsedResponse) -> Verdict:
+        """Read ``two_factor_required``: a refusal if it was the context's step."""
+        info = parsed.part("two_factor_info")
         if isinstance(self.context, TwoFactorContext | WebContext):
             if identifier := text(info.get("two_factor_identifier")):
                 self._keep(two_factor_identifier=identifier)
@@ -237,11 +236,11 @@ class _Answer:
             return Rejected(context=self.context)
         return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
 
-    async def _ask_checkpoint(self, said: Said) -> Verdict:
-        """Read ``challenge_required``: one look tells whether a code is on its way already."""
-        if said.checkpoint_meaning is not None:
-            means.refuse(said.checkpoint_meaning)
-        following = checkpoint_after(self.context, said)
+    async def _ask_checkpoint(self, parsed: ParsedResponse) -> Verdict:
+        """Read ``challenge_required``: one request shows whether its code has been sent already."""
+        if parsed.checkpoint_meaning is not None:
+            means.refuse(parsed.checkpoint_meaning)
+        following = checkpoint_after(self.context, parsed)
         if following is None:
             means.refuse(means.IN_APP)
         try:
@@ -249,7 +248,7 @@ class _Answer:
             reply = await self._exchange.fetch(request)
             self.keep_cookies(reply.headers, reply.cookies)
             refuse_common(reply)
-            state = hear(reply, home=following.host, is_bloks=False)
+            state = parse_response(reply, home=following.host, is_bloks=False)
         except ProviderFailure as failure:
             raise ActionRequiredError(means.IN_APP.detail) from failure
         changes = {"step_name": state.step, "cookies": self.context.cookies}
@@ -259,38 +258,38 @@ class _Answer:
         checkpoint = Checkpoint(type="OTP", source=code_source(state))
         return NextCheckpoint(checkpoint=checkpoint, context=ready)
 
-    def _read_step(self, said: Said) -> Verdict | None:
-        """Read the step of a checkpoint that an answer names, if it does."""
-        if said.step in means.CODE_STEPS:
-            return self._code_step(said)
-        if said.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
+    def _read_step(self, parsed: ParsedResponse) -> Verdict | None:
+        """Read the step of a checkpoint that an answer names, if there is one."""
+        if parsed.step in means.CODE_STEPS:
+            return self._code_step(parsed)
+        if parsed.body.get("challenge_type_enum_str") == "PASSWORD_RESET":
             means.refuse(means.PASSWORD)
-        if said.step in OWN_STEPS or said.body.get("bloks_action") == REDIRECT_ACTION:
+        if parsed.step in OWN_STEPS or parsed.body.get("bloks_action") == REDIRECT_ACTION:
             means.refuse(means.IN_APP)
-        if said.step:
+        if parsed.step:
             means.refuse(means.STEP)
         return None
 
-    def _code_step(self, said: Said) -> Verdict:
-        """Tell the same question again, a refused code, from the next one."""
+    def _code_step(self, parsed: ParsedResponse) -> Verdict:
+        """Distinguish a repeated step, which refuses the code, from the next step."""
         if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
             means.refuse(means.IN_APP)
-        if said.errors:
-            meaning = means.of_words(*said.errors) or means.WRONG
+        if parsed.errors:
+            meaning = means.of_words(*parsed.errors) or means.WRONG
             if meaning in {means.THROTTLED, means.PROBLEM, means.UNSENT}:
                 means.refuse(meaning)
-        source = code_source(said)
+        source = code_source(parsed)
         is_same = self._source in {None, source} or source is None
-        self._keep(step_name=said.step)
-        if is_same or said.errors:
+        self._keep(step_name=parsed.step)
+        if is_same or parsed.errors:
             return Rejected(context=self.context)
         checkpoint = Checkpoint(type="OTP", source=source)
         return NextCheckpoint(checkpoint=checkpoint, context=self.context)
 
-    def _read_program(self, said: Said) -> Verdict:
-        """Read a Bloks program that logged nobody in."""
+    def _read_program(self, parsed: ParsedResponse) -> Verdict:
+        """Read a Bloks program without a login."""
         home = _home(self.context, self._base_url)
-        reading = read_program(self.context, said, home=home)
+        reading = read_program(self.context, parsed, home=home)
         if reading.meaning.failure is not None:
             means.refuse(reading.meaning)
         self._keep(**reading.fresh)
@@ -298,14 +297,14 @@ class _Answer:
 
 
 def _is_told_by_head(head: Reply) -> bool:
-    """Whether an answer needs no body: a session, or the address of a redirect."""
+    """Whether an answer needs no body: it has a session, or the address of a redirect."""
     return find(head.headers, head.cookies) is not None or "location" in head.headers
 
 
 def _home(context: InstagramContext, base_url: str) -> str:
-    """Return where the context's route lives.
+    """Return the address of the context's route.
 
-    At the provider each route has its host. A deployment that names an address means one for
-    all of them: a gateway or the sandbox.
+    The provider has a host for each route. A deployment that sets an address means it for all
+    routes: a gateway or the sandbox.
     """
     return context.host if base_url == APP_HOST else base_url

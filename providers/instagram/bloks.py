@@ -1,10 +1,10 @@
-"""INSTAGRAM: reading Bloks, the text programs that newer endpoints answer with.
+"""INSTAGRAM: reading of Bloks, the text programs that newer endpoints answer with.
 
 An answer's ``layout.bloks_payload.action`` is an expression like
-``(bk.action.x "app" (f4i (dkc "key" …) (dkc "value" …)))``. Nothing in it is evaluated:
-strings are found, maps of literal keys and values are read, and what a program says or leads
-to is told by the literals in its calls. Names of functions are shortened in some versions of
-the app, so they help where they are there and are never needed.
+``(bk.action.x "app" (f4i (dkc "key" …) (dkc "value" …)))``. This module evaluates nothing: it finds
+strings, and reads maps of literal keys and values. The literals in a program's calls show its
+messages and where it leads. Some versions of the app shorten the names of functions, so the module
+uses these names where they occur and never requires them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from checkpoint_worker.providers.contract import Cookie, Reply, UnreadableAnswer
 from checkpoint_worker.providers.http.cookies import parse_set_cookie
 
 TOKENS_MAX = 100_000
-"""Login answers have some thousands."""
+"""Limit of tokens; login answers have some thousands."""
 CALLS_MAX = 10
-"""Calls that name one app; each is walked to its leaves, and they may be nested."""
+"""Limit of calls that name one app; each is walked to its leaves, and they may be nested."""
 PROGRAMS_MAX = 100
-"""Programs of one answer: its action, and what its parts do when they are shown."""
+"""Limit of programs in one answer: its action, and the programs that its parts run when shown."""
 HEADERS_MAX = 200
 LINK_MAX = 4_096
 
@@ -33,19 +33,19 @@ _SAYING = re.compile(r"toast|dialog", re.IGNORECASE)
 _LOGGING = re.compile(r"\.log(?:ging)?\.|qpl|analytics|accessibility", re.IGNORECASE)
 _ID = re.compile(r"com\.(?:bloks|instagram)\.[A-Za-z0-9_.]+")
 _LINK = re.compile(r"(?:instagram|fb|ig)[a-z-]*://", re.IGNORECASE)
-"""An address within the app; the screen's id is one of its parameters."""
+"""An address within the app, with the screen's id among its parameters."""
 _SENTENCE = re.compile(r"\S\s+\S|[^\x00-\u02ff]{4}")
-"""Two words, or some letters of a script that needs no spaces."""
+"""A text with two words, or with some letters of a script that needs no spaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginResponse:
-    """The answer of the classic login, as it is packed into a Bloks action.
+    """The answer of the classic login, packed into a Bloks action.
 
     Attributes:
         body: Its JSON.
-        headers: Lower-case names.
-        cookies: What its ``Set-Cookie`` lines say.
+        headers: Its headers, with lower-case names.
+        cookies: Cookies of its ``Set-Cookie`` lines.
     """
 
     body: Mapping[str, object] = field(repr=False)
@@ -54,7 +54,7 @@ class LoginResponse:
 
 
 def action_of(body: Mapping[str, object]) -> str:
-    """Return the programs of an answer in one text, empty if it has none."""
+    """Return the programs of an answer as one text, empty if it has none."""
     layout = body.get("layout")
     payload = layout.get("bloks_payload") if isinstance(layout, Mapping) else None
     if not isinstance(payload, Mapping):
@@ -66,7 +66,7 @@ def action_of(body: Mapping[str, object]) -> str:
 
 
 def _programs(part: object) -> Iterator[str]:
-    """Yield the programs in a tree: some actions come as a page that acts when it is shown."""
+    """Yield the programs in a tree; some actions come as a page that runs them when shown."""
     waiting: list[object] = [part]
     while waiting:
         each = waiting.pop()
@@ -79,7 +79,7 @@ def _programs(part: object) -> Iterator[str]:
 
 
 def variables_of(body: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield the variables that an answer sets beside its program, by name."""
+    """Yield the variables that an answer sets in addition to its program, by name."""
     layout = body.get("layout")
     payload = layout.get("bloks_payload") if isinstance(layout, Mapping) else None
     data = payload.get("data") if isinstance(payload, Mapping) else None
@@ -92,7 +92,7 @@ def variables_of(body: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def login_response(action: str) -> LoginResponse | None:
-    """Find the packed login answer; ``None`` means that nobody was logged in.
+    """Return the packed login answer, ``None`` if there is none.
 
     Raises:
         UnreadableAnswerError: There is one, and it cannot be read.
@@ -121,7 +121,7 @@ def _cookie(line: str) -> Cookie | None:
 
 
 def _headers(packed: object) -> Iterator[tuple[str, str]]:
-    """Yield packed headers. Values are texts; numbers and lists of texts occur."""
+    """Yield packed headers. Values are texts; numbers and lists of texts also occur."""
     for name, value in _mapping(packed or "{}").items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, str | int):
@@ -129,7 +129,7 @@ def _headers(packed: object) -> Iterator[tuple[str, str]]:
 
 
 def parameter(action: str, *, app: str, name: str) -> str:
-    """Return a literal parameter in the call that names exactly that app, else an empty text."""
+    """Return a literal parameter of the call that names exactly this app, else an empty text."""
     if not app or f'"{app}"' not in action:
         return ""
     named = (call for call in _calls(action) if (app,) in call)
@@ -142,15 +142,15 @@ def parameter(action: str, *, app: str, name: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Sayings:
-    """What a program that logged nobody in says to the person, and where it leads.
+    """The messages and targets of a program without a login.
 
     Attributes:
-        errors: Texts that it writes into the variables asked for; empty ones are left out.
+        errors: Non-empty texts that it writes into the requested variables.
         notices: Texts of its toasts and dialogs.
         leads_to: Ids of screens and apps, in order.
         checkpoint: Whether it presents the provider's flow of checkpoints.
-        addresses: Addresses that it opens or hands over.
-        others: Other sentences in it.
+        addresses: Addresses that it opens or passes on.
+        others: Its other sentences.
     """
 
     errors: list[str] = field(default_factory=list, repr=False)
@@ -176,7 +176,7 @@ def sayings(action: str, *, errors: tuple[str, ...]) -> Sayings:
         for value in _written(call, errors):
             if isinstance(value, tuple):
                 found.errors += filter(None, [value[0].strip()])
-            elif isinstance(value, list):  # Computed: whatever text it is made of.
+            elif isinstance(value, list):  # A computed value: take the sentences it is made of.
                 found.errors += _sentences(value, walks)
         if _SAYING.search(name):
             found.notices += _sentences(call, walks)
@@ -186,7 +186,7 @@ def sayings(action: str, *, errors: tuple[str, ...]) -> Sayings:
 
 
 def _sort(found: Sayings, text: str, *, is_logged: bool) -> None:
-    """Put a literal where it belongs: an id, an address or a sentence."""
+    """Add a literal to its kind: an id, an address or a sentence."""
     if _ID.fullmatch(text):
         found.leads_to.append(text)
     elif _LINK.match(text):
@@ -202,21 +202,21 @@ def _is_sentence(text: str) -> bool:
 
 
 def _sentences(call: list[_Node], walks: Iterator[None]) -> list[str]:
-    """Return the sentences in an expression, for the first few that are walked to their leaves."""
+    """Return the sentences in an expression, while ``walks`` still allows a walk to the leaves."""
     for _ in walks:
         return [text for text in _texts(call) if _is_sentence(text)]
     return []
 
 
 def _written(call: list[_Node], names: tuple[str, ...]) -> Iterator[_Node]:
-    """Yield what a call writes into variables: its next part, or the value in a map."""
+    """Yield the values that a call writes into variables: its next part, or the value in a map."""
     pairs = ((call[at], call[at + 1]) for at in range(len(call) - 1))
     for name, value in itertools.chain(pairs, _map(call)):
         if isinstance(name, tuple) and name[0].strip() in names:
             yield value
 
 
-# An expression is a list; a string literal is a 1-tuple, an atom a str.
+# An expression is a list, a string literal a 1-tuple, an atom a str.
 _Node = list["_Node"] | tuple[str] | str
 
 
@@ -231,7 +231,7 @@ def _tokens(action: str) -> Iterator[str]:
 def _literal(token: str) -> str:
     try:
         return str(json.loads(token, strict=False))
-    except ValueError:  # Not a JSON string: of no use here.
+    except ValueError:  # An invalid JSON string has no meaning here.
         return ""
 
 
@@ -242,7 +242,7 @@ def _strings(action: str) -> Iterator[str]:
 
 
 def _calls(action: str) -> Iterator[list[_Node]]:
-    """Yield every expression that is complete, inner ones first."""
+    """Yield every complete expression, inner ones first."""
     open_: list[list[_Node]] = []
     for word in _tokens(action):
         if word == "(":
@@ -293,7 +293,7 @@ def _map(node: list[_Node]) -> Iterator[tuple[_Node, _Node]]:
 
 
 def _mapping(text: object) -> Mapping[str, object]:
-    """Read JSON in a text, within the bounds of every answer; an object is taken as it is."""
+    """Read JSON in a text, within the bounds of every answer; return an object unchanged."""
     if isinstance(text, Mapping):
         return text
     body = str(text).encode("utf-8", "replace")

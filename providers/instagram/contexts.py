@@ -1,8 +1,8 @@
-"""INSTAGRAM: what the first step hands over, one model per route, told apart by ``route``.
+"""INSTAGRAM: the challenge contexts, one model per route, selected by ``route``.
 
-Ids of the device, tokens and cookies are those of the first step; nothing about a device is
-made up here, because a change of it between the steps is a known cause of "this code is no
-longer valid". ``providers/instagram/README.md`` says where client libraries keep each field.
+Ids of the device, tokens and cookies are those of the first step. The adapter makes up no device
+values, because a change between the steps is a known cause of "this code is no longer valid".
+``providers/instagram/README.md`` names the place of each field in client libraries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WEB_PATHS = (
     "/accounts/login/ajax/two_factor/",
     "/api/v1/web/accounts/login/ajax/two_factor/",
 )
-"""Where the web's login takes a code. The second is the newer one, with more fields."""
+"""Paths at which the web's login takes a code. The second is the newer one, with more fields."""
 
 # Steps of a checkpoint that take no code, by ``step_name`` and web ``challengeType``.
 OWN_STEPS = frozenset(
@@ -63,12 +63,12 @@ CODE_FORMATS: Mapping[str, CodeFormat] = {
     "EMAIL": CodeFormat(max_length=6),
     "BACKUP": _BACKUP,
 }
-"""A second factor takes a backup code in the field of every other code."""
+"""Form of each source's codes; every second factor also accepts a backup code in its field."""
 _WAYS = {
     "TOTP": "APP", "AUTHENTICATOR": "APP", "PHONE": "SMS", "PHONE_NUMBER": "SMS",
     "BACKUP_CODES": "BACKUP", "BACKUP_CODE": "BACKUP", "WHATS_APP": "WHATSAPP",
 }  # fmt: skip
-"""The provider's words for methods, and the source words for them."""
+"""The provider's words for methods, with the source word for each."""
 
 _MADE = frozenset(
     {
@@ -84,7 +84,7 @@ _MADE_WEB = frozenset(
     }
 )  # fmt: skip
 _PREFIX = re.compile(r"\A(?:/api)?(?:/v1)?(?=/challenge/)")
-"""Spellings of one path: ``/challenge/…``, ``/api/challenge/…``, ``/api/v1/challenge/…``."""
+"""Prefixes of one path: ``/challenge/…``, ``/api/challenge/…``, ``/api/v1/challenge/…``."""
 _BARE_HOST = re.compile(r"\A[a-z.]*instagram\.com/", re.IGNORECASE)
 
 
@@ -93,10 +93,10 @@ def _broken(rule: str) -> PydanticCustomError:
 
 
 class InstagramContext(Context):
-    """What all routes have.
+    """The fields of all routes.
 
-    ``cookies`` are the whole jar: ``csrftoken``, ``mid`` and what else was set. What a client
-    keeps beside its jar has a field of its own; a cookie of that name goes before it.
+    ``cookies`` are the whole jar: ``csrftoken``, ``mid`` and the other cookies. A value that a
+    client stores outside its jar has a field of its own; a cookie of that name takes precedence.
     """
 
     host: ClassVar[str] = APP_HOST
@@ -146,12 +146,12 @@ class InstagramContext(Context):
 
     @property
     def machine_id(self) -> str:
-        """The machine id, wherever it is kept."""
+        """The machine id, from its cookie or its field."""
         return self.cookie("mid") or self.mid
 
     @property
     def token(self) -> str:
-        """The token against forged requests, wherever it is kept."""
+        """The CSRF token, from its cookie or its field."""
         return self.cookie("csrftoken") or self.csrftoken
 
     def offered(self) -> tuple[str, ...]:
@@ -193,8 +193,8 @@ class AppContext(InstagramContext):
 class TwoFactorContext(AppContext):
     """Route ``two_factor``: the login answered with ``two_factor_info``.
 
-    Also the route of a context that names none. The method is ``verification_method`` if given,
-    else that of the checkpoint's source, else that of the flags; a backup code goes as one.
+    A context without a route has this one. The method is ``verification_method`` if given, else
+    that of the checkpoint's source, else that of the flags; a backup code is sent as such.
     """
 
     route: Literal["two_factor", "http"] = "two_factor"
@@ -228,7 +228,7 @@ class TwoFactorContext(AppContext):
     )
 
     def offered(self) -> tuple[str, ...]:
-        """Return the methods the flags name; a second factor takes backup codes always."""
+        """Return the methods of the flags, and backup codes, which a second factor always takes."""
         flags = (
             ("APP", self.totp_two_factor_on),
             ("SMS", self.sms_two_factor_on),
@@ -239,7 +239,7 @@ class TwoFactorContext(AppContext):
 
 
 class CheckpointContext(InstagramContext):
-    """A checkpoint, ``challenge_required``, whose code is on its way."""
+    """A checkpoint, ``challenge_required``, whose code has been sent to the person."""
 
     api_path: str = Field(
         max_length=2048,
@@ -267,7 +267,7 @@ class CheckpointContext(InstagramContext):
     @field_validator("api_path", mode="before")
     @classmethod
     def _is_one_path(cls, said: object) -> object:
-        """Return the one path that all spellings of it mean."""
+        """Return the common form of all spellings of a path."""
         if not isinstance(said, str):
             return said
         path = _without_host(said)
@@ -288,15 +288,15 @@ class CheckpointContext(InstagramContext):
 
     @property
     def has_form(self) -> bool:
-        """Whether the path is one that a code can be posted to, not the bare address of all."""
+        """Whether a code can be posted to the path; the bare ``/challenge/`` takes none."""
         path = self.api_path.partition("?")[0]
         return path.startswith("/challenge/") and path.strip("/") != "challenge"
 
     @property
     def takes_code(self) -> bool:
-        """Whether a code can be submitted here at all.
+        """Whether this checkpoint takes a code.
 
-        Clients disagree about ``native_flow``; a state that names a step with a code decides.
+        Clients disagree about ``native_flow``, so a step that is known to take a code outweighs it.
         """
         return (
             self.has_form
@@ -307,7 +307,7 @@ class CheckpointContext(InstagramContext):
 
 
 def _without_host(address: str) -> str:
-    """Return the path of an address of the provider; every other text as it is."""
+    """Return the path of an address of the provider; return any other text unchanged."""
     whole = "https://" + address if _BARE_HOST.match(address) else address
     try:
         target = urlsplit(whole)
@@ -327,7 +327,7 @@ class ChallengeContext(AppContext, CheckpointContext):
 
 
 class _WithToken(InstagramContext):
-    """A page's form: it is refused without the token."""
+    """A form of a web page, which the provider refuses without the CSRF token."""
 
     host: ClassVar[str] = WEB_HOST
     made_headers: ClassVar[frozenset[str]] = _MADE_WEB
@@ -362,7 +362,7 @@ class ChallengeWebContext(_WithToken, CheckpointContext):
 
 
 class BloksContext(AppContext):
-    """What the Bloks routes have: ``phone_id`` in ``device``, ``bloks_version_id`` in ``app``."""
+    """The Bloks routes, with ``phone_id`` in ``device`` and ``bloks_version_id`` in ``app``."""
 
     app: Mapping[str, str] = Field(
         max_length=50, repr=False, description="`bloks_version_id` of the first step, and as usual."
@@ -388,7 +388,7 @@ class BloksContext(AppContext):
 class BloksTwoFactorContext(BloksContext):
     """Route ``bloks_two_factor``: the login answered with a ``two_step_verification_context``.
 
-    The code's screen was opened and its method chosen in the first step.
+    The first step opened the code's screen and chose its method.
     """
 
     route: Literal["bloks_two_factor"]
@@ -402,14 +402,14 @@ class BloksTwoFactorContext(BloksContext):
     )
 
     def offered(self) -> tuple[str, ...]:
-        """Return the methods named; a second factor takes backup codes always."""
+        """Return the given methods, and backup codes, which a second factor always takes."""
         return tuple(dict.fromkeys((*self.methods, "BACKUP")))
 
 
 class BloksAuthPlatformContext(BloksContext):
     """Route ``bloks_auth_platform``: the code of a profile check, from its code screen.
 
-    Little is known about it, so a deployment has to switch it on.
+    The route is not verified, so a deployment has to switch it on.
     """
 
     host: ClassVar[str] = BLOKS_HOST
@@ -450,5 +450,5 @@ class WebContext(_WithToken):
         return path
 
     def offered(self) -> tuple[str, ...]:
-        """Return the methods named; a second factor takes backup codes always."""
+        """Return the given methods, and backup codes, which a second factor always takes."""
         return tuple(dict.fromkeys((*self.methods, "BACKUP")))

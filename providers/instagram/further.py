@@ -1,4 +1,4 @@
-"""INSTAGRAM: the contexts of further steps, made from what is held and what an answer says."""
+"""INSTAGRAM: the contexts of further steps, made from the current context and the answer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from checkpoint_worker.providers.instagram.contexts import (
     TwoFactorContext,
     WebContext,
 )
-from checkpoint_worker.providers.instagram.said import Said
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse
 from checkpoint_worker.providers.instagram.session import text
 
 MID_MAX: Final = 256
 
 _Fitting = TypeVar("_Fitting", bound=InstagramContext)
 _FACTORS: Final = (
-    # Flag of ``two_factor_info``: where its code comes from. The first that is on is asked for.
+    # Flag of ``two_factor_info``, and the source of its code. The first flag that is on counts.
     ("totp_two_factor_on", "APP"),
     ("sms_two_factor_on", "SMS"),
     ("whatsapp_two_factor_on", "WHATSAPP"),
@@ -31,7 +31,7 @@ _FACTORS: Final = (
 
 
 def changed(context: _Fitting, changes: Mapping[str, object]) -> _Fitting | None:
-    """Return a context with changes, within the bounds it has when it comes from outside."""
+    """Return a context with changes, ``None`` if they break the bounds of a caller's context."""
     return _fit(type(context), {**dict(context), **changes})
 
 
@@ -43,24 +43,24 @@ def _fit(model: type[_Fitting], fields: Mapping[str, object]) -> _Fitting | None
 
 
 def _common(context: InstagramContext) -> dict[str, object]:
-    """Return what belongs to the login rather than to a step of it."""
+    """Return the fields that belong to the login rather than to one step."""
     names = {*InstagramContext.model_fields, *Context.model_fields} - {"route", "methods"}
     if isinstance(context, AppContext):
         names |= {"trust_this_device"}
     return {name: getattr(context, name) for name in names}
 
 
-def code_source(said: Said) -> str | None:
-    """Return where the code of a step comes from, ``None`` if the step does not say it."""
-    source = means.CODE_STEPS.get(said.step)
-    form = text(said.part("step_data").get("form_type"))
+def code_source(parsed: ParsedResponse) -> str | None:
+    """Return the source of a step's code, ``None`` if the step does not name it."""
+    source = means.CODE_STEPS.get(parsed.step)
+    form = text(parsed.part("step_data").get("form_type"))
     return source or means.FORM_TYPES.get(form)
 
 
 def second_factor_after(
     context: InstagramContext, info: Mapping[str, object]
 ) -> NextCheckpoint | None:
-    """Return the second factor that follows a checkpoint, if it can be answered from here."""
+    """Return the second factor that follows a checkpoint, if this adapter can answer it."""
     sources = [source for flag, source in _FACTORS if info.get(flag) is True]
     identifier = text(info.get("two_factor_identifier"))
     if not sources or not identifier:
@@ -81,21 +81,21 @@ def second_factor_after(
     return NextCheckpoint(checkpoint=Checkpoint(type="2FA", source=sources[0]), context=following)
 
 
-def checkpoint_after(context: InstagramContext, said: Said) -> ChallengeContext | None:
+def checkpoint_after(context: InstagramContext, parsed: ParsedResponse) -> ChallengeContext | None:
     """Return the context of a checkpoint that follows a second factor of the app.
 
-    Whether a code is on its way is not known yet.
+    It is not known yet whether the provider has sent a code.
     """
     if isinstance(context, ChallengeContext) or not isinstance(context, AppContext):
         return None
-    challenge = said.part("challenge")
+    challenge = parsed.part("challenge")
     fields = {
         **_common(context),
         "route": "challenge",
         "challenge_context": text(challenge.get("challenge_context")),
         "native_flow": challenge.get("native_flow") is True,
     }
-    for path in said.checkpoint_addresses:
+    for path in parsed.checkpoint_addresses:
         following = _fit(ChallengeContext, {**fields, "api_path": path})
         if following is not None and following.has_form:
             return following

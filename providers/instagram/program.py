@@ -1,10 +1,10 @@
-"""INSTAGRAM: what a Bloks program means that logged nobody in.
+"""INSTAGRAM: the meaning of a Bloks program without a login.
 
-Right and wrong codes are both answered with 200 and ``ok``; the program tells them apart. In
-this order: a text in the screen's error, an address that ends the login, a flow, address or
-screen of a further step, a notice while the screen stays, and else doubt. The texts of errors
-and notices are in the language of the app, so that there is one counts, and its words only
-where it says something else.
+The provider answers both right and wrong codes with 200 and ``ok``; the program distinguishes them.
+The order of its signs is: a text in the screen's error, an address that ends the login, a flow,
+address or screen of a further step, and a notice while the screen stays. A program without such a
+sign is in doubt. The texts of errors and notices are in the app's language, so their presence
+counts, and their words count only where they have another meaning.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from checkpoint_worker.providers.instagram.contexts import (
     BloksTwoFactorContext,
     InstagramContext,
 )
+from checkpoint_worker.providers.instagram.parsed import ParsedResponse
 from checkpoint_worker.providers.instagram.requests import CODE_ENTRY_ACTION, VERIFY_ACTION
-from checkpoint_worker.providers.instagram.said import Said
 
 _SCREENS: Final[Mapping[type, tuple[str, str]]] = {
-    # Route: the call its code screen makes, and the parameter that each screen issues anew.
+    # Route, with the call of its code screen and the parameter that each screen issues anew.
     BloksTwoFactorContext: (VERIFY_ACTION, "two_step_verification_context"),
     BloksAuthPlatformContext: (CODE_ENTRY_ACTION, "context_data"),
 }
@@ -36,21 +36,21 @@ _STAYS: Final = frozenset(
         "com.bloks.www.ap.two_step_verification.send_code.async",
     }
 )
-"""Calls that the code's own screen makes: to send the code, or to get a new one."""
+"""Calls of the code's own screen: to send the code, or to request a new one."""
 _ENDS: Final = frozenset({means.SUSPENDED, means.DISABLED, means.OLD_APP})
 _SAYS_ELSE: Final = frozenset(
     {means.THROTTLED, means.PROBLEM, means.UNSENT, means.DEAD, means.DISABLED, means.PASSWORD}
 )
-"""What an error's words may say other than that the code was wrong."""
+"""Meanings of an error's words other than a wrong code."""
 
 
 _SAYS_MILD: Final = (_SAYS_ELSE | {means.WRONG}) - {means.DEAD, means.DISABLED}
-"""What a sentence anywhere in a program may say."""
+"""Meanings of a sentence anywhere in a program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a program means.
+    """The meaning of a program.
 
     Attributes:
         meaning: Its meaning; `means.WRONG` for a refused code.
@@ -61,36 +61,36 @@ class Reading:
     fresh: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-def read_program(context: InstagramContext, said: Said, *, home: str) -> Reading:
+def read_program(context: InstagramContext, parsed: ParsedResponse, *, home: str) -> Reading:
     """Read a program.
 
     Raises:
-        UnreadableAnswerError: It is too long to be read.
+        UnreadableAnswerError: It exceeds the limit of tokens.
     """
-    told = instagram_bloks.sayings(said.program, errors=means.CODE_ERRORS)
+    told = instagram_bloks.sayings(parsed.program, errors=means.CODE_ERRORS)
     errors = told.errors + [
         value.strip()
-        for name, value in instagram_bloks.variables_of(said.body)
+        for name, value in instagram_bloks.variables_of(parsed.body)
         if name in means.CODE_ERRORS and value.strip()
     ]
     if errors:
-        return _refused(context, said, errors)
+        return _refused(context, parsed, errors)
     addressed = [means.of_address(each, home=home) for each in told.addresses]
     if (ended := next((each for each in addressed if each in _ENDS), None)) is not None:
         return Reading(meaning=ended)
     if told.notices and means.of_words(*told.notices) is means.WRONG:
-        return _refused(context, said, told.notices)
+        return _refused(context, parsed, told.notices)
     if (leading := _leading(told, addressed)) is not None:
         return Reading(meaning=leading)
     if told.notices:
-        return _refused(context, said, told.notices)
+        return _refused(context, parsed, told.notices)
     return Reading(meaning=_of_sentences(told.others))
 
 
 def _leading(
     told: instagram_bloks.Sayings, addressed: Sequence[means.Meaning | None]
 ) -> means.Meaning | None:
-    """Return what the screens mean that a program leads to; ``None`` if the code's own stays."""
+    """Return the meaning of a program's targets; ``None`` if the code's own screen stays."""
     if means.CONSENT in addressed:
         return means.CONSENT
     leads_to = [each for each in told.leads_to if each not in _STAYS]
@@ -103,17 +103,17 @@ def _leading(
     return means.STEP if leads_to else None
 
 
-def _refused(context: InstagramContext, said: Said, texts: list[str]) -> Reading:
-    """Return a refused code, unless its words say something else."""
+def _refused(context: InstagramContext, parsed: ParsedResponse, texts: list[str]) -> Reading:
+    """Return a refused code, unless the words have another meaning."""
     meaning = means.of_words(*texts)
     if meaning is not None and meaning in _SAYS_ELSE:
         return Reading(meaning=meaning)
     app, name = _SCREENS.get(type(context), ("", ""))
-    fresh = instagram_bloks.parameter(said.program, app=app, name=name)
+    fresh = instagram_bloks.parameter(parsed.program, app=app, name=name)
     return Reading(meaning=means.WRONG, fresh={name: fresh} if fresh else {})
 
 
 def _of_sentences(others: list[str]) -> means.Meaning:
-    """Return what sentences mean whose place in the program says nothing; none ends a login."""
+    """Return the meaning of sentences without a known place in the program; none ends a login."""
     meaning = means.of_words(*others)
     return meaning if meaning is not None and meaning in _SAYS_MILD else means.UNREADABLE

@@ -1,4 +1,4 @@
-"""INSTAGRAM: the request that carries the code, one per route, and one look at a checkpoint."""
+"""INSTAGRAM: the request that carries the code, one per route, and the state of a checkpoint."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ TWO_FACTOR_PATH = "/api/v1/accounts/two_factor_login/"
 VERIFY_ACTION = "com.bloks.www.two_step_verification.verify_code.async"
 CODE_ENTRY_ACTION = "com.bloks.www.ap.two_step_verification.code_entry_async"
 
-# Of the app, not of a device; each may be given in ``app`` by its name here.
+# Constants of the app, not of a device; ``app`` may replace each under its name here.
 _APP = {
     "app_id": "567067343352427",
     "capabilities": "3brTv10=",
     "connection_type": "WIFI",
     "http_engine": "Liger",
-    "locale": "en_US",  # Answers are localised; reading their words is the last resort.
+    "locale": "en_US",  # Answers are localised, and their texts are read last.
 }
 _WEB_APP_ID = "936619743392459"
 _QPL_MARKER_ID = 36707139  # The app's constant in requests of route ``bloks_auth_platform``.
 
-# Source: (``verification_method`` of ``two_factor``, ``challenge`` of ``bloks_two_factor``).
+# Source, with ``verification_method`` of ``two_factor`` and ``challenge`` of ``bloks_two_factor``.
 _METHODS = {
     "SMS": ("1", "sms"),
     "BACKUP": ("2", "backup_codes"),
@@ -56,20 +56,20 @@ _METHODS = {
     "WHATSAPP": ("6", "whatsapp"),
 }
 _FLAGS = ("APP", "SMS", "WHATSAPP")
-"""Which method is meant where several are on, and nothing else says it."""
+"""Priority of the methods where several are on and the checkpoint names none."""
 
 
 def code_request(context: InstagramContext, *, source: str | None, base_url: str) -> CodeRequest:
     """Return the one request that carries the code.
 
     Args:
-        context: Of any route.
+        context: The context of any route.
         source: The checkpoint's: ``SMS``, ``EMAIL``, ``APP``, ``BACKUP`` or unknown.
-        base_url: Where the route's host is.
+        base_url: Address of the route's host.
 
     Raises:
         ActionRequiredError: This checkpoint takes no code.
-        MalformedRequestError: Nothing tells which method the code belongs to.
+        MalformedRequestError: Neither checkpoint nor context names the code's method.
         UnescapedCharactersError: ``api_path`` cannot go into a URL.
     """
     match context:
@@ -93,7 +93,7 @@ def code_request(context: InstagramContext, *, source: str | None, base_url: str
 
 
 def _method(context: InstagramContext, source: str | None) -> str | None:
-    """Return the source whose method the prompt has: its own, else one that is offered."""
+    """Return the source of the prompt's method: the checkpoint's own, else one that is offered."""
     if source in _METHODS:
         return source
     offered = context.offered()
@@ -103,8 +103,8 @@ def _method(context: InstagramContext, source: str | None) -> str | None:
 def _source_of(context: InstagramContext, source: str, code: str) -> str:
     """Return the source that a code is of.
 
-    A backup code typed at an app's prompt is sent as one, and the other way round: the
-    provider takes all of them in the same field.
+    A backup code typed at an app's prompt is sent as a backup code, and the reverse: the provider
+    takes all codes in the same field.
     """
     found = source_of(code, source, CODE_FORMATS) or source
     if source == "BACKUP" and len(normalise(code)) < CODE_FORMATS["BACKUP"].whole_length:
@@ -164,7 +164,7 @@ def _challenge(context: ChallengeContext, base_url: str) -> CodeRequest:
 
 
 def state_request(context: ChallengeContext, *, base_url: str) -> Request:
-    """Return the request that asks which step a checkpoint is at. Carries no code."""
+    """Return the request for the step of a checkpoint. It carries no code."""
     path = "/api/v1" + require_path(context.api_path)
     query = {name: context.device[name] for name in ("guid", "device_id")}
     if context.challenge_context:
@@ -203,7 +203,7 @@ def _web(context: WebContext, source: str | None, base_url: str) -> CodeRequest:
             "verificationCode": normalise(code),
             "identifier": context.two_factor_identifier,
         }
-        if path != WEB_PATHS[0]:  # The older one asks for no method.
+        if path != WEB_PATHS[0]:  # The older path takes no method.
             form |= {
                 "verification_method": _METHODS[_source_of(context, method, code)][0],
                 "trust_signal": str(context.trust_this_device).lower(),
@@ -277,7 +277,7 @@ def _bloks_auth_platform(context: BloksAuthPlatformContext, base_url: str) -> Co
 def _bloks(
     context: BloksContext, action: str, base_url: str, params: Callable[[str], object]
 ) -> CodeRequest:
-    """Return a Bloks action in its envelope, a plain form."""
+    """Return the request of a Bloks action, which is a plain form."""
     path = f"/api/v1/bloks/async_action/{action}/"
     version = context.app["bloks_version_id"]
     client = _json({"bloks_version": version, "styles_id": "instagram"})
@@ -296,7 +296,7 @@ def _bloks(
     return CodeRequest(method="POST", url=base_url + path, headers=headers, body=body)
 
 
-# Small change --------------------------------------------------------------------------
+# Helpers -------------------------------------------------------------------------------
 
 
 def _json(value: object) -> str:
@@ -304,21 +304,21 @@ def _json(value: object) -> str:
 
 
 def _signed(fields: Mapping[str, str]) -> bytes:
-    """Write the form of the app's own API. The word stands where a signature once was."""
+    """Return a form of the app's own API; ``SIGNATURE`` stands in the place of an old signature."""
     return b"signed_body=SIGNATURE." + quote_plus(_json(fields)).encode()
 
 
 def _ids(context: AppContext, *names: str) -> dict[str, str]:
-    """Return ids of the device, as far as the first step had them, and the token."""
+    """Return the device ids that the first step had, and the CSRF token."""
     found = {name: context.device.get(name, "") for name in names}
     found["_csrftoken"] = context.token
     return {name: value for name, value in found.items() if value}
 
 
 def _sent(context: InstagramContext, made: Mapping[str, str]) -> dict[str, str]:
-    """Return a request's headers: those made here and the client's own.
+    """Return a request's headers: those of the adapter and the client's own.
 
-    The language is made for those who give none.
+    The client's header replaces the adapter's, for example the language.
     """
     own = {name.lower() for name in context.headers}
     kept = {name: value for name, value in made.items() if value and name.lower() not in own}
@@ -349,7 +349,7 @@ def _app_headers(context: AppContext, path: str) -> dict[str, str]:
 
 
 def _web_jar(context: InstagramContext) -> tuple[Cookie, ...]:
-    """Return a browser's cookies: there, what a client keeps beside its jar is a cookie too."""
+    """Return a browser's cookies, including the values that a client stores outside its jar."""
     kept = {"csrftoken": context.token, "mid": context.machine_id, "ig_did": context.ig_did}
     missing = (
         Cookie(name=name, value=value)

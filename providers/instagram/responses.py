@@ -1,8 +1,8 @@
-"""INSTAGRAM: what its answers mean, constant by constant.
+"""INSTAGRAM: the meanings of its answers, constant by constant.
 
-Tables only, in the order in which they may be trusted: a constant in ``message`` or
-``error_type``, the address of a redirect, a step or a screen by its id, and words last
-(`instagram_words`). ``providers/instagram/README.md`` says where each is known from.
+Tables only, in the order of reliability: a constant in ``message`` or ``error_type``, the address
+of a redirect, a step or a screen by its id, and texts last (`providers.instagram.words`).
+``providers/instagram/README.md`` gives the source of each row.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from checkpoint_worker.providers.instagram import words
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a word of the provider means; without a failure it is a refused code."""
+    """The meaning of a sign; without a failure it is a refused code."""
 
     failure: type[ProviderFailure] | None
     detail: str = ""
@@ -68,7 +68,7 @@ OVER = Meaning(
 )
 
 CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower case.
-    "bad_password": UNREADABLE,  # The first step's; nobody has seen it as an answer to a code.
+    "bad_password": UNREADABLE,  # The first step's; never observed as an answer to a code.
     "consent_required": CONSENT,
     "feedback_required": SUSPECTED,
     "generic_request_error": PROBLEM,
@@ -78,7 +78,7 @@ CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower cas
     "invalid_parameters": FORM,
     "invalid_trusted_notification": METHOD,
     "invalid_user": ADDRESS,
-    "invalid_verficaition_code": WRONG,  # As the provider spells it.
+    "invalid_verficaition_code": WRONG,  # The provider's spelling.
     "invalid_verification_code": WRONG,
     "ip_block": ADDRESS,
     "login_required": DEAD,
@@ -102,8 +102,8 @@ CHECKPOINT_CONSTANTS = frozenset(
 )
 
 _FORGED = re.compile(r"csrf\b.{0,40}\b(?:missing|incorrect|invalid|fail)|(?:missing|invalid) csrf")
-"""A sentence about the token, not a page's form or script that has one."""
-WORDS = (  # Pattern on the message's text, folded; the last resort, in this order.
+"""A sentence about the token; a page's form or script that has a token does not match."""
+WORDS = (  # Pattern on the message's text, folded; the first match counts.
     (re.compile(r"username you entered doesn't appear to belong"), ADDRESS),
     (_FORGED, TOKEN),
     (re.compile(r"code is no longer valid"), DEAD),
@@ -118,16 +118,16 @@ WORDS = (  # Pattern on the message's text, folded; the last resort, in this ord
     (words.PROBLEM, PROBLEM),
     (re.compile(r"check the (?:security )?code|re-?enter|code has expired|incorrect code"), WRONG),
 )
-PAGES = (  # The same for a body that is no JSON: its status, and words in it.
+PAGES = (  # Status and pattern for a body that is no JSON.
     (403, _FORGED, TOKEN),
     (None, words.WAIT, THROTTLED),
     (400, words.FIELD, FORM),
     (None, re.compile(r"oops, an error occurred"), PROBLEM),
 )
 NOT_FOUND = re.compile(r"\A\s*not found\s*\Z")
-"""A bare text under 404. At a checkpoint's own path the checkpoint is gone."""
+"""A bare text under 404. At a checkpoint's own path it means that the checkpoint is gone."""
 
-ADDRESSES = (  # Pattern on the path of an address the provider leads to, whatever is before it.
+ADDRESSES = (  # Pattern on the path of an address that an answer leads to.
     (re.compile(r"/accounts/suspended(?:/|\Z)"), SUSPENDED),
     (re.compile(r"/accounts/disabled(?:/|\Z)"), DISABLED),
     (re.compile(r"/unsupported_version(?:/|\Z)"), OLD_APP),
@@ -139,10 +139,10 @@ ADDRESSES = (  # Pattern on the path of an address the provider leads to, whatev
     (re.compile(r"\A/(?:accounts/(?:onetap|edit)/?|direct/inbox/?)?\Z"), NO_SESSION),
 )
 HOSTS = ("instagram.com", "facebook.com")
-"""Where the provider's own pages are. Accounts Center and consent may be on the second."""
+"""Hosts of the provider's pages. Accounts Center and consent may be on the second."""
 
-CODE_STEPS: Mapping[str, str | None] = {  # Steps that take a code, and where it comes from.
-    "verify_code": None,  # ``step_data.form_type`` says it.
+CODE_STEPS: Mapping[str, str | None] = {  # Steps that take a code, with the code's source.
+    "verify_code": None,  # ``step_data.form_type`` names the source.
     "verify_email": "EMAIL",
     "verify_email_code": "EMAIL",
     "verify_phone": "SMS",
@@ -155,11 +155,11 @@ CODE_STEPS: Mapping[str, str | None] = {  # Steps that take a code, and where it
 }
 FORM_TYPES: Mapping[str, str] = {"email": "EMAIL", "phone_number": "SMS"}
 
-CODE_ERRORS = (  # Variables of a Bloks screen; one with a text in it is a refused code.
+CODE_ERRORS = (  # Variables of a Bloks screen whose text refuses the code.
     "BLOKS_TWO_STEP_VERIFICATION_ENTER_CODE:error_message",
     "BLOKS_AUTH_PLATFORM_ENTER_CODE:error_message",
 )
-SCREENS = (  # Prefixes of Bloks ids that a program may lead to; the person passes them.
+SCREENS = (  # Prefixes of the Bloks ids of steps that the person has to pass.
     "com.bloks.www.ig.challenge.",
     "com.bloks.www.ap.two_step_verification.",
     "com.bloks.www.two_step_verification.",
@@ -173,7 +173,7 @@ SCREENS = (  # Prefixes of Bloks ids that a program may lead to; the person pass
 
 
 def refuse(meaning: Meaning) -> NoReturn:
-    """Raise what a meaning says.
+    """Raise the failure of a meaning.
 
     Raises:
         ProviderFailure: Always.
@@ -183,13 +183,13 @@ def refuse(meaning: Meaning) -> NoReturn:
 
 
 def of_constants(*texts: str) -> Meaning | None:
-    """Return what the first known constant among some texts means."""
+    """Return the meaning of the first known constant among some texts."""
     known = (CONSTANTS.get(text.strip().lower()) for text in texts)
     return next((meaning for meaning in known if meaning is not None), None)
 
 
 def of_words(*texts: str) -> Meaning | None:
-    """Return what the words mean that the person would read."""
+    """Return the meaning of texts for the person, if it is known."""
     return next(_readings(*texts), None)
 
 
@@ -199,7 +199,7 @@ def _readings(*texts: str) -> Iterator[Meaning]:
 
 
 def of_page(status: int, text: str) -> Meaning | None:
-    """Return what a body means that is no JSON."""
+    """Return the meaning of a body that is no JSON."""
     folded = words.fold(text)
     fits = (
         meaning
@@ -210,15 +210,15 @@ def of_page(status: int, text: str) -> Meaning | None:
 
 
 def of_address(address: str, *, home: str) -> Meaning | None:
-    """Return what an address means that the provider leads to.
+    """Return the meaning of an address that an answer leads to.
 
     Args:
         address: Absolute, or a path.
-        home: Where this provider is; its own pages are there, or at `HOSTS`.
+        home: The provider's address; its own pages are there, or at `HOSTS`.
 
     Returns:
-        ``None`` for a page of the provider that nobody here knows; `ELSEWHERE` for a page of
-        anybody else, `UNREADABLE` for what is no address.
+        ``None`` for an unknown page of the provider; `ELSEWHERE` for a page on another host,
+        `UNREADABLE` for an invalid address.
     """
     try:
         target, own = urlsplit(address), urlsplit(home).hostname

@@ -1,8 +1,8 @@
-"""INSTAGRAM: the finished login, found in an answer and completed for the clients that go on.
+"""INSTAGRAM: the finished login in an answer, completed for the clients that continue it.
 
 A session is the token of ``ig-set-authorization`` or the cookie ``sessionid``, or both. An app's
-login gives the first, a browser's the second; what clients of the other kind need can be made
-from either, so the session that is handed over serves both.
+login sets the first, a browser's the second; the values that the other kind of client needs can be
+derived from either, so the session for the backend serves both kinds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from checkpoint_worker.providers.sessions import Session, of_context
 
 SESSION_COOKIE: Final = "sessionid"
 JAR_MAX: Final = 200
-"""Cookies that a context holds; a login's answer has set more than a hundred."""
+"""Limit of a context's cookies; a login's answer has set more than a hundred."""
 JAR_BYTES_MAX: Final = 32_768
-"""So that a context stays within its own bound, which is twice as much."""
+"""Limit of the jar's size, half of a context's own limit."""
 NEEDED: Final = ("sessionid", "ds_user_id", "csrftoken", "mid", "ig_did", "rur", "datr")
-"""Cookies that later requests are asked for. They stay when a jar is over its bound."""
+"""Cookies that later requests need. They stay when a jar exceeds its limits."""
 DOMAIN: Final = ".instagram.com"
 
 _TOKEN_CHARS: Final = 32
-_ROUTING: Final = {  # Header of the answer: what clients call it, and send it as.
+_ROUTING: Final = {  # Header of the answer, with the clients' name for it and their header.
     "ig-set-ig-u-rur": ("rur", "IG-U-RUR"),
     "ig-set-ig-u-shbid": ("shbid", "IG-U-SHBID"),
     "ig-set-ig-u-shbts": ("shbts", "IG-U-SHBTS"),
@@ -40,16 +40,16 @@ _ROUTING: Final = {  # Header of the answer: what clients call it, and send it a
 }
 _VALUE_MAX: Final = 8192
 _ITS_OWN: Final = frozenset({"sessionid", "ds_user_id"})
-"""Cookies of the session itself; what was held before does not count."""
+"""Cookies of the session itself, which replace those of the context."""
 
 
 class InstagramSession(Session):
     """A finished login at INSTAGRAM.
 
-    ``cookies`` have ``sessionid``, ``ds_user_id`` and ``csrftoken`` always, ``mid`` and
-    ``ig_did`` as far as the provider, the context or the device's ``guid`` gives them.
-    ``headers`` are what the app's requests carry: ``Authorization``, ``X-MID``,
-    ``X-IG-WWW-Claim``, ``IG-U-DS-USER-ID``, ``IG-U-RUR`` and the context's own.
+    ``cookies`` have ``sessionid``, ``ds_user_id`` and ``csrftoken`` always, and ``mid`` and
+    ``ig_did`` if the provider, the context or the device's ``guid`` gives them. ``headers`` are
+    those of the app's requests: ``Authorization``, ``X-MID``, ``X-IG-WWW-Claim``,
+    ``IG-U-DS-USER-ID``, ``IG-U-RUR`` and the context's own.
     """
 
     provider: str = "INSTAGRAM"
@@ -69,8 +69,8 @@ class Found:
     Attributes:
         session_id: The one authenticating value.
         authorization: The header's value, empty if there was none.
-        token: What is packed in it.
-        owners: Every id of an account that the session names itself.
+        token: The content of that value.
+        owners: Every account id that the session itself names.
     """
 
     session_id: str = field(repr=False)
@@ -80,15 +80,15 @@ class Found:
 
     @property
     def owner_by_session_id(self) -> str:
-        """The account that the session's id begins with: ``<user id>:<secret>:…``, encoded."""
+        """The account at the beginning of the session's id: ``<user id>:<secret>:…``, encoded."""
         first = unquote(self.session_id).partition(":")
         return first[0] if first[1] and _is_id(first[0]) else ""
 
 
 def find(headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> Found | None:
-    """Return the session in an answer; one that it takes away is none."""
+    """Return the session in an answer, ``None`` for none and for one that the answer revokes."""
     authorization = headers.get("ig-set-authorization", "").strip()
-    if authorization.endswith(":"):  # The words of a login that failed, or a logout.
+    if authorization.endswith(":"):  # The value after a failed login or a logout.
         authorization = ""
     token = _decode(authorization) if authorization else {}
     session_id = text(token.get("sessionid"))
@@ -107,7 +107,7 @@ def find(headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> Found | Non
 
 
 def text(value: object) -> str:
-    """Return a text or a whole number as text; everything else says nothing."""
+    """Return a text or a whole number as text; an empty text for any other value."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
@@ -116,14 +116,14 @@ def _is_id(value: str) -> bool:
 
 
 def owner_of(found: Found, *claimed: object) -> str | None:
-    """Return whose session it is, ``None`` where nothing says it.
+    """Return the account of a session, ``None`` if neither session nor answer names it.
 
     Args:
         found: The session.
-        claimed: What the answer's body says.
+        claimed: Account ids in the answer's body.
 
     Raises:
-        ValueError: Two accounts are named, or something that is no id.
+        ValueError: Two accounts are named, or an invalid id.
     """
     ids = found.owners | {text(each) for each in claimed} - {""}
     if not ids:
@@ -134,7 +134,7 @@ def owner_of(found: Found, *claimed: object) -> str | None:
 
 
 def bounded(cookies: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
-    """Return a jar within its bound: the needed cookies, then the newest."""
+    """Return a jar within its limits: the needed cookies, then the newest."""
     newest = tuple(reversed(cookies))
     needed = [each for each in newest if each.name in NEEDED]
     kept, left = needed, JAR_BYTES_MAX - sum(map(_size, needed))
@@ -152,14 +152,14 @@ def _size(cookie: Cookie) -> int:
 def session_of(
     context: InstagramContext, found: Found, headers: Mapping[str, str], *, owner: str, name: str
 ) -> InstagramSession:
-    """Return everything a client needs to go on, whichever kind of client it is.
+    """Return the session for the backend, usable by either kind of client.
 
     Args:
-        context: After the answer, its cookies included.
+        context: The context after the answer, its cookies included.
         found: The session.
-        headers: Of the answer.
+        headers: Headers of the answer.
         owner: The user id.
-        name: The user name, if the answer or the context says it.
+        name: The user name, if the answer or the context has it.
     """
     routing = {
         key: headers.get(header, "")[:_VALUE_MAX] or text(found.token.get(key))
@@ -191,8 +191,8 @@ def session_of(
 def _completed(context: InstagramContext, found: Found, owner: str, rur: str) -> tuple[Cookie, ...]:
     """Return the jar with the cookies that a client of the web needs.
 
-    A token against forged requests is whatever cookie and header agree on, so a client may make
-    one, and clients do; the web's device id is the app's ``guid`` in capitals to them.
+    The CSRF token is valid if cookie and header agree, so a client may make one, as client
+    libraries do. They use the app's ``guid`` in capitals as the web's device id.
     """
     made = {
         "sessionid": found.session_id,
@@ -219,10 +219,10 @@ def _completed(context: InstagramContext, found: Found, owner: str, rur: str) ->
 
 
 def _decode(authorization: str) -> Mapping[str, object]:
-    """Read ``Bearer IGT:2:<base64 JSON>``; what cannot be read says nothing."""
+    """Read ``Bearer IGT:2:<base64 JSON>``; return an empty mapping if it cannot be read."""
     packed = authorization.rpartition(":")[2]
     try:
-        # Both alphabets occur, and padding is left out now and then.
+        # Both alphabets occur, and the padding may be missing.
         plain = packed.replace("-", "+").replace("_", "/") + "=" * (-len(packed) % 4)
         token = read_json(Reply(status=200, headers={}, body=base64.b64decode(plain)))
     except (ValueError, ProviderBrokenError):

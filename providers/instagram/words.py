@@ -1,15 +1,15 @@
-"""INSTAGRAM: the few sentences that nothing but their words tell apart, by language.
+"""INSTAGRAM: the few sentences that only their words distinguish, by language.
 
-Asked last. An answer is read by its status, its constants, the names of its fields and the ids
-of its screens; those are the same in every language. What is left are 400s and dialogs whose
-sentence alone says that they are no refused code. They come in the language of ``app.locale``
-or of the account, so every language of the app is looked for, whatever the context names.
+They are read last. Status, constants, names of fields and ids of screens are the same in every
+language and decide first. The rest are answers with status 400 and dialogs whose sentence alone
+shows that they do not refuse the code. They come in the language of ``app.locale`` or of the
+account, so the patterns of every language are tried, whatever the context names.
 
-Only the English sentences are quoted in reports. The others are what the same sentence has to
-contain; a language that is not here is read by structure alone.
+Only the English sentences are quoted in reports. The others are words that a translation must
+contain; in a language that is not listed, structure alone decides.
 """
 
-# ruff: noqa: E501, RUF001  a table, in the words of other scripts
+# ruff: noqa: E501, RUF001  a table with long rows, in words of other scripts
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from typing import Final
 
 WORDS_MAX: Final = 1000
-"""Characters; the sentences are short, and patterns never see more."""
+"""Limit of characters of a sentence that the patterns see."""
 
 Sentences = tuple[str, str, str, str, str]
 """Patterns, lower case: wait, a problem there, field required, account disabled, new password.
-An empty one: the language's sentence is not known well enough to be told from others."""
+An empty one: the language's sentence is not known well enough to be distinguished from others."""
 
 LANGUAGES: Final[Mapping[str, Sentences]] = {
     "af": (r"wag .{0,30}minute", r"daar was 'n probleem|iets het (?:verkeerd|skeef)",
@@ -134,5 +134,5 @@ WAIT, PROBLEM, FIELD, DISABLED, NEW_PASSWORD = map(_any, range(5))
 
 
 def fold(text: str) -> str:
-    """Return a provider's sentence as the patterns want it: lower case, one line, bounded."""
+    """Return a provider's sentence as the patterns expect it: lower case, one line, bounded."""
     return " ".join(text[:WORDS_MAX].lower().split()).replace("’", "'")

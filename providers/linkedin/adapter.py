@@ -1,11 +1,11 @@
 """LINKEDIN: a server-rendered form that takes the code in its field ``pin``.
 
-The first step ended on a challenge page. Its hidden inputs go back as they are, with the
-code, to the form's ``action``. The answer is a redirect or another page; whether the login
-is complete is told by one cookie, ``li_at``, and whose it is by a second request.
+The first step ended on a challenge page. The adapter sends the form's hidden inputs back
+unchanged, with the code, to the form's ``action``. The answer is a redirect or another page; the
+cookie ``li_at`` shows that the login is complete, and a second request reads whose it is.
 
-No captcha is solved here and no approval is waited for: what takes more than a code is
-reported as such. `providers/linkedin/README.md` lists every answer that is known.
+The adapter solves no captcha and waits for no approval: it reports a step that needs more than a
+code. `providers/linkedin/README.md` lists every known answer.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ ME_PATH: Final = "/voyager/api/me"
 SESSION_COOKIE: Final = "li_at"
 CSRF_COOKIE: Final = "JSESSIONID"
 LANGUAGE: Final = "en-US"
-"""Asked for where the context does not say; the words of other languages are known as well."""
+"""Language to request if the context names none; the words of other languages are known too."""
 
 HOPS_MAX: Final = 2
-"""Redirects read after the code; a login never needed more than one."""
+"""Limit of redirects read after the code; no known login needed more than one."""
 PAGE_PAUSES_S: Final = (0.0, 0.2, 0.4)
-"""Before each try at a page that the answer leads to. It carries no code."""
+"""Pause before each try to load a page that the answer leads to. The request has no code."""
 
 _DOCUMENT_HEADERS: Final = frozenset(
     {
@@ -78,9 +78,9 @@ _DOCUMENT_HEADERS: Final = frozenset(
         "sec-fetch-site", "sec-fetch-user", "upgrade-insecure-requests",
     }
 )  # fmt: skip
-"""What a browser sends to load a page, and not with a request of its scripts."""
+"""Headers that a browser sends to load a page, and not with a request of the page's scripts."""
 _SCRIPT_HEADERS: Final = "x-li-"
-"""The reverse: what its scripts send to the provider's interface."""
+"""Prefix of headers that the site's scripts send to its API, and that page requests lack."""
 
 
 class LinkedInContext(Context):
@@ -149,7 +149,7 @@ class LinkedIn:
     knows_another_way = False
 
     def ways(self, challenge: Challenge) -> Sequence[str]:
-        """Return the methods of the form; its one form serves text messages and apps."""
+        """Return the form's methods; one form serves text messages and authenticator apps."""
         held = challenge.context
         assert isinstance(held, LinkedInContext), "the caller validates with `contexts`"
         source = challenge.checkpoint.source
@@ -159,13 +159,13 @@ class LinkedIn:
         return [name for _, name in known.sources]
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
-        """Send the form with the code and read the answer; see `Adapter.verify`."""
+        """Send the form with the code and read the answer. See `Adapter.verify`."""
         held = challenge.context
         assert isinstance(held, LinkedInContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         reply = await hear(exchange, _code_request(held, challenge.base_url), _is_login)
-        answer = _Answer(held=held, base_url=challenge.base_url, exchange=exchange)
+        answer = _ResponseReader(held=held, base_url=challenge.base_url, exchange=exchange)
         try:
             return await answer.read(reply)
         except ProviderFailure as failure:
@@ -198,7 +198,7 @@ def _code_request(context: LinkedInContext, base_url: str) -> CodeRequest:
 
 
 def _page_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str) -> dict[str, str]:
-    """Return the headers of a page's request, as the login's browser sends them."""
+    """Return the headers of a page request, as the login's browser sends them."""
     own = {n: v for n, v in context.headers.items() if not n.lower().startswith(_SCRIPT_HEADERS)}
     return {**_common_headers(context, jar, base_url, path), "Accept": "text/html", **own}
 
@@ -206,7 +206,7 @@ def _page_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str) 
 def _script_headers(
     context: LinkedInContext, jar: Jar, base_url: str, csrf_token: str
 ) -> dict[str, str]:
-    """Return the headers of a request to the provider's interface."""
+    """Return the headers of a request to the provider's API."""
     made = {
         "Accept": "application/json",
         "csrf-token": csrf_token,
@@ -230,8 +230,8 @@ def _common_headers(context: LinkedInContext, jar: Jar, base_url: str, path: str
 # The answer ----------------------------------------------------------------------------
 
 
-class _Answer:
-    """The reading of one answer, in the order in which its signs may be trusted.
+class _ResponseReader:
+    """Reads one answer; the most reliable signs come first.
 
     Attributes:
         context: The challenge context after the replies read so far.
@@ -244,36 +244,36 @@ class _Answer:
         self._base_url = base_url
         self._exchange = exchange
         self._page = held.action
-        """Path of the request that is being answered."""
+        """Path of the request that the current reply answers."""
 
     async def read(self, reply: Reply) -> Verdict:
-        """Read the answer to the code: the session, the address, then the page."""
+        """Read the answer to the code: its session cookie, its address, then its page."""
         for _hop in range(HOPS_MAX + 1):
             left = self._jar.keep(reply.cookies)
             if left:
-                # Within the model's bounds already: nothing to be validated.
+                # The jar is within the model's bounds already, so the context needs no validation.
                 jar = {"cookies": self._jar.for_context}
                 self.context = self.context.model_copy(update=jar)
-            said = self._said(reply)
+            meaning = self._interpret(reply)
             if cookie_value(left, SESSION_COOKIE) is not None:
-                verdict = await self._finished(names_step=_names_step(said))
+                verdict = await self._finished(names_step=_names_step(meaning))
                 if verdict is not None:
                     return verdict
-            if isinstance(said, ProviderFailure):
+            if isinstance(meaning, ProviderFailure):
                 try:
-                    raise said
+                    raise meaning
                 finally:
-                    del said  # No circle of it, its traceback and this frame.
-            if not isinstance(said, Onward):
-                return said
-            if said.leaves:
+                    del meaning  # This breaks the reference cycle of error, traceback and frame.
+            if not isinstance(meaning, Onward):
+                return meaning
+            if meaning.leaves:
                 return await self._left()
-            reply = await self._fetch(said.path)
+            reply = await self._fetch(meaning.path)
         msg = "The provider answered with redirects that lead nowhere."
         raise UnreadableAnswerError(msg)
 
-    def _said(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
-        """Return what an answer says beside its cookies."""
+    def _interpret(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
+        """Return the meaning of an answer apart from its cookies."""
         try:
             if reply.status // 100 == 3:  # noqa: PLR2004  redirects
                 return read_location(
@@ -289,7 +289,7 @@ class _Answer:
             )
             return self._verdict(seen)
         except UnreadableAnswerError as failure:
-            # Behind a redirect to a step it is a step, whatever its page looks like.
+            # A redirect to a step means that step, even if its page cannot be read.
             return failure if self._page == self.held.action else step_behind(self._page)
         except ProviderFailure as failure:
             return failure
@@ -306,7 +306,7 @@ class _Answer:
         return NextCheckpoint(checkpoint=seen.checkpoint, context=self.context)
 
     def _keep(self, **changes: object) -> None:
-        """Change the context, within the bounds a context has when it comes from outside."""
+        """Change the context within the bounds that a context from a caller has."""
         fields = dict(self.context)
         try:
             self.context = LinkedInContext.model_validate({**fields, **changes})
@@ -326,7 +326,7 @@ class _Answer:
         )
 
     async def _fetch(self, path: str) -> Reply:
-        """Read a page that the answer leads to."""
+        """Load a page that the answer leads to."""
         self._keep(referer=path)
         self._page = path
         headers = _page_headers(self.context, self._jar, self._base_url, path)
@@ -343,7 +343,7 @@ class _Answer:
     # The finished login ----------------------------------------------------------------
 
     async def _left(self) -> Verdict:
-        """Read a redirect out of the challenge: the login is over, with a session or without."""
+        """Read a redirect out of the challenge, which ends the login with or without a session."""
         if self._jar.value(SESSION_COOKIE) is not None:
             verdict = await self._finished(names_step=False)
             if verdict is not None:
@@ -351,7 +351,7 @@ class _Answer:
         raise UnreadableAnswerError(NO_SESSION)
 
     async def _finished(self, *, names_step: bool) -> Cleared | None:
-        """Ask whose login it is; ``None``: nobody's, and the answer asks for another step."""
+        """Return the finished login; ``None`` if the answer has no owner and names a step."""
         csrf_token = self._csrf_token()
         headers = _script_headers(self.context, self._jar, self._base_url, csrf_token)
         request = Request(method="GET", url=self._base_url + ME_PATH, headers=headers)
@@ -365,15 +365,15 @@ class _Answer:
         return Cleared(user_id=owner.member_id, session=session.as_json())
 
     def _csrf_token(self) -> str:
-        """Return the token of the jar; where it has none any more, that of the form."""
+        """Return the jar's token; if the jar has none, put the form's token into it first."""
         if self._jar.value(CSRF_COOKIE) is None:
             value = f'"{self.held.fields["csrfToken"]}"'
             self._jar.keep([Cookie(name=CSRF_COOKIE, value=value, domain=".www.linkedin.com")])
         return (self._jar.value(CSRF_COOKIE) or "").strip('"')
 
 
-def _names_step(said: Verdict | Onward | ProviderFailure) -> bool:
-    """Whether an answer asks for a step that is known, whatever else is in it."""
-    if isinstance(said, Onward):
-        return not said.leaves
-    return isinstance(said, NextCheckpoint) or type(said) is ActionRequiredError
+def _names_step(meaning: Verdict | Onward | ProviderFailure) -> bool:
+    """Whether an answer asks for a known step, even if it also sets a session."""
+    if isinstance(meaning, Onward):
+        return not meaning.leaves
+    return isinstance(meaning, NextCheckpoint) or type(meaning) is ActionRequiredError

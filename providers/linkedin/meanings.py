@@ -1,8 +1,8 @@
-"""LINKEDIN: what its addresses, pages and words mean. Tables only.
+"""LINKEDIN: the meanings of its addresses, pages and texts. Tables only.
 
-What a sign is told by, the surest first: the address of a redirect, the markup of a page, the
-words its reader sees. Words are the provider's own in each of its languages, whatever language
-was asked for; a page with a form for the code is never judged by them.
+The most reliable sign comes first: the address of a redirect, the markup of a page, the text that
+its reader sees. Texts are the provider's own in each of its languages, whatever language was
+requested. The text of a page with a form for the code is never used.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.linkedin import words
 
 WORDS_MAX: Final = 4_000
-"""Of a page's text; a challenge page has a heading and a few sentences."""
+"""Limit of a page's text, in characters; a challenge page has a heading and a few sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
-    """What an answer looks like, and what that means.
+    """A pattern of an answer, with its meaning.
 
     Attributes:
-        name: One word for it.
-        failure: What it means; ``None``: the code was refused.
+        name: A name for readers of the table.
+        failure: The failure it means; ``None``: the code was refused.
         detail: The sentence for the caller.
         path: Pattern on the path of an address, lower case.
         query: Pattern on its query.
-        marker: CSS selector; what it finds is often hidden from the reader.
+        marker: CSS selector; the element is often hidden from the reader.
         words: Language to a pattern on the visible text, lower case.
     """
 
@@ -49,13 +49,13 @@ class Sign:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def is_address(self, path: str, query: str) -> bool:
-        """Whether an address is the sign's."""
+        """Whether an address matches."""
         if self.query and re.search(self.query, query, re.IGNORECASE):
             return not self.path or re.search(self.path, path) is not None
         return bool(self.path) and not self.query and re.search(self.path, path) is not None
 
     def is_said(self, text: str) -> bool:
-        """Whether a text, in lower case, says it in any language."""
+        """Whether a text, in lower case, matches in any language."""
         return any(re.search(pattern, text) for pattern in self.words.values())
 
 
@@ -79,7 +79,7 @@ FAILED_LOGIN: Final = Sign(
     query=r"(?:^|&)errorkey=[^&]",
 )
 CHALLENGE_PAGE: Final = r"/checkpoint/challenge(?:sv2)?/"
-"""Pages of the challenge: what they ask for stands in them."""
+"""Pages of the challenge, whose meaning depends on their content."""
 
 ADDRESSES: Final = (
     Sign(
@@ -138,7 +138,7 @@ ADDRESSES: Final = (
         path=r"(?:^|/)(?:login|authwall|cold-join|signup|uas/login-submit)(?:/|$)",
     ),
 )
-"""In this order; an address of a challenge page is read and not judged by its ``errorKey``."""
+"""Signs in order of priority; the ``errorKey`` of a challenge page's address is ignored."""
 
 RESTRICTED: Final = Sign(
     name="restricted",
@@ -235,9 +235,9 @@ LOGIN_PAGE: Final = Sign(
 )
 
 MARKED: Final = (RESTRICTED, CAPTCHA, APPROVAL, PASSWORD, IDENTITY, PHONE, CONSENT, PASSKEY)
-"""Told by the markup of a page without a form for the code."""
+"""Signs in the markup of a page without a form for the code."""
 IN_FORM: Final = (RESTRICTED,)
-"""Told by the markup even beside a form for the code."""
+"""Signs in the markup of a page with a form for the code."""
 SPOKEN: Final = (
     REFUSED,
     RESTRICTED,
@@ -251,7 +251,7 @@ SPOKEN: Final = (
     ACCESS_DENIED,
     TOO_MANY,
 )
-"""Told by words, when the markup says nothing."""
+"""Signs in the text of a page, if its markup has none."""
 
 
 # Forms for the code --------------------------------------------------------------------
@@ -261,21 +261,21 @@ ERROR_BLOCKS: Final = (
     "[aria-live=assertive], .form__error, .form__error--floating, .alert--error, "
     ".body__banner--error, .artdeco-toast-item, .artdeco-inline-feedback--error"
 )
-"""Where a refusal is shown: beneath the input, in a banner, a toast or a dialog."""
+"""Elements that show a refusal: beneath the input, in a banner, a toast or a dialog."""
 PIN_ERRORS: Final = "#email-pin-error, #phone-pin-error, [id$=pin-error]"
-"""Those of them that can be about the code alone, also on the form of another step."""
+"""Elements for errors that concern the code alone, on the form of another step too."""
 INVALID_INPUT: Final = "input[name=pin][aria-invalid=true]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeForm:
-    """A form that takes a code, told by its id, its input's or its page's name.
+    """A form that takes a code, recognised by its id, or by the name of its input or page.
 
     Attributes:
         marker: CSS selector on the page.
         instance: Pattern on the hidden input ``pageInstance``, lower case.
         type: Checkpoint type.
-        sources: Words on the page and the source they mean, in this order.
+        sources: Patterns on the page's text and the source that each means, in this order.
     """
 
     marker: str
@@ -284,7 +284,7 @@ class CodeForm:
     sources: tuple[tuple[str, str], ...]
 
     def is_form(self, form_id: str) -> bool:
-        """Whether a form of that id is of this kind."""
+        """Whether a form with that id is of this kind."""
         return bool(form_id) and f"form#{form_id}," in self.marker
 
 
@@ -295,7 +295,7 @@ CODE_FORMS: Final = (
         type="OTP",
         sources=(("", "EMAIL"),),
     ),
-    # Text messages and authenticator apps have one markup, so only words tell.
+    # Text messages and authenticator apps have the same markup, so the page's text decides.
     CodeForm(
         marker="form#two-step-challenge, #input__phone_verification_pin, #two-step-submit-button",
         instance=r"two_?-?step|phone_?-?pin|sms",
@@ -316,7 +316,7 @@ OTHER_FORM: Final = CodeForm(
 
 
 def sign_of_address(path: str, query: str) -> Sign | None:
-    """Return what the address of a redirect means; none: it has to be read."""
+    """Return the meaning of a redirect's address; ``None``: the page has to be read."""
     path = path.lower()
     is_page = re.search(CHALLENGE_PAGE, path) is not None
     for sign in ADDRESSES:
@@ -328,11 +328,11 @@ def sign_of_address(path: str, query: str) -> Sign | None:
 
 
 def plain(text: str) -> str:
-    """Return a text as the patterns of words expect it."""
+    """Return a text in the form that the patterns expect."""
     return text.lower().replace("\u2019", "'")
 
 
 def sign_of_words(text: str, signs: Iterable[Sign] = SPOKEN) -> Sign | None:
-    """Return what the words of a page mean, if they are known."""
+    """Return the meaning of a page's text, if it is known."""
     text = plain(text[:WORDS_MAX])
     return next((sign for sign in signs if sign.is_said(text)), None)

@@ -1,7 +1,7 @@
-"""LINKEDIN: what an address or a page of the provider says, in the order of trust.
+"""LINKEDIN: reading of the provider's addresses and pages, in the order of reliability.
 
-A page with a form for the code is judged by that form alone: pages carry links, hidden blocks
-and sentences about everything else. Of the others the markup decides, then the words.
+Only its form decides about a page with a form for the code, because pages also have links, hidden
+blocks and texts about other subjects. For other pages the markup decides, then the text.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 CODE_FIELD: Final = "pin"
 OK, UNAUTHORISED, FORBIDDEN = 200, 401, 403
 BLOCKED: Final = 999
-"""This provider's own status for clients and addresses it does not want."""
+"""The provider's own status for clients and addresses that it blocks."""
 
 _DOMAIN: Final = "linkedin.com"
 _SEND_AGAIN: Final = frozenset({307, 308})
@@ -65,13 +65,13 @@ _STATUSES: Final[dict[int, tuple[type[ProviderFailure], str]]] = {
 _APPROVALS: Final = r"^/checkpoint/challengesv2(?:/|$)"
 _MISMATCH: Final = "The provider does not take the token for this session."
 _TAKE_OVER: Final = "form[name=ATOPinChallengeForm]"
-"""Asks whether the account was taken over; its code goes elsewhere, with other inputs."""
+"""Form that asks whether the account was taken over; its code needs another path and inputs."""
 
 
 def own_path(address: str) -> str | None:
-    """Return the path and query of an address on a host of the provider's, else ``None``.
+    """Return the path and query of an address on a host of the provider, else ``None``.
 
-    Its hosts are ``www.linkedin.com``, the same without ``www`` and one for each country.
+    The hosts are ``www.linkedin.com``, the same without ``www``, and one for each country.
     """
     try:
         target = urlsplit(address.strip())
@@ -89,10 +89,10 @@ def own_path(address: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onward:
-    """Where a redirect leads when its address does not say what it means.
+    """The target of a redirect whose address has no known meaning.
 
     Attributes:
-        path: To be read, at the provider's own address.
+        path: The page to read, at the provider's own address.
         leaves: Whether it leads out of the challenge, as a finished login does.
     """
 
@@ -101,16 +101,16 @@ class Onward:
 
 
 def read_location(reply: Reply, *, base_url: str, page: str, failure_path: str) -> Onward:
-    """Read where an answer leads.
+    """Read the address of a redirect.
 
     Args:
         reply: A redirect.
-        base_url: Where the provider is.
-        page: Path of the request it answers.
-        failure_path: Where the form said that a fatal failure leads, or an empty string.
+        base_url: The provider's address.
+        page: Path of the request that it answers.
+        failure_path: The form's address for a fatal failure, or an empty string.
 
     Raises:
-        ProviderFailure: What a known address means.
+        ProviderFailure: The meaning of a known address.
     """
     location = reply.headers.get("location", "").strip()
     if not location:
@@ -136,7 +136,7 @@ def read_location(reply: Reply, *, base_url: str, page: str, failure_path: str) 
 
 
 def step_behind(path: str) -> ActionRequiredError:
-    """Return what a redirect to a step means whose page cannot be read."""
+    """Return the meaning of a redirect to a step whose page cannot be read."""
     if re.search(_APPROVALS, path.lower()):
         return ActionRequiredError(APPROVAL.detail)
     return UnknownStepError(UNKNOWN_STEP)
@@ -159,13 +159,13 @@ def _failure(sign: Sign) -> ProviderFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a page says about the code.
+    """The meaning of a page for the code.
 
     Attributes:
         form: The form for the next code; ``None``: refused without one.
         is_refused: Whether the code was refused.
-        is_shown: Whether the page says so, and not only asks again.
-        checkpoint: What the form asks for, if it is another step's.
+        is_shown: Whether the page shows the refusal, and does not only ask again.
+        checkpoint: The checkpoint of the form, if it is another step's.
     """
 
     form: Form | None = None
@@ -178,12 +178,12 @@ def read_page(reply: Reply, *, form_id: str, challenge_id: str) -> Seen:
     """Read a page.
 
     Args:
-        reply: No redirect.
-        form_id: Of the form that the code was typed into.
-        challenge_id: Its ``challengeId``.
+        reply: An answer that is no redirect.
+        form_id: Id of the form that took the code.
+        challenge_id: That form's ``challengeId``.
 
     Raises:
-        ProviderFailure: What the page means, if it has no form for a code.
+        ProviderFailure: The meaning of a page without a form for a code.
     """
     if reply.status != BLOCKED:
         refuse_common(reply)
@@ -210,11 +210,11 @@ def _marked(page: Page, signs: Iterable[Sign]) -> Sign | None:
 
 
 def _read_form(page: Page, form: Form, *, form_id: str, challenge_id: str) -> Seen:
-    """Tell a refused code from the form of a further step."""
+    """Distinguish a refused code from the form of a further step."""
     asked = form.hidden.get("challengeId", "")
     is_other_form = bool(form_id and form.id) and form.id != form_id
     is_another = is_other_form or (bool(challenge_id and asked) and asked != challenge_id)
-    # The form of another step may begin with a notice, in the same blocks as errors.
+    # The form of another step may begin with a notice, in the same elements as errors.
     blocks = PIN_ERRORS if is_other_form else ERROR_BLOCKS
     is_shown = page.says_in(blocks) or page.has(INVALID_INPUT)
     if not is_shown and form.hidden.get("captchaSiteKey"):
@@ -240,8 +240,8 @@ def _kind(page: Page, form: Form) -> CodeForm:
 
 
 def _refuse_status(status: int, text: str) -> None:
-    """Refuse what is no page of the challenge, once no known page was found in it."""
-    # The word in what is read, not in the markup: every form has a `csrfToken`.
+    """Raise the meaning of a status, for a page that is not known."""
+    # The visible text is searched, because the markup of every form has a `csrfToken`.
     if status in {400, UNAUTHORISED, FORBIDDEN} and "csrf" in text.lower():
         raise SessionMismatchError(_MISMATCH)
     if status == UNAUTHORISED:

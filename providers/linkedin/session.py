@@ -1,8 +1,8 @@
-"""LINKEDIN: whose login it is, and the session that is handed over.
+"""LINKEDIN: the owner of a finished login, and the session for the backend.
 
-The answer to the code names nobody. A second request does; it carries no code, so it is repeated
-before an accepted code is given up. What it must not outlast is the caller's limit on the whole
-exchange, which ends it from outside.
+The answer to the code names no account, so a second request asks for it. That request carries no
+code, so it is repeated before an accepted code is given up. The caller's limit on the whole
+exchange ends the repetitions from outside.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.http.jar import Jar
 
 ME_PAUSES_S: Final = (0.0, 0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0)
-"""Before each try: together about as long as an exchange may take by default."""
+"""Pause before each try; together about as long as the default limit of an exchange."""
 ME_REFUSALS_MAX: Final = 3
-"""A session may take a moment until every server knows it; a refusal is believed then."""
+"""Refusals after which the session counts as invalid; a new one may reach servers late."""
 
 _OK: Final = 200
 _REFUSALS: Final = frozenset({301, 302, 303, 307, 308, 401, 403})
@@ -43,7 +43,7 @@ _MEMBER_URN: Final = re.compile(r"urn:li:(?:fs_)?member:(\d{1,20})")
 _PROFILE_URN: Final = re.compile(r"urn:li:fsd?_(?:mini)?profile:([A-Za-z0-9_-]{39})", re.IGNORECASE)
 _PROFILE_BYTES: Final = 29
 _PROFILE_HEAD: Final = bytes.fromhex("002a0000")
-"""Of a member's profile id, before the member id in four bytes."""
+"""Beginning of a member's profile id, before the member id in four bytes."""
 
 
 class LinkedInSession(Session):
@@ -56,23 +56,23 @@ class LinkedInSession(Session):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Whose login it is."""
+    """The account of a finished login."""
 
     member_id: str
     public_identifier: str | None = field(default=None)
 
 
 async def ask_owner(exchange: Exchange, request: Request, jar: Jar, *, patient: bool) -> Owner:
-    """Ask whose login it is, again and again while that may help.
+    """Ask whose login it is, and retry if a retry may help.
 
     Args:
-        exchange: The way to the provider.
-        request: Carries no code.
-        jar: Takes in the cookies of each answer.
-        patient: Whether to repeat a request that fails.
+        exchange: The connection to the provider.
+        request: The request, which carries no code.
+        jar: Receives the cookies of each answer.
+        patient: Whether to retry a request that fails.
 
     Raises:
-        ProviderBrokenError: The provider does not say, or has revoked the login.
+        ProviderBrokenError: The answers name no account, or the provider revoked the login.
     """
     cause: ProviderFailure | None = None
     refusals = 0
@@ -97,10 +97,10 @@ async def ask_owner(exchange: Exchange, request: Request, jar: Jar, *, patient: 
 
 
 def _read_owner(reply: Reply) -> tuple[Owner | None, ProviderFailure | None]:
-    """Return whose login it is, or why the answer does not say.
+    """Return the account of the login, or the failure of an answer that does not name it.
 
     Raises:
-        ProviderBrokenError: It names nobody, or two members.
+        ProviderBrokenError: The answer names no member, or two.
     """
     if reply.status != _OK:
         return None, None
@@ -123,7 +123,7 @@ def _read_owner(reply: Reply) -> tuple[Owner | None, ProviderFailure | None]:
 
 
 def _profile(me: Mapping[str, object], included: object) -> Mapping[str, object]:
-    """Return the member's profile, which a normalised answer has beside the rest."""
+    """Return the member's profile, which a normalised answer lists separately."""
     inside = me.get("miniProfile")
     if isinstance(inside, Mapping):
         return inside
@@ -145,7 +145,7 @@ def _member_ids(me: Mapping[str, object], profile: Mapping[str, object]) -> Iter
 
 
 def _decoded(profile: Mapping[str, object]) -> Iterator[str]:
-    """Yield the member id inside a profile's id: the last resort, when nothing else names it."""
+    """Yield the member id inside a profile's id, for an answer without a plain one."""
     for name in ("entityUrn", "dashEntityUrn"):
         urn = _PROFILE_URN.fullmatch(str(profile.get(name)))
         if urn is None:
@@ -157,7 +157,7 @@ def _decoded(profile: Mapping[str, object]) -> Iterator[str]:
 
 
 def make_session(context: Context, jar: Jar, owner: Owner, csrf_token: str) -> LinkedInSession:
-    """Return what is handed over."""
+    """Return the session for the backend."""
     return LinkedInSession(
         provider="LINKEDIN",
         user_id=owner.member_id,

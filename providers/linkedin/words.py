@@ -1,7 +1,7 @@
-"""LINKEDIN: what its pages say, in the languages of the provider.
+"""LINKEDIN: the texts of its pages, in the provider's languages.
 
-Patterns on text in lower case, by language. Most translations are ours: a word that the provider
-says otherwise is a doubt there, and ends nothing.
+Patterns on text in lower case, by language. Most translations are this project's: where the
+provider uses another wording, the answer is in doubt and does not end the login.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The other route: hand the code to a running client session that holds the login.
+"""The live session route: a running client session that holds the login receives the code.
 
 Some logins live in a browser or a native client of the operator's own. Such a *client session*
-registers itself and listens; the code goes to it sealed, and what it answers is a verdict like
-any other. `protocol` has the messages, `sealing` their cryptography, `exchange` one request to a
-session, and `adapter` the verdict. How messages travel is a `SessionChannel`, which the exchange is
-handed (`tasks.live_session` has the one over Redis).
+registers and listens; the worker sends it the sealed code, and its answer is a verdict like any
+other. `protocol` has the messages, `sealing` their cryptography, `exchange` one request to a
+session, and `adapter` the verdict. A `SessionChannel` transports the messages
+(`tasks.live_session` implements it over Redis).
 """
 
 from __future__ import annotations

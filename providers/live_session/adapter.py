@@ -60,13 +60,13 @@ REJECTED: Final = (401, "invalid_checkpoint_solution")
 DOUBTS: Final[Mapping[tuple[int, str], type[ProviderFailure]]] = {
     (each.status, each.type): each for each in (UnknownStepError, UnreadableAnswerError)
 }
-"""What a pair becomes of which a session says that the code is in doubt."""
+"""Failures for a pair that the session marks as in doubt."""
 
 
 def _failure(status: int, type_: str) -> ProviderFailure | None:
-    """Return the failure with this wire pair, if a provider's answer may have it.
+    """Return the failure with this status and type, if an answer may have it.
 
-    Those of the contract alone: a plug-in's own class may stand for any pair.
+    It looks at the contract's classes alone, because a plug-in's class may have any pair.
     """
     for kind in ProviderFailure.__subclasses__():
         if kind.__module__ == ProviderFailure.__module__ and (kind.status, kind.type) == (
@@ -117,12 +117,12 @@ def _verdict(answer: SessionAnswer, context: Context, provider: str) -> Verdict:
         case SessionAnswer(verdict="cleared", status=None, user_id=str() as user_id):
             return Cleared(user_id=user_id, session=dict(answer.session))
         case SessionAnswer(verdict="rejected" | "next_checkpoint"):
-            raise _unreadable()  # It says two things, or not which step.
+            raise _unreadable()  # The answer is contradictory, or it names no step.
         case SessionAnswer(verdict=None, status=int() as status):
             type_ = (answer.type or "").removeprefix("errors/")
             if (pair := _pair(status, type_, in_doubt=answer.in_doubt)) is not None:
                 return pair
-        case _:  # A word that is not known, or two things at once.
+        case _:  # An unknown word, or a contradiction.
             pass
     if answer.is_login(provider):
         assert answer.user_id is not None, "is part of it"
@@ -131,7 +131,7 @@ def _verdict(answer: SessionAnswer, context: Context, provider: str) -> Verdict:
 
 
 def _pair(status: int, type_: str, *, in_doubt: bool) -> Verdict | None:
-    """Return or raise what a pair means, ``None`` where a provider's answer may not have it."""
+    """Return or raise the result that a pair means, ``None`` if an answer may not have the pair."""
     if (status, type_) == REJECTED:
         return Rejected()
     if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:

@@ -1,4 +1,4 @@
-"""The exchange of an attempt with a client session, over a channel that it is handed."""
+"""The exchange of an attempt with a client session, over a `SessionChannel`."""
 
 from __future__ import annotations
 
@@ -39,51 +39,52 @@ from checkpoint_worker.providers.live_session.sealing import (
 )
 
 CANCEL_S: Final = 0.3
-"""How long telling the session that nobody waits any more may take."""
+"""Timeout for the message that cancels a request at the session."""
 
 
 class SessionChannel(Protocol):
-    """The way to one account's client session."""
+    """The connection to one account's client session."""
 
     @property
     def reply_to(self) -> str:
-        """The name under which replies are heard."""
+        """The name of the channel for replies."""
         ...
 
     async def registration(self) -> str | None:
-        """Return the session's registration, ``None`` where none is running."""
+        """Return the session's registration, ``None`` if no session runs."""
         ...
 
     def reply(
         self, request_id: str, read: Callable[[str], bytes | None]
     ) -> AbstractAsyncContextManager[Future[bytes]]:
-        """Listen for a request's reply, from before the request is sent.
+        """Listen for a request's reply; enter the context before sending the request.
 
         Args:
-            request_id: Which request.
-            read: Is given the ``sealed`` of each reply to it; the first answer it returns is
-                the future's result, ``None`` passes a reply over.
+            request_id: The request.
+            read: Receives the ``sealed`` value of each reply to it. The first answer that it
+                returns is the future's result; on ``None`` the channel ignores the reply.
         """
         ...
 
     async def publish(self, text: str) -> int:
-        """Send to the session; return how many heard it.
+        """Publish to the session; return how many listeners received it.
 
         Raises:
-            ProviderTimeoutError: Nobody knows whether it was heard.
+            ProviderTimeoutError: It is unknown whether the session received it.
         """
         ...
 
 
 class LiveExchange:
-    """One attempt's way to a client session. See `contract.Exchange`.
+    """The exchange of one attempt with a client session. See `contract.Exchange`.
 
     Args:
-        claim: Grants the code, once. It precedes the publication.
-        channel: The way to the session.
-        keys: What the intent shares with it.
-        submission_id: Told to the session.
-        deadline_ms: The same; milliseconds since the epoch.
+        claim: Grants the code, once, before the request is published.
+        channel: The connection to the session.
+        keys: The keys that the intent shares with the session.
+        submission_id: Submission of the request, which the message names.
+        deadline_ms: Deadline of the request, milliseconds since the epoch.
+        clock: Returns seconds on the clock of ``ClaimTicket.send_before``.
     """
 
     def __init__(
@@ -110,10 +111,10 @@ class LiveExchange:
         """Ask the session and await its answer; the reply's body is the answer.
 
         Raises:
-            NoClientSessionError: None is registered.
+            NoClientSessionError: No session is registered.
             NoHandlerError: It does not handle this type of checkpoint.
-            NoChannelError: Nobody heard the request; the code was not sent.
-            ProviderTimeoutError: Nobody knows whether the request was heard.
+            NoChannelError: No listener received the request; the code was not sent.
+            ProviderTimeoutError: It is unknown whether the session received the request.
             ExchangeRefusedError: The claim was refused, or its time had run out.
         """
         head = RequestHead(secrets.token_hex(16), self._submission_id, self._deadline_ms)
@@ -140,11 +141,11 @@ class LiveExchange:
                 raise
 
     async def fetch(self, request: Request) -> Reply:
-        """Not on this route: the session does everything itself."""
+        """Raise, because the session sends all further requests itself."""
         raise NotImplementedError(request.method)
 
     async def _meet(self, checkpoint_type: str, head: RequestHead) -> tuple[bytes, Seal]:
-        """Look up the session and agree on keys with it: all that can fail before the claim."""
+        """Read the registration and agree on keys with the session, before the claim."""
         text = await self._channel.registration()
         if text is None:
             raise NoClientSessionError
@@ -158,7 +159,7 @@ class LiveExchange:
         return met
 
     async def _ask(self, text: str, send_before: float) -> None:
-        """Publish the request; what has not left by ``send_before`` never leaves."""
+        """Publish the request, not later than ``send_before``."""
         left_s = send_before - self._clock()
         if left_s <= 0:
             raise ExchangeRefusedError
@@ -173,7 +174,7 @@ class LiveExchange:
             raise NoChannelError
 
     async def _cancel(self, head: RequestHead) -> None:
-        """Tell the session that nobody waits any more; it costs at most `CANCEL_S`."""
+        """Publish a cancel message to the session, within `CANCEL_S`."""
         cancel = CancelMessage(
             v=VERSION,
             request_id=head.request_id,
@@ -184,5 +185,5 @@ class LiveExchange:
         try:
             async with asyncio.timeout(CANCEL_S):
                 await self._channel.publish(self._keys.prove(cancel).model_dump_json())
-        except Exception:  # noqa: BLE001, S110  a courtesy; whatever the channel raises
+        except Exception:  # noqa: BLE001, S110  best effort: no outcome depends on it
             pass

@@ -1,7 +1,7 @@
 """The messages between a worker and a client session.
 
-The exchange, version 2 of the wire format. ``deploy/docs/live-session.md`` has it field by field,
-with a test vector:
+The exchange, version 2 of the message format. ``deploy/docs/live-session.md`` has it field by
+field, with a test vector:
 
     registration   {"v": 2, "session_id", "started_ms", "public_key", "types": ["OTP", …], "proof"}
     request        {"v": 2, "request_id", "submission_id", "checkpoint": {"type", "source"},
@@ -9,16 +9,16 @@ with a test vector:
     reply          {"v": 2, "request_id", "sealed"}
     cancel         {"v": 2, "request_id", "deadline_ms", "cancel": true, "proof"}
 
-Both sides know a secret of the session: the program has made it, and it came with the challenge
-context. ``proof`` is HMAC-SHA256 over every field of its message, by a key derived from the
-secret, the provider and the account. A message without the right proof is no message: who may
-write to the channels, but does not know the secret, can neither ask nor answer nor cancel, and
-cannot pass off a key as the session's.
+Both sides know a secret of the session: the session's program makes it, and the challenge context
+brings it to the worker. ``proof`` is HMAC-SHA256 over every field of its message, with a key
+derived from the secret, the provider and the account. A message without a valid proof is ignored:
+a program that may write to the channels but does not know the secret can neither ask nor answer
+nor cancel, and cannot present a key as the session's.
 
 ``public_key`` is X25519. For each request the worker makes a key pair of its own. The secret and
 the shared secret of the two key pairs together give the request's two AES-256-GCM keys, one for
 each direction; submission, request, deadline, provider and account are associated data. So only
-the session reads the code, and only the session that read it can answer that one request. The
+the session can read the code, and only the session that read it can answer that one request. The
 answer inside is one of
 
     {"verdict": "cleared", "user_id": "…", "session": {…}}
@@ -26,11 +26,11 @@ answer inside is one of
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
     {"status": 403, "type": "action_required"}        any pair a provider's answer may have; with
                                                       "in_doubt": true where the answer to the
-                                                      code told neither yes nor no
+                                                      code neither accepts nor refuses it
 
-No message has more than `MESSAGE_MAX` characters. An answer that is the session's own but cannot
-be read, or whose verdict is no word of these, is ``provider_error`` and leaves the intent open; a
-finished login in it counts all the same.
+No message has more than `MESSAGE_MAX` characters. If the session's own answer cannot be read, or
+its verdict is none of these words, the result is ``provider_error`` and the intent stays open; a
+finished login in such an answer still counts.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from checkpoint_worker.providers.http.html import has_session
 
 VERSION: Final = 2
 MESSAGE_MAX: Final = 262_144
-"""Characters of one message. A finished login's cookies and tokens are some thousands."""
+"""Characters of one message. A finished login's cookies and tokens have some thousands."""
 LOGIN_COOKIES: Final[Mapping[str, tuple[str, ...]]] = {
     "INSTAGRAM": ("sessionid",),
     "LINKEDIN": ("li_at",),
     "MESSENGER": ("c_user", "xs"),
     "TWITTER": ("auth_token",),
 }
-"""Cookies that make a login at a provider, all of them."""
+"""Cookies that together make a login at a provider."""
 
 
 class _Words(BaseModel):
@@ -68,9 +68,9 @@ class AskedCheckpoint(_Words):
 
 
 class Registration(_Words):
-    """What a client session says of itself while it is there.
+    """A client session's registration, which it keeps while it runs.
 
-    ``started_ms`` is Redis time; of two registrations of a login the one that started later holds.
+    ``started_ms`` is Redis time; of two registrations of a login the later start is valid.
     """
 
     v: Literal[2]
@@ -81,25 +81,25 @@ class Registration(_Words):
     proof: str = Field(max_length=64)
 
     def proven(self) -> tuple[str, ...]:
-        """Return what the proof is over, in its order."""
+        """Return the fields that the proof covers, in order."""
         return (self.session_id, str(self.started_ms), self.public_key, *self.types)
 
     def is_later_than(self, other: Registration) -> bool:
-        """Whether this one holds, of two that are proven."""
+        """Whether this registration is valid instead of another proven one."""
         mine, theirs = (each.started_ms for each in (self, other))
         return (mine, self.session_id) > (theirs, other.session_id)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What names a request: a sealed value opens for this request alone."""
+    """The identity of a request; its keys open values of this request alone."""
 
     request_id: str
     submission_id: str
     deadline_ms: int
 
     def bound(self) -> tuple[str, ...]:
-        """Return what its keys' associated data ends with, in its order."""
+        """Return the end of the associated data, in order."""
         return (self.request_id, self.submission_id, str(self.deadline_ms))
 
 
@@ -116,18 +116,18 @@ class AskMessage(_Words):
     proof: str = Field(max_length=64)
 
     def proven(self) -> tuple[str, ...]:
-        """Return what the proof is over, in its order."""
+        """Return the fields that the proof covers, in order."""
         asked = (self.checkpoint.type, self.checkpoint.source or "")
         return (*self.head.bound(), self.reply_to, *asked, self.solution)
 
     @property
     def head(self) -> RequestHead:
-        """What names this request."""
+        """The identity of this request."""
         return RequestHead(self.request_id, self.submission_id, self.deadline_ms)
 
 
 class CancelMessage(_Words):
-    """Nobody waits for the answer to a request any more; ``deadline_ms`` is the request's."""
+    """A request whose answer the worker no longer awaits, with that request's ``deadline_ms``."""
 
     v: Literal[2]
     request_id: str = Field(min_length=1, max_length=128)
@@ -136,7 +136,7 @@ class CancelMessage(_Words):
     proof: str = Field(max_length=64)
 
     def proven(self) -> tuple[str, ...]:
-        """Return what the proof is over, in its order."""
+        """Return the fields that the proof covers, in order."""
         return (self.request_id, str(self.deadline_ms))
 
 
@@ -149,7 +149,7 @@ class ReplyMessage(_Words):
 
 
 def read_reply(text: str) -> ReplyMessage | None:
-    """Read what was published as a reply, ``None`` for anything but our words."""
+    """Read a message to a worker; return ``None`` for a message that is not a reply."""
     try:
         return ReplyMessage.model_validate_json(text) if len(text) <= MESSAGE_MAX else None
     except ValidationError:
@@ -164,10 +164,10 @@ class AnsweredStep(_Words):
 
 
 class SessionAnswer(_Words):
-    """What a session answers, once opened.
+    """A session's answer, after it was opened.
 
-    ``verdict`` may be any word: one that is not known is doubt, and a finished login beside it
-    still counts. Providers write their ids as numbers, too.
+    ``verdict`` may be any word: an unknown one is in doubt, and a finished login beside it still
+    counts. ``user_id`` may be a number, as some providers write it.
     """
 
     verdict: str | None = None
@@ -199,9 +199,9 @@ class SessionAnswer(_Words):
         return verdict and verdict.strip().lower()
 
     def is_login(self, provider: str) -> bool:
-        """Whether it hands over a finished login: an id, and cookies that make a login there.
+        """Whether the answer has a finished login: an id, and the cookies of a login there.
 
-        It outweighs a word that is not known, or a status that stands beside "cleared".
+        A finished login outweighs an unknown word, or a status beside "cleared".
         """
         names = LOGIN_COOKIES.get(provider)
         listed = self.session.get("cookies")

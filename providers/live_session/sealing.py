@@ -1,4 +1,4 @@
-"""The secret of a client session, and what is proven and sealed with it."""
+"""The secret of a client session, with the proofs and the seals that it makes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from checkpoint_worker.providers.live_session.protocol import (
 )
 
 LABEL: Final = "checkpoint live session 2"
-"""Goes into everything derived or sealed: a value of one version means nothing in another."""
+"""Label in every derived key and sealed value; a value of one version is invalid in another."""
 SECRET_BYTES: Final = 32
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -52,7 +52,8 @@ T = TypeVar("T")
 def new_session_secret() -> str:
     """Return a new secret for one client session, as ``context.secret`` takes it.
 
-    The session's program makes it, keeps it in memory, and hands it to whoever opens the intent.
+    The session's program makes it, keeps it in memory, and gives it to the program that opens the
+    intent.
     """
     return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
@@ -61,7 +62,7 @@ def read_session_secret(secret: str) -> bytes:
     """Return the bytes of a session's secret.
 
     Raises:
-        ValueError: It is none; the message holds nothing of it.
+        ValueError: It is not a valid secret; the message quotes nothing of it.
     """
     try:
         raw = _from_base64(secret.replace("-", "+").replace("_", "/"))
@@ -78,25 +79,25 @@ def read_session_secret(secret: str) -> bytes:
 
 
 def pack(*fields: str) -> bytes:
-    """Return fields as bytes that mean these fields alone: each as length (4, big-endian), UTF-8.
+    """Return the unambiguous encoding of fields: each as length (4 bytes, big-endian) and UTF-8.
 
     Raises:
-        ValueError: One of them is no Unicode text.
+        ValueError: A field is not valid Unicode text.
     """
     raw = (each.encode() for each in fields)
     return b"".join(len(each).to_bytes(4, "big") + each for each in raw)
 
 
 class SessionKeys:
-    """What both sides of one login derive from its secret.
+    """The keys that both sides of one login derive from its secret.
 
     Args:
-        secret: Of the session, as `new_session_secret` makes it.
-        provider: Whose login it is.
-        account_id: The same.
+        secret: The session's secret, as `new_session_secret` makes it.
+        provider: Provider of the login.
+        account_id: Account of the login.
 
     Raises:
-        ValueError: The secret is none.
+        ValueError: The secret is invalid.
     """
 
     __slots__ = ("_account_id", "_keys", "_provider", "_secret")
@@ -117,13 +118,13 @@ class SessionKeys:
         """Return a message with its proof.
 
         Raises:
-            ValueError: It holds what is no Unicode text.
+            ValueError: A field is not valid Unicode text.
         """
         proof = base64.b64encode(self._proof(message)).decode()
         return message.model_copy(update={"proof": proof})  # type: ignore[attr-defined,no-any-return]
 
     def proves(self, message: Registration | AskMessage | CancelMessage) -> bool:
-        """Whether a message is of somebody who knows the secret, and for this login."""
+        """Whether the sender of a message knows this login's secret."""
         try:
             return hmac.compare_digest(self._proof(message), _from_base64(message.proof))
         except ValueError:
@@ -138,7 +139,7 @@ class SessionKeys:
         """Derive a request's keys from one side's private and the other's public key.
 
         Raises:
-            ValueError: The public key is none.
+            ValueError: The public key is invalid.
         """
         shared = own.exchange(X25519PublicKey.from_public_bytes(other))
         keys = _derive(self._secret + shared, 2 * KEY_BYTES, "exchange")
@@ -156,7 +157,7 @@ _TO_SESSION: Final[TypeAdapter[CancelMessage | AskMessage]] = TypeAdapter(
 
 
 def read_message(text: str, keys: SessionKeys) -> CancelMessage | AskMessage | None:
-    """Read what was published to a session, ``None`` for anything that is not proven."""
+    """Read a message to a session; return ``None`` for a message that is not proven."""
     try:
         message = _TO_SESSION.validate_json(text) if len(text) <= MESSAGE_MAX else None
     except ValidationError:
@@ -165,7 +166,7 @@ def read_message(text: str, keys: SessionKeys) -> CancelMessage | AskMessage | N
 
 
 def read_registration(text: str, keys: SessionKeys) -> Registration:
-    """Read what is registered for a login.
+    """Read a login's registration.
 
     Raises:
         NoHandlerError: It cannot be read, is of another version, or is not proven.
@@ -192,11 +193,11 @@ class Seal:
     reply_key: bytes = field(repr=False)
 
     def close_request(self, value: bytes, nonce: bytes | None = None) -> bytes:
-        """Seal what goes to the session: nonce and sealed bytes."""
+        """Seal bytes for the session; return the nonce and the sealed bytes."""
         return self._close(self.request_key, "request", value, nonce)
 
     def close_reply(self, value: bytes, nonce: bytes | None = None) -> bytes:
-        """Seal what goes to the worker."""
+        """Seal bytes for the worker; return the nonce and the sealed bytes."""
         return self._close(self.reply_key, "reply", value, nonce)
 
     def open_request(self, sealed: bytes) -> bytes:
@@ -233,10 +234,10 @@ def agree_with(
 ) -> tuple[bytes, Seal]:
     """Return a public key made for one request, and the keys shared with its session.
 
-    Everything about the registered key that can be wrong is wrong here, before the claim.
+    It runs before the claim, so that an invalid registered key is found before the code is used.
 
     Raises:
-        ValueError: The registered key is none.
+        ValueError: The registered key is invalid.
     """
     own = X25519PrivateKey.generate()
     seal = keys.agree(own, _from_base64(registration.public_key), request)
@@ -244,12 +245,12 @@ def agree_with(
 
 
 def seal_solution(public: bytes, seal: Seal, code: bytes) -> str:
-    """Return a code sealed for the session that `agree_with` met."""
+    """Return a code sealed for the session, with the result of `agree_with`."""
     return base64.b64encode(public + seal.close_request(code)).decode()
 
 
 def open_solution(own: X25519PrivateKey, keys: SessionKeys, ask: AskMessage) -> tuple[str, Seal]:
-    """The session's side of `seal_solution`: the code, and the keys for the answer.
+    """Open the code at the session; return it with the keys for the answer.
 
     Raises:
         ValueError: It was not sealed for this session and request.
@@ -263,8 +264,8 @@ def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
     """Return the reply message that carries a session's answer.
 
     Raises:
-        TypeError: The answer has what JSON cannot carry.
-        ValueError: The same, or the message would be longer than `MESSAGE_MAX`.
+        TypeError: The answer has a value that JSON does not have.
+        ValueError: It has NaN or a circular reference, or the message exceeds `MESSAGE_MAX`.
     """
     sealed = seal.close_reply(json.dumps(answer, allow_nan=False).encode())
     text = base64.b64encode(sealed).decode()
@@ -276,10 +277,10 @@ def seal_answer(seal: Seal, answer: Mapping[str, object]) -> str:
 
 
 def open_answer(seal: Seal, sealed: str) -> bytes | None:
-    """Return the answer in a reply, ``None`` for one that is not the session's own.
+    """Return the answer in a reply, ``None`` for a reply that is not the session's own.
 
-    Every program that may publish can write to the channel; only the session that opened the
-    request can answer it, so everything else is passed over.
+    Every program that may publish can write to the channel. Only the session that opened the
+    request can seal an answer to it, so the worker ignores every other reply.
     """
     try:
         return seal.open_reply(_from_base64(sealed))
@@ -290,6 +291,6 @@ def open_answer(seal: Seal, sealed: str) -> bytes | None:
 def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except ValueError:  # binascii's, and that of a text which is not ASCII
+    except ValueError:  # From binascii, or for a text that is not ASCII.
         msg = "not base64"
         raise ValueError(msg) from None

@@ -1,12 +1,12 @@
-"""MESSENGER: a Facebook account, over the Android app's ``auth/login``.
+"""MESSENGER: a Facebook account, through the Android app's ``auth/login``.
 
-The first step was refused with error 406 and an ``error_data``, whose values go back with
-the code in a signed form. Text messages, authenticator apps and recovery codes share that
-one form; the answer is JSON, either a session or an error with a number.
+The provider refused the first step with error 406 and an ``error_data``. The adapter sends its
+values back with the code in a signed form. Text messages, authenticator apps and recovery codes
+share this form; the answer is JSON, either a session or an error with a number.
 
-Not done here: codes by email (another route of the provider) and waiting for an approval in
-the provider's app (it carries no code). `providers/messenger/README.md` lists every answer that
-is known.
+The adapter does not handle codes by email (another route of the provider) and does not wait for an
+approval in the provider's app (which carries no code). `providers/messenger/README.md` lists every
+known answer.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.messenger.session import Login
 
 WAYS: Final = ("SMS", "APP", "BACKUP")
-"""What this step takes a code from, whichever of them was asked for."""
+"""Sources whose codes this step accepts, whichever of them the provider asked for."""
 THROTTLED: Final = 429
 
 _DOMAINS: Final = ("facebook.com", "messenger.com", "meta.com")
@@ -77,7 +77,7 @@ _BACKUP: Final = CodeFormat(max_length=8, min_length=7)
 
 
 class Messenger:
-    """The MESSENGER adapter, route ``http``; ``auth_login`` is its name in full."""
+    """The MESSENGER adapter. Its route has two names, ``http`` and ``auth_login``."""
 
     provider = "MESSENGER"
     default_url = "https://b-graph.facebook.com"
@@ -102,7 +102,7 @@ class Messenger:
         return WAYS
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
-        """Send the signed form with the code and read the answer; see `Adapter.verify`."""
+        """Send the signed form with the code and read the answer. See `Adapter.verify`."""
         held = challenge.context
         assert isinstance(held, MessengerContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
@@ -119,20 +119,20 @@ class Messenger:
 
 
 async def _read(reply: Reply, held: MessengerContext, base_url: str, exchange: Exchange) -> Verdict:
-    """Read the answer: the session in it, the step it names, then its error."""
+    """Read the answer: its session, the step that it names, then its error."""
     body = _body(reply)
     login = login_in(reply, body)
-    said = _said(reply, body, held, base_url)
-    names_step = type(said) is ActionRequiredError
-    has_token = bool(login.access_token) and not isinstance(said, Rejected)
+    meaning = _interpret(reply, body, held, base_url)
+    names_step = type(meaning) is ActionRequiredError
+    has_token = bool(login.access_token) and not isinstance(meaning, Rejected)
     if not names_step and (login.is_whole or has_token):
         return await _finished(login, held, base_url, exchange)
-    if isinstance(said, ProviderFailure):
+    if isinstance(meaning, ProviderFailure):
         try:
-            raise said
+            raise meaning
         finally:
-            del said  # No circle of it, its traceback and this frame.
-    return said
+            del meaning  # This breaks the reference cycle of error, traceback and frame.
+    return meaning
 
 
 async def _finished(
@@ -151,7 +151,7 @@ async def _finished(
 
 
 def _body(reply: Reply) -> Mapping[str, object]:
-    """Return the answer's JSON; empty where it is of another kind."""
+    """Return the answer's JSON object; empty if there is none."""
     try:
         body = read_json(reply, prefix=GUARD)
     except ProviderBrokenError:
@@ -159,10 +159,10 @@ def _body(reply: Reply) -> Mapping[str, object]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _said(
+def _interpret(
     reply: Reply, body: Mapping[str, object], held: MessengerContext, base_url: str
 ) -> Rejected | ProviderFailure:
-    """Return what an answer says beside a session."""
+    """Return the meaning of an answer apart from its session."""
     try:
         if reply.headers.get(_INTEGRITY, "").strip().lower() not in _NO_WORDS:
             raise ActionRequiredError(ON_SITE)
@@ -178,10 +178,10 @@ def _said(
 
 
 def _refuse_address(reply: Reply, base_url: str) -> None:
-    """Refuse an answer that leads somewhere else; redirects are never followed.
+    """Refuse a redirect, because redirects are never followed.
 
     Raises:
-        ProviderFailure: What the address means.
+        ProviderFailure: The meaning of the address.
     """
     try:
         target = urlsplit(urljoin(base_url, reply.headers.get("location", "").strip()))
@@ -198,13 +198,13 @@ def _refuse_address(reply: Reply, base_url: str) -> None:
 
 
 def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
-    """Return that the code was refused, or raise what else the error means."""
+    """Return the refusal of a code, or raise the failure that the error means."""
     meaning = meaning_of(error)
     if meaning is not None and meaning.failure is None:
         return _rejected(error, held)
     if meaning is not None and meaning.failure is not None:
         raise meaning.failure(meaning.detail)
-    # What 429 says in its status these say in a number; the wait asked for is the same.
+    # These numbers mean what status 429 means, so the answer is read as a 429 with its wait.
     refuse_common(replace(reply, status=THROTTLED) if error.code in THROTTLING else reply)
     if error.code in TRANSIENT:
         msg = "The provider reports an error of its own."
@@ -216,7 +216,7 @@ def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
 
 
 def _rejected(error: Error, held: MessengerContext) -> Rejected:
-    """Return the refusal with the context for the next try; whose login it is never changes."""
+    """Return the refusal with the context for the next try; the account never changes."""
     fresh = {name: value for name, value in brought(error.data).items() if name != "uid"}
     try_num = min(held.try_num + 1, TRIES_MAX)
     try:

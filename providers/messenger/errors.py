@@ -1,7 +1,7 @@
-"""MESSENGER: reading an error out of an answer, in the forms that its hosts write it.
+"""MESSENGER: reading of an error, in each of the forms that the provider's hosts use.
 
-``error`` of the Graph host, the first of a list ``errors``, ``error_code`` of the legacy host;
-``error_data`` as an object or as a text of JSON. An error that says nothing is none.
+The Graph host writes ``error``, or a list ``errors`` whose first entry counts; the legacy host
+writes ``error_code``. ``error_data`` is an object or a JSON text. An empty error is ignored.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _ADDRESSES_MAX: Final = 20
 
 
 def number(value: object) -> int:
-    """Return a number, or one written as text; 0 for everything else."""
+    """Return a number, or one written as text; 0 for any other value."""
     text = str(value)
     return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def error_in(body: Mapping[str, object]) -> Error | None:
-    """Find the error of an answer."""
+    """Return the error of an answer, ``None`` if it has none."""
     several = body.get("errors")
     told = body.get("error") or (several[0] if isinstance(several, list) and several else None)
     is_legacy = not told
@@ -74,5 +74,5 @@ def _paths(data: Mapping[str, object]) -> Iterator[str]:
 
 
 def meaning_of(error: Error) -> Meaning | None:
-    """Return what an error means, if it is known."""
+    """Return the meaning of an error, if it is known."""
     return next((meaning for meaning in MEANINGS if meaning.fits(error)), None)

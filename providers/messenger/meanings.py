@@ -1,7 +1,8 @@
-"""MESSENGER: what its errors and addresses mean. Tables only.
+"""MESSENGER: the meanings of its errors and addresses. Tables only.
 
-The surest first: subcodes, what ``error_data`` holds, numbers that leave no doubt. Words come
-last, in the languages that a device's locale may name, and decide where a number has two meanings.
+The most reliable sign comes first: subcodes, the content of ``error_data``, unambiguous numbers.
+Texts come last, in the languages that a device's locale may name; they also decide where a number
+has two meanings.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from checkpoint_worker.providers.messenger.words import (
 )
 
 WORDS_MAX: Final = 2_000
-"""Of an error's title and messages; they are a sentence or two each."""
+"""Limit of an error's title and messages, in characters; each has a sentence or two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Error:
-    """One error of the provider, in whichever form it came.
+    """One error of the provider, independent of its form.
 
     Attributes:
         is_legacy: Whether it came in the form of the legacy host.
         code: Its number.
         subcode: Its second number; 0: none.
-        words: What its title and messages say, lower case. Read, never repeated.
-        speaks: Whether it has a message meant for the person.
+        words: Its title and messages, lower case. They are searched and never repeated.
+        speaks: Whether it has a message for the person.
         data: ``error_data``.
         leads_to: Paths of the addresses in ``error_data``.
-        has_factor: Whether it brings a first factor for the next code.
+        has_factor: Whether it has a first factor for the next code.
     """
 
     is_legacy: bool
@@ -61,17 +62,17 @@ class Error:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
-    """What an error means if all that is told of it fits.
+    """The meaning of errors that match every condition.
 
     Attributes:
-        name: One word for it.
-        failure: ``None``: the code was refused.
+        name: A name for readers of the table.
+        failure: The failure it means; ``None``: the code was refused.
         detail: The sentence for the caller.
         codes: Numbers; empty: any.
         subcodes: Second numbers; empty: any.
-        words: Language to a pattern on what the error says; empty: whatever it says.
-        leads_to: Pattern on an address in ``error_data``; empty: none is needed.
-        with_factor: Whether it must bring a first factor; ``None``: either.
+        words: Language to a pattern on the error's texts; empty: any texts.
+        leads_to: Pattern on an address in ``error_data``; empty: no condition.
+        with_factor: Whether the error must have a first factor; ``None``: no condition.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Meaning:
     with_factor: bool | None = None
 
     def fits(self, error: Error) -> bool:
-        """Whether an error is meant."""
+        """Whether an error matches every condition."""
         if self.codes and error.code not in self.codes:
             return False
         if self.subcodes and error.subcode not in self.subcodes:
@@ -113,7 +114,7 @@ OLD_APP: Final = (
 )
 
 _TWO_FACTOR: Final = frozenset({1348162, 1348199})
-"""Asks for a code; 1348023 asks for a security check, or for a code if it brings a factor."""
+"""Subcodes that ask for a code; 1348023 asks for a security check, or with a factor for a code."""
 _SECURITY_CHECK: Final = 1348023
 _STOPPED: Final = frozenset({459, 464, 490, 1348077, 1348131})
 
@@ -218,7 +219,7 @@ MEANINGS: Final = (
         codes=frozenset({10, *range(200, 300)}),
     ),
 )
-"""The first that fits counts."""
+"""Meanings in order of priority: the first match counts."""
 
 THROTTLING: Final = frozenset({4, 17, 32, 341, 613, 3252001})
 TRANSIENT: Final = frozenset({1, 2})
@@ -226,7 +227,7 @@ TRANSIENT: Final = frozenset({1, 2})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """What the path of a redirect means."""
+    """The meaning of the path of a redirect."""
 
     name: str
     path: str

@@ -1,7 +1,7 @@
-"""MESSENGER: the context of a login and the requests made of it.
+"""MESSENGER: the context of a login and the requests built from it.
 
-The form is signed: an MD5 over its sorted pairs and the app's secret. App constants come with
-the context, none is here.
+The form is signed with an MD5 over its sorted pairs and the app's secret. The context brings the
+app's constants; this module holds none of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from checkpoint_worker.providers.contract import (
 LOGIN_PATH: Final = "/auth/login"
 SESSION_PATH: Final = "/auth/create_session_for_app"
 TRIES_MAX: Final = 99
-"""Far above any limit of failures; a context is bounded all the same."""
+"""Limit of ``try_num``, far above any limit of failures, so that a context stays bounded."""
 
 SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "uid": ("userid", "user_id"),
@@ -35,11 +35,11 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "machine_id": (),
     "auth_token": (),
 }
-"""What ``error_data`` brings for the second step, and its other names at the provider's apps."""
+"""Fields of ``error_data`` for the second step, with the other names that the apps use."""
 
 
 def parsed(data: object) -> Mapping[str, object]:
-    """Return an ``error_data``, which may be a text of JSON; empty if it is neither."""
+    """Return an ``error_data``, which may be a JSON text; empty if it is neither."""
     if isinstance(data, str):
         with contextlib.suppress(ProviderBrokenError, UnicodeError):
             data = read_json(Reply(status=200, headers={}, body=data.encode()))
@@ -47,7 +47,7 @@ def parsed(data: object) -> Mapping[str, object]:
 
 
 def parsed_list(listed: object) -> list[object]:
-    """Return a list, which may be a text of JSON; empty if it is neither."""
+    """Return a list, which may be a JSON text; empty if it is neither."""
     if isinstance(listed, str):
         with contextlib.suppress(ProviderBrokenError, UnicodeError):
             listed = read_json(Reply(status=200, headers={}, body=listed.encode()))
@@ -55,7 +55,7 @@ def parsed_list(listed: object) -> list[object]:
 
 
 def brought(data: Mapping[str, object]) -> dict[str, object]:
-    """Return what an ``error_data`` brings, under our names; what is empty is not brought."""
+    """Return the fields of an ``error_data`` under the context's names, without empty ones."""
     found: dict[str, object] = {}
     for name, others in SPELLINGS.items():
         value = next((data[each] for each in (name, *others) if data.get(each)), None)
@@ -65,7 +65,7 @@ def brought(data: Mapping[str, object]) -> dict[str, object]:
 
 
 class MessengerContext(Context):
-    """What the first step's error 406 brought, and what that step was done with.
+    """The values of the first step's error 406, and those that the step itself used.
 
     ``device`` has ``device_id`` and, as far as the first step sent them, ``adid``,
     ``family_device_id``, ``secure_family_device_id``, ``locale`` (``en_US``), ``country``
@@ -120,7 +120,7 @@ class MessengerContext(Context):
     @model_validator(mode="before")
     @classmethod
     def _takes_error_data(cls, said: object) -> object:
-        """Take ``error_data`` whole, as an object or a text, beside fields that say the same."""
+        """Accept ``error_data`` as an object or a text, beside fields with the same values."""
         if not isinstance(said, Mapping):
             return said
         kept = {key: value for key, value in said.items() if key != "error_data"}
@@ -160,14 +160,14 @@ _CONSTANTS: Final[Mapping[str, str]] = {
     "source": "login",
 }
 _CALLER_CLASS: Final = "AuthOperations$PasswordAuthOperation"
-"""Of the Messenger app."""
+"""Caller class of the Messenger app."""
 
 _USUAL_HEADERS: Final[Mapping[str, str]] = {
     "x-fb-http-engine": "Liger",
     "x-fb-client-ip": "True",
     "x-fb-server-cluster": "True",
 }
-"""Of the Messenger app; the context's own replace them."""
+"""Headers of the Messenger app; the context's own replace them."""
 _DEVICE_HEADERS: Final[Mapping[str, str]] = {
     "x-fb-connection-type": "connection_type",
     "x-fb-sim-hni": "sim_hni",
@@ -178,13 +178,13 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def code_request(context: MessengerContext, base_url: str) -> CodeRequest:
-    """Return the signed form; it is signed when the code is there."""
+    """Return the request with the form, which is signed when the code is known."""
     app, fields = context.app, _fields(context)
     secret = app.get("client_secret") or app["client_token"]
 
     def body(code: str) -> bytes:
         code = normalise(code)
-        # The password is not held here; the provider takes the code in its place.
+        # The context has no password; the provider accepts the code in its place.
         form = {**fields, "twofactor_code": code, "password": code}
         form["sig"] = _signature(form, secret)
         form["access_token"] = f"{app['app_id']}|{app['client_token']}"
@@ -245,13 +245,13 @@ def _headers(context: MessengerContext) -> dict[str, str]:
 def session_request(
     context: MessengerContext, base_url: str, *, access_token: str, machine_id: str
 ) -> Request:
-    """Return the request by which an app turns its access token into cookies.
+    """Return the request by which an app exchanges its access token for cookies.
 
     Args:
-        context: The login's.
-        base_url: Where the provider is.
-        access_token: Of the finished login.
-        machine_id: As that login's answer has it.
+        context: The context of the login.
+        base_url: The provider's address.
+        access_token: Token of the finished login.
+        machine_id: Machine id of that login's answer.
     """
     form = {
         "access_token": access_token,

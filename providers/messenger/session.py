@@ -1,7 +1,7 @@
-"""MESSENGER: the finished login in an answer, and the session that is handed over.
+"""MESSENGER: the finished login in an answer, and the session for the backend.
 
-A login is there when its cookies are, in the answer's JSON or in its head. An access token alone
-is turned into cookies, as the provider's apps do it.
+The cookies make the login, in the answer's JSON or in its head. An access token alone is exchanged
+for cookies, as the provider's apps do it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.messenger.requests import MessengerContext
 
 GUARD: Final = b"for (;;);"
-"""Put before JSON against its inclusion as a script."""
+"""Prefix of JSON that prevents its inclusion as a script."""
 EXCHANGE_PAUSES_S: Final = (0.0, 0.3, 0.6, 1.2)
-"""Before each try to turn a token into cookies. It carries no code."""
+"""Pause before each try to exchange a token for cookies. The request carries no code."""
 AUTHENTICATING: Final = ("c_user", "xs")
 
 _NAMED_NOBODY: Final = "The provider accepted the code but named no account, or more than one."
@@ -64,7 +64,7 @@ class MessengerSession(Session):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """What of a finished login an answer holds."""
+    """The parts of a finished login in an answer."""
 
     access_token: str = field(default="", repr=False)
     cookies: tuple[Cookie, ...] = field(default=(), repr=False)
@@ -72,12 +72,12 @@ class Login:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its cookies are there and not deleted."""
+        """Whether the login's cookies are present and not deleted."""
         return has_session(self.cookies, *AUTHENTICATING)
 
 
 def login_in(reply: Reply, body: Mapping[str, object]) -> Login:
-    """Return what an answer holds of a login, whatever else it says."""
+    """Return the parts of a login in an answer, whatever else the answer has."""
     listed = [_cookie(each) for each in parsed_list(body.get("session_cookies"))]
     cookies = settled([*reply.cookies, *(each for each in listed if each is not None)])
     token = body.get("access_token")
@@ -86,10 +86,10 @@ def login_in(reply: Reply, body: Mapping[str, object]) -> Login:
 
 
 async def exchanged(login: Login, exchange: Exchange, request: Request) -> Login:
-    """Turn an access token into cookies; the rest stays as the first answer had it.
+    """Exchange an access token for cookies; the first answer's other values stay.
 
     Raises:
-        UnreadableAnswerError: The provider gives none.
+        UnreadableAnswerError: The provider sets no session.
     """
     cause: ProviderFailure | None = None
     for pause_s in EXCHANGE_PAUSES_S:
@@ -116,7 +116,7 @@ async def exchanged(login: Login, exchange: Exchange, request: Request) -> Login
 
 
 def make_session(login: Login, held: MessengerContext) -> MessengerSession:
-    """Return what is handed over.
+    """Return the session for the backend.
 
     Raises:
         ProviderBrokenError: The answer names no account, or more than one.
@@ -143,7 +143,7 @@ def make_session(login: Login, held: MessengerContext) -> MessengerSession:
 
 
 def _cookie(listed: object) -> Cookie | None:
-    """Read a cookie of the JSON list; its dates are those of ``Set-Cookie``, or numbers."""
+    """Read a cookie of the JSON list; its dates are written as in ``Set-Cookie``, or as numbers."""
     if not isinstance(listed, Mapping) or not isinstance(listed.get("value"), str | int):
         return None
     said = [f"{listed.get('name')}={listed['value']}"]

@@ -1,17 +1,17 @@
-"""TWITTER: a flow of subtasks in JSON that takes the code in one of them.
+"""TWITTER: a flow of subtasks in JSON, one of which takes the code.
 
 The first step ended on the subtask ``LoginTwoFactorAuthChallenge`` (authenticator app, text
-message, backup code) or ``LoginAcid`` (a code sent to an address, or the address itself). Its
-answer goes with the flow's token; every answer issues the next token. What the flow then
-still wants to hear carries no code and is said when it asks. Whether the login is complete is
-told by one cookie, ``auth_token``: it outweighs whatever else the answer says, but for a further
-step that is named and an account that is another's.
+message, backup code) or ``LoginAcid`` (a code sent to an address, or the address itself). The
+adapter answers it with the flow's token; every answer issues the next token. The flow may then ask
+for further inputs, none of which has the code. The cookie ``auth_token`` shows that the login is
+complete: it outweighs the rest of an answer, except a further step that the answer names and an
+account other than the expected one.
 
-The provider replaces this flow by a newer login, "Jetfuel", which is bound to the browser it
-began in. An intent of that route is recognised and refused before anything is sent: a live
-client session can go on with it, and nothing here poses as a browser.
+The provider is replacing this flow by a newer login, "Jetfuel", which is bound to the browser it
+began in. The adapter recognises an intent of that route and refuses it before anything is sent: a
+live client session can continue such a login, and this adapter does not imitate a browser.
 
-``providers/twitter/README.md`` tells the protocol and what each answer becomes.
+``providers/twitter/README.md`` describes the protocol and the meaning of each answer.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ from checkpoint_worker.providers.twitter.protocol import (
 )
 from checkpoint_worker.providers.twitter.session import (
     COURTESY_S,
-    Hearing,
+    LoginState,
     TwitterSession,
     is_login,
 )
@@ -85,24 +85,24 @@ if TYPE_CHECKING:
 TASK_PATH = "/1.1/onboarding/task.json"
 CHOOSE_METHOD = "LoginTwoFactorAuthChooseMethod"
 WAYS: Mapping[str, tuple[str, ...]] = {TWO_FACTOR: ("APP", "SMS", "BACKUP"), ACID: ("EMAIL", "SMS")}
-"""Where the codes come from that a subtask may ask for."""
+"""Sources of the codes that a subtask may ask for."""
 
 BROWSER_BOUND = (
     "X's newer login is bound to the browser it began in: hand the code to a live client "
     f"session (route `{LIVE_SESSION}`)."
 )
 
-FOLLOW_UPS_MAX = 3  # The longest login known needs two.
-SUBTASKS_MAX = 20  # Looked at in one answer; a screen and its side doors are some five.
+FOLLOW_UPS_MAX = 3  # The longest known login needs two.
+SUBTASKS_MAX = 20  # Read in one answer; a screen has about five, its alternatives included.
 
-# An email address, or a phone number: seven digits at least, however they are set apart.
+# An email address, or a phone number: at least seven digits, with any separators.
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+|(?=(?:[^0-9]*[0-9]){7})\(?\+?[0-9][0-9() .\-]*")
 
 _FLOW_TOKEN = re.compile(r"(g;[0-9]+:-?[0-9]+:[^:\s]+):([0-9]{1,9})")
 
 
 class Twitter:
-    """The TWITTER adapter, route ``ocf`` (also as ``http``); ``jetfuel`` only to refuse it."""
+    """The TWITTER adapter, route ``ocf`` (also named ``http``); it refuses route ``jetfuel``."""
 
     provider = "TWITTER"
     default_url = API_URL
@@ -115,7 +115,7 @@ class Twitter:
     session = TwitterSession
 
     def ways(self, challenge: Challenge) -> Sequence[str]:
-        """Return the methods of this subtask, or those that the login's answer offered."""
+        """Return the methods that the login's answer offered, else those of the subtask."""
         held = challenge.context
         if not isinstance(held, OcfContext):
             return ()
@@ -124,7 +124,7 @@ class Twitter:
         return found or WAYS[held.subtask_id]
 
     async def verify(self, challenge: Challenge, exchange: Exchange) -> Verdict:
-        """Answer the subtask with the code and read the answer; see `Adapter.verify`."""
+        """Answer the subtask with the code and read the answer. See `Adapter.verify`."""
         held = challenge.context
         if isinstance(held, JetfuelContext):
             raise ActionRequiredError(BROWSER_BOUND)
@@ -132,7 +132,7 @@ class Twitter:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
-        answer = _Answer(held, challenge, exchange)
+        answer = _ResponseReader(held, challenge, exchange)
         reply = await hear(exchange, request, is_login)
         try:
             return await answer.read(reply)
@@ -161,10 +161,10 @@ def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
 
 
 def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
-    """Return what makes a person's words the subtask's answer, or refuses them.
+    """Return the function that turns a solution into the subtask's answer, or refuses it.
 
-    An address is a solution where the checkpoint's source is no source of codes and the subtask
-    asks for one, or does not say what it asks for.
+    An address is a solution if the checkpoint's source is not a source of codes and the subtask
+    asks for an address, or does not say what it asks for.
 
     Raises:
         ActionRequiredError: The subtask asks for an address, the checkpoint for a code.
@@ -185,7 +185,7 @@ def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
 
 
 def _address(text: str) -> str:
-    """Return an email address or phone number as it was typed; a code must not go here."""
+    """Return an email address or phone number as it was typed; refuse a code."""
     text = fold(text)
     if not _ADDRESS.fullmatch(text):
         msg = "The provider asks for an email address or a phone number, not for a code."
@@ -199,7 +199,7 @@ def _body(context: OcfContext, inputs: list[dict[str, object]]) -> bytes:
 
 
 def _follow_up(name: str) -> list[dict[str, object]] | None:
-    """Return what the flow wants to hear at a step after the code; none of it has the code."""
+    """Return the inputs that the flow needs at a step after the code; none has the code."""
     if name == DUPLICATION_CHECK:
         link = {"link": "AccountDuplicationCheck_false"}
         return [{"subtask_id": DUPLICATION_CHECK, "check_logged_in_account": link}]
@@ -209,19 +209,19 @@ def _follow_up(name: str) -> list[dict[str, object]] | None:
 # The answer ----------------------------------------------------------------------------
 
 
-class _Answer(Hearing):
-    """The reading of one answer, and what is said after it."""
+class _ResponseReader(LoginState):
+    """Reads one answer and sends the flow's further inputs."""
 
     def __init__(self, held: OcfContext, challenge: Challenge, exchange: Exchange) -> None:
         super().__init__(held=held, exchange=exchange, api_url=challenge.base_url)
         self._held = held
         self._url = challenge.base_url + TASK_PATH
         self._source = challenge.checkpoint.source
-        self.keep(castle_token="")  # It works once.
+        self.keep(castle_token="")  # The token works once.
 
     async def read(self, reply: Reply) -> Verdict:
-        """Read the answer to the code, then say what the flow still wants to hear."""
-        flow = self._hear(reply)
+        """Read the answer to the code, then send the inputs that the flow still needs."""
+        flow = self._apply(reply)
         if flow is None or self._is_same_step(flow):
             return Rejected(context=self.context)
         for _ in range(FOLLOW_UPS_MAX):
@@ -229,10 +229,10 @@ class _Answer(Hearing):
             inputs = _follow_up(name)
             if inputs is None or (self.is_signed_in and name in ENDINGS - {"LoginSuccessSubtask"}):
                 break
-            heard = await self._follow(inputs, is_last=name in ENDINGS)
-            if heard is None:
+            following = await self._follow(inputs, is_last=name in ENDINGS)
+            if following is None:
                 break
-            flow = heard
+            flow = following
         try:
             if (step := self._further_step(flow)) is not None:
                 return step
@@ -246,10 +246,10 @@ class _Answer(Hearing):
     async def _follow(
         self, inputs: list[dict[str, object]], *, is_last: bool
     ) -> Mapping[str, Any] | None:
-        """Say what the flow wants to hear; return how it goes on, ``None`` where nothing does.
+        """Send the flow's next inputs; return its next state, ``None`` if it has none.
 
-        A session that is there stays, whatever comes of this: it is a courtesy then, and must not
-        take the time that the login is handed over in.
+        If there is a session already, a failure here does not affect it. The request is optional
+        then, and its time is limited so that the login can still be handed over.
 
         Raises:
             ProviderFailure: There is no session, and there will be none.
@@ -263,7 +263,7 @@ class _Answer(Hearing):
             if is_last and self.is_signed_in:
                 self.keep_cookies(reply)
                 return None
-            flow = self._hear(reply)
+            flow = self._apply(reply)
         except (ProviderFailure, TimeoutError):
             if self.is_signed_in:
                 return None
@@ -273,13 +273,13 @@ class _Answer(Hearing):
             raise UnreadableAnswerError(msg)
         return flow
 
-    def _hear(self, reply: Reply) -> Mapping[str, Any] | None:
-        """Keep what an answer changes; return the flow as it is now, or ``None`` if refused."""
+    def _apply(self, reply: Reply) -> Mapping[str, Any] | None:
+        """Keep an answer's changes; return the flow's state, ``None`` if the code was refused."""
         self.keep_cookies(reply)
         try:
             body = read_json(reply)
         except ProviderBrokenError:
-            body = None  # A page, or nothing.
+            body = None  # The body is a page, or empty.
         with contextlib.suppress(*(UnreadableAnswerError,) * self.is_signed_in):
             self._keep_token(body)
         flow = body if isinstance(body, Mapping) else {}
@@ -296,7 +296,7 @@ class _Answer(Hearing):
         return flow
 
     def _keep_token(self, body: object) -> None:
-        """Keep the flow's next token, which an error writes behind its message only."""
+        """Keep the flow's next token; an error has it only at the end of its message."""
         if not isinstance(body, Mapping):
             return
         token = body.get("flow_token")
@@ -309,7 +309,7 @@ class _Answer(Hearing):
             self.keep(flow_token=told[0])
 
     def _is_same_step(self, flow: Mapping[str, Any]) -> bool:
-        """Whether the flow asks for the same again, or a notice says so: it was not taken."""
+        """Whether the flow asks for the same step again, or a notice refuses the code."""
         if self.is_signed_in:
             return False
         subtask = _current(flow)
@@ -322,12 +322,12 @@ class _Answer(Hearing):
         """Return the further checkpoint that an answer names.
 
         Raises:
-            ActionRequiredError: It names a step that is known and takes no code.
+            ActionRequiredError: It names a known step that takes no code.
         """
         subtask = _current(flow)
         name = name_of(subtask)
         if self.is_signed_in and name == self._held.subtask_id:
-            return None  # No further one: it is the step that the code was for.
+            return None  # This is the step that the code was for.
         if name in {TWO_FACTOR, ACID} and has_part(subtask, "enter_text"):
             self._keep_step(flow)
             if self.context.asks_for_address:
@@ -359,16 +359,17 @@ def _subtasks(flow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _current(flow: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the subtask that is shown: the first that is no notice on the way to another.
+    """Return the subtask that is shown: the first that is not a notice.
 
-    Behind it stand its side doors: other methods, a new password. Empty if there is none.
+    The subtasks after it are alternatives to it: other methods, a new password. Empty if there is
+    none.
     """
     subtasks = _subtasks(flow)
     return next((each for each in subtasks if not is_notice(each)), (subtasks or [{}])[0])
 
 
 def _methods(flow: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sources of codes that an answer offers to choose from."""
+    """Return the sources of codes that an answer offers as alternatives."""
     for subtask in _subtasks(flow):
         choices = (part(subtask, "choice_selection") or {}).get("choices")
         if name_of(subtask) == CHOOSE_METHOD and isinstance(choices, list):

@@ -1,7 +1,7 @@
-"""What TWITTER's answers mean: errors, statuses, addresses and subtasks, as tables.
+"""The meanings of TWITTER's answers: errors, statuses, addresses and subtasks, as tables.
 
-Structure is read first: numbers, statuses, ids of subtasks, names of their parts. Words come last
-(`providers.twitter.words`). What stands in no table is doubt, which ends no login:
+Structure is read first: numbers, statuses, ids of subtasks, names of their parts. Texts come last
+(`providers.twitter.words`). An answer that matches no table is in doubt and ends no login:
 `UnreadableAnswerError` or `UnknownStepError`. ``providers/twitter/README.md`` gives the source of
 each row.
 """
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 OK, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, THROTTLED = 200, 400, 401, 403, 429
 SUCCESSES, REDIRECTS = range(200, 300), range(300, 400)
 RETRIABLE: Final = 399
-"""``OnboardingFlowRetriableFailure``: whatever goes wrong in a flow. Its words tell what."""
+"""``OnboardingFlowRetriableFailure``: any failure within a flow; its text says which."""
 
-ERRORS_MAX = 20  # Looked at in one answer,
-MESSAGE_MAX = 2_000  # and characters of each; some patterns are quadratic.
-TEXTS_MAX = 4_096  # Characters of a subtask's texts that are looked at.
+ERRORS_MAX = 20  # Errors that are read in one answer.
+MESSAGE_MAX = 2_000  # Characters that are read of each message; some patterns are quadratic.
+TEXTS_MAX = 4_096  # Characters that are read of a subtask's texts.
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
-# Messages end with the token of their flow, which says nothing about the error.
+# A message ends with the token of its flow, which is not part of the error.
 _TOKEN_TAIL = re.compile(r"\s*\bg;\S*\s*$")
 
 _ENDED = "The provider has ended this login flow; the login must start again."
@@ -63,22 +63,23 @@ _DENIED = "The provider denies this login until the person has acted on its site
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sign:
-    """Numbers or words of an error, either will do; ``None`` means that the code was refused.
+    """Numbers or a text pattern of an error, with the meaning if either matches.
 
-    With ``number`` the words count for that number alone.
+    Without a ``failure`` the meaning is a refused code. With ``number`` the pattern counts for
+    errors of that number alone.
     """
 
     failure: type[ProviderFailure] | None
     detail: str = ""
     codes: frozenset[int] = frozenset()
-    words: str = r"(?!)"  # By default it matches nothing.
+    words: str = r"(?!)"  # The default matches no text.
     number: int | None = None
-    source: str | None = None  # Means this for one source of codes only.
-    status: int | None = None  # Means this under one status only.
+    source: str | None = None  # The only source of codes for which the sign counts.
+    status: int | None = None  # The only status with which the sign counts.
 
 
-# The first that fits counts. Numbers are those of the provider's public list of errors; one with
-# two meanings has its words first, and by itself the meaning that ends nothing.
+# The first match counts. Numbers are those of the provider's public list of errors. A number with
+# two meanings has a row for its texts first; its row without a text has the milder meaning.
 _SIGNS = (
     _Sign(
         failure=SubscriptionRequiredError,
@@ -129,7 +130,7 @@ _SIGNS = (
     _Sign(
         failure=ResourceRestrictedError,
         detail="The provider lets only its own site and apps log in here.",
-        words=r"(?<![\w.])x\.com\b",  # A name, in whatever language.
+        words=r"(?<![\w.])x\.com\b",  # A name is the same in every language.
         number=RETRIABLE,
     ),
     _Sign(
@@ -175,7 +176,7 @@ _SIGNS = (
 )
 
 _STATUSES: Mapping[int, str] = {
-    # Without an error that is known. Only the first is the provider's word for a mistake of ours.
+    # Statuses of answers without a known error.
     UNAUTHORIZED: "The provider does not accept the request and gives no reason.",
     FORBIDDEN: "The provider refuses the request and gives no reason.",
     404: (
@@ -186,7 +187,7 @@ _STATUSES: Mapping[int, str] = {
 
 _HOSTS: Final = re.compile(r"(?:.+\.)?(?:x|twitter)\.com")
 _PLACES: Final = (
-    # Path that the provider redirects to, what that means.
+    # Path of a redirect, and its meaning.
     (
         re.compile(r"/account/.+"),
         ActionRequiredError,
@@ -205,10 +206,10 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
     """Read the errors of an answer; they come under any status, 200 included.
 
     Returns:
-        Whether the code was refused; ``False`` if the answer is for the caller to read.
+        Whether the code was refused; ``False`` if the caller has to read the answer.
 
     Raises:
-        ProviderFailure: Any other error.
+        ProviderFailure: The meaning of any other error.
     """
     errors = errors_of(body)
     sign = _sign_of(errors, source=source, status=reply.status)
@@ -220,7 +221,7 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
     if sign.failure is None:
         return True
     if sign.failure is ProviderBrokenError:
-        refuse_common(reply)  # Where the number says no more than the status, that speaks.
+        refuse_common(reply)  # The status may be more specific than the number.
         raise ProviderBrokenError(sign.detail + wait_asked(reply))
     raise sign.failure(sign.detail)
 
@@ -228,7 +229,7 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
 def errors_of(body: object) -> list[tuple[int, str]]:
     """Return number and message of each error, messages without the token at their end.
 
-    An entry that says neither is none: lists of errors come empty, and so do their entries.
+    Empty entries are left out, because the provider sends empty lists and empty entries.
     """
     errors = body.get("errors") if isinstance(body, Mapping) else None
     if isinstance(errors, Mapping):
@@ -261,7 +262,7 @@ def _sign_of(errors: Iterable[tuple[int, str]], *, source: str | None, status: i
 
 
 def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
-    """Raise what an answer without a known error means; return if it is a flow to be read."""
+    """Raise the meaning of an answer without a known error; return if it is a flow to read."""
     is_page = reply.body.lstrip().startswith(b"<")
     if "cf-mitigated" in reply.headers or (is_page and reply.status in {FORBIDDEN, THROTTLED}):
         msg = "The provider's gate refuses this client or its address."
@@ -296,14 +297,14 @@ def _refuse_place(address: str) -> None:
 
 ENDINGS: Final = frozenset({"LoginSuccessSubtask", "SuccessExit", "LoginOpenHomeTimeline"})
 DUPLICATION_CHECK: Final = "AccountDuplicationCheck"
-"""Asks after a code whether another account of this browser is the same person's."""
+"""Subtask that asks, after a code, whether another account of this browser has the same owner."""
 ENDING_PARTS: Final = ("open_account", "open_home_timeline", "end_flow")
-"""What shows that the login is complete; the session's cookie says it, too."""
+"""Parts of a subtask that show a complete login, like the session's cookie."""
 
 DENIED: Final = "DenyLoginSubtask"
 STARTS_AGAIN: Final = frozenset({"StartNewLoginFlowSubtask"})
 NOTICES: Final = ("in_app_notification", "alert_dialog", "wait_spinner", "update_users")
-"""Parts of subtasks that are shown on the way to another one: toasts, dialogs."""
+"""Parts of subtasks that are shown before another one: toasts, dialogs."""
 
 _BY_ID: Mapping[str, str] = {
     "ArkoseLogin": _CAPTCHA,
@@ -323,7 +324,7 @@ _BY_ID: Mapping[str, str] = {
     "login_security_key_not_supported_cta": _SECURITY_KEY,
 }
 _BY_PART: Mapping[str, str] = {
-    # The first that is there counts.
+    # The first part that is present counts.
     "web_modal": _CAPTCHA,
     "enter_recaptcha": _CAPTCHA,
     "security_key": _SECURITY_KEY,
@@ -336,7 +337,7 @@ _BY_PART: Mapping[str, str] = {
     "email_verification": ADDRESS_ASKED,
     "phone_verification": ADDRESS_ASKED,
 } | dict.fromkeys(
-    # Names that every client of the site gives when it starts a flow (``subtask_versions``).
+    # Names that every client of the site lists when it starts a flow (``subtask_versions``).
     (
         "app_download_cta", "contacts_live_sync_permission_prompt", "enter_date", "generic_urt",
         "interest_picker", "menu_dialog", "notifications_permission_prompt", "privacy_options",
@@ -349,18 +350,18 @@ _BY_PART: Mapping[str, str] = {
 
 
 def part(subtask: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """Return a part of a subtask; one whose value is no object is none: parts come as null."""
+    """Return a part of a subtask that is an object; absent parts may come as null."""
     found = subtask.get(name)
     return found if isinstance(found, Mapping) else None
 
 
 def has_part(subtask: Mapping[str, Any], name: str) -> bool:
-    """Whether a subtask has a part, by its value."""
+    """Whether a subtask has a part whose value is an object."""
     return part(subtask, name) is not None
 
 
 def name_of(subtask: Mapping[str, Any]) -> str:
-    """Return the id of a subtask, an empty text for one without."""
+    """Return the id of a subtask, an empty text if it has none."""
     name = subtask.get("subtask_id")
     return name if isinstance(name, str) else ""
 
@@ -371,19 +372,19 @@ def is_ending(subtask: Mapping[str, Any]) -> bool:
 
 
 def known_step(subtask: Mapping[str, Any]) -> str | None:
-    """Return what the person must do at a step that is known, ``None`` at any other."""
+    """Return the action that a known step needs, ``None`` for an unknown step."""
     if name := _BY_ID.get(name_of(subtask)):
         return name
     return next((detail for name, detail in _BY_PART.items() if has_part(subtask, name)), None)
 
 
 def is_notice(subtask: Mapping[str, Any]) -> bool:
-    """Whether a subtask only tells something on the way to another."""
+    """Whether a subtask is only a message before another subtask."""
     return any(has_part(subtask, name) for name in NOTICES)
 
 
 def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
-    """Return why the provider denies the login; words that are not known are the person's."""
+    """Return the reason why the provider denies the login; an unknown one needs the person."""
     sign = _sign_of([(0, text_of(subtask.get("cta")))], source=source, status=OK)
     if sign is not None and sign.failure in {AccountRestrictedError, SubscriptionRequiredError}:
         assert sign.failure is not None, "is one of the two"
@@ -392,7 +393,7 @@ def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFail
 
 
 def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
-    """Return what a subtask means that neither made a session nor takes a code."""
+    """Return the failure for a subtask that neither made a session nor takes a code."""
     name = name_of(subtask)
     if name == DENIED:
         return denial_of(subtask, source=source)
@@ -408,13 +409,15 @@ def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFai
 
 
 def text_of(value: object) -> str:
-    """Return every text of a part of a subtask, in order, within bounds."""
+    """Return every text in a part of a subtask, in order, up to a limit."""
     return " ".join(_texts_of(value))[:TEXTS_MAX]
 
 
 def _texts_of(value: object) -> list[str]:
     if isinstance(value, Mapping):
-        value = [each for name, each in value.items() if name != "user"]  # Whose words are theirs.
+        value = [
+            each for name, each in value.items() if name != "user"
+        ]  # A user wrote these texts.
     if isinstance(value, list):
         return [text for each in value for text in _texts_of(each)]
     return [value] if isinstance(value, str) else []

@@ -1,6 +1,6 @@
-"""What is sent to TWITTER: contexts, forms of codes, headers.
+"""The requests to TWITTER: contexts, forms of codes, headers.
 
-`providers.twitter.adapter` has the flow and imports this module, never the other way round.
+`providers.twitter.adapter` has the flow and imports this module; this module never imports it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 API_URL = "https://api.x.com"
 WEB_URL = "https://x.com"
-"""What a browser names as its origin."""
+"""Origin that a browser names."""
 
 TWO_FACTOR: Final = "LoginTwoFactorAuthChallenge"
 ACID: Final = "LoginAcid"
 
 DEFAULTS: Final = {
-    # Headers of the provider's site in a browser; a context may give its own instead.
+    # Headers of the provider's site in a browser; a context may replace them.
     "x-twitter-active-user": "yes",
     "x-twitter-client-language": "en",
-    "Accept-Language": "en-US",  # Errors are localised; reading their words is the last resort.
+    "Accept-Language": "en-US",  # Errors are localised, and their texts are read last.
 }
 
 ADDRESS_KEYBOARDS: Final = frozenset({"email", "email_address", "telephone", "phone"})
 CODE_KEYBOARDS: Final = frozenset({"number", "numeric"})
-"""What ``enter_text.keyboard_type`` says of the text that is wanted; it is in no language."""
+"""Values of ``enter_text.keyboard_type`` that reveal the wanted input in any language."""
 
 
 class OcfContext(Context):
@@ -124,14 +124,14 @@ class OcfContext(Context):
 
     @property
     def asks_for_address(self) -> bool:
-        """Whether a code would be the wrong answer: the provider asks for an address plainly."""
+        """Whether the provider plainly asks for an address, so that a code would be wrong."""
         if self.subtask_id != ACID or self.keyboard_type in CODE_KEYBOARDS:
             return False
         return self.keyboard_type in ADDRESS_KEYBOARDS or asks_for_address(self.hint_text)
 
     @property
     def bearer_token(self) -> str:
-        """The app's token alone."""
+        """The app's token without ``Bearer``."""
         words = self.app["bearer_token"].split()
         return words[-1] if words[0].lower() == "bearer" else self.app["bearer_token"].strip()
 
@@ -147,11 +147,11 @@ class OcfContext(Context):
 
 
 class JetfuelContext(Context):
-    """What the provider's newer login, "Jetfuel", leaves behind: recognised, never continued.
+    """The state of the provider's newer login, "Jetfuel", which the adapter never continues.
 
-    Each of its forms needs a ``$castle_token`` that only the browser can make in which the
-    login began. So nothing of this is read, and whatever the first step knows may be left
-    out; the context is there so that such an intent gets its answer.
+    Each of its forms needs a ``$castle_token`` that only the browser in which the login began can
+    make. The adapter reads none of these fields, and the caller may omit any of them; the model
+    exists so that such an intent receives its answer.
     """
 
     route: Literal["jetfuel"] = Field("jetfuel", description="The newer login; never continued.")
@@ -184,12 +184,12 @@ class JetfuelContext(Context):
     )
 
 
-# Twelve characters, as the provider shows one: less at another prompt is a mistyped code.
+# A backup code has twelve characters; a shorter one at another prompt is a mistyped code.
 _BACKUP: Final = {"BACKUP": CodeFormat(max_length=12, alphabet="alphanumeric", min_length=12)}
 
 FORMATS: Mapping[str, CodeFormat] = {
-    # Lengths of emailed and backup codes are not known for certain, so they stay loose. A backup
-    # code goes into the same field of the same subtask as the others.
+    # The lengths of emailed and backup codes are not certain, so their forms are loose. A backup
+    # code goes into the same field of the same subtask as the other codes.
     "SMS": CodeFormat(max_length=6, alternatives=_BACKUP),
     "EMAIL": CodeFormat(max_length=12, alphabet="alphanumeric"),
     "APP": CodeFormat(max_length=6, alternatives=_BACKUP),
@@ -202,15 +202,15 @@ def code_of(solution: str, source: str | None) -> str:
     """Return the code as it is sent.
 
     Raises:
-        ProviderFailure: It is none for that source, whoever let it through; nothing is sent.
+        ProviderFailure: The code does not fit its source, and is not sent.
     """
     return check_code(solution, FORMATS.get(source or "", _LOOSEST))
 
 
 def headers_of(context: OcfContext, path: str) -> dict[str, str]:
-    """Return the headers of every request; the token of the session only if there is one.
+    """Return the headers of every request; the session's token only if the jar has one.
 
-    Inventing a ``ct0`` before the login is complete is answered with error 399.
+    The provider answers an invented ``ct0`` before the end of the login with error 399.
     """
     headers = {
         "Authorization": f"Bearer {context.bearer_token}",
@@ -224,7 +224,7 @@ def headers_of(context: OcfContext, path: str) -> dict[str, str]:
 
 
 def task_headers(context: OcfContext, path: str) -> dict[str, str]:
-    """Return the headers of a request of the flow, the context's own among them."""
+    """Return the headers of a request of the flow, including the context's own."""
     headers = headers_of(context, path) | {
         "x-guest-token": context.guest_token or cookie_value(context.cookies, "gt") or "",
         "x-client-transaction-id": context.transaction_id,
@@ -237,7 +237,7 @@ def task_headers(context: OcfContext, path: str) -> dict[str, str]:
 
 
 def standing_headers(context: OcfContext) -> dict[str, str]:
-    """Return what every later request of the finished login carries beside its cookies."""
+    """Return the headers for every later request of the finished login, without cookies."""
     made = {
         "authorization": f"Bearer {context.bearer_token}",
         "x-csrf-token": cookie_value(context.cookies, "ct0") or "",

@@ -1,8 +1,8 @@
-"""The finished login of TWITTER: what the answers of one attempt have said, and the session of it.
+"""The finished login of TWITTER: the state that one attempt's answers add up to, and its session.
 
-A session is a cookie ``auth_token`` with a token against forgery, ``ct0``, or an app's pair of
-OAuth tokens. Where the provider sets no ``ct0`` it is made as its own site makes it in a browser:
-the request that asks whose login it is carries it, and the provider sets a longer one in answer.
+A session is a cookie ``auth_token`` with the CSRF token ``ct0``, or an app's pair of OAuth tokens.
+If the provider sets no ``ct0``, this module makes one as the provider's site does in a browser: the
+request that asks for the account carries it, and the provider answers with a longer one.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ ME_PATH: Final = "/1.1/account/verify_credentials.json"
 AUTH: Final = "auth_token"
 TOKEN: Final = "ct0"  # noqa: S105  a name
 TOKEN_BYTES: Final = 16
-"""Of a token made here: 32 hexadecimal digits, as the site's script makes them."""
+"""Bytes of a token made here: 32 hexadecimal digits, as the site's script makes them."""
 OAUTH: Final = ("oauth_token", "oauth_token_secret", "known_device_token")
 
-ASKED_MAX: Final = 3  # Times a request without a code is sent before its failure counts;
-ME_ASKED_MAX: Final = 6  # and the one without which there is no login to hand over.
-ASKED_PAUSE_S: Final = 0.2  # Before the second time; a multiple of it before each further one.
+ASKED_MAX: Final = 3  # Tries of a request without a code before its failure counts.
+ME_ASKED_MAX: Final = 6  # Tries of the request that a login cannot be handed over without.
+ASKED_PAUSE_S: Final = 0.2  # Pause before the second try; multiplied before each further one.
 COURTESY_S: Final = 3.0
-"""How long a request may take without which the session is complete, too."""
-COOKIES_MAX: Final = 200  # As many as a context holds; a login has some twenty.
+"""Timeout for a request that the session does not depend on."""
+COOKIES_MAX: Final = 200  # Limit of a context's cookies; a login has about twenty.
 _NEEDED: Final = frozenset({AUTH, TOKEN, "twid", "kdt", "att", "guest_id", "_twitter_sess"})
 
 HICCUPS = (NetworkDownError, ProviderBrokenError, ProxyFailedError, ServiceUnavailableError)
-"""What may go wrong on the way to an answer and be better the next time."""
+"""Failures on the way to an answer that a retry may avoid."""
 
 _TWID = re.compile(r'"?u=([0-9]{1,20})(?:&[^"]*)?"?')
 _ID = re.compile(r"[0-9]{1,20}")
@@ -62,20 +62,20 @@ _TOKEN_OWNER = re.compile(r"([0-9]{1,20})-.+")
 
 
 def is_login(reply: Reply) -> bool:
-    """Whether an answer sets the session's cookie, whatever else it says."""
+    """Whether an answer sets the session's cookie, whatever else it has."""
     return has_session(fresh_cookies((), reply.cookies), AUTH)
 
 
 def fresh_cookies(held: Iterable[Cookie], said: Iterable[Cookie]) -> tuple[Cookie, ...]:
-    """Return what an answer changes in a jar, domain by domain.
+    """Return the changes that an answer makes to a jar, domain by domain.
 
-    The provider has two domains and clears at the one what it sets at the other. So a deletion
-    counts for its own domain alone, and not beside a value of the same name.
+    The provider has two domains, and deletes at one the cookie that it sets at the other. So a
+    deletion counts for its own domain only, and not beside a value of the same name.
     """
     last: dict[tuple[str, str], Cookie] = {}
     for cookie in said:
         key = (cookie.name, _home(cookie))
-        last.pop(key, None)  # To stand behind what was said before it.
+        last.pop(key, None)  # The last value of a name moves to the end.
         last[key] = cookie
     live = [cookie for cookie in last.values() if is_live(cookie)]
     names = {cookie.name for cookie in live}
@@ -109,16 +109,16 @@ class TwitterSession(sessions.Session):
     )
 
 
-class Hearing:
-    """What the answers of one attempt have said so far.
+class LoginState:
+    """The state that the answers of one attempt have added up to.
 
     Args:
         held: The context of the attempt.
-        exchange: The way to the provider.
-        api_url: Where it says whose login it is.
+        exchange: The connection to the provider.
+        api_url: Address of the API that names the login's account.
 
     Attributes:
-        context: The challenge context after the replies heard so far.
+        context: The challenge context after the replies read so far.
     """
 
     def __init__(self, *, held: OcfContext, exchange: Exchange, api_url: str) -> None:
@@ -132,11 +132,11 @@ class Hearing:
 
     @property
     def is_signed_in(self) -> bool:
-        """Whether the answers have set a session, and not taken it back."""
+        """Whether the answers have set a session and not revoked it."""
         return self._has_cookies or "oauth_token_secret" in self._tokens
 
     def keep(self, **changes: object) -> None:
-        """Change the context, within the bounds a context has when it comes from outside."""
+        """Change the context within the bounds that a context from a caller has."""
         fields = dict(self.context)
         try:
             self.context = type(self.context).model_validate({**fields, **changes})
@@ -145,12 +145,12 @@ class Hearing:
             raise UnreadableAnswerError(msg) from None
 
     def keep_cookies(self, reply: Reply) -> None:
-        """Merge the cookies of an answer; ``auth_token`` among them is the decisive sign."""
+        """Merge the cookies of an answer; ``auth_token`` decides whether there is a session."""
         fresh = fresh_cookies(self.context.cookies, reply.cookies)
         if not fresh:
             return
         jar = merge_cookies(self.context.cookies, fresh)
-        over = max(len(jar) - COOKIES_MAX, 0)  # Nothing that a login needs is lost to a flood.
+        over = max(len(jar) - COOKIES_MAX, 0)  # Many cookies must not displace the needed ones.
         spare = {each.name for each in [e for e in jar if e.name not in _NEEDED][:over]}
         self.keep(cookies=tuple(each for each in jar if each.name not in spare))
         if any(cookie.name == AUTH for cookie in fresh):
@@ -159,7 +159,7 @@ class Hearing:
             self._ids["twid"] = twid[1]
 
     def keep_account(self, account: Mapping[str, Any]) -> None:
-        """Note what ``open_account`` says; apps get tokens there instead of cookies."""
+        """Keep the account of ``open_account``; apps get tokens there instead of cookies."""
         self._keep_user(part(account, "user") or {}, "open_account")
         told = {name: account[name] for name in OAUTH if isinstance(account.get(name), str)}
         self._tokens |= {name: value for name, value in told.items() if value}
@@ -168,7 +168,7 @@ class Hearing:
             self._ids["oauth_token"] = owner[1]
 
     def keep_id(self, user_id: object) -> None:
-        """Note an id that stands somewhere in an answer; believed if nothing better is told."""
+        """Keep an id from an arbitrary place of an answer, used only if there is no better one."""
         if _ID.fullmatch(str(user_id)):
             self._ids.setdefault("somewhere", str(user_id))
 
@@ -180,10 +180,10 @@ class Hearing:
             self._screen_name = user["screen_name"] or self._screen_name
 
     async def cleared(self) -> Cleared:
-        """Return the finished login with the id of its account, and a session that can be used.
+        """Return the finished login with the id of its account and a usable session.
 
         Raises:
-            UnreadableAnswerError: It has no id or two, or the session was taken back.
+            UnreadableAnswerError: It has no id or two, or the session was revoked.
         """
         somewhere = self._ids.pop("somewhere", None)
         lacks_token = self._has_cookies and cookie_value(self.context.cookies, TOKEN) is None
@@ -221,7 +221,7 @@ class Hearing:
         )
 
     def _make_token(self) -> None:
-        """Make the token against forgery, for the hosts that the session's cookie is for."""
+        """Make the CSRF token, for the hosts of the session's cookie."""
         held = next(each for each in self.context.cookies if each.name == AUTH)
         made = held.model_copy(
             update={
@@ -236,13 +236,13 @@ class Hearing:
         self.keep(cookies=merge_cookies(self.context.cookies, (made,)))
 
     async def ask(self, request: Request) -> Reply:
-        """Send a request without a code, a bounded number of times while it fails on the way.
+        """Send a request without a code, with a limited number of retries.
 
-        Silence is not asked again: the flow may have moved on and forgotten this step.
+        A timeout is not retried, because the flow may have moved on from this step.
         """
-        return await self._retry_until_expiry(request, asked_max=ASKED_MAX, again=HICCUPS)
+        return await self._fetch_with_retries(request, asked_max=ASKED_MAX, again=HICCUPS)
 
-    async def _retry_until_expiry(
+    async def _fetch_with_retries(
         self, request: Request, *, asked_max: int, again: tuple[type[ProviderFailure], ...]
     ) -> Reply:
         asked = 1
@@ -259,20 +259,20 @@ class Hearing:
                 return reply
 
     async def _ask_me(self) -> None:
-        """Ask whose login it is; it carries no code, so it is repeated while there is time.
+        """Ask whose login it is; the request has no code, so it is retried.
 
         Raises:
-            UnreadableAnswerError: It did not say.
+            UnreadableAnswerError: The answers do not name the account.
         """
         cause: ProviderFailure | None = None
         again = (*HICCUPS, ProviderTimeoutError)
-        for _ in range(2):  # The first answer may only set the token that it asks for.
+        for _ in range(2):  # The first answer may only set the token that it requires.
             token = cookie_value(self.context.cookies, TOKEN)
             try:
-                reply = await self._retry_until_expiry(
+                reply = await self._fetch_with_retries(
                     self._me(), asked_max=ME_ASKED_MAX, again=again
                 )
-                if self._hear_me(reply):
+                if self._apply_account(reply):
                     return
             except ProviderFailure as failure:
                 cause = failure
@@ -282,18 +282,18 @@ class Hearing:
         raise UnreadableAnswerError(msg) from cause
 
     async def _show_token(self) -> None:
-        """Show the made token to the provider, which may set its own; it stands without, too."""
+        """Send the made token to the provider, which may replace it; a failure changes nothing."""
         try:
             async with asyncio.timeout(COURTESY_S):
-                self._hear_me(await self._exchange.fetch(self._me()))
+                self._apply_account(await self._exchange.fetch(self._me()))
         except (ProviderFailure, TimeoutError):
             pass
 
-    def _hear_me(self, reply: Reply) -> bool:
-        """Keep what an answer about the account says; return whether it says whose it is.
+    def _apply_account(self, reply: Reply) -> bool:
+        """Keep the content of an answer about the account; return whether it names the account.
 
         Raises:
-            UnreadableAnswerError: It cannot be read.
+            UnreadableAnswerError: The answer cannot be read.
         """
         self.keep_cookies(reply)
         if self._has_cookies and cookie_value(self.context.cookies, TOKEN) is None:

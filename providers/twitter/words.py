@@ -1,11 +1,11 @@
-# ruff: noqa: RUF001  the words of other scripts look like ours; that is their nature
-"""The words of TWITTER's texts, in the languages of its site.
+# ruff: noqa: RUF001  words of other scripts have letters that look like Latin ones
+"""The texts of TWITTER's answers, in the languages of its site.
 
-The last resort: what a status, an error's number, a subtask's id or a field's name says is read
-from them (`providers.twitter.meanings`). Three things are told by words alone: whether an error
-399 says that the code was wrong, whether a field asks for an address instead of a code, and where
-a code comes from. English words are from reports, the others are translations: a text in none of
-these languages has no meaning here, and what has no meaning is doubt.
+They are read last, after statuses, error numbers, subtask ids and field names
+(`providers.twitter.meanings`). Texts alone decide three questions: whether an error 399 refuses the
+code, whether a field asks for an address instead of a code, and where a code comes from. English
+texts are from reports, the others are translations. A text in another language has no meaning here,
+and an answer without a meaning is in doubt.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Final, NamedTuple
 from checkpoint_worker.providers.contract import fold
 
 TEXT_MAX: Final = 2_000
-"""Characters that are looked at; some patterns are quadratic."""
+"""Limit of characters that are read; some patterns are quadratic."""
 
 
 class Words(NamedTuple):
-    """What one language says; beginnings of words, in lower case.
+    """The words of one language; beginnings of words, in lower case.
 
     Attributes:
-        wrong: The typed thing is not right, or no longer.
+        wrong: The input is wrong or expired.
         code: A code.
         many: Too many tries.
         email: Address of an email.
         phone: Telephone, or its number.
         name: The account's name.
-        small: Words that may stand around those three without changing what is asked for.
+        small: Words that may stand beside these three without changing the wanted input.
         app: An app that makes codes.
-        backup: A code kept for emergencies.
+        backup: A code for emergencies.
         text: A text message.
     """
 
@@ -48,7 +48,7 @@ class Words(NamedTuple):
     text: tuple[str, ...]
 
 
-# A language a paragraph; its columns are those of `Words`, set apart by semicolons.
+# Each language is a paragraph; semicolons separate the columns of `Words`.
 _TABLE: Final = """
 en; incorrect, wrong, invalid, not valid, isn't right, isn't valid, doesn't match, does not match,
   didn't work, expired; code, pin, passcode, digits; too
@@ -186,27 +186,27 @@ def _row(text: str) -> tuple[str, Words]:
 
 
 WORDS: Final = dict(map(_row, re.split(r"\n(?=\S)", _TABLE.strip())))
-"""Language, as the site's own codes have it, to its words."""
+"""Words by language, with the site's own language codes."""
 
 _JOINED: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af、]")
 """Scripts that write words together: Thai, Japanese, Chinese; Korean joins its particles."""
 
 
 WHOLE_MAX: Final = 4
-"""So short a word of `Words.wrong` is taken whole: the beginning of others may be the same."""
+"""Longest word of `Words.wrong` that must match whole, because other words may begin with it."""
 
 
 _SAME: Final = str.maketrans({"ı": "i", "\u0307": None, "\u2019": "'"})
-"""Turkish letters without their dots, and the apostrophe of printers."""
+"""Turkish letters without their dots, and the typographic apostrophe."""
 
 
 def _plain(text: str) -> str:
-    """Return a text without differences that do not matter: case, width, composition, dots."""
+    """Return a text without irrelevant differences: case, width, composition, dots."""
     return unicodedata.normalize("NFKC", text).casefold().translate(_SAME)
 
 
 def _patterns(*columns: str) -> list[str]:
-    """Return these columns' words in every language as patterns, longest first."""
+    """Return the words of these columns in every language as patterns, longest first."""
     cells = {
         (word, each) for row in WORDS.values() for each in columns for word in getattr(row, each)
     }
@@ -239,7 +239,7 @@ _SOURCES: Final = (
     ("EMAIL", _any("email")),
     ("SMS", _any("phone")),
 )
-"""Source, its words; the first that fits counts, so the plainest come first."""
+"""Sources with their words; the first match counts, so the most specific come first."""
 
 
 def _read(text: str) -> str:
@@ -247,9 +247,9 @@ def _read(text: str) -> str:
 
 
 def refuses(text: str) -> bool:
-    """Whether a text says that the code was wrong: it begins so, or it names the code, too.
+    """Whether a text refuses the code: it begins with such a word, or it names the code too.
 
-    Too many wrong codes are not one more.
+    A text about too many wrong codes does not refuse this one.
     """
     text = _read(text)
     found = _WRONG.search(text)
@@ -263,7 +263,7 @@ def refuses(text: str) -> bool:
 def asks_for_address(hint: str) -> bool:
     """Whether a field's hint plainly asks for an address, a phone number or a user name.
 
-    Plainly: nothing is left of it but such words. "Check your email" and "Email code" are none.
+    That is the case if the hint has no other words. "Check your email" and "Email code" do not.
     """
     text = _read(hint)
     if _EXPLICIT.search(text):
@@ -273,7 +273,7 @@ def asks_for_address(hint: str) -> bool:
 
 
 def _unless_code(noun: re.Match[str]) -> str:
-    """Return nothing for a noun, but a compound with a code ("telefonkod") as it is."""
+    """Return a space for a noun, but a compound with a code ("telefonkod") unchanged."""
     return noun[0] if _CODE_INSIDE.search(noun[0]) and not _JOINED.search(noun[0]) else " "
 
 

@@ -1,1 +1,1 @@
-"""What a worker does with an accepted submission: attempts, heartbeat, sweep."""
+"""The execution of accepted submissions in a worker: attempts, heartbeat, sweep."""

@@ -1,9 +1,8 @@
-"""One attempt told in order: look, begin, prepare, connect, claim, send, settle.
+"""One attempt, in the order of its steps: look, begin, prepare, connect, claim, send, settle.
 
-An attempt is one execution of one submission against the provider. It owns no truth: every
-step asks the ledger, and whatever the ledger refuses is not done. `AttemptRunner` keeps those that
-run in this process, so that signals reach them.
-
+An attempt is one execution of one submission against the provider. The ledger decides: the attempt
+asks it before every step and does nothing that it refuses. `AttemptRunner` holds the attempts of
+this process and passes them their signals.
     look ──WAIT──▶ wait for the wire ─┐
      │ ▲                              │
      │ └──────────────────────────────┘
@@ -83,25 +82,26 @@ from checkpoint_worker.tasks.storage.vault import (
 from checkpoint_worker.tasks.storage.views import Snapshot
 
 FIRST_BYTE_S: Final = 1.0
-"""At most this long from the claim's command to the first byte, else it is not sent: a process
-that was stopped in between must not send when nobody counts on it any more."""
+"""Longest time from the claim's command to the first byte, after which the code is not sent: a
+process that was suspended in between must not send when the ledger no longer expects it to."""
 RECHECK_INTERVAL_S: Final = 1.0
-"""A waiting attempt looks at the ledger this often, should a signal be lost."""
+"""Interval at which a waiting attempt reads the ledger again, in case a signal was lost."""
 WAKE_GRACE_S: Final = 0.02
-"""Redis and this process count time apart; waking a little late saves a look in vain."""
+"""Slack for clock skew between Redis and this process; without it a re-check often comes too
+early."""
 SETTLE_PAUSES_S: Final = (0.1, 0.3, 1.0, 2.0)
-"""Between tries to settle while the ledger is away; the last one repeats."""
-ERRANDS_AT_ONCE: Final = 256
+"""Pauses between tries to settle while the ledger is unavailable; the last one repeats."""
+COMMANDS_AT_ONCE: Final = 256
 CLAIMS_AT_ONCE: Final = 64
-"""Ledger commands of all attempts here in flight, some 50 us of Redis' time each: a claim that
-queued behind a burst of thousands would be granted too late to send (`FIRST_BYTE_S`)."""
-LEAVE_S: Final = 2.0
-"""How long an attempt that is cancelled from outside may take to say so."""
+"""Ledger commands of all attempts in flight, about 50 us of Redis' time each. Claims have their own
+slots: a claim queued behind thousands of commands would be granted too late (`FIRST_BYTE_S`)."""
+SETTLE_TIMEOUT_S: Final = 2.0
+"""Timeout for settling an attempt that is cancelled from outside."""
 
 log = structlog.get_logger("checkpoint.attempt")
 
 SUCCESS_LOST: Final = "intent.success_lost"
-"""A note of the rules: the provider let the account in, for an intent that is another now."""
+"""Note of the rules: the provider let the account in, and the intent no longer takes it."""
 
 DETAIL_CODE_GONE = "The sealed code is not there any more; submit it again."
 DETAIL_CODE_SEALED = "The sealed code cannot be opened here; check CHECKPOINT_SECRET_KEYS."
@@ -113,7 +113,7 @@ DETAIL_NOT_REACHED = "The provider could not be reached in time; the code was no
 
 
 class _Stage(enum.IntEnum):
-    """How far an attempt has come; decides what a signal does to it."""
+    """Progress of an attempt; it decides what a signal does to the attempt."""
 
     LOOKING = 0
     CONNECTING = 1
@@ -122,26 +122,30 @@ class _Stage(enum.IntEnum):
 
 
 SendWake = Callable[[str, str, str], Awaitable[None]]
-"""Sends a wake: submission id, account id, provider."""
+"""Callable that sends a wake: submission id, account id, provider."""
 
 MakeExchange = Callable[[Callable[[], Awaitable[ClaimTicket]], str | None], Exchange]
-"""Makes the way to a provider from a claim and a proxy."""
+"""Callable that makes the exchange with a provider from a claim and a proxy."""
 
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRunner:
-    """What runs in this process, and what it needs to run.
+    """The attempts of this process and what they need.
 
     Attributes:
+        settings: The settings of the worker.
+        store: The ledger's operations.
+        vault: Opens and seals codes, contexts and sessions.
+        door: Runs ledger operations.
         worker: This process' name in the ledger.
         send_wake: Wakes a submission whose attempt may be gone.
         make_exchange: The transport.
-        ready: Set by the first acknowledged heartbeat; nothing begins before it.
+        ready: Set by the first acknowledged heartbeat; no attempt begins before it.
         running: Attempts by submission id.
-        live_replies: What client sessions answer to this process.
-        errands: Places for ledger commands other than claims.
-        claims: Places for claims.
-        observer: Who counts what happens here.
+        live_replies: The replies of client sessions to this process.
+        command_slots: Slots for ledger commands other than claims.
+        claim_slots: Slots for claims.
+        observer: Counts the attempts' events.
     """
 
     settings: Settings
@@ -155,17 +159,21 @@ class AttemptRunner:
     running: dict[str, Attempt] = field(default_factory=dict)
     live_replies: LiveReplies = field(init=False)
     observer: Observer = SILENT
-    errands: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ERRANDS_AT_ONCE))
-    claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLAIMS_AT_ONCE))
+    command_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(COMMANDS_AT_ONCE)
+    )
+    claim_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(CLAIMS_AT_ONCE)
+    )
 
     def __post_init__(self) -> None:
         name = self.store.keys.live_replies(self.worker)
         self.live_replies = LiveReplies(self.door.client, name)
 
     async def run(self, submission_id: str, account_id: str, provider: str) -> Outcome | None:
-        """Run one submission's attempt to its end; return its record as it is then.
+        """Run one submission's attempt to its end; return the submission's record at that time.
 
-        A second wake for what runs here already ends at once.
+        If the submission's attempt runs here already, a second wake returns its record at once.
         """
         if submission_id not in self.running:
             attempt = Attempt(self, submission_id, account_id, provider)
@@ -176,22 +184,22 @@ class AttemptRunner:
                 del self.running[submission_id]
             if attempt.record is not None:
                 return attempt.record
-        async with self.errands:
+        async with self.command_slots:
             return (await self.door.run(self.store.record(submission_id)))[1]
 
     def hear(self, signal: HeardSignal) -> None:
-        """Hand a signal to the attempt it names, if that runs here."""
+        """Pass a signal to the attempt it names, if that attempt runs here."""
         if (attempt := self.running.get(signal.submission_id)) is not None:
             attempt.hear(signal.do, signal.left_s)
 
     def look_all(self) -> None:
-        """Let every waiting attempt look again: signals may have been missed."""
+        """Let every waiting attempt read the ledger again, because signals may have been lost."""
         for attempt in self.running.values():
             attempt.hear(SignalAction.LOOK, None)
 
 
 def http_exchange(settings: Settings) -> MakeExchange:
-    """Return the maker of exchanges over HTTP."""
+    """Return the callable that makes HTTP exchanges."""
 
     def make(claim: Callable[[], Awaitable[ClaimTicket]], proxy: str | None) -> Exchange:
         return HttpExchange(
@@ -208,7 +216,7 @@ _ResultSteps = Operation[Result | None]
 
 
 class _Refused(ExchangeRefusedError):  # noqa: N818  flow, not an error
-    """The ledger did not grant the claim; nothing was sent."""
+    """The ledger did not grant the claim; no byte of the code was sent."""
 
     def __init__(self, reply: DecisionStatus) -> None:
         super().__init__()
@@ -220,18 +228,18 @@ _REFUSALS: Final = {
     DecisionStatus.WAIT: Refusal.BUSY,
     DecisionStatus.GO: Refusal.CHANGED,
 }
-"""What a claim that was not granted is told as."""
+"""The reason to report for a claim that was not granted."""
 
 
 class _SealedError(ExchangeRefusedError):
-    """The claim was granted, but the code cannot be opened here; nothing was sent."""
+    """The claim was granted, but the code cannot be opened here; it was not sent."""
 
 
 class _Crash(NamedTuple):
-    """What an adapter did that it may not.
+    """An adapter's end outside its contract.
 
-    Only the kind and the place: the text of a foreign exception may quote anything, and a traceback
-    shows values. ``why`` is in our own words.
+    It holds the exception's class and place only: the text of a foreign exception may quote
+    anything, and a traceback shows values. ``why`` is a text of this project.
     """
 
     kind: str
@@ -240,7 +248,7 @@ class _Crash(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """Note what can be told of an error."""
+        """Return what of an error may be logged."""
         why = str(error) if isinstance(error, InvalidVerdictError) else ""
         return cls(type(error).__name__, _where(error), why)
 
@@ -249,11 +257,11 @@ class Attempt:
     """One execution of one submission."""
 
     def __init__(
-        self, home: AttemptRunner, submission_id: str, account_id: str, provider: str
+        self, runner: AttemptRunner, submission_id: str, account_id: str, provider: str
     ) -> None:
-        self.home = home
+        self.runner = runner
         self.submission_id, self.account_id, self.provider = submission_id, account_id, provider
-        # With the producer's trace, which lines of others about this attempt would lack.
+        # The producer's trace is bound, because this logger also logs in other tasks' contexts.
         trace = structlog.contextvars.get_contextvars()
         self.log = log.bind(
             submission_id=submission_id, account_id=account_id, provider=provider, **trace
@@ -269,19 +277,19 @@ class Attempt:
         self._proxy: str | None = None
         self._session: bytes | None = None
         self._settle_until_s = 0.0
-        self._looked_s = 0.0
+        self._read_s = 0.0
         self._claimed_s = 0.0
         self._claimed: Result | None = None
         self._granted_s = 0.0
         self._waited = False
         self._heard: SignalAction | None = None
         self.record: Outcome | None = None
-        """Its final record, if this attempt wrote it."""
+        """The submission's final record, if this attempt wrote it."""
 
     # Signals
 
     def hear(self, do: SignalAction, left_s: float | None) -> None:
-        """Take a signal; called on the loop that runs the attempt."""
+        """Apply a signal; called on the event loop that runs the attempt."""
         if do not in (SignalAction.LOOK, self._heard):  # Every heartbeat repeats a drain.
             self._heard = do
             self.log.info("attempt.heard", do=do.value)
@@ -298,7 +306,7 @@ class Attempt:
                     self._close_in(left_s or 0)
 
     def _close_in(self, left_s: float) -> None:
-        """End the exchange at an instant, if it would not end earlier."""
+        """End the exchange after ``left_s``, unless its limit is earlier."""
         limit = self._limit
         if limit is None or limit.expired():
             return
@@ -306,11 +314,11 @@ class Attempt:
         if (when := limit.when()) is None or at < when:
             limit.reschedule(at)
 
-    # The story
+    # The flow
 
     async def run(self) -> None:
-        """Go through the attempt; every way out leaves the ledger right."""
-        await self.home.ready.wait()
+        """Run the attempt to its end; every return leaves the ledger in a valid state."""
+        await self.runner.ready.wait()
         while not self._stopped:
             self._changed.clear()
             snapshot, reply = await self._look()
@@ -319,12 +327,12 @@ class Attempt:
                     self._waited = True
                     self.log.info("attempt.waiting")
                 await self._wait(snapshot)
-            elif reply is not DecisionStatus.GO or not await self._try(snapshot):
+            elif reply is not DecisionStatus.GO or not await self._run_once(snapshot):
                 return
 
     async def _look(self) -> tuple[Snapshot, DecisionStatus]:
-        """Ask whether this submission's turn has come, and read what it needs."""
-        keys, store = self.home.store.keys, self.home.store
+        """Ask whether this submission may start, and read what the attempt needs."""
+        keys, store = self.runner.store.keys, self.runner.store
         seen: list[Snapshot] = []
 
         def wake(snapshot: Snapshot) -> Event:
@@ -343,33 +351,33 @@ class Attempt:
             )
         )
         assert result is not None
-        self._looked_s = time.monotonic()
+        self._read_s = time.monotonic()
         return seen[-1], result.decision.reply
 
     async def _wait(self, snapshot: Snapshot) -> None:
-        """Wait until the wire may be free: a signal, its own time, or the next look."""
+        """Wait for a signal, for the next due time, or for the re-check interval."""
         assert snapshot.intent is not None
-        due_ms = next_due_ms(snapshot.intent, self.home.store.limits)
+        due_ms = next_due_ms(snapshot.intent, self.runner.store.limits)
         assert due_ms is not None
         left_s = RECHECK_INTERVAL_S
-        if due_ms > snapshot.now_ms:  # One that has passed waits for somebody else's word.
+        if due_ms > snapshot.now_ms:  # If the due time has passed, wait for a signal.
             left_s = min(left_s, (due_ms - snapshot.now_ms) / 1000 + WAKE_GRACE_S)
         try:
             async with asyncio.timeout(left_s):
                 await self._changed.wait()
         except TimeoutError:
             if due_ms <= snapshot.now_ms + left_s * 1000:
-                # No sweeper need be near: the waiting one applies the time rows itself.
-                await self._transact(self.home.store.tick(self.provider, self.account_id))
+                # Apply the due rows here, so that progress does not depend on a sweeper.
+                await self._transact(self.runner.store.tick(self.provider, self.account_id))
 
-    async def _try(self, snapshot: Snapshot) -> bool:
-        """Make one try at the provider; true if the submission is to be looked at again."""
+    async def _run_once(self, snapshot: Snapshot) -> bool:
+        """Make one try at the provider; return true if the ledger is to be read again."""
         assert snapshot.intent is not None
         assert snapshot.intent.current is not None
         self._submission = snapshot.intent.current
         self._generation = snapshot.intent.generation
         if not self._claim_name:
-            self._tell_begun(snapshot.now_ms - self._submission.queued_at_ms)
+            self._log_begun(snapshot.now_ms - self._submission.queued_at_ms)
         self._claim_name = process_unique_id()
         self._stage, self._begun = _Stage.LOOKING, False
         self._settle_until_s = time.monotonic() + self._settle_s(snapshot)
@@ -390,14 +398,14 @@ class Attempt:
 
     def _settle_s(self, snapshot: Snapshot) -> float:
         assert snapshot.intent is not None
-        end_ms = snapshot.intent.expires_at_ms + self.home.store.limits.deadline_ms
+        end_ms = snapshot.intent.expires_at_ms + self.runner.store.limits.deadline_ms
         return max(0, end_ms - snapshot.now_ms) / 1000
 
     def _prepare(self, snapshot: Snapshot) -> tuple[Adapter, Challenge, Exchange] | Failed:
-        """Put together what the adapter needs, or say why there is nothing to try."""
+        """Assemble what the adapter needs, or return the failure that prevents the try."""
         assert self._submission is not None
         assert snapshot.intent is not None
-        keys = self.home.store.keys
+        keys = self.runner.store.keys
         context_text = snapshot.values[keys.context(self.provider, self.account_id)]
         solution_text = snapshot.values[keys.solution(self.submission_id)]
         if solution_text is None:
@@ -405,7 +413,7 @@ class Attempt:
         try:
             assert context_text is not None
             sealed = Sealed.from_bytes(
-                self.home.vault.open(context_name(self.provider, self.account_id), context_text)
+                self.runner.vault.open(context_name(self.provider, self.account_id), context_text)
             )
             route = str(sealed.context.get("route", "http"))
             adapter = adapter_for(self.provider, route)
@@ -419,7 +427,7 @@ class Attempt:
         challenge = Challenge(
             checkpoint=snapshot.intent.checkpoint,
             context=context,
-            base_url=self.home.settings.provider_url(self.provider) or adapter.default_url,
+            base_url=self.runner.settings.provider_url(self.provider) or adapter.default_url,
             solution=self._submission.kind,
         )
         if challenge.solution is SolutionKind.ANOTHER_WAY and not adapter.knows_another_way:
@@ -433,17 +441,17 @@ class Attempt:
         if isinstance(context, LiveSessionContext):
             deadline_ms = self._submission.deadline_ms
             return adapter, challenge, self._live_exchange(claim, context.secret, deadline_ms)
-        return adapter, challenge, self.home.make_exchange(claim, sealed.proxy)
+        return adapter, challenge, self.runner.make_exchange(claim, sealed.proxy)
 
     def _live_exchange(
         self, claim: Callable[[], Awaitable[ClaimTicket]], secret: str, deadline_ms: int
     ) -> Exchange:
         channel = RedisSessionChannel(
-            self.home.door,
-            self.home.store.keys,
+            self.runner.door,
+            self.runner.store.keys,
             self.provider,
             self.account_id,
-            self.home.live_replies,
+            self.runner.live_replies,
         )
         return LiveExchange(
             claim=claim,
@@ -455,31 +463,31 @@ class Attempt:
         )
 
     async def _exchange(self, adapter: Adapter, challenge: Challenge, exchange: Exchange) -> bool:
-        """Talk to the provider and settle what comes of it; true to look again."""
+        """Talk to the provider and settle the result; return true to read the ledger again."""
         self._stage = _Stage.CONNECTING
         renewing = asyncio.create_task(self._renew()) if adapter.prepares else None
         try:
             ended = await self._verify(adapter, challenge, exchange)
         except _Refused as refused:
-            self._tell_refused(_REFUSALS.get(refused.reply, Refusal.STOPPED))
-            # Busy again, or the context changed: look anew. Else somebody else has settled it.
+            self._log_refused(_REFUSALS.get(refused.reply, Refusal.STOPPED))
+            # Busy again, or the context changed: read again. Otherwise the submission is settled.
             return refused.reply in (DecisionStatus.WAIT, DecisionStatus.GO)
         except LedgerError:
-            # The claim got no answer, so nothing was sent. If it took effect all the same,
-            # this settles it; if not, the submission is still queued and looked at again.
+            # The claim got no answer, so the code was not sent. If the claim took effect, this
+            # settles it; if not, the submission is still queued and the next look finds it.
             self.log.warning("attempt.claim_unanswered")
-            self.home.observer.refused(self.provider, Refusal.UNANSWERED)
+            self.runner.observer.refused(self.provider, Refusal.UNANSWERED)
             await self._settle(Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE))
             return True
         except asyncio.CancelledError:
-            await self._leave(sent=exchange.code_sent)
+            await self._settle_on_cancel(sent=exchange.code_sent)
             raise
         finally:
             if renewing is not None:
                 renewing.cancel()
             if exchange.code_sent:
-                self.home.observer.exchanged(self.provider, time.monotonic() - self._claimed_s)
-        self._tell_answered(ended, sent=exchange.code_sent)
+                self.runner.observer.exchanged(self.provider, time.monotonic() - self._claimed_s)
+        self._log_answered(ended, sent=exchange.code_sent)
         if self._stage is _Stage.CLAIMED:
             await self._settle(ended)
         elif isinstance(ended, Failed):
@@ -491,7 +499,7 @@ class Attempt:
     async def _verify(
         self, adapter: Adapter, challenge: Challenge, exchange: Exchange
     ) -> Verdict | Failed:
-        """Have the adapter verify under the limits; whatever it ends with becomes a value.
+        """Run the adapter under the limits; return its verdict, or the failure for any other end.
 
         Raises:
             _Refused: The ledger did not grant the claim.
@@ -502,33 +510,33 @@ class Attempt:
             async with asyncio.timeout(before_claim_s) as self._limit:
                 if self._stopped:
                     self._close_in(0)
-                return self._fit(
+                return self._validated(
                     await adapter.verify(challenge, exchange), adapter, sent=exchange.code_sent
                 )
         except BaseException as error:
-            if self._goes_on(error):
+            if self._must_propagate(error):
                 raise
             if isinstance(error, TimeoutError) and self._stage < _Stage.CLAIMED and self._stopped:
                 raise _Refused(DecisionStatus.STOP) from None
             ended = self._ended_by(error, adapter, sent=exchange.code_sent)
         finally:
-            # Settling takes a while, and a limit that is over must not be moved: the error
-            # would end the heartbeat or the listener that brings the signal.
+            # Settling takes time, and an expired limit must not be moved: the error of that would
+            # end the heartbeat or the listener that brings the signal.
             self._limit = None
-        # When the error is gone: what reports the stack of this line would show it.
+        # Outside the handler, because a report of this line's stack would show the error.
         return self._crashed(ended, sent=exchange.code_sent) if isinstance(ended, _Crash) else ended
 
-    def _fit(self, verdict: Verdict, adapter: Adapter, *, sent: bool) -> Verdict:
+    def _validated(self, verdict: Verdict, adapter: Adapter, *, sent: bool) -> Verdict:
         if self._stage is not _Stage.CLAIMED and isinstance(verdict, Verdict):
-            return verdict  # A bug of its own, told by `_unclaimed_verdict`.
+            return verdict  # A bug of the adapter, which `_unclaimed_verdict` logs.
         found, self._session = validate_verdict(verdict, adapter, sent=sent)
         return found
 
-    def _goes_on(self, error: BaseException) -> bool:
-        """Whether this is no end that the adapter made, nor its provider.
+    def _must_propagate(self, error: BaseException) -> bool:
+        """Whether an error has to propagate, because the adapter and its provider did not cause it.
 
-        A cancellation that nobody asked for is a bug of the adapter, like ``SystemExit``: it must
-        neither lose the outcome nor end the loop of all others.
+        A cancellation that was not requested is a bug of the adapter, like ``SystemExit``: it must
+        neither lose the outcome nor end the event loop of all attempts.
         """
         match error:
             case asyncio.CancelledError():
@@ -542,10 +550,10 @@ class Attempt:
     def _ended_by(self, error: BaseException, adapter: Adapter, *, sent: bool) -> Failed | _Crash:
         match error:
             case _SealedError():
-                self._tell_refused(Refusal.SEALED)
+                self._log_refused(Refusal.SEALED)
                 return Failed(failure=catalogue.UNEXPECTED, sent=False, detail=DETAIL_CODE_SEALED)
             case ExchangeRefusedError() if not sent:
-                self._tell_refused(Refusal.LATE)
+                self._log_refused(Refusal.LATE)
                 return Failed(failure=catalogue.TIMED_OUT, sent=False, detail=DETAIL_LATE)
             case TimeoutError():
                 return _timed_out(sent=sent)
@@ -558,19 +566,19 @@ class Attempt:
                 return _Crash.of(error)
 
     def _crashed(self, crash: _Crash, *, sent: bool) -> Failed:
-        """Tell what an adapter did that it may not; 500."""
+        """Log an adapter's end outside its contract; return the 500 for it."""
         why = {"why": crash.why} if crash.why else {}
         self.log.error("attempt.crashed", error=crash.kind, where=crash.where, **why)
         return Failed(failure=catalogue.UNEXPECTED, sent=sent, in_doubt=sent)
 
     async def _unclaimed_verdict(self) -> None:
-        """An adapter that answers without having sent the code: a bug of the adapter."""
+        """Log and settle the verdict of an adapter that did not send the code, which is a bug."""
         self.log.error("attempt.verdict_without_claim")
         await self._abort(Failed(failure=catalogue.UNEXPECTED, sent=False))
 
     def _before_claim_s(self, adapter: Adapter) -> float:
-        """How long preparing and connecting may take; the exchange has its own limit inside."""
-        settings = self.home.settings
+        """Return the limit for preparing and connecting; the claim then sets the exchange's own."""
+        settings = self.runner.settings
         if adapter.prepares:
             return settings.deadline_s - settings.min_send_s
         return settings.connect_timeout_s + settings.wire_margin_s
@@ -582,19 +590,19 @@ class Attempt:
             return Begin(
                 submission_id=self.submission_id,
                 claim=self._claim_name,
-                worker=self.home.worker,
+                worker=self.runner.worker,
                 run_id=snapshot.run_id,
             )
 
-        store = self.home.store
+        store = self.runner.store
         result = await self._transact(store.transact(self.provider, self.account_id, begin))
         assert result is not None
         self._begun = result.decision.reply is DecisionStatus.DONE
         return self._begun
 
     async def _renew(self) -> None:
-        """Keep a wire that is still being prepared."""
-        store, settings = self.home.store, self.home.settings
+        """Renew the lease while the attempt prepares."""
+        store, settings = self.runner.store, self.runner.settings
         while self._stage is _Stage.CONNECTING:
             await asyncio.sleep(settings.connect_timeout_s / 2)
             steps = store.transact(
@@ -603,26 +611,26 @@ class Attempt:
             try:
                 await self._transact(steps)
             except LedgerError as error:
-                # Should the wire be gone when Redis is back, the claim is refused.
+                # If the lease is gone when Redis is back, the claim is refused.
                 self.log.warning("attempt.renew_unanswered", error=type(error).__name__)
 
     async def _claim(self, seen: Snapshot, context_text: str, solution_text: str) -> ClaimTicket:
-        """Take the code out of the ledger for ever, then open it.
+        """Remove the code from the ledger permanently, then open it.
 
         Only an acknowledged claim counts; a repeat by the same attempt is acknowledged again.
         """
         assert self._limit is not None
-        keys, store = self.home.store.keys, self.home.store
+        keys, store = self.runner.store.keys, self.runner.store
         context_key = keys.context(self.provider, self.account_id)
         loop = asyncio.get_running_loop()
 
         def claim(snapshot: Snapshot) -> Event | None:
             if snapshot.values.get(context_key) != context_text:
-                return None  # The elder's answer changed it: the request must be built anew.
+                return None  # A previous exchange changed the context: build the request anew.
             return Claim(
                 submission_id=self.submission_id,
                 claim=self._claim_name,
-                worker=self.home.worker,
+                worker=self.runner.worker,
                 run_id=snapshot.run_id,
                 begun=self._begun,
             )
@@ -632,17 +640,17 @@ class Attempt:
             if self._stopped:
                 raise _Refused(DecisionStatus.STOP)
             self._stage = _Stage.CLAIMING
-            # Counted from here: only what follows lies between this command and the first byte.
+            # The measurement starts here: only what follows lies between command and first byte.
             asked_s, asked_loop_s = time.monotonic(), loop.time()
-            # What was seen before an own begin shows a free wire, as if it had been taken away.
-            start = None if self._begun else seen.later(self._since_look_ms())
-            result = await self.home.door.run(
+            # After our own begin this snapshot is stale: it still shows the lease as free.
+            start = None if self._begun else seen.later(self._since_read_ms())
+            result = await self.runner.door.run(
                 store.transact(
                     self.provider, self.account_id, claim, also=(context_key,), start=start
                 )
             )
         finally:
-            self.home.claims.release()
+            self.runner.claim_slots.release()
         granted = result is not None and result.decision.reply is DecisionStatus.DONE
         if result is None or not granted:
             raise _Refused(DecisionStatus.GO if result is None else result.decision.reply)
@@ -657,37 +665,37 @@ class Attempt:
         self.log.info("attempt.claimed", generation=result.intent.generation)
         name = solution_name(self.provider, self.account_id, self.submission_id)
         try:
-            code = self.home.vault.open(name, solution_text).decode()
+            code = self.runner.vault.open(name, solution_text).decode()
         except CannotOpenError as error:
             raise _SealedError from error
         return ClaimTicket(code=code, send_before=asked_s + FIRST_BYTE_S)
 
     async def _queue_for_claim(self, seen: Snapshot) -> None:
-        """Take a place among those who claim, in time for a claim that is granted.
+        """Take a claim slot while a claim can still be granted.
 
-        From here on the limits are those of queue and door: an exchange that is cut off while the
-        claim's answer is on its way may have been granted. A stop ends the queue as it ends
-        connecting.
+        From here on the limits of the queue and of the executor apply instead of the exchange's:
+        a claim whose answer is in flight when the exchange is cut off may have been granted. A stop
+        ends the wait for a slot as it ends connecting.
 
         Raises:
-            ExchangeRefusedError: It would be too late to claim.
+            ExchangeRefusedError: The last instant for a claim has passed.
         """
         assert self._limit is not None
         assert self._submission is not None
         self._limit.reschedule(None)
-        last_ms = self._submission.last_claim_ms(self.home.store.limits.min_send_ms)
-        left_s = (last_ms - seen.now_ms - self._since_look_ms()) / 1000
+        last_ms = self._submission.last_claim_ms(self.runner.store.limits.min_send_ms)
+        left_s = (last_ms - seen.now_ms - self._since_read_ms()) / 1000
         try:
             async with asyncio.timeout(left_s):
-                await self.home.claims.acquire()
+                await self.runner.claim_slots.acquire()
         except TimeoutError:
             raise ExchangeRefusedError from None
 
-    def _since_look_ms(self) -> int:
-        return round((time.monotonic() - self._looked_s) * 1000)
+    def _since_read_ms(self) -> int:
+        return round((time.monotonic() - self._read_s) * 1000)
 
     async def _abort(self, ended: Failed) -> None:
-        """Nothing was sent: give the wire back and settle the submission's own error."""
+        """Settle the submission with its own error and free the lease; the code was not sent."""
         abort = Abort(
             submission_id=self.submission_id,
             generation=self._generation,
@@ -696,21 +704,21 @@ class Attempt:
             detail=ended.detail,
             counted=ended.failure is not catalogue.ACTION_REQUIRED,
         )
-        store = self.home.store
+        store = self.runner.store
         result = await self._retry_until_expiry(
             lambda: store.transact(self.provider, self.account_id, lambda _: abort)
         )
-        self._report(result, _word(ended))
+        self._report(result, _verdict_name(ended))
 
     async def _settle(self, ended: Verdict | Failed) -> None:
-        """Turn a verdict into a state change and an outcome, however long Redis is away."""
+        """Settle a verdict or failure, and retry while Redis is unavailable."""
         assert self._submission is not None
-        submission, keys = self._submission, self.home.store.keys
+        submission, keys = self._submission, self.runner.store.keys
         user_key = keys.user(self.provider, ended.user_id) if isinstance(ended, Cleared) else None
 
         def answer(snapshot: Snapshot) -> Event:
-            # Where nothing was read nobody is said to own it; if somebody does, that commit is
-            # refused and made on a read.
+            # Without a read the user id is taken for unclaimed. If it is claimed, the ledger
+            # refuses that commit, and the next one decides on a read.
             owner = snapshot.values.get(user_key) if user_key else None
             return AttemptFinished(
                 submission_id=self.submission_id,
@@ -721,7 +729,7 @@ class Attempt:
                 user_taken=owner not in (None, self.account_id),
             )
 
-        store = self.home.store
+        store = self.runner.store
         result = await self._retry_until_expiry(
             lambda: store.transact(
                 self.provider,
@@ -732,19 +740,19 @@ class Attempt:
                 start=self._since_claim(),
             )
         )
-        self._report(result, _word(ended))
+        self._report(result, _verdict_name(ended))
 
     def _since_claim(self) -> Snapshot | None:
-        """Return what the ledger shows if nobody has changed it since the claim; once."""
+        """Return, once, the state after the claim; it is valid if no commit followed the claim."""
         claimed, self._claimed = self._claimed, None
         if claimed is None:
             return None
         return claimed.later(round((time.monotonic() - self._granted_s) * 1000))
 
     def _sealed(self, snapshot: Snapshot, decision: Decision, user_key: str | None) -> CommitExtras:
-        """Seal what the verdict brought: the next context, or the session and its owner."""
+        """Seal what the verdict brought: the next context, or the session with its owner."""
         put: list[tuple[str, str, int]] = []
-        keys, vault, store = self.home.store.keys, self.home.vault, self.home.store
+        keys, vault, store = self.runner.store.keys, self.runner.vault, self.runner.store
         provider, account_id = self.provider, self.account_id
         assert decision.intent is not None
         if decision.context is not None and decision.intent.state is IntentState.OPEN:
@@ -760,35 +768,37 @@ class Attempt:
         put.append((user_key, account_id, 0))
         return CommitExtras(put=tuple(put), expect={user_key: snapshot.values.get(user_key) or ""})
 
-    async def _leave(self, *, sent: bool) -> None:
-        """Cancelled from outside: what was claimed is settled in the little time there is."""
+    async def _settle_on_cancel(self, *, sent: bool) -> None:
+        """Settle a claimed submission, within `SETTLE_TIMEOUT_S`, when the task is cancelled."""
         if self._stage is not _Stage.CLAIMED:
-            return  # Still sealed in Redis: another worker takes it up.
+            return  # The code is still sealed in Redis: another worker takes the submission up.
         detail = DETAIL_STOPPED if sent else DETAIL_LATE
         ended = Failed(failure=catalogue.TIMED_OUT, sent=sent, detail=detail)
         try:
-            async with asyncio.timeout(LEAVE_S):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 await self._settle(ended)
         except TimeoutError:
             self.log.warning("attempt.left_unsettled")
 
-    # Telling
+    # Logs and metrics
 
-    def _tell_begun(self, waited_ms: int) -> None:
-        self.home.observer.began(self.provider, waited_ms)
+    def _log_begun(self, waited_ms: int) -> None:
+        self.runner.observer.began(self.provider, waited_ms)
         self.log.info("attempt.begun", waited_ms=waited_ms)
 
-    def _tell_refused(self, reason: Refusal) -> None:
-        self.home.observer.refused(self.provider, reason)
+    def _log_refused(self, reason: Refusal) -> None:
+        self.runner.observer.refused(self.provider, reason)
         self.log.info("attempt.not_sent", reason=reason.value)
 
-    def _tell_answered(self, ended: Verdict | Failed, *, sent: bool) -> None:
+    def _log_answered(self, ended: Verdict | Failed, *, sent: bool) -> None:
         if self._stage is _Stage.CLAIMED:
             took_ms = round((time.monotonic() - self._claimed_s) * 1000)
-            self.log.info("attempt.answered", verdict=_word(ended), sent=sent, took_ms=took_ms)
+            self.log.info(
+                "attempt.answered", verdict=_verdict_name(ended), sent=sent, took_ms=took_ms
+            )
         if isinstance(ended, Failed) and ended.in_doubt:
-            # A provider that has changed shows here first: the outcome may be the person's to mend.
-            self.log.warning("attempt.in_doubt", verdict=_word(ended))
+            # A provider's change shows here first, and the outcome may ask nothing of the operator.
+            self.log.warning("attempt.in_doubt", verdict=_verdict_name(ended))
 
     def _report(self, result: Result | None, word: str) -> None:
         if result is None:
@@ -797,11 +807,11 @@ class Attempt:
         for note in result.decision.notes:
             self.log.warning(note, verdict=word)
             if note == SUCCESS_LOST:
-                self.home.observer.success_lost()
+                self.runner.observer.success_lost()
         for record in result.records:
             if record.submission_id == self.submission_id:
                 self.record = record
-            # What an operator may have to act on is a warning: those are never sampled out.
+            # An outcome that may need the operator is a warning: warnings are never sampled out.
             level = WARNING if record.celery_state is CeleryState.FAILURE else INFO
             self.log.log(
                 level,
@@ -813,7 +823,7 @@ class Attempt:
             )
 
     async def _retry_until_expiry(self, steps: Callable[[], _ResultSteps]) -> Result | None:
-        """Bring an event to the ledger again and again until the intent's life is over."""
+        """Commit an event, and retry while the ledger is unavailable, until the intent expires."""
         for tries in range(1_000_000):
             try:
                 return await self._transact(steps())
@@ -825,11 +835,11 @@ class Attempt:
         raise AssertionError
 
     async def _transact(self, steps: _ResultSteps) -> Result | None:
-        """Run steps in their turn; wake whoever may go on by what they did."""
-        async with self.home.errands:
-            result = await self.home.door.run(steps)
+        """Run an operation in a command slot, then wake the submission that its decision names."""
+        async with self.runner.command_slots:
+            result = await self.runner.door.run(steps)
         if result is not None and (woken := result.decision.wake) is not None:
-            await self.home.send_wake(woken.id, self.account_id, self.provider)
+            await self.runner.send_wake(woken.id, self.account_id, self.provider)
         return result
 
 
@@ -838,11 +848,11 @@ def _timed_out(*, sent: bool) -> Failed:
     return Failed(failure=catalogue.PROVIDER_TIMED_OUT, sent=sent, detail=detail)
 
 
-def _word(ended: Verdict | Failed) -> str:
+def _verdict_name(ended: Verdict | Failed) -> str:
     return ended.failure.type if isinstance(ended, Failed) else type(ended).__name__
 
 
 def _where(error: BaseException) -> str:
-    """Return file and line a crash came from: enough to find it, and no value of it."""
+    """Return file and line of an error's origin, which quote no value."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"

@@ -1,10 +1,10 @@
-"""Facts that an operator may count: one method for each; the default observer ignores them.
+"""Events that an operator may count, one method each; the default observer ignores them.
 
-Attempts report facts as they happen; `worker.observability.metrics` counts them. They are reported
-on the loop that runs the attempts, so an observer must be quick, must not raise and must not keep
-its arguments.
-Outcomes are not told here: whoever writes one (client, gateway, reader, worker) appends it to the
-stream, and that is where all of them can be counted.
+Attempts report events as they happen; `worker.observability.metrics` counts them. The attempts'
+event loop calls the observer, so an observer must be quick, must not raise and must not keep its
+arguments.
+Outcomes are not reported here: each process that writes one (client, gateway, worker) appends it to
+the stream, where all of them can be counted.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import enum
 
 
 class Refusal(enum.StrEnum):
-    """Why a code that was about to be sent was not."""
+    """Reason why a code was not sent although its turn had come."""
 
     STOPPED = "stopped"
-    """The submission became final while the attempt was on its way."""
+    """The submission became final before the claim."""
     BUSY = "busy"
     """Another exchange of the intent was still open; the attempt waits and tries again."""
     CHANGED = "changed"
-    """An elder's answer changed the challenge; the attempt builds its request anew."""
+    """A previous exchange changed the challenge; the attempt builds its request anew."""
     LATE = "late"
-    """More than a second lay between the claim and the first byte, or it was stopped in it."""
+    """The code could not be sent in time, or the attempt was stopped right after its claim."""
     SEALED = "sealed"
     """The code cannot be opened here: another ``CHECKPOINT_SECRET_KEYS``."""
     UNANSWERED = "unanswered"
@@ -30,24 +30,24 @@ class Refusal(enum.StrEnum):
 
 
 class Observer:
-    """Hears what happens to submissions in this process; this one listens to nothing."""
+    """Receives the events of this process; this class ignores them."""
 
     __slots__ = ()
 
     def began(self, provider: str, waited_ms: int) -> None:
-        """A submission's turn came, so long after it was accepted."""
+        """The first attempt of a submission began, ``waited_ms`` after its acceptance."""
 
     def refused(self, provider: str, reason: Refusal) -> None:
-        """A code was not sent after all."""
+        """A code was not sent, for this reason."""
 
     def exchanged(self, provider: str, took_s: float) -> None:
-        """A code was sent, and its exchange has ended so long after the claim."""
+        """The exchange of a sent code ended, ``took_s`` after the claim."""
 
     def swept(self, provider: str) -> None:
         """The sweeper settled a submission."""
 
     def success_lost(self) -> None:
-        """A provider let an account in, and nobody could be told: its intent is another now."""
+        """A provider let an account in, and the intent no longer takes the success."""
 
     def woken_again(self) -> None:
         """The sweeper woke a submission that waited without a message."""

@@ -1,8 +1,8 @@
-"""What is overdue and what becomes of it: heartbeat and sweep.
+"""Heartbeat and sweep: the detection and the settling of what is overdue.
 
-The sweep gives every submission its outcome by its deadline plus a few seconds, whatever
-happened to messages, workers and exchanges. It sends no code, judges by Redis time alone, and
-does no harm when two run: each of its writes is a commit like any other.
+The sweep gives every submission its outcome within a few seconds after its deadline, whatever
+happens to messages, workers and exchanges. It sends no code and reads time from Redis alone. Two
+sweepers at once do no harm, because each of their writes is a checked commit.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from checkpoint_worker.tasks.storage.signals import HeardSignal
 from checkpoint_worker.tasks.storage.views import LostWorker, Survey
 
 BATCH: Final = 500
-"""Intents of each kind in one sweep; a full batch is followed by the next at once."""
+"""Intents of each kind in one sweep; after a full batch the next starts at once."""
 AT_ONCE: Final = 32
-"""Commits of one sweep in flight, so that attempts still find a connection."""
+"""Commits of one sweep in flight; the limit leaves connections to the attempts."""
 BATCHES_MAX: Final = 200
-"""Batches in one go, ten times the default ``queue_max``; the lock is renewed before each."""
+"""Batches of one run, ten times the default ``queue_max``; each renews the lock first."""
 QUIET_MS: Final = 5_000
-"""For so long at most an intent is passed over that was due, and looking changed nothing."""
+"""Longest time for which the sweep skips a due intent that its last look did not change."""
 UNREADABLE_MS: Final = 30_000
-"""The same for one that cannot be read: a newer version's, or a damaged one."""
+"""Time for which the sweep skips an unreadable intent: of a newer version, or damaged."""
 GAP_BEATS: Final = 2
-"""Heartbeats missing between two answered ones that make a gap."""
+"""Number of missing heartbeats between two answered ones that makes a gap."""
 JUDGE_AFTER_S: Final = 1.0
-"""Beyond ``lost_after_s``: how long a sweeper beats without a gap before it judges workers.
-After Redis was away nobody has beaten, and that is nobody's fault."""
+"""Time in addition to ``lost_after_s`` without a gap in its own heartbeats after which a sweeper
+judges workers. While Redis is unavailable no worker's heartbeat arrives, so all look lost."""
 
 log = structlog.get_logger("checkpoint.sweep")
 
 _T = TypeVar("_T")
 QueueLength = Callable[[], Awaitable[int]]
-"""Messages waiting in the broker's queue."""
+"""Callable that returns the number of messages in the broker's queue."""
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Beats for one worker and closes what the answers ask to be closed."""
+    """Sends one worker's heartbeats and passes on the drains that the answers ask for."""
 
     attempts: AttemptRunner
     answered_ms: int = 0
@@ -60,11 +60,11 @@ class Heartbeat:
     answered_by: str | None = None
     steady_since_s: float | None = None
     refused: str = ""
-    """Why the last one was not answered; empty: it was."""
+    """The reason why the last heartbeat got no answer; empty if it got one."""
     _strange: int = 0
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         period_s = self.attempts.settings.heartbeat_s
         while True:
             asked_s = time.monotonic()
@@ -74,21 +74,21 @@ class Heartbeat:
             except LedgerError as error:
                 self.refused = str(error)
                 log.warning("heartbeat.unanswered", error=str(error))
-            except Exception as error:  # noqa: BLE001  whatever lies there: without beats it is lost
+            except Exception as error:  # noqa: BLE001  without heartbeats it is lost
                 self.refused = f"a heartbeat failed ({type(error).__name__})"
                 log.error("heartbeat.failed", error=type(error).__name__)  # noqa: TRY400
             await asyncio.sleep(max(0.0, asked_s + period_s - time.monotonic()))
 
     async def beat(self) -> None:
-        """Beat once.
+        """Send one heartbeat.
 
         Raises:
-            LedgerError: No answer.
+            LedgerError: The ledger did not answer.
         """
-        home = self.attempts
-        answer = await home.door.run(home.store.beat(home.worker, self.answered_ms))
+        runner = self.attempts
+        answer = await runner.door.run(runner.store.beat(runner.worker, self.answered_ms))
         now_s = time.monotonic()
-        gap_s = GAP_BEATS * home.settings.heartbeat_s
+        gap_s = GAP_BEATS * runner.settings.heartbeat_s
         gap = self.answered_s is None or now_s - self.answered_s > gap_s
         if gap or answer.run_id != self.answered_by:
             self.steady_since_s = now_s
@@ -99,14 +99,14 @@ class Heartbeat:
             log.warning("heartbeat.strange_drains", count=answer.strange)
         for submission_id, until_ms in answer.drains.items():
             left_s = max(0, until_ms - answer.now_ms) / 1000
-            home.hear(
+            runner.hear(
                 HeardSignal(submission_id=submission_id, do=SignalAction.DRAIN, left_s=left_s)
             )
-        home.ready.set()
+        runner.ready.set()
 
     @property
     def may_judge(self) -> bool:
-        """Whether this worker has beaten without a gap for long enough to judge others."""
+        """Whether its own heartbeats had no gap for long enough to judge other workers."""
         if self.steady_since_s is None or self.answered_s is None:
             return False
         settings, now_s = self.attempts.settings, time.monotonic()
@@ -119,10 +119,10 @@ class Heartbeat:
 class Sweeper:
     """Sweeps while it holds the leader's lock.
 
-    What a look does not change stays due: the exchanges of a dead worker until their own end, and
-    intents that this version cannot read. They are remembered here and passed over, so that any
-    number of them delays nobody: a sweep goes past them to what became due after them. The memory
-    is this sweeper's own: the next one, of another version perhaps, looks at each itself.
+    Some intents stay due after a look: those whose exchange a dead worker holds until the
+    exchange's own end, and those that this version cannot read. The sweeper remembers them and
+    skips them, so that they delay no intent that becomes due after them. The memory belongs to
+    this sweeper: another one, perhaps of another version, looks at each intent itself.
     """
 
     attempts: AttemptRunner
@@ -130,11 +130,11 @@ class Sweeper:
     queue_length: QueueLength
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _quiet: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
-    """Intents that need no look while their score is this one, and until when, ms."""
+    """Skipped intents: the score for which an intent is skipped, and until when, ms."""
     _mute: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Intents that wait and cannot be read, until when they are not tried, ms."""
-    _buried: dict[tuple[str, int], set[tuple[str, str]]] = field(default_factory=dict)
-    """Lost workers, by name and last beat, and which of their intents are dealt with."""
+    """Unreadable waiting intents, and until when the sweep does not wake them, ms."""
+    _reclaimed: dict[tuple[str, int], set[tuple[str, str]]] = field(default_factory=dict)
+    """Lost workers, by name and last heartbeat, and their intents that are finished."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -146,12 +146,12 @@ class Sweeper:
                 await self._go()
             except LedgerError as error:
                 log.warning("sweep.ledger_away", error=str(error))
-            except Exception as error:  # noqa: BLE001  whatever lies in an index: others wait
+            except Exception as error:  # noqa: BLE001  one bad index entry must not stop the sweep
                 kind = type(error).__name__
                 log.error("sweep.failed", intents=0, error=kind)  # noqa: TRY400  it may quote
 
     async def _go(self) -> None:
-        """Sweep until nothing more is due, in so many batches at most."""
+        """Sweep until nothing more is due, for at most `BATCHES_MAX` batches."""
         skip: int | None = 0
         for _ in range(BATCHES_MAX):
             if skip is None or not await self.lead():
@@ -160,23 +160,23 @@ class Sweeper:
 
     async def lead(self) -> bool:
         """Take or renew the leader's lock."""
-        home = self.attempts
-        life_ms = round(home.settings.leader_s * 1000)
-        return await home.door.run(home.store.lead(home.worker, life_ms))
+        runner = self.attempts
+        life_ms = round(runner.settings.leader_s * 1000)
+        return await runner.door.run(runner.store.lead(runner.worker, life_ms))
 
     async def once(self, skip: int = 0) -> int | None:
-        """Look once at what is due.
+        """Sweep one batch.
 
         Args:
-            skip: How many intents that are due were found to stay as they are.
+            skip: Number of due intents to pass over, because they stay as they are.
 
         Returns:
-            How many are to be skipped next; ``None`` if there was nothing more.
+            The number to pass over next; ``None`` if nothing more is due.
         """
-        home = self.attempts
-        settings = home.settings
-        survey = await home.door.run(
-            home.store.survey(
+        runner = self.attempts
+        settings = runner.settings
+        survey = await runner.door.run(
+            runner.store.survey(
                 most=BATCH,
                 wake_after_ms=round(settings.wake_again_s * 1000),
                 lost_after_ms=round(settings.lost_after_s * 1000),
@@ -185,16 +185,16 @@ class Sweeper:
         )
         skip += await self._tick_each(survey)
         more = len(survey.due) == BATCH
-        # Another Redis than the one that answered the last beat knows old beats: a short
-        # failover lost the others, and that is nobody's fault either.
+        # A Redis that did not answer the last heartbeat holds old heartbeats only: a short failover
+        # lost the newer ones, so a worker may look silent without being lost.
         if self.heart.may_judge and self.heart.answered_by in (None, survey.run_id):
-            more |= await self._bury(survey.lost)
+            more |= await self._reclaim(survey.lost)
         if survey.stale:
             more |= await self._wake_again(survey)
         return skip if more else None
 
     async def _tick_each(self, survey: Survey) -> int:
-        """Apply the time rows to what is due; return how many intents stay as they are."""
+        """Apply the time rows to the due intents; return how many of them stay due."""
         now_ms = survey.now_ms
         self._quiet = {each: at for each, at in self._quiet.items() if at[1] > now_ms}
         scores, quiet = survey.due, self._quiet
@@ -210,10 +210,10 @@ class Sweeper:
         return stayed
 
     async def _each(self, work: Iterable[Awaitable[_T]]) -> list[_T | BaseException]:
-        """Do the work; one intent that cannot be dealt with does not keep back the others."""
+        """Await all work and log what failed; one failing intent does not stop the others."""
         done = await asyncio.gather(*map(self._slotted, work), return_exceptions=True)
         if failed := [each for each in done if isinstance(each, BaseException)]:
-            # Only the kind: a message may quote what an intent holds.
+            # The log gets the class only, because a message may quote an intent's values.
             log.error("sweep.failed", intents=len(failed), error=type(failed[0]).__name__)
         return done
 
@@ -225,35 +225,35 @@ class Sweeper:
         """Apply the time rows to one intent.
 
         Returns:
-            The next instant at which one may apply, ms; ``None`` if the intent was changed.
+            The next instant at which a row may apply, ms; ``None`` if the intent was changed.
         """
-        home = self.attempts
-        result = await home.door.run(home.store.tick(*intent, acked=survey.acked))
+        runner = self.attempts
+        result = await runner.door.run(runner.store.tick(*intent, acked=survey.acked))
         assert result is not None
         if result.intent is None:
-            await home.door.run(home.store.forget_intent(*intent))
+            await runner.door.run(runner.store.forget_intent(*intent))
             return None
         await self._after(intent, result)
         if result.decision.writes:
             return None
-        later_ms = next_due_ms(result.intent, home.store.limits, after_ms=result.now_ms)
+        later_ms = next_due_ms(result.intent, runner.store.limits, after_ms=result.now_ms)
         return survey.now_ms + QUIET_MS if later_ms is None else later_ms
 
-    async def _bury(self, lost: Iterable[LostWorker]) -> bool:
-        """Apply to each wire of lost workers what the table says, then forget the workers.
+    async def _reclaim(self, lost: Iterable[LostWorker]) -> bool:
+        """Apply the rows for a lost worker to each wire it holds, then forget the worker.
 
         Returns:
-            Whether some are left: those of a batch at most are dealt with, and what is due comes
-            in between. One that cannot be read is left to its wire's own end.
+            Whether some are left: one call handles one batch, so that due intents are swept in
+            between. An unreadable intent keeps its wire until the wire's own end.
         """
-        before, self._buried = self._buried, {}
+        before, self._reclaimed = self._reclaimed, {}
         room, more = BATCH, False
         for worker in lost:
             name = (worker.name, worker.beat_ms)
             if name not in before:
                 self.attempts.observer.worker_lost()
                 log.warning("worker.lost", worker=worker.name, wires=len(worker.holds))
-            done = self._buried[name] = before.get(name, set())
+            done = self._reclaimed[name] = before.get(name, set())
             left = [intent for intent in worker.holds if intent not in done]
             ends = await self._each(self._worker_lost(each, worker) for each in left[:room])
             for intent, end in zip(left, ends, strict=False):
@@ -266,9 +266,9 @@ class Sweeper:
         return more
 
     async def _worker_lost(self, intent: tuple[str, str], worker: LostWorker) -> None:
-        home = self.attempts
+        runner = self.attempts
         event = WorkerLost(worker=worker.name)
-        result = await home.door.run(home.store.transact(*intent, lambda _: event))
+        result = await runner.door.run(runner.store.transact(*intent, lambda _: event))
         assert result is not None
         await self._after(intent, result)
 
@@ -288,7 +288,7 @@ class Sweeper:
             await self.attempts.send_wake(woken.id, account_id, provider)
 
     async def _wake_again(self, survey: Survey) -> bool:
-        """Wake what waits without a message; a backlog is not a loss.
+        """Wake submissions that wait without a message; messages still in the queue are no loss.
 
         Returns:
             Whether there may be more behind those that cannot be read.
@@ -296,11 +296,11 @@ class Sweeper:
         missing = survey.waiting - await self.queue_length()
         if missing <= 0:
             return False
-        home, now_ms = self.attempts, survey.now_ms
+        runner, now_ms = self.attempts, survey.now_ms
         self._mute = {each: until_ms for each, until_ms in self._mute.items() if until_ms > now_ms}
         mute = [intent for intent in survey.stale if intent in self._mute]
         chosen = [intent for intent in survey.stale if intent not in self._mute][:missing]
-        await home.door.run(home.store.woken([*mute, *chosen]))
+        await runner.door.run(runner.store.woken([*mute, *chosen]))
         ends = await self._each(map(self._wake, chosen))
         failed = [each for each, end in zip(chosen, ends, strict=True) if _is_unreadable(end)]
         self._mute.update(dict.fromkeys(failed, now_ms + UNREADABLE_MS))
@@ -308,18 +308,18 @@ class Sweeper:
 
     async def _wake(self, intent: tuple[str, str]) -> None:
         provider, account_id = intent
-        home = self.attempts
-        snapshot = await home.door.run(home.store.read(provider, account_id))
+        runner = self.attempts
+        snapshot = await runner.door.run(runner.store.read(provider, account_id))
         if snapshot.intent is None:
-            await home.door.run(home.store.forget_intent(provider, account_id))
+            await runner.door.run(runner.store.forget_intent(provider, account_id))
         elif (current := snapshot.intent.current) is not None:
-            home.observer.woken_again()
+            runner.observer.woken_again()
             log.info("wake.again", submission_id=current.id, account_id=account_id)
-            await home.send_wake(current.id, account_id, provider)
+            await runner.send_wake(current.id, account_id, provider)
 
 
 def _is_unreadable(end: object) -> bool:
-    """Whether it was the intent's fault, so that trying again soon would be in vain."""
+    """Whether the intent itself made the work fail, so that an early retry would fail again."""
     return isinstance(end, Exception) and not isinstance(
         end, LedgerUnavailableError | LedgerBusyError
     )

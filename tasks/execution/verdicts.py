@@ -1,8 +1,8 @@
-"""Whether what an adapter came to can be told: checked where it is caught, before it is settled.
+"""Checks of an adapter's result, made before the result is settled.
 
-An adapter may be anybody's plug-in. A session that is no JSON, a context that its own next step
-could not read, a failure with a pair that nobody knows: each would stop the settling instead, and
-the person would wait for the deadline. Here it is an error at once, and names what and no value.
+An adapter may be a third-party plug-in. A session that is not JSON, a context that the next step
+cannot read, or a failure with an unknown pair would make settling fail, and the person would wait
+for the deadline. These checks make it an error at once, which names the rule and no value.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from checkpoint_worker.tasks.operations.validation import (
 
 _AS_JSON: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 SESSION_BYTES_MAX: Final = 1_048_576
-"""Of a session as JSON; the largest that was seen has some 20 KB."""
+"""Longest session as JSON; the largest known one has about 20 KB."""
 DETAIL_MAX: Final = 1_000
 TELLS_USE: Final = frozenset({408, 503})
-"""Statuses whose detail says whether the code may have been used (CONTRACT §3)."""
+"""Statuses whose detail states whether the code may have been used."""
 PAIRS: Final = frozenset(
     (each.status, each.type)
     for each in vars(contract).values()
     if isinstance(each, type) and issubclass(each, ProviderFailure) and each is not ProviderFailure
 )
-"""What an adapter may fail with; the other pairs of the catalogue are ours to say."""
+"""Pairs that an adapter may fail with; the others are for this project's own errors."""
 
 
 class InvalidVerdictError(Exception):
-    """An adapter's verdict or failure is none. The text is in our own words and has no value."""
+    """An adapter's verdict or failure breaks the contract. The text quotes no value."""
 
 
 def validate_verdict(
@@ -55,13 +55,13 @@ def validate_verdict(
     """Return the verdict if it can be settled, and its session as `session_bytes`, if it has one.
 
     Args:
-        verdict: What an adapter returned.
-        adapter: Whose contexts the next step will be read with.
+        verdict: The object that the adapter returned.
+        adapter: The adapter whose contexts the next step is read with.
         sent: Whether the code may have reached the provider.
 
     Raises:
-        UnfitError: It is none, or says what cannot be stored.
-        Exception: The same, of any kind: it runs what a plug-in wrote.
+        InvalidVerdictError: It is not a verdict, or it cannot be stored.
+        Exception: Any exception of a plug-in's model, which runs here.
     """
     as_json: bytes | None = None
     match verdict:
@@ -84,11 +84,11 @@ def validate_verdict(
 
 
 def validate_failure(failure: ProviderFailure, adapter: Adapter, *, sent: bool) -> Failed:
-    """Return what a failure is settled as.
+    """Return the form in which a failure is settled.
 
     Raises:
-        UnfitError: Its pair, its sentence or its context cannot be told or stored.
-        Exception: The same, as in `validate_verdict`.
+        InvalidVerdictError: Its pair, its sentence or its context cannot be published or stored.
+        Exception: Any exception of a plug-in's model, which runs here.
     """
     if (failure.status, failure.type) not in PAIRS:
         msg = "a failure of a kind that is not in the contract"
@@ -117,13 +117,13 @@ def session_bytes(session: object, **named: str) -> bytes:
     """Return a session in the form in which it is sealed.
 
     Args:
-        session: What the adapter or the live session handed over.
-        **named: What is added here, for every kind of adapter: provider and user id.
+        session: The session from the adapter or the live session.
+        **named: Provider and user id, which are added for every kind of adapter.
 
     Raises:
-        UnfitError: It is no mapping, or too large.
-        TypeError: It holds what JSON does not have.
-        ValueError: The same: NaN, half a surrogate pair, itself.
+        InvalidVerdictError: It is not a mapping, or it is too large.
+        TypeError: It holds a value that JSON does not have.
+        ValueError: It holds NaN, half a surrogate pair or a reference to itself.
     """
     if not isinstance(session, Mapping):
         msg = "a session is no mapping"
@@ -136,7 +136,7 @@ def session_bytes(session: object, **named: str) -> bytes:
 
 
 def _user_id(user_id: object) -> None:
-    # A success whose account nobody can name could be anybody's.
+    # A success without a valid user id cannot be assigned to an account.
     try:
         known = read_user_id(user_id)
     except CheckpointError:
@@ -158,11 +158,11 @@ def _checkpoint(checkpoint: object) -> None:
 
 
 def _context(context: object, adapter: Adapter) -> None:
-    """Make sure that the next step can read this context."""
+    """Check that the next step can read this context."""
     if not isinstance(context, Context):
         msg = "a context is no model of the contract"
         raise InvalidVerdictError(msg)
-    # What does not fit its own model is found by reading it, and would only be warned of here.
+    # A value that breaks its own model fails when read below; here it would only warn.
     dumped = context.model_dump(mode="json", warnings=False)
     Sealed(context=dumped).to_bytes()
     adapter.contexts[dumped["route"]].model_validate(dumped)

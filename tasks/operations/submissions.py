@@ -1,6 +1,6 @@
-"""What both clients do, as steps: written once, run through a blocking or an awaiting door.
+"""The operations of both clients, written once and run by a blocking or an awaiting executor.
 
-Neither needs a worker to read: a record that is overdue is settled by whoever looks at it.
+Reading needs no worker: the reader settles a record that is overdue.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ from checkpoint_worker.tasks.storage.vault import CannotOpenError, Vault, sessio
 
 LIMIT_MAX: Final = 1_000
 OVERDUE_MS: Final = 1_000
-"""A non-final record this long after its deadline is settled by its reader."""
+"""Time after the deadline from which a reader settles a record that is not final."""
 ABANDONED_MS: Final = 60_000
-"""A record that a reader of a group has held for so long is given to the next who asks."""
+"""Time after which a record that a group's reader holds goes to the next reader."""
 READER_MAX: Final = 128
 RETRY_S: Final = 1
-"""When to ask again after the ledger did not answer."""
+"""``Retry-After`` of a ledger that did not answer."""
 
 
 class IntentInfo(BaseModel):
@@ -89,7 +89,7 @@ class IntentInfo(BaseModel):
 
 
 def make_store(settings: Settings) -> Store:
-    """Return the ledger these settings describe."""
+    """Return the ledger that these settings describe."""
     return Store(
         keys=Keys(settings.prefix),
         limits=settings.limits,
@@ -106,7 +106,7 @@ def make_store(settings: Settings) -> Store:
 
 
 def make_vault(settings: Settings) -> Vault:
-    """Return the vault these settings describe.
+    """Return the vault that these settings describe.
 
     Raises:
         BadKeyError: There is no usable key; the message says how to make one.
@@ -115,7 +115,7 @@ def make_vault(settings: Settings) -> Vault:
 
 
 class Operations:
-    """What both clients do, as steps."""
+    """The operations of both clients."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -125,13 +125,13 @@ class Operations:
 
     @property
     def token(self) -> str:
-        """Who takes sessions and reads for groups: made at the first use, one for each process."""
+        """This process' name for taking sessions and reading for groups, made at the first use."""
         if not self._token:
             self._token = secrets.token_hex(16)
         return self._token
 
     def forget_token(self) -> None:
-        """Have another name from now on."""
+        """Discard the token, so that the next use makes another."""
         self._token = ""
 
     def open_intent(
@@ -145,7 +145,7 @@ class Operations:
         purpose: object = "connect",
         user_id: object = None,
     ) -> Operation[IntentInfo]:
-        """Open an intent, once everything given for it has been checked."""
+        """Check every argument, then open the intent."""
         account, name = read_account(self.settings, account_id, provider)
         expected = read_user_id(user_id)
         if purpose not in list(Purpose):
@@ -174,14 +174,14 @@ class Operations:
     def read_submission(
         self, account_id: object, provider: object, code: object, submission_id: object
     ) -> tuple[SubmissionRequest, str]:
-        """Check who, where, code and id."""
+        """Check account, provider, code and submission id."""
         request = read_request(self.settings, account_id, provider, code)
         return request, read_submission_id(submission_id)
 
     def submit(
         self, request: SubmissionRequest, submission_id: str, step: int | None
     ) -> Operation[Submitted]:
-        """Take a submission in."""
+        """Accept a submission."""
         return submit_steps(
             self.store,
             self.vault,
@@ -198,7 +198,7 @@ class Operations:
         return (yield from self.look(submission_id))[0]
 
     def look(self, submission_id: str) -> Operation[tuple[Outcome | None, float]]:
-        """Read a record as `result` does; and in how many seconds it will be overdue."""
+        """Read a record as `result` does; return also the seconds until it is overdue."""
         if not _is_id(submission_id):
             return None, 0.0
         now_ms, record = yield from self.store.record(submission_id)
@@ -207,13 +207,13 @@ class Operations:
         left_ms = self._left_ms(record, now_ms)
         if left_ms >= 0:
             return record, (left_ms + 1) / 1000
-        # What workers last answered frees wires sooner, which is the sweep's business: a backend
-        # needs no right to their heartbeats.
+        # Heartbeat answers would free wires sooner, but that is the sweep's task: without them a
+        # backend needs no right to read the workers' heartbeats.
         yield from self.store.tick(record.provider, record.account_id, acked={})
         now_ms, record = yield from self.store.record(submission_id)
         if record is None or record.is_final:
             return record, 0.0
-        # Its intent does not know it any more: a Redis that lost its last writes.
+        # The intent does not know this submission: Redis lost its last writes.
         settlement = Settlement(
             submission=_as_told(submission_id, record),
             answer=catalogue.TIMED_OUT,
@@ -226,14 +226,14 @@ class Operations:
         return (yield from self.store.record(submission_id))[1], OVERDUE_MS / 1000
 
     def _left_ms(self, record: Outcome, now_ms: int) -> int:
-        """Return how long a record has until it is overdue, by Redis time."""
+        """Return the time until a record is overdue, by Redis time."""
         if record.queued_at is None:
             return self.store.limits.deadline_ms
         due_ms = _at_ms(record.queued_at) + self.store.limits.deadline_ms + OVERDUE_MS
         return due_ms - now_ms
 
     def cancel(self, submission_id: str) -> Operation[Outcome | None]:
-        """Take a submission back."""
+        """Cancel a submission."""
         if not _is_id(submission_id):
             return None
         _, record = yield from self.store.record(submission_id)
@@ -253,7 +253,8 @@ class Operations:
     def kill_intent(self, account_id: object, provider: object) -> Operation[IntentInfo | None]:
         """End an intent."""
         account, name = read_account(self.settings, account_id, provider)
-        yield from self.store.read(name, account, needs_master=True)  # Where it does not know it.
+        # If there is no intent, no commit follows that would refuse a replica.
+        yield from self.store.read(name, account, needs_master=True)
         result = yield from self.store.transact(name, account, lambda _: Kill())
         assert result is not None
         if result.decision.reply is DecisionStatus.STOP:
@@ -263,7 +264,7 @@ class Operations:
     def take_session(
         self, account_id: object, provider: object, token: str | None
     ) -> Operation[dict[str, Any] | None]:
-        """Take the session and open it."""
+        """Take the session out of the ledger and open it."""
         account, name = read_account(self.settings, account_id, provider)
         sealed = yield from self.store.take_session(name, account, token or self.token)
         if sealed is None:
@@ -287,7 +288,7 @@ class Operations:
         account_id: str | None = None,
         most: int = 1,
     ) -> Operation[list[tuple[str, Outcome | None]]]:
-        """Finish one record of a group and read the next."""
+        """Finish one record of a group and read the next ones."""
         name = self.token if reader is None else reader
         return (
             yield from self.store.unfinished(
@@ -297,7 +298,7 @@ class Operations:
 
     @staticmethod
     def check_names(group: object, reader: object) -> None:
-        """Refuse what cannot name a group or a reader."""
+        """Refuse an invalid name of a group or a reader."""
         for word, name in (("group", group), ("reader", reader)):
             if name is not None and not (isinstance(name, str) and 0 < len(name) <= READER_MAX):
                 msg = f"`{word}` must be a string of 1 to {READER_MAX} characters."
@@ -305,7 +306,7 @@ class Operations:
 
     @staticmethod
     def check_limit(limit: object) -> None:
-        """Refuse a limit that is none."""
+        """Refuse an invalid limit."""
         if isinstance(limit, bool) or not isinstance(limit, int):
             raise CheckpointError(catalogue.INVALID_PARAMETERS, "`limit` must be an integer.")
         if limit > LIMIT_MAX:
@@ -336,7 +337,7 @@ def _info(intent: Intent) -> IntentInfo:
 
 
 def _unopened(reason: str) -> CheckpointError:
-    """Return the error for a session that was taken and is of no use here."""
+    """Return the error for a session that was taken and cannot be opened here."""
     msg = (
         f"There is a session, but it cannot be opened here: {reason}. The same token may ask again"
         " for a minute; after that it is gone, and the login has to be made anew."
@@ -345,12 +346,12 @@ def _unopened(reason: str) -> CheckpointError:
 
 
 def _is_id(submission_id: object) -> bool:
-    """Whether it can be a submission's id at all; what cannot be one is unknown."""
+    """Whether a value has the form of a submission id; any other value is an unknown id."""
     return isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id) is not None
 
 
 def _as_told(submission_id: str, record: Outcome) -> Submission:
-    """Return the noun for a submission that only its record knows."""
+    """Return the submission that only its record describes."""
     assert record.queued_at is not None
     queued_ms = _at_ms(record.queued_at)
     return replace(
@@ -382,11 +383,11 @@ def _read_proxy(settings: Settings, proxy: object) -> str | None:
 def unavailable(
     error: LedgerError, known: str, submission_id: str | None = None
 ) -> CheckpointError:
-    """Return the 503 for a ledger that does not answer, with what the caller can rely on."""
+    """Return the 503 for a ledger that does not answer, with what the caller may rely on."""
     match error:
         case LedgerBusyError():
             known = "Too many change this login at once; nothing was stored, try again."
-        case ForeignLedgerError():  # What it says is ours, and names nothing secret.
+        case ForeignLedgerError():  # Its text is this project's own and names no secret.
             known = f"This ledger is not one to be used; nothing was stored. Cause: {error}."
         case LedgerUnavailableError(meaning=str(meaning)) if meaning:
             known = f"{known} Cause: {meaning}."

@@ -1,8 +1,8 @@
-"""From a request to an accepted submission or a clear error of the contract.
+"""Validation of requests, and the operations that open an intent or accept a submission.
 
-Used by the clients, the gateway and, for plain Celery producers, the worker. What is refused
-here before acceptance raises `CheckpointError` and stores nothing; whatever is accepted has a
-record from then on, also when it is refused at once.
+The clients, the gateway and, for plain Celery producers, the worker use it. A refusal before
+acceptance raises `CheckpointError` and stores nothing; an accepted submission has a record from
+then on, even if it is refused at once.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ ACCOUNT_ID_MAX: Final = 256
 CODE_MAX: Final = 256
 USER_ID_MAX: Final = 256
 WORD_MAX: Final = 64
-"""Longest ``type`` or ``source`` of a checkpoint."""
+"""Longest ``type`` or ``source`` of a checkpoint, in characters."""
 FIELDS_NAMED: Final = 8
-"""How many unfit fields a refusal names."""
+"""Number of invalid fields that a refusal names."""
 FIELD_NAME_MAX: Final = 80
-"""How much of each name it tells: the caller made them up."""
+"""Characters of each field's name in a refusal: the caller chooses the names."""
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 AGED_SHARE: Final = 10
-"""One in so many that has waited too long says that the queue does not keep up."""
+"""The queue is too slow once one in this many submissions has waited too long."""
 CONTEXT_BYTES_MAX: Final = 65_536
 """Longest challenge context, as JSON in UTF-8."""
 CONTEXT_LEVELS_MAX: Final = 16
 CONTEXT_ENTRIES_MAX: Final = 256
-"""Entries of one list or object of a challenge context; a model's check costs time for each."""
+"""Entries of one list or object of a challenge context; validation takes time for each."""
 CONTEXT_VALUES_MAX: Final = 4_096
-"""Values of a challenge context in all."""
+"""Values in a whole challenge context."""
 FULL_AGAIN_S: Final = 30
-"""After which a ledger that was nearly full may have room."""
+"""``Retry-After`` of a ledger that is nearly full."""
 BUSY_AGAIN_S: Final = 2
-"""After which a queue that was full may have room."""
+"""``Retry-After`` of a queue that is full or too slow."""
 JSON_VALUE_BYTES: Final = 4
-"""Of a value of a context in JSON beside its text: quotes, a comma and a colon."""
+"""Bytes that a value of a context needs in JSON beside its text: quotes, comma and colon."""
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -76,10 +76,10 @@ class CheckpointError(Exception):
     """A request was refused before anything was stored.
 
     Attributes:
-        pair: Which error of the catalogue.
-        status: What a web backend answers,
-        body: and its JSON body.
-        retry_after_s: For a 503, after how many whole seconds it may be different.
+        pair: The error of the catalogue.
+        status: HTTP status for the web backend's answer.
+        body: JSON body for it.
+        retry_after_s: For a 503, the whole seconds after which a retry may succeed.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ def new_id(kind: str = "sub") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionRequest:
-    """A request that is well formed: who, where and the trimmed solution.
+    """A well-formed request: account, provider and the trimmed solution.
 
     Attributes:
-        send_by_ms: When its sender gives it up, if that is before the deadline.
+        send_by_ms: Instant at which the sender gives it up, if that is before the deadline.
     """
 
     account_id: str
@@ -122,7 +122,7 @@ class SubmissionRequest:
 
     @property
     def kind(self) -> SolutionKind:
-        """Whether it is a code or asks for another way."""
+        """Whether the solution is a code or asks for another way."""
         another = self.code == TRY_ANOTHER_WAY
         return SolutionKind.ANOTHER_WAY if another else SolutionKind.CODE
 
@@ -130,10 +130,10 @@ class SubmissionRequest:
 def read_request(
     settings: Settings, account_id: object, provider: object, code: object
 ) -> SubmissionRequest:
-    """Check the form of a request (CONTRACT §1).
+    """Check the form of a request.
 
     Raises:
-        CheckpointError: 400 of the kind that fits, or 403 ``feature_not_subscribed``.
+        CheckpointError: The 400 that fits, or 403 ``feature_not_subscribed``.
     """
     account, name = read_account(settings, account_id, provider)
     text = _text("code", code).strip()
@@ -147,7 +147,7 @@ def read_request(
 
 
 def read_account(settings: Settings, account_id: object, provider: object) -> tuple[str, str]:
-    """Check who and where; return ``(account_id, provider)``.
+    """Check account and provider; return ``(account_id, provider)``.
 
     Raises:
         CheckpointError: As `read_request`.
@@ -189,7 +189,7 @@ def _no_controls(name: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         _refuse_form(f"`{name}` is not valid Unicode text.")
-    # Quickly for most; what is not printable may still be no control character.
+    # `isprintable` is the quick test; some characters that are not printable are no controls.
     if not value.isprintable() and any(unicodedata.category(char) == "Cc" for char in value):
         _refuse_form(f"`{name}` holds control characters.")
 
@@ -203,27 +203,27 @@ def _refuse_form(detail: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """What the vault holds of an intent beside its state."""
+    """An intent's secrets, which the vault seals."""
 
     context: Mapping[str, object] = field(repr=False)
     proxy: str | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
-        """Return the form in which it is sealed."""
+        """Return the bytes to seal."""
         return json.dumps({"context": self.context, "proxy": self.proxy}).encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Sealed:
-        """Read what `to_bytes` wrote."""
+        """Read the bytes that `to_bytes` returned."""
         return cls(**json.loads(raw))
 
 
 def read_context(provider: str, context: object, *, routes_off: Collection[str] = ()) -> Context:
-    """Check a challenge context against its adapter's model (CONTRACT §1b).
+    """Check a challenge context against its adapter's model.
 
     Args:
-        provider: One that `read_account` has let pass.
-        context: What the caller gave.
+        provider: A provider that `read_account` has accepted.
+        context: The caller's value.
         routes_off: `Settings.routes_off`, each ``PROVIDER/route``.
 
     Raises:
@@ -257,7 +257,7 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
 
 
 def _rule(model: type[Context], item: ErrorDetails) -> str:
-    """Return what a field must be, in words that hold nothing of what the caller sent."""
+    """Return the rule that a field breaks, in a text that quotes nothing of the caller's."""
     if item["type"] == TOLD_RULE:
         return f" {item['msg']}"
     known = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) == 1 else None
@@ -267,7 +267,7 @@ def _rule(model: type[Context], item: ErrorDetails) -> str:
 
 
 def _check_size(context: Mapping[object, object]) -> None:
-    """Refuse a context that is too large, before anything is done that costs time for each value.
+    """Refuse a context that is too large, before any step whose cost grows with its values.
 
     Raises:
         CheckpointError: 400 ``invalid_parameters`` that names the field and the rule.
@@ -307,7 +307,7 @@ _LEAVE_OUT: Final = "leave out what the adapter's model does not name and cookie
 
 
 def _utf8_size(text: str, most: int) -> int:
-    """Return the length of a text in UTF-8; that of what is too long already in characters."""
+    """Return a text's length in UTF-8, or in characters if those alone exceed ``most``."""
     return len(text) if len(text) > most else len(text.encode(errors="replace"))
 
 
@@ -315,7 +315,7 @@ def read_checkpoint(checkpoint: object) -> Checkpoint:
     """Check a checkpoint: ``type`` and, where it has one, ``source``.
 
     Raises:
-        CheckpointError: 400 of the kind that fits.
+        CheckpointError: The 400 that fits.
     """
     if not isinstance(checkpoint, Mapping):
         _refuse_form("`checkpoint` must be an object with `type` and `source`.")
@@ -330,7 +330,7 @@ def read_checkpoint(checkpoint: object) -> Checkpoint:
 
 
 def read_user_id(user_id: object) -> str | None:
-    """Check the provider's id the account must turn out to have, if one is given.
+    """Check the provider's id that the account must have, if one is given.
 
     Raises:
         CheckpointError: 400 ``invalid_parameters``.
@@ -366,7 +366,7 @@ def open_steps(
     purpose: Purpose,
     user_id: str | None,
 ) -> Operation[Intent]:
-    """Open an intent, or open it again as a new generation; return it as it is then."""
+    """Open an intent, or open it again as a new generation; return it after the commit."""
     event = Open(
         account_id=account_id,
         provider=provider,
@@ -390,7 +390,7 @@ def open_steps(
             ),
             expect=opened.unchanged(snapshot),
             intake=True,
-            # A session nobody took belongs to the generation before.
+            # A session that was not taken belongs to the previous generation.
             delete=(
                 store.keys.session(provider, account_id),
                 store.keys.taken(provider, account_id),
@@ -415,13 +415,13 @@ def open_steps(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """An accepted submission.
+    """A submission that the ledger knows.
 
     Attributes:
         id: Submission id and Celery task id.
-        outcome: Its record as of the acceptance; final where it was refused at once.
-        accepted: Whether this call accepted it; false for an id that was known already.
-        woken: Whether the commit that accepted it has sent the Celery message as well.
+        outcome: Its record after this call; final if it was refused at once.
+        accepted: Whether this call accepted it; false for an id that was known before.
+        woken: Whether the commit that accepted it also sent the Celery message.
     """
 
     id: str
@@ -431,7 +431,7 @@ class Submitted:
 
     @property
     def needs_notification(self) -> bool:
-        """Whether a Celery message is to be sent."""
+        """Whether the caller has to send a Celery message."""
         return self.accepted and not self.woken and not self.outcome.is_final
 
 
@@ -446,21 +446,22 @@ def submit_steps(
     step: int | None = None,
     wakes: bool = False,
 ) -> Operation[Submitted]:
-    """Accept a submission: one commit makes it current and answers the elder.
+    """Accept a submission: one commit makes it current and settles the previous one.
 
     Args:
         store: The ledger.
         vault: Seals the code.
-        request: What to submit.
-        submission_id: Under which id.
-        queue_max: How many may wait for an attempt.
-        queue_age_ms: When a tenth of them have waited so long, no more are taken in.
-        step: The checkpoint step the code answers, if the caller knows it.
-        wakes: Send the Celery message with the commit, where the queue lies in the same Redis.
+        request: The validated request.
+        submission_id: The id of the submission.
+        queue_max: How many submissions may wait for an attempt.
+        queue_age_ms: Age at which a waiting submission is too old; once a tenth of those that
+            wait have it, new ones are refused.
+        step: The checkpoint step that the code answers, if the caller knows it.
+        wakes: Send the Celery message with the commit, where the queue is in the same Redis.
 
     Raises:
-        CheckpointError: Nothing was stored: 400, or 503 with the queue or the submissions of
-            this account over their limits.
+        CheckpointError: Nothing was stored: 400, or 503 because the queue, the ledger's memory or
+            the account's submissions are at their limit.
     """
     provider, account_id = request.provider, request.account_id
     seen_key = store.keys.seen(submission_id)
@@ -523,23 +524,23 @@ def submit_steps(
 
 
 class _Hourly:
-    """How often something is done for an account within an hour of the first time.
+    """An hourly count of one action for an account, from its first occurrence.
 
-    Its count goes with the commit of what is counted, over the count it was made on.
+    The commit of the action also writes the count, and requires the count that was read.
     """
 
     def __init__(self, key: str, most: int) -> None:
         self.key, self._most = key, most
 
     def _of(self, snapshot: Snapshot) -> tuple[int, int]:
-        """Return when the hour began and the count."""
+        """Return the beginning of the hour and the count."""
         began_ms, _, count = (snapshot.values[self.key] or "").partition(" ")
         if began_ms.isdigit() and count.isdigit() and snapshot.now_ms < int(began_ms) + HOUR_MS:
             return int(began_ms), int(count)
         return snapshot.now_ms, 0
 
     def check(self, snapshot: Snapshot, what: str, submission_id: str | None = None) -> None:
-        """Refuse one more than there may be.
+        """Refuse the action if the count is at its limit.
 
         Raises:
             CheckpointError: 503, with the time until the hour is over.
@@ -550,17 +551,17 @@ class _Hourly:
             raise _too_many(msg, submission_id, began_ms + HOUR_MS - snapshot.now_ms)
 
     def count(self, snapshot: Snapshot) -> tuple[str, str, int]:
-        """Return what the commit writes."""
+        """Return the key, the value and the life (ms) that the commit writes."""
         began_ms, count = self._of(snapshot)
         return self.key, f"{began_ms} {count + 1}", began_ms + HOUR_MS - snapshot.now_ms
 
     def unchanged(self, snapshot: Snapshot) -> dict[str, str]:
-        """Return what the commit expects to find."""
+        """Return the value that the commit requires."""
         return {self.key: snapshot.values[self.key] or ""}
 
 
 def _check_memory(store: Store, snapshot: Snapshot, submission_id: str | None = None) -> None:
-    """Leave what memory there is to those under way, whose outcomes are still to be written."""
+    """Refuse new entries when memory is nearly full, so that outcomes can still be written."""
     if snapshot.filled >= store.room.filled_max:
         msg = "The ledger's memory is nearly full; nothing was stored, try again later."
         again_s = FULL_AGAIN_S
@@ -575,7 +576,7 @@ def _same_submission(record: Outcome, request: SubmissionRequest, submission_id:
 
 
 def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
-    """Refuse what would wait until its code is stale; the one who asks may try again."""
+    """Refuse a submission that would wait until its code is stale; the caller may retry."""
     if snapshot.queued >= queue_max:
         msg = "Too many submissions are waiting; nothing was stored, try again in a moment."
     elif snapshot.aged * AGED_SHARE >= snapshot.queued > 0:
@@ -586,9 +587,9 @@ def _check_room(snapshot: Snapshot, queue_max: int, submission_id: str) -> None:
 
 
 def _fit_code(intent: Intent | None, request: SubmissionRequest, submission_id: str) -> str:
-    """Return the code as it is sent; refuse one that cannot be right: each sent one costs a try.
+    """Return the code as it is sent; refuse one that cannot be right, for each code costs a try.
 
-    An intent that takes no code any more answers for itself.
+    For an intent that accepts no code any more, the rules give the answer.
     """
     adapter = adapter_for(request.provider)
     if intent is None or intent.state is not IntentState.OPEN or adapter is None:
@@ -638,11 +639,11 @@ def refuse_steps(
 ) -> Operation[bool]:
     """Write the final record of a raw producer's submission that was refused.
 
-    Such a producer has no other way to hear of it. Names that are no Unicode text, which may
-    be why it was refused, are told as well as they can be.
+    Such a producer has no other way to receive the refusal. Names that are not Unicode text,
+    which may be the reason for the refusal, are stored with replacement characters.
 
     Returns:
-        Whether it was written; an id that was used before has had its outcome.
+        Whether it was written; an id that was used before already has its outcome.
     """
     account_id, provider = (
         name.encode(errors="replace").decode() for name in (account_id, provider)
@@ -661,7 +662,7 @@ def refuse_steps(
 
 
 def unknown_submission(submission_id: str, queued_at_ms: int, seq: int = 0) -> Submission:
-    """Return the noun for a submission that no intent knows."""
+    """Return the submission for an id that no intent knows."""
     return Submission(
         id=submission_id,
         seq=Seq(seq),

@@ -1155,7 +1155,7 @@ def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(on_desk: OnDesk)
     """It has a bound; the sweeper writes the record later."""
 
     async def play(desk: Desk) -> None:
-        desk.patch.setattr(module, "LEAVE_S", 0.05)
+        desk.patch.setattr(module, "SETTLE_TIMEOUT_S", 0.05)
         sent = asyncio.Event()
 
         async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
@@ -1405,7 +1405,7 @@ def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time(
         assert [line["event"] for line in logs].count("worker.lost") == 1
         assert not await client.exists(keys.beats, keys.holds("worker-3"))
         await sweeper.once()
-        assert not sweeper._buried
+        assert not sweeper._reclaimed
 
     on_desk(play)
 

@@ -195,7 +195,7 @@ MUTANTS: Final = (
                 new="            self._stage = _Stage.CLAIMED\n"
                 "            me = (self.provider, self.account_id, self.submission_id)\n"
                 "            name = solution_name(*me)\n"
-                "            code = self.home.vault.open(name, solution_text).decode()\n"
+                "            code = self.runner.vault.open(name, solution_text).decode()\n"
                 "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n",
             ),
         ),
@@ -234,9 +234,9 @@ MUTANTS: Final = (
             ),
             Edit(
                 file="tasks/execution/attempt.py",
-                old="            code = self.home.vault.open(name, solution_text).decode()\n",
+                old="            code = self.runner.vault.open(name, solution_text).decode()\n",
                 new="            from checkpoint_worker.tasks.storage.store import HELD\n"
-                "            code = self.home.vault.open(name, ''.join(HELD)).decode()\n",
+                "            code = self.runner.vault.open(name, ''.join(HELD)).decode()\n",
             ),
         ),
         test=f"{BRANCHES}test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once",
@@ -375,7 +375,7 @@ MUTANTS: Final = (
                 " self.submission_id)\n"
                 "        if not hasattr(self, '_owed'):\n"
                 "            self._owed = (seen, context_text, solution_text)\n"
-                "            code = self.home.vault.open(name, solution_text).decode()\n"
+                "            code = self.runner.vault.open(name, solution_text).decode()\n"
                 "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n"
                 "        self._limit = asyncio.timeout(None)\n"
                 "        await self._limit.__aenter__()\n"
@@ -474,8 +474,8 @@ MUTANTS: Final = (
                 "                record.submission_id, result.now_ms\n"
                 "            )\n"
                 "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
-                "            home = self.attempts\n"
-                "            await home.door.run(home.store.settle_orphan(*intent, again))\n",
+                "            runner = self.attempts\n"
+                "            await runner.door.run(runner.store.settle_orphan(*intent, again))\n",
             ),
             _script('record written without "if absent"'),
         ),
@@ -1686,8 +1686,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/contract.py",
-                old="        found = None  # Whole codes by",
-                new="        pass  # Whole codes by",
+                old="        found = None  # Two whole codes",
+                new="        pass  # Two whole codes",
             ),
         ),
         test=f"{TWITTER}test_two_codes_are_no_backup_code",
@@ -1698,8 +1698,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old="(said.claims_login or not said.names_further_step):",
-                new="said.claims_login:",
+                old="(parsed.claims_login or not parsed.names_further_step):",
+                new="parsed.claims_login:",
             ),
         ),
         test=f"{IG}test_a_session_outweighs_where_it_redirects_to[challenge_web-/]",
@@ -1734,7 +1734,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old="(said.claims_login or not said.names_further_step):",
+                old="(parsed.claims_login or not parsed.names_further_step):",
                 new="True:",
             ),
         ),
@@ -1747,7 +1747,10 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/instagram/adapter.py",
-                old='        return said.status == REFUSAL and said.body.get("status") == "fail"\n',
+                old=(
+                    "        return parsed.status == REFUSAL"
+                    ' and parsed.body.get("status") == "fail"\n'
+                ),
                 new="        return False\n",
             ),
         ),
@@ -1797,7 +1800,7 @@ MUTANTS: Final = (
             Edit(
                 file="providers/messenger/adapter.py",
                 old="    if not names_step and (login.is_whole or has_token):\n",
-                new="    if isinstance(said, UnreadableAnswerError) and login.is_whole:\n",
+                new="    if isinstance(meaning, UnreadableAnswerError) and login.is_whole:\n",
             ),
         ),
         test="tests/providers/test_messenger.py::test_a_session_outweighs_what_else_is_said",

@@ -29,6 +29,10 @@ TESTED_IN_PLACE: Final = {(ROOT / "deploy/docs/live-session.md", "js")}
 """`tests/providers/test_live_session.py` runs the page's own code over its own test vector."""
 NOT_HERE: Final = re.compile(r"\b(CONTRACT|DESIGN|FACTS|HOUSE|STYLE)\b|providers\.md")
 """Names of documents that are no part of the tree."""
+NOT_HERE_IN_CODE: Final = re.compile(
+    r"\b(?:CONTRACT|DESIGN|FACTS|HOUSE|STYLE) ?(?:\u00a7|\d|:)|\bproviders\.md|(?<!\d )\u00a7"
+)
+"""The same in source files, where the word alone may be a constant; RFCs may be named."""
 LABELS: Final = {"checkpoint live session 2"}
 """Texts that look like a command and are none."""
 OURS: Final = ("py", "md", "lua", "sh", "toml", "mjs", "yaml", "yml", "acl", "lock")
@@ -77,6 +81,18 @@ def test_a_page_is_short_enough_to_be_read(page: Path) -> None:
 def test_a_page_names_no_document_that_is_not_here(page: Path) -> None:
     """A reader cannot open it."""
     assert NOT_HERE.search(page.read_text("utf-8")) is None
+
+
+def test_no_source_file_names_a_document_that_is_not_here() -> None:
+    """A reader cannot open it, whether a docstring or a comment names it."""
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for folder in FOLDERS
+        for ending in ("py", "lua", "sh", "toml", "yaml", "yml", "mjs")
+        for path in sorted((ROOT / folder).rglob(f"*.{ending}"))
+        if (match := NOT_HERE_IN_CODE.search(path.read_text("utf-8")))
+    ]
+    assert found == []
 
 
 @functools.cache

@@ -1,9 +1,9 @@
-"""The benches of the conformance suite: each adapter's routes, and what its provider says there.
+"""The benches of the conformance suite: each adapter's routes, and its provider's answers.
 
-A bench is one adapter over one route: how a login is begun in the sandbox that takes it, and
-a table from what happens to the pair of the catalogue that `providers.md` names for it. What
-happens on the wire is the same for everybody and stands in `test_conformance`; a bench says
-only where its provider's answer means something else there.
+A bench is one adapter over one route: how a login begins in the sandbox, and a table from a case
+to the catalogue pair that the adapter must settle it with. `test_conformance` holds the cases of
+the transport, which are the same for every adapter; a bench names only the pairs that differ for
+its provider.
 
 A new adapter is tested by adding its benches to `BENCHES`; without them the suite fails.
 """
@@ -132,9 +132,9 @@ def _instagram(
     )
 
 
-# A code that was used or has run out ends this login: its identifier is dead (§2.4).
+# A code that was used or has expired ends this login, because its identifier is dead.
 _NONCE: Mapping[str, Said] = {"expired": ("", DEAD), "used": ("", DEAD)}
-# A checkpoint that is over without a session: the login must be redone (§2.3).
+# A checkpoint that is over without a session: the login must start again.
 _OVER: Mapping[str, Said] = {"no session": ("sessionless", DEAD)}
 # Screens that a program leads to, and a code that is refused by a notice alone.
 _PROGRAMS: Mapping[str, Said] = {
@@ -263,14 +263,14 @@ BENCHES: Final = (
         routes=frozenset({"jetfuel"}),
         kind="jetfuel",
         source="SMS",
-        sends=False,  # Bound to the browser it began in (§3.5).
+        sends=False,  # Bound to the browser it began in.
         said=dict.fromkeys(CASES, ("jetfuel", ACTION)),
     ),
     Bench(
         provider="MESSENGER",
         routes=frozenset({"http", "auth_login"}),
         source="SMS",
-        copies=2,  # The provider takes it in place of the password, too (§4.2).
+        copies=2,  # The provider accepts the code in the password's field, too.
         said={
             "success": ("plain", PASSED),
             "wrong": ("plain", REFUSED),

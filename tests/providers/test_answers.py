@@ -108,7 +108,7 @@ def test_json_nobody_writes_in_good_faith_is_refused(body: bytes) -> None:
 def test_common_statuses_mean_the_same_everywhere(
     answer: Reply, error: type[ProviderFailure]
 ) -> None:
-    """providers.md §5, one place for all adapters."""
+    """Statuses without a provider's own meaning have one meaning for all adapters."""
     with pytest.raises(ProviderFailure) as caught:
         refuse_common(answer)
     assert type(caught.value) is error

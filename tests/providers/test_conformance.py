@@ -450,7 +450,7 @@ SAYINGS = [(bench, case) for bench in BENCHES for case in bench.said]
 def test_what_the_provider_says_has_its_pair(
     bench: Bench, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`providers.md`, row by row, at the simulator: the answer decides, whoever reads it."""
+    """Each known answer has its pair at the sandbox, over every route."""
     said, expected = bench.said[case]
 
     async def scenario() -> Ended:

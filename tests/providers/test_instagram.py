@@ -158,7 +158,7 @@ def test_the_adapter_keeps_the_contract() -> None:
 
 
 def app_headers(host: str, length: int, **more: str) -> dict[str, str]:
-    """Spell out the common mobile headers of providers.md §2.2."""
+    """Spell out the common headers of the mobile app."""
     return {
         "host": host,
         "content-length": str(length),
@@ -222,7 +222,7 @@ def sent(route: str, code: str = CODE, **options: Any) -> tuple[str, dict[str, s
 def test_a_second_factor_is_the_apps_signed_form_byte_for_byte(
     source: str, typed: str, code: str, method: str
 ) -> None:
-    """Route A with the true method of each source, and the device trusted (§2.2, §2.5)."""
+    """The app's second factor has the true method of each source, and the device is trusted."""
     line, headers, form, url = sent(TWO_FACTOR, code=typed, source=source)
     assert line == "POST /api/v1/accounts/two_factor_login/ HTTP/1.1"
     assert form == (
@@ -472,7 +472,7 @@ def test_a_request_for_another_way_sends_nothing(route: str) -> None:
 def test_a_checkpoint_that_takes_no_code_is_the_persons_to_pass(
     route: str, changes: dict[str, object]
 ) -> None:
-    """providers.md §2 lists them; a code sent there would be lost."""
+    """These checkpoints take no code; a code sent there would be lost."""
     unsent(ActionRequiredError, context(route, **changes))
 
 
@@ -544,7 +544,7 @@ def test_a_context_without_a_route_is_a_second_factors() -> None:
 
 @pytest.mark.parametrize("route", CONTEXTS)
 def test_a_schema_can_be_exported_of_each_context(route: str) -> None:
-    """CONTRACT §1b: it is part of what is published."""
+    """The schema is part of the published documentation."""
     schema = Instagram().contexts[route].model_json_schema()
     assert schema["properties"]["route"]
 
@@ -678,7 +678,7 @@ def test_a_session_outweighs_what_stands_around_it(route: str, said: bytes) -> N
 
 
 def test_a_cleared_checkpoint_without_a_session_ends_the_intent() -> None:
-    """§2.3: the block is gone, the login is not done; it starts again from step one."""
+    """The block is gone without a login, so the login starts again from step one."""
     fail(DeadIntentError, CHALLENGE, body(200, {"action": "close", "status": "ok"}))
     ended = {"type": "CHALLENGE_REDIRECTION", "location": "x", "status": "ok"}
     fail(DeadIntentError, CHALLENGE, body(200, ended))
@@ -693,7 +693,7 @@ SENTENCE = "Please check the code we sent you and try again."
 
 
 def test_the_words_are_trusted_in_a_fixed_order() -> None:
-    """Status, then ``spam``, second factor, message constants, ``error_type``, text (§2.4)."""
+    """Status, then ``spam``, second factor, message constants, ``error_type``, text."""
     wrong = "sms_code_validation_code_invalid"
     fail(ProviderBrokenError, TWO_FACTOR, refusal(429, spam=True, error_type=wrong))
     fail(

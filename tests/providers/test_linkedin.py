@@ -168,7 +168,7 @@ def test_the_adapter_keeps_the_contract() -> None:
 
 
 def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
-    """providers.md §1.2: every hidden input as it stood, in order, then language and pin.
+    """Every hidden input goes back unchanged and in order, then language and pin.
 
     The cookie keeps its quotes: without them the token check at the provider fails.
     """
@@ -209,7 +209,7 @@ def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
 
 
 def test_the_two_step_form_also_sends_its_check_box() -> None:
-    """``recognizedDevice`` goes along only if the page has that input (§1.5)."""
+    """``recognizedDevice`` is sent only if the page has that input."""
     _, provider = asyncio.run(
         say(PASSED, ME_ANSWER, form_id="two-step-challenge", recognized_device=True)
     )
@@ -579,7 +579,7 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
 
 @pytest.mark.parametrize(("kind", "said"), FAILURES.values(), ids=FAILURES)
 def test_each_failure_is_told_apart(kind: type[ProviderFailure], said: bytes) -> None:
-    """providers.md §1.4, row by row; the code leaves exactly once in each."""
+    """Each answer has its failure, and the code leaves exactly once."""
     failure = fail(kind, said)
     assert failure.detail
     assert CODE not in "".join(traceback.format_exception(failure))

@@ -197,7 +197,7 @@ def test_the_adapter_keeps_the_contract() -> None:
 
 
 FORM = {
-    # providers.md §4.2, in its order.
+    # Every field of the form but its signature.
     "credentials_type": "two_factor",
     "twofactor_code": "048213",
     "password": "048213",
@@ -231,7 +231,7 @@ FORM = {
 
 
 def signature(form: dict[str, str], secret: str) -> str:
-    """Sign as §4.2 says it, apart from the adapter's own code."""
+    """Sign the form as the app does, without the adapter's own code."""
     text = ""
     for key, value in sorted(form.items()):
         if key not in {"sig", "access_token"}:
@@ -242,7 +242,7 @@ def signature(form: dict[str, str], secret: str) -> str:
 @pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
 @pytest.mark.parametrize("route", ["http", "auth_login"])
 def test_the_code_request_is_the_signed_form_to_the_letter(source: str, route: str) -> None:
-    """Same body for text messages, apps and recovery codes (§4.2), under either route's name."""
+    """Same body for text messages, apps and recovery codes, under either route's name."""
 
     async def scenario() -> None:
         async with Canned(PASSED) as provider:
@@ -644,7 +644,7 @@ def test_still_two_factor_hands_back_the_new_first_factor(refusal: bytes) -> Non
 
 
 def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
-    """§4.1: if absent keep step one's."""
+    """The machine id of step one stays if the refusal brings none."""
     verdict = judged(graph(406, error_data={"login_first_factor": "f-2", "machine_id": None}))
     assert isinstance(verdict, Rejected)
     assert verdict.context == context(login_first_factor="f-2", try_num=3)
@@ -677,7 +677,7 @@ def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
 # Failures ------------------------------------------------------------------------------
 
 FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
-    # The rows of §4.5 in their order.
+    # One row for each kind of answer.
     "406 without a factor": (ActionRequiredError, graph(406, error_data={"auth_token": "t"})),
     "406 without data": (ActionRequiredError, graph(406)),
     "406 with garbage": (ActionRequiredError, graph(406, error_data="{")),
@@ -771,7 +771,7 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_answer_has_its_meaning(name: str) -> None:
-    """The table of providers.md §4.5, row by row, in the forms that clients have seen."""
+    """Each known answer has its failure, in the forms that clients have seen."""
     kind, reply = FAILURES[name]
     failure = fail(kind, reply)
     assert failure.detail

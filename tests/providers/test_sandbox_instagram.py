@@ -171,7 +171,7 @@ def test_an_app_of_a_stranger_logs_in_with_a_second_factor(
 def test_an_app_of_a_stranger_passes_a_checkpoint(
     sandbox: SandboxClient, source: str, step: str, prefix: str
 ) -> None:
-    """Clients disagree about the path's prefix and about which ids go along (§2.2)."""
+    """Clients disagree about the path's prefix and about which ids go along."""
     account, stranger = begin(sandbox, source, "checkpoint")
     status, said, _ = stranger.login(account)
     assert (status, said["message"]) == (400, "challenge_required")
@@ -299,7 +299,7 @@ def test_nobody_reads_a_feed_without_a_session(sandbox: SandboxClient) -> None:
 
 
 def test_a_used_code_kills_a_second_factors_identifier(sandbox: SandboxClient) -> None:
-    """§2.6: a used code is "no longer valid", unlike a wrong one."""
+    """A used code is "no longer valid", unlike a wrong one."""
     account, stranger = begin(sandbox, "SMS")
     stranger.login(account)
     code = sandbox.current_code(account["id"])

@@ -472,7 +472,7 @@ async def test_environment_proxies_and_netrc_are_ignored(
 @pytest.mark.parametrize("status", ["301 X", "302 X", "303 X", "307 X", "308 X"])
 @in_loop
 async def test_redirects_are_answers_not_orders(status: str) -> None:
-    """A followed 307 once carried a code to another host (FACTS 23)."""
+    """A followed 307 would carry the code to another host."""
     location = "Location: http://127.0.0.1:1/elsewhere\r\n"
     async with serving(answering(answer(b"", status, location))) as server:
         reply = await exchange().send_code(code_request(server.url + "/"))
@@ -501,7 +501,7 @@ async def test_a_dropped_connection_is_not_tried_again(method: str) -> None:
 
 @in_loop
 async def test_each_request_has_its_own_connection_and_no_cookies_stay() -> None:
-    """A reused connection gave one account another account's answer (FACTS 24)."""
+    """A reused connection could give one account another account's answer."""
     async with serving(answering(answer(b"", headers="Set-Cookie: a=CANARY\r\n"))) as server:
         sender = exchange()
         for _ in range(3):
@@ -941,7 +941,7 @@ async def test_a_bug_in_reading_an_answer_crashes_as_one(monkeypatch: pytest.Mon
 
 @in_loop
 async def test_a_drip_of_header_bytes_cannot_hold_the_callers_limit() -> None:
-    """A byte every 50 ms held a 0.5 s time-out for 205 s (FACTS 21): the caller's clock rules."""
+    """A byte every 50 ms held a 0.5 s time-out for 205 s; the caller's clock ends it."""
 
     async def drip(peer: Peer) -> None:
         await peer.request()
@@ -1061,7 +1061,7 @@ async def test_a_peer_that_reads_nothing_cannot_hold_the_closing() -> None:
 
 @in_loop
 async def test_connecting_has_its_own_limit(certificates: Certificates) -> None:
-    """Connect time-out: 408 without a proxy, 502 with one, never sent (CONTRACT §3)."""
+    """Connect time-out: 408 without a proxy, 502 with one, never sent."""
     async with serving(mute) as server:
         url = server.url.replace("http:", "https:") + "/"
         direct = exchange(connect_timeout_s=0.2, tls=certificates.trusting)

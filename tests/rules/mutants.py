@@ -270,8 +270,8 @@ MUTANTS = (
     Mutant(
         name="a repeated claim granted by another Redis",
         old="    if repeated and _same_redis(intent, event.run_id):\n"
-        "        return Decision(reply=DecisionStatus.DONE)  # its own",
-        new="    if repeated:\n        return Decision(reply=DecisionStatus.DONE)  # its own",
+        "        return Decision(reply=DecisionStatus.DONE)  # a repeat",
+        new="    if repeated:\n        return Decision(reply=DecisionStatus.DONE)  # a repeat",
         walk=False,
     ),
     Mutant(

@@ -120,7 +120,7 @@ MUTANTS = (
             "            self._stage = _Stage.CLAIMING\n",
             "            self._stage = _Stage.CLAIMED\n"
             "            name = solution_name(self.provider, self.account_id, self.submission_id)\n"
-            "            code = self.home.vault.open(name, solution_text).decode()\n"
+            "            code = self.runner.vault.open(name, solution_text).decode()\n"
             "            end_s = time.monotonic() + FIRST_BYTE_S\n"
             "            return ClaimTicket(code=code, send_before=end_s)\n",
         ),

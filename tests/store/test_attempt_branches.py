@@ -229,7 +229,7 @@ async def queues_for_a_claim(desk: Desk) -> None:
     desk.play(clears)
     await desk.opened()
     for _ in range(CLAIMS_AT_ONCE):
-        await desk.attempts.claims.acquire()
+        await desk.attempts.claim_slots.acquire()
 
 
 def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) -> None:
@@ -253,7 +253,7 @@ def test_a_claim_that_is_stopped_as_its_turn_comes_is_not_made(on_desk: OnDesk) 
         await queues_for_a_claim(desk)
         running = desk.start()
         await sees(lambda: bool(desk.attempts.claims._waiters))
-        desk.attempts.claims.release()
+        desk.attempts.claim_slots.release()
         desk.tell(SignalAction.STOP)
         assert (await running).state == "queued"
         assert not desk.sent
@@ -286,7 +286,7 @@ def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_was(
 
         async def five_seconds_ago(attempt: module.Attempt) -> tuple[Snapshot, DecisionStatus]:
             snapshot, reply = await look(attempt)
-            attempt._looked_s -= 5.0
+            attempt._read_s -= 5.0
             return replace(snapshot, now_ms=snapshot.now_ms - 5_000), reply
 
         async def looks(exchange: FakeExchange, _: Challenge) -> Verdict:

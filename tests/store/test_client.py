@@ -154,7 +154,7 @@ def wakes(desk: Desk) -> list[dict[str, Any]]:
 
 
 def test_a_submission_is_in_the_ledger_before_a_worker_is_woken(desk: Desk, client: Any) -> None:
-    """CONTRACT §5: the message names task, id and place; the code is not in it."""
+    """The message names task, id and place; the code is not in it."""
     opened(client)
     submitted = submit(client, code="482913")
     assert client.result(submitted.id) == submitted.outcome
@@ -358,7 +358,7 @@ def age(desk: Desk, submission_id: str, seconds: float) -> None:
 
 
 def test_polling_tells_unknown_queued_running_and_final_apart(desk: Desk, client: Any) -> None:
-    """The four answers of CONTRACT §6."""
+    """``result`` has four answers: ``None``, queued, running and final."""
     assert client.result("s1") is None
     opened(client)
     submit(client, "s1")
@@ -481,7 +481,7 @@ def test_what_was_published_before_the_subscription_is_not_missed(
 
 
 def test_a_wait_whose_time_is_up_returns_the_non_final_record(client: Any) -> None:
-    """CONTRACT §6; the submission goes on."""
+    """The wait ends without an error, and the submission continues."""
     opened(client)
     submit(client, "s1")
     assert client.wait("s1", timeout_s=0.05).state == "queued"
@@ -706,7 +706,7 @@ def test_one_account_s_outcomes_are_found_among_many_of_others(
     ],
 )
 def test_a_limit_out_of_bounds_is_refused(client: Any, limit: Any, key: tuple[int, str]) -> None:
-    """CONTRACT §3."""
+    """Each invalid limit has its error; the maximum itself is accepted."""
     with pytest.raises(CheckpointError) as caught:
         list(client.outcomes(limit=limit))
     assert caught.value.pair.key == key
@@ -791,7 +791,7 @@ def test_the_blocking_client_is_a_context_manager(desk: Desk) -> None:
 
 
 def test_clients_read_the_environment(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``CheckpointClient()`` as CONTRACT §6 writes it."""
+    """``CheckpointClient()`` without arguments reads its settings from the environment."""
     url = desk.settings.redis_url.get_secret_value()
     monkeypatch.setenv("CHECKPOINT_REDIS_URL", url)
     monkeypatch.setenv("CHECKPOINT_SECRET_KEYS", desk.settings.secret_keys[0].get_secret_value())

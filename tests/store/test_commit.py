@@ -197,7 +197,7 @@ def test_when_the_elder_is_heard_final_the_newer_is_queued_already(
 
 
 def test_one_account_s_channel_brings_the_same_bytes(desk: Desk) -> None:
-    """CONTRACT §4: stored, published twice and appended are one JSON."""
+    """Stored, published twice and appended are the same JSON."""
     mine = f"{RESULTS}:{ACCOUNT}"
     ear = Subscriber(desk.redis, RESULTS, mine, f"{RESULTS}:acc_2")
     desk.open()

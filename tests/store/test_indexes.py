@@ -33,7 +33,7 @@ def begin(desk: Desk, submission_id: str, worker: str = "w1") -> None:
 
 
 def test_names_are_those_of_the_contract() -> None:
-    """CONTRACT §4: other programs read these by name; the queue is the prefix itself."""
+    """Other programs read these keys by name; the queue is the prefix itself."""
     keys = Keys("checkpoint")
     assert keys.result("sub_1") == "checkpoint:result:sub_1"
     assert keys.results == "checkpoint:results"

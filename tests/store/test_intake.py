@@ -108,7 +108,7 @@ def refused(act: Any, **given: Any) -> tuple[int, str]:
 def test_a_bad_submission_is_refused_and_nothing_is_stored(
     desk: Desk, client: CheckpointClient, change: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """CONTRACT §1 and §3, row by row. A refusal costs no try and leaves no trace."""
+    """Each invalid parameter has its error. A refusal costs no try and leaves no trace."""
     desk.open()
     before = desk.dump()
     assert refused(client.submit, **SUBMITTING | change) == expected
@@ -269,7 +269,7 @@ def test_an_id_whose_record_has_expired_is_never_new(desk: Desk, account: str) -
 
 
 def test_a_code_for_no_intent_has_a_final_record(desk: Desk) -> None:
-    """CONTRACT §4: without an intent ``intent: null, generation: 0, seq: 0``; never sent."""
+    """Without an intent the record has ``intent: null, generation: 0, seq: 0``; never sent."""
     submitted = desk.submit("s1")
     record = submitted.outcome
     assert (record.status, record.code_sent, record.state) == (403, False, "final")

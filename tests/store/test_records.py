@@ -40,7 +40,7 @@ def final(answer: Pair | Success, **more: object) -> Outcome:
 
 
 def test_a_final_error_is_written_as_the_contract_prints_it() -> None:
-    """CONTRACT §4: order of the fields, form of the times, the whole envelope."""
+    """The record has the order of the fields, the form of the times and the whole envelope."""
     record = final(catalogue.CANCELED, code_sent=False, superseded_by="s2")
     assert record.to_json() == (
         '{"v":1,"submission_id":"s1","account_id":"acc_1","provider":"LINKEDIN",'
@@ -79,7 +79,7 @@ def test_a_running_record_says_that_the_code_may_be_out() -> None:
 
 
 def test_without_an_intent_the_record_says_so_in_three_fields() -> None:
-    """CONTRACT §4: ``intent: null, generation: 0, seq: 0``."""
+    """The three fields are ``intent: null, generation: 0, seq: 0``."""
     settlement = Settlement(
         submission=replace(SUB, seq=type(SUB.seq)(0)),
         answer=catalogue.UNKNOWN_CONTEXT,
@@ -92,7 +92,7 @@ def test_without_an_intent_the_record_says_so_in_three_fields() -> None:
 
 
 def test_an_intent_message_has_no_submission() -> None:
-    """CONTRACT §4: on channel and stream, where no submission's record tells of a success."""
+    """Channel and stream carry it where no submission's record reports the success."""
     told = json.loads(intent_message(COMPLETED, 1_000_000).to_json())
     assert list(told) == FIELDS
     assert (told["submission_id"], told["state"]) == (None, "intent")
@@ -119,7 +119,7 @@ def test_an_intent_message_has_no_submission() -> None:
 def test_successes_have_the_bodies_of_the_contract(
     answer: Success, status: int, body: dict[str, object]
 ) -> None:
-    """CONTRACT §2."""
+    """Each success has its status and its body."""
     record = final(answer)
     assert (record.status, record.body) == (status, body)
     assert record.error is None
@@ -146,7 +146,7 @@ def test_a_final_error_knows_its_row_and_how_celery_shows_it(row: Pair) -> None:
 
 
 def test_celery_states_follow_who_must_act() -> None:
-    """DESIGN §7: REVOKED if canceled; FAILURE for operators and time-outs; else SUCCESS."""
+    """REVOKED if canceled; FAILURE for operators and time-outs; else SUCCESS."""
     shown = {row.key: row.celery_state for row in catalogue.PAIRS.values()}
     assert shown[409, "operation_canceled"] is CeleryState.REVOKED
     assert {shown[408, "request_timeout"], shown[504, "request_timeout"]} == {CeleryState.FAILURE}

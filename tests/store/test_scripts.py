@@ -61,7 +61,7 @@ def test_a_header_names_the_keys_and_arguments_the_code_uses(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_header_says_what_it_guarantees_why_and_what_it_returns(name: str) -> None:
-    """STYLE: one paragraph that begins with the script's name."""
+    """A header is one paragraph that begins with the script's name."""
     header, code = parts(name)
     assert header.startswith(f"{name}: ")
     assert re.search(r"\batomic\b", header, re.IGNORECASE) or "A script only so" in header

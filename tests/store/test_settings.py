@@ -28,14 +28,14 @@ SECRET = "canary-pass"
     ],
 )
 def test_times_that_do_not_nest_are_refused(times: dict[str, float]) -> None:
-    """DESIGN §5: strictly less, else a code is sent that nobody can wait for."""
+    """The relation is strict: otherwise the deadline may pass before a sent code is answered."""
     with pytest.raises(ValidationError, match="times must nest: provider_timeout_s") as caught:
         Settings(**times)  # type: ignore[arg-type]
     assert "deadline_s < intent_ttl_s" in str(caught.value)
 
 
 def test_times_that_just_nest_are_accepted() -> None:
-    """The defaults of DESIGN §5 and a tight set."""
+    """The defaults and a tight set."""
     tight = Settings(deadline_s=26.1, intent_ttl_s=26.2)
     assert tight.limits.deadline_ms == 26_100
     limits = Settings().limits

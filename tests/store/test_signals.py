@@ -59,7 +59,7 @@ def test_what_another_redis_accepted_is_never_called_unsent(desk: Desk, event: E
 
 
 def test_a_live_session_s_names_are_those_of_the_contract() -> None:
-    """CONTRACT §4b."""
+    """Client sessions of other programs use these names."""
     keys = Keys("checkpoint")
     assert keys.live_session("LINKEDIN", "a") == "checkpoint:session:LINKEDIN:a"
     assert keys.live_requests("LINKEDIN", "a") == "checkpoint:session:LINKEDIN:a:requests"

@@ -1,4 +1,4 @@
-"""INSTAGRAM: an answer in the one vocabulary of all routes, wherever it was packed."""
+"""INSTAGRAM: an answer in the common vocabulary of all routes, independent of its packing."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ PLAIN_MAX: Final = 4_096
 
 _SEND_AGAIN: Final = frozenset({307, 308})
 _GUARD: Final = re.compile(rb"\A\s*(?:for\s*\(;;\);|while\s*\(1\);|\)\]\}',?)\s*")
-"""What stands before JSON so that a page elsewhere cannot include it as a script."""
+"""Prefix of JSON that prevents its inclusion as a script."""
 _HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
-"""Addresses and constants that name a further step of the login."""
+"""Meanings that name a further step of the login."""
 _ENDS: Final = frozenset(
     {means.SUSPENDED, means.DISABLED, means.OLD_APP, means.CONSENT, means.PASSWORD}
 )
-"""What the address of a checkpoint may say beside that there is one."""
+"""Meanings of a checkpoint's address in addition to the checkpoint itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """An answer.
+class ParsedResponse:
+    """One answer.
 
     Attributes:
         status: HTTP status.
-        headers: Lower-case names; of the packed answer where there is one.
-        cookies: The same; of the whole answer too.
+        headers: Headers with lower-case names, including those of a packed answer.
+        cookies: Cookies of the whole answer, including those of a packed answer.
         body: Its JSON object, an empty one if there is none.
         is_readable: Whether there is an object.
-        plain: The beginning of what is no object.
-        program: A Bloks program without a login in it; empty elsewhere.
-        leads_to: What the address of a redirect means.
-        home: Where the provider is.
+        plain: The beginning of a body that is no object.
+        program: A Bloks program without a login in it; empty for other answers.
+        leads_to: The meaning of a redirect's address.
+        home: The provider's address.
     """
 
     status: int
@@ -84,7 +84,7 @@ class Said:
 
     @property
     def step(self) -> str:
-        """The step of a checkpoint, by whichever name."""
+        """The step of a checkpoint, from any of its fields."""
         challenge = self.part("challenge")
         named = (
             self.body.get("step_name"),
@@ -95,7 +95,7 @@ class Said:
 
     @property
     def asks_second_factor(self) -> bool:
-        """Whether a second factor is asked for."""
+        """Whether the answer asks for a second factor."""
         return (
             self.body.get("two_factor_required") is True
             or bool(self.part("two_factor_info"))
@@ -104,7 +104,7 @@ class Said:
 
     @property
     def asks_checkpoint(self) -> bool:
-        """Whether a checkpoint is asked for: by a constant, or by its address alone."""
+        """Whether the answer asks for a checkpoint: by a constant, or by its address alone."""
         if {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
             return True
         return bool(self.checkpoint_addresses) and not self.step
@@ -123,25 +123,25 @@ class Said:
 
     @property
     def checkpoint_meaning(self) -> means.Meaning | None:
-        """What a checkpoint's address says beside that there is one, suspended for example."""
+        """The additional meaning of a checkpoint's address, a suspension for example."""
         told = (_address(self.home, each) for each in self.checkpoint_addresses)
         return next((meaning for meaning in told if meaning in _ENDS), None)
 
     @property
     def claims_login(self) -> bool:
-        """Whether the body says that somebody is logged in."""
+        """Whether the body states a finished login."""
         return bool(self.part("logged_in_user")) or self.body.get("authenticated") is True
 
     @property
     def claims_end(self) -> bool:
-        """Whether a checkpoint says that it is over."""
+        """Whether a checkpoint states that it is over."""
         return self.body.get("action") == "close" or self.body.get("type") == (
             "CHALLENGE_REDIRECTION"
         )
 
     @property
     def names_further_step(self) -> bool:
-        """Whether the answer names what comes next: that holds, whatever session it carries."""
+        """Whether the answer names a further step, which counts even beside a session."""
         if self.leads_to in _HOLDS:
             return True
         if self.asks_second_factor or {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
@@ -156,13 +156,13 @@ class Said:
         return find(self.headers, self.cookies)
 
 
-def hear(reply: Reply, *, home: str, is_bloks: bool) -> Said:
-    """Bring an answer into the one vocabulary. Whatever is wrong with it is told, not raised.
+def parse_response(reply: Reply, *, home: str, is_bloks: bool) -> ParsedResponse:
+    """Read an answer into the common vocabulary. A defect becomes a field and no exception.
 
     Args:
         reply: The answer.
-        home: Where the provider is; a redirect is read against it.
-        is_bloks: Whether a program in it is the answer.
+        home: The provider's address, which a redirect is resolved against.
+        is_bloks: Whether the answer is a program.
     """
     body = _read(reply)
     headers, cookies = reply.headers, reply.cookies
@@ -171,7 +171,7 @@ def hear(reply: Reply, *, home: str, is_bloks: bool) -> Said:
     if packed is not None:
         body, program = packed.body, ""
         headers, cookies = {**headers, **packed.headers}, (*cookies, *packed.cookies)
-    return Said(
+    return ParsedResponse(
         status=reply.status,
         headers=headers,
         cookies=cookies,
@@ -197,7 +197,7 @@ def _unpack(program: str) -> instagram_bloks.LoginResponse | None:
     try:
         return instagram_bloks.login_response(program) if program else None
     except ProviderBrokenError:
-        return None  # The program that is left says nothing that is known: in doubt.
+        return None  # The remaining program has no known meaning: it is in doubt.
 
 
 def _redirect(reply: Reply, home: str) -> means.Meaning | None:
