@@ -402,7 +402,7 @@ class World:
         for task in process.solving:
             if not task.done():
                 process.loop.run(task.cancel)
-        self.after(self.module.LEAVE_S + 0.5, lambda: self.crash(process))
+        self.after(self.module.SETTLE_TIMEOUT_S + 0.5, lambda: self.crash(process))
 
     def _cut_later(self, when_s: float, away_s: float) -> None:
         self.after(when_s, lambda: self._some(lambda one: self._cut(one, away_s)))
