@@ -16,6 +16,11 @@ MEASURES: Final = {name: each for name, each in os.environ.items() if name.start
 """Goes into every environment that is made from nothing."""
 BOUND_S: Final = 60.0
 ROOT: Final = Path(__file__).parents[1]
+IMPORTS: Final = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+}
+"""Goes into the same environments: a process that a test starts has to import the product of the
+tests' own process, which is a copy of the tree where `tests.mutants` has removed a guard."""
 TELLING_S: Final = 5.0
 """For a process to end by itself, and so to write what it has measured."""
 
@@ -32,7 +37,7 @@ def printed_by(program: str, env: dict[str, str], bound_s: float, *options: str)
     done = subprocess.run(
         [sys.executable, *options, "-c", program],
         cwd=ROOT,
-        env={**MEASURES, "PATH": "/usr/bin:/bin", **env},
+        env={**MEASURES, **IMPORTS, "PATH": "/usr/bin:/bin", **env},
         capture_output=True,
         text=True,
         timeout=bound_s,

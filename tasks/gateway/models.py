@@ -155,19 +155,7 @@ def make_schemas() -> Schema:
     record = _response_schema(Outcome)
     account = {"account_id": {"type": "string"}}
     return {
-        "Error": {
-            "type": "object",
-            "properties": {
-                "object": {"const": "Error"},
-                "type": {"type": "string"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "instance": {"type": "string"},
-                "req_id": {"type": "string"},
-            },
-            "required": ["object", "type", "title", "status", "instance", "req_id"],
-        },
+        "Error": _error_schema(),
         **{success.object: _object(success.object, account) for success in COMPLETE},
         "Checkpoint": _object(
             Success.CHECKPOINT.object,
@@ -212,6 +200,22 @@ def make_schemas() -> Schema:
         **sessions,
         "SessionCookie": _serialised(SessionCookie),
         "OtherSession": _OTHER_SESSION,
+    }
+
+
+def _error_schema() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "object": {"const": "Error"},
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "instance": {"type": "string"},
+            "req_id": {"type": "string"},
+        },
+        "required": ["object", "type", "title", "status", "instance", "req_id"],
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.behaviour.stage import BOUND_S, ROOT, Person
+from tests.measuring import IMPORTS
 
 EXAMPLES: Final = ROOT / "deploy" / "docs" / "examples"
 PATH: Final = "/accounts/checkpoint"
@@ -39,7 +40,7 @@ class Backend:
         self._process = subprocess.Popen(
             command,
             cwd=directory,
-            env={**env, "PYTHONPATH": str(ROOT)},
+            env={**env, **IMPORTS},
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

@@ -71,6 +71,7 @@ from tests.behaviour.stage import (
     Stage,
     until,
 )
+from tests.measuring import IMPORTS
 
 T = TypeVar("T")
 
@@ -1210,7 +1211,7 @@ def program(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
     """The example as a program."""
     program = subprocess.Popen(
         [sys.executable, str(ROOT / "deploy/docs/examples/live_session.py")],
-        env={**stage.environ(), "PYTHONPATH": str(ROOT), "SESSION_SECRET": SECRET},
+        env={**stage.environ(), **IMPORTS, "SESSION_SECRET": SECRET},
     )
     yield program
     program.kill()

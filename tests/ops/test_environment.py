@@ -26,7 +26,7 @@ from checkpoint_worker.worker.cli.doctor import host
 from checkpoint_worker.worker.cli.doctor.finding import Result
 from tests.behaviour.gateways import GatewayProcess
 from tests.behaviour.stage import BOUND_S, ROOT, Stage, until
-from tests.measuring import MEASURES, end
+from tests.measuring import IMPORTS, MEASURES, end
 from tests.ops.flowers import FlowerProcess
 
 NOWHERE: Final = "redis://:stranger-canary@127.0.0.1:1/9"
@@ -228,7 +228,7 @@ def test_what_was_taken_away_is_still_named() -> None:
         "import os; from checkpoint_worker.tasks.operations.celery_app import *; "
         "print(forget_foreign() == foreign_variables(), 'CELERY_BROKER_URL' in os.environ)"
     )
-    env = {**MEASURES, "PATH": os.environ["PATH"], **STRANGER}
+    env = {**MEASURES, **IMPORTS, "PATH": os.environ["PATH"], **STRANGER}
     done = subprocess.run(
         [sys.executable, "-c", command],
         check=True,

@@ -26,6 +26,7 @@ from checkpoint_worker.tasks.operations.wake import TASK, make_producer
 from checkpoint_worker.worker.runtime import stop_signals
 from tests.behaviour.conftest import Setting, new_stage
 from tests.behaviour.stage import ROOT, Stage, end, until
+from tests.measuring import IMPORTS
 
 __all__ = ["new_stage"]
 
@@ -85,7 +86,7 @@ def start(
         "STOP_AT": str(at),
         "STOP_BY": str(number),
         "STOP_OUT": str(folder / "out"),
-        "PYTHONPATH": str(ROOT),
+        **IMPORTS,
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
