@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -38,7 +39,7 @@ def answering(known: str, submission_id: str | None = None) -> Iterator[None]:
         raise unavailable(error, known, submission_id) from error
 
 
-class BaseClient:
+class BaseClient(ABC):
     """The common part of both clients: settings, operations, and the renewal after a fork."""
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -72,8 +73,9 @@ class BaseClient:
         self._waker = WakeSender()
         self._connect()
 
+    @abstractmethod
     def _connect(self) -> None:
-        raise NotImplementedError
+        """Make the connections to the ledger."""
 
     def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
         self._waker.wake(self._producer, submission_id, account_id, provider)

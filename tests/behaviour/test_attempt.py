@@ -1721,7 +1721,7 @@ def test_a_claim_that_waits_its_turn_in_a_burst_is_still_sent(on_desk: OnDesk) -
         desk.patch.setattr(module, "FIRST_BYTE_S", 0.5)
         actor = desk.play(clears)
         await desk.opened()
-        claims = desk.attempts.claims
+        claims = desk.attempts.claim_slots
         for _ in range(module.CLAIMS_AT_ONCE):
             await claims.acquire()
         running = desk.start()

@@ -238,7 +238,7 @@ def test_a_claim_that_is_stopped_while_it_queues_is_not_made(on_desk: OnDesk) ->
     async def play(desk: Desk) -> None:
         await queues_for_a_claim(desk)
         running = desk.start()
-        await sees(lambda: bool(desk.attempts.claims._waiters))
+        await sees(lambda: bool(desk.attempts.claim_slots._waiters))
         desk.tell(SignalAction.STOP)
         assert (await running).state == "queued", "at once, though no place is free"
         assert not desk.sent
@@ -252,12 +252,12 @@ def test_a_claim_that_is_stopped_as_its_turn_comes_is_not_made(on_desk: OnDesk) 
     async def play(desk: Desk) -> None:
         await queues_for_a_claim(desk)
         running = desk.start()
-        await sees(lambda: bool(desk.attempts.claims._waiters))
+        await sees(lambda: bool(desk.attempts.claim_slots._waiters))
         desk.attempts.claim_slots.release()
         desk.tell(SignalAction.STOP)
         assert (await running).state == "queued"
         assert not desk.sent
-        assert not desk.attempts.claims.locked(), "the place is free again"
+        assert not desk.attempts.claim_slots.locked(), "the place is free again"
 
     on_desk(play)
 

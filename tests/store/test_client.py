@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -15,13 +15,19 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, wake_sender
+from checkpoint_worker.tasks.client import (
+    AsyncCheckpointClient,
+    CheckpointClient,
+    base,
+    wake_sender,
+)
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.operations import submissions as client_steps
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.operations.wake import PRODUCER_TIMEOUT_S
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage import executor as ledger
+from checkpoint_worker.tasks.storage.ids import Process
 from checkpoint_worker.tasks.storage.vault import Vault, make_key
 from tests.store.desk import ACCOUNT, CONTEXT, PROVIDER, Desk, settings_for
 
@@ -822,3 +828,52 @@ def test_a_wait_without_a_channel_still_finds_the_outcome(
     waiting = crowd.submit(client.wait, "s1", timeout_s=PATIENCE_S)
     desk.submit("s2", "654321")
     assert waiting.result(PATIENCE_S).status == 409
+
+
+def test_threads_of_a_fork_make_its_connections_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that comes makes them, and those of the parent stay alive and untouched."""
+    client = CheckpointClient(desk.settings)
+    parent, fork = client._redis, Process()
+    monkeypatch.setattr(base, "this_process", lambda: fork)
+    made: list[object] = []
+    begin = client._begin
+
+    def begin_once() -> None:
+        begin()
+        made.append(client._redis)
+
+    monkeypatch.setattr(client, "_begin", begin_once)
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(client.result, ["sub_unknown"] * 4)] == [None] * 4
+    assert made == [client._redis]
+    assert client._redis is not parent
+    assert client._inherited["_redis"] is parent
+    client.close()
+
+
+class Late:
+    """A lock before which another thread has done the work."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+
+    def __enter__(self) -> None:
+        self.work()
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+
+def test_a_thread_of_a_fork_that_comes_late_makes_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for the lock, and finds everything made."""
+    client = CheckpointClient(desk.settings)
+    before, fork = client._redis, Process()
+    monkeypatch.setattr(base, "this_process", lambda: fork)
+    fork.lock = Late(lambda: setattr(client, "_process", fork))  # type: ignore[assignment]
+    assert client.result("sub_unknown") is None
+    assert client._redis is before
+    client.close()
