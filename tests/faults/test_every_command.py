@@ -198,7 +198,7 @@ class Telling:
     async def open(self) -> None:
         """Open the intent; a login service tries again."""
         login = self.house.sandbox.begin_login(self.account)
-        await _retry_until_expiry(
+        await _ask_until_answered(
             lambda: self.client.open_intent(
                 account_id=self.account.id,
                 provider=LINKEDIN,
@@ -221,9 +221,9 @@ class Telling:
         else:
             return
         assert (refused.status, refused.body["instance"]) == (503, submission_id)
-        known = await _retry_until_expiry(lambda: self.client.result(submission_id))
+        known = await _ask_until_answered(lambda: self.client.result(submission_id))
         assert (known is None) == (self.record(submission_id) is None)
-        again = await _retry_until_expiry(lambda: self._submit(submission_id))
+        again = await _ask_until_answered(lambda: self._submit(submission_id))
         assert (again.id, again.accepted) == (submission_id, known is None)
 
     async def _submit(self, submission_id: str) -> Any:
@@ -328,7 +328,7 @@ class Telling:
         assert not self.house.blocking.zcard(f"{self.prefix}:queued")
 
 
-async def _retry_until_expiry(ask: Callable[[], Awaitable[Any]]) -> Any:
+async def _ask_until_answered(ask: Callable[[], Awaitable[Any]]) -> Any:
     for _ in range(BACKEND_TRIES_MAX):
         with contextlib.suppress(LedgerError, CheckpointError):
             return await ask()

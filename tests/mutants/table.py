@@ -108,6 +108,7 @@ NAMES: Final = (
     "a page judged by what stands around its form",
     "a number with two meanings read as one",
     "a stored field renamed",
+    "a living hub taken for a dead one",
 )
 """What a suite for this product must catch."""
 
@@ -1881,5 +1882,21 @@ MUTANTS: Final = (
         ),
         test="tests/store/test_stored_form.py::"
         "test_an_intent_of_the_version_before_is_read_whole_and_written_as_it_was",
+    ),
+    Mutant(
+        name="a living hub taken for a dead one",
+        guard="a hub that answers at once is asked again",
+        edits=(
+            Edit(
+                file="worker/observability/health.py",
+                old="            # Before the call: the hub's thread may answer at once.\n"
+                "            self._hub_asked = True\n"
+                "            if not self.ask_hub(self._hub_answers):\n"
+                "                self._hub_asked = False\n",
+                new="            self._hub_asked = self.ask_hub(self._hub_answers)\n",
+            ),
+        ),
+        test="tests/ops/test_health.py::"
+        "test_a_hub_that_answers_before_the_question_returns_is_asked_again",
     ),
 )

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -225,5 +226,20 @@ def test_a_relay_that_is_cancelled_leaves_no_copier() -> None:
                 await task
             near[1].close()
             assert not [each for each in asyncio.all_tasks() if "_copy" in repr(each)]
+
+    quietly(story)
+
+
+def test_a_connection_whose_task_never_began_is_closed_all_the_same() -> None:
+    """It was accepted in the instant in which the server ends."""
+
+    async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        pytest.fail("the task began")
+
+    async def story() -> None:
+        writer = Mock()
+        async with LocalServer(serve) as server:
+            server._accept(asyncio.StreamReader(), writer)
+        writer.close.assert_called()
 
     quietly(story)

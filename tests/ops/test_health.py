@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -423,3 +423,31 @@ def test_a_manager_that_is_away_is_no_trouble(tmp_path: Path) -> None:
     """Nor is a variable that names no socket."""
     for path in (str(tmp_path / "nobody"), "vsock:2:1234", None):
         Manager(path).tell(live=True, why=[], draining=False)
+
+
+def test_a_hub_that_answers_before_the_question_returns_is_asked_again() -> None:
+    """Its thread may be faster; an answer that is overlooked would end all questions."""
+    asked: list[bool] = []
+
+    def ask_hub(answer: Callable[[], None]) -> bool:
+        asked.append(True)
+        answer()
+        return True
+
+    watched: Any = {"checkup": None, "view": None, "heartbeat_file": None}
+    observed = health.Health(ask_hub=ask_hub, capacity=lambda: 1, **watched)
+    observed._ask_hub()
+    observed._ask_hub()
+    assert len(asked) == 2
+
+
+def test_a_hub_that_is_not_known_yet_is_asked_again() -> None:
+    """Before Celery registers it nothing is called, and nothing is waited for."""
+    asked: list[bool] = []
+    watched: Any = {"checkup": None, "view": None, "heartbeat_file": None}
+    observed = health.Health(
+        ask_hub=lambda _: bool(asked.append(True)), capacity=lambda: 1, **watched
+    )
+    observed._ask_hub()
+    observed._ask_hub()
+    assert len(asked) == 2

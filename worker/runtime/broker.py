@@ -242,7 +242,7 @@ def _refuse(why: str, task: object = None) -> NoReturn:
     raise InvalidMessageError(why, told) from None
 
 
-class FitMessage(virtual.Message):
+class DecodedMessage(virtual.Message):
     """A message that returns the body decoded by `validate_message`, if there is one.
 
     Celery's own messages are decoded by kombu.
@@ -261,7 +261,7 @@ class ValidatingChannel(Channel):
     connection, restoring would send one write per attempt in flight to a dead server.
     """
 
-    Message = FitMessage
+    Message = DecodedMessage
     do_restore = False
     _had_more = False
 
@@ -377,14 +377,14 @@ class ValidatingChannel(Channel):
             log.warning("broker.dead_letter_lost", error=type(error).__name__)
 
 
-class CarefulSentinelChannel(ValidatingChannel, SentinelChannel):
+class ValidatingSentinelChannel(ValidatingChannel, SentinelChannel):
     """A validating channel to the master that Sentinels name."""
 
     connection_class = SentinelChannel.connection_class
     connection_class_ssl = SentinelChannel.connection_class_ssl
 
 
-class CarefulClusterChannel(ValidatingChannel, ClusterChannel):
+class ValidatingClusterChannel(ValidatingChannel, ClusterChannel):
     """A validating channel to the cluster node that holds the queue."""
 
     connection_class = ClusterChannel.connection_class
@@ -400,13 +400,13 @@ class RedisTransport(redis.Transport):
 class SentinelTransport(redis.SentinelTransport):
     """Transport for ``sentinel://``."""
 
-    Channel = CarefulSentinelChannel
+    Channel = ValidatingSentinelChannel
 
 
 class ClusterTransport(redis.Transport):
     """Transport for ``redis+cluster://``."""
 
-    Channel = CarefulClusterChannel
+    Channel = ValidatingClusterChannel
 
 
 _PRODUCERS: Final = "checkpoint_worker.tasks.storage.broker_transports"

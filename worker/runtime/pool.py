@@ -559,9 +559,9 @@ class AsyncioPool(BasePool):
         if job.task is not None and not job.task.done():
             self._to_hub(partial(_report_timeout, job, soft=False, limit_s=job.hard_s))
             self._cancel(job, CancelReason.HARD_LIMIT)
-            self._retry_until_expiry(job)
+            self._cancel_until_done(job)
 
-    def _retry_until_expiry(self, job: _Job) -> None:
+    def _cancel_until_done(self, job: _Job) -> None:
         """Schedule another cancellation; the job keeps its place until it ends."""
         assert self._loop is not None  # The loop runs this method.
         job.timers = (self._loop.call_later(RECANCEL_S, self._cancel_again, job),)
@@ -570,7 +570,7 @@ class AsyncioPool(BasePool):
         if job.task is not None and not job.task.done():
             log.error("job.outlives_its_limit task=%s id=%s", job.args[0], job.args[1])
             job.task.cancel(CancelReason.HARD_LIMIT.value)
-            self._retry_until_expiry(job)
+            self._cancel_until_done(job)
 
     def _cancel(self, job: _Job, reason: CancelReason) -> None:
         """Cancel a job and record the first reason; do nothing for a job that has ended.
