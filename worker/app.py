@@ -25,6 +25,7 @@ from checkpoint_worker.worker.observability.stdio import keep_going
 from checkpoint_worker.worker.runtime.bootsteps import STEPS
 from checkpoint_worker.worker.runtime.broker import TRANSPORTS
 from checkpoint_worker.worker.runtime.celery_options import check_before_app, check_command_line
+from checkpoint_worker.worker.runtime.exception_info import report_outcomes_without_stack
 from checkpoint_worker.worker.runtime.remote_control import limit_remote_control
 from checkpoint_worker.worker.runtime.stop_signals import before_end, end_promptly
 
@@ -117,6 +118,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         keep_going()
         keep_memory_private()
         limit_remote_control()
+        report_outcomes_without_stack()
         _end_promptly_while_starting(instance)
 
     @setup_logging.connect(weak=False)

@@ -61,6 +61,7 @@ def test_silence_is_a_failure(watched: tuple[Stage, Monitor]) -> None:
     assert stage.outcome(submission).status == 408
     failed = monitor.wait(submission, "task-failed")
     assert "408 request_timeout" in failed["exception"]
+    assert failed["traceback"] == "SolveFailed: 408 request_timeout"
     stage.check()
 
 

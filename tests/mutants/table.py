@@ -1291,6 +1291,26 @@ MUTANTS: Final = (
         test=f"{GARBAGE}test_no_end_of_a_job_leaves_garbage",
     ),
     Mutant(
+        name="the report of an outcome holds a copy of the tracer's stack",
+        guard="an outcome is reported without its stack",
+        edits=(
+            Edit(
+                file="worker/runtime/exception_info.py",
+                old="if not isinstance(exception, OUTCOMES):",
+                new="if exception:",
+            ),
+        ),
+        test="tests/behaviour/test_exception_info.py",
+    ),
+    Mutant(
+        name="the report of an outcome holds a copy of the tracer's stack",
+        guard="a worker's tracers use this report",
+        edits=(
+            Edit(file="worker/app.py", old="        report_outcomes_without_stack()\n", new=""),
+        ),
+        test="tests/behaviour/test_states.py::test_silence_is_a_failure",
+    ),
+    Mutant(
         name="a job's exception keeps the frames it went through",
         guard="the same, over a soak of all kinds",
         edits=(
