@@ -72,6 +72,7 @@ def make_openapi(settings: Settings) -> Schema:
             "title": "Checkpoint",
             "version": "1",
             "description": "Clear login checkpoints: one code in, exactly one outcome out.",
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": _paths(),
         "components": {
