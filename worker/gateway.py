@@ -21,13 +21,12 @@ from typing import Any, Final, cast
 
 import h11
 import uvicorn
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from checkpoint_worker.tasks import catalogue
-from checkpoint_worker.tasks.gateway import Gateway, make_gateway
+from checkpoint_worker.tasks.gateway import Application, Gateway, make_gateway
 from checkpoint_worker.tasks.gateway.http import JSON, to_json
 from checkpoint_worker.tasks.gateway.middleware import CONNECTION
 from checkpoint_worker.tasks.operations.validation import new_id
@@ -102,7 +101,7 @@ def serve(
 
 def run(
     app: ASGIApp,
-    gateway: FastAPI,
+    gateway: Application,
     listener: socket.socket,
     *,
     grace_s: float,
@@ -167,7 +166,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        gateway: FastAPI,
+        gateway: Application,
         *,
         grace_s: float,
         ready: Callable[[], object],

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.gateway.http import UNAUTHORIZED, ApiError

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +18,6 @@ from checkpoint_worker.tasks.gateway.keys import ApiKeys
 from checkpoint_worker.tasks.gateway.middleware import (
     PUBLIC,
     GatewayMiddleware,
-    answer_invalid,
     answer_unrouted,
 )
 from checkpoint_worker.tasks.gateway.openapi import make_openapi
@@ -33,7 +33,7 @@ class NoKeysError(ValueError):
 
 def make_gateway(
     settings: Settings | None = None, *, client: AsyncCheckpointClient | None = None
-) -> FastAPI:
+) -> Application:
     """Return the endpoint as an application.
 
     An application that runs on its own opens and closes its client in its lifespan. A mounted
@@ -60,45 +60,39 @@ def make_gateway(
     if client is None:
         make_vault(settings)  # An unusable key fails at start-up, not at the first request.
     app = Application(
-        title="Checkpoint",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+        routes=[_route(*each) for each in gateway.routes],
+        middleware=[Middleware(GatewayMiddleware, ring=ApiKeys(settings))],
+        exception_handlers={HTTPException: answer_unrouted},
         lifespan=gateway.lifespan,
-        exception_handlers={
-            HTTPException: answer_unrouted,
-            RequestValidationError: answer_invalid,
-        },
     )
+    app.router.redirect_slashes = False
     app.state.gateway = gateway
-    for method, path, handler in gateway.routes:
-        app.router.routes.append(_route(method, path, handler))
-    app.add_middleware(GatewayMiddleware, ring=ApiKeys(settings))
     return app
 
 
-class Application(FastAPI):
-    """A FastAPI application that serves the OpenAPI document of `make_openapi`."""
+class Application(Starlette):
+    """The gateway as an application, with its OpenAPI document."""
+
+    _document: dict[str, Any] | None = None
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; the first call makes it."""
-        if self.openapi_schema is None:
-            self.openapi_schema = make_openapi(self.state.gateway.settings)
-        return self.openapi_schema
+        if self._document is None:
+            self._document = make_openapi(self.state.gateway.settings)
+        return self._document
 
 
-async def close_gateway(app: FastAPI) -> None:
+async def close_gateway(app: Application) -> None:
     """Answer all waiting callers, and close the connections of a mounted gateway."""
     gateway: Gateway = app.state.gateway
     await gateway.close()
 
 
 class _Endpoint:
-    """One endpoint as an ASGI application instead of a handler function of FastAPI.
+    """One endpoint as an ASGI application instead of a handler function of Starlette.
 
-    An error reporter may wrap FastAPI's handler functions and read the body before them. The body
-    would then be missing here, and the report would contain a code in clear.
+    An error reporter may wrap handler functions and read the body before them. The body would then
+    be missing here, and the report would contain a code in clear.
     """
 
     def __init__(self, path: str, handler: Handler) -> None:

@@ -1,7 +1,7 @@
 """Reading of requests and writing of responses in the gateway.
 
 Every fault of a request becomes an `ApiError`, and every `ApiError` becomes the error envelope of
-the catalogue; no error response of FastAPI's own is sent. The envelope repeats no text of the
+the catalogue; no error response of Starlette's own is sent. The envelope repeats no text of the
 caller.
 """
 
@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from fastapi import Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import Actor, Pair, error_body

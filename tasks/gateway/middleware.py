@@ -12,9 +12,10 @@ import time
 from http import HTTPMethod, HTTPStatus
 from typing import Final, Protocol
 
-from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -184,8 +185,3 @@ def _allowed(request: Request) -> str:
         if route.matches(request.scope)[0] is not Match.NONE
     )
     return ", ".join(sorted({method for methods in found for method in methods}))
-
-
-async def answer_invalid(request: Request, _error: Exception) -> Response:
-    """Answer a request that FastAPI itself refuses."""
-    return answer_refusal(ApiError(catalogue.INVALID_PARAMETERS), request.scope[ID_IN_SCOPE])

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
-from starlette.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, IntentInfo
@@ -92,7 +93,7 @@ class Gateway:
         return self._own
 
     @asynccontextmanager
-    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Make the client when the application starts, and close it when the application ends."""
         self._waiting.begin()
         assert self.client is not None

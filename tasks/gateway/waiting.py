@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from typing import Any, Final
 
-from fastapi import Request
+from starlette.requests import Request
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from checkpoint_worker.tasks.catalogue import pair
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
@@ -196,7 +196,7 @@ class GatewayProcess(Caller):
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[Caller]:
+def served(app: Starlette) -> Iterator[Caller]:
     """Serve an application from a thread of this process, as the command does."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None, access_log=False)

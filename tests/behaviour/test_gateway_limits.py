@@ -15,11 +15,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi import FastAPI
 
+from checkpoint_worker.tasks.gateway import Application, make_gateway
 from checkpoint_worker.tasks.gateway import http as gateway_http
 from checkpoint_worker.tasks.gateway import keys as gateway_keys
-from checkpoint_worker.tasks.gateway import make_gateway
 from checkpoint_worker.tasks.gateway.keys import Budget
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.vault import session_name
@@ -71,13 +70,13 @@ def desk(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def app(desk: Stage) -> FastAPI:
+def app(desk: Stage) -> Application:
     """A gateway over it."""
     return make_gateway(desk.settings)
 
 
 @pytest.fixture
-def caller(app: FastAPI) -> Iterator[Caller]:
+def caller(app: Application) -> Iterator[Caller]:
     """Somebody with a key."""
     with served(app) as caller:
         yield caller

@@ -16,7 +16,7 @@ from starlette.routing import Mount
 
 from checkpoint_worker.tasks.catalogue import PAIRS
 from checkpoint_worker.tasks.client import AsyncCheckpointClient
-from checkpoint_worker.tasks.gateway import NoKeysError, close_gateway, make_gateway
+from checkpoint_worker.tasks.gateway import Application, NoKeysError, close_gateway, make_gateway
 from checkpoint_worker.tasks.gateway import http as gateway_http
 from checkpoint_worker.tasks.gateway import waiting as gateway_waiting
 from checkpoint_worker.tasks.gateway.http import TRANSPORT
@@ -43,13 +43,13 @@ def desk(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def app(desk: Stage) -> FastAPI:
+def app(desk: Stage) -> Application:
     """The gateway over it."""
     return make_gateway(desk.settings)
 
 
 @pytest.fixture(scope="module")
-def caller(app: FastAPI) -> Iterator[Caller]:
+def caller(app: Application) -> Iterator[Caller]:
     """Somebody with a key."""
     with served(app) as caller:
         yield caller
@@ -311,7 +311,7 @@ def test_what_is_no_http_gets_the_envelope_too(caller: Caller, sent: bytes) -> N
 
 
 def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing_behind(
-    caller: Caller, app: FastAPI, caplog: pytest.LogCaptureFixture
+    caller: Caller, app: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is there to be answered, and it is no bug of ours."""
     caplog.set_level(logging.INFO, "checkpoint.gateway")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient

@@ -38,7 +38,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -48,7 +47,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from checkpoint_worker.providers.sandbox import SandboxClient, SandboxError
-from checkpoint_worker.tasks.gateway import close_gateway, make_gateway
+from checkpoint_worker.tasks.gateway import Application, close_gateway, make_gateway
 from checkpoint_worker.tasks.gateway.http import ApiError, ClientDisconnectedError, read_fields
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.settings import Settings
@@ -88,7 +87,7 @@ class WordsError(Exception):
         self.status = status
 
 
-def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, FastAPI]:
+def make_try_page(settings: Settings, sandbox_url: str) -> tuple[Starlette, Application]:
     """Return the page with its gateway, and that gateway.
 
     Args:
@@ -143,7 +142,7 @@ class PlaygroundApi:
         settings: Settings of this deployment; they limit the delay of a slow provider.
     """
 
-    def __init__(self, sandbox: SandboxClient, gateway: FastAPI, settings: Settings) -> None:
+    def __init__(self, sandbox: SandboxClient, gateway: Application, settings: Settings) -> None:
         self._sandbox = sandbox
         self._gateway = gateway
         self._paces: Mapping[str, Mapping[str, object]] = {
