@@ -154,7 +154,7 @@ compile_lock() {
 # wheel. The demo installs both and a little more. All are held to the versions that are tested.
 make_lock() {
     compile_lock pyproject.toml --all-extras --output-file requirements.lock "$@"
-    compile_lock pyproject.toml --extra gateway --extra flower --no-annotate \
+    compile_lock pyproject.toml --extra flower --no-annotate \
         --constraint requirements.lock --upgrade --output-file deploy/requirements-runtime.lock
     sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml |
         compile_lock - --no-annotate --constraint requirements.lock --upgrade \

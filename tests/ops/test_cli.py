@@ -30,7 +30,8 @@ PROGRAM = [sys.executable, "-m", "checkpoint_worker.worker.cli"]
 RUN_TIMEOUT_S = 60.0
 PASSWORD = "canary-password-77"
 CODE = "482913"
-HEAVY = {"aiohttp", "celery", "httptools", "kombu", "pydantic", "redis", "structlog"}
+HEAVY = {"aiohttp", "celery", "httptools", "kombu", "pydantic", "redis", "starlette", "structlog",
+         "uvicorn"}  # fmt: skip
 ESCAPE = "\x1b["
 
 

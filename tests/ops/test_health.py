@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import os
 import signal
@@ -10,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +39,7 @@ from tests.ops import signs
 from tests.ops.signs import Signs
 
 HEAVY = ("aiohttp", "asyncio", "celery", "kombu", "prometheus_client", "pydantic", "redis",
-         "structlog")  # fmt: skip
+         "starlette", "structlog", "uvicorn")  # fmt: skip
 
 
 def asked(*options: str, **env: str) -> tuple[int, str]:
@@ -324,6 +327,107 @@ def test_without_a_place_to_ask_it_says_what_to_set() -> None:
 
 
 # The parts -----------------------------------------------------------------------------
+
+
+class SlowView:
+    """Gauges whose refresh lasts until the test says so."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def refresh(self) -> None:
+        """Wait."""
+        self.asked.set()
+        await self.may_end.wait()
+
+
+@asynccontextmanager
+async def serving_health() -> AsyncIterator[tuple[health.Health, SlowView, Callable[[], Any]]]:
+    """Serve the health of no worker; give it, its gauges, and a way to connect to it."""
+    view = SlowView()
+    attempts = SimpleNamespace(running=())
+    checkup: Any = SimpleNamespace(
+        heart=SimpleNamespace(attempts=attempts), live=dict, ready=lambda: {"ledger": "away"}
+    )
+    served = health.Health(
+        ask_hub=lambda _: True,
+        capacity=lambda: 1,
+        checkup=checkup,
+        view=view,  # type: ignore[arg-type]
+        heartbeat_file=None,
+    )
+    await served.listen("127.0.0.1:0")
+    assert served.address is not None
+    host, port = served.address.split(":")
+    async with asyncio.timeout(BOUND_S):
+        yield served, view, functools.partial(asyncio.open_connection, host, int(port))
+
+
+def test_the_health_page_lets_an_open_request_end_and_takes_no_other() -> None:
+    """A scrape is answered in full while the worker stops; an idle connection holds up nothing."""
+
+    async def use() -> None:
+        async with serving_health() as (served, view, connect):
+            idle, idle_writer = await connect()
+            reader, writer = await connect()
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+            await view.asked.wait()
+            closing = asyncio.create_task(served._close())
+            assert await idle.read() == b""
+            with pytest.raises(ConnectionRefusedError):
+                await connect()
+            assert not closing.done()
+            view.may_end.set()
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert b"checkpoint_ready 0.0" in answer
+            await closing
+            for each in (idle_writer, writer):
+                each.close()
+
+    asyncio.run(use())
+
+
+def test_the_health_page_waits_for_no_scrape_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger may be away; the worker ends all the same."""
+    monkeypatch.setattr(health, "LEAVE_S", 0.05)
+
+    async def use() -> None:
+        async with serving_health() as (served, view, connect):
+            _, writer = await connect()
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+            await view.asked.wait()
+            await served._close()
+            view.may_end.set()
+            writer.close()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /livez HTTP/1.0\r\n\r\n", 200),
+        (b"HEAD /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /readyz HTTP/1.0\r\n\r\n", 503),
+        (b"GET /readyz/ HTTP/1.0\r\n\r\n", 404),
+        (b"POST /livez HTTP/1.0\r\n\r\n", 405),
+        (b"GET / HTTP/1.0\r\nX: " + b"x" * 100_000, 400),
+        (b"\x16\x03\x01\x00\xf4\x01\x00\r\n\r\n", 400),
+    ],
+)
+def test_the_health_page_answers_whatever_comes(request_: bytes, status: int) -> None:
+    """A head without end is not kept; a probe over TLS by mistake is answered, too."""
+
+    async def use() -> None:
+        async with serving_health() as (served, _, connect):
+            reader, writer = await connect()
+            writer.write(request_)
+            assert (await reader.readline()).split()[1] == str(status).encode()
+            writer.close()
+            await served._close()
+
+    asyncio.run(use())
 
 
 class Clock:

@@ -208,7 +208,7 @@ def test_every_cut_logger_is_one_that_writes_such_messages() -> None:
 
 LIBRARIES = ("aiohttp", "aiohttp.access", "aiohttp.client", "asyncio", "celery", "celery.app.trace",
              "celery.redirected", "celery.worker.strategy", "concurrent.futures", "kombu",
-             "kombu.transport.redis", "py.warnings", "redis",
+             "kombu.transport.redis", "py.warnings", "redis", "uvicorn.error",
              "checkpoint_worker.worker.runtime.pool", "")  # fmt: skip
 
 

@@ -96,28 +96,24 @@ def test_a_sandbox_without_its_package_names_what_to_install(
     box: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is started, not as the end of a child's log."""
-    lacks(monkeypatch, "pyotp")
-    with pytest.raises(LocalStackError, match=r"checkpoint-worker\[sandbox\]"):
-        box.start_sandbox()
+    for package in ("aiohttp", "pyotp"):
+        lacks(monkeypatch, package)
+        with pytest.raises(LocalStackError, match=r"checkpoint-worker\[sandbox\]"):
+            box.start_sandbox()
+        monkeypatch.undo()
 
 
-@pytest.mark.parametrize("missing", ["flower", "fastapi", "uvicorn"])
-def test_flower_and_the_page_are_left_out_where_their_packages_are(
-    box: LocalStack, monkeypatch: pytest.MonkeyPatch, missing: str
+def test_flower_is_left_out_where_its_package_is(
+    box: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are extras; the rest runs without, and no login of theirs is written down."""
-    lacks(monkeypatch, missing)
-    if missing == "flower":
-        assert box.start_flower() is None
-    else:
-        assert box.launch_try_page() is None
+    """It is an extra; the rest runs without, and no login of it is written down."""
+    lacks(monkeypatch, "flower")
+    assert box.start_flower() is None
     assert box.own_env == {}
 
 
 def test_what_up_prints_leaves_out_what_does_not_run() -> None:
-    """No call over HTTP without a gateway, no login without Flower; the way to get one instead."""
-    assert "pip install 'checkpoint-worker[gateway]'" in up._invitation(ADDRESSES)
-    assert up._curl("./env", ADDRESSES) == ""
+    """No login without Flower."""
     assert up._login("./env", ADDRESSES) == ""
     whole = ADDRESSES | {name: f"http://127.0.0.1/{name}" for name in ("try", "gateway", "flower")}
     assert "http://127.0.0.1/try" in up._invitation(whole)

@@ -39,6 +39,7 @@ from redis.retry import Retry
 from checkpoint_worker.tasks.settings import ENV_PREFIX, Settings
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.cli.commands.common import OPTIONAL
 from checkpoint_worker.worker.cli.console import status_line
 from checkpoint_worker.worker.local.embedded_redis import (
     SHORTFALL,
@@ -172,11 +173,6 @@ class LocalStack:
         """Whether Flower can be started; valid once the Redis runs."""
         return importlib.util.find_spec("flower") is not None and self.redis.kind != "fakeredis"
 
-    @property
-    def has_gateway(self) -> bool:
-        """Whether the gateway's packages are installed."""
-        return all(importlib.util.find_spec(name) is not None for name in ("fastapi", "uvicorn"))
-
     def start_redis(self) -> None:
         """Start the Redis.
 
@@ -207,7 +203,7 @@ class LocalStack:
             LocalStackError: A package is missing, a port is taken, or the sandbox did not become
                 ready.
         """
-        if importlib.util.find_spec("pyotp") is None:
+        if any(importlib.util.find_spec(name) is None for name in OPTIONAL):
             msg = "the sandbox needs a package: pip install 'checkpoint-worker[sandbox]'"
             raise LocalStackError(msg)
         port = str(self._sandbox_port)
@@ -275,14 +271,8 @@ class LocalStack:
         self._wait(child, lambda _: _is_up(port, "/healthcheck"))
         return f"http://127.0.0.1:{port}"
 
-    def launch_try_page(self) -> ChildProcess | None:
-        """Start a gateway with the page, without waiting; its key is in `own_env`.
-
-        Returns:
-            ``None`` if the gateway's packages are missing.
-        """
-        if not self.has_gateway:
-            return None
+    def launch_try_page(self) -> ChildProcess:
+        """Start a gateway with the page, without waiting; its key is in `own_env`."""
         self.own_env[API_KEYS] = secrets.token_hex(32)
         port = str(GATEWAY_PORT if self._sandbox_port else 0)
         options = ("--sandbox", self.addresses["page"], "--port", port)

@@ -92,22 +92,22 @@ def _start(stack: LocalStack) -> dict[str, str]:
     """Start all processes, slow ones concurrently; return the addresses besides the sandbox's."""
     stack.start_redis()
     redis = f"a Redis ({stack.redis.product}, from {stack.redis.kind})"
-    extras = {"a gateway": stack.has_gateway, "Flower": stack.has_flower}
-    parts = [redis, "the simulated providers", "a worker", *(n for n, has in extras.items() if has)]
+    parts = [redis, "the simulated providers", "a worker", "a gateway"]
+    parts += ["Flower"] * stack.has_flower
     status_line(f"Starting {', '.join(parts)} …")
     stack.start_sandbox()
-    worker, page, more = stack.launch_worker(), stack.launch_try_page(), {}
+    worker, page = stack.launch_worker(), stack.launch_try_page()
     flower = stack.start_flower()
     stack.wait_for_worker(worker)
-    if page is not None:
-        more["try"] = more["gateway"] = stack.wait_for_try_page(page)
+    address = stack.wait_for_try_page(page)
+    more = {"try": address, "gateway": address}
     if flower is not None:
         more["flower"] = flower
     return more
 
 
 def _announce(stack: LocalStack, env_path: Path, more: Mapping[str, str], *, as_json: bool) -> None:
-    first = {name: more[name] for name in ("try", "gateway") if name in more}
+    first = {name: more[name] for name in ("try", "gateway")}
     addresses = {**first, "redis": f"127.0.0.1:{stack.redis.port}", **stack.addresses, **more}
     if as_json:
         output_json({"env": str(env_path), "logs": str(stack.directory), "addresses": addresses})
@@ -147,15 +147,11 @@ To see outcomes as they arrive: {program} watch{_curl(env, addresses)}{_login(en
 
 
 def _invitation(addresses: Mapping[str, str]) -> str:
-    if "try" not in addresses:
-        return "Without a gateway: pip install 'checkpoint-worker[gateway]' brings it.\n"
     return f"Try it in a browser: {click.style(addresses['try'], bold=True)}\n"
 
 
 def _curl(env: str, addresses: Mapping[str, str]) -> str:
     """Return a call of the gateway; the key goes through a pipe, not into an argument list."""
-    if "gateway" not in addresses:
-        return ""
     key = f"""(. {shlex.quote(env)}; printf 'X-API-KEY: %s' "${API_KEYS}")"""
     return f"\nOver HTTP: {key} | curl -H @- '{addresses['gateway']}/v1/outcomes?limit=3'"
 

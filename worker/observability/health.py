@@ -23,8 +23,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+import uvicorn
 from celery.worker import state as celery_state
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat
 from checkpoint_worker.worker.observability.access import OK, Access
@@ -42,7 +47,7 @@ WRITE_EVERY_S: Final = 1.0
 """Interval between two heartbeat files; `worker.cli.probe.FRESH_S` is a multiple of it."""
 LEAVE_S: Final = 1.0
 """Time for open HTTP requests to end when the worker stops."""
-JSON: Final = "application/json"
+JSON: Final = "application/json; charset=utf-8"
 SCRAPE_HEADER_MAX: Final = 1024
 
 log = structlog.get_logger("checkpoint.health")
@@ -136,7 +141,8 @@ class Health:
     view: LedgerGauges
     heartbeat_file: str | None
     address: str | None = None
-    _runner: web.AppRunner | None = None
+    _server: asyncio.Server | None = None
+    _served: ServerState = field(default_factory=ServerState)
     _writing: asyncio.Task[None] | None = None
     _written_s: float = 0.0
     _write_failed: bool = False
@@ -150,27 +156,30 @@ class Health:
             AddressError: The address is in use or does not belong to this machine.
         """
         host, _, port = address.rpartition(":")
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/livez", self._livez),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics),
-            ]
+        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        config = uvicorn.Config(
+            Router([Route(path, page) for path, page in pages.items()], redirect_slashes=False),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            workers=1,
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_S)
-        await self._runner.setup()
+        config.load()
+        # Not `uvicorn.Server`: it ends the process where the address cannot be bound.
         try:
-            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: H11Protocol(config, self._served, {}), host.strip("[]"), int(port)
+            )
         except (OSError, OverflowError) as error:
-            await self._runner.cleanup()
             why = getattr(error, "strerror", None) or "not a port"
             msg = (
                 f"cannot listen on CHECKPOINT_HEALTH_ADDRESS={address} ({why}); each worker of a"
                 " machine needs its own, or port 0"
             )
             raise AddressError(msg) from None
-        bound = self._runner.addresses[0]
+        bound = self._server.sockets[0].getsockname()
         self.address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
         log.info("health.listening", address=self.address)
 
@@ -239,18 +248,26 @@ class Health:
         if self.heartbeat_file:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(os.unlink, self.heartbeat_file)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._leave(self._server)
+
+    async def _leave(self, server: asyncio.Server) -> None:
+        """Accept no more connections, and let the open requests end."""
+        server.close()
+        for connection in list(self._served.connections):
+            connection.shutdown()
+        if self._served.tasks:
+            await asyncio.wait(self._served.tasks, timeout=LEAVE_S)
 
     # HTTP handlers
 
-    async def _livez(self, _request: web.Request) -> web.Response:
+    async def _livez(self, _request: Request) -> Response:
         return _answer("live", self.checkup.live())
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self, _request: Request) -> Response:
         return _answer("ready", self.checkup.ready())
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: Request) -> Response:
         await self.view.refresh()
         attempts = self.checkup.heart.attempts
         METRICS.in_flight.set(len(attempts.running))
@@ -261,13 +278,13 @@ class Health:
         METRICS.log_lines_lost.inc(lines_lost())
         accept = request.headers.get("Accept", "")[:SCRAPE_HEADER_MAX]
         body, content_type = await asyncio.to_thread(METRICS.expose, accept)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return Response(body, headers={"Content-Type": content_type})
 
 
-def _answer(word: str, checks: Checks) -> web.Response:
+def _answer(word: str, checks: Checks) -> Response:
     good = fine(checks)
     body = json.dumps({word: good, "checks": dict(checks)})
-    return web.Response(text=body, status=200 if good else 503, content_type=JSON)
+    return Response(body, 200 if good else 503, media_type=JSON)
 
 
 def write_atomically(path: Path, text: str) -> None:

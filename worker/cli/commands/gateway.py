@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from checkpoint_worker.worker.cli.commands.common import (
-    PACKAGE,
     as_json,
     fail,
     read_settings,
@@ -14,8 +13,6 @@ from checkpoint_worker.worker.cli.commands.common import (
 from checkpoint_worker.worker.cli.console import output, output_json, status_line
 
 PORT = 8600
-MISSING = {"fastapi", "h11", "starlette", "uvicorn"}
-"""Packages that the extra `gateway` installs."""
 
 
 @click.command()
@@ -55,16 +52,11 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
             from checkpoint_worker.worker.runtime.lifetime import end_with_stdin  # noqa: PLC0415
 
             end_with_stdin()
-        try:
-            from checkpoint_worker.tasks.gateway import NoKeysError  # noqa: PLC0415
-            from checkpoint_worker.worker.gateway import ExposedError, serve  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            if error.name not in MISSING:
-                raise
-            fail(f"the gateway needs {error.name}: pip install '{PACKAGE}[gateway]'")
         import structlog  # noqa: PLC0415
 
+        from checkpoint_worker.tasks.gateway import NoKeysError  # noqa: PLC0415
         from checkpoint_worker.tasks.operations.celery_app import foreign_variables  # noqa: PLC0415
+        from checkpoint_worker.worker.gateway import ExposedError, serve  # noqa: PLC0415
         from checkpoint_worker.worker.observability import logs  # noqa: PLC0415
         from checkpoint_worker.worker.observability.hardening import keep_memory_private  # noqa: PLC0415
 
