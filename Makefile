@@ -66,6 +66,10 @@ faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; AR
 soak: $(ENVIRONMENT) ## Watch memory, files and keys over 20,000 submissions (ARGS="--for 1h")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
+.PHONY: upgrade
+upgrade: $(ENVIRONMENT) ## Upgrade and roll back under codes (a minute; ARGS="--from COMMIT")
+	@$(BIN)/python -m tests.upgrade $(ARGS)
+
 .PHONY: sim
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
 	@$(BIN)/python -m tests.sim $(ARGS)

@@ -44,7 +44,11 @@ def until(condition: Callable[[], object], bound_s: float, what: str, pause_s: f
 
 @contextlib.contextmanager
 def running(
-    log: Path, *command: str, env: dict[str, str] | None = None
+    log: Path,
+    *command: str,
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    tells: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a Python program in a process of its own for as long as the block.
 
@@ -52,13 +56,16 @@ def running(
         log: Where its stderr goes; its end is shown when the block fails.
         command: What follows ``python``.
         env: Variables besides ours.
+        cwd: Folder that it runs in.
+        tells: Whether it says on stdout when it is ready; the programs of `TELLS` do.
     """
+    tells = tells or any(word.startswith(TELLS) for word in command)
     with log.open("w") as file:
         child = subprocess.Popen(
             [sys.executable, *command],
-            cwd=ROOT,
+            cwd=cwd,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if any(word.startswith(TELLS) for word in command) else file,
+            stdout=subprocess.PIPE if tells else file,
             stderr=file,
             text=True,
             env={**os.environ, **(env or {})},

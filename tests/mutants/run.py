@@ -64,10 +64,17 @@ def copies(count: int) -> Iterator[list[Path]]:
             for name in BESIDE:
                 shutil.copy2(ROOT / name, tree / name)
             # Before the editable install's mapping, which leads to the tree itself.
-            (tree / NAMES / "checkpoint_worker").mkdir(parents=True)
-            for name in ("providers", "tasks", "worker"):
-                (tree / NAMES / "checkpoint_worker" / name).symlink_to(tree / name)
+            link_names(tree)
+            if (ROOT / ".git").exists():  # `tests.upgrade` runs a tree of the history.
+                (tree / ".git").symlink_to(ROOT / ".git")
         yield made
+
+
+def link_names(tree: Path) -> None:
+    """Make the import names of a tree's packages, in its folder `NAMES`."""
+    (tree / NAMES / "checkpoint_worker").mkdir(parents=True)
+    for name in ("providers", "tasks", "worker"):
+        (tree / NAMES / "checkpoint_worker" / name).symlink_to(tree / name)
 
 
 def check_baseline(tree: Path, mutants: Sequence[Mutant]) -> None:

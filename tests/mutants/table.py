@@ -1904,6 +1904,19 @@ MUTANTS: Final = (
         "test_an_intent_of_the_version_before_is_read_whole_and_written_as_it_was",
     ),
     Mutant(
+        name="a stored field renamed",
+        guard="a process of the version before finds what this one has stored",
+        edits=(
+            Edit(
+                file="tasks/model.py",
+                old=', rename={"duplicate_of": "twin_of"}',
+                new="",
+            ),
+        ),
+        test="tests/faults/test_upgrade.py::"
+        "test_clients_of_two_versions_share_a_worker_of_the_older_one",
+    ),
+    Mutant(
         name="a living hub taken for a dead one",
         guard="a hub that answers at once is asked again",
         edits=(
