@@ -109,6 +109,7 @@ NAMES: Final = (
     "a number with two meanings read as one",
     "a stored field renamed",
     "a living hub taken for a dead one",
+    "the report of an outcome holds a copy of the tracer's stack",
 )
 """What a suite for this product must catch."""
 
@@ -1300,7 +1301,7 @@ MUTANTS: Final = (
                 new="if exception:",
             ),
         ),
-        test="tests/behaviour/test_exception_info.py",
+        test="tests/behaviour/test_exception_info.py::test_the_report_of_an_outcome_is_small",
     ),
     Mutant(
         name="the report of an outcome holds a copy of the tracer's stack",
