@@ -13,12 +13,15 @@ from typing import ClassVar
 from msgspec import Struct
 
 from checkpoint_worker.providers.contract import Checkpoint, Context, SolutionKind, Verdict
-from checkpoint_worker.tasks.catalogue import Pair
+from checkpoint_worker.tasks.catalogue import Pair, Success
 from checkpoint_worker.tasks.model import (
+    ExchangeLease,
     Generation,
     Intent,
+    Phase,
     Purpose,
     RedactedStruct,
+    Seq,
     Settlement,
     Submission,
 )
@@ -40,6 +43,11 @@ class RuleLimits(Struct, frozen=True, kw_only=True, gc=False):
     submissions_max: int = 20
     hourly_max: int = 30
 
+    @property
+    def prepare_ms(self) -> int:
+        """How long an attempt may prepare on the wire before it has to renew it."""
+        return self.connect_timeout_ms + self.wire_margin_ms
+
 
 # Events --------------------------------------------------------------------------------
 
@@ -52,6 +60,19 @@ class Open(Struct, frozen=True, kw_only=True, gc=False):
     checkpoint: Checkpoint
     purpose: Purpose
     user_id: str | None = None
+
+    def fresh_intent(self, now_ms: int, limits: RuleLimits) -> Intent:
+        """Return the intent of an account that had none."""
+        return Intent(
+            account_id=self.account_id,
+            provider=self.provider,
+            purpose=self.purpose,
+            checkpoint=self.checkpoint,
+            failures_max=limits.failures_max,
+            user_id=self.user_id,
+            opened_at_ms=now_ms,
+            expires_at_ms=now_ms + limits.intent_ttl_ms,
+        )
 
 
 class Submit(Struct, frozen=True, kw_only=True, gc=False):
@@ -67,6 +88,20 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
     step: int | None = None
     send_by_ms: int | None = None
 
+    def submission(self, intent: Intent | None, now_ms: int, limits: RuleLimits) -> Submission:
+        """Return the submission for an intent; without one it has number 0 and step 0."""
+        return Submission(
+            id=self.submission_id,
+            seq=Seq(intent.seq + 1 if intent else 0),
+            step=intent.step if intent else 0,
+            kind=self.kind,
+            digest=self.digest,
+            run_id=self.run_id,
+            queued_at_ms=now_ms,
+            deadline_ms=now_ms + limits.deadline_ms,
+            send_by_ms=self.send_by_ms,
+        )
+
 
 class Wake(Struct, frozen=True, kw_only=True, gc=False):
     """A Celery message arrived and asks whether this submission's attempt may start."""
@@ -75,13 +110,29 @@ class Wake(Struct, frozen=True, kw_only=True, gc=False):
     run_id: str
 
 
-class Begin(Struct, frozen=True, kw_only=True, gc=False):
-    """An attempt that has to prepare takes the wire (the exchange lease)."""
+class _TakesWire(Struct, frozen=True, kw_only=True, gc=False):
+    """An event by which an attempt may take the wire."""
 
     submission_id: str
     claim: str
     worker: str
     run_id: str
+
+    def lease(self, intent: Intent, until_ms: int) -> ExchangeLease:
+        """Return the wire of this attempt, on which it prepares until ``until_ms`` at most."""
+        return ExchangeLease(
+            submission_id=self.submission_id,
+            generation=intent.generation,
+            claim=self.claim,
+            worker=self.worker,
+            phase=Phase.PREPARING,
+            until_ms=until_ms,
+            step=intent.step,
+        )
+
+
+class Begin(_TakesWire, frozen=True, kw_only=True, gc=False):
+    """An attempt that has to prepare takes the wire (the exchange lease)."""
 
 
 class Renew(Struct, frozen=True, kw_only=True, gc=False):
@@ -90,7 +141,7 @@ class Renew(Struct, frozen=True, kw_only=True, gc=False):
     claim: str
 
 
-class Claim(Struct, frozen=True, kw_only=True, gc=False):
+class Claim(_TakesWire, frozen=True, kw_only=True, gc=False):
     """An attempt asks for the code, its last step before the first byte.
 
     If the wire is free, the claim takes it too. ``begun`` states that this attempt took the wire
@@ -98,10 +149,6 @@ class Claim(Struct, frozen=True, kw_only=True, gc=False):
     without it.
     """
 
-    submission_id: str
-    claim: str
-    worker: str
-    run_id: str
     begun: bool = False
 
 
@@ -118,6 +165,16 @@ class Abort(Struct, frozen=True, kw_only=True, gc=False):
     failure: Pair
     detail: str | None = None
     counted: bool = True
+
+    def after_claim(self) -> AttemptFinished:
+        """Return this end as that of a claimed attempt, whose code was not sent."""
+        return AttemptFinished(
+            submission_id=self.submission_id,
+            generation=self.generation,
+            claim=self.claim,
+            kind=SolutionKind.CODE,
+            verdict=Failed(failure=self.failure, sent=False, detail=self.detail),
+        )
 
 
 class Failed(RedactedStruct, frozen=True, kw_only=True, gc=False):
@@ -232,6 +289,48 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     do: SignalAction
     until_ms: int | None = None
     successor: str | None = None
+
+
+def settle(
+    submission: Submission | None,
+    answer: Pair | Success,
+    detail: str | None = None,
+    *,
+    sent: bool,
+    superseded_by: str | None = None,
+) -> tuple[Settlement, ...]:
+    """Return the settlement of a submission, if there is one."""
+    if submission is None:
+        return ()
+    return (
+        Settlement(
+            submission=submission,
+            answer=answer,
+            code_sent=sent,
+            detail=detail,
+            superseded_by=superseded_by,
+        ),
+    )
+
+
+def stop_signal(elder: Submission | None, successor: str | None = None) -> tuple[Signal, ...]:
+    """Return the signal that ends the attempt of a final submission, if there is one."""
+    if elder is None:
+        return ()
+    return (Signal(submission_id=elder.id, do=SignalAction.STOP, successor=successor),)
+
+
+def drain_signal(wire: ExchangeLease | None) -> tuple[Signal, ...]:
+    """Return the signal that closes the exchange of a draining wire, if there is one."""
+    if wire is None or wire.phase is not Phase.DRAINING or wire.drain_until_ms is None:
+        return ()
+    until_ms = wire.drain_until_ms
+    return (Signal(submission_id=wire.submission_id, do=SignalAction.DRAIN, until_ms=until_ms),)
+
+
+def look_signal(waiting: Submission | None) -> tuple[Signal, ...]:
+    """Return the signal that lets a waiting attempt read the ledger, if there is one."""
+    return () if waiting is None else (Signal(submission_id=waiting.id, do=SignalAction.LOOK),)
 
 
 class Decision(RedactedStruct, frozen=True, kw_only=True, gc=False):

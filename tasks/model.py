@@ -199,6 +199,12 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
         return wire if wire.submission_id == current.id else None
 
     @property
+    def awaits_twin(self) -> bool:
+        """Whether the current submission waits for the verdict on the same code, on the wire."""
+        wire, current = self.wire, self.current
+        return wire is not None and current is not None and current.duplicate_of == wire.claim
+
+    @property
     def may_send_codes(self) -> bool:
         """Whether another code may be sent. Doubts count too, or doubt would allow more guesses."""
         return self.failures + self.doubts < self.failures_max

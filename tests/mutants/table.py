@@ -453,10 +453,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/rules.py",
-                old="            intent=_with_fault(replace(intent, current=None), limits),\n"
-                "            settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),\n"
-                "            signals=_stop(current),\n",
-                new="            intent=replace(intent, wire=None),\n            wake=current,\n",
+                old="        after = _with_fault(intent, limits)\n",
+                new="        return _go_on(replace(intent, wire=None))\n",
             ),
             _rule("claim leaves the code"),
         ),
@@ -489,16 +487,16 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/rules.py",
-                old="        intent=replace(intent, current=started, wire=taken),\n"
+                old="        intent=replace(intent, current=started, wire=wire),\n"
                 "        running=started,\n",
-                new="        intent=replace(intent, current=started, wire=taken,"
+                new="        intent=replace(intent, current=started, wire=wire,"
                 " failures=intent.failures + 1),\n"
                 "        running=started,\n",
             ),
             Edit(
                 file="tasks/rules.py",
-                old="    failures = freed.failures + 1\n",
-                new="    failures = freed.failures\n",
+                old="failures=held.freed.failures + 1)\n",
+                new="failures=held.freed.failures)\n",
             ),
         ),
         test=_sequence("deadline_of_a_running_one"),

@@ -43,45 +43,46 @@ class Mutant:
 MUTANTS = (
     Mutant(
         name="> for >= at the kill",
-        old="if failures >= freed.failures_max:",
-        new="if failures > freed.failures_max:",
+        old="if counted.failures >= counted.failures_max:",
+        new="if counted.failures > counted.failures_max:",
         walk=False,
     ),
     Mutant(
         name="killed one rejection too early",
-        old="if failures >= freed.failures_max:",
-        new="if failures >= freed.failures_max - 1:",
+        old="if counted.failures >= counted.failures_max:",
+        new="if counted.failures >= counted.failures_max - 1:",
         walk=False,
     ),
     Mutant(
         name="no wire check before begin and claim",
-        old="    if wire is not None:\n        return Decision(reply=DecisionStatus.WAIT)\n",
+        old="    if intent.wire is not None:\n        return Decision(reply=DecisionStatus.WAIT)\n",
         new="",
     ),
     Mutant(
         name="a second attempt may claim beside its own",
-        old="current.id != submission_id or intent.own_wire is not None:",
-        new="current.id != submission_id:",
+        old="current.id != event.submission_id or intent.own_wire is not None:",
+        new="current.id != event.submission_id:",
         walk=False,
     ),
     Mutant(
         name="anybody may claim",
-        old="if current is None or current.id != submission_id or intent.own_wire is not None:",
+        old="if current is None or current.id != event.submission_id"
+        " or intent.own_wire is not None:",
         new="if current is None or intent.own_wire is not None:",
     ),
     Mutant(
         name="claim without owner token",
-        old="wire.claim == event.claim and wire.phase is Phase.SENT",
-        new="wire.phase is Phase.SENT",
+        old="    if _holds(intent, event, Phase.SENT) and",
+        new="    if intent.own_wire and intent.own_wire.phase is Phase.SENT and",
     ),
     Mutant(
         name="superseded wire freed at once",
-        old="        wire = _hang_up(wire, now_ms, limits, for_twin=twin is not None)",
+        old="        wire = _hang_up(wire, now_ms, limits.drain_ms, for_twin=twin is not None)",
         new="        wire = None",
     ),
     Mutant(
         name="superseded wire not drained",
-        old="        wire = _hang_up(wire, now_ms, limits, for_twin=twin is not None)",
+        old="        wire = _hang_up(wire, now_ms, limits.drain_ms, for_twin=twin is not None)",
         new="        pass",
         walk=False,
     ),
@@ -92,8 +93,8 @@ MUTANTS = (
     ),
     Mutant(
         name="drain prolonged by each newer code",
-        old="    if earlier is not None and earlier <= drain_until_ms:",
-        new="    if False:",
+        old="    if for_twin or (earlier is not None and earlier <= until_ms):",
+        new="    if for_twin:",
         walk=False,
     ),
     Mutant(
@@ -141,46 +142,46 @@ MUTANTS = (
     Mutant(
         name="cleared ignored when the wire was taken away",
         old="        case Cleared():\n            return _cleared(",
-        new="        case Cleared() if holds:\n            return _cleared(",
+        new="        case Cleared() if held.holds:\n            return _cleared(",
         walk=False,
     ),
     Mutant(
         name="failure counted without holding the wire",
-        old="        case _ if not holds:\n            return _ignored(intent, freed, event)\n",
+        old="        case _ if not held.holds:\n            return _ignored(held, event)\n",
         new="",
         walk=False,
     ),
     Mutant(
         name="an ignored verdict keeps the wire",
-        old="    changed = freed is not intent\n",
-        new="    changed = False\n",
+        old="    if not held.holds:\n        return Decision(",
+        new="    if True:\n        return Decision(",
         walk=False,
     ),
     Mutant(
         name="elder's next checkpoint leaves the newer one waiting",
-        old="        settled=_settle(intent, Success.CHECKPOINT),",
-        new="",
+        old="    return _concluded(held, after, Success.CHECKPOINT)",
+        new="    return replace(_concluded(held, after, Success.CHECKPOINT), settled=())",
     ),
     Mutant(
         name="elder's success leaves the newer one to be sent",
-        old="        intent=replace(freed, state=state, current=None, wire=wire),",
-        new="        intent=replace(freed, state=state, wire=wire),",
+        old="    return replace(ended, publish_intent=",
+        new="    return replace(ended, intent=after, publish_intent=",
     ),
     Mutant(
         name="double click is sent",
-        old="    twin = _twin_of(intent, newer.digest)",
-        new="    twin = None",
+        old="_twin_of(intent, newer.digest)",
+        new="None",
         walk=False,
     ),
     Mutant(
         name="double click does not take the verdict",
-        old="    if own or twin:",
-        new="    if own:",
+        old="    if held.own or held.intent.awaits_twin:",
+        new="    if held.own:",
         walk=False,
     ),
     Mutant(
         name="double click goes on when its exchange is lost",
-        old="    if current.duplicate_of == wire.claim:\n        settled",
+        old="    if intent.awaits_twin:\n        settled",
         new="    if False:\n        settled",
         walk=False,
     ),
@@ -198,49 +199,46 @@ MUTANTS = (
     ),
     Mutant(
         name="lost worker's sent wire freed at once",
-        old="            intent=_with_fault(replace(intent, current=None), limits),\n"
-        "            settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),\n"
-        "            signals=_stop(current),",
-        new="            intent=_with_fault(replace(intent, current=None, wire=None), limits),\n"
-        "            settled=_settle(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED),\n"
-        "            signals=_stop(current),",
+        old="        after = _with_fault(intent, limits)\n",
+        new="        after = _with_fault(replace(intent, wire=None), limits)\n",
     ),
     Mutant(
         name="lost worker's submission not settled",
-        old="    if intent.claimed:\n        return Decision(",
-        new="    if False:\n        return Decision(",
+        old="    if intent.claimed:\n        after = ",
+        new="    if False:\n        after = ",
         walk=False,
     ),
     Mutant(
         name="reopen drops a sent wire",
-        old="    wire = _hang_up(intent.wire, now_ms, limits) if intent else None",
-        new="    wire = None",
+        old="    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
+        new="    wire = None\n    return _take_away",
     ),
     Mutant(
         name="reopen keeps a preparing wire",
-        old="    wire = _hang_up(intent.wire, now_ms, limits) if intent else None",
-        new="    wire = intent.wire if intent else None",
+        old="    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
+        new="    wire = intent.wire\n    return _take_away",
         walk=False,
     ),
     Mutant(
         name="reopen leaves the elder without outcome",
-        old="    settled = _settle(intent, catalogue.CANCELED) if intent else ()",
-        new="    settled = ()",
+        old="    return _take_away(intent, replace(fresh, wire=wire), catalogue.CANCELED)",
+        new="    taken = _take_away(intent, replace(fresh, wire=wire), catalogue.CANCELED)\n"
+        "    return replace(taken, settled=())",
     ),
     Mutant(
         name="kill frees a sent wire",
-        old="        wire = _draining(wire, now_ms, now_ms)",
-        new="        wire = None",
+        old="    wire = _hang_up(intent.wire, now_ms, 0)",
+        new="    wire = None",
     ),
     Mutant(
         name="cancel frees a sent wire",
-        old="_hang_up(intent.wire, now_ms, limits) if _left_alone(intent) else intent.wire",
+        old="_hang_up(intent.wire, now_ms, limits.drain_ms) if left else intent.wire",
         new="None",
     ),
     Mutant(
         name="deadline frees a sent wire",
-        old="        after = replace(after, wire=_hang_up(intent.wire, now_ms, limits))",
-        new="        after = replace(after, wire=None)",
+        old="        wire = _hang_up(wire, now_ms, limits.drain_ms)\n    after",
+        new="        wire = None\n    after",
         walk=False,
     ),
     Mutant(
@@ -251,39 +249,39 @@ MUTANTS = (
     ),
     Mutant(
         name="run_id ignored by the sweep",
-        old="    if current is not None and current.run_id != event.run_id:",
-        new="    if False:",
+        old="    foreign = current is not None and current.run_id != event.run_id",
+        new="    foreign = False",
         walk=False,
     ),
     Mutant(
         name="what another Redis accepted is called unsent",
-        old="        return _give_up(intent, sent=True)",
-        new="        return _give_up(intent, sent=False)",
+        old="        return _give_up(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED, sent=True)",
+        new="        return _give_up(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED, sent=False)",
         walk=False,
     ),
     Mutant(
         name="an elder of another Redis is called unsent",
-        old="    sent = None if _same_redis(intent, newer.run_id) else True",
-        new="    sent = None",
+        old="    sent = intent.claimed or not _same_redis(intent, newer.run_id)",
+        new="    sent = intent.claimed",
         walk=False,
     ),
     Mutant(
         name="a repeated claim granted by another Redis",
-        old="    if repeated and _same_redis(intent, event.run_id):\n"
-        "        return Decision(reply=DecisionStatus.DONE)  # a repeat",
-        new="    if repeated:\n        return Decision(reply=DecisionStatus.DONE)  # a repeat",
+        old="    if _holds(intent, event, Phase.SENT) and _same_redis(intent, event.run_id):",
+        new="    if _holds(intent, event, Phase.SENT):",
         walk=False,
     ),
     Mutant(
         name="no not_after in the claim",
-        old="        running=started,\n        not_after_ms=_last_claim_ms(intent, limits),",
+        old="        running=started,\n"
+        "        not_after_ms=started.last_claim_ms(limits.min_send_ms),",
         new="        running=started,",
         walk=False,
     ),
     Mutant(
         name="claim at any time before the deadline",
-        old="    if now_ms > _last_claim_ms(intent, limits):\n"
-        "        return _give_up(intent, sent=False)\n",
+        old="    if now_ms > current.last_claim_ms(limits.min_send_ms):\n"
+        "        return _give_up(intent, catalogue.TIMED_OUT, DETAIL_NOT_USED, sent=False)\n",
         new="",
         walk=False,
     ),
@@ -294,12 +292,12 @@ MUTANTS = (
     ),
     Mutant(
         name="deadline ignored",
-        old="    elif current is not None and current.deadline_ms <= now_ms:",
-        new="    elif False:",
+        old="    if current is not None and (foreign or current.deadline_ms <= now_ms):",
+        new="    if foreign:",
     ),
     Mutant(
         name="superseded elder not settled",
-        old="settled=_settle(intent, catalogue.CANCELED, sent=sent, superseded_by=newer.id),",
+        old="settled=settle(elder, catalogue.CANCELED, sent=sent, superseded_by=newer.id),",
         new="",
     ),
     Mutant(
@@ -310,8 +308,8 @@ MUTANTS = (
     ),
     Mutant(
         name="a sent code called unsent",
-        old="code_sent=intent.claimed if sent is None else sent,",
-        new="code_sent=False,",
+        old="settled=settle(intent.current, answer, detail, sent=sent),",
+        new="settled=settle(intent.current, answer, detail, sent=False),",
     ),
     Mutant(
         name="a code whose claim a failover lost called unsent",
@@ -321,8 +319,8 @@ MUTANTS = (
     ),
     Mutant(
         name="elder's failure counted as a fault",
-        old="    after = _with_fault(freed, limits) if own else freed",
-        new="    after = _with_fault(freed, limits)",
+        old="    after = _with_fault(held.freed, limits) if held.own else held.freed",
+        new="    after = _with_fault(held.freed, limits)",
         walk=False,
     ),
     Mutant(
@@ -357,14 +355,14 @@ MUTANTS = (
     ),
     Mutant(
         name="opening again buys more guesses",
-        old="        hour_count=intent.hour_count if intent else 0,",
+        old="        hour_count=intent.hour_count,",
         new="        hour_count=0,",
         walk=False,
     ),
     Mutant(
         name="an hour that never ends",
-        old="    if now_ms < intent.hour_from_ms + HOUR_MS:",
-        new="    if intent.hour_count:",
+        old="        if now_ms >= intent.hour_from_ms + HOUR_MS:",
+        new="        if not intent.hour_count:",
         walk=False,
     ),
     Mutant(
@@ -375,8 +373,8 @@ MUTANTS = (
     ),
     Mutant(
         name="success told to nobody",
-        old="        publish_intent=state is IntentState.COMPLETED and not settled,",
-        new="        publish_intent=False,",
+        old="publish_intent=state is IntentState.COMPLETED and not ended.settled)",
+        new="publish_intent=False)",
         walk=False,
     ),
     Mutant(
@@ -414,7 +412,7 @@ MUTANTS = (
     ),
     Mutant(
         name="abort keeps the wire of a claim whose reply was lost",
-        old="        return _answer(intent, _unsent(event), now_ms, limits)",
+        old="        return _answer(intent, event.after_claim(), now_ms, limits)",
         new="        return Decision(reply=DecisionStatus.STOP)",
         walk=False,
     ),
