@@ -23,9 +23,9 @@ WHOLE: Final = tuple(
     f"tasks/{name}.py"
     for name in (
         "catalogue", "events", "model", "records", "rules", "execution/attempt",
-        "execution/sweeper", "storage/base", "storage/intent_json", "storage/keys", "storage/plan",
-        "storage/signals", "storage/store", "storage/stream", "storage/sweeps", "storage/vault",
-        "storage/views",
+        "execution/ledger", "execution/report", "execution/sweeper", "storage/base",
+        "storage/intent_json", "storage/keys", "storage/plan", "storage/signals", "storage/store",
+        "storage/stream", "storage/sweeps", "storage/vault", "storage/views",
     )
 )  # fmt: skip
 """Nothing in these may be untested."""

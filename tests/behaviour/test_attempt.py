@@ -39,6 +39,7 @@ from checkpoint_worker.tasks import events
 from checkpoint_worker.tasks.client import make_store, make_vault
 from checkpoint_worker.tasks.events import Cancel, Claim, Kill, SignalAction, Tick, WorkerLost
 from checkpoint_worker.tasks.execution import attempt as module
+from checkpoint_worker.tasks.execution import ledger
 from checkpoint_worker.tasks.execution.attempt import Attempt, AttemptRunner
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Purpose
@@ -277,7 +278,7 @@ async def desk(
         make_exchange=lambda claim, _proxy: FakeExchange(claim, sent),
     )
     attempts.ready.set()
-    monkeypatch.setattr(module, "SETTLE_PAUSES_S", (0.01,))
+    monkeypatch.setattr(ledger, "SETTLE_PAUSES_S", (0.01,))
     try:
         yield Desk(settings, attempts, door, side, monkeypatch, sent, woken)
     finally:
@@ -1079,7 +1080,8 @@ def test_settling_ends_with_the_intent_s_life(on_desk: OnDesk) -> None:
         async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
             attempt: Attempt = desk.attempts.running["sub_a"]
-            attempt._settle_until_s = time.monotonic()
+            assert attempt.ledger is not None
+            attempt.ledger.settle_until_s = time.monotonic()
             desk.door.before["commit"] = [no_answer]
             return CLEARED
 
@@ -1722,7 +1724,7 @@ def test_a_claim_that_waits_its_turn_in_a_burst_is_still_sent(on_desk: OnDesk) -
         actor = desk.play(clears)
         await desk.opened()
         claims = desk.attempts.claim_slots
-        for _ in range(module.CLAIMS_AT_ONCE):
+        for _ in range(ledger.CLAIMS_AT_ONCE):
             await claims.acquire()
         running = desk.start()
         await sees(lambda: claims._waiters)

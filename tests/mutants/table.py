@@ -195,10 +195,8 @@ MUTANTS: Final = (
                 file="tasks/execution/attempt.py",
                 old="            self._stage = _Stage.CLAIMING\n",
                 new="            self._stage = _Stage.CLAIMED\n"
-                "            me = (self.provider, self.account_id, self.submission_id)\n"
-                "            name = solution_name(*me)\n"
-                "            code = self.runner.vault.open(name, solution_text).decode()\n"
-                "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n",
+                "            end_s = time.monotonic() + 1\n"
+                "            return ClaimTicket(code=ledger.open_code(), send_before=end_s)\n",
             ),
         ),
         test=f"{SIM}[0-5]",
@@ -235,10 +233,10 @@ MUTANTS: Final = (
                 new="COMMIT_ROUNDS = 64\nHELD = []\n",
             ),
             Edit(
-                file="tasks/execution/attempt.py",
-                old="            code = self.runner.vault.open(name, solution_text).decode()\n",
-                new="            from checkpoint_worker.tasks.storage.store import HELD\n"
-                "            code = self.runner.vault.open(name, ''.join(HELD)).decode()\n",
+                file="tasks/execution/ledger.py",
+                old="        return self._access.vault.open(name, self._solution_text).decode()\n",
+                new="        from checkpoint_worker.tasks.storage.store import HELD\n"
+                "        return self._access.vault.open(name, ''.join(HELD)).decode()\n",
             ),
         ),
         test=f"{BRANCHES}test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once",
@@ -372,23 +370,19 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/execution/attempt.py",
-                old="        assert self._limit is not None\n        keys, store = ",
-                new="        name = solution_name(self.provider, self.account_id,"
-                " self.submission_id)\n"
-                "        if not hasattr(self, '_owed'):\n"
-                "            self._owed = (seen, context_text, solution_text)\n"
-                "            code = self.runner.vault.open(name, solution_text).decode()\n"
-                "            return ClaimTicket(code=code, send_before=time.monotonic() + 1)\n"
+                old="        assert self._limit is not None\n",
+                new="        if not hasattr(self, '_owed'):\n"
+                "            self._owed, end_s = ledger, time.monotonic() + 1\n"
+                "            return ClaimTicket(code=ledger.open_code(), send_before=end_s)\n"
                 "        self._limit = asyncio.timeout(None)\n"
-                "        await self._limit.__aenter__()\n"
-                "        keys, store = ",
+                "        await self._limit.__aenter__()\n",
             ),
             Edit(
                 file="tasks/execution/attempt.py",
-                old="            ended = await self._verify(adapter, challenge, exchange)\n",
-                new="            ended = await self._verify(adapter, challenge, exchange)\n"
+                old="            ended = await self._verify(ledger, prepared)\n",
+                new="            ended = await self._verify(ledger, prepared)\n"
                 "            if hasattr(self, '_owed'):\n"
-                "                await self._claim(*self._owed)\n",
+                "                await self._claim(self._owed)\n",
             ),
         ),
         test=f"{SIM}[0-5]",
@@ -612,7 +606,7 @@ MUTANTS: Final = (
         guard="a crash is told by class and place",
         edits=(
             Edit(
-                file="tasks/execution/attempt.py",
+                file="tasks/execution/report.py",
                 old='        why = str(error) if isinstance(error, InvalidVerdictError) else ""\n',
                 new="        why = str(error)\n",
             ),
@@ -1366,9 +1360,9 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="tasks/execution/attempt.py",
-                old="        found, self._session = "
-                "validate_verdict(verdict, adapter, sent=sent)\n",
-                new="        found = verdict\n",
+                old="found, ledger.session = "
+                "validate_verdict(verdict, adapter, sent=exchange.code_sent)\n",
+                new="found = verdict\n",
             ),
         ),
         test="tests/behaviour/test_attempt.py::"

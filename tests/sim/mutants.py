@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.execution import attempt
 from checkpoint_worker.tasks.execution import sweeper as sweep
+from checkpoint_worker.tasks.execution.ledger import TryLedger
 from checkpoint_worker.tasks.model import Settlement
 from checkpoint_worker.tasks.operations.validation import unknown_submission
+from checkpoint_worker.tasks.storage.executor import LedgerError
 from checkpoint_worker.tasks.storage.plan import Result
 from tests.rules import mutants as of_rules
 from tests.sim.promises import Violation
@@ -109,6 +112,13 @@ async def _deaf_beat(heart: sweep.Heartbeat) -> None:
     home.ready.set()
 
 
+async def _settle_once(ledger: TryLedger, steps: Callable[[], Any]) -> Result | None:
+    """A settle that gives up when the ledger is away."""
+    with suppress(LedgerError):
+        return await ledger._transact(steps())
+    return None
+
+
 async def _no_tick(*_: object) -> None:
     return None
 
@@ -119,10 +129,8 @@ MUTANTS = (
         make=_attempt(
             "            self._stage = _Stage.CLAIMING\n",
             "            self._stage = _Stage.CLAIMED\n"
-            "            name = solution_name(self.provider, self.account_id, self.submission_id)\n"
-            "            code = self.runner.vault.open(name, solution_text).decode()\n"
             "            end_s = time.monotonic() + FIRST_BYTE_S\n"
-            "            return ClaimTicket(code=code, send_before=end_s)\n",
+            "            return ClaimTicket(code=ledger.open_code(), send_before=end_s)\n",
         ),
     ),
     Mutant(
@@ -137,10 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a settle is not repeated",
-        make=_attempt(
-            "                if time.monotonic() > self._settle_until_s:\n",
-            "                if True:\n",
-        ),
+        make=_patched(TryLedger, "_retry_until_expiry", _settle_once),
         storms=("away", "calls"),
     ),
     Mutant(name="version check removed from the commit", make=_server(CHECKS_VERSION=False)),
@@ -175,6 +180,12 @@ MUTANTS = (
     Mutant(
         name="nobody sweeps", make=_patched(sweep.Sweeper, "_tick", _no_tick), storms=("crash",)
     ),
+    Mutant(
+        name="failure counted without holding the wire",
+        make=_rules("failure counted without holding the wire"),
+        storms=("stop", "calls"),
+        first=90,
+    ),
     *(
         Mutant(name=name, make=_rules(name), storms=storms)
         for name, storms in (
@@ -190,7 +201,6 @@ MUTANTS = (
             ("a sent code called unsent", ()),
             ("elder's next checkpoint leaves the newer one waiting", ()),
             ("> for >= at the kill", ()),
-            ("failure counted without holding the wire", ("stop", "calls")),
             ("double click is sent", ()),
         )
     ),

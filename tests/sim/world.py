@@ -23,9 +23,10 @@ from unittest import mock
 
 from checkpoint_worker.tasks import rules
 from checkpoint_worker.tasks.client import OVERDUE_MS
-from checkpoint_worker.tasks.execution import attempt
+from checkpoint_worker.tasks.execution import attempt, ledger, report
 from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
+from checkpoint_worker.tasks.execution.ledger import Target
 from checkpoint_worker.tasks.model import IntentState
 from checkpoint_worker.tasks.operations import validation as intake
 from checkpoint_worker.tasks.operations.submissions import Operations
@@ -293,8 +294,9 @@ class World:
         log, time = _Log(self, ""), mock.Mock(spec_set=["monotonic"])
         time.monotonic = self._monotonic
         stand_ins = (
-            (self.module, {"time": time, "process_unique_id": self.new_name, "log": log}),
-            (self.module, {"adapter_for": provider.adapter_for}),
+            (self.module, {"time": time, "adapter_for": provider.adapter_for}),
+            (ledger, {"time": time, "process_unique_id": self.new_name}),
+            (report, {"log": log}),
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
             (intake, {"adapter_for": provider.adapter_for}),
@@ -601,37 +603,39 @@ class World:
         sid, attempts = SUBMISSION.get(), process.attempts
         assert attempts is not None
         running = attempts.running[sid]
-        member = self.store.keys.member(running.provider, running.account_id)
+        tried, target = running.ledger, running.target
+        assert tried is not None
+        member = self.store.keys.member(target.provider, target.account_id)
         verdict = self.rng.choices(provider.VERDICTS, provider.WEIGHTS)[0]
         if verdict == "cleared":
             shared = self.rng.random() < 0.15
-            verdict += " user-shared" if shared else f" user-{running.account_id}"
+            verdict += " user-shared" if shared else f" user-{target.account_id}"
         send = Send(
             member=member,
             submission_id=sid,
-            claim=running._claim_name,
+            claim=tried.claim_name,
             code=code,
-            generation=running._generation,
+            generation=tried.generation,
             process=process,
             at_s=self.clock.now_s,
             verdict=verdict,
         )
         self.note(process, f"SEND {sid} claim {send.claim}: will be {verdict}")
         try:
-            fresh = self._is_fresh(send, headers["token"], running)
+            fresh = self._is_fresh(send, headers["token"], target)
             self.witness.sent(send, fresh=fresh)
         except Violation as violation:
             self.fail(str(violation))
         return send
 
-    def _is_fresh(self, send: Send, token: str, running: Any) -> bool:
+    def _is_fresh(self, send: Send, token: str, target: Target) -> bool:
         intent = self.witness.books.intents.get(send.member)
         if intent is None or intent.generation != send.generation:
             return True
-        sealed = self.server.get(self.store.keys.context(running.provider, running.account_id))
+        sealed = self.server.get(self.store.keys.context(target.provider, target.account_id))
         if sealed is None:  # The intent ended between the claim and the first byte.
             return intent.state is not IntentState.OPEN
-        name = context_name(running.provider, running.account_id)
+        name = context_name(target.provider, target.account_id)
         context = Sealed.from_bytes(self.vault.open(name, sealed)).context
         return str(context["token"]) == token
 

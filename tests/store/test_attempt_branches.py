@@ -16,16 +16,16 @@ from checkpoint_worker.providers import LIVE_SESSION
 from checkpoint_worker.providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
 from checkpoint_worker.providers.http.exchange import HttpExchange
 from checkpoint_worker.providers.live_session import new_session_secret
-from checkpoint_worker.tasks.events import DecisionStatus, Kill, SignalAction, Wake
+from checkpoint_worker.tasks.events import Kill, SignalAction, Wake
 from checkpoint_worker.tasks.execution import attempt as module
 from checkpoint_worker.tasks.execution import sweeper as sweep
-from checkpoint_worker.tasks.execution.attempt import CLAIMS_AT_ONCE, AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
+from checkpoint_worker.tasks.execution.ledger import CLAIMS_AT_ONCE, Look, Target
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Purpose, replace
 from checkpoint_worker.tasks.operations.validation import Sealed, open_steps
 from checkpoint_worker.tasks.storage.executor import ScriptCall
 from checkpoint_worker.tasks.storage.signals import HeardSignal
-from checkpoint_worker.tasks.storage.views import Snapshot
 from tests.behaviour.stage import BOUND_S
 from tests.behaviour.test_attempt import (
     ACCOUNT,
@@ -282,12 +282,12 @@ def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_was(
 
     async def play(desk: Desk) -> None:
         left_s: list[float] = []
-        look = module.Attempt._look
+        look = AttemptRunner.look
 
-        async def five_seconds_ago(attempt: module.Attempt) -> tuple[Snapshot, DecisionStatus]:
-            snapshot, reply = await look(attempt)
-            attempt._read_s -= 5.0
-            return replace(snapshot, now_ms=snapshot.now_ms - 5_000), reply
+        async def five_seconds_ago(runner: AttemptRunner, target: Target) -> Look:
+            seen = await look(runner, target)
+            snapshot = replace(seen.snapshot, now_ms=seen.snapshot.now_ms - 5_000)
+            return seen._replace(snapshot=snapshot, read_s=seen.read_s - 5.0)
 
         async def looks(exchange: FakeExchange, _: Challenge) -> Verdict:
             await exchange.send()
@@ -296,7 +296,7 @@ def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_was(
             left_s.append((limit.when() or 0) - asyncio.get_running_loop().time())
             return CLEARED
 
-        desk.patch.setattr(module.Attempt, "_look", five_seconds_ago)
+        desk.patch.setattr(AttemptRunner, "look", five_seconds_ago)
         desk.play(looks)
         await desk.opened()
         assert (await desk.run()).status == 201
