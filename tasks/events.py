@@ -2,6 +2,7 @@
 
 Each frozen class stands for one row of the state table (tasks/README.md). `tasks.rules.decide`
 takes one event and returns a `Decision`; `tasks.storage.store` makes one atomic commit of it.
+The methods and functions build what an event brings or a decision holds; they decide nothing.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ intent, to its one unsettled submission and to its wire (the exchange lease). Th
 bring the events and `tasks.storage.store` commits the decisions.
 
 `decide` selects the row of the table and one function per row selects the cell. The moves that
-the rows share (finish, settle, hang up, count a fault) are at the end of the module.
+the rows share (finish, take away, go on, hang up, count a fault) are at the end of the module.
 """
 
 from __future__ import annotations
