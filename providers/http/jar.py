@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from checkpoint_worker.providers.http.html import cookie_value, is_live, merge_cookies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from checkpoint_worker.providers.contract import Cookie
 
 CONTEXT_COOKIES_MAX: Final = 200
+CONTEXT_BYTES_MAX: Final = 32_768
+"""Limit of the size of `bounded` cookies, half of a context's own limit."""
 
 
 class Jar:
@@ -35,7 +37,7 @@ class Jar:
 
     def keep(self, answered: Iterable[Cookie]) -> tuple[Cookie, ...]:
         """Take in an answer's cookies; return what it leaves of them, revocations included."""
-        left = settled(answered)
+        left = settled(answered, self.cookies)
         if left:
             self.cookies = merge_cookies(self.cookies, left)
         return left
@@ -50,16 +52,44 @@ class Jar:
         return self.cookies[:CONTEXT_COOKIES_MAX]
 
 
-def settled(answered: Iterable[Cookie]) -> tuple[Cookie, ...]:
+def settled(answered: Iterable[Cookie], held: Iterable[Cookie] = ()) -> tuple[Cookie, ...]:
     """Return what one answer leaves of each name.
 
     The last word about a name, domain and path counts, as in browsers. A name that is emptied
-    under one domain and set under another is set: providers clear old domains that way.
+    under one domain and set under another is set, and one that is held under another domain stays:
+    providers clear old domains that way.
     """
+    homes = {cookie.name: _home(cookie) for cookie in held}
     last: dict[tuple[str, str, str], Cookie] = {}
     for cookie in answered:
-        key = (cookie.name, cookie.domain.lower().lstrip("."), cookie.path)
+        key = (cookie.name, _home(cookie), cookie.path)
         last.pop(key, None)
         last[key] = cookie
     alive = {cookie.name for cookie in last.values() if is_live(cookie)}
-    return tuple(each for each in last.values() if is_live(each) or each.name not in alive)
+    return tuple(
+        each
+        for each in last.values()
+        if is_live(each)
+        or (each.name not in alive and _same_home(_home(each), homes.get(each.name, "")))
+    )
+
+
+def _same_home(one: str, other: str) -> bool:
+    """Return whether two domains may be one; a cookie may come without its domain."""
+    return one == other or not (one and other)
+
+
+def _home(cookie: Cookie) -> str:
+    return cookie.domain.lower().lstrip(".")
+
+
+def bounded(cookies: Sequence[Cookie], needed: Collection[str]) -> tuple[Cookie, ...]:
+    """Return the cookies that a context may hold: the needed ones, then the newest."""
+    newest = cookies[::-1]
+    names: set[str] = set()
+    left = CONTEXT_BYTES_MAX
+    for each in sorted(newest, key=lambda each: each.name not in needed):
+        left -= len(each.model_dump_json())
+        if each.name in needed or (len(names) < CONTEXT_COOKIES_MAX and left >= 0):
+            names.add(each.name)
+    return tuple(each for each in cookies if each.name in names)

@@ -37,6 +37,7 @@ from checkpoint_worker.providers.contract import (
     tell_ways,
 )
 from checkpoint_worker.providers.http.html import merge_cookies
+from checkpoint_worker.providers.http.jar import bounded, settled
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.contexts import (
     APP_HOST,
@@ -64,9 +65,9 @@ from checkpoint_worker.providers.instagram.parsed import ParsedResponse, parse_r
 from checkpoint_worker.providers.instagram.program import read_program
 from checkpoint_worker.providers.instagram.requests import code_request, state_request
 from checkpoint_worker.providers.instagram.session import (
+    NEEDED,
     Found,
     InstagramSession,
-    bounded,
     find,
     owner_of,
     session_of,
@@ -205,8 +206,9 @@ class _ResponseReader:
                 self._keep(mid=mid)
             else:
                 cookies = (*cookies, Cookie(name="mid", value=mid))
-        if cookies:
-            self._keep(cookies=bounded(merge_cookies(self.context.cookies, cookies)))
+        held = self.context.cookies
+        if left := settled(cookies, held):
+            self._keep(cookies=bounded(merge_cookies(held, left), NEEDED))
 
     # The finished login ----------------------------------------------------------------
 

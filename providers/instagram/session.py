@@ -19,14 +19,11 @@ from pydantic import Field
 from checkpoint_worker.providers.answers import read_json
 from checkpoint_worker.providers.contract import Cookie, ProviderBrokenError, Reply
 from checkpoint_worker.providers.http.html import cookie_value, has_session, merge_cookies
+from checkpoint_worker.providers.http.jar import bounded, settled
 from checkpoint_worker.providers.instagram.contexts import InstagramContext
 from checkpoint_worker.providers.sessions import Session, of_context
 
 SESSION_COOKIE: Final = "sessionid"
-JAR_MAX: Final = 200
-"""Limit of a context's cookies; a login's answer has set more than a hundred."""
-JAR_BYTES_MAX: Final = 32_768
-"""Limit of the jar's size, half of a context's own limit."""
 NEEDED: Final = ("sessionid", "ds_user_id", "csrftoken", "mid", "ig_did", "rur", "datr")
 """Cookies that later requests need. They stay when a jar exceeds its limits."""
 DOMAIN: Final = ".instagram.com"
@@ -87,6 +84,7 @@ class Found:
 
 def find(headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> Found | None:
     """Return the session in an answer, ``None`` for none and for one that the answer revokes."""
+    cookies = settled(cookies)
     authorization = headers.get("ig-set-authorization", "").strip()
     if authorization.endswith(":"):  # The value after a failed login or a logout.
         authorization = ""
@@ -131,22 +129,6 @@ def owner_of(found: Found, *claimed: object) -> str | None:
     if len(ids) > 1 or not all(map(_is_id, ids)):
         raise ValueError
     return next(iter(ids))
-
-
-def bounded(cookies: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
-    """Return a jar within its limits: the needed cookies, then the newest."""
-    newest = tuple(reversed(cookies))
-    needed = [each for each in newest if each.name in NEEDED]
-    kept, left = needed, JAR_BYTES_MAX - sum(map(_size, needed))
-    for each in newest:
-        if each.name not in NEEDED and len(kept) < JAR_MAX and (left := left - _size(each)) >= 0:
-            kept.append(each)
-    names = {each.name for each in kept}
-    return tuple(each for each in cookies if each.name in names)
-
-
-def _size(cookie: Cookie) -> int:
-    return len(cookie.model_dump_json())
 
 
 def session_of(
@@ -215,7 +197,7 @@ def _completed(context: InstagramContext, found: Found, owner: str, rur: str) ->
         if value and (name in _ITS_OWN or cookie_value(context.cookies, name) is None)
         if value != cookie_value(context.cookies, name)
     )
-    return bounded(merge_cookies(context.cookies, missing))
+    return bounded(merge_cookies(context.cookies, missing), NEEDED)
 
 
 def _decode(authorization: str) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -20,7 +20,6 @@ from checkpoint_worker.providers import sessions
 from checkpoint_worker.providers.answers import read_json, refuse_common
 from checkpoint_worker.providers.contract import (
     Cleared,
-    Cookie,
     NetworkDownError,
     ProviderBrokenError,
     ProviderFailure,
@@ -31,7 +30,8 @@ from checkpoint_worker.providers.contract import (
     ServiceUnavailableError,
     UnreadableAnswerError,
 )
-from checkpoint_worker.providers.http.html import cookie_value, has_session, is_live, merge_cookies
+from checkpoint_worker.providers.http.html import cookie_value, has_session, merge_cookies
+from checkpoint_worker.providers.http.jar import bounded, settled
 from checkpoint_worker.providers.twitter.meanings import OK, part
 from checkpoint_worker.providers.twitter.protocol import OcfContext, headers_of, standing_headers
 
@@ -50,7 +50,6 @@ ME_ASKED_MAX: Final = 6  # Tries of the request that a login cannot be handed ov
 ASKED_PAUSE_S: Final = 0.2  # Pause before the second try; multiplied before each further one.
 COURTESY_S: Final = 3.0
 """Timeout for a request that the session does not depend on."""
-COOKIES_MAX: Final = 200  # Limit of a context's cookies; a login has about twenty.
 _NEEDED: Final = frozenset({AUTH, TOKEN, "twid", "kdt", "att", "guest_id", "_twitter_sess"})
 
 HICCUPS = (NetworkDownError, ProviderBrokenError, ProxyFailedError, ServiceUnavailableError)
@@ -63,35 +62,7 @@ _TOKEN_OWNER = re.compile(r"([0-9]{1,20})-.+")
 
 def is_login(reply: Reply) -> bool:
     """Whether an answer sets the session's cookie, whatever else it has."""
-    return has_session(fresh_cookies((), reply.cookies), AUTH)
-
-
-def fresh_cookies(held: Iterable[Cookie], said: Iterable[Cookie]) -> tuple[Cookie, ...]:
-    """Return the changes that an answer makes to a jar, domain by domain.
-
-    The provider has two domains, and deletes at one the cookie that it sets at the other. So a
-    deletion counts for its own domain only, and not beside a value of the same name.
-    """
-    last: dict[tuple[str, str], Cookie] = {}
-    for cookie in said:
-        key = (cookie.name, _home(cookie))
-        last.pop(key, None)  # The last value of a name moves to the end.
-        last[key] = cookie
-    live = [cookie for cookie in last.values() if is_live(cookie)]
-    names = {cookie.name for cookie in live}
-    homes = {cookie.name: _home(cookie) for cookie in held}
-    dead = [
-        cookie
-        for cookie in last.values()
-        if not is_live(cookie)
-        and cookie.name not in names
-        and (homes.get(cookie.name, "") in {"", _home(cookie)} or not _home(cookie))
-    ]
-    return (*dead, *live)
-
-
-def _home(cookie: Cookie) -> str:
-    return cookie.domain.lstrip(".").lower()
+    return has_session(settled(reply.cookies), AUTH)
 
 
 class TwitterSession(sessions.Session):
@@ -146,13 +117,10 @@ class LoginState:
 
     def keep_cookies(self, reply: Reply) -> None:
         """Merge the cookies of an answer; ``auth_token`` decides whether there is a session."""
-        fresh = fresh_cookies(self.context.cookies, reply.cookies)
+        fresh = settled(reply.cookies, self.context.cookies)
         if not fresh:
             return
-        jar = merge_cookies(self.context.cookies, fresh)
-        over = max(len(jar) - COOKIES_MAX, 0)  # Many cookies must not displace the needed ones.
-        spare = {each.name for each in [e for e in jar if e.name not in _NEEDED][:over]}
-        self.keep(cookies=tuple(each for each in jar if each.name not in spare))
+        self.keep(cookies=bounded(merge_cookies(self.context.cookies, fresh), _NEEDED))
         if any(cookie.name == AUTH for cookie in fresh):
             self._has_cookies = has_session(fresh, AUTH)
         if twid := _TWID.fullmatch(unquote(cookie_value(fresh, "twid") or "")):

@@ -25,6 +25,7 @@ from checkpoint_worker.providers.contract import (
     UnreadableAnswerError,
     check_code,
 )
+from checkpoint_worker.providers.http.jar import CONTEXT_BYTES_MAX, CONTEXT_COOKIES_MAX
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.adapter import Instagram
 from checkpoint_worker.providers.instagram.contexts import (
@@ -32,7 +33,6 @@ from checkpoint_worker.providers.instagram.contexts import (
     CheckpointContext,
     InstagramContext,
 )
-from checkpoint_worker.providers.instagram.session import JAR_BYTES_MAX, JAR_MAX
 from checkpoint_worker.providers.instagram.words import LANGUAGES, language_of
 from tests.providers import instagram_sentences as sentences
 from tests.providers.instagram_answers import (
@@ -113,7 +113,7 @@ def test_a_login_beside_many_cookies_is_a_login(route: str, count: int) -> None:
     jar = jar_of(session)
     assert {"sessionid", "ds_user_id", "csrftoken", "mid"} <= jar.keys()
     assert jar["sessionid"] == SESSION_ID
-    assert len(session["cookies"]) <= JAR_MAX
+    assert len(session["cookies"]) <= CONTEXT_COOKIES_MAX
     assert not any(name.startswith("gone") for name in jar)
 
 
@@ -132,7 +132,7 @@ def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
     assert isinstance(held, InstagramContext)
     assert held.cookie("csrftoken") == "fresh"
     assert held.cookie("mid") == "Zmid"
-    assert sum(len(cookie.model_dump_json()) for cookie in held.cookies) <= JAR_BYTES_MAX
+    assert sum(len(cookie.model_dump_json()) for cookie in held.cookies) <= CONTEXT_BYTES_MAX
     assert Instagram().contexts[TWO_FACTOR].model_validate(held.as_json()) == held
 
 
