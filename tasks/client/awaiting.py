@@ -20,6 +20,7 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
+from checkpoint_worker.tasks.client.steps import run_awaited
 from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
@@ -40,6 +41,8 @@ class AsyncCheckpointClient(BaseClient):
     The client belongs to the event loop that uses it first. When that loop is closed, as after
     ``asyncio.run``, another loop may use the client; two running loops need one client each.
     """
+
+    _ears: AsyncOutcomeWaiter
 
     def _connect(self) -> None:
         url = self.settings.redis_url.get_secret_value()
@@ -139,22 +142,7 @@ class AsyncCheckpointClient(BaseClient):
 
     async def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
         """See `CheckpointClient.wait`."""
-        end = time.monotonic() + timeout_s
-        record, due_s = await self._run(self._core.look(submission_id))
-        while record is not None and not record.is_final:
-            left_s = end - time.monotonic()
-            if left_s <= 0:
-                return record
-            channel = self._core.store.keys.account_results(record.account_id)
-            waiter = await self._ears.wait(submission_id, channel, min(left_s, due_s))
-            if waiter.told:
-                return waiter.record
-            if left_s <= due_s and not self._ears.board.hearing:
-                return record  # The ledger is unreachable; a read would exceed the timeout.
-            due_s = POLL_S
-            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
-                record, due_s = await self._run(self._core.look(submission_id))
-        return record
+        return await run_awaited(self._wait(submission_id, timeout_s))
 
     async def changes(
         self, record: Outcome, *, beat_s: float
@@ -203,22 +191,9 @@ class AsyncCheckpointClient(BaseClient):
         reader: str | None = None,
     ) -> AsyncIterator[Outcome]:
         """See `CheckpointClient.outcomes`."""
-        self._core.check_limit(limit)
-        self._core.check_names(group, reader)
-        if group is None:
-            for each in await self._run(self._core.store.recent(account_id, limit)):
+        for steps in self._reads(account_id, group, limit, reader):
+            for each in await self._run(steps):
                 yield each
-            return
-        done, given = "", 0
-        while given < limit:
-            found = await self._run(self._core.next_of(group, reader, done, account_id))
-            if not found:
-                return
-            done, record = found[0]
-            if record is not None and account_id in (None, record.account_id):
-                given += 1
-                yield record
-        await self._run(self._core.next_of(group, reader, done, most=0))
 
     async def page(
         self, account_id: str | None, limit: int, *, prefix: str = "", after: str = ""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
+from checkpoint_worker.tasks.client.steps import Steps
+from checkpoint_worker.tasks.client.waiter import POLL_S, Waiter
 from checkpoint_worker.tasks.client.wake_sender import WakeSender
 from checkpoint_worker.tasks.operations.submissions import Operations, unavailable
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.operations.wake import make_producer
+from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
-from checkpoint_worker.tasks.storage.executor import LedgerError
+from checkpoint_worker.tasks.storage.executor import LedgerError, Operation
 from checkpoint_worker.tasks.storage.ids import this_process
 
 T = TypeVar("T")
@@ -41,6 +46,9 @@ def answering(known: str, submission_id: str | None = None) -> Iterator[None]:
 
 class BaseClient(ABC):
     """The common part of both clients: settings, operations, and the renewal after a fork."""
+
+    _ears: Any
+    """The outcome waiter."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -76,6 +84,59 @@ class BaseClient(ABC):
     @abstractmethod
     def _connect(self) -> None:
         """Make the connections to the ledger."""
+
+    @abstractmethod
+    def _run(
+        self, steps: Operation[Any], known: str = READ, submission_id: str | None = None
+    ) -> Any:  # noqa: ANN401  the result, or an awaitable of it
+        """Run an operation on the ledger."""
+
+    def _wait(self, submission_id: str, timeout_s: float) -> Steps[Outcome | None]:
+        """Wait for an outcome."""
+        end = time.monotonic() + timeout_s
+        record: Outcome | None
+        record, due_s = yield self._run(self._core.look(submission_id))
+        while record is not None and not record.is_final:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return record
+            channel = self._core.store.keys.account_results(record.account_id)
+            waiter: Waiter = yield self._ears.wait(submission_id, channel, min(left_s, due_s))
+            if waiter.told:
+                return waiter.record
+            if left_s <= due_s and not self._ears.board.hearing:
+                return record  # The ledger is unreachable; a read would exceed the timeout.
+            due_s = POLL_S
+            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
+                record, due_s = yield self._run(self._core.look(submission_id))
+        return record
+
+    def _reads(
+        self, account_id: str | None, group: str | None, limit: int, reader: str | None
+    ) -> Iterator[Operation[list[Outcome]]]:
+        """Yield the operations that read the records of `CheckpointClient.outcomes` in turn."""
+        self._core.check_limit(limit)
+        self._core.check_names(group, reader)
+        if group is None:
+            yield self._core.store.recent(account_id, limit)
+            return
+        done: str | None = ""
+        given = 0
+
+        def read(most: int) -> Operation[list[Outcome]]:
+            nonlocal done, given
+            assert done is not None
+            found = yield from self._core.next_of(group, reader, done, account_id, most)
+            done, record = found[0] if found else (None, None)
+            if record is None or account_id not in (None, record.account_id):
+                return []
+            given += 1
+            return [record]
+
+        while given < limit and done is not None:
+            yield read(1)
+        if done is not None:
+            yield read(0)
 
     def _wake(self, submission_id: str, account_id: str, provider: str) -> None:
         self._waker.wake(self._producer, submission_id, account_id, provider)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any, Final, Self
 
 from pydantic import Secret
@@ -20,7 +18,8 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
-from checkpoint_worker.tasks.client.waiter import POLL_S, OutcomeWaiter
+from checkpoint_worker.tasks.client.steps import run_blocking
+from checkpoint_worker.tasks.client.waiter import OutcomeWaiter
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
 from checkpoint_worker.tasks.records import Outcome
@@ -49,6 +48,8 @@ class CheckpointClient(BaseClient):
     Args:
         settings: The settings, read from ``CHECKPOINT_*`` in the environment if not given.
     """
+
+    _ears: OutcomeWaiter
 
     def _connect(self) -> None:
         self._redis = connect(self.settings.redis_url.get_secret_value(), self.settings.prefix)
@@ -153,22 +154,7 @@ class CheckpointClient(BaseClient):
 
     def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
         """Wait for the outcome; return the non-final record when the timeout has passed."""
-        end = time.monotonic() + timeout_s
-        record, due_s = self._run(self._core.look(submission_id))
-        while record is not None and not record.is_final:
-            left_s = end - time.monotonic()
-            if left_s <= 0:
-                return record
-            channel = self._core.store.keys.account_results(record.account_id)
-            waiter = self._ears.wait(submission_id, channel, min(left_s, due_s))
-            if waiter.told:
-                return waiter.record
-            if left_s <= due_s and not self._ears.board.hearing:
-                return record  # The ledger is unreachable; a read would exceed the timeout.
-            due_s = POLL_S
-            with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.
-                record, due_s = self._run(self._core.look(submission_id))
-        return record
+        return run_blocking(self._wait(submission_id, timeout_s))
 
     def outcomes(
         self,
@@ -199,21 +185,8 @@ class CheckpointClient(BaseClient):
         Raises:
             CheckpointError: An argument is invalid, or the ledger did not answer.
         """
-        self._core.check_limit(limit)
-        self._core.check_names(group, reader)
-        if group is None:
-            yield from self._run(self._core.store.recent(account_id, limit))
-            return
-        done, given = "", 0
-        while given < limit:
-            found = self._run(self._core.next_of(group, reader, done, account_id))
-            if not found:
-                return
-            done, record = found[0]
-            if record is not None and account_id in (None, record.account_id):
-                given += 1
-                yield record
-        self._run(self._core.next_of(group, reader, done, most=0))
+        for steps in self._reads(account_id, group, limit, reader):
+            yield from self._run(steps)
 
     def cancel(self, submission_id: str) -> Outcome | None:
         """Cancel a submission; return its record, which is final afterwards."""

@@ -10,7 +10,7 @@ reads the record again. So the listener reads the records of every channel whose
 confirmed, the first time and after every lost connection.
 
 The listener runs while callers wait and `LINGER_S` longer, so a client that is never closed leaves
-no thread or task behind. Its logic is written once (`WaitRegistry.listen`) and runs on a thread
+no thread or task behind. Its logic is written once (`_Listener`) and runs on a thread
 (`OutcomeWaiter`) or on an event loop (`AsyncOutcomeWaiter`).
 """
 
@@ -21,7 +21,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -29,13 +30,19 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from checkpoint_worker.tasks.client.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError, SyncExecutor
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.store import Store
+from checkpoint_worker.tasks.storage.subscription import (
+    QUIET_S,
+    RECONNECT_MAX_S,
+    RECONNECT_S,
+    Silence,
+)
 
 POLL_S: Final = 1.0
 """Interval at which records are read without a message, because a subscription may be lost
@@ -46,10 +53,6 @@ LOOK_MOST: Final = 500
 with 10,000, each record is read every 20 s, and when it is due."""
 LISTEN_S: Final = 1.0
 """Maximum time for which the listener waits for one message."""
-REHEAR_S: Final = 0.5
-"""Pause before the listener renews a lost subscription."""
-SILENT_S: Final = 5.0
-"""Silence after which the listener pings its subscription; it reconnects after twice this time."""
 LINGER_S: Final = 5.0
 """Time for which the listener keeps running without waiting callers, so that the next caller finds
 it connected."""
@@ -87,60 +90,8 @@ class Waiter:
         return self.known is not None and record != self.known
 
 
-# Acts of the listener, which a driver carries out. The reply is a message, records, or nothing.
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Close the connection, if there is one; the next command makes a new one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Subscribe to these channels."""
-
-    names: Collection[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """Unsubscribe from these channels."""
-
-    names: Collection[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Wait at most ``timeout_s`` for a message."""
-
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRecords:
-    """Read the records of these submissions."""
-
-    ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Notify:
-    """Publish a message on the listener's own channel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Sleep."""
-
-    seconds: float
-
-
-Act = Connect | Subscribe | Unsubscribe | Listen | ReadRecords | Notify | Pause
-Acts = Generator[Act, Any, None]
-
-
 class WaitRegistry:
-    """The waiting callers of a process, and the logic of their listener. Thread-safe."""
+    """The waiting callers of a process. Thread-safe."""
 
     def __init__(self, keys: Keys) -> None:
         self.nudges = keys.ear(secrets.token_hex(8))
@@ -184,99 +135,31 @@ class WaitRegistry:
         with self._lock:
             self._listening = self._notified = self.hearing = self._closed = False
 
-    # The listener
+    # For the listener
 
-    def listen(self) -> Acts:
-        """Yield the listener's acts, across lost connections, until no caller waits any more.
-
-        The driver throws the error of an act into the generator.
-        """
-        while True:
-            try:
-                yield Connect()
-                yield from self._serve()
-            except (RedisError, OSError, LedgerError) as error:
-                log.debug("ears.lost error=%s", type(error).__name__)
-            else:
-                return
-            self.hearing = False
-            with suppress(RedisError, OSError, LedgerError):
-                yield from self._read_records(self._next_in_order())
-            if self._may_end(idle_s=LINGER_S):
-                return
-            yield Pause(REHEAR_S)
-
-    def _serve(self) -> Acts:
-        """Listen over one connection, and deliver the records that are read.
-
-        Raises:
-            RedisError: The connection has been silent for too long.
-        """
-        subscribed: set[str] = set()
-        announced: set[str] = set()
-        received_at = busy_at = polled_at = time.monotonic()
-        pinged = False
+    def listen_to_all(self) -> None:
+        """Make the next `changes` return all channels, for a new connection."""
         with self._lock:
-            self._changed = set(self._by_channel)  # The new connection subscribes to all channels.
-        yield Subscribe([self.nudges])
-        while True:
-            message = yield Listen(0 if announced else LISTEN_S)
-            now = time.monotonic()
-            if message is not None:
-                received_at, pinged, self.hearing = now, False, True
-                announced.add(message["channel"])
-                if len(announced) < LOOK_MOST and message["channel"] != self.nudges:
-                    continue  # Collect all received messages before the records are read.
-            if self._read_order:
-                busy_at = now
-            elif self._may_end(now - busy_at):
-                return
-            announced |= yield from self._update_subscriptions(subscribed)
-            yield from self._read_records(self._waiting_at(announced))
-            announced.clear()
-            if now - polled_at >= POLL_S:
-                polled_at = now
-                yield from self._read_records(self._next_in_order())
-            if now - received_at > 2 * SILENT_S:
-                raise RedisConnectionError
-            if now - received_at > SILENT_S and not pinged:
-                pinged = True
-                yield Notify()
+            self._changed = set(self._by_channel)
 
-    def _update_subscriptions(self, subscribed: set[str]) -> Generator[Act, Any, set[str]]:
-        """Apply pending subscriptions and unsubscriptions.
-
-        Returns:
-            Channels that were subscribed already and have gained a waiter.
-        """
+    def changes(self) -> tuple[set[str], set[str]]:
+        """Return the channels that have gained and those that have lost all waiters."""
         with self._lock:
             changed, self._changed, self._notified = self._changed, set(), False
             wanted = changed & self._by_channel.keys()
-        if new := wanted - subscribed:
-            yield Subscribe(new)
-        if old := (changed - wanted) & subscribed:
-            yield Unsubscribe(old)
-        known = wanted & subscribed
-        subscribed |= new
-        subscribed -= old
-        return known
+        return wanted, changed - wanted
 
-    def _read_records(self, waits: Sequence[Waiter]) -> Acts:
-        for start in range(0, len(waits), LOOK_MOST):
-            some = waits[start : start + LOOK_MOST]
-            ids = list(dict.fromkeys(wait.submission_id for wait in some))
-            found: Mapping[str, Outcome | None] = yield ReadRecords(ids)
-            for wait in some:
-                record = found[wait.submission_id]
-                if wait.concerns(record):
-                    wait.record, wait.told = record, True
-                    wait.signal.set()
+    @property
+    def has_waiters(self) -> bool:
+        """Whether a caller waits."""
+        return bool(self._read_order)
 
-    def _waiting_at(self, channels: Collection[str]) -> list[Waiter]:
+    def waiting_at(self, channels: Collection[str]) -> list[Waiter]:
+        """Return the waiters at these channels."""
         with self._lock:
             return [wait for name in channels for wait in self._by_channel.get(name, ())]
 
-    def _next_in_order(self) -> list[Waiter]:
+    def next_in_order(self) -> list[Waiter]:
         """Return the waiters whose records were read longest ago, and move them to the end."""
         with self._lock:
             turn = list(islice(self._read_order, LOOK_MOST))
@@ -285,7 +168,7 @@ class WaitRegistry:
                 self._read_order[wait] = None
             return turn
 
-    def _may_end(self, idle_s: float) -> bool:
+    def may_end(self, idle_s: float) -> bool:
         """Return whether the listener ends; if it does, the next waiter starts another one."""
         with self._lock:
             ends = self._closed or (not self._read_order and idle_s >= LINGER_S)
@@ -294,23 +177,116 @@ class WaitRegistry:
             return ends
 
 
-def _known_error(error: Exception) -> Exception:
-    """Return an error as a type that the listener handles; redis-py may raise others."""
-    known = isinstance(error, RedisError | OSError | LedgerError)
-    return error if known else RedisConnectionError(type(error).__name__)
+class _Listener(ABC):
+    """The listener's logic, in the steps of `tasks.client.steps`."""
+
+    def __init__(self, client: Any, door: Any, store: Store) -> None:  # noqa: ANN401  blocking or awaited
+        self._client, self._door, self._store = client, door, store
+        self.board = WaitRegistry(store.keys)
+        self._channel: Any = None
+
+    @abstractmethod
+    def _close_channel(self) -> Any:  # noqa: ANN401  nothing, or an awaitable
+        """Close the connection, if there is one."""
+
+    @abstractmethod
+    def _notify(self) -> Any:  # noqa: ANN401
+        """Publish a message on the listener's own channel."""
+
+    @abstractmethod
+    def _pause(self, seconds: float) -> Any:  # noqa: ANN401
+        """Sleep."""
+
+    def _listen(self) -> Steps[None]:
+        """Listen across lost connections, until no caller waits any more."""
+        pause_s = RECONNECT_S
+        while True:
+            try:
+                yield self._close_channel()
+                self._channel = self._client.pubsub()
+                yield from self._serve()
+            except Exception as error:  # noqa: BLE001  no error may end the listener
+                log.debug("ears.lost error=%s", type(error).__name__)
+            else:
+                return
+            if self.board.hearing:
+                pause_s, self.board.hearing = RECONNECT_S, False
+            with suppress(Exception):
+                yield from self._read_records(self.board.next_in_order())
+            if self.board.may_end(idle_s=LINGER_S):
+                return
+            yield self._pause(pause_s)
+            pause_s = min(2 * pause_s, RECONNECT_MAX_S)
+
+    def _serve(self) -> Steps[None]:
+        """Listen over one connection, and deliver the records that are read.
+
+        Raises:
+            TimeoutError: The connection is dead.
+        """
+        board, channel = self.board, self._channel
+        subscribed: set[str] = set()
+        announced: set[str] = set()
+        busy_at = polled_at = time.monotonic()
+        silence = Silence(QUIET_S, time.monotonic)
+        board.listen_to_all()
+        yield channel.subscribe(board.nudges)
+        while True:
+            message = yield channel.get_message(timeout=0 if announced else LISTEN_S)
+            now = time.monotonic()
+            if message is not None:
+                silence.end()
+                board.hearing = True
+                announced.add(message["channel"])
+                if len(announced) < LOOK_MOST and message["channel"] != board.nudges:
+                    continue  # Collect all received messages before the records are read.
+            if board.has_waiters:
+                busy_at = now
+            elif board.may_end(now - busy_at):
+                return
+            announced |= yield from self._update_subscriptions(subscribed)
+            yield from self._read_records(board.waiting_at(announced))
+            announced.clear()
+            if now - polled_at >= POLL_S:
+                polled_at = now
+                yield from self._read_records(board.next_in_order())
+            if silence.needs_test():
+                yield self._notify()
+
+    def _update_subscriptions(self, subscribed: set[str]) -> Steps[set[str]]:
+        """Apply pending subscriptions and unsubscriptions.
+
+        Returns:
+            Channels that were subscribed already and have gained a waiter.
+        """
+        wanted, left = self.board.changes()
+        if new := wanted - subscribed:
+            yield self._channel.subscribe(*new)
+        if old := left & subscribed:
+            yield self._channel.unsubscribe(*old)
+        known = wanted & subscribed
+        subscribed |= new
+        subscribed -= old
+        return known
+
+    def _read_records(self, waits: Sequence[Waiter]) -> Steps[None]:
+        for start in range(0, len(waits), LOOK_MOST):
+            some = waits[start : start + LOOK_MOST]
+            ids = list(dict.fromkeys(wait.submission_id for wait in some))
+            found: Mapping[str, Outcome | None] = yield self._door.run(self._store.records(ids))
+            for wait in some:
+                record = found[wait.submission_id]
+                if wait.concerns(record):
+                    wait.record, wait.told = record, True
+                    wait.signal.set()
 
 
-# The drivers ---------------------------------------------------------------------------
-
-
-class OutcomeWaiter:
+class OutcomeWaiter(_Listener):
     """Runs the listener on a thread; under gevent on a greenlet."""
 
     def __init__(self, client: redis.Redis, door: SyncExecutor, store: Store) -> None:
-        self._client, self._door, self._store = client, door, store
-        self.board = WaitRegistry(store.keys)
+        super().__init__(client, door, store)
         self._thread: threading.Thread | None = None
-        self._channel: redis.client.PubSub | None = None
         self._closing = threading.Event()
 
     def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
@@ -344,63 +320,35 @@ class OutcomeWaiter:
 
     def _start(self) -> None:
         self._closing.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(self.board.listen(),), name="checkpoint-ears", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="checkpoint-ears", daemon=True)
         self._thread.start()
 
     def _notify(self) -> None:
         with suppress(RedisError, OSError):  # The listener updates within `LISTEN_S` anyway.
             self._client.publish(self.board.nudges, "")
 
-    def _run(self, acts: Acts) -> None:
-        channel = None
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    def _pause(self, seconds: float) -> None:
+        self._closing.wait(seconds)
+
+    def _run(self) -> None:
         try:
-            act = next(acts)
-            while True:
-                try:
-                    if isinstance(act, Connect):
-                        if channel is not None:
-                            channel.close()
-                        channel = self._client.pubsub()
-                    assert channel is not None
-                    reply = self._do(act, channel)
-                except Exception as error:  # noqa: BLE001  no error may end the listener
-                    act = acts.throw(_known_error(error))
-                else:
-                    act = acts.send(reply)
-        except StopIteration:
-            return
+            run_blocking(self._listen())
         except BaseException:
             self.board.ended()
             raise
         finally:
-            if channel is not None:
-                channel.close()
-
-    def _do(self, act: Act, channel: redis.client.PubSub) -> Any:  # noqa: ANN401  as the act wants
-        match act:
-            case Subscribe():
-                channel.subscribe(*act.names)
-            case Unsubscribe():
-                channel.unsubscribe(*act.names)
-            case Listen():
-                return channel.get_message(timeout=act.timeout_s)
-            case ReadRecords():
-                return self._door.run(self._store.records(act.ids))
-            case Notify():
-                self._notify()
-            case Pause():
-                self._closing.wait(act.seconds)
-        return None
+            self._close_channel()
 
 
-class AsyncOutcomeWaiter:
+class AsyncOutcomeWaiter(_Listener):
     """Runs the listener on the event loop of the waiting callers."""
 
     def __init__(self, client: redis.asyncio.Redis, door: AsyncExecutor, store: Store) -> None:
-        self._client, self._door, self._store = client, door, store
-        self.board = WaitRegistry(store.keys)
+        super().__init__(client, door, store)
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
@@ -425,7 +373,7 @@ class AsyncOutcomeWaiter:
         start, notify = self.board.join(wait)
         try:
             if start:
-                self._task = asyncio.create_task(self._run(self.board.listen()))
+                self._task = asyncio.create_task(self._run())
             elif notify:
                 await self._notify()
             yield
@@ -445,43 +393,18 @@ class AsyncOutcomeWaiter:
         with suppress(LedgerError):  # The listener updates within `LISTEN_S` anyway.
             await self._door.publish(self.board.nudges, "")
 
-    async def _run(self, acts: Acts) -> None:
-        channel = None
+    async def _close_channel(self) -> None:
+        if self._channel is not None:
+            await self._channel.aclose()
+
+    def _pause(self, seconds: float) -> Awaitable[None]:
+        return asyncio.sleep(seconds)
+
+    async def _run(self) -> None:
         try:
-            act = next(acts)
-            while True:
-                try:
-                    if isinstance(act, Connect):
-                        if channel is not None:
-                            await channel.aclose()
-                        channel = self._client.pubsub()
-                    assert channel is not None
-                    reply = await self._do(act, channel)
-                except Exception as error:  # noqa: BLE001  no error may end the listener
-                    act = acts.throw(_known_error(error))
-                else:
-                    act = acts.send(reply)
-        except StopIteration:
-            return
+            await run_awaited(self._listen())
         except BaseException:
             self.board.ended()
             raise
         finally:
-            if channel is not None:
-                await channel.aclose()
-
-    async def _do(self, act: Act, channel: redis.asyncio.client.PubSub) -> Any:  # noqa: ANN401
-        match act:
-            case Subscribe():
-                await channel.subscribe(*act.names)
-            case Unsubscribe():
-                await channel.unsubscribe(*act.names)
-            case Listen():
-                return await channel.get_message(timeout=act.timeout_s)
-            case ReadRecords():
-                return await self._door.run(self._store.records(act.ids))
-            case Notify():
-                await self._notify()
-            case Pause():
-                await asyncio.sleep(act.seconds)
-        return None
+            await self._close_channel()

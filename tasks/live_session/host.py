@@ -34,15 +34,21 @@ from checkpoint_worker.providers.live_session import (
     read_registration,
     seal_answer,
 )
-from checkpoint_worker.tasks.live_session.subscription import QUIET_S, RECONNECT_S, Subscription
 from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.subscription import (
+    QUIET_S,
+    RECONNECT_S,
+    Subscription,
+    leave,
+)
 
 REGISTRATION_TTL_S: Final = 10.0
 """Life of a registration in Redis."""
 RENEW_S: Final = 3.0
 """Interval at which a session renews its registration."""
 RECONNECT_MAX_S: Final = 3.0
-"""Maximum pause before a reconnect: a session must return soon after its Redis."""
+"""Maximum pause before a reconnect. It is longer than a worker's, because thousands of sessions may
+reconnect to one Redis."""
 QUESTIONS_MAX: Final = 16
 """Maximum number of questions that one session answers at once. An account has one at a time;
 further requests are answered with 503 ``service_unavailable``."""
@@ -153,8 +159,7 @@ class SessionHost:
                 except (RedisError, OSError) as error:
                     self.listening.clear()
                     log.warning("session.disconnected error=%s", type(error).__name__)
-                    # After a switchover the pool's other connections lead to the old master too.
-                    await self.client.connection_pool.disconnect(inuse_connections=False)
+                    await leave(self.client)
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
             raise SessionReplacedError
@@ -168,7 +173,8 @@ class SessionHost:
         """Serve over one connection; subscribe before registering, so that no request is lost."""
         clock = asyncio.get_running_loop().time
         name = self.keys.live_requests(self.provider, self.account_id)
-        async with Subscription(self.client, name, self.quiet_s) as channel:
+        subscription = Subscription(self.client, self.client.publish, name, quiet_s=self.quiet_s)
+        async with subscription as channel:
             renew_at_s = clock()
             while not self._is_over():
                 if clock() >= renew_at_s:

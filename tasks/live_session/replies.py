@@ -6,17 +6,16 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import redis.asyncio
-from redis.exceptions import RedisError
 
 from checkpoint_worker.providers.contract import ProviderTimeoutError, ServiceUnavailableError
 from checkpoint_worker.providers.live_session import MESSAGE_MAX, read_reply
-from checkpoint_worker.tasks.live_session.subscription import QUIET_S, RECONNECT_S, Subscription
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
 from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.subscription import QUIET_S, Subscription
 
 log = logging.getLogger("checkpoint.session")
 
@@ -67,19 +66,18 @@ class LiveReplies:
                 self._listening = None
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                async with Subscription(self._client, self.name, self._quiet_s) as channel:
-                    self._subscribed.set()
-                    while True:
-                        if (text := await channel.next(self._quiet_s)) is not None:
-                            self._receive(text)
-            except (RedisError, OSError) as error:
-                log.warning("replies.disconnected error=%s", type(error).__name__)
-                with suppress(RedisError, OSError):
-                    await self._client.connection_pool.disconnect(inuse_connections=False)
-            self._subscribed.clear()
-            await asyncio.sleep(RECONNECT_S)
+        subscription = Subscription(
+            self._client,
+            self._client.publish,
+            self.name,
+            quiet_s=self._quiet_s,
+            subscribed=self._subscribed.set,
+        )
+        await subscription.run(self._receive, self._lose)
+
+    def _lose(self, error: Exception) -> None:
+        self._subscribed.clear()
+        log.warning("replies.disconnected error=%s", type(error).__name__)
 
     def _receive(self, text: str) -> None:
         reply = read_reply(text)

@@ -1654,8 +1654,6 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
     """Half open: TCP alone would take a quarter of an hour to notice, and signals be lost."""
 
     async def play(desk: Desk) -> None:
-        monkeypatch.setattr("checkpoint_worker.worker.runtime.signal_listener.QUIET_S", 0.5)
-        monkeypatch.setattr("checkpoint_worker.worker.runtime.signal_listener.RECONNECT_S", 0.01)
         pings: list[str] = []
         publish = AsyncExecutor.publish
 
@@ -1672,7 +1670,7 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
         channel = desk.attempts.store.keys.signals
         pool = desk.door.client.connection_pool
         with capture_logs() as logs:
-            listening = asyncio.create_task(listen(desk.attempts))
+            listening = asyncio.create_task(listen(desk.attempts, quiet_s=0.5))
             async with asyncio.timeout(BOUND_S):
                 await sees(lambda: looks)
                 for rubbish in ("no signal of ours", b"\xff\xfe"):
@@ -1685,9 +1683,6 @@ def test_the_listener_gives_up_a_connection_that_says_nothing(
                 assert len(looks) == 1
                 await sees(lambda: len(pool._in_use_connections) == 1)  # And no ping under way.
                 mute(*pool._in_use_connections)
-                monkeypatch.setattr(
-                    "checkpoint_worker.worker.runtime.signal_listener.QUIET_S", 0.05
-                )
                 await sees(lambda: len(looks) >= 2)
             listening.cancel()
         events = [line["event"] for line in logs]

@@ -176,6 +176,7 @@ MUTANTS = (
         name="superseded holder learns by signal only (rules)",
         make=_rules("superseded holder learns by signal only"),
         storms=("signals", "cut"),
+        first=63,
     ),
     Mutant(
         name="nobody sweeps", make=_patched(sweep.Sweeper, "_tick", _no_tick), storms=("crash",)

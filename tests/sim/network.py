@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError
@@ -167,12 +167,8 @@ class SimPubSub:
         self._came = asyncio.Event()
         self._broken = False
         self.channels: set[str] = set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        self.connection = None
+        """Nothing connects it again by itself."""
 
     async def aclose(self) -> None:
         self.world.subscribers.pop(self, None)

@@ -511,7 +511,7 @@ def test_a_wait_outlives_a_connection_that_is_cut(
     desk: Desk, client: Any, crowd: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The subscription is made anew, and what was missed is read."""
-    monkeypatch.setattr(ears, "REHEAR_S", 0.01)
+    monkeypatch.setattr(ears, "RECONNECT_S", 0.01)
     opened(client)
     submit(client, "s1")
     waiting = crowd.submit(client.wait, "s1", timeout_s=PATIENCE_S)
@@ -816,7 +816,7 @@ def test_a_wait_without_a_channel_still_finds_the_outcome(
 ) -> None:
     """What is heard is a hint: where no subscription can be had, looking does it."""
     monkeypatch.setattr(ears, "POLL_S", 0.01)
-    monkeypatch.setattr(ears, "REHEAR_S", 0.01)
+    monkeypatch.setattr(ears, "RECONNECT_S", 0.01)
 
     def broken(*_: object, **__: object) -> Any:
         raise redis.ConnectionError

@@ -9,25 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 from checkpoint_worker.tasks.client import waiter as ears
-from checkpoint_worker.tasks.client.waiter import (
-    Act,
-    Acts,
-    Connect,
-    Listen,
-    Notify,
-    Pause,
-    ReadRecords,
-    Subscribe,
-    Waiter,
-    WaitRegistry,
-)
+from checkpoint_worker.tasks.client.waiter import OutcomeWaiter, Waiter, WaitRegistry
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.storage.keys import Keys
@@ -238,6 +229,79 @@ def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(
 # The listener by hand: no Redis, no threads, and the clock is ours --------------------------
 
 
+@dataclass(frozen=True)
+class Connect:
+    """A new connection."""
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    """A subscription."""
+
+    names: set[str]
+
+
+@dataclass(frozen=True)
+class Unsubscribe:
+    """The end of a subscription."""
+
+    names: set[str]
+
+
+@dataclass(frozen=True)
+class Listen:
+    """A wait for a message."""
+
+    timeout: float
+
+
+@dataclass(frozen=True)
+class ReadRecords:
+    """A read of records."""
+
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class Notify:
+    """A message on the listener's own channel."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A pause."""
+
+    seconds: float
+
+
+Act = Connect | Subscribe | Unsubscribe | Listen | ReadRecords | Notify | Pause
+
+
+class ByHand(OutcomeWaiter):
+    """A listener whose calls do nothing; each returns what it would do."""
+
+    def __init__(self, board: WaitRegistry) -> None:
+        channel = SimpleNamespace(
+            subscribe=lambda *names: Subscribe(set(names)),
+            unsubscribe=lambda *names: Unsubscribe(set(names)),
+            get_message=Listen,
+        )
+        client: Any = SimpleNamespace(pubsub=lambda: channel)
+        door: Any = SimpleNamespace(run=lambda read: read)
+        store: Any = SimpleNamespace(keys=Keys("checkpoint"), records=ReadRecords)
+        super().__init__(client, door, store)
+        self.board = board
+
+    def _close_channel(self) -> Any:
+        return Connect()
+
+    def _notify(self) -> Any:
+        return Notify()
+
+    def _pause(self, seconds: float) -> Any:
+        return Pause(seconds)
+
+
 class Hand:
     """Does what a listener wants, and tells what it wanted."""
 
@@ -246,9 +310,8 @@ class Hand:
         monkeypatch.setattr(
             "checkpoint_worker.tasks.client.waiter.time.monotonic", lambda: self.now
         )
-        self.board = board
-        self.acts: Acts = board.listen()
-        self.act: Act = next(self.acts)
+        self.steps = ByHand(board)._listen()
+        self.act: Act = next(self.steps)
 
     def until(self, kind: type[Act]) -> Any:
         """Do nothing but let time pass until it wants something of a kind."""
@@ -261,10 +324,10 @@ class Hand:
     def step(self, reply: Any = None) -> None:
         """Answer what it wants."""
         if isinstance(self.act, Listen):
-            self.now += self.act.timeout_s
+            self.now += self.act.timeout
         if isinstance(self.act, ReadRecords) and reply is None:
             reply = dict.fromkeys(self.act.ids, QUEUED)
-        self.act = self.acts.send(reply)
+        self.act = self.steps.send(reply)
 
     def hear(self, channel: str) -> None:
         """Let a message come."""
@@ -294,7 +357,7 @@ def test_who_waits_unheard_is_looked_at_in_turn(
 ) -> None:
     """At most `LOOK_MOST` at a time, those first that have waited longest for a look."""
     monkeypatch.setattr(ears, "LOOK_MOST", 4)
-    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    monkeypatch.setattr(ears, "QUIET_S", 1_000.0)
     names = [f"s{number}" for number in range(10)]
     joined(board, *names)
     hand = Hand(board, monkeypatch)
@@ -316,7 +379,7 @@ def test_a_confirmation_is_followed_by_a_look(
 ) -> None:
     """What was published before it is in the record, and nowhere else."""
     monkeypatch.setattr(ears, "POLL_S", 1_000.0)
-    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    monkeypatch.setattr(ears, "QUIET_S", 1_000.0)
     joined(board, "s1", "s2")
     hand = Hand(board, monkeypatch)
     hand.until(Subscribe)
@@ -335,7 +398,7 @@ def test_a_second_who_waits_at_an_account_is_looked_at_without_a_confirmation(
 ) -> None:
     """There is none to come: the account is followed already."""
     monkeypatch.setattr(ears, "POLL_S", 1_000.0)
-    monkeypatch.setattr(ears, "SILENT_S", 1_000.0)
+    monkeypatch.setattr(ears, "QUIET_S", 1_000.0)
     joined(board, "s1")
     hand = Hand(board, monkeypatch)
     hand.hear(board.nudges)
@@ -356,9 +419,9 @@ def test_a_look_that_fails_is_made_up_for(
     hand.hear(board.nudges)
     hand.hear("c-s1")
     hand.until(ReadRecords)
-    hand.act = hand.acts.throw(OSError())
+    hand.act = hand.steps.throw(OSError())
     assert not board.hearing
-    hand.act = hand.acts.throw(OSError())
+    hand.act = hand.steps.throw(OSError())
     assert isinstance(hand.act, Pause)
     hand.step()
     assert isinstance(hand.act, Connect)
@@ -377,14 +440,14 @@ def test_a_connection_that_brings_nothing_is_asked_and_then_given_up(
     hand.hear(board.nudges)
     heard_at = hand.now
     hand.until(Notify)
-    assert hand.now - heard_at > ears.SILENT_S
+    assert hand.now - heard_at >= ears.QUIET_S
     hand.hear(board.nudges)
     heard_at = hand.now
     hand.step()
     hand.until(Notify)
     hand.step()
     hand.until(Pause)
-    assert hand.now - heard_at > 2 * ears.SILENT_S
+    assert hand.now - heard_at >= 2 * ears.QUIET_S
 
 
 def test_a_listener_that_died_is_replaced(board: WaitRegistry) -> None:

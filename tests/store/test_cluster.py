@@ -18,7 +18,6 @@ from redis.crc import key_slot
 from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.events import Begin
 from checkpoint_worker.tasks.live_session import LiveReplies, RedisSessionChannel
-from checkpoint_worker.tasks.live_session.subscription import Subscription
 from checkpoint_worker.tasks.storage.cluster import Nodes, slot_of
 from checkpoint_worker.tasks.storage.connections import MOVING, NO_CLUSTER, why
 from checkpoint_worker.tasks.storage.executor import (
@@ -32,6 +31,7 @@ from checkpoint_worker.tasks.storage.executor import (
     pipe_to,
 )
 from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.subscription import Subscription
 from tests.behaviour.stage import until
 from tests.clusters import Cluster
 from tests.store.desk import ACCOUNT, PROVIDER, Desk, settings_for
@@ -277,7 +277,7 @@ def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster)
     async def through() -> None:
         door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
         name = keys.live_requests("LINKEDIN", "a")
-        async with Subscription(door.client, name, 0.3) as there:
+        async with Subscription(door.client, door.client.publish, name, quiet_s=0.3) as there:
             await asyncio.to_thread(cluster.hand_over, cluster.owner(PREFIX))
             assert await door.run(_look()), "the pipe is at the new master"
             await door.client.connection_pool.disconnect(inuse_connections=False)

@@ -6,64 +6,43 @@ second and a draining exchange by one heartbeat. The claim does not depend on si
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
-from checkpoint_worker.tasks.storage.executor import LedgerError
 from checkpoint_worker.tasks.storage.signals import parse_signal
-
-RECONNECT_S: Final = 0.5
-QUIET_S: Final = 4.0
-"""Silence after which the listener publishes a message to its own channel. After as much silence
-again it reconnects, within 10 s in all: TCP alone takes 15 minutes to report a dead connection. A
-ping would not suffice: after a failover behind a host name the old master answers it, but receives
-no signals of the new one."""
+from checkpoint_worker.tasks.storage.subscription import QUIET_S, Subscription
 
 log = structlog.get_logger("checkpoint.listener")
 
 
-async def listen(attempts: AttemptRunner) -> None:
-    """Receive signals until cancelled; reconnect after each connection loss."""
-    while True:
+async def listen(attempts: AttemptRunner, quiet_s: float = QUIET_S) -> None:
+    """Receive signals until cancelled; reconnect after each connection loss.
+
+    Args:
+        attempts: Gets the signals.
+        quiet_s: Silence after which the subscription is tested, seconds.
+    """
+    door, keys = attempts.door, attempts.store.keys
+
+    def receive(text: str) -> None:
         try:
-            await _subscribed(attempts)
-        except (LedgerError, RedisError, OSError, TimeoutError) as error:
-            log.warning("listener.disconnected", error=type(error).__name__)
-        await asyncio.sleep(RECONNECT_S)
+            signal = parse_signal(text)
+        except ValueError:
+            log.warning("listener.foreign_message")
+            return
+        attempts.hear(signal)
 
+    def lose(error: Exception) -> None:
+        log.warning("listener.disconnected", error=type(error).__name__)
 
-async def _subscribed(attempts: AttemptRunner) -> None:
-    clock = asyncio.get_running_loop().time
-    keys = attempts.store.keys
-    own = keys.ear(secrets.token_hex(8))
-    async with attempts.door.client.pubsub() as channel:
-        await channel.subscribe(keys.signals, own)
-        received_s = clock()
-        while True:
-            message = await channel.get_message(timeout=QUIET_S)
-            if message is None:
-                if clock() - received_s >= 2 * QUIET_S:
-                    raise TimeoutError
-                await attempts.door.publish(own, "")
-                continue
-            received_s = clock()
-            if message["channel"] == own:
-                continue
-            if message["type"] == "subscribe":
-                attempts.look_all()  # Signals may have been lost before the subscription.
-            elif message["type"] == "message":
-                _deliver(attempts, message["data"])
-
-
-def _deliver(attempts: AttemptRunner, text: str) -> None:
-    try:
-        signal = parse_signal(text)
-    except ValueError:
-        log.warning("listener.foreign_message")
-        return
-    attempts.hear(signal)
+    subscription = Subscription(
+        door.client,
+        door.publish,
+        keys.ear(secrets.token_hex(8)),
+        keys.signals,
+        quiet_s=quiet_s,
+        subscribed=attempts.look_all,  # Signals may have been lost before the subscription.
+    )
+    await subscription.run(receive, lose)
