@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.metadata import EntryPoint
 
     from checkpoint_worker.providers.contract import Adapter
 
-__all__ = ["GROUP", "LIVE_SESSION", "adapter_for", "adapters", "provider_names"]
+__all__ = ["BUILT_IN", "GROUP", "LIVE_SESSION", "adapter_for", "adapters", "provider_names"]
 
 GROUP = "checkpoint.providers"
 LIVE_SESSION = "live_session"
 """The route on which a running client session holds the login."""
 
-_BUILT_IN = {
+BUILT_IN = {
     "LINKEDIN": "checkpoint_worker.providers.linkedin.adapter:LinkedIn",
     "INSTAGRAM": "checkpoint_worker.providers.instagram.adapter:Instagram",
     "TWITTER": "checkpoint_worker.providers.twitter.adapter:Twitter",
     "MESSENGER": "checkpoint_worker.providers.messenger.adapter:Messenger",
 }
+"""The built-in adapters, which the sandbox simulates, by the names of their providers."""
 
 
 def provider_names() -> tuple[str, ...]:
@@ -68,7 +69,9 @@ def adapter_for(provider: str, route: str | None = None) -> Adapter | None:
 
 @functools.cache
 def _found() -> Mapping[str, EntryPoint]:
-    built_in = (EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items())
+    from importlib.metadata import EntryPoint, entry_points  # noqa: PLC0415  `--help` needs neither
+
+    built_in = (EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items())
     found = {
         entry.name: entry
         for entry in built_in

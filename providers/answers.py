@@ -29,9 +29,6 @@ JSON_DIGITS_MAX = 64
 RETRY_AFTER_DIGITS_MAX = 6
 EPOCH_DIGITS_MAX = 10
 
-# A string is matched whole, so brackets inside it do not count. The quantifiers are possessive and
-# an unfinished string runs to the end, so a hostile body cannot cause backtracking.
-_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -74,9 +71,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
     body = reply.body.removeprefix(prefix)
     if len(body) > JSON_BYTES_MAX:
         _unreadable("too long")
-    if _depth(body) > JSON_DEPTH_MAX:
-        _unreadable("nested too deeply")
-    value: object = None
+    value, fault = None, "not valid JSON"
     try:
         value = json.loads(
             body.decode("utf-8-sig"), parse_int=_int, parse_float=_float, parse_constant=_float
@@ -84,12 +79,17 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
         if _SURROGATE.search(body):
             # Half a surrogate pair parses, and then breaks any writer of UTF-8.
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        readable = False
-    else:
-        readable = True
-    if not readable:  # Outside the handler, because the parser's error holds the whole body.
-        _unreadable("not valid JSON")
+        brackets = body.count(b"[") + body.count(
+            b"{"
+        )  # Usually few.
+        deep = brackets > JSON_DEPTH_MAX and nests_deeper(value, JSON_DEPTH_MAX)
+        fault = "nested too deeply" if deep else ""
+    except RecursionError:
+        fault = "nested too deeply"
+    except ValueError:
+        pass
+    if fault:  # Outside the handler, because the parser's error holds the whole body.
+        _unreadable(fault)
     return value
 
 
@@ -98,18 +98,16 @@ def _unreadable(how: str) -> NoReturn:
     raise UnreadableAnswerError(msg)
 
 
-def _depth(body: bytes) -> int:
-    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
-        return 0  # Not deep, whatever its structure: the usual case needs no closer look.
-    depth = deepest = 0
-    for token in _BRACKETS.finditer(body):
-        first = body[token.start()]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in b"]}":
-            depth -= 1
-    return deepest
+def nests_deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested more than ``levels`` deep in a JSON value."""
+    if not isinstance(value, list | dict):
+        return False
+    if levels == 0:
+        return True
+    return any(
+        nests_deeper(each, levels - 1)
+        for each in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _int(digits: str) -> int:

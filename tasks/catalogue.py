@@ -203,6 +203,18 @@ class Success(enum.Enum):
         return self.value[1]
 
 
+ERRORS: Final = "errors/"
+"""Prefix of every error type in a record's body."""
+
+
+def kind_of(body: Mapping[str, object]) -> str:
+    """Return the kind of an outcome in one word, such as ``Checkpoint``, from its body.
+
+    Of an error it is the type without ``errors/``, such as ``operation_canceled``.
+    """
+    return str(body.get("type", body.get("object", ""))).removeprefix(ERRORS)
+
+
 def error_body(row: Pair, instance: str, detail: str | None = None) -> dict[str, object]:
     """Return the envelope that every error has.
 
@@ -213,7 +225,7 @@ def error_body(row: Pair, instance: str, detail: str | None = None) -> dict[str,
     """
     return {
         "object": "Error",
-        "type": f"errors/{row.type}",
+        "type": f"{ERRORS}{row.type}",
         "title": row.title,
         "status": row.status,
         "detail": detail or row.detail,

@@ -20,8 +20,6 @@ from checkpoint_worker.tasks.catalogue import CeleryState, Pair, Success
 from checkpoint_worker.tasks.model import Intent, IntentState, Settlement, Submission
 
 RECORD_VERSION: Literal[1] = 1
-ERRORS: Final = "errors/"
-"""Prefix of every error type in a record's body."""
 INSTANTS_KEPT: Final = 4096
 """Number of formatted instants that are cached: several records of a submission hold the same
 instants."""
@@ -129,10 +127,7 @@ class Outcome(BaseModel):
         It is ``AccountCreated``, ``AccountReconnected``, ``Checkpoint``, or the error's type
         without its ``errors/``, such as ``operation_canceled``.
         """
-        if self.body is None:
-            return None
-        word = str(self.body.get("object"))
-        return str(self.body.get("type")).removeprefix(ERRORS) if word == "Error" else word
+        return None if self.body is None else catalogue.kind_of(self.body)
 
     @property
     def checkpoint(self) -> dict[str, str | None] | None:

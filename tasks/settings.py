@@ -24,11 +24,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from checkpoint_worker.providers import BUILT_IN
 from checkpoint_worker.tasks.addresses import RedisAddress, parse_broker, parse_redis
 from checkpoint_worker.tasks.events import RuleLimits
 
 ENV_PREFIX = "CHECKPOINT_"
-PROVIDERS = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
+PROVIDERS = tuple(BUILT_IN)
 ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
 API_KEY_WORDS: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_.-]{1,64}) +)?(?P<key>[!-~]{16,})(?: +(?P<prefix>[!-~]{1,256}))?"

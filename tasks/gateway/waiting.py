@@ -18,11 +18,10 @@ from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from checkpoint_worker.tasks.gateway.http import ApiError, ClientDisconnectedError, hung_up
 from checkpoint_worker.tasks.gateway.middleware import RETRY_AFTER_S
+from checkpoint_worker.tasks.operations.submissions import BEYOND_DEADLINE_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 
-BEYOND_DEADLINE_S: Final = 5.0
-"""Time after its deadline by which every submission has its outcome."""
 ASK_AGAIN_S: Final = 0.5
 """Interval between two reads while the ledger does not answer."""
 CANCEL_AGAIN_S: Final = 0.1

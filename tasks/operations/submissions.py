@@ -58,6 +58,8 @@ from checkpoint_worker.tasks.storage.store import Store
 from checkpoint_worker.tasks.storage.vault import CannotOpenError, Vault, session_name
 
 LIMIT_MAX: Final = 1_000
+BEYOND_DEADLINE_S: Final = 5.0
+"""Time after its deadline by which every submission has its outcome."""
 OVERDUE_MS: Final = 1_000
 """Time after the deadline from which a reader settles a record that is not final."""
 ABANDONED_MS: Final = 60_000

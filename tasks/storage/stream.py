@@ -62,9 +62,8 @@ class StreamOperations(StoreBase):
         while True:
             most = min(PAGE, left) if held else min(limit - len(found), left)
             start = f"({after}" if after else "+"
-            args = (start, most, held, 1)
-            looked, last, rows = yield ScriptCall("recent", (self.keys.outcomes,), args)
-            left -= int(looked)
+            looked, last, rows = yield from self.entries(start, most, held)
+            left -= looked
             found += (
                 (entry, record)
                 for entry, text in rows
@@ -72,13 +71,25 @@ class StreamOperations(StoreBase):
                 and account_id in (None, record.account_id)
                 and record.account_id.startswith(prefix)
             )
-            ends = int(looked) < most
+            ends = looked < most
             after = last
             if len(found) > limit:
                 found, after, ends = found[:limit], found[limit - 1][0], False
             if ends or left <= 0 or len(found) == limit:
                 records = [record for _, record in found]
                 return Page(records=records, after=None if ends else after)
+
+    def entries(
+        self, start: str, most: int, held: str = "", *, needs_master: bool = True
+    ) -> Operation[tuple[int, str, list[tuple[str, str]]]]:
+        """Read one page of entries, the newest first, as ``recent.lua`` returns it.
+
+        Returns:
+            The number of searched entries, the last one's id, and id and JSON of each record.
+        """
+        args = (start, most, held, int(needs_master))
+        looked, last, rows = yield ScriptCall("recent", (self.keys.outcomes,), args)
+        return int(looked), last, rows
 
     def unfinished(
         self,

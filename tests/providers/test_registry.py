@@ -28,7 +28,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     """Entry points as if packages with plug-ins were installed."""
     entries: list[EntryPoint] = []
     installed = {providers.GROUP: entries}
-    monkeypatch.setattr(providers, "entry_points", lambda *, group: installed[group])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: installed[group])
     providers._found.cache_clear()
     providers._load.cache_clear()
     yield entries

@@ -1,6 +1,6 @@
 """Output of the command line: data on stdout, messages on stderr, one label for each outcome.
 
-The module imports only click, so that simple commands start fast. Colour and progress appear on a
+The module imports little, so that simple commands start fast. Colour and progress appear on a
 terminal only; ``NO_COLOR`` disables colour everywhere (https://no-color.org).
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
+
+from checkpoint_worker.tasks.catalogue import kind_of
 
 GAP: Final = "  "
 """Space between two columns of a table."""
@@ -51,8 +53,7 @@ def outcome_label(status: int | None, body: Mapping[str, Any] | None, state: str
     """
     if status is None or body is None:
         return state
-    kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
-    return f"{status} {kind}"
+    return f"{status} {kind_of(body)}"
 
 
 def coloured(text: str, status: int | None) -> str:

@@ -188,7 +188,7 @@ class Metrics:
     def count_outcome(self, record: Mapping[str, Any]) -> None:
         """Count one final record of the stream, as parsed from JSON."""
         status, body = int(record["status"]), record["body"]
-        kind = str(body.get("type", body.get("object"))).removeprefix("errors/")
+        kind = catalogue.kind_of(body)
         provider = record["provider"] if record["provider"] in self._places else OTHER
         place = self.place(provider)
         (self._outcomes.get((provider, status, kind)) or self._outcomes[provider, 0, OTHER]).inc()

@@ -15,13 +15,13 @@ import redis
 from redis.exceptions import RedisError
 
 from checkpoint_worker.tasks.addresses import RedisAddress, parse_redis
+from checkpoint_worker.tasks.catalogue import kind_of
 from checkpoint_worker.tasks.client import make_store
 from checkpoint_worker.tasks.operations.wake import broker_address, in_ledger, make_producer
 from checkpoint_worker.tasks.settings import PROVIDERS, Settings
 from checkpoint_worker.tasks.storage.connections import CLUSTER, CLUSTER_DOWN, why
 from checkpoint_worker.tasks.storage.executor import (
     Operation,
-    ScriptCall,
     SyncExecutor,
     answered,
     connect,
@@ -230,9 +230,9 @@ class StatusReader:
         fresh: list[tuple[int, str, int, str]] = []
         start, newest, there = "+", "", True
         while there and len(fresh) < READ_MAX:
-            args = (start, PAGE, "", 0)  # The 0 admits a replica, which the report names as such.
-            looked, last, rows = yield ScriptCall("recent", (self._store.keys.outcomes,), args)
-            there = int(looked) == PAGE
+            # The report names a replica as such.
+            looked, last, rows = yield from self._store.entries(start, PAGE, needs_master=False)
+            there = looked == PAGE
             for entry, text in rows:
                 newest = newest or entry
                 if _order(entry) <= max(_order(self._last), (from_ms, 0)):
@@ -262,7 +262,6 @@ def _outcome(text: str) -> tuple[str, int, str] | None:
         status, body = record["status"], record["body"]
         if status is None or body is None:
             return str(record["provider"]), 201, "intent completed"
-        kind = str(body.get("type", body.get("object", ""))).removeprefix("errors/")
-        return str(record["provider"]), int(status), kind
+        return str(record["provider"]), int(status), kind_of(body)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None

@@ -32,6 +32,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from checkpoint_worker.providers.answers import nests_deeper
 from checkpoint_worker.tasks.celery_task.message_options import passed_on
 from checkpoint_worker.tasks.celery_task.sanitize import WAKE
 from checkpoint_worker.tasks.operations.validation import SUBMISSION_ID
@@ -204,7 +205,7 @@ def _body(raw: bytes) -> list[Any]:
         _refuse("a body that does not decode")
     match decoded:
         case [list() as args, dict() as kwargs, embed]:
-            if _nests_deeper([args, kwargs, embed], NESTING_MAX):
+            if nests_deeper([args, kwargs, embed], NESTING_MAX):
                 _refuse("nested too deep")
             return [args, kwargs, embed]
     return _refuse("a body that is no task of protocol 2")
@@ -228,13 +229,6 @@ def _text(body: list[Any]) -> str:
         return orjson.dumps(body).decode()
     except TypeError:
         return json.dumps(body)
-
-
-def _nests_deeper(value: list[Any] | dict[str, Any], levels: int) -> bool:
-    for child in value.values() if isinstance(value, dict) else value:
-        if isinstance(child, (list, dict)) and (levels == 1 or _nests_deeper(child, levels - 1)):
-            return True
-    return False
 
 
 def _refuse(why: str, task: object = None) -> NoReturn:

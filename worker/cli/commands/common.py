@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from checkpoint_worker.providers import BUILT_IN, provider_names
 from checkpoint_worker.worker.cli.console import coloured, outcome_label, output_json, status_line
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ OPTIONAL: Final = ("aiohttp", "pyotp")
 """Packages that only the sandbox needs. Any other missing package is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
-NAMES: Final = ("LINKEDIN", "INSTAGRAM", "TWITTER", "MESSENGER")
-"""The built-in providers, which the sandbox simulates."""
 INPUT_MAX: Final = 1024 * 1024
 """Longest intent or code read from a file or stdin, in characters."""
 
@@ -39,8 +38,6 @@ class ProviderName(click.ParamType[str]):
         ctx: click.Context | None,
     ) -> str:
         """Return the name as the adapter spells it."""
-        from checkpoint_worker.providers import provider_names  # noqa: PLC0415  `--help` must not import it
-
         names = {name.casefold(): name for name in provider_names()}
         found = names.get(str(value).casefold())
         if found is None:
@@ -55,7 +52,7 @@ provider_option = click.option(
     required=True,
     type=ProviderName(),
     metavar="NAME",
-    help=f"Where the account is: {', '.join(NAMES)} or a plug-in's.",
+    help=f"Where the account is: {', '.join(BUILT_IN)} or a plug-in's.",
 )
 
 

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from checkpoint_worker.providers import (
+    BUILT_IN,
+    LIVE_SESSION,
+    adapter_for,
+    adapters,
+    provider_names,
+)
 from checkpoint_worker.worker.cli.commands.common import (
-    NAMES,
     ProviderName,
     as_json,
     read_settings,
@@ -33,7 +39,7 @@ MASK: Final = "******"
     "-p",
     type=ProviderName(),
     metavar="NAME",
-    help=f"With --schema, of one provider alone: {', '.join(NAMES)} or a plug-in's.",
+    help=f"With --schema, of one provider alone: {', '.join(BUILT_IN)} or a plug-in's.",
 )
 @as_json
 def config(*, schema: bool, provider: str | None, as_json: bool) -> None:
@@ -118,7 +124,6 @@ def _shown(value: object) -> str:
 
 
 def _schemas(provider: str | None) -> Mapping[str, Mapping[str, Any]]:
-    from checkpoint_worker.providers import LIVE_SESSION, adapter_for, adapters, provider_names  # noqa: PLC0415
 
     live = adapter_for(provider_names()[0], LIVE_SESSION)
     shared = live.contexts if live is not None else {}

@@ -8,9 +8,9 @@ from typing import IO, Any, Final
 
 import click
 
+from checkpoint_worker.providers import BUILT_IN
 from checkpoint_worker.worker.cli.commands.common import (
     INPUT_MAX,
-    NAMES,
     as_json,
     fail,
     open_client,
@@ -28,9 +28,9 @@ SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
 @click.option(
     "--provider",
     "-p",
-    type=click.Choice(NAMES, case_sensitive=False),
+    type=click.Choice([*BUILT_IN], case_sensitive=False),
     metavar="NAME",
-    help=f"With --sandbox: {', '.join(NAMES)}.",
+    help=f"With --sandbox: {', '.join(BUILT_IN)}.",
 )
 @click.option(
     "--source",

@@ -22,6 +22,7 @@ from checkpoint_worker.worker.cli.commands.common import (
     sentences,
 )
 from checkpoint_worker.worker.cli.console import (
+    CLIENT_ERROR,
     coloured,
     outcome_label,
     output,
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.tasks.records import Outcome
     from checkpoint_worker.tasks.settings import Settings
 
-BEYOND_DEADLINE_S: Final = 5.0
-"""Time after its deadline by which every submission has its outcome."""
 WATCH_PAUSE_S: Final = 1.0
-CLIENT_ERROR: Final = 400
 
 
 @click.command()
@@ -87,6 +85,8 @@ def submit(
         del code
         record: Outcome | None = taken.outcome
         if wait:
+            from checkpoint_worker.tasks.operations.submissions import BEYOND_DEADLINE_S  # noqa: PLC0415
+
             status_line(f"Submitted as {taken.id}; waiting for the outcome …")
             longest_s = timeout_s or client.settings.deadline_s + BEYOND_DEADLINE_S
             record = client.wait(taken.id, longest_s)
