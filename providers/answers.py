@@ -79,9 +79,7 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
         if _SURROGATE.search(body):
             # Half a surrogate pair parses, and then breaks any writer of UTF-8.
             json.dumps(value, ensure_ascii=False).encode()
-        brackets = body.count(b"[") + body.count(
-            b"{"
-        )  # Usually few.
+        brackets = body.count(b"[") + body.count(b"{")  # Usually few.
         deep = brackets > JSON_DEPTH_MAX and nests_deeper(value, JSON_DEPTH_MAX)
         fault = "nested too deeply" if deep else ""
     except RecursionError:

@@ -65,6 +65,31 @@ TOLD_RULE = "told_rule"
 """Type of a pydantic error whose message a refusal may repeat: it states a rule and no value."""
 
 
+def broken_rule(rule: str) -> PydanticCustomError:
+    """Return the error of a context that breaks a rule; ``rule`` quotes no value."""
+    return PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
+
+
+def secret(description: str, *, most: int, least: int | None = None, **more: Any) -> Any:  # noqa: ANN401  as Field
+    """Return the field of a secret text of a context.
+
+    Args:
+        description: For the context's schema.
+        most: Maximum length.
+        least: Minimum length; with it the field is required, without it empty by default.
+        more: Further arguments of `pydantic.Field`.
+    """
+    field: Any = Field(
+        default="" if least is None else ...,
+        min_length=least,
+        max_length=most,
+        repr=False,
+        description=description,
+        **more,
+    )
+    return field
+
+
 class Cookie(BaseModel):
     """One cookie of the login's first step.
 
@@ -184,7 +209,7 @@ class Context(BaseModel):
         if len({name.lower() for name in headers}) < len(headers):
             rules.append("must have each header once")
         if broken := next(filter(None, rules), None):
-            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": broken})
+            raise broken_rule(broken)
         return headers
 
     def with_headers(self, made: Mapping[str, str]) -> dict[str, str]:

@@ -14,25 +14,10 @@ import enum
 from typing import Any, ClassVar, NewType
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import replace as replace  # noqa: PLC0414  exported with the nouns
 
 from checkpoint_worker.providers.contract import Checkpoint, SolutionKind
 from checkpoint_worker.tasks.catalogue import Pair, Success
-
-__all__ = [
-    "ExchangeLease",
-    "Generation",
-    "Intent",
-    "IntentState",
-    "Phase",
-    "Purpose",
-    "RedactedStruct",
-    "Seq",
-    "Settlement",
-    "Submission",
-    "Version",
-    "replace",
-]
 
 Generation = NewType("Generation", int)
 Seq = NewType("Seq", int)

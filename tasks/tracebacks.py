@@ -92,6 +92,3 @@ def places_of(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     return "; ".join(places[-PLACES_TOLD:]) or "?"
-
-
-__all__ = ["let_go", "no_values", "places_of"]

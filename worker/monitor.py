@@ -281,7 +281,5 @@ def main(options: list[str]) -> None:
     make_monitor().start(["flower", f"--conf={conf}", *options])
 
 
-__all__ = ["clean", "configure", "flower_options", "format_task", "main", "make_monitor"]
-
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 import sys
 import zlib
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Any, ClassVar, Final
 
 import brotli
 
@@ -31,7 +33,6 @@ _FOREIGN: Final = frozenset({"compress", "x-compress", "dcb", "dcz"})
 """Packed in a way that no request asks for."""
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 """A frame, or one that is to be skipped."""
-_ZSTD_BYTES: Final = 4
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 """8 MiB of memory, the most that a server may ask for (RFC 9659)."""
 _GZIP: Final = b"\x1f\x8b"
@@ -111,21 +112,36 @@ class Body:
         self._out += data
 
 
-class Layer(Protocol):
-    """One encoding, undone piece by piece within a limit."""
+class Layer(ABC):
+    """One encoding, undone piece by piece within a limit.
+
+    Args:
+        limit_bytes: Limit on what comes out.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
 
     @property
+    @abstractmethod
     def is_cut(self) -> bool:
         """Whether something packed has begun and not ended."""
-        ...
 
+    @abstractmethod
     def feed(self, data: bytes) -> bytes:
-        """Return what comes of some bytes."""
-        ...
+        """Return the decoded form of some bytes."""
 
     def finish(self) -> bytes:
-        """Return what was too little to be packed."""
-        ...
+        """Return pending bytes that were too few to be compressed data."""
+        return b""
+
+    def _take(self, data: bytes) -> bytes:
+        if len(data) > self._left:
+            raise too_large()
+        self._left -= len(data)
+        return data
 
 
 def _layer(word: str, limit_bytes: int) -> Layer:
@@ -135,141 +151,51 @@ def _layer(word: str, limit_bytes: int) -> Layer:
         case "zstd":
             return Zstd(limit_bytes)
         case _:
-            return Unpacker("deflate" in word, limit_bytes)
+            return Unpacker(limit_bytes, is_deflate="deflate" in word)
 
 
-class Brotli:
+class Brotli(Layer):
     """Undoes Brotli, which has no mark by which what is not packed could be told.
 
-    Args:
-        limit_bytes: Cap on what comes out. The library keeps to it but for its last block, which
-            is at most three times what came before.
+    The library exceeds the limit by its last block only, which is at most three times what came
+    before.
     """
 
-    __slots__ = ("_inflate", "_is_begun", "_left")
+    __slots__ = ("_inflate", "_is_begun")
 
     def __init__(self, limit_bytes: int) -> None:
-        self._left = limit_bytes
+        super().__init__(limit_bytes)
         self._inflate = brotli.Decompressor()
         self._is_begun = False
 
     @property
     def is_cut(self) -> bool:
-        """Whether a stream has begun and not ended."""
+        """See `Layer`."""
         return self._is_begun and not self._inflate.is_finished()
 
     def feed(self, data: bytes) -> bytes:
-        """Return what comes of some bytes; those behind the stream are none of the answer's."""
+        """See `Layer`; bytes behind the stream are none of the answer's."""
         if not data or self._inflate.is_finished():
             return b""
         self._is_begun = True
-        try:
-            out: bytes = self._inflate.process(data, output_buffer_limit=self._left + 1)
-        except brotli.error:
-            out = b""
-            readable = False
-        else:
-            readable = True
-        if not readable:  # Outside the handler: no error of the library's as context.
+        out: bytes | None = None
+        with suppress(brotli.error):
+            out = self._inflate.process(data, output_buffer_limit=self._left + 1)
+        if out is None:  # Outside the handler: no error of the library's as context.
             raise unreadable()
-        if len(out) > self._left:
-            raise too_large()
-        self._left -= len(out)
-        return out
-
-    def finish(self) -> bytes:
-        """Return nothing: what is packed may lack its end."""
-        return b""
+        return self._take(out)
 
 
-class Zstd:
-    """Undoes Zstandard: any number of frames one after the other.
+class _Parts(Layer):
+    """Compressed parts, one after the other. A body without any is passed on unchanged."""
 
-    Args:
-        limit_bytes: Cap on what comes out.
-    """
-
-    __slots__ = ("_inflate", "_left", "_parts", "_pending", "_plain")
+    __slots__ = ("_inflate", "_parts", "_pending", "_plain")
+    head_bytes: ClassVar[int]
+    """Number of bytes that show the format."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._left = limit_bytes
-        self._inflate: zstd.ZstdDecompressor | None = None
-        self._pending = b""
-        self._parts = 0
-        self._plain = False
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether a frame has begun and not ended."""
-        return self._inflate is not None
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what comes of some bytes."""
-        out = bytearray()
-        while data:
-            if self._inflate is None:
-                data = self._pending + data
-                self._pending = b""
-                if not self._begin(data):
-                    out += self._take(data if self._plain and not self._parts else b"")
-                    break
-            data = self._part(out, data)
-        return bytes(out)
-
-    def finish(self) -> bytes:
-        """Return what was too little to be packed."""
-        return b"" if self._parts else self._take(self._pending)
-
-    def _begin(self, data: bytes) -> bool:
-        """Whether a frame begins here; with too little of it, not yet."""
-        if not self._plain and len(data) < _ZSTD_BYTES:
-            self._pending = data
-            return False
-        if self._plain or _ZSTD.match(data) is None:
-            self._plain = True
-            return False
-        if self._parts >= PARTS_MAX:
-            raise too_large()
-        self._inflate = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
-        return True
-
-    def _part(self, out: bytearray, data: bytes) -> bytes:
-        """Unpack some of a frame; return what lies behind it."""
-        assert self._inflate is not None
-        try:
-            made = self._inflate.decompress(data, self._left + 1)
-        except zstd.ZstdError:
-            made = None
-        if made is None:
-            raise unreadable()
-        out += self._take(made)
-        if not self._inflate.eof:
-            return b""
-        data, self._inflate = self._inflate.unused_data, None
-        self._parts += 1
-        return data
-
-    def _take(self, data: bytes) -> bytes:
-        if len(data) > self._left:
-            raise too_large()
-        self._left -= len(data)
-        return data
-
-
-class Unpacker:
-    """Decompresses one layer of gzip or deflate, up to its limit.
-
-    Args:
-        is_deflate: Whether the data may be deflate, with or without zlib's header.
-        limit_bytes: Limit on the decompressed size.
-    """
-
-    __slots__ = ("_inflate", "_is_deflate", "_left", "_parts", "_pending", "_plain")
-
-    def __init__(self, is_deflate: bool, limit_bytes: int) -> None:  # noqa: FBT001  of one caller
-        self._is_deflate = is_deflate
-        self._left = limit_bytes
-        self._inflate: zlib._Decompress | None = None
+        super().__init__(limit_bytes)
+        self._inflate: Any = None
         self._pending = b""
         """First bytes that are too few to detect the format."""
         self._parts = 0
@@ -281,26 +207,19 @@ class Unpacker:
         return self._inflate is not None
 
     def feed(self, data: bytes) -> bytes:
-        """Return the decompressed form of some bytes."""
-        if self._plain:
-            return self._unpacked(data)
+        """See `Layer`."""
         out = bytearray()
         while data:
-            if self._inflate is None:
-                data = self._pending + data
-                if not self._begin(data):
-                    out += self._unpacked(data)
-                    break
+            if self._inflate is None and not self._begin(data := self._pending + data):
+                # Bytes after a compressed part are dropped.
+                out += self._take(data) if self._plain and not self._parts else b""
+                break
             data = self._part(out, data)
         return bytes(out)
 
     def finish(self) -> bytes:
-        """Return pending bytes that were too few to be compressed data."""
+        """See `Layer`."""
         return b"" if self._parts else self._take(self._pending)
-
-    def _unpacked(self, data: bytes) -> bytes:
-        """Return an uncompressed body unchanged; bytes after a compressed part are dropped."""
-        return self._take(data) if self._plain and not self._parts else b""
 
     def _begin(self, data: bytes) -> bool:
         """Start a compressed part if one begins here; return whether it does.
@@ -308,20 +227,76 @@ class Unpacker:
         Bytes that are too few to decide stay pending.
         """
         self._pending = b""
-        if len(data) < len(_GZIP):
+        if self._plain:
+            return False
+        if len(data) < self.head_bytes:
             self._pending = data
             return False
-        if (window := self._window_bits(data)) is None:
+        if (inflate := self._start(data)) is None:
             self._plain = True
             return False
         if self._parts >= PARTS_MAX:
             raise too_large()
-        self._inflate = zlib.decompressobj(window)
+        self._inflate = inflate
         return True
 
+    def _end(self) -> bytes:
+        """End the current part; return the bytes after it."""
+        data: bytes = self._inflate.unused_data
+        self._inflate = None
+        self._parts += 1
+        return data
+
+    @abstractmethod
+    def _start(self, data: bytes) -> object | None:
+        """Return a decompressor for the part that begins here; ``None``: no compression."""
+
+    @abstractmethod
     def _part(self, out: bytearray, data: bytes) -> bytes:
         """Decompress bytes of the current part; return the bytes after it."""
-        assert self._inflate is not None
+
+
+class Zstd(_Parts):
+    """Undoes Zstandard: any number of frames one after the other."""
+
+    __slots__ = ()
+    head_bytes = 4
+
+    def _start(self, data: bytes) -> object | None:
+        if _ZSTD.match(data) is None:
+            return None
+        return zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+
+    def _part(self, out: bytearray, data: bytes) -> bytes:
+        made: bytes | None = None
+        with suppress(zstd.ZstdError):
+            made = self._inflate.decompress(data, self._left + 1)
+        if made is None:
+            raise unreadable()
+        out += self._take(made)
+        return self._end() if self._inflate.eof else b""
+
+
+class Unpacker(_Parts):
+    """Decompresses one layer of gzip or deflate.
+
+    Args:
+        limit_bytes: Limit on the decompressed size.
+        is_deflate: Whether the data may be deflate, with or without zlib's header.
+    """
+
+    __slots__ = ("_is_deflate",)
+    head_bytes = len(_GZIP)
+
+    def __init__(self, limit_bytes: int, *, is_deflate: bool) -> None:
+        super().__init__(limit_bytes)
+        self._is_deflate = is_deflate
+
+    def _start(self, data: bytes) -> object | None:
+        window = self._window_bits(data)
+        return None if window is None else zlib.decompressobj(window)
+
+    def _part(self, out: bytearray, data: bytes) -> bytes:
         try:
             # One byte over the limit shows that it is exceeded; the rest of a decompression bomb
             # stays compressed.
@@ -331,17 +306,7 @@ class Unpacker:
                 raise
             self._inflate, self._plain = None, True  # Bytes after a complete part are dropped.
             return b""
-        if not self._inflate.eof:
-            return self._inflate.unconsumed_tail
-        data, self._inflate = self._inflate.unused_data, None
-        self._parts += 1
-        return data
-
-    def _take(self, data: bytes) -> bytes:
-        if len(data) > self._left:
-            raise too_large()
-        self._left -= len(data)
-        return data
+        return self._end() if self._inflate.eof else bytes(self._inflate.unconsumed_tail)
 
     def _window_bits(self, data: bytes) -> int | None:
         """Return zlib's window bits for the format that begins here; ``None``: no compression."""

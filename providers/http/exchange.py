@@ -29,7 +29,6 @@ from typing import TypeVar
 
 import httptools
 
-from checkpoint_worker.providers.answers import read_json, refuse_common
 from checkpoint_worker.providers.contract import (
     ClaimTicket,
     CodeRequest,
@@ -46,7 +45,6 @@ from checkpoint_worker.providers.contract import (
 )
 from checkpoint_worker.providers.http.connect import PROXY_AUTH_REQUIRED, BehindProxyError, connect
 from checkpoint_worker.providers.http.connection import Connection
-from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.proxy import CheckedProxy, Resolver, check_proxy
 from checkpoint_worker.providers.http.request import (
     PendingRequest,
@@ -57,15 +55,6 @@ from checkpoint_worker.providers.http.request import (
 )
 from checkpoint_worker.providers.http.resolver import PROVIDER_NAMES, PROXY_NAMES
 from checkpoint_worker.providers.http.response import Limits, ResponseParser
-
-__all__ = [
-    "ClaimTicket",
-    "HttpExchange",
-    "Limits",
-    "cookie_header",
-    "read_json",
-    "refuse_common",
-]
 
 _LIBRARY_ERRORS = (
     httptools.HttpParserError,

@@ -13,9 +13,8 @@ from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
-from checkpoint_worker.providers.contract import TOLD_RULE, CodeFormat, Context
+from checkpoint_worker.providers.contract import CodeFormat, Context, broken_rule, secret
 from checkpoint_worker.providers.http.html import cookie_value
 from checkpoint_worker.providers.instagram.responses import CODE_STEPS, HOSTS
 
@@ -88,10 +87,6 @@ _PREFIX = re.compile(r"\A(?:/api)?(?:/v1)?(?=/challenge/)")
 _BARE_HOST = re.compile(r"\A[a-z.]*instagram\.com/", re.IGNORECASE)
 
 
-def _broken(rule: str) -> PydanticCustomError:
-    return PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
-
-
 class InstagramContext(Context):
     """The fields of all routes.
 
@@ -101,32 +96,18 @@ class InstagramContext(Context):
 
     host: ClassVar[str] = APP_HOST
 
-    user_agent: str = Field(
-        min_length=1, max_length=1024, repr=False, description="Of the first step, as it was sent."
+    user_agent: str = secret("Of the first step, as it was sent.", most=1024, least=1)
+    mid: str = secret(
+        "The machine id (`ig-set-x-mid`), for clients that keep it without a cookie.", most=256
     )
-    mid: str = Field(
-        default="",
-        max_length=256,
-        repr=False,
-        description="The machine id (`ig-set-x-mid`), for clients that keep it without a cookie.",
+    ig_did: str = secret(
+        "The web's device id, for clients that keep it without a cookie.", most=256
     )
-    ig_did: str = Field(
-        default="",
-        max_length=256,
-        repr=False,
-        description="The web's device id, for clients that keep it without a cookie.",
+    csrftoken: str = secret(
+        "The token of the first step, for clients that keep it without a cookie.", most=256
     )
-    csrftoken: str = Field(
-        default="",
-        max_length=256,
-        repr=False,
-        description="The token of the first step, for clients that keep it without a cookie.",
-    )
-    www_claim: str = Field(
-        default="",
-        max_length=1024,
-        repr=False,
-        description="`x-ig-set-www-claim` of the first step; `0` is sent without one.",
+    www_claim: str = secret(
+        "`x-ig-set-www-claim` of the first step; `0` is sent without one.", most=1024
     )
     methods: tuple[str, ...] = Field(
         default=(),
@@ -186,7 +167,7 @@ class AppContext(InstagramContext):
     def _has_ids(cls, device: Mapping[str, str]) -> Mapping[str, str]:
         if not (device.get("guid") and device.get("device_id")):
             msg = "needs guid and device_id of the first step"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return device
 
 
@@ -198,12 +179,8 @@ class TwoFactorContext(AppContext):
     """
 
     route: Literal["two_factor", "http"] = "two_factor"
-    username: str = Field(
-        min_length=1, max_length=256, repr=False, description="As `two_factor_info` spells it."
-    )
-    two_factor_identifier: str = Field(
-        min_length=1, max_length=2048, repr=False, description="From `two_factor_info`."
-    )
+    username: str = secret("As `two_factor_info` spells it.", most=256, least=1)
+    two_factor_identifier: str = secret("From `two_factor_info`.", most=2048, least=1)
     verification_method: str = Field(
         default="",
         max_length=16,
@@ -213,19 +190,13 @@ class TwoFactorContext(AppContext):
     totp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
     sms_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
     whatsapp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
-    obfuscated_phone_number: str = Field(
-        default="", max_length=64, repr=False, description="Kept for the caller, not sent."
-    )
-    pk: str = Field(
-        default="",
-        max_length=32,
-        repr=False,
+    obfuscated_phone_number: str = secret("Kept for the caller, not sent.", most=64)
+    pk: str = secret(
+        "The user id, kept for the caller, who gives it to `open_intent`.",
+        most=32,
         coerce_numbers_to_str=True,
-        description="The user id, kept for the caller, who gives it to `open_intent`.",
     )
-    waterfall_id: str = Field(
-        default="", max_length=64, repr=False, description="Sent if the first step had one."
-    )
+    waterfall_id: str = secret("Sent if the first step had one.", most=64)
 
     def offered(self) -> tuple[str, ...]:
         """Return the methods of the flags, and backup codes, which a second factor always takes."""
@@ -249,15 +220,11 @@ class CheckpointContext(InstagramContext):
             " without `/api/v1`. The host is ours; an address of the provider loses it."
         ),
     )
-    challenge_context: str = Field(
-        default="", max_length=16_384, repr=False, description="Kept; sent when it is asked about."
-    )
+    challenge_context: str = secret("Kept; sent when it is asked about.", most=16_384)
     step_name: str = Field(
         default="", max_length=256, description="`step_name` or `challengeType` of its state."
     )
-    contact_point: str = Field(
-        default="", max_length=256, repr=False, description="Kept for the caller, not sent."
-    )
+    contact_point: str = secret("Kept for the caller, not sent.", most=256)
     bloks_action: str = Field(default="", max_length=256, description="Of its state.")
     native_flow: bool = Field(
         default=False,
@@ -283,7 +250,7 @@ class CheckpointContext(InstagramContext):
     def _is_ours(cls, path: str) -> str:
         if not path.startswith("/") or path[1:2] in {"/", "\\"}:
             msg = "is a path on the provider's host, starting with one slash"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return path
 
     @property
@@ -338,12 +305,10 @@ class _WithToken(InstagramContext):
         description="`instagram_ajax`: the page's build number, if it is known; `app_id`.",
     )
 
-    csrftoken: str = Field(
-        default="",
-        max_length=256,
-        repr=False,
+    csrftoken: str = secret(
+        "The token of the first step; needed unless `cookies` has it.",
+        most=256,
         validate_default=True,
-        description="The token of the first step; needed unless `cookies` has it.",
     )
 
     @field_validator("csrftoken")
@@ -351,7 +316,7 @@ class _WithToken(InstagramContext):
     def _is_somewhere(cls, token: str, info: ValidationInfo) -> str:
         if not (token or cookie_value(info.data.get("cookies", ()), "csrftoken")):
             msg = "is needed: as a cookie or by itself, from the first step"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return token
 
 
@@ -373,7 +338,7 @@ class BloksContext(AppContext):
     def _has_phone_id(cls, device: Mapping[str, str]) -> Mapping[str, str]:
         if not device.get("phone_id"):
             msg = "needs phone_id of the first step"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return device
 
     @field_validator("app")
@@ -381,7 +346,7 @@ class BloksContext(AppContext):
     def _has_version(cls, app: Mapping[str, str]) -> Mapping[str, str]:
         if not app.get("bloks_version_id"):
             msg = "needs bloks_version_id of the first step"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return app
 
 
@@ -392,9 +357,7 @@ class BloksTwoFactorContext(BloksContext):
     """
 
     route: Literal["bloks_two_factor"]
-    two_step_verification_context: str = Field(
-        min_length=1, max_length=65_536, repr=False, description="From the login's answer."
-    )
+    two_step_verification_context: str = secret("From the login's answer.", most=65_536, least=1)
     challenge: str = Field(
         default="",
         max_length=64,
@@ -414,24 +377,16 @@ class BloksAuthPlatformContext(BloksContext):
 
     host: ClassVar[str] = BLOKS_HOST
     route: Literal["bloks_auth_platform"]
-    context_data: str = Field(
-        min_length=1, max_length=65_536, repr=False, description="From the code's screen."
-    )
-    aac: str = Field(
-        default="", max_length=65_536, repr=False, description="The login's access context."
-    )
+    context_data: str = secret("From the code's screen.", most=65_536, least=1)
+    aac: str = secret("The login's access context.", most=65_536)
 
 
 class WebContext(_WithToken):
     """Route ``web``: the web login answered with ``two_factor_info``."""
 
     route: Literal["web"]
-    username: str = Field(
-        min_length=1, max_length=256, repr=False, description="As `two_factor_info` spells it."
-    )
-    two_factor_identifier: str = Field(
-        min_length=1, max_length=2048, repr=False, description="From `two_factor_info`."
-    )
+    username: str = secret("As `two_factor_info` spells it.", most=256, least=1)
+    two_factor_identifier: str = secret("From `two_factor_info`.", most=2048, least=1)
     two_factor_path: str = Field(
         default=WEB_PATHS[0],
         max_length=256,
@@ -446,7 +401,7 @@ class WebContext(_WithToken):
     def _is_known(cls, path: str) -> str:
         if path not in WEB_PATHS:
             msg = f"is {WEB_PATHS[0]} or {WEB_PATHS[1]}"
-            raise _broken(msg)
+            raise broken_rule(msg)
         return path
 
     def offered(self) -> tuple[str, ...]:

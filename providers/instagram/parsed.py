@@ -19,6 +19,7 @@ from checkpoint_worker.providers.instagram import bloks as instagram_bloks
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.contexts import OWN_STEPS
 from checkpoint_worker.providers.instagram.session import Found, find, text
+from checkpoint_worker.providers.meanings import Meaning
 
 ERRORS_MAX: Final = 10
 PLAIN_MAX: Final = 4_096
@@ -57,7 +58,7 @@ class ParsedResponse:
     is_readable: bool
     plain: str = field(repr=False)
     program: str = field(repr=False)
-    leads_to: means.Meaning | None
+    leads_to: Meaning | None
     home: str
 
     def part(self, name: str) -> Mapping[str, object]:
@@ -122,7 +123,7 @@ class ParsedResponse:
         return tuple(filter(None, map(text, named)))
 
     @property
-    def checkpoint_meaning(self) -> means.Meaning | None:
+    def checkpoint_meaning(self) -> Meaning | None:
         """The additional meaning of a checkpoint's address, a suspension for example."""
         told = (_address(self.home, each) for each in self.checkpoint_addresses)
         return next((meaning for meaning in told if meaning in _ENDS), None)
@@ -200,7 +201,7 @@ def _unpack(program: str) -> instagram_bloks.LoginResponse | None:
         return None  # The remaining program has no known meaning: it is in doubt.
 
 
-def _redirect(reply: Reply, home: str) -> means.Meaning | None:
+def _redirect(reply: Reply, home: str) -> Meaning | None:
     if reply.status // 100 != 3:  # noqa: PLR2004  redirects
         return None
     if reply.status in _SEND_AGAIN:
@@ -209,7 +210,7 @@ def _redirect(reply: Reply, home: str) -> means.Meaning | None:
     return _address(home, location) or means.STEP if location else means.UNREADABLE
 
 
-def _address(home: str, address: str) -> means.Meaning | None:
+def _address(home: str, address: str) -> Meaning | None:
     try:
         target = urljoin(home, address)
     except ValueError:

@@ -22,6 +22,7 @@ from checkpoint_worker.providers.instagram.contexts import (
 )
 from checkpoint_worker.providers.instagram.parsed import ParsedResponse
 from checkpoint_worker.providers.instagram.requests import CODE_ENTRY_ACTION, VERIFY_ACTION
+from checkpoint_worker.providers.meanings import Meaning
 
 _SCREENS: Final[Mapping[type, tuple[str, str]]] = {
     # Route, with the call of its code screen and the parameter that each screen issues anew.
@@ -57,7 +58,7 @@ class Reading:
         fresh: Fields of the context that the program issues anew.
     """
 
-    meaning: means.Meaning
+    meaning: Meaning
     fresh: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
@@ -87,9 +88,7 @@ def read_program(context: InstagramContext, parsed: ParsedResponse, *, home: str
     return Reading(meaning=_of_sentences(told.others))
 
 
-def _leading(
-    told: instagram_bloks.Sayings, addressed: Sequence[means.Meaning | None]
-) -> means.Meaning | None:
+def _leading(told: instagram_bloks.Sayings, addressed: Sequence[Meaning | None]) -> Meaning | None:
     """Return the meaning of a program's targets; ``None`` if the code's own screen stays."""
     if means.CONSENT in addressed:
         return means.CONSENT
@@ -113,7 +112,7 @@ def _refused(context: InstagramContext, parsed: ParsedResponse, texts: list[str]
     return Reading(meaning=means.WRONG, fresh={name: fresh} if fresh else {})
 
 
-def _of_sentences(others: list[str]) -> means.Meaning:
+def _of_sentences(others: list[str]) -> Meaning:
     """Return the meaning of sentences without a known place in the program; none ends a login."""
     meaning = means.of_words(*others)
     return meaning if meaning is not None and meaning in _SAYS_MILD else means.UNREADABLE

@@ -9,43 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from checkpoint_worker.providers import meanings
 from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     DeadIntentError,
     MalformedRequestError,
     ProviderBrokenError,
-    ProviderFailure,
     ResourceRestrictedError,
-    SessionMismatchError,
     UnknownStepError,
     UnreadableAnswerError,
 )
 from checkpoint_worker.providers.instagram import words
+from checkpoint_worker.providers.meanings import Meaning
 
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """The meaning of a sign; without a failure it is a refused code."""
-
-    failure: type[ProviderFailure] | None
-    detail: str = ""
-
-
-WRONG = Meaning(None)
+WRONG, FORM, THROTTLED = meanings.WRONG, meanings.FORM, meanings.THROTTLED
+TOKEN, UNREADABLE, NO_SESSION = meanings.TOKEN, meanings.UNREADABLE, meanings.NO_SESSION
 DEAD = Meaning(DeadIntentError, "The provider has ended this login; it must start again.")
 DISABLED = Meaning(AccountRestrictedError, "The provider has disabled this account.")
 SUSPENDED = Meaning(AccountRestrictedError, "The provider has suspended this account.")
-THROTTLED = Meaning(ProviderBrokenError, "The provider asks to wait before the next try.")
 PROBLEM = Meaning(ProviderBrokenError, "The provider had a problem with the request.")
 SUSPECTED = Meaning(ResourceRestrictedError, "The provider takes this client for a bot.")
 CLIENT = Meaning(ResourceRestrictedError, "The provider does not take this client's user agent.")
 ADDRESS = Meaning(ResourceRestrictedError, "The provider refuses this network address.")
-FORM = Meaning(MalformedRequestError, "The provider refused the request's form.")
 METHOD = Meaning(MalformedRequestError, "The provider takes no code for the named method.")
 CONSENT = Meaning(ActionRequiredError, "The provider asks the person for consent in its app.")
 PASSWORD = Meaning(ActionRequiredError, "The provider asks the person for a new password.")
@@ -56,12 +45,9 @@ STEP = Meaning(
 )
 UNSENT = Meaning(ActionRequiredError, "The provider cannot send a code now; use another method.")
 OLD_APP = Meaning(ProviderBrokenError, "The provider no longer serves this version of the app.")
-TOKEN = Meaning(SessionMismatchError, "The provider does not take the token for this session.")
 AGAIN = Meaning(UnreadableAnswerError, "The provider asks for the code again; it is sent once.")
 ELSEWHERE = Meaning(UnreadableAnswerError, "The provider's answer leads to another host.")
-UNREADABLE = Meaning(UnreadableAnswerError, "The provider's answer cannot be read.")
 CONTRADICTION = Meaning(UnreadableAnswerError, "The provider's answer contradicts itself.")
-NO_SESSION = Meaning(UnreadableAnswerError, "The provider let the login pass but gave no session.")
 NO_OWNER = Meaning(UnreadableAnswerError, "The provider gave a session without saying whose it is.")
 OVER = Meaning(
     DeadIntentError, "The checkpoint is cleared, but without a session; the login must be redone."
@@ -178,8 +164,7 @@ def refuse(meaning: Meaning) -> NoReturn:
     Raises:
         ProviderFailure: Always.
     """
-    assert meaning.failure is not None, "a refused code is a verdict"
-    raise meaning.failure(meaning.detail)
+    raise meaning.error()
 
 
 def of_constants(*texts: str) -> Meaning | None:

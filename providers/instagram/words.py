@@ -115,16 +115,6 @@ LANGUAGES: Final[Mapping[str, Sentences]] = {
            r"(?:帐户|帐号|账户|账号|帳號).{0,20}(?:停用|禁用|封禁)", r"(?:重置|重设|重設).{0,6}密[码碼]"),
 }  # fmt: skip
 
-_ALIASES: Final = {"fil": "tl", "in": "id", "iw": "he", "nn": "nb", "no": "nb"}
-"""Older or other codes of the same language."""
-
-
-def language_of(locale: str) -> str | None:
-    """Return the language whose words are known for a locale (``de_DE``, ``pt-BR``), if any."""
-    language = re.split(r"[-_]", locale.strip().lower(), maxsplit=1)[0]
-    language = _ALIASES.get(language, language)
-    return language if language in LANGUAGES else None
-
 
 def _any(position: int) -> re.Pattern[str]:
     return re.compile("|".join(row[position] for row in LANGUAGES.values() if row[position]))

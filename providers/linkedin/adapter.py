@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import urlencode
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from checkpoint_worker.providers.answers import hear
 from checkpoint_worker.providers.contract import (
-    TOLD_RULE,
     ActionRequiredError,
     Challenge,
     Cleared,
@@ -39,13 +37,15 @@ from checkpoint_worker.providers.contract import (
     SolutionKind,
     UnreadableAnswerError,
     Verdict,
+    broken_rule,
     normalise,
+    secret,
     tell_ways,
 )
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import cookie_value, is_path, path_on_host, require_path
 from checkpoint_worker.providers.http.jar import Jar, settled
-from checkpoint_worker.providers.linkedin.meanings import CODE_FORMS, NO_SESSION
+from checkpoint_worker.providers.linkedin.meanings import CODE_FORMS
 from checkpoint_worker.providers.linkedin.pages import (
     CODE_FIELD,
     Onward,
@@ -55,6 +55,7 @@ from checkpoint_worker.providers.linkedin.pages import (
     step_behind,
 )
 from checkpoint_worker.providers.linkedin.session import LinkedInSession, ask_owner, make_session
+from checkpoint_worker.providers.meanings import NO_SESSION
 
 if TYPE_CHECKING:
     from checkpoint_worker.providers.http.html import Form
@@ -97,11 +98,8 @@ class LinkedInContext(Context):
         description="The form's `action`: a path, or an address at the provider's own host.",
     )
     form_id: str = Field(default="", max_length=256, description="The form's `id`.")
-    referer: str = Field(
-        default="",
-        max_length=4096,
-        repr=False,
-        description="Path or address of the challenge page (`challenge_url` of an app's login).",
+    referer: str = secret(
+        "Path or address of the challenge page (`challenge_url` of an app's login).", most=4096
     )
     fields: Mapping[str, str] = Field(
         max_length=100,
@@ -119,7 +117,7 @@ class LinkedInContext(Context):
         path = own_path(address) or address
         if path and (not path.startswith("/") or path[1:2] in {"/", "\\"}):
             rule = "must be a path on the provider's host, starting with one slash"
-            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
+            raise broken_rule(rule)
         return path
 
     @model_validator(mode="after")
@@ -348,7 +346,7 @@ class _ResponseReader:
             verdict = await self._finished(names_step=False)
             if verdict is not None:
                 return verdict
-        raise UnreadableAnswerError(NO_SESSION)
+        raise NO_SESSION.error()
 
     async def _finished(self, *, names_step: bool) -> Cleared | None:
         """Return the finished login; ``None`` if the answer has no owner and names a step."""

@@ -9,31 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from checkpoint_worker.providers import meanings
 from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     DeadIntentError,
     ProviderBrokenError,
-    ProviderFailure,
     ResourceRestrictedError,
+    UnreadableAnswerError,
 )
 from checkpoint_worker.providers.linkedin import words
+from checkpoint_worker.providers.meanings import Meaning
 
 WORDS_MAX: Final = 4_000
 """Limit of a page's text, in characters; a challenge page has a heading and a few sentences."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sign:
     """A pattern of an answer, with its meaning.
 
     Attributes:
         name: A name for readers of the table.
-        failure: The failure it means; ``None``: the code was refused.
-        detail: The sentence for the caller.
+        meaning: Its meaning.
         path: Pattern on the path of an address, lower case.
         query: Pattern on its query.
         marker: CSS selector; the element is often hidden from the reader.
@@ -41,8 +42,8 @@ class Sign:
     """
 
     name: str
-    failure: type[ProviderFailure] | None
-    detail: str = ""
+    meaning: Meaning
+    _: KW_ONLY
     path: str = ""
     query: str = ""
     marker: str = ""
@@ -59,98 +60,72 @@ class Sign:
         return any(re.search(pattern, text) for pattern in self.words.values())
 
 
-ENDED: Final = "The provider has ended this challenge; the login must start again."
-EXPIRED: Final = "The challenge or its session has expired; the login must start again."
-UNKNOWN_STEP: Final = (
-    "The provider asks for a step that is not known here; the person may finish it on its site."
+ENDED: Final = Meaning(
+    DeadIntentError, "The provider has ended this challenge; the login must start again."
 )
-UNREADABLE: Final = "The provider's answer cannot be read."
-NO_SESSION: Final = "The provider let the login pass but gave no session."
-REFUSED_WITHOUT_REASON: Final = "The provider refuses the request without saying why."
-CLIENT: Final = (
+EXPIRED: Final = Meaning(
+    DeadIntentError, "The challenge or its session has expired; the login must start again."
+)
+CLIENT: Final = Meaning(
+    ProviderBrokenError,
     "The provider does not serve the client of this context: user agent, cookies and headers must "
-    "be those of the browser that began the login."
+    "be those of the browser that began the login.",
+)
+REFUSED_WITHOUT_REASON: Final = Meaning(
+    UnreadableAnswerError, "The provider refuses the request without saying why."
+)
+DENIED: Final = Meaning(ResourceRestrictedError, "The provider refuses this client or its address.")
+_RESTRICTED: Final = Meaning(AccountRestrictedError, "The provider has restricted this account.")
+_IDENTITY: Final = Meaning(
+    ActionRequiredError, "The provider asks the person to prove their identity on its site."
+)
+_PHONE: Final = Meaning(
+    ActionRequiredError, "The provider asks the person for a phone number on its site."
 )
 
-FAILED_LOGIN: Final = Sign(
-    name="failed login",
-    failure=DeadIntentError,
-    detail=ENDED,
-    query=r"(?:^|&)errorkey=[^&]",
-)
+FAILED_LOGIN: Final = Sign("failed login", ENDED, query=r"(?:^|&)errorkey=[^&]")
 CHALLENGE_PAGE: Final = r"/checkpoint/challenge(?:sv2)?/"
 """Pages of the challenge, whose meaning depends on their content."""
 
 ADDRESSES: Final = (
     Sign(
-        name="internal error",
-        failure=ProviderBrokenError,
-        detail="The provider reports an unexpected error of its own.",
+        "internal error",
+        Meaning(ProviderBrokenError, "The provider reports an unexpected error of its own."),
         query=r"(?:^|&)errorkey=unexpected_error(?:&|$)",
     ),
     FAILED_LOGIN,
+    Sign("old client", CLIENT, path=r"unsupported[-_]?browser|/error_pages/"),
+    Sign("restricted", _RESTRICTED, path=r"/(?:uas|checkpoint)/(?:\w+/)*account-?restricted"),
+    Sign("captcha", meanings.CAPTCHA, path=r"/(?:checkpoint|uas)/[\w/-]*captcha"),
+    Sign("password", meanings.NEW_PASSWORD, path=r"/checkpoint/rp/|/uas/request-password-reset"),
     Sign(
-        name="old client",
-        failure=ProviderBrokenError,
-        detail=CLIENT,
-        path=r"unsupported[-_]?browser|/error_pages/",
-    ),
-    Sign(
-        name="restricted",
-        failure=AccountRestrictedError,
-        detail="The provider has restricted this account.",
-        path=r"/(?:uas|checkpoint)/(?:\w+/)*account-?restricted",
-    ),
-    Sign(
-        name="captcha",
-        failure=ActionRequiredError,
-        detail="The provider asks for a captcha, which the person must solve on its site.",
-        path=r"/(?:checkpoint|uas)/[\w/-]*captcha",
-    ),
-    Sign(
-        name="password",
-        failure=ActionRequiredError,
-        detail="The provider asks the person to choose a new password on its site.",
-        path=r"/checkpoint/rp/|/uas/request-password-reset",
-    ),
-    Sign(
-        name="identity",
-        failure=ActionRequiredError,
-        detail="The provider asks the person to prove their identity on its site.",
+        "identity",
+        _IDENTITY,
         path=r"/(?:checkpoint|uas)/(?:[\w-]+/)*(?:id-?verif|identity|ato-pin|consumer-email)",
     ),
     Sign(
-        name="consent",
-        failure=ActionRequiredError,
-        detail="The provider asks the person to agree to its terms on its site.",
+        "consent",
+        meanings.CONSENT,
         path=r"(?:^|/)(?:legal|consent|connect-services|agree[\w-]*)(?:/|$)",
     ),
+    Sign("phone", _PHONE, path=r"(?:add|register|manage)-?phone"),
     Sign(
-        name="phone",
-        failure=ActionRequiredError,
-        detail="The provider asks the person for a phone number on its site.",
-        path=r"(?:add|register|manage)-?phone",
-    ),
-    Sign(
-        name="login page",
-        failure=DeadIntentError,
-        detail=EXPIRED,
+        "login page",
+        EXPIRED,
         path=r"(?:^|/)(?:login|authwall|cold-join|signup|uas/login-submit)(?:/|$)",
     ),
 )
 """Signs in order of priority; the ``errorKey`` of a challenge page's address is ignored."""
 
 RESTRICTED: Final = Sign(
-    name="restricted",
-    failure=AccountRestrictedError,
-    detail="The provider has restricted this account.",
+    "restricted",
+    _RESTRICTED,
     marker="#pagekey-uas-account-restricted, form[name=AccountRestrictedForm]",
     words=words.RESTRICTED,
 )
 CAPTCHA: Final = Sign(
-    name="captcha",
-    failure=ActionRequiredError,
-    detail="The provider asks for a captcha, which the person must solve on its site.",
+    "captcha",
+    meanings.CAPTCHA,
     marker=(
         'input[name=captchaSiteKey]:not([value=""]), #captcha-internal, code#securedDataExchange, '
         "iframe[src*=captcha], iframe[src*=arkoselabs], [data-sitekey], form#captcha-challenge"
@@ -158,9 +133,8 @@ CAPTCHA: Final = Sign(
     words=words.CAPTCHA,
 )
 APPROVAL: Final = Sign(
-    name="approval",
-    failure=ActionRequiredError,
-    detail="The provider waits for an approval in its own app.",
+    "approval",
+    Meaning(ActionRequiredError, "The provider waits for an approval in its own app."),
     marker=(
         "[data-test-id=auth-app-approval], .header__content__heading__inapp, .form__submit__inapp, "
         "form#in-app-challenge"
@@ -168,70 +142,43 @@ APPROVAL: Final = Sign(
     words=words.APPROVAL,
 )
 PASSWORD: Final = Sign(
-    name="password",
-    failure=ActionRequiredError,
-    detail="The provider asks the person to choose a new password on its site.",
+    "password",
+    meanings.NEW_PASSWORD,
     marker="input[name=new_password], input[name=newPassword], input[autocomplete=new-password]",
     words=words.PASSWORD,
 )
 IDENTITY: Final = Sign(
-    name="identity",
-    failure=ActionRequiredError,
-    detail="The provider asks the person to prove their identity on its site.",
+    "identity",
+    _IDENTITY,
     marker=(
         'a#idverifyUrl:not([href=""]), #idverifyUrl:not(a), '
         'input[name=idverifyUrl]:not([value=""]), form[name=ATOPinChallengeForm]'
     ),
     words=words.IDENTITY,
 )
-PHONE: Final = Sign(
-    name="phone",
-    failure=ActionRequiredError,
-    detail="The provider asks the person for a phone number on its site.",
-    marker="form#register-phone-challenge",
-)
+PHONE: Final = Sign("phone", _PHONE, marker="form#register-phone-challenge")
 CONSENT: Final = Sign(
-    name="consent",
-    failure=ActionRequiredError,
-    detail="The provider asks the person to agree to its terms on its site.",
+    "consent",
+    meanings.CONSENT,
     marker="#content__button--primary--muted",
     words={"en": r"agree to comply"},
 )
 PASSKEY: Final = Sign(
-    name="passkey",
-    failure=ActionRequiredError,
-    detail="The provider asks the person for a passkey on its site.",
+    "passkey",
+    Meaning(ActionRequiredError, "The provider asks the person for a passkey on its site."),
     marker="[id*=passkey], [data-test-id*=passkey]",
     words={"en": r"\bpasskey"},
 )
-OLD_CLIENT: Final = Sign(
-    name="old client",
-    failure=ProviderBrokenError,
-    detail=CLIENT,
-    words=words.OLD_CLIENT,
-)
+OLD_CLIENT: Final = Sign("old client", CLIENT, words=words.OLD_CLIENT)
 ACCESS_DENIED: Final = Sign(
-    name="access denied",
-    failure=ResourceRestrictedError,
-    detail="The provider refuses this client or its address.",
+    "access denied",
+    DENIED,
     words={"en": r"^(?:error )?(?:access|request) (?:is )?denied|unusual traffic"},
 )
-TOO_MANY: Final = Sign(
-    name="too many",
-    failure=ProviderBrokenError,
-    detail="The provider asks to wait before the next try.",
-    words=words.TOO_MANY,
-)
-REFUSED: Final = Sign(
-    name="refused",
-    failure=None,
-    words=words.REFUSED,
-)
+TOO_MANY: Final = Sign("too many", meanings.THROTTLED, words=words.TOO_MANY)
+REFUSED: Final = Sign("refused", meanings.WRONG, words=words.REFUSED)
 LOGIN_PAGE: Final = Sign(
-    name="login page",
-    failure=DeadIntentError,
-    detail=EXPIRED,
-    marker="form input[name=session_password], #rememberme-div",
+    "login page", EXPIRED, marker="form input[name=session_password], #rememberme-div"
 )
 
 MARKED: Final = (RESTRICTED, CAPTCHA, APPROVAL, PASSWORD, IDENTITY, PHONE, CONSENT, PASSKEY)
@@ -307,11 +254,7 @@ OTHER_FORM: Final = CodeForm(
     marker="",
     instance="",
     type="OTP",
-    sources=(
-        (words.AUTHENTICATOR, "APP"),
-        (words.EMAIL, "EMAIL"),
-        (words.TEXT_MESSAGE, "SMS"),
-    ),
+    sources=((words.AUTHENTICATOR, "APP"), (words.EMAIL, "EMAIL"), (words.TEXT_MESSAGE, "SMS")),
 )
 
 

@@ -13,13 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 from checkpoint_worker.providers.answers import refuse_common
 from checkpoint_worker.providers.contract import (
-    ActionRequiredError,
     Checkpoint,
-    MalformedRequestError,
     ProviderFailure,
-    ResourceRestrictedError,
-    SessionMismatchError,
-    UnknownStepError,
     UnreadableAnswerError,
 )
 from checkpoint_worker.providers.http.html import Page, is_path, path_on_host
@@ -27,6 +22,7 @@ from checkpoint_worker.providers.linkedin.meanings import (
     APPROVAL,
     CAPTCHA,
     CODE_FORMS,
+    DENIED,
     ERROR_BLOCKS,
     FAILED_LOGIN,
     IN_FORM,
@@ -36,11 +32,10 @@ from checkpoint_worker.providers.linkedin.meanings import (
     OTHER_FORM,
     PIN_ERRORS,
     REFUSED_WITHOUT_REASON,
-    UNKNOWN_STEP,
-    UNREADABLE,
     sign_of_address,
     sign_of_words,
 )
+from checkpoint_worker.providers.meanings import FORM, TOKEN, UNKNOWN_STEP, UNREADABLE, WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,14 +51,8 @@ BLOCKED: Final = 999
 
 _DOMAIN: Final = "linkedin.com"
 _SEND_AGAIN: Final = frozenset({307, 308})
-_STATUSES: Final[dict[int, tuple[type[ProviderFailure], str]]] = {
-    400: (MalformedRequestError, "The provider refused the request's form."),
-    FORBIDDEN: (ResourceRestrictedError, "The provider refuses this client or its address."),
-    451: (ResourceRestrictedError, "The provider refuses this client or its address."),
-    BLOCKED: (ResourceRestrictedError, "The provider refuses this client or its address."),
-}
+_STATUSES: Final = {400: FORM, FORBIDDEN: DENIED, 451: DENIED, BLOCKED: DENIED}
 _APPROVALS: Final = r"^/checkpoint/challengesv2(?:/|$)"
-_MISMATCH: Final = "The provider does not take the token for this session."
 _TAKE_OVER: Final = "form[name=ATOPinChallengeForm]"
 """Form that asks whether the account was taken over; its code needs another path and inputs."""
 
@@ -120,26 +109,26 @@ def read_location(reply: Reply, *, base_url: str, page: str, failure_path: str) 
         _joined(base_url + page, location)
     )
     if path is None:
-        raise UnknownStepError(UNKNOWN_STEP)
+        raise UNKNOWN_STEP.error()
     if failure_path and path == (own_path(failure_path) or failure_path):
-        raise _failure(FAILED_LOGIN)
+        raise FAILED_LOGIN.meaning.error()
     address, _, query = path.partition("?")
     if (sign := sign_of_address(address, query)) is not None:
-        raise _failure(sign)
+        raise sign.meaning.error()
     if reply.status in _SEND_AGAIN:
         msg = "The provider asks for the code a second time; it is sent only once."
         raise UnreadableAnswerError(msg)
     is_step = re.search(r"/(?:checkpoint|uas)/", address.lower()) is not None
     if is_step and not is_path(path):
-        raise UnknownStepError(UNKNOWN_STEP)
+        raise UNKNOWN_STEP.error()
     return Onward(path=path, leaves=not is_step)
 
 
-def step_behind(path: str) -> ActionRequiredError:
+def step_behind(path: str) -> ProviderFailure:
     """Return the meaning of a redirect to a step whose page cannot be read."""
     if re.search(_APPROVALS, path.lower()):
-        return ActionRequiredError(APPROVAL.detail)
-    return UnknownStepError(UNKNOWN_STEP)
+        return APPROVAL.meaning.error()
+    return UNKNOWN_STEP.error()
 
 
 def _joined(base: str, location: str) -> str:
@@ -147,11 +136,6 @@ def _joined(base: str, location: str) -> str:
         return urljoin(base, location)
     except ValueError:
         return ""
-
-
-def _failure(sign: Sign) -> ProviderFailure:
-    assert sign.failure is not None, "a refused code is a verdict"
-    return sign.failure(sign.detail)
 
 
 # Pages ---------------------------------------------------------------------------------
@@ -163,13 +147,11 @@ class Seen:
 
     Attributes:
         form: The form for the next code; ``None``: refused without one.
-        is_refused: Whether the code was refused.
         is_shown: Whether the page shows the refusal, and does not only ask again.
         checkpoint: The checkpoint of the form, if it is another step's.
     """
 
     form: Form | None = None
-    is_refused: bool
     is_shown: bool
     checkpoint: Checkpoint | None = None
 
@@ -191,18 +173,18 @@ def read_page(reply: Reply, *, form_id: str, challenge_id: str) -> Seen:
     forms = page.forms(with_input=CODE_FIELD)
     signs = IN_FORM if forms and not page.has(_TAKE_OVER) else (*MARKED, LOGIN_PAGE)
     if (sign := _marked(page, signs)) is not None:
-        raise _failure(sign)
+        raise sign.meaning.error()
     if forms:
         form = next((each for each in forms if each.id == form_id), forms[0])
         return _read_form(page, form, form_id=form_id, challenge_id=challenge_id)
     if (sign := sign_of_words(page.text)) is not None:
-        if sign.failure is None:
-            return Seen(is_refused=True, is_shown=True)
-        raise _failure(sign)
+        if sign.meaning is WRONG:
+            return Seen(is_shown=True)
+        raise sign.meaning.error()
     _refuse_status(reply.status, page.text)
     if page.forms():
-        raise UnknownStepError(UNKNOWN_STEP)
-    raise UnreadableAnswerError(UNREADABLE)
+        raise UNKNOWN_STEP.error()
+    raise UNREADABLE.error()
 
 
 def _marked(page: Page, signs: Iterable[Sign]) -> Sign | None:
@@ -218,10 +200,10 @@ def _read_form(page: Page, form: Form, *, form_id: str, challenge_id: str) -> Se
     blocks = PIN_ERRORS if is_other_form else ERROR_BLOCKS
     is_shown = page.says_in(blocks) or page.has(INVALID_INPUT)
     if not is_shown and form.hidden.get("captchaSiteKey"):
-        raise _failure(CAPTCHA)
+        raise CAPTCHA.meaning.error()
     if is_shown or not is_another:
-        return Seen(form=form, is_refused=True, is_shown=is_shown)
-    return Seen(form=form, is_refused=False, is_shown=False, checkpoint=_checkpoint(page, form))
+        return Seen(form=form, is_shown=is_shown)
+    return Seen(form=form, is_shown=False, checkpoint=_checkpoint(page, form))
 
 
 def _checkpoint(page: Page, form: Form) -> Checkpoint:
@@ -243,11 +225,10 @@ def _refuse_status(status: int, text: str) -> None:
     """Raise the meaning of a status, for a page that is not known."""
     # The visible text is searched, because the markup of every form has a `csrfToken`.
     if status in {400, UNAUTHORISED, FORBIDDEN} and "csrf" in text.lower():
-        raise SessionMismatchError(_MISMATCH)
+        raise TOKEN.error()
     if status == UNAUTHORISED:
-        raise UnreadableAnswerError(REFUSED_WITHOUT_REASON)
+        raise REFUSED_WITHOUT_REASON.error()
     if status in _STATUSES:
-        failure, detail = _STATUSES[status]
-        raise failure(detail)
+        raise _STATUSES[status].error()
     if status != OK:
-        raise UnreadableAnswerError(UNREADABLE)
+        raise UNREADABLE.error()

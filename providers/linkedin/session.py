@@ -84,7 +84,7 @@ async def ask_owner(exchange: Exchange, request: Request, jar: Jar, *, patient: 
             cause = failure
             continue
         if any(each.name == "li_at" and not is_live(each) for each in jar.keep(reply.cookies)):
-            msg = f"The provider revoked the finished login at once. {CLIENT}"
+            msg = f"The provider revoked the finished login at once. {CLIENT.detail}"
             raise ProviderBrokenError(msg)
         owner, cause = _read_owner(reply)
         if owner is not None:

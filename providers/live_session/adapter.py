@@ -7,11 +7,9 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
 
 from checkpoint_worker.providers import LIVE_SESSION
 from checkpoint_worker.providers.contract import (
-    TOLD_RULE,
     Challenge,
     Checkpoint,
     Cleared,
@@ -25,6 +23,7 @@ from checkpoint_worker.providers.contract import (
     UnknownStepError,
     UnreadableAnswerError,
     Verdict,
+    broken_rule,
 )
 from checkpoint_worker.providers.live_session.protocol import AnsweredStep, SessionAnswer
 from checkpoint_worker.providers.live_session.sealing import read_session_secret
@@ -51,7 +50,7 @@ class LiveSessionContext(Context):
         try:
             read_session_secret(secret)
         except ValueError as error:
-            raise PydanticCustomError(TOLD_RULE, "{rule}", {"rule": str(error)}) from None
+            raise broken_rule(str(error)) from None
         return secret
 
 

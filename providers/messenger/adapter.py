@@ -34,18 +34,17 @@ from checkpoint_worker.providers.contract import (
     Rejected,
     Reply,
     SolutionKind,
-    UnknownStepError,
     UnreadableAnswerError,
     Verdict,
     tell_ways,
 )
-from checkpoint_worker.providers.messenger.errors import error_in, meaning_of
+from checkpoint_worker.providers.meanings import INTERNAL, UNKNOWN_STEP, WRONG
+from checkpoint_worker.providers.messenger.errors import error_in, sign_of
 from checkpoint_worker.providers.messenger.meanings import (
     ADDRESSES,
     ON_SITE,
     THROTTLING,
     TRANSIENT,
-    UNKNOWN_STEP,
 )
 from checkpoint_worker.providers.messenger.requests import (
     TRIES_MAX,
@@ -165,7 +164,7 @@ def _interpret(
     """Return the meaning of an answer apart from its session."""
     try:
         if reply.headers.get(_INTEGRITY, "").strip().lower() not in _NO_WORDS:
-            raise ActionRequiredError(ON_SITE)
+            raise ON_SITE.error()
         if reply.status // 100 == 3:  # noqa: PLR2004  redirects
             _refuse_address(reply, base_url)
         error = error_in(body)
@@ -192,25 +191,23 @@ def _refuse_address(reply: Reply, base_url: str) -> None:
     path = target.path.lower()
     found = (each for each in ADDRESSES if is_own and re.search(each.path, path))
     if (address := next(found, None)) is not None:
-        raise address.failure(address.detail)
+        raise address.meaning.error()
     msg = "The provider redirects instead of answering; the code is sent only once."
     raise UnreadableAnswerError(msg)
 
 
 def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
     """Return the refusal of a code, or raise the failure that the error means."""
-    meaning = meaning_of(error)
-    if meaning is not None and meaning.failure is None:
-        return _rejected(error, held)
-    if meaning is not None and meaning.failure is not None:
-        raise meaning.failure(meaning.detail)
+    if (sign := sign_of(error)) is not None:
+        if sign.meaning is WRONG:
+            return _rejected(error, held)
+        raise sign.meaning.error()
     # These numbers mean what status 429 means, so the answer is read as a 429 with its wait.
     refuse_common(replace(reply, status=THROTTLED) if error.code in THROTTLING else reply)
     if error.code in TRANSIENT:
-        msg = "The provider reports an error of its own."
-        raise ProviderBrokenError(msg)
+        raise INTERNAL.error()
     if error.speaks:
-        raise UnknownStepError(UNKNOWN_STEP)
+        raise UNKNOWN_STEP.error()
     msg = "The provider reports an error that is not known here."
     raise UnreadableAnswerError(msg)
 

@@ -17,7 +17,7 @@ from checkpoint_worker.providers.messenger.requests import brought, parsed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from checkpoint_worker.providers.messenger.meanings import Meaning
+    from checkpoint_worker.providers.messenger.meanings import Sign
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _WORDS: Final = ("error_user_title", "error_user_msg", "message", "error_msg")
@@ -73,6 +73,6 @@ def _paths(data: Mapping[str, object]) -> Iterator[str]:
                 continue
 
 
-def meaning_of(error: Error) -> Meaning | None:
+def sign_of(error: Error) -> Sign | None:
     """Return the meaning of an error, if it is known."""
-    return next((meaning for meaning in MEANINGS if meaning.fits(error)), None)
+    return next((sign for sign in MEANINGS if sign.fits(error)), None)

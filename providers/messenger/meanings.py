@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from checkpoint_worker.providers.contract import (
@@ -19,9 +19,10 @@ from checkpoint_worker.providers.contract import (
     InsufficientPermissionsError,
     MalformedRequestError,
     ProviderBrokenError,
-    ProviderFailure,
     SessionMismatchError,
+    UnreadableAnswerError,
 )
+from checkpoint_worker.providers.meanings import CONSENT, WRONG, Meaning
 from checkpoint_worker.providers.messenger.words import (
     BLOCKED_WORDS,
     DISABLED_WORDS,
@@ -60,14 +61,13 @@ class Error:
     has_factor: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """The meaning of errors that match every condition.
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Conditions on an error, with its meaning if it matches every one.
 
     Attributes:
         name: A name for readers of the table.
-        failure: The failure it means; ``None``: the code was refused.
-        detail: The sentence for the caller.
+        meaning: Its meaning.
         codes: Numbers; empty: any.
         subcodes: Second numbers; empty: any.
         words: Language to a pattern on the error's texts; empty: any texts.
@@ -76,8 +76,8 @@ class Meaning:
     """
 
     name: str
-    failure: type[ProviderFailure] | None
-    detail: str = ""
+    meaning: Meaning
+    _: KW_ONLY
     codes: frozenset[int] = frozenset()
     subcodes: frozenset[int] = frozenset()
     words: Mapping[str, str] = field(default_factory=dict)
@@ -97,20 +97,27 @@ class Meaning:
         return not self.words or any(re.search(each, error.words) for each in self.words.values())
 
 
-ENDED: Final = "The provider has ended this challenge; the login must start again."
-ON_SITE: Final = "The provider asks the person to confirm the login on its site or in its app."
-CONSENT: Final = "The provider asks the person to agree to its terms on its site."
-RESTRICTED: Final = "The provider has disabled, locked or blocked this account."
-APPROVE: Final = (
+ENDED: Final = Meaning(
+    DeadIntentError, "The provider has ended this challenge; the login must start again."
+)
+ON_SITE: Final = Meaning(
+    ActionRequiredError,
+    "The provider asks the person to confirm the login on its site or in its app.",
+)
+RESTRICTED: Final = Meaning(
+    AccountRestrictedError, "The provider has disabled, locked or blocked this account."
+)
+APPROVE: Final = Meaning(
+    ActionRequiredError,
     "The provider takes no code now: the person must approve the login on a device that is "
-    "logged in already, or on its site; then the login must start again."
+    "logged in already, or on its site; then the login must start again.",
 )
-NO_SESSION: Final = "The provider accepted the code but gave no session."
-UNKNOWN_STEP: Final = (
-    "The provider asks for a step that is not known here; the person may finish it on its site."
+NO_SESSION: Final = Meaning(
+    UnreadableAnswerError, "The provider accepted the code but gave no session."
 )
-OLD_APP: Final = (
-    "The provider no longer serves the app of this context: its version, user agent or id."
+OLD_APP: Final = Meaning(
+    ProviderBrokenError,
+    "The provider no longer serves the app of this context: its version, user agent or id.",
 )
 
 _TWO_FACTOR: Final = frozenset({1348162, 1348199})
@@ -120,102 +127,56 @@ _STOPPED: Final = frozenset({459, 464, 490, 1348077, 1348131})
 
 
 MEANINGS: Final = (
-    Meaning(
-        name="stopped",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-        subcodes=_STOPPED,
-    ),
-    Meaning(
-        name="new password",
-        failure=DeadIntentError,
-        detail="The account's password was changed; log in again.",
+    Sign("stopped", ON_SITE, subcodes=_STOPPED),
+    Sign(
+        "new password",
+        Meaning(DeadIntentError, "The account's password was changed; log in again."),
         subcodes=frozenset({460}),
     ),
-    Meaning(name="factor over", failure=DeadIntentError, detail=ENDED, subcodes=frozenset({463})),
-    Meaning(name="refused, asked anew", failure=None, codes=frozenset({406}), with_factor=True),
-    Meaning(name="refused, asked anew", failure=None, subcodes=_TWO_FACTOR, with_factor=True),
-    Meaning(
-        name="refused, asked anew",
-        failure=None,
-        subcodes=frozenset({_SECURITY_CHECK}),
-        with_factor=True,
-    ),
-    Meaning(name="refused", failure=None, codes=frozenset({401})),
-    Meaning(name="approval", failure=ActionRequiredError, detail=APPROVE, codes=frozenset({406})),
-    Meaning(name="approval", failure=ActionRequiredError, detail=APPROVE, subcodes=_TWO_FACTOR),
-    Meaning(
-        name="verify on site",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-        codes=frozenset({405}),
-    ),
-    Meaning(
-        name="verify on site",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-        subcodes=frozenset({_SECURITY_CHECK}),
-    ),
-    Meaning(
-        name="security check",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-        codes=frozenset({368}),
-        words=SECURITY_WORDS,
-    ),
-    Meaning(
-        name="blocked for a while",
-        failure=AccountRestrictedError,
-        detail=RESTRICTED,
-        codes=frozenset({368}),
-        words=BLOCKED_WORDS,
-    ),
-    Meaning(
-        name="checkpoint address",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-        leads_to=r"/checkpoint(?:/|_|$)",
-    ),
-    Meaning(
-        name="abuse",
-        failure=ProviderBrokenError,
-        detail="The provider blocks this as a guard against abuse.",
+    Sign("factor over", ENDED, subcodes=frozenset({463})),
+    Sign("refused, asked anew", WRONG, codes=frozenset({406}), with_factor=True),
+    Sign("refused, asked anew", WRONG, subcodes=_TWO_FACTOR, with_factor=True),
+    Sign("refused, asked anew", WRONG, subcodes=frozenset({_SECURITY_CHECK}), with_factor=True),
+    Sign("refused", WRONG, codes=frozenset({401})),
+    Sign("approval", APPROVE, codes=frozenset({406})),
+    Sign("approval", APPROVE, subcodes=_TWO_FACTOR),
+    Sign("verify on site", ON_SITE, codes=frozenset({405})),
+    Sign("verify on site", ON_SITE, subcodes=frozenset({_SECURITY_CHECK})),
+    Sign("security check", ON_SITE, codes=frozenset({368}), words=SECURITY_WORDS),
+    Sign("blocked for a while", RESTRICTED, codes=frozenset({368}), words=BLOCKED_WORDS),
+    Sign("checkpoint address", ON_SITE, leads_to=r"/checkpoint(?:/|_|$)"),
+    Sign(
+        "abuse",
+        Meaning(ProviderBrokenError, "The provider blocks this as a guard against abuse."),
         codes=frozenset({368}),
     ),
-    Meaning(name="refused in words", failure=None, words=REFUSED_WORDS),
-    Meaning(
-        name="disabled", failure=AccountRestrictedError, detail=RESTRICTED, words=DISABLED_WORDS
-    ),
-    Meaning(
-        name="old app", failure=ProviderBrokenError, detail=OLD_APP, codes=frozenset({12, 2635})
-    ),
-    Meaning(name="old app", failure=ProviderBrokenError, detail=OLD_APP, words=OLD_APP_WORDS),
-    Meaning(
-        name="security check", failure=ActionRequiredError, detail=ON_SITE, words=SECURITY_WORDS
-    ),
-    Meaning(name="session expired", failure=DeadIntentError, detail=ENDED, words=EXPIRED_WORDS),
-    Meaning(
-        name="unknown login",
-        failure=DeadIntentError,
-        detail="The provider does not know this login; it must start again.",
+    Sign("refused in words", WRONG, words=REFUSED_WORDS),
+    Sign("disabled", RESTRICTED, words=DISABLED_WORDS),
+    Sign("old app", OLD_APP, codes=frozenset({12, 2635})),
+    Sign("old app", OLD_APP, words=OLD_APP_WORDS),
+    Sign("security check", ON_SITE, words=SECURITY_WORDS),
+    Sign("session expired", ENDED, words=EXPIRED_WORDS),
+    Sign(
+        "unknown login",
+        Meaning(DeadIntentError, "The provider does not know this login; it must start again."),
         codes=frozenset({400}),
     ),
-    Meaning(
-        name="app token",
-        failure=SessionMismatchError,
-        detail="The provider does not take the app's token here.",
+    Sign(
+        "app token",
+        Meaning(SessionMismatchError, "The provider does not take the app's token here."),
         codes=frozenset({190}),
     ),
-    Meaning(
-        name="form or signature",
-        failure=MalformedRequestError,
-        detail="The provider refused the form or signature.",
+    Sign(
+        "form or signature",
+        Meaning(MalformedRequestError, "The provider refused the form or signature."),
         codes=frozenset({100, 101, 104}),
     ),
-    Meaning(
-        name="permission",
-        failure=InsufficientPermissionsError,
-        detail="The provider says that this app or account may not log in so.",
+    Sign(
+        "permission",
+        Meaning(
+            InsufficientPermissionsError,
+            "The provider says that this app or account may not log in so.",
+        ),
         codes=frozenset({10, *range(200, 300)}),
     ),
 )
@@ -225,39 +186,22 @@ THROTTLING: Final = frozenset({4, 17, 32, 341, 613, 3252001})
 TRANSIENT: Final = frozenset({1, 2})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Address:
     """The meaning of the path of a redirect."""
 
     name: str
     path: str
-    failure: type[ProviderFailure]
-    detail: str
+    meaning: Meaning
 
 
 ADDRESSES: Final = (
+    Address("suspended", r"^/(?:accounts/)?(?:suspended|disabled)(?:/|$)", RESTRICTED),
+    Address("consent", r"/consent(?:/|$)|^/(?:legal|policies|terms)(?:/|$)", CONSENT),
     Address(
-        name="suspended",
-        path=r"^/(?:accounts/)?(?:suspended|disabled)(?:/|$)",
-        failure=AccountRestrictedError,
-        detail=RESTRICTED,
+        "checkpoint",
+        r"/checkpoint(?:/|_|$)|^/(?:confirmemail|two_factor|two_step_verification|recover)\b",
+        ON_SITE,
     ),
-    Address(
-        name="consent",
-        path=r"/consent(?:/|$)|^/(?:legal|policies|terms)(?:/|$)",
-        failure=ActionRequiredError,
-        detail=CONSENT,
-    ),
-    Address(
-        name="checkpoint",
-        path=r"/checkpoint(?:/|_|$)|^/(?:confirmemail|two_factor|two_step_verification|recover)\b",
-        failure=ActionRequiredError,
-        detail=ON_SITE,
-    ),
-    Address(
-        name="old app",
-        path=r"unsupported|/update_?app",
-        failure=ProviderBrokenError,
-        detail=OLD_APP,
-    ),
+    Address("old app", r"unsupported|/update_?app", OLD_APP),
 )

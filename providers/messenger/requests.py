@@ -22,6 +22,7 @@ from checkpoint_worker.providers.contract import (
     Reply,
     Request,
     normalise,
+    secret,
 )
 
 LOGIN_PATH: Final = "/auth/login"
@@ -86,30 +87,14 @@ class MessengerContext(Context):
         repr=False,
         description="`error_data.uid`, a number or its text.",
     )
-    login_first_factor: str = Field(
-        min_length=1,
-        max_length=4096,
-        repr=False,
-        description="`error_data.login_first_factor`.",
+    login_first_factor: str = secret("`error_data.login_first_factor`.", most=4096, least=1)
+    machine_id: str = secret(
+        "`error_data.machine_id`, or the first step's if there was none.", most=1024, least=1
     )
-    machine_id: str = Field(
-        min_length=1,
-        max_length=1024,
-        repr=False,
-        description="`error_data.machine_id`, or the first step's if there was none.",
+    auth_token: str = secret(
+        "`error_data.auth_token`, for an approval in the app; never sent here.", most=4096
     )
-    auth_token: str = Field(
-        default="",
-        max_length=4096,
-        repr=False,
-        description="`error_data.auth_token`, for an approval in the app; never sent here.",
-    )
-    email: str = Field(
-        min_length=1,
-        max_length=320,
-        repr=False,
-        description="The login identifier as the person typed it.",
-    )
+    email: str = secret("The login identifier as the person typed it.", most=320, least=1)
     try_num: int = Field(
         default=2,
         ge=1,

@@ -112,7 +112,7 @@ async def exchanged(login: Login, exchange: Exchange, request: Request) -> Login
                 body={**found.body, **login.body},
             )
         break
-    raise UnreadableAnswerError(NO_SESSION) from cause
+    raise NO_SESSION.error() from cause
 
 
 def make_session(login: Login, held: MessengerContext) -> MessengerSession:

@@ -47,7 +47,6 @@ class Delivered:
 
     code: str
     source: Source
-    sent_at: float
     expires_at: float
     used: bool = False
 
@@ -170,15 +169,9 @@ class Account:
         source = source or self.source
         if source == "APP":
             return
-        now = self._world.now()
-        code = self._world.fresh_code()
+        expires_at = self._world.now() + self._world.code_ttl_s
         self.inbox.append(
-            Delivered(
-                code=code,
-                source=source,
-                sent_at=now,
-                expires_at=now + self._world.code_ttl_s,
-            ),
+            Delivered(code=self._world.fresh_code(), source=source, expires_at=expires_at)
         )
 
     def current_code(self, source: Source | None = None) -> str:

@@ -96,11 +96,10 @@ class FirstStep(Simulator):
         if source != "BACKUP":
             account.deliver(source)
             return
-        now = self.world.now()  # A backup code has two digits more and no haste.
+        # A backup code has two digits more and no haste.
+        expires_at = self.world.now() + LOGIN_TTL_S
         code = f"{self.world.fresh_code()}{secrets.randbelow(100):02}"
-        account.inbox.append(
-            Delivered(code=code, source=source, sent_at=now, expires_at=now + LOGIN_TTL_S)
-        )
+        account.inbox.append(Delivered(code=code, source=source, expires_at=expires_at))
 
     async def _home(self, request: web.Request) -> web.Response:
         return first_visit(request, web.Response(text="<html></html>", content_type="text/html"))

@@ -221,10 +221,6 @@ class Sandbox:
         """Every request that carried a code, in order of arrival."""
         return self.world.sends
 
-    def sends_for(self, account: Account) -> list[Send]:
-        """Return the requests of one account that carried a code."""
-        return account.sends
-
     def count(self, code: str) -> int:
         """Return the number of requests at all providers that carried this code."""
         return self.world.count(code)

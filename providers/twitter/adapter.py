@@ -45,6 +45,7 @@ from checkpoint_worker.providers.contract import (
     fold,
     tell_ways,
 )
+from checkpoint_worker.providers.meanings import UNREADABLE
 from checkpoint_worker.providers.twitter.meanings import (
     ADDRESS_ASKED,
     DUPLICATION_CHECK,
@@ -291,8 +292,7 @@ class _ResponseReader(LoginState):
         if read_refusal(reply, body, source=self._source):
             return None
         if not isinstance(body, Mapping):
-            msg = "The provider's answer cannot be read."
-            raise UnreadableAnswerError(msg)
+            raise UNREADABLE.error()
         return flow
 
     def _keep_token(self, body: object) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -28,6 +28,17 @@ from checkpoint_worker.providers.contract import (
     UnknownStepError,
     UnreadableAnswerError,
 )
+from checkpoint_worker.providers.meanings import (
+    CAPTCHA,
+    CONSENT,
+    FORM,
+    INTERNAL,
+    NEW_PASSWORD,
+    NO_SESSION,
+    WRONG,
+    Meaning,
+)
+from checkpoint_worker.providers.meanings import TOKEN as TOKEN_REFUSED
 from checkpoint_worker.providers.twitter.words import refuses
 
 if TYPE_CHECKING:
@@ -46,31 +57,35 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 # A message ends with the token of its flow, which is not part of the error.
 _TOKEN_TAIL = re.compile(r"\s*\bg;\S*\s*$")
 
-_ENDED = "The provider has ended this login flow; the login must start again."
-_INTERNAL = "The provider reports an error of its own."
-_CAPTCHA = "The provider asks for a captcha, which the person must solve on its site."
+_ENDED = Meaning(
+    DeadIntentError, "The provider has ended this login flow; the login must start again."
+)
+_OWN_CLIENTS = Meaning(
+    ResourceRestrictedError, "The provider lets only its own site and apps log in here."
+)
 _CHOICE = "The provider asks which method to use, which the person must choose on its site."
 _PASSWORD = "The provider asks for the password or a new one, on its site."  # noqa: S105  a sentence
 ADDRESS_ASKED = "The provider asks for the account's address or name, on its site."
 _SECURITY_KEY = "The provider asks for a security key, which works on its site only."
 _SCREEN = "The provider shows a screen that the person must answer on its site or in its app."
 _SCRIPT = "The provider wants to look at the login's browser; the login must go on there."
-_DENIED = "The provider denies this login until the person has acted on its site."
+_DENIED = Meaning(
+    ActionRequiredError, "The provider denies this login until the person has acted on its site."
+)
 
 
 # Errors ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Sign:
     """Numbers or a text pattern of an error, with the meaning if either matches.
 
-    Without a ``failure`` the meaning is a refused code. With ``number`` the pattern counts for
-    errors of that number alone.
+    With ``number`` the pattern counts for errors of that number alone.
     """
 
-    failure: type[ProviderFailure] | None
-    detail: str = ""
+    meaning: Meaning
+    _: KW_ONLY
     codes: frozenset[int] = frozenset()
     words: str = r"(?!)"  # The default matches no text.
     number: int | None = None
@@ -82,97 +97,88 @@ class _Sign:
 # two meanings has a row for its texts first; its row without a text has the milder meaning.
 _SIGNS = (
     _Sign(
-        failure=SubscriptionRequiredError,
-        detail="Codes by text message need a paid plan at the provider.",
+        Meaning(
+            SubscriptionRequiredError, "Codes by text message need a paid plan at the provider."
+        ),
         words=r"\bpremium\b|twitter blue|\bsubscri",
         source="SMS",
     ),
     _Sign(
-        failure=AccountRestrictedError,
-        detail="The provider has suspended or locked this account.",
+        Meaning(AccountRestrictedError, "The provider has suspended or locked this account."),
         codes=frozenset({27, 63, 64, 141, 159, 242, 326}),
         words=r"\b(?:suspended|locked)\b",
     ),
-    _Sign(failure=DeadIntentError, detail=_ENDED, codes=frozenset({237, 241, 246})),
+    _Sign(_ENDED, codes=frozenset({237, 241, 246})),
     _Sign(
-        failure=ProviderBrokenError,
-        detail="The provider is throttling requests.",
+        Meaning(ProviderBrokenError, "The provider is throttling requests."),
         codes=frozenset({33, 88, 129, 205, 243, 245, 295, 299, 344, 395}),
         words=r"too many attempts|try again in a few minutes|temporarily limited",
     ),
     _Sign(
-        failure=None,
+        WRONG,
         codes=frozenset({173, 174, 235, 236, 289, 294, 310}),
         words=r"^\W*incorrect\b|\b(?:wrong|incorrect|invalid)\s+(?:\w+\s+){0,2}code\b",
     ),
     _Sign(
-        failure=MalformedRequestError,
-        detail="The provider waits for another step of the login than this one.",
+        Meaning(
+            MalformedRequestError, "The provider waits for another step of the login than this one."
+        ),
         words=r"required input\b.*\bnot provided",
     ),
-    _Sign(failure=DeadIntentError, detail=_ENDED, words=r"\bflow\b", number=366),
+    _Sign(_ENDED, words=r"\bflow\b", number=366),
     _Sign(
-        failure=MalformedRequestError,
-        detail="The provider finds a value of the request invalid.",
+        Meaning(MalformedRequestError, "The provider finds a value of the request invalid."),
         codes=frozenset({366}),
     ),
     _Sign(
-        failure=MalformedRequestError,
-        detail="The provider does not take the app's bearer token of the context.",
+        Meaning(
+            MalformedRequestError,
+            "The provider does not take the app's bearer token of the context.",
+        ),
         codes=frozenset({215}),
     ),
     _Sign(
-        failure=ResourceRestrictedError,
-        detail="The provider lets only its own site and apps log in here.",
+        _OWN_CLIENTS,
         codes=frozenset({61, 87, 348, 416}),
         words=r"\bofficial x apps?\b|\bplease use x\.com\b",
     ),
     _Sign(
-        failure=ResourceRestrictedError,
-        detail="The provider lets only its own site and apps log in here.",
+        _OWN_CLIENTS,
         words=r"(?<![\w.])x\.com\b",  # A name is the same in every language.
         number=RETRIABLE,
     ),
     _Sign(
-        failure=ProviderBrokenError,
-        detail="The provider refused the login without a reason.",
+        Meaning(ProviderBrokenError, "The provider refused the login without a reason."),
         codes=frozenset({398}),
         words=r"could not log you in",
     ),
+    _Sign(NEW_PASSWORD, codes=frozenset({244, 255, 410})),
+    _Sign(CAPTCHA, codes=frozenset({263, 315})),
     _Sign(
-        failure=ActionRequiredError,
-        detail="The provider asks the person to choose a new password on its site.",
-        codes=frozenset({244, 255, 410}),
-    ),
-    _Sign(failure=ActionRequiredError, detail=_CAPTCHA, codes=frozenset({263, 315})),
-    _Sign(
-        failure=ActionRequiredError,
-        detail="The provider asks the person to approve the login or confirm the account.",
+        Meaning(
+            ActionRequiredError,
+            "The provider asks the person to approve the login or confirm the account.",
+        ),
         codes=frozenset({253, 262, 313, 400, 409}),
     ),
-    _Sign(failure=ActionRequiredError, detail=_DENIED, codes=frozenset({37})),
+    _Sign(_DENIED, codes=frozenset({37})),
+    _Sign(TOKEN_REFUSED, codes=frozenset({353})),
     _Sign(
-        failure=SessionMismatchError,
-        detail="The provider does not take the token for this session.",
-        codes=frozenset({353}),
-    ),
-    _Sign(
-        failure=DeadIntentError,
-        detail="The guest token has expired; the login must start again.",
+        Meaning(DeadIntentError, "The guest token has expired; the login must start again."),
         codes=frozenset({89, 99, 239}),
     ),
-    _Sign(failure=DeadIntentError, detail=_ENDED, codes=frozenset({32}), status=UNAUTHORIZED),
+    _Sign(_ENDED, codes=frozenset({32}), status=UNAUTHORIZED),
     _Sign(
-        failure=SessionMismatchError,
-        detail="The provider does not take these cookies and tokens together.",
+        Meaning(
+            SessionMismatchError, "The provider does not take these cookies and tokens together."
+        ),
         codes=frozenset({32}),
     ),
     _Sign(
-        failure=ResourceRestrictedError,
-        detail="The provider refuses this address.",
+        Meaning(ResourceRestrictedError, "The provider refuses this address."),
         codes=frozenset({249}),
     ),
-    _Sign(failure=ProviderBrokenError, detail=_INTERNAL, codes=frozenset({29, 67, 130, 131})),
+    _Sign(INTERNAL, codes=frozenset({29, 67, 130, 131})),
 )
 
 _STATUSES: Mapping[int, str] = {
@@ -190,15 +196,10 @@ _PLACES: Final = (
     # Path of a redirect, and its meaning.
     (
         re.compile(r"/account/.+"),
-        ActionRequiredError,
-        "The provider leads to a page about the account's access.",
+        Meaning(ActionRequiredError, "The provider leads to a page about the account's access."),
     ),
-    (
-        re.compile(r"(?:/i/flow)?/consent.*"),
-        ActionRequiredError,
-        "The person must agree on the provider's site.",
-    ),
-    (re.compile(r"(?:/i/flow)?/login/?"), DeadIntentError, _ENDED),
+    (re.compile(r"(?:/i/flow)?/consent.*"), CONSENT),
+    (re.compile(r"(?:/i/flow)?/login/?"), _ENDED),
 )
 
 
@@ -218,12 +219,12 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
             return True
         _refuse_status(reply, errors)
         return False
-    if sign.failure is None:
+    if sign.meaning is WRONG:
         return True
-    if sign.failure is ProviderBrokenError:
+    if sign.meaning.failure is ProviderBrokenError:
         refuse_common(reply)  # The status may be more specific than the number.
-        raise ProviderBrokenError(sign.detail + wait_asked(reply))
-    raise sign.failure(sign.detail)
+        raise ProviderBrokenError(sign.meaning.detail + wait_asked(reply))
+    raise sign.meaning.error()
 
 
 def errors_of(body: object) -> list[tuple[int, str]]:
@@ -274,8 +275,7 @@ def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
         msg = f"The provider reports error {errors[0][0]}, which is not known here."
         raise UnreadableAnswerError(msg)
     if reply.status == BAD_REQUEST:
-        msg = "The provider refused the request's form."
-        raise MalformedRequestError(msg)
+        raise FORM.error()
     if reply.status not in SUCCESSES:
         raise UnreadableAnswerError(_STATUSES.get(reply.status, "The answer cannot be read."))
 
@@ -288,9 +288,9 @@ def _refuse_place(address: str) -> None:
         return
     if host and not _HOSTS.fullmatch(host):
         return
-    for path, failure, detail in _PLACES:
+    for path, meaning in _PLACES:
         if path.fullmatch(parts.path):
-            raise failure(detail)
+            raise meaning.error()
 
 
 # Subtasks --------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ NOTICES: Final = ("in_app_notification", "alert_dialog", "wait_spinner", "update
 """Parts of subtasks that are shown before another one: toasts, dialogs."""
 
 _BY_ID: Mapping[str, str] = {
-    "ArkoseLogin": _CAPTCHA,
+    "ArkoseLogin": CAPTCHA.detail,
     "LoginEnterAlternateIdentifierSubtask": ADDRESS_ASKED,
     "LoginEnterUserIdentifier": ADDRESS_ASKED,
     "LoginEnterUserIdentifierSSO": ADDRESS_ASKED,
@@ -325,8 +325,8 @@ _BY_ID: Mapping[str, str] = {
 }
 _BY_PART: Mapping[str, str] = {
     # The first part that is present counts.
-    "web_modal": _CAPTCHA,
-    "enter_recaptcha": _CAPTCHA,
+    "web_modal": CAPTCHA.detail,
+    "enter_recaptcha": CAPTCHA.detail,
     "security_key": _SECURITY_KEY,
     "enter_password": _PASSWORD,
     "js_instrumentation": _SCRIPT,
@@ -386,10 +386,9 @@ def is_notice(subtask: Mapping[str, Any]) -> bool:
 def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
     """Return the reason why the provider denies the login; an unknown one needs the person."""
     sign = _sign_of([(0, text_of(subtask.get("cta")))], source=source, status=OK)
-    if sign is not None and sign.failure in {AccountRestrictedError, SubscriptionRequiredError}:
-        assert sign.failure is not None, "is one of the two"
-        return sign.failure(sign.detail)
-    return ActionRequiredError(_DENIED)
+    denials = {AccountRestrictedError, SubscriptionRequiredError}
+    known = sign is not None and sign.meaning.failure in denials
+    return (sign.meaning if sign and known else _DENIED).error()
 
 
 def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
@@ -398,12 +397,11 @@ def failure_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFai
     if name == DENIED:
         return denial_of(subtask, source=source)
     if name in STARTS_AGAIN:
-        return DeadIntentError(_ENDED)
+        return _ENDED.error()
     if detail := known_step(subtask):
         return ActionRequiredError(detail)
     if is_ending(subtask) or name == DUPLICATION_CHECK or not subtask:
-        msg = "The provider let the login pass but gave no session."
-        return UnreadableAnswerError(msg)
+        return NO_SESSION.error()
     msg = "The provider leads to a step that is not known here; the person must look at its site."
     return UnknownStepError(msg)
 

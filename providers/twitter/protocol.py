@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from checkpoint_worker.providers.contract import CodeFormat, Context, check_code
+from checkpoint_worker.providers.contract import CodeFormat, Context, check_code, secret
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import cookie_value
 from checkpoint_worker.providers.twitter.words import asks_for_address
@@ -53,23 +53,18 @@ class OcfContext(Context):
     )  # fmt: skip
 
     route: Literal["http", "ocf"] = Field("ocf", description="The flow of subtasks.")
-    flow_token: str = Field(
-        min_length=1,
-        max_length=1024,
-        repr=False,
-        description="`flow_token` of the last answer; all earlier ones are stale.",
+    flow_token: str = secret(
+        "`flow_token` of the last answer; all earlier ones are stale.", most=1024, least=1
     )
     subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = Field(
         TWO_FACTOR, description="`subtask_id` of the subtask that asks, the first of the answer."
     )
-    hint_text: str = Field(
-        default="",
-        max_length=1024,
-        repr=False,
-        description=(
+    hint_text: str = secret(
+        (
             "`enter_text.hint_text` of that subtask, as it was, in any language. One that plainly"
             " asks for an address, a phone number or a user name takes no code."
         ),
+        most=1024,
     )
     keyboard_type: str = Field(
         default="",
@@ -91,35 +86,25 @@ class OcfContext(Context):
         max_length=256,
         description="`enter_text.next_link.link_id` of that subtask.",
     )
-    guest_token: str = Field(
-        default="",
-        max_length=256,
-        repr=False,
-        description="`x-guest-token`, of `guest/activate.json`; the cookie `gt` if empty.",
+    guest_token: str = secret(
+        "`x-guest-token`, of `guest/activate.json`; the cookie `gt` if empty.", most=256
     )
-    transaction_id: str = Field(
-        default="",
-        max_length=1024,
-        repr=False,
-        description="`x-client-transaction-id` of the code request; left out if empty.",
+    transaction_id: str = secret(
+        "`x-client-transaction-id` of the code request; left out if empty.", most=1024
     )
-    castle_token: str = Field(
-        default="",
-        max_length=65_536,
-        repr=False,
-        description=(
+    castle_token: str = secret(
+        (
             "One that the login's client had left, if any. It works once and is dropped then;"
             " none is made here."
         ),
+        most=65_536,
     )
-    user_id: str = Field(
-        default="",
-        max_length=32,
-        repr=False,
-        description=(
+    user_id: str = secret(
+        (
             "Whose login it is, as the challenge says (`enter_text.header.user.id_str`). Give it"
             " to the intent as its expected user, too: that is where the comparison is made."
         ),
+        most=32,
     )
 
     @property
@@ -155,33 +140,16 @@ class JetfuelContext(Context):
     """
 
     route: Literal["jetfuel"] = Field("jetfuel", description="The newer login; never continued.")
-    session_token: str = Field(
-        default="", max_length=256, repr=False, description="Of the login's screens; not read."
-    )
-    prelude_dispatch_id: str = Field(
-        default="", max_length=256, repr=False, description="Of the first screen; not read."
-    )
-    action: str = Field(
-        default="", max_length=1024, repr=False, description="Path of the last form; not read."
-    )
+    session_token: str = secret("Of the login's screens; not read.", most=256)
+    prelude_dispatch_id: str = secret("Of the first screen; not read.", most=256)
+    action: str = secret("Path of the last form; not read.", most=1024)
     fields: tuple[str, ...] = Field(
         default=(), max_length=20, repr=False, description="Names in the last form; not read."
     )
-    user_id: str = Field(
-        default="", max_length=32, repr=False, description="Whose login it is; not read."
-    )
-    guest_token: str = Field(
-        default="", max_length=256, repr=False, description="`x-guest-token`; not read."
-    )
-    transaction_id: str = Field(
-        default="",
-        max_length=1024,
-        repr=False,
-        description="`x-client-transaction-id`; not read.",
-    )
-    castle_token: str = Field(
-        default="", max_length=65_536, repr=False, description="`$castle_token`; not read."
-    )
+    user_id: str = secret("Whose login it is; not read.", most=32)
+    guest_token: str = secret("`x-guest-token`; not read.", most=256)
+    transaction_id: str = secret("`x-client-transaction-id`; not read.", most=1024)
+    castle_token: str = secret("`$castle_token`; not read.", most=65_536)
 
 
 # A backup code has twelve characters; a shorter one at another prompt is a mistyped code.

@@ -31,16 +31,6 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from greenlet import getcurrent, greenlet
 
-__all__ = [
-    "AsyncTask",
-    "Call",
-    "CancelReason",
-    "Superseded",
-    "Tracer",
-    "cancel_reason",
-    "current_request",
-]
-
 
 class CancelReason(StrEnum):
     """The reason why a pool cancelled a coroutine, and message of its `asyncio.CancelledError`."""

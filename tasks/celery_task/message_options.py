@@ -201,6 +201,3 @@ def trace_fields(request: Any) -> dict[str, str]:  # noqa: ANN401  Celery's requ
         if isinstance(value, str) and form.fullmatch(value):
             found[name.replace("-", "_")] = value
     return found
-
-
-__all__ = ["REFUSALS", "passed_on", "refusal", "trace_fields"]

@@ -10,8 +10,6 @@ from celery.worker.request import Request
 
 from checkpoint_worker.tasks.celery_task.async_task import Superseded
 
-__all__ = ["CheckpointRequest"]
-
 
 class CheckpointRequest(Request):  # type: ignore[misc]  # Celery has no types.
     """Celery's request; `Superseded` ends it with a ``task-revoked`` event.

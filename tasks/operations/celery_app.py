@@ -95,6 +95,3 @@ def forget_foreign(environ: MutableMapping[str, str] | None = None) -> tuple[str
         if environ.pop(name, None) is not None:
             _forgotten[name] = None
     return names
-
-
-__all__ = ["FOREIGN", "OwnCelery", "OwnLoader", "foreign_variables", "forget_foreign"]

@@ -84,13 +84,3 @@ class ClusterTransport(redis.Transport):
     """``redis+cluster://`` and ``rediss+cluster://``."""
 
     Channel = ClusterChannel
-
-
-__all__ = [
-    "Channel",
-    "ClusterChannel",
-    "ClusterTransport",
-    "RedisTransport",
-    "SentinelChannel",
-    "SentinelTransport",
-]

@@ -181,15 +181,3 @@ class AwaitedClusterConnection(_FindsNodeAwaited, AwaitedConnection):
 
 class AwaitedClusterTlsConnection(_FindsNodeAwaited, AwaitedTlsConnection):
     """An awaited TLS connection to the node that has the slot."""
-
-
-__all__ = [
-    "AwaitedClusterConnection",
-    "AwaitedClusterTlsConnection",
-    "ClusterConnection",
-    "ClusterTlsConnection",
-    "Nodes",
-    "Place",
-    "place_of",
-    "slot_of",
-]

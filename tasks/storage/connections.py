@@ -186,19 +186,3 @@ class AwaitedSentinelTlsConnection(
     _ClosesItselfAwaited, awaited_sentinel.SentinelManagedSSLConnection
 ):
     """An awaited TLS connection to the master that Sentinels name."""
-
-
-__all__ = [
-    "AwaitedConnection",
-    "AwaitedSentinelConnection",
-    "AwaitedSentinelTlsConnection",
-    "AwaitedSocketConnection",
-    "AwaitedTlsConnection",
-    "Connection",
-    "SentinelConnection",
-    "SentinelTlsConnection",
-    "SocketConnection",
-    "TlsConnection",
-    "is_elsewhere",
-    "why",
-]

@@ -75,6 +75,3 @@ def process_unique_id() -> str:
     but not at the same nanosecond.
     """
     return f"{this_process().random.getrandbits(BITS) ^ time.time_ns():016x}"
-
-
-__all__ = ["Process", "process_unique_id", "this_process"]

@@ -287,6 +287,3 @@ _TCP: Final = (socket.AF_INET, socket.AF_INET6)
 def _refusal(text: str) -> RedisError:
     """Return an error reply as an exception; callers distinguish only NOSCRIPT."""
     return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
-
-
-__all__ = ["Address", "FindMaster", "PipelinedConnection"]

@@ -50,7 +50,7 @@ def someone(stage: Stage, provider: str, **options: Any) -> Person:
 def give(person: Person, code: str, source: Source) -> None:
     """Put a code of our own into a person's inbox."""
     now = person.stage.sandbox.world.now()
-    delivered = Delivered(code=code, source=source, sent_at=now, expires_at=now + 300)
+    delivered = Delivered(code=code, source=source, expires_at=now + 300)
     person.stage.loops.do(person.account.inbox.append, delivered)
 
 

@@ -1735,9 +1735,9 @@ MUTANTS: Final = (
         guard="a jar stays within the bounds that its context has",
         edits=(
             Edit(
-                file="providers/instagram/session.py",
+                file="providers/http/jar.py",
                 old="    return tuple(each for each in cookies if each.name in names)\n",
-                new="    return cookies\n",
+                new="    return tuple(cookies)\n",
             ),
         ),
         test=f"{IG}test_a_jar_grows_over_no_bound_whatever_an_answer_sets[3000]",
@@ -1825,8 +1825,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/http/jar.py",
-                old="if is_live(each) or each.name not in alive)\n",
-                new="if is_live(each) or alive)\n",
+                old="(each.name not in alive and _same_home(",
+                new="(_same_home(",
             ),
         ),
         test="tests/providers/test_known_answers.py::"
@@ -1876,8 +1876,8 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="providers/messenger/meanings.py",
-                old="        detail=ON_SITE,\n        codes=frozenset({368}),\n",
-                new="        detail=ON_SITE,\n        codes=frozenset({369}),\n",
+                old='Sign("security check", ON_SITE, codes=frozenset({368})',
+                new='Sign("security check", ON_SITE, codes=frozenset({369})',
             ),
         ),
         test="tests/providers/test_known_answers.py::"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from checkpoint_worker.worker.local.stack import free_port
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.behaviour.stage import BOUND_S, ROOT, Stage, until
 from tests.measuring import end
 

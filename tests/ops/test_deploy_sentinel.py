@@ -28,8 +28,8 @@ class Servers:
 
     def __init__(self, folder: Path) -> None:
         self._program, self._folder = program().path, folder
-        self.redis_ports = (embedded._free_port(), embedded._free_port())
-        self.sentinel_port = embedded._free_port()
+        self.redis_ports = (embedded.free_port(), embedded.free_port())
+        self.sentinel_port = embedded.free_port()
         self._children: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:

@@ -61,7 +61,7 @@ class Together:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.secrets = folder / "secrets"
-        self.redis_port = embedded._free_port()
+        self.redis_port = embedded.free_port()
         self._children: list[subprocess.Popen[bytes]] = []
         self._loops = LoopThread()
         self.sandbox = Sandbox()
@@ -195,7 +195,7 @@ def test_what_compose_starts_clears_a_checkpoint_and_stops_as_asked(together: To
         for name, file in (("worker-1", beat), ("worker-2", together.folder / "other.json"))
     ]
     gateway = together.start("gateway", "gateway")
-    flower_port = embedded._free_port()
+    flower_port = embedded.free_port()
     flower = together.start(
         "flower",
         "flower",

@@ -187,7 +187,7 @@ def test_a_lost_race_for_a_free_port_is_run_again(monkeypatch: pytest.MonkeyPatc
         free = released.getsockname()[1]
         offers = iter([taken.getsockname()[1], free])
         released.close()
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(offers))
+        monkeypatch.setattr(embedded, "free_port", lambda: next(offers))
         with EmbeddedRedis() as server:
             assert server.port == free
 

@@ -13,7 +13,7 @@ import pytest
 from checkpoint_worker.providers.linkedin import meanings as of_linkedin
 from checkpoint_worker.providers.linkedin.meanings import plain, sign_of_words
 from checkpoint_worker.providers.messenger import meanings as of_messenger
-from checkpoint_worker.providers.messenger.errors import error_in, meaning_of
+from checkpoint_worker.providers.messenger.errors import error_in, sign_of
 
 LINKEDIN: Final[Mapping[str, Mapping[str, str]]] = {
     "restricted": {
@@ -344,7 +344,7 @@ def test_a_page_of_linkedin_is_understood(name: str, language: str) -> None:
     assert sign is not None
     assert sign.name == name
     found = next(each for each in of_linkedin.SPOKEN if each.name == name)
-    assert type(found)(name=name, failure=None, words={"": found.words[language]}).is_said(
+    assert type(found)(name, found.meaning, words={"": found.words[language]}).is_said(
         plain(sentence)
     )
 
@@ -357,9 +357,9 @@ def test_an_error_of_messenger_is_understood(name: str, language: str) -> None:
     code, words = MESSENGER[name]
     error = error_in({"error": {"code": code, "error_user_msg": f"{words[language]}."}})
     assert error is not None
-    meaning = meaning_of(error)
-    assert meaning is not None
-    assert meaning.name == name
+    sign = sign_of(error)
+    assert sign is not None
+    assert sign.name == name
 
 
 @pytest.mark.parametrize(
@@ -391,4 +391,4 @@ def test_an_error_about_something_else_says_nothing(sentence: str) -> None:
     """An unknown number with such words is a doubt, and ends nothing."""
     error = error_in({"error": {"code": 9001, "message": sentence}})
     assert error is not None
-    assert meaning_of(error) is None
+    assert sign_of(error) is None

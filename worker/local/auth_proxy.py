@@ -11,7 +11,7 @@ import asyncio
 import base64
 import hmac
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from checkpoint_worker.providers.sandbox.certificate import make_tls
@@ -26,7 +26,7 @@ REFUSED: Final = (
 NOT_HERE: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class AuthProxy:
+class AuthProxy(LocalServer):
     """An HTTP proxy that opens tunnels to 127.0.0.1, for one user with one password.
 
     Args:
@@ -39,23 +39,16 @@ class AuthProxy:
     """
 
     def __init__(self, password: str) -> None:
+        super().__init__(self._tunnel)
         self.passed = 0
         self.refused = 0
         self.password = password
-        self._server = LocalServer(self._serve)
-
-    async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.__aexit__()
 
     def url(self, password: str) -> str:
         """Return ``http://demo:password@127.0.0.1:port``, for an intent's ``proxy``."""
-        return f"http://{USER}:{password}@{HOST}:{self._server.port}"
+        return f"http://{USER}:{password}@{HOST}:{self.port}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, *lines = head.split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
@@ -82,7 +75,7 @@ def _split(line: str) -> tuple[str, str, str]:
     return line.partition(":")
 
 
-class TlsTerminator:
+class TlsTerminator(LocalServer):
     """TLS in front of a provider of the sandbox, with a certificate made for this run.
 
     Args:
@@ -90,27 +83,19 @@ class TlsTerminator:
         directory: A private directory, which receives the authority's certificate.
 
     Attributes:
-        url: ``https://127.0.0.1:port``.
-        authority: The file that a client must trust (``SSL_CERT_FILE``), once the server listens.
+        authority: The file that a client must trust (``SSL_CERT_FILE``).
     """
 
     def __init__(self, address: str, directory: Path) -> None:
-        self.url = ""
-        self.authority = Path()
-        self._directory = directory
-        self._port = urlsplit(address).port
-        self._server: LocalServer | None = None
+        context, self.authority = make_tls(directory)
+        super().__init__(self._forward, tls=context)
+        self._far_port = urlsplit(address).port
 
-    async def __aenter__(self) -> Self:
-        context, self.authority = make_tls(self._directory)
-        self._server = await LocalServer(self._serve, tls=context).__aenter__()
-        self.url = f"https://{HOST}:{self._server.port}"
-        return self
+    @property
+    def url(self) -> str:
+        """``https://127.0.0.1:port``."""
+        return f"https://{HOST}:{self.port}"
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        await self._server.__aexit__()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._far_port)
         await relay(reader, writer, far_reader, far_writer)

@@ -190,7 +190,7 @@ class EmbeddedRedis:
         self.log_path = self._make_directory() / LOG_NAME
         password = secrets.token_urlsafe(24)
         for _ in range(PORT_TRIES_MAX):
-            self.port = self._wanted_port or _free_port()
+            self.port = self._wanted_port or free_port()
             self._process = self._spawn(program.path, password, self.log_path)
             self.url = f"redis://:{password}@{HOST}:{self.port}/0"
             try:
@@ -364,10 +364,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def free_port(wanted: int = 0) -> int:
+    """Return a free port of this machine: the wanted one if it is free, else any."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError
 
 
 def _tail(log_path: Path) -> str:

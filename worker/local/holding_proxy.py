@@ -83,26 +83,18 @@ class LocalServer:
             writer.close()
 
 
-class HoldingProxy:
-    """The proxy.
-
-    Attributes:
-        url: ``socks5://127.0.0.1:port``, for an intent's ``proxy``.
-    """
+class HoldingProxy(LocalServer):
+    """The proxy."""
 
     def __init__(self) -> None:
-        self.url = ""
+        super().__init__(self._forward)
         self._arrived = asyncio.Event()
         self._open = asyncio.Event()
-        self._server = LocalServer(self._serve)
 
-    async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
-        self.url = f"socks5://{HOST}:{self._server.port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.__aexit__()
+    @property
+    def url(self) -> str:
+        """``socks5://127.0.0.1:port``, for an intent's ``proxy``."""
+        return f"socks5://{HOST}:{self.port}"
 
     async def arrived(self) -> None:
         """Wait until the proxy holds a connection."""
@@ -112,7 +104,7 @@ class HoldingProxy:
         """Forward the held connections and all later ones."""
         self._open.set()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._arrived.set()
         await self._open.wait()
         _, methods = await reader.readexactly(2)

@@ -20,7 +20,6 @@ import os
 import secrets
 import select
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -45,6 +44,7 @@ from checkpoint_worker.worker.local.embedded_redis import (
     SHORTFALL,
     EmbeddedRedis,
     EmbeddedRedisError,
+    free_port,
 )
 from checkpoint_worker.worker.runtime.lifetime import LEAVE_S
 
@@ -410,18 +410,6 @@ def _first_line(child: ChildProcess) -> bytes:
 
 def _too_slow(child: ChildProcess) -> str:
     return f"the {child.name} was not ready within {START_TIMEOUT_S:g} s; is the machine busy?"
-
-
-def free_port(wanted: int = 0) -> int:
-    """Return a free port of 127.0.0.1: the wanted one if it is free, else any."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise AssertionError
 
 
 def _is_up(port: int, path: str) -> bool:

@@ -77,6 +77,3 @@ class Access:
         before, self.said = self.said, said or OK
         if said and before != said:
             log.critical("ledger.not_usable", why=said)
-
-
-__all__ = ["OK", "Access"]

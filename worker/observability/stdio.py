@@ -52,6 +52,3 @@ def keep_going() -> None:
             unfailing = cast("TextIO", Unfailing(stream))
             setattr(sys, name, unfailing)
             setattr(sys, f"__{name}__", unfailing)
-
-
-__all__ = ["Unfailing", "keep_going"]

@@ -409,12 +409,3 @@ TRANSPORTS: Final[Mapping[str, str]] = {
     for name in ("RedisTransport", "SentinelTransport", "ClusterTransport")
 }
 """Maps each transport of a producer to the validating transport of a worker."""
-
-__all__ = [
-    "TRANSPORTS",
-    "ClusterTransport",
-    "InvalidMessageError",
-    "RedisTransport",
-    "SentinelTransport",
-    "validate_message",
-]

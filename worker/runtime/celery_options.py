@@ -212,6 +212,3 @@ def _check_one(ctx: click.Context, param: click.Parameter) -> None:
     if option.fits is not None and not option.fits(ctx, ctx.params.get(param.name or "")):
         msg = f"{name} is refused: {option.needs or option.about}"
         raise click.UsageError(msg, ctx)
-
-
-__all__ = ["OPTIONS", "Option", "OwnPool", "check_before_app", "check_command_line"]

@@ -80,6 +80,3 @@ def _ensure_counted(
 
     LIVENESS.hub_tries()
     return ensure_connection(failed, *args, **options)
-
-
-__all__ = ["PromptConsumer"]

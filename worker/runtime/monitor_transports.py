@@ -75,11 +75,3 @@ def install(*, clustered: bool) -> None:
     TRANSPORT_ALIASES["sentinel"] = (
         "checkpoint_worker.worker.runtime.monitor_transports:ListeningSentinelTransport"
     )
-
-
-__all__ = [
-    "ListeningClusterTransport",
-    "ListeningSentinelTransport",
-    "ListeningTransport",
-    "install",
-]

@@ -161,5 +161,3 @@ ANSWERS: Final[Mapping[str, Handler]] = {
     "stats": _stats,
 }
 """Commands that are answered by this module instead of Celery."""
-
-__all__ = ["ANSWERS", "AS_THEY_ARE", "INSTEAD", "limit_remote_control"]
