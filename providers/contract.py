@@ -50,9 +50,16 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
@@ -220,6 +227,13 @@ class Context(BaseModel):
         names = {name.lower() for name in made}
         own = {name: value for name, value in self.headers.items() if name.lower() not in names}
         return {**made, **own}
+
+    def changed(self, **changes: object) -> Self | None:
+        """Return the context with changes; ``None`` if they break the bounds of its model."""
+        try:
+            return type(self).model_validate({**dict(self), **changes})
+        except ValidationError:
+            return None
 
     def as_json(self) -> dict[str, Any]:
         """Return the form in which the context is sealed: fields with default values are left out.

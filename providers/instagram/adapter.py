@@ -56,7 +56,6 @@ from checkpoint_worker.providers.instagram.contexts import (
 )
 from checkpoint_worker.providers.instagram.further import (
     MID_MAX,
-    changed,
     checkpoint_after,
     code_source,
     second_factor_after,
@@ -198,7 +197,7 @@ class _ResponseReader:
 
     def _keep(self, **changes: object) -> None:
         """Change the context, unless the change breaks the bounds of a context from a caller."""
-        self.context = changed(self.context, changes) or self.context
+        self.context = self.context.changed(**changes) or self.context
 
     def keep_cookies(self, headers: Mapping[str, str], cookies: tuple[Cookie, ...]) -> None:
         if mid := headers.get("ig-set-x-mid", "")[:MID_MAX]:
@@ -253,8 +252,7 @@ class _ResponseReader:
             state = parse_response(reply, home=following.host, is_bloks=False)
         except ProviderFailure as failure:
             raise ActionRequiredError(means.IN_APP.detail) from failure
-        changes = {"step_name": state.step, "cookies": self.context.cookies}
-        ready = changed(following, changes)
+        ready = following.changed(step_name=state.step, cookies=self.context.cookies)
         if reply.status != OK or state.step not in means.CODE_STEPS or ready is None:
             means.refuse(means.IN_APP)
         checkpoint = Checkpoint(type="OTP", source=code_source(state))

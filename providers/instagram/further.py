@@ -30,11 +30,6 @@ _FACTORS: Final = (
 )
 
 
-def changed(context: _Fitting, changes: Mapping[str, object]) -> _Fitting | None:
-    """Return a context with changes, ``None`` if they break the bounds of a caller's context."""
-    return _fit(type(context), {**dict(context), **changes})
-
-
 def _fit(model: type[_Fitting], fields: Mapping[str, object]) -> _Fitting | None:
     try:
         return model.model_validate(fields)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import urlencode
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from checkpoint_worker.providers.answers import hear
 from checkpoint_worker.providers.contract import (
@@ -305,12 +305,11 @@ class _ResponseReader:
 
     def _keep(self, **changes: object) -> None:
         """Change the context within the bounds that a context from a caller has."""
-        fields = dict(self.context)
-        try:
-            self.context = LinkedInContext.model_validate({**fields, **changes})
-        except ValidationError:
+        context = self.context.changed(**changes)
+        if context is None:
             msg = "The provider's form is not of a kind that can be answered."
-            raise UnreadableAnswerError(msg) from None
+            raise UnreadableAnswerError(msg)
+        self.context = context
 
     def _keep_form(self, form: Form) -> None:
         action = path_on_host(form.action, base_url=self._base_url) or own_path(form.action)

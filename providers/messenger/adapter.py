@@ -18,8 +18,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import ValidationError
-
 from checkpoint_worker.providers.answers import hear, read_json, refuse_common
 from checkpoint_worker.providers.contract import (
     ActionRequiredError,
@@ -216,8 +214,5 @@ def _rejected(error: Error, held: MessengerContext) -> Rejected:
     """Return the refusal with the context for the next try; the account never changes."""
     fresh = {name: value for name, value in brought(error.data).items() if name != "uid"}
     try_num = min(held.try_num + 1, TRIES_MAX)
-    try:
-        context = MessengerContext.model_validate({**dict(held), **fresh, "try_num": try_num})
-    except ValidationError:
-        context = held.model_copy(update={"try_num": try_num})
-    return Rejected(context=context)
+    context = held.changed(**fresh, try_num=try_num)
+    return Rejected(context=context or held.model_copy(update={"try_num": try_num}))

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from checkpoint_worker.providers import sessions
 from checkpoint_worker.providers.answers import read_json, refuse_common
@@ -108,12 +108,11 @@ class LoginState:
 
     def keep(self, **changes: object) -> None:
         """Change the context within the bounds that a context from a caller has."""
-        fields = dict(self.context)
-        try:
-            self.context = type(self.context).model_validate({**fields, **changes})
-        except ValidationError:
+        context = self.context.changed(**changes)
+        if context is None:
             msg = "The provider's answer is not of a kind that can be answered."
-            raise UnreadableAnswerError(msg) from None
+            raise UnreadableAnswerError(msg)
+        self.context = context
 
     def keep_cookies(self, reply: Reply) -> None:
         """Merge the cookies of an answer; ``auth_token`` decides whether there is a session."""
