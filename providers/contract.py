@@ -296,7 +296,7 @@ class Request:
     only ``Host``, ``Content-Length`` and the connection's own headers.
     """
 
-    method: str
+    method: str = "GET"
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
@@ -311,7 +311,7 @@ class CodeRequest:
     code, except through ``sign``, which is called with the finished body (for signatures over it).
     """
 
-    method: str
+    method: str = "POST"
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Callable[[str], bytes]

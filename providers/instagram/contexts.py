@@ -95,6 +95,8 @@ class InstagramContext(Context):
     """
 
     host: ClassVar[str] = APP_HOST
+    always: ClassVar[tuple[str, ...]] = ()
+    """Methods that the route takes in any case."""
 
     user_agent: str = secret("Of the first step, as it was sent.", most=1024, least=1)
     mid: str = secret(
@@ -137,7 +139,7 @@ class InstagramContext(Context):
 
     def offered(self) -> tuple[str, ...]:
         """Return the methods that the provider offers, as source words."""
-        return self.methods
+        return tuple(dict.fromkeys((*self.methods, *self.always)))
 
 
 class AppContext(InstagramContext):
@@ -356,6 +358,7 @@ class BloksTwoFactorContext(BloksContext):
     The first step opened the code's screen and chose its method.
     """
 
+    always: ClassVar[tuple[str, ...]] = ("BACKUP",)
     route: Literal["bloks_two_factor"]
     two_step_verification_context: str = secret("From the login's answer.", most=65_536, least=1)
     challenge: str = Field(
@@ -363,10 +366,6 @@ class BloksTwoFactorContext(BloksContext):
         max_length=64,
         description="`totp`, `sms`, `backup_codes`; by default that of the checkpoint's source.",
     )
-
-    def offered(self) -> tuple[str, ...]:
-        """Return the given methods, and backup codes, which a second factor always takes."""
-        return tuple(dict.fromkeys((*self.methods, "BACKUP")))
 
 
 class BloksAuthPlatformContext(BloksContext):
@@ -384,6 +383,7 @@ class BloksAuthPlatformContext(BloksContext):
 class WebContext(_WithToken):
     """Route ``web``: the web login answered with ``two_factor_info``."""
 
+    always: ClassVar[tuple[str, ...]] = ("BACKUP",)
     route: Literal["web"]
     username: str = secret("As `two_factor_info` spells it.", most=256, least=1)
     two_factor_identifier: str = secret("From `two_factor_info`.", most=2048, least=1)
@@ -403,7 +403,3 @@ class WebContext(_WithToken):
             msg = f"is {WEB_PATHS[0]} or {WEB_PATHS[1]}"
             raise broken_rule(msg)
         return path
-
-    def offered(self) -> tuple[str, ...]:
-        """Return the given methods, and backup codes, which a second factor always takes."""
-        return tuple(dict.fromkeys((*self.methods, "BACKUP")))

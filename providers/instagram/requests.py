@@ -145,10 +145,7 @@ def _two_factor(context: TwoFactorContext, source: str | None, base_url: str) ->
         )
 
     return CodeRequest(
-        method="POST",
-        url=base_url + TWO_FACTOR_PATH,
-        headers=_app_headers(context, TWO_FACTOR_PATH),
-        body=body,
+        url=base_url + TWO_FACTOR_PATH, headers=_app_headers(context, TWO_FACTOR_PATH), body=body
     )
 
 
@@ -156,7 +153,6 @@ def _challenge(context: ChallengeContext, base_url: str) -> CodeRequest:
     path = "/api/v1" + _checkpoint_path(context)
     fields = _ids(context, "guid", "device_id")
     return CodeRequest(
-        method="POST",
         url=base_url + path,
         headers=_app_headers(context, path),
         body=lambda code: _signed({"security_code": normalise(code), **fields}),
@@ -173,7 +169,7 @@ def state_request(context: ChallengeContext, *, base_url: str) -> Request:
     del headers["Content-Type"]
     mark = "&" if "?" in path else "?"
     url = f"{base_url}{path}{mark}{urlencode(query)}"
-    return Request(method="GET", url=url, headers=headers)
+    return Request(url=url, headers=headers)
 
 
 def _checkpoint_path(context: CheckpointContext) -> str:
@@ -186,7 +182,6 @@ def _checkpoint_path(context: CheckpointContext) -> str:
 def _challenge_web(context: ChallengeWebContext, base_url: str) -> CodeRequest:
     path = _checkpoint_path(context)
     return CodeRequest(
-        method="POST",
         url=base_url + path,
         headers=_web_headers(context, base_url, path, referer=path),
         body=lambda code: urlencode({"security_code": normalise(code)}).encode(),
@@ -212,10 +207,7 @@ def _web(context: WebContext, source: str | None, base_url: str) -> CodeRequest:
         return urlencode(form).encode()
 
     return CodeRequest(
-        method="POST",
-        url=base_url + path,
-        headers=_web_headers(context, base_url, path, referer="/"),
-        body=body,
+        url=base_url + path, headers=_web_headers(context, base_url, path, referer="/"), body=body
     )
 
 
@@ -293,7 +285,7 @@ def _bloks(
 
     friendly = {"X-FB-Friendly-Name": f"IgApi: bloks/async_action/{action}/"}
     headers = _app_headers(context, path) | friendly
-    return CodeRequest(method="POST", url=base_url + path, headers=headers, body=body)
+    return CodeRequest(url=base_url + path, headers=headers, body=body)
 
 
 # Helpers -------------------------------------------------------------------------------

@@ -188,7 +188,6 @@ def _code_request(context: LinkedInContext, base_url: str) -> CodeRequest:
     headers["Content-Type"] = "application/x-www-form-urlencoded"
     headers["Origin"] = base_url
     return CodeRequest(
-        method="POST",
         url=base_url + path,
         headers=headers,
         body=lambda code: urlencode({**fields, CODE_FIELD: normalise(code)}).encode(),
@@ -327,7 +326,7 @@ class _ResponseReader:
         self._keep(referer=path)
         self._page = path
         headers = _page_headers(self.context, self._jar, self._base_url, path)
-        request = Request(method="GET", url=self._base_url + path, headers=headers)
+        request = Request(url=self._base_url + path, headers=headers)
         cause: ProviderFailure | None = None
         for pause_s in PAGE_PAUSES_S:
             await asyncio.sleep(pause_s)
@@ -351,7 +350,7 @@ class _ResponseReader:
         """Return the finished login; ``None`` if the answer has no owner and names a step."""
         csrf_token = self._csrf_token()
         headers = _script_headers(self.context, self._jar, self._base_url, csrf_token)
-        request = Request(method="GET", url=self._base_url + ME_PATH, headers=headers)
+        request = Request(url=self._base_url + ME_PATH, headers=headers)
         try:
             owner = await ask_owner(self._exchange, request, self._jar, patient=not names_step)
         except ProviderBrokenError:

@@ -175,9 +175,7 @@ def code_request(context: MessengerContext, base_url: str) -> CodeRequest:
         form["access_token"] = f"{app['app_id']}|{app['client_token']}"
         return "&".join(f"{quote(key)}={quote(form[key])}" for key in sorted(form)).encode()
 
-    return CodeRequest(
-        method="POST", url=base_url + LOGIN_PATH, headers=_headers(context), body=body
-    )
+    return CodeRequest(url=base_url + LOGIN_PATH, headers=_headers(context), body=body)
 
 
 def _signature(form: Mapping[str, str], secret: str) -> str:

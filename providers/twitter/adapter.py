@@ -154,10 +154,7 @@ def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
         return _body(context, [{"subtask_id": context.subtask_id, "enter_text": enter_text}])
 
     return CodeRequest(
-        method="POST",
-        url=challenge.base_url + TASK_PATH,
-        headers=task_headers(context, TASK_PATH),
-        body=body,
+        url=challenge.base_url + TASK_PATH, headers=task_headers(context, TASK_PATH), body=body
     )
 
 

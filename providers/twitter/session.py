@@ -272,6 +272,4 @@ class LoginState:
 
     def _me(self) -> Request:
         headers = headers_of(self.context, ME_PATH) | {"x-twitter-auth-type": "OAuth2Session"}
-        return Request(
-            method="GET", url=self._api_url + ME_PATH, headers=self.context.with_headers(headers)
-        )
+        return Request(url=self._api_url + ME_PATH, headers=self.context.with_headers(headers))

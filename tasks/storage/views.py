@@ -158,6 +158,21 @@ class Overview:
     dead_letters: int
     filled: int | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """Number of intents with an exchange that is running or may still be open."""
+        return sum(each.holds for each in self.workers)
+
+    @property
+    def memory_share(self) -> float | None:
+        """Share of its ``maxmemory`` that the ledger's Redis uses; ``None`` without a limit."""
+        return None if self.filled is None else self.filled / 1000
+
+    @property
+    def oldest_s(self) -> float:
+        """Waiting time of the oldest submission, in seconds; 0 without one."""
+        return (self.now_ms - self.oldest.queued_ms) / 1000 if self.oldest else 0.0
+
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
     """A page of final records.

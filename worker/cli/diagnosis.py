@@ -90,7 +90,8 @@ def diagnose(report: StatusReport) -> tuple[tuple[Problem, ...], tuple[Problem, 
 
 def _ledger(report: StatusReport) -> list[Problem]:
     if not report.refuses:
-        full = report.memory_share is not None and report.memory_share >= _share_max(report)
+        share = report.view.memory_share
+        full = share is not None and share >= _share_max(report)
         return [_memory(report, "nothing new is taken in (503)")] if full else []
     return [
         Problem(
@@ -107,7 +108,7 @@ def _share_max(report: StatusReport) -> float:
 
 def _memory(report: StatusReport, then: str) -> Problem:
     return Problem(
-        what=f"the ledger's Redis uses {report.memory_share:.0%} of its maxmemory: {then}; the"
+        what=f"the ledger's Redis uses {report.view.memory_share:.0%} of its maxmemory: {then}; the"
         f" limit is {_share_max(report):.0%} (CHECKPOINT_MEMORY_SHARE_MAX)",
         whose="that Redis, or what fills it",
         do="raise maxmemory (CONFIG SET, and in redis.conf); what has been accepted goes on to its"
@@ -146,10 +147,10 @@ def _broker(report: StatusReport) -> list[Problem]:
 def _backlog(report: StatusReport) -> list[Problem]:
     view, settings = report.view, report.settings
     found = []
-    if view.oldest is not None and report.oldest_s > settings.queue_age_max_s:
+    if view.oldest is not None and view.oldest_s > settings.queue_age_max_s:
         found.append(
             Problem(
-                what=f"{view.oldest.submission_id} has waited {report.oldest_s:.0f} s for a worker"
+                what=f"{view.oldest.submission_id} has waited {view.oldest_s:.0f} s for a worker"
                 f" (CHECKPOINT_QUEUE_AGE_MAX_S is {settings.queue_age_max_s:g})",
                 whose="this deployment: its workers are too few or take nothing",
                 do="start another worker; that is safe at any time",
@@ -184,7 +185,7 @@ def _overdue(report: StatusReport) -> list[Problem]:
 
 def _leftovers(report: StatusReport) -> list[Problem]:
     view, found = report.view, []
-    share, most = report.memory_share, _share_max(report)
+    share, most = report.view.memory_share, _share_max(report)
     if share is not None and most - MEMORY_NEAR <= share < most:
         found.append(_memory(report, "at the limit nothing new is taken in (503)"))
     silent = [each for each in view.workers if report.is_silent(each)]
@@ -258,16 +259,16 @@ def as_json(report: StatusReport) -> dict[str, Any]:
             for each in report.view.workers
         ],
         "waiting": report.view.waiting,
-        "oldest": asdict(oldest) | {"age_s": report.oldest_s} if oldest else None,
+        "oldest": asdict(oldest) | {"age_s": report.view.oldest_s} if oldest else None,
         "queue": report.queue,
-        "in_flight": report.in_flight,
+        "in_flight": report.view.in_flight,
         "overdue": report.view.overdue,
         "late": [
             {"provider": provider, "account_id": account_id}
             for provider, account_id in report.view.late
         ],
         "dead_letters": report.view.dead_letters,
-        "memory_share": report.memory_share,
+        "memory_share": report.view.memory_share,
         "minutes": report.minutes,
         "outcomes": [asdict(each) for each in report.outcomes],
         "complete": report.complete,

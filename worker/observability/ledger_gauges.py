@@ -125,12 +125,12 @@ class LedgerGauges:
 
     async def _read(self) -> None:
         view, metrics = await self._executor.run(self._store.overview(most=0)), self._metrics
-        oldest = view.oldest
         metrics.waiting.set(view.waiting)
         metrics.overdue.set(view.overdue)
-        metrics.oldest_waiting.set((view.now_ms - oldest.queued_ms) / 1000 if oldest else 0)
+        metrics.oldest_waiting.set(view.oldest_s)
         metrics.dead_letters_kept.set(math.nan if self._own_broker else view.dead_letters)
-        metrics.memory_share.set(math.nan if view.filled is None else view.filled / 1000)
+        share = view.memory_share
+        metrics.memory_share.set(math.nan if share is None else share)
 
     def _reset(self) -> None:
         """Set the gauges to NaN, so that no alert is based on old figures."""

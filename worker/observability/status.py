@@ -72,22 +72,6 @@ class StatusReport:
     broker_why: str = ""
     refuses: str = ""
 
-    @property
-    def in_flight(self) -> int:
-        """Number of intents with an exchange that is running or may still be open."""
-        return sum(each.holds for each in self.view.workers)
-
-    @property
-    def memory_share(self) -> float | None:
-        """Share of its ``maxmemory`` that the ledger's Redis uses; ``None`` without a limit."""
-        return None if self.view.filled is None else self.view.filled / 1000
-
-    @property
-    def oldest_s(self) -> float:
-        """Waiting time of the oldest submission, in seconds."""
-        oldest = self.view.oldest
-        return (self.view.now_ms - oldest.queued_ms) / 1000 if oldest else 0.0
-
     def beat_age_s(self, worker: WorkerView) -> float:
         """Return the seconds since a worker's last heartbeat."""
         return max(0, self.view.now_ms - worker.beat_ms) / 1000

@@ -103,11 +103,11 @@ def _lines(report: StatusReport) -> Iterator[str]:
     yield ""
     yield f"waiting    {view.waiting}{_oldest(report)}"
     yield f"in queue   {'unknown' if report.queue is None else report.queue} at the broker"
-    yield f"in flight  {report.in_flight}"
+    yield f"in flight  {report.view.in_flight}"
     yield f"overdue    {view.overdue}"
     yield f"dead       {view.dead_letters} messages set aside"
-    if report.memory_share is not None:
-        yield f"memory     {report.memory_share:.0%} of maxmemory"
+    if report.view.memory_share is not None:
+        yield f"memory     {report.view.memory_share:.0%} of maxmemory"
     yield ""
     if view.workers:
         yield table(("worker", "last beat", "in flight", "to close", ""), _workers(report))
@@ -127,7 +127,7 @@ def _problem(problem: Problem, colour: str) -> Iterator[str]:
 
 def _oldest(report: StatusReport) -> str:
     oldest = report.view.oldest
-    return f", the oldest {report.oldest_s:.1f} s: {oldest.submission_id}" if oldest else ""
+    return f", the oldest {report.view.oldest_s:.1f} s: {oldest.submission_id}" if oldest else ""
 
 
 def _workers(report: StatusReport) -> Iterator[tuple[str, ...]]:
