@@ -186,18 +186,9 @@ MARKED: Final = (RESTRICTED, CAPTCHA, APPROVAL, PASSWORD, IDENTITY, PHONE, CONSE
 IN_FORM: Final = (RESTRICTED,)
 """Signs in the markup of a page with a form for the code."""
 SPOKEN: Final = (
-    REFUSED,
-    RESTRICTED,
-    CAPTCHA,
-    APPROVAL,
-    PASSWORD,
-    IDENTITY,
-    CONSENT,
-    PASSKEY,
-    OLD_CLIENT,
-    ACCESS_DENIED,
-    TOO_MANY,
-)
+    REFUSED, RESTRICTED, CAPTCHA, APPROVAL, PASSWORD, IDENTITY, CONSENT, PASSKEY, OLD_CLIENT,
+    ACCESS_DENIED, TOO_MANY,
+)  # fmt: skip
 """Signs in the text of a page, if its markup has none."""
 
 

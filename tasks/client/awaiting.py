@@ -20,7 +20,6 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
-from checkpoint_worker.tasks.client.steps import run_awaited
 from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
@@ -31,6 +30,7 @@ from checkpoint_worker.tasks.storage.executor import (
     connect_async,
     pipe_to,
 )
+from checkpoint_worker.tasks.storage.steps import run_awaited
 from checkpoint_worker.tasks.storage.views import Page
 from checkpoint_worker.tasks.tracebacks import no_values
 

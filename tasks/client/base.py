@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from checkpoint_worker.tasks.client.steps import Steps
 from checkpoint_worker.tasks.client.waiter import POLL_S, Waiter
 from checkpoint_worker.tasks.client.wake_sender import WakeSender
 from checkpoint_worker.tasks.operations.submissions import Operations, unavailable
@@ -18,6 +17,7 @@ from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import LedgerError, Operation
 from checkpoint_worker.tasks.storage.ids import this_process
+from checkpoint_worker.tasks.storage.steps import Steps
 
 T = TypeVar("T")
 READ: Final = "The ledger did not answer; ask again."

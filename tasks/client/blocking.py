@@ -18,7 +18,6 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
-from checkpoint_worker.tasks.client.steps import run_blocking
 from checkpoint_worker.tasks.client.waiter import OutcomeWaiter
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
@@ -30,6 +29,7 @@ from checkpoint_worker.tasks.storage.executor import (
     SyncExecutor,
     connect,
 )
+from checkpoint_worker.tasks.storage.steps import run_blocking
 from checkpoint_worker.tasks.tracebacks import no_values
 
 LISTENER_CONNECTIONS: Final = 4

@@ -32,10 +32,10 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from checkpoint_worker.tasks.client.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError, SyncExecutor
 from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.tasks.storage.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.storage.store import Store
 from checkpoint_worker.tasks.storage.subscription import (
     QUIET_S,
@@ -178,7 +178,7 @@ class WaitRegistry:
 
 
 class _Listener(ABC):
-    """The listener's logic, in the steps of `tasks.client.steps`."""
+    """The listener's logic, in the steps of `tasks.storage.steps`."""
 
     def __init__(self, client: Any, door: Any, store: Store) -> None:  # noqa: ANN401  blocking or awaited
         self._client, self._door, self._store = client, door, store

@@ -8,11 +8,12 @@ answers ``MOVED``; this ends the connection, and the next connection asks again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import redis
 import redis.asyncio as awaited
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, RedisError
@@ -24,6 +25,7 @@ from checkpoint_worker.tasks.storage.connections import (
     Connection,
     TlsConnection,
 )
+from checkpoint_worker.tasks.storage.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.tracebacks import let_go
 
 Place = tuple[str, int]
@@ -61,38 +63,31 @@ class Nodes:
         Raises:
             ConnectionError: No node answered, or none knows the slot's master.
         """
-        why: Exception = redis.ConnectionError("no node of the cluster answers")
-        for place in self._next_places():
-            try:
-                with redis.Redis(**self._to(place), retry=Retry(NoBackoff(), 0)) as client:
-                    return self._heard(place, client.execute_command(*ASK))
-            except (RedisError, OSError) as error:
-                why = _connection_error(error)
-        try:
-            raise why
-        finally:  # Else it and this frame would keep each other.
-            del why
+        return run_blocking(self._find(self._ask))
 
     async def find_awaited(self) -> Place:
-        """Return the node that has the slot; awaited.
+        """Return the node that has the slot; awaited. It raises as `find` does."""
+        return await run_awaited(self._find(self._ask_awaited))
 
-        Raises:
-            ConnectionError: No node answered, or none knows the slot's master.
-        """
-        from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415  only where awaited
-
+    def _find(self, ask: Callable[[Place], object]) -> Steps[Place]:
         why: Exception = redis.ConnectionError("no node of the cluster answers")
         for place in self._next_places():
-            retry = AsyncRetry(NoBackoff(), 0)
             try:
-                async with awaited.Redis(**self._to(place), retry=retry) as client:
-                    return self._heard(place, await client.execute_command(*ASK))
+                return self._heard(place, (yield ask(place)))
             except (RedisError, OSError) as error:
                 why = _connection_error(error)
         try:
             raise why
         finally:  # Else it and this frame would keep each other.
             del why
+
+    def _ask(self, place: Place) -> object:
+        with redis.Redis(**self._to(place), retry=Retry(NoBackoff(), 0)) as client:
+            return client.execute_command(*ASK)
+
+    async def _ask_awaited(self, place: Place) -> object:
+        async with awaited.Redis(**self._to(place), retry=AsyncRetry(NoBackoff(), 0)) as client:
+            return await client.execute_command(*ASK)
 
     def _to(self, place: Place) -> dict[str, Any]:
         return {**self._options, "host": place[0], "port": place[1], "decode_responses": True}

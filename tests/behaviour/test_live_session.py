@@ -37,17 +37,16 @@ from checkpoint_worker.providers.live_session import (
     LiveSession,
     LiveSessionContext,
     Registration,
-    RequestHead,
     Seal,
     SessionKeys,
-    agree_with,
     new_session_secret,
     open_solution,
     read_message,
     read_registration,
     seal_answer,
-    seal_solution,
 )
+from checkpoint_worker.providers.live_session.protocol import RequestHead
+from checkpoint_worker.providers.live_session.sealing import agree_with, seal_solution
 from checkpoint_worker.tasks.live_session import (
     LiveReplies,
     Question,

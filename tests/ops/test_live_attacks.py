@@ -25,11 +25,10 @@ from checkpoint_worker.providers.live_session import (
     CancelMessage,
     Registration,
     SessionKeys,
-    agree_with,
     new_session_secret,
     seal_answer,
-    seal_solution,
 )
+from checkpoint_worker.providers.live_session.sealing import agree_with, seal_solution
 from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import connect_async

@@ -44,9 +44,6 @@ from checkpoint_worker.providers.contract import (
     UnreadableAnswerError,
 )
 from checkpoint_worker.providers.live_session import (
-    DETAIL_UNPROVEN,
-    DETAIL_UNREADABLE,
-    DETAIL_VERSION,
     MESSAGE_MAX,
     AskMessage,
     CancelMessage,
@@ -54,17 +51,22 @@ from checkpoint_worker.providers.live_session import (
     LiveSession,
     LiveSessionContext,
     Registration,
-    RequestHead,
     Seal,
     SessionKeys,
-    agree_with,
     new_session_secret,
-    open_answer,
     open_solution,
-    pack,
     read_message,
     read_reply,
     seal_answer,
+)
+from checkpoint_worker.providers.live_session.protocol import RequestHead
+from checkpoint_worker.providers.live_session.sealing import (
+    DETAIL_UNPROVEN,
+    DETAIL_UNREADABLE,
+    DETAIL_VERSION,
+    agree_with,
+    open_answer,
+    pack,
     seal_solution,
 )
 

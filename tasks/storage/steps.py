@@ -1,7 +1,7 @@
-"""Logic that is written once for the blocking and the awaited client.
+"""Logic that is written once for blocking and for awaited callers.
 
-The logic is a generator that calls the client's own methods and yields what they return: replies in
-the blocking client, awaitables of the replies in the awaited client. It receives the replies.
+The logic is a generator that calls methods of its caller and yields what they return: replies where
+they block, awaitables of the replies where they do not. It receives the replies.
 """
 
 from __future__ import annotations
