@@ -185,7 +185,7 @@ MUTANTS = (
         name="failure counted without holding the wire",
         make=_rules("failure counted without holding the wire"),
         storms=("stop", "calls"),
-        first=90,
+        first=150,
     ),
     *(
         Mutant(name=name, make=_rules(name), storms=storms)
