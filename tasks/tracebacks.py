@@ -94,4 +94,10 @@ def places_of(error: BaseException) -> str:
     return "; ".join(places[-PLACES_TOLD:]) or "?"
 
 
-__all__ = ["let_go", "no_values", "places_of"]
+def class_and_stack(error: BaseException) -> str:
+    """Return class and stack of an exception without values: they may hold a code or a cookie."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return f"error={type(error).__qualname__}\n{stack}"
+
+
+__all__ = ["class_and_stack", "let_go", "no_values", "places_of"]

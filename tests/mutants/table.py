@@ -1307,7 +1307,7 @@ MUTANTS: Final = (
         name="a job's exception keeps the frames it went through",
         guard="the same, over a soak of all kinds",
         edits=(
-            Edit(file="worker/runtime/pool.py", old="        _release_frames(handed)\n", new=""),
+            Edit(file="worker/runtime/runners.py", old="        release_frames(handed)\n", new=""),
             Edit(file="tasks/tracebacks.py", old="        exc.__traceback__ = None\n", new=""),
         ),
         test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",
@@ -1318,7 +1318,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="worker/runtime/pool.py",
-                old="        task_failure.connect(_note_error)\n",
+                old="        task_failure.connect(note_error)\n",
                 new="",
             ),
         ),
