@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from checkpoint_worker.tasks.addresses import AmqpAddress, RedisAddress, parse_broker
 from checkpoint_worker.tasks.operations.celery_app import foreign_variables
 from checkpoint_worker.tasks.settings import unknown_variables
+from checkpoint_worker.tasks.storage.address_parser import parse_broker
+from checkpoint_worker.tasks.storage.addresses import AmqpAddress, RedisAddress
 from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX
 from checkpoint_worker.tasks.storage.vault import BadKeyError, Vault
 from checkpoint_worker.worker.cli.doctor.finding import (
