@@ -10,7 +10,8 @@ import pytest
 
 from checkpoint_worker.tasks.client import make_vault
 from checkpoint_worker.tasks.events import Cancel, Claim
-from checkpoint_worker.tasks.operations.validation import read_request, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import submit_steps
+from checkpoint_worker.tasks.operations.validation import read_request
 from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import LINKEDIN, Stage, until
@@ -87,8 +88,6 @@ def _submit_without_wake(stage: Stage, submission_id: str) -> str:
         make_vault(settings),
         request,
         submission_id,
-        queue_max=settings.queue_max,
-        queue_age_ms=settings.queue_age_max_ms,
     )
     stage.client._door.run(steps)
     person.typed.append((submission_id, code))

@@ -880,7 +880,7 @@ MUTANTS: Final = (
         guard="nothing new is taken in near maxmemory",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
+                file="tasks/operations/acceptance.py",
                 old="    if snapshot.filled >= store.room.filled_max:\n",
                 new="    if False:\n",
             ),
@@ -905,7 +905,7 @@ MUTANTS: Final = (
         guard="what is done for an account is counted by the hour",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
+                file="tasks/operations/acceptance.py",
                 old="        if count >= self._most:\n",
                 new="        if False:\n",
             ),
@@ -1494,9 +1494,9 @@ MUTANTS: Final = (
         guard="a double click is recognised by the folded code",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
-                old="            digest=vault.digest(provider, account_id, code),\n",
-                new="            digest=vault.digest(provider, account_id, request.code),\n",
+                file="tasks/operations/acceptance.py",
+                old="(request.provider, request.account_id, code),\n",
+                new="(request.provider, request.account_id, request.code),\n",
             ),
         ),
         test="tests/store/test_intake.py::"
@@ -1507,9 +1507,9 @@ MUTANTS: Final = (
         guard="what was folded is what is sealed and sent",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
-                old="solution_name(provider, account_id, submission_id), code.encode())\n",
-                new="solution_name(provider, account_id, submission_id), request.code.encode())\n",
+                file="tasks/operations/acceptance.py",
+                old="            sealed = self.vault.seal(name, code.encode())\n",
+                new="            sealed = self.vault.seal(name, self.request.code.encode())\n",
             ),
         ),
         test="tests/store/test_intake.py::"
