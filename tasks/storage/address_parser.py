@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -292,16 +293,10 @@ _FLAGS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "t", "1", "yes", "y", "on"), True),
     **dict.fromkeys(("false", "f", "0", "no", "n", "off"), False),
 }
-_TLS_TEXTS: Final[Mapping[str, str]] = {
-    "ssl_ca_certs": "ca_certs",
-    "ssl_ca_path": "ca_path",
-    "ssl_ca_data": "ca_data",
-    "ssl_certfile": "certfile",
-    "ssl_keyfile": "keyfile",
-    "ssl_password": "key_password",
-    "ssl_ciphers": "ciphers",
-}
-TLS_OPTIONS: Final = (*_TLS_TEXTS, "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version")
+_TLS_TEXTS: Final = (
+    "ca_certs", "ca_path", "ca_data", "certfile", "keyfile", "password", "ciphers"
+)  # fmt: skip
+_TLS_OPTIONS: Final = tuple(f"ssl_{each.name}" for each in fields(Tls))
 
 
 class _Options:
@@ -395,7 +390,7 @@ class _Options:
             wanted: Whether TLS is used; without TLS any of these options is refused.
             unless: Value to return if the query has none of the options.
         """
-        names = [f"{prefix}{name}" for name in TLS_OPTIONS]
+        names = [f"{prefix}{name}" for name in _TLS_OPTIONS]
         given = [name for name in names if name in self._left]
         if not wanted:
             if given:
@@ -415,12 +410,13 @@ class _Options:
         version = self._read(
             f"{prefix}ssl_min_version", lambda value: _VERSIONS[value.upper()], "TLSv1.2 or TLSv1.3"
         )
-        texts = {own: self.text(f"{prefix}{name}") for name, own in _TLS_TEXTS.items()}
+        verify = ssl.CERT_REQUIRED if verify is None else verify
+        named = self.flag(f"{prefix}ssl_check_hostname", default=True)
         return Tls(
-            verify=ssl.CERT_REQUIRED if verify is None else verify,
-            check_hostname=self.flag(f"{prefix}ssl_check_hostname", default=True),
+            cert_reqs=verify,
+            check_hostname=named and verify != ssl.CERT_NONE,
             min_version=version,
-            **texts,
+            **{name: self.text(f"{prefix}ssl_{name}") for name in _TLS_TEXTS},
         )
 
     def end(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,33 +18,25 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Verification of a server and the client certificate, in the terms of `ssl` and redis-py."""
+    """Verification of a server and the client certificate, as redis-py's options without ``ssl_``.
 
-    verify: ssl.VerifyMode = ssl.CERT_REQUIRED
+    A certificate that is not verified has no host name to check.
+    """
+
+    cert_reqs: ssl.VerifyMode = ssl.CERT_REQUIRED
     check_hostname: bool = True
     ca_certs: str | None = None
     ca_path: str | None = None
     ca_data: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
-    key_password: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
     min_version: ssl.TLSVersion | None = None
     ciphers: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the options of redis-py's TLS connections."""
-        given = {
-            "ssl_cert_reqs": self.verify,
-            "ssl_check_hostname": self.check_hostname and self.verify != ssl.CERT_NONE,
-            "ssl_ca_certs": self.ca_certs,
-            "ssl_ca_path": self.ca_path,
-            "ssl_ca_data": self.ca_data,
-            "ssl_certfile": self.certfile,
-            "ssl_keyfile": self.keyfile,
-            "ssl_password": self.key_password,
-            "ssl_min_version": self.min_version,
-            "ssl_ciphers": self.ciphers,
-        }
+        given = {f"ssl_{each.name}": getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in given.items() if value is not None}
 
     def context(self) -> ssl.SSLContext:
@@ -57,10 +49,10 @@ class Tls:
             context = ssl.create_default_context(
                 cafile=self.ca_certs, capath=self.ca_path, cadata=self.ca_data
             )
-            context.check_hostname = self.check_hostname and self.verify != ssl.CERT_NONE
-            context.verify_mode = self.verify
+            context.check_hostname = self.check_hostname
+            context.verify_mode = self.cert_reqs
             if self.certfile is not None:
-                context.load_cert_chain(self.certfile, self.keyfile, self.key_password)
+                context.load_cert_chain(self.certfile, self.keyfile, self.password)
             if self.min_version is not None:
                 context.minimum_version = self.min_version
             if self.ciphers is not None:

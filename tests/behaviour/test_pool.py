@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import pytest
@@ -797,7 +797,7 @@ def test_ends_wait_for_each_other_but_not_while_places_are_short(places: int, at
     queue.attach(turns)
 
     def end() -> None:
-        queue.put_batched(lambda: None, places=places, loop=turns)
+        queue.put_batched(lambda: None, places=places, loop=cast("Any", turns))
 
     for _ in range(at_once - 1):
         end()

@@ -1,10 +1,11 @@
 """The queue of calls that the pool makes on Celery's hub thread."""
 
+import asyncio
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from celery.concurrency.prefork import _run_ready_callbacks
 
@@ -17,13 +18,8 @@ HUB_POLL_S: Final = 0.001  # Bounds the hub's next poll; see HubQueue._run_in_hu
 HUB_LATER_S: Final = 0.02
 HUB_SHARE: Final = 20
 
-log = logging.getLogger(__name__)
-
-
-class _Timers(Protocol):
-    """What a batch needs of the loop."""
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> object: ...
+# All parts of the pool log under its name, which operators filter by.
+log = logging.getLogger("checkpoint_worker.worker.runtime.pool")
 
 
 class HubQueue:
@@ -68,7 +64,9 @@ class HubQueue:
         else:
             self._wake()
 
-    def put_batched(self, call: Callable[[], Any], *, places: int, loop: _Timers) -> None:
+    def put_batched(
+        self, call: Callable[[], Any], *, places: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Schedule a call, in a batch with others. From the loop thread.
 
         Waking the hub costs both threads more than the report of a job's end. The delay is

@@ -20,7 +20,8 @@ LOOP_STOP_S: Final = 2.0
 
 _T = TypeVar("_T")
 
-log = logging.getLogger(__name__)
+# All parts of the pool log under its name, which operators filter by.
+log = logging.getLogger("checkpoint_worker.worker.runtime.pool")
 
 
 class LoopThread:

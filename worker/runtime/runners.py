@@ -24,7 +24,8 @@ SYNC_THREADS_MAX: Final = 8  # Ordinary tasks are rare (Celery's maintenance); f
 
 _OnEnd = Callable[[Job, Report], None]
 
-log = logging.getLogger(__name__)
+# All parts of the pool log under its name, which operators filter by.
+log = logging.getLogger("checkpoint_worker.worker.runtime.pool")
 
 
 class CoroutineRunner:

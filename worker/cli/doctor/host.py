@@ -180,7 +180,7 @@ def transport(target: DoctorTarget) -> Finding:
             weak.append(f"{name} has no password")
         if address.tls is None:
             weak.append(f"{name} is not encrypted")
-        elif address.tls.verify is ssl.CERT_NONE:
+        elif address.tls.cert_reqs is ssl.CERT_NONE:
             weak.append(f"{name} takes any server's certificate (ssl_cert_reqs=none)")
     if weak:
         return warning(
