@@ -98,70 +98,51 @@ class Submitted:
         return self.accepted and not self.woken and not self.outcome.is_final
 
 
-def submit_steps(
-    store: Store,
-    vault: Vault,
-    request: SubmissionRequest,
-    submission_id: str,
-    *,
-    step: int | None = None,
-    wakes: bool = False,
-) -> Operation[Submitted]:
-    """Accept a submission: one commit makes it current and settles the previous one.
+@dataclass(slots=True, repr=False)
+class Acceptance:
+    """The acceptance of one submission: one commit makes it current and settles the previous one.
 
-    Args:
+    Attributes:
         store: The ledger.
         vault: Seals the code.
         request: The validated request.
         submission_id: The id of the submission.
         step: The checkpoint step that the code answers, if the caller knows it.
         wakes: Send the Celery message with the commit, where the queue is in the same Redis.
-
-    Raises:
-        CheckpointError: Nothing was stored: 400, or 503 because the queue, the ledger's memory or
-            the account's submissions are at their limit.
-    """
-    commit = _SubmitCommit(
-        store=store,
-        vault=vault,
-        request=request,
-        submission_id=submission_id,
-        step=step,
-        wakes=wakes and store.has_queue,
-    )
-    result = yield from store.transact(
-        request.provider,
-        request.account_id,
-        commit.event,
-        make_extra=commit.extras,
-        submission_id=submission_id,
-        also=(commit.seen_key, commit.refused.key),
-        queue_age_ms=store.room.queue_age_ms,
-    )
-    if result is None:
-        assert commit.known is not None
-        return Submitted(id=submission_id, outcome=commit.known, accepted=False)
-    _check_reply(result, submission_id)
-    outcome = _own_record(result, request, submission_id)
-    return Submitted(id=submission_id, outcome=outcome, accepted=True, woken=commit.wakes)
-
-
-@dataclass(slots=True, kw_only=True, repr=False)
-class _SubmitCommit:
-    """What one submission decides and writes in its transaction.
-
-    Attributes:
-        wakes: Whether the commit sends the Celery message.
-        known: The record of the submission id, if it has one already.
+        known: The record of the submission id, if it was accepted before.
     """
 
     store: Store
     vault: Vault
     request: SubmissionRequest
     submission_id: str
-    step: int | None
-    wakes: bool
+    step: int | None = None
+    wakes: bool = False
     known: Outcome | None = None
+
+    def steps(self) -> Operation[Submitted]:
+        """Read, decide and commit.
+
+        Raises:
+            CheckpointError: Nothing was stored: 400, or 503 because the queue, the ledger's memory
+                or the account's submissions are at their limit.
+        """
+        result = yield from self.store.transact(
+            self.request.provider,
+            self.request.account_id,
+            self._event,
+            make_extra=self._extras,
+            submission_id=self.submission_id,
+            also=(self.seen_key, self.refused.key),
+            queue_age_ms=self.store.room.queue_age_ms,
+        )
+        if result is None:
+            assert self.known is not None
+            return Submitted(id=self.submission_id, outcome=self.known, accepted=False)
+        _check_reply(result, self.submission_id)
+        outcome = _own_record(result, self.request, self.submission_id)
+        woken = self.wakes and self.store.has_queue
+        return Submitted(id=self.submission_id, outcome=outcome, accepted=True, woken=woken)
 
     @property
     def seen_key(self) -> str:
@@ -174,7 +155,7 @@ class _SubmitCommit:
         key = self.store.keys.refused(self.request.provider, self.request.account_id)
         return _Hourly(key, self.store.room.refused_max)
 
-    def event(self, snapshot: Snapshot) -> Submit | None:
+    def _event(self, snapshot: Snapshot) -> Submit | None:
         """Return the event, or ``None`` if the id has a record.
 
         Raises:
@@ -199,7 +180,7 @@ class _SubmitCommit:
             send_by_ms=request.send_by_ms,
         )
 
-    def extras(self, snapshot: Snapshot, decision: Decision) -> CommitExtras:
+    def _extras(self, snapshot: Snapshot, decision: Decision) -> CommitExtras:
         """Return the id, and the sealed code with its message or the count of refusals.
 
         Raises:
@@ -215,7 +196,7 @@ class _SubmitCommit:
             life_ms = store.limits.deadline_ms + SOLUTION_GRACE_MS
             sealed = self.vault.seal(name, code.encode())
             put.append((store.keys.solution(self.submission_id), sealed, life_ms))
-            if self.wakes:
+            if self.wakes and store.has_queue:
                 wakes = (wake_message(store.keys.queue, self.submission_id, account_id, provider),)
         else:
             refused = self.refused

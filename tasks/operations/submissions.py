@@ -24,7 +24,7 @@ from checkpoint_worker.tasks.model import (
     Submission,
     replace,
 )
-from checkpoint_worker.tasks.operations.acceptance import Submitted, open_steps, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, Submitted, open_steps
 from checkpoint_worker.tasks.operations.validation import (
     SUBMISSION_ID,
     CheckpointError,
@@ -176,14 +176,8 @@ class Operations:
         self, request: SubmissionRequest, submission_id: str, step: int | None
     ) -> Operation[Submitted]:
         """Accept a submission."""
-        return submit_steps(
-            self.store,
-            self.vault,
-            request,
-            submission_id,
-            step=read_step(step),
-            wakes=True,
-        )
+        step = read_step(step)
+        return Acceptance(self.store, self.vault, request, submission_id, step, wakes=True).steps()
 
     def result(self, submission_id: str) -> Operation[Outcome | None]:
         """Read a record; settle it first if it is overdue."""

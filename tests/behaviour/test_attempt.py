@@ -44,7 +44,7 @@ from checkpoint_worker.tasks.execution.attempt import Attempt, AttemptRunner
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Purpose
 from checkpoint_worker.tasks.operations import acceptance as intake
-from checkpoint_worker.tasks.operations.acceptance import open_steps, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, open_steps
 from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.operations.validation import SubmissionRequest as Submission
 from checkpoint_worker.tasks.records import Outcome
@@ -177,12 +177,12 @@ class Desk:
     async def submit(self, code: str = CODE, submission_id: str = "sub_a") -> str:
         """Submit a code."""
         request = Submission(account_id=ACCOUNT, provider=PROVIDER, code=code)
-        steps = submit_steps(
+        steps = Acceptance(
             self.attempts.store,
             self.attempts.vault,
             request,
             submission_id,
-        )
+        ).steps()
         await self.do(steps)
         return submission_id
 

@@ -16,7 +16,7 @@ from checkpoint_worker.tasks.events import Open
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
 from checkpoint_worker.tasks.execution.sweeper import BATCH, Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Purpose
-from checkpoint_worker.tasks.operations.acceptance import open_steps, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, open_steps
 from checkpoint_worker.tasks.operations.validation import Sealed, read_request
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect_async
@@ -97,7 +97,7 @@ class Backlog:
             )
         )
         request = read_request(self.settings, account_id, "LINKEDIN", "123456")
-        await run(submit_steps(store, vault, request, submission_id))
+        await run(Acceptance(store, vault, request, submission_id).steps())
 
     async def turn_stale(self) -> None:
         """Let everything have waited for longer than ``wake_again_s``."""

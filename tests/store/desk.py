@@ -15,7 +15,7 @@ from checkpoint_worker.providers.contract import Checkpoint, Cleared, SolutionKi
 from checkpoint_worker.tasks.client import make_store, make_vault
 from checkpoint_worker.tasks.events import AttemptFinished, Claim, Event, Failed, Open, Submit
 from checkpoint_worker.tasks.model import Generation, Intent, Purpose
-from checkpoint_worker.tasks.operations.acceptance import Submitted, open_steps, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, Submitted, open_steps
 from checkpoint_worker.tasks.operations.validation import Sealed, read_request
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
@@ -102,7 +102,7 @@ class Desk:
         request = read_request(self.settings, account, PROVIDER, code)
         room = {name: more.pop(name) for name in ("queue_max", "queue_age_ms") if name in more}
         store = replace(self.store, room=structs.replace(self.store.room, **room))
-        return submit_steps(store, self.vault, request, submission_id, **more)
+        return Acceptance(store, self.vault, request, submission_id, **more).steps()
 
     def submit(self, submission_id: str, code: str = "123456", **more: Any) -> Submitted:
         """Submit a code."""
