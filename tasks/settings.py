@@ -25,8 +25,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from checkpoint_worker.providers import BUILT_IN
-from checkpoint_worker.tasks.addresses import RedisAddress, parse_broker, parse_redis
 from checkpoint_worker.tasks.events import RuleLimits
+from checkpoint_worker.tasks.storage.address_parser import parse_broker, parse_redis
+from checkpoint_worker.tasks.storage.addresses import RedisAddress
 
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = tuple(BUILT_IN)

@@ -92,3 +92,9 @@ def places_of(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     return "; ".join(places[-PLACES_TOLD:]) or "?"
+
+
+def class_and_stack(error: BaseException) -> str:
+    """Return class and stack of an exception without values: they may hold a code or a cookie."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return f"error={type(error).__qualname__}\n{stack}"

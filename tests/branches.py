@@ -31,9 +31,10 @@ WHOLE: Final = tuple(
 """Nothing in these may be untested."""
 MOST: Final = (
     "providers/*.py", "providers/*/*.py", "tasks/client/*.py",
-    "tasks/operations/submissions.py", "tasks/storage/cluster.py",
-    "tasks/operations/validation.py", "tasks/storage/executor.py", "tasks/storage/pipelining.py",
-    "tasks/settings.py", "worker/local/embedded_redis.py", "worker/observability/logs.py",
+    "tasks/operations/acceptance.py", "tasks/operations/submissions.py",
+    "tasks/operations/validation.py", "tasks/settings.py", "tasks/storage/cluster.py",
+    "tasks/storage/executor.py", "tasks/storage/pipelining.py",
+    "worker/local/embedded_redis.py", "worker/observability/logs.py",
 )  # fmt: skip
 """At least `FLOOR` of each of these, lines and branches, from the tests' own process alone."""
 DOORS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")

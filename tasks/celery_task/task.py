@@ -21,13 +21,12 @@ from checkpoint_worker.tasks.catalogue import CeleryState
 from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, Superseded, current_request
 from checkpoint_worker.tasks.celery_task.message_options import REFUSALS, trace_fields
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, refuse_steps
 from checkpoint_worker.tasks.operations.validation import (
     ACCOUNT_ID_MAX,
     SUBMISSION_ID,
     CheckpointError,
     read_request,
-    refuse_steps,
-    submit_steps,
 )
 from checkpoint_worker.tasks.operations.wake import TASK
 from checkpoint_worker.tasks.records import Outcome
@@ -142,15 +141,9 @@ async def _submit(runner: AttemptRunner, raw: Raw) -> Outcome | None:
             raise CheckpointError(catalogue.INVALID_REQUEST, DETAIL_RAW_OFF, submission_id)  # noqa: TRY301
         request = read_request(runner.settings, account_id, provider, code)
         del code
-        steps = submit_steps(
-            runner.store,
-            runner.vault,
-            replace(request, send_by_ms=raw.send_by_ms),
-            submission_id,
-            queue_max=runner.settings.queue_max,
-            queue_age_ms=runner.settings.queue_age_max_ms,
-        )
-        await runner.door.run(steps)
+        request = replace(request, send_by_ms=raw.send_by_ms)
+        acceptance = Acceptance(runner.store, runner.vault, request, submission_id)
+        await runner.door.run(acceptance.steps())
         log.info("submission.accepted", submission_id=submission_id, provider=provider)
     except CannotOpenError:
         log.warning("wake.forged", submission_id=submission_id)

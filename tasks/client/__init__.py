@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from checkpoint_worker.tasks.client.awaiting import AsyncCheckpointClient
 from checkpoint_worker.tasks.client.blocking import CheckpointClient
+from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import (
     ABANDONED_MS,
     LIMIT_MAX,
@@ -21,7 +22,7 @@ from checkpoint_worker.tasks.operations.submissions import (
     make_store,
     make_vault,
 )
-from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 
 __all__ = [

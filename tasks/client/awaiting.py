@@ -21,8 +21,9 @@ from checkpoint_worker.tasks.client.base import (
     answering,
 )
 from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
+from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
-from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import (
     AsyncExecutor,

@@ -19,8 +19,9 @@ from checkpoint_worker.tasks.client.base import (
     answering,
 )
 from checkpoint_worker.tasks.client.waiter import OutcomeWaiter
+from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
-from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import (
     CONNECTIONS_MAX,

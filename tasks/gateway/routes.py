@@ -42,12 +42,8 @@ from checkpoint_worker.tasks.gateway.models import (
     SUBMISSION_FIELDS,
 )
 from checkpoint_worker.tasks.gateway.waiting import Waiting, still_open
-from checkpoint_worker.tasks.operations.validation import (
-    ACCOUNT_ID_MAX,
-    CheckpointError,
-    Submitted,
-    new_id,
-)
+from checkpoint_worker.tasks.operations.acceptance import Submitted
+from checkpoint_worker.tasks.operations.validation import ACCOUNT_ID_MAX, CheckpointError, new_id
 from checkpoint_worker.tasks.records import Outcome, RecordState, Timestamp
 from checkpoint_worker.tasks.settings import Settings
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from checkpoint_worker.providers.contract import Checkpoint, ProviderFailure
 from checkpoint_worker.tasks import catalogue
-from checkpoint_worker.tasks.events import Cancel, DecisionStatus, Kill
+from checkpoint_worker.tasks.events import Cancel, DecisionStatus, Kill, Open
 from checkpoint_worker.tasks.model import (
     Intent,
     IntentState,
@@ -24,13 +24,12 @@ from checkpoint_worker.tasks.model import (
     Submission,
     replace,
 )
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, Submitted, open_steps
 from checkpoint_worker.tasks.operations.validation import (
     SUBMISSION_ID,
     CheckpointError,
     Sealed,
     SubmissionRequest,
-    Submitted,
-    open_steps,
     read_account,
     read_checkpoint,
     read_context,
@@ -38,7 +37,6 @@ from checkpoint_worker.tasks.operations.validation import (
     read_step,
     read_submission_id,
     read_user_id,
-    submit_steps,
     unknown_submission,
 )
 from checkpoint_worker.tasks.operations.wake import in_ledger
@@ -102,6 +100,8 @@ def make_store(settings: Settings) -> Store:
             filled_max=round(settings.memory_share_max * 1000),
             opens_max=settings.hourly_opens_max,
             refused_max=settings.hourly_refused_max,
+            queue_max=settings.queue_max,
+            queue_age_ms=settings.queue_age_max_ms,
         ),
         has_queue=in_ledger(settings),
     )
@@ -155,22 +155,16 @@ class Operations:
             raise CheckpointError(catalogue.INVALID_PARAMETERS, msg)
         if context is None:
             raise CheckpointError(catalogue.MISSING_PARAMETERS, "`context` is missing.")
-        asked = read_checkpoint(checkpoint)
-        held = read_context(name, context, routes_off=self.settings.routes_off)
-        sealed = Sealed(
-            context=held.as_json(),
-            proxy=_read_proxy(self.settings, proxy),
-        )
-        intent = yield from open_steps(
-            self.store,
-            self.vault,
+        event = Open(
             account_id=account,
             provider=name,
-            checkpoint=asked,
-            sealed=sealed,
+            checkpoint=read_checkpoint(checkpoint),
             purpose=Purpose(str(purpose)),
             user_id=expected,
         )
+        held = read_context(name, context, routes_off=self.settings.routes_off)
+        sealed = Sealed(context=held.as_json(), proxy=_read_proxy(self.settings, proxy))
+        intent = yield from open_steps(self.store, self.vault, event, sealed)
         return _info(intent)
 
     def read_submission(
@@ -184,16 +178,8 @@ class Operations:
         self, request: SubmissionRequest, submission_id: str, step: int | None
     ) -> Operation[Submitted]:
         """Accept a submission."""
-        return submit_steps(
-            self.store,
-            self.vault,
-            request,
-            submission_id,
-            queue_max=self.settings.queue_max,
-            queue_age_ms=self.settings.queue_age_max_ms,
-            step=read_step(step),
-            wakes=True,
-        )
+        step = read_step(step)
+        return Acceptance(self.store, self.vault, request, submission_id, step, wakes=True).steps()
 
     def result(self, submission_id: str) -> Operation[Outcome | None]:
         """Read a record; settle it first if it is overdue."""

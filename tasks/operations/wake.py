@@ -12,9 +12,10 @@ from typing import Any, Final
 import orjson
 from celery import Celery
 
-from checkpoint_worker.tasks.addresses import AmqpAddress, RedisAddress, parse_broker, parse_redis
 from checkpoint_worker.tasks.operations.celery_app import OwnCelery
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.address_parser import parse_broker, parse_redis
+from checkpoint_worker.tasks.storage.addresses import AmqpAddress, RedisAddress
 from checkpoint_worker.tasks.storage.executor import asking_options, sentinel_options
 from checkpoint_worker.tasks.storage.ids import process_unique_id, this_process
 from checkpoint_worker.tasks.storage.keys import Keys

@@ -28,11 +28,16 @@ class Room(Struct, frozen=True, kw_only=True, gc=False):
         opens_max: Maximum number of openings for one account in an hour.
         refused_max: Maximum number of submissions of one account in an hour that are answered at
             once because the account has no open intent.
+        queue_max: Maximum number of submissions that wait for an attempt.
+        queue_age_ms: Age at which a waiting submission is too old; once a tenth of those that wait
+            have it, new ones are refused.
     """
 
     filled_max: int = 850
     opens_max: int = 60
     refused_max: int = 60
+    queue_max: int = 10_000
+    queue_age_ms: int = 10_000
 
 
 ROOM: Final = Room()

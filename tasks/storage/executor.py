@@ -26,7 +26,8 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from checkpoint_worker.tasks.addresses import RedisAddress, parse_redis
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
+from checkpoint_worker.tasks.storage.addresses import RedisAddress
 from checkpoint_worker.tasks.storage.cluster import (
     AwaitedClusterConnection,
     AwaitedClusterTlsConnection,
@@ -383,7 +384,7 @@ def nodes_of(address: RedisAddress, prefix: str) -> Nodes:
 
 
 def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
-    """Return a blocking client of an address as `tasks.addresses` reads it.
+    """Return a blocking client of an address as `parse_redis` reads it.
 
     Args:
         url: The address.

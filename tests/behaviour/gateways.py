@@ -19,7 +19,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from checkpoint_worker.tasks.catalogue import pair
-from checkpoint_worker.tasks.operations.validation import CheckpointError, Submitted
+from checkpoint_worker.tasks.operations.acceptance import Submitted
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.worker.gateway import Protocol
 from tests.behaviour.stage import BOUND_S, ROOT, Person, Stage, until

@@ -37,14 +37,15 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.http.exchange import ClaimTicket
 from checkpoint_worker.tasks import events
 from checkpoint_worker.tasks.client import make_store, make_vault
-from checkpoint_worker.tasks.events import Cancel, Claim, Kill, SignalAction, Tick, WorkerLost
+from checkpoint_worker.tasks.events import Cancel, Claim, Kill, Open, SignalAction, Tick, WorkerLost
 from checkpoint_worker.tasks.execution import attempt as module
 from checkpoint_worker.tasks.execution import ledger
 from checkpoint_worker.tasks.execution.attempt import Attempt, AttemptRunner
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Purpose
-from checkpoint_worker.tasks.operations import validation as intake
-from checkpoint_worker.tasks.operations.validation import Sealed, open_steps, submit_steps
+from checkpoint_worker.tasks.operations import acceptance as intake
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, open_steps
+from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.operations.validation import SubmissionRequest as Submission
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
@@ -163,26 +164,25 @@ class Desk:
         steps = open_steps(
             store,
             vault,
-            account_id=ACCOUNT,
-            provider=PROVIDER,
-            checkpoint=Checkpoint(type="OTP", source="EMAIL"),
-            sealed=Sealed(context=Context().model_dump(mode="json")),
-            purpose=Purpose.CONNECT,
-            user_id=None,
+            Open(
+                account_id=ACCOUNT,
+                provider=PROVIDER,
+                checkpoint=Checkpoint(type="OTP", source="EMAIL"),
+                purpose=Purpose.CONNECT,
+            ),
+            Sealed(context=Context().model_dump(mode="json")),
         )
         await self.do(steps)
 
     async def submit(self, code: str = CODE, submission_id: str = "sub_a") -> str:
         """Submit a code."""
         request = Submission(account_id=ACCOUNT, provider=PROVIDER, code=code)
-        steps = submit_steps(
+        steps = Acceptance(
             self.attempts.store,
             self.attempts.vault,
             request,
             submission_id,
-            queue_max=100,
-            queue_age_ms=10_000,
-        )
+        ).steps()
         await self.do(steps)
         return submission_id
 

@@ -29,11 +29,12 @@ from hypothesis import strategies as st
 from kombu.transport.virtual import Channel, Message
 
 import checkpoint_worker.tasks.celery_task.task  # noqa: F401  registers the task
-from checkpoint_worker.tasks.addresses import AddressError, parse_broker
 from checkpoint_worker.tasks.celery_task.message_options import REFUSALS
 from checkpoint_worker.tasks.celery_task.sanitize import sanitizing_strategy
 from checkpoint_worker.tasks.operations.wake import TASK, make_producer
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.address_parser import parse_broker
+from checkpoint_worker.tasks.storage.addresses import AddressError
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.app import worker_config
 from checkpoint_worker.worker.runtime.broker import (

@@ -237,7 +237,7 @@ def test_another_way_tells_the_methods_and_nothing_of_the_person(
         actor = Knowing(*ways)
         for place in (
             "checkpoint_worker.tasks.execution.attempt",
-            "checkpoint_worker.tasks.operations.validation",
+            "checkpoint_worker.tasks.operations.acceptance",
         ):
             monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
         await desk.open()
@@ -263,7 +263,7 @@ def test_an_adapter_whose_ways_fail_is_a_bug_told_at_once(
         monkeypatch.setattr(actor, "ways", lambda _: 1 / 0)
         for place in (
             "checkpoint_worker.tasks.execution.attempt",
-            "checkpoint_worker.tasks.operations.validation",
+            "checkpoint_worker.tasks.operations.acceptance",
         ):
             monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
         await desk.open()

@@ -21,12 +21,9 @@ from celery.events.state import State
 
 from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, cancel_reason, current_request
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
-from checkpoint_worker.worker.runtime.pool import (
-    HUB_LATER_S,
-    SYNC_THREADS_MAX,
-    AsyncioPool,
-    CoroutineEndedError,
-)
+from checkpoint_worker.worker.runtime.hub import HUB_LATER_S, HubQueue
+from checkpoint_worker.worker.runtime.pool import AsyncioPool, CoroutineEndedError
+from checkpoint_worker.worker.runtime.runners import SYNC_THREADS_MAX
 from tests.measuring import end
 
 ROOT = Path(__file__).parents[2]
@@ -558,7 +555,8 @@ def test_ordinary_tasks_have_a_bound_on_their_threads() -> None:
     with Lone(limit=100) as pool:
         for _ in range(2 * SYNC_THREADS_MAX):
             pool.apply_async(job, callback=names.append)
-        assert (pool._threads, len(pool._thread_queue)) == (SYNC_THREADS_MAX, SYNC_THREADS_MAX)
+        threads = pool._threads
+        assert (threads.running, len(threads.queue)) == (SYNC_THREADS_MAX, SYNC_THREADS_MAX)
         go.set()
         pool.stop()  # Warm: after all of them.
     assert len(set(names)) == 2 * SYNC_THREADS_MAX
@@ -795,14 +793,17 @@ def test_ends_wait_for_each_other_but_not_while_places_are_short(places: int, at
 
     In a small pool the next job begins at once; in a large one a twentieth may stay free a moment.
     """
-    pool, turns = AsyncioPool(places), _Turns()
-    pool.register_with_event_loop(turns)
-    pool._loop = cast("Any", turns)
+    queue, turns = HubQueue(threading.RLock()), _Turns()
+    queue.attach(turns)
+
+    def end() -> None:
+        queue.put_batched(lambda: None, places=places, loop=cast("Any", turns))
+
     for _ in range(at_once - 1):
-        pool._to_hub_soon(lambda: None)
+        end()
     assert turns.soon == []
     assert turns.later_s == ([HUB_LATER_S] if at_once > 1 else []), "one timer for all"
-    pool._to_hub_soon(lambda: None)
+    end()
     assert len(turns.soon) == 1
-    pool._to_hub_soon(lambda: None)
+    end()
     assert len(turns.soon) == 1, "woken already"

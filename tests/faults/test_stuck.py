@@ -10,7 +10,8 @@ import pytest
 
 from checkpoint_worker.tasks.client import make_vault
 from checkpoint_worker.tasks.events import Cancel, Claim
-from checkpoint_worker.tasks.operations.validation import read_request, submit_steps
+from checkpoint_worker.tasks.operations.acceptance import Acceptance
+from checkpoint_worker.tasks.operations.validation import read_request
 from checkpoint_worker.tasks.storage.keys import Keys
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import LINKEDIN, Stage, until
@@ -82,14 +83,12 @@ def _submit_without_wake(stage: Stage, submission_id: str) -> str:
     person, settings = stage.person().open(), stage.settings
     code = person.right()
     request = read_request(settings, person.id, person.provider, code)
-    steps = submit_steps(
+    steps = Acceptance(
         stage.client._core.store,
         make_vault(settings),
         request,
         submission_id,
-        queue_max=settings.queue_max,
-        queue_age_ms=settings.queue_age_max_ms,
-    )
+    ).steps()
     stage.client._door.run(steps)
     person.typed.append((submission_id, code))
     return submission_id

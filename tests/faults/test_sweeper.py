@@ -12,15 +12,12 @@ import redis.asyncio
 
 from checkpoint_worker.providers.contract import Checkpoint
 from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.events import Open
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
 from checkpoint_worker.tasks.execution.sweeper import BATCH, Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Purpose
-from checkpoint_worker.tasks.operations.validation import (
-    Sealed,
-    open_steps,
-    read_request,
-    submit_steps,
-)
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, open_steps
+from checkpoint_worker.tasks.operations.validation import Sealed, read_request
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect_async
 from tests.behaviour.conftest import Setting
@@ -90,17 +87,17 @@ class Backlog:
             open_steps(
                 store,
                 vault,
-                account_id=account_id,
-                provider="LINKEDIN",
-                checkpoint=Checkpoint(type="OTP", source="EMAIL"),
-                sealed=Sealed(context={}),
-                purpose=Purpose.CONNECT,
-                user_id=None,
+                Open(
+                    account_id=account_id,
+                    provider="LINKEDIN",
+                    checkpoint=Checkpoint(type="OTP", source="EMAIL"),
+                    purpose=Purpose.CONNECT,
+                ),
+                Sealed(context={}),
             )
         )
         request = read_request(self.settings, account_id, "LINKEDIN", "123456")
-        limits: dict[str, Any] = {"queue_max": 2 * WAITING, "queue_age_ms": round(1000 * LONG_S)}
-        await run(submit_steps(store, vault, request, submission_id, **limits))
+        await run(Acceptance(store, vault, request, submission_id).steps())
 
     async def turn_stale(self) -> None:
         """Let everything have waited for longer than ``wake_again_s``."""
@@ -120,6 +117,8 @@ def test_a_backlog_of_ten_thousand_is_not_woken_again(redis_url: str) -> None:
             deadline_s=LONG_S,
             intent_ttl_s=2 * LONG_S,
             wake_again_s=LONG_S / 5,
+            queue_max=2 * WAITING,
+            queue_age_max_s=LONG_S / 2,
         )
         client = connect_async(redis_url)
         backlog = Backlog(settings, client)

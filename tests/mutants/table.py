@@ -880,7 +880,7 @@ MUTANTS: Final = (
         guard="nothing new is taken in near maxmemory",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
+                file="tasks/operations/acceptance.py",
                 old="    if snapshot.filled >= store.room.filled_max:\n",
                 new="    if False:\n",
             ),
@@ -905,7 +905,7 @@ MUTANTS: Final = (
         guard="what is done for an account is counted by the hour",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
+                file="tasks/operations/acceptance.py",
                 old="        if count >= self._most:\n",
                 new="        if False:\n",
             ),
@@ -1307,7 +1307,7 @@ MUTANTS: Final = (
         name="a job's exception keeps the frames it went through",
         guard="the same, over a soak of all kinds",
         edits=(
-            Edit(file="worker/runtime/pool.py", old="        _release_frames(handed)\n", new=""),
+            Edit(file="worker/runtime/runners.py", old="        release_frames(handed)\n", new=""),
             Edit(file="tasks/tracebacks.py", old="        exc.__traceback__ = None\n", new=""),
         ),
         test="tests/soak/test_soak.py::test_a_bounded_soak_finds_nothing_that_grows",
@@ -1318,7 +1318,7 @@ MUTANTS: Final = (
         edits=(
             Edit(
                 file="worker/runtime/pool.py",
-                old="        task_failure.connect(_note_error)\n",
+                old="        task_failure.connect(note_error)\n",
                 new="",
             ),
         ),
@@ -1494,9 +1494,9 @@ MUTANTS: Final = (
         guard="a double click is recognised by the folded code",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
-                old="            digest=vault.digest(provider, account_id, code),\n",
-                new="            digest=vault.digest(provider, account_id, request.code),\n",
+                file="tasks/operations/acceptance.py",
+                old="(request.provider, request.account_id, code),\n",
+                new="(request.provider, request.account_id, request.code),\n",
             ),
         ),
         test="tests/store/test_intake.py::"
@@ -1507,9 +1507,9 @@ MUTANTS: Final = (
         guard="what was folded is what is sealed and sent",
         edits=(
             Edit(
-                file="tasks/operations/validation.py",
-                old="solution_name(provider, account_id, submission_id), code.encode())\n",
-                new="solution_name(provider, account_id, submission_id), request.code.encode())\n",
+                file="tasks/operations/acceptance.py",
+                old="            sealed = self.vault.seal(name, code.encode())\n",
+                new="            sealed = self.vault.seal(name, self.request.code.encode())\n",
             ),
         ),
         test="tests/store/test_intake.py::"

@@ -14,6 +14,6 @@ BLOCK_S: Final = 8.0
 @worker_init.connect
 def _block_on_signal(sender: Any, **_: object) -> None:
     def block(*_: object) -> None:
-        sender.pool._loop.call_soon_threadsafe(time.sleep, BLOCK_S)
+        sender.pool._loop.post(time.sleep, BLOCK_S)
 
     signal.signal(signal.SIGUSR2, block)

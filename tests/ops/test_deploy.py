@@ -22,12 +22,8 @@ import yaml
 
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.worker.cli.main import COMMANDS
-from checkpoint_worker.worker.runtime.pool import (
-    BACKGROUND_STOP_S,
-    COLD_STOP_S,
-    LOOP_STOP_S,
-    WARM_STOP_S,
-)
+from checkpoint_worker.worker.runtime.loop import BACKGROUND_STOP_S, LOOP_STOP_S
+from checkpoint_worker.worker.runtime.pool import COLD_STOP_S, WARM_STOP_S
 from tests.wheels import build_site
 
 ROOT: Final = Path(__file__).parents[2]

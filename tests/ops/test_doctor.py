@@ -19,8 +19,8 @@ import pytest
 import redis
 
 from checkpoint_worker.providers.sandbox import background
-from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.executor import script
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.vault import make_key

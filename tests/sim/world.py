@@ -28,7 +28,7 @@ from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
 from checkpoint_worker.tasks.execution.ledger import Target
 from checkpoint_worker.tasks.model import IntentState
-from checkpoint_worker.tasks.operations import validation as intake
+from checkpoint_worker.tasks.operations import acceptance, validation
 from checkpoint_worker.tasks.operations.submissions import Operations
 from checkpoint_worker.tasks.operations.validation import CheckpointError, Sealed
 from checkpoint_worker.tasks.settings import Settings
@@ -299,7 +299,8 @@ class World:
             (report, {"log": log}),
             (sweep, {"time": time, "log": log}),
             (listener, {"log": log}),
-            (intake, {"adapter_for": provider.adapter_for}),
+            (acceptance, {"adapter_for": provider.adapter_for}),
+            (validation, {"adapter_for": provider.adapter_for}),
             (store, {"decide": self.witness.decide}),
             (plan, {"process_unique_id": self.witness.new_name}),
         )

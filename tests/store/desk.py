@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import redis
+from msgspec import structs
 
 from checkpoint_worker.providers.contract import Checkpoint, Cleared, SolutionKind, Verdict
 from checkpoint_worker.tasks.client import make_store, make_vault
-from checkpoint_worker.tasks.events import AttemptFinished, Claim, Event, Failed, Submit
+from checkpoint_worker.tasks.events import AttemptFinished, Claim, Event, Failed, Open, Submit
 from checkpoint_worker.tasks.model import Generation, Intent, Purpose
-from checkpoint_worker.tasks.operations.validation import (
-    Sealed,
-    Submitted,
-    open_steps,
-    read_request,
-    submit_steps,
-)
+from checkpoint_worker.tasks.operations.acceptance import Acceptance, Submitted, open_steps
+from checkpoint_worker.tasks.operations.validation import Sealed, read_request
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import Operation, ScriptCall, SyncExecutor, connect
@@ -94,28 +90,19 @@ class Desk:
 
     def open(self, account: str = ACCOUNT, **more: Any) -> Intent:
         """Open an intent."""
-        given: dict[str, Any] = {
-            "checkpoint": EMAIL,
-            "sealed": Sealed(context=CONTEXT),
-            "purpose": Purpose.CONNECT,
-            "user_id": None,
-        }
-        steps = open_steps(
-            self.store, self.vault, account_id=account, provider=PROVIDER, **given | more
-        )
-        return self.door.run(steps)
+        sealed = more.pop("sealed", Sealed(context=CONTEXT))
+        given: dict[str, Any] = {"checkpoint": EMAIL, "purpose": Purpose.CONNECT, **more}
+        event = Open(account_id=account, provider=PROVIDER, **given)
+        return self.door.run(open_steps(self.store, self.vault, event, sealed))
 
     def submitting(
         self, submission_id: str, code: str = "123456", account: str = ACCOUNT, **more: Any
     ) -> Operation[Submitted]:
         """Return the steps of a submission."""
         request = read_request(self.settings, account, PROVIDER, code)
-        options: dict[str, Any] = {
-            "queue_max": self.settings.queue_max,
-            "queue_age_ms": self.settings.queue_age_max_ms,
-            **more,
-        }
-        return submit_steps(self.store, self.vault, request, submission_id, **options)
+        room = {name: more.pop(name) for name in ("queue_max", "queue_age_ms") if name in more}
+        store = replace(self.store, room=structs.replace(self.store.room, **room))
+        return Acceptance(store, self.vault, request, submission_id, **more).steps()
 
     def submit(self, submission_id: str, code: str = "123456", **more: Any) -> Submitted:
         """Submit a code."""

@@ -21,16 +21,10 @@ from kombu.transport.redis import Channel, SentinelChannel
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, SSLConnection
 
 from checkpoint_worker.providers.sandbox.certificate import make_tls
-from checkpoint_worker.tasks import addresses
-from checkpoint_worker.tasks.addresses import (
-    AddressError,
-    AmqpAddress,
-    RedisAddress,
-    Tls,
-    parse_broker,
-    parse_redis,
-)
 from checkpoint_worker.tasks.operations.wake import celery_config, in_ledger, make_producer
+from checkpoint_worker.tasks.storage import address_parser
+from checkpoint_worker.tasks.storage.address_parser import parse_broker, parse_redis
+from checkpoint_worker.tasks.storage.addresses import AddressError, AmqpAddress, RedisAddress, Tls
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect, connect_async, pipe_to
 from checkpoint_worker.worker.app import worker_config
 from checkpoint_worker.worker.local import embedded_redis as embedded
@@ -344,7 +338,7 @@ def test_hosts_of_a_list_are_read_by_us_alone(monkeypatch: pytest.MonkeyPatch) -
             raise ValueError(msg)
         return parts
 
-    monkeypatch.setattr(addresses, "urlsplit", strict)
+    monkeypatch.setattr(address_parser, "urlsplit", strict)
     read = parse_redis("sentinel://u:p@h1:1,[::1]:2,h3/s/2?ssl=true")
     assert read.sentinels is not None
     assert read.sentinels.places == (("h1", 1), ("::1", 2), ("h3", 26379))

@@ -16,14 +16,15 @@ from checkpoint_worker.providers import LIVE_SESSION
 from checkpoint_worker.providers.contract import Challenge, Checkpoint, ClaimTicket, Verdict
 from checkpoint_worker.providers.http.exchange import HttpExchange
 from checkpoint_worker.providers.live_session import new_session_secret
-from checkpoint_worker.tasks.events import Kill, SignalAction, Wake
+from checkpoint_worker.tasks.events import Kill, Open, SignalAction, Wake
 from checkpoint_worker.tasks.execution import attempt as module
 from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
 from checkpoint_worker.tasks.execution.ledger import CLAIMS_AT_ONCE, Look, Target
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
 from checkpoint_worker.tasks.model import Purpose, replace
-from checkpoint_worker.tasks.operations.validation import Sealed, open_steps
+from checkpoint_worker.tasks.operations.acceptance import open_steps
+from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.storage.executor import ScriptCall
 from checkpoint_worker.tasks.storage.signals import HeardSignal
 from tests.behaviour.stage import BOUND_S
@@ -206,12 +207,13 @@ def test_a_live_session_s_attempt_asks_for_the_session(on_desk: OnDesk) -> None:
         steps = open_steps(
             desk.attempts.store,
             desk.attempts.vault,
-            account_id=ACCOUNT,
-            provider=PROVIDER,
-            checkpoint=Checkpoint(type="OTP", source="EMAIL"),
-            sealed=Sealed(context={"route": LIVE_SESSION, "secret": new_session_secret()}),
-            purpose=Purpose.CONNECT,
-            user_id=None,
+            Open(
+                account_id=ACCOUNT,
+                provider=PROVIDER,
+                checkpoint=Checkpoint(type="OTP", source="EMAIL"),
+                purpose=Purpose.CONNECT,
+            ),
+            Sealed(context={"route": LIVE_SESSION, "secret": new_session_secret()}),
         )
         await desk.do(steps)
         await desk.submit()

@@ -15,9 +15,9 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.events import Begin
 from checkpoint_worker.tasks.live_session import LiveReplies, RedisSessionChannel
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.cluster import Nodes, slot_of
 from checkpoint_worker.tasks.storage.connections import MOVING, NO_CLUSTER, why
 from checkpoint_worker.tasks.storage.executor import (

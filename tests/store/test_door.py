@@ -14,7 +14,8 @@ import redis
 import redis.asyncio
 
 from checkpoint_worker.tasks.events import Kill, Tick
-from checkpoint_worker.tasks.operations.validation import FULL_AGAIN_S, CheckpointError
+from checkpoint_worker.tasks.operations.acceptance import FULL_AGAIN_S
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage import executor as ledger
 from checkpoint_worker.tasks.storage.base import Room
 from checkpoint_worker.tasks.storage.executor import (

@@ -8,16 +8,15 @@ import pytest
 from checkpoint_worker.providers import adapter_for
 from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY, Checkpoint, Rejected
 from checkpoint_worker.tasks.client import CheckpointClient
-from checkpoint_worker.tasks.events import Cancel, Kill
+from checkpoint_worker.tasks.events import Cancel, Kill, Open
 from checkpoint_worker.tasks.model import Purpose
+from checkpoint_worker.tasks.operations.acceptance import open_steps, refuse_steps
 from checkpoint_worker.tasks.operations.validation import (
     CheckpointError,
     Sealed,
     new_id,
-    open_steps,
     read_context,
     read_request,
-    refuse_steps,
 )
 from checkpoint_worker.tasks.storage.executor import ScriptCall, SyncExecutor
 from checkpoint_worker.tasks.storage.store import SEEN_TTL_MS
@@ -475,12 +474,8 @@ def test_opening_again_tells_the_next_generation(desk: Desk) -> None:
     steps = open_steps(
         desk.store,
         desk.vault,
-        account_id=ACCOUNT,
-        provider=PROVIDER,
-        checkpoint=EMAIL,
-        sealed=Sealed(context=CONTEXT),
-        purpose=Purpose.CONNECT,
-        user_id=None,
+        Open(account_id=ACCOUNT, provider=PROVIDER, checkpoint=EMAIL, purpose=Purpose.CONNECT),
+        Sealed(context=CONTEXT),
     )
     desk.open()
     desk.submit("s1")

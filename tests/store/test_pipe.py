@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
-from checkpoint_worker.tasks.addresses import parse_redis
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.executor import pipe_to
 from checkpoint_worker.tasks.storage.pipelining import Address, PipelinedConnection
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis

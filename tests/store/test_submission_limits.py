@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from checkpoint_worker.tasks.client import CheckpointClient
-from checkpoint_worker.tasks.operations.validation import AGED_SHARE, CheckpointError
+from checkpoint_worker.tasks.operations.acceptance import AGED_SHARE
+from checkpoint_worker.tasks.operations.validation import CheckpointError
 from tests.store.desk import ACCOUNT, PROVIDER, Desk
 
 HOUR_S = 3600

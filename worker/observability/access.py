@@ -13,9 +13,9 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
 from checkpoint_worker.tasks.operations.wake import in_ledger
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.worker.observability.required_commands import broker_forms, forms
 from checkpoint_worker.worker.observability.status import refusal
 

@@ -326,26 +326,15 @@ def configure(
         if terminal
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
+    lines = {"()": Lines, "stream": "ext://sys.stderr"}
+    if path is not None:
+        lines = {"()": FileLines, "path": path}
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {
-                "line": {
-                    "()": structlog.stdlib.ProcessorFormatter,
-                    "foreign_pre_chain": _SHARED,
-                    "processors": [
-                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                        structlog.processors.ExceptionRenderer(places),
-                        renderer,
-                    ],
-                }
-            },
-            "handlers": {
-                "lines": {"()": Lines, "stream": "ext://sys.stderr", "formatter": "line"}
-                if path is None
-                else {"()": FileLines, "path": path, "formatter": "line"},
-            },
+            "formatters": {"line": _formatter(renderer)},
+            "handlers": {"lines": {**lines, "formatter": "line"}},
             "root": {"handlers": ["lines"], "level": number},
         }
     )
@@ -365,6 +354,18 @@ def configure(
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
+
+
+def _formatter(renderer: Any) -> dict[str, Any]:  # noqa: ANN401  structlog's processors
+    return {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": _SHARED,
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.ExceptionRenderer(places),
+            renderer,
+        ],
+    }
 
 
 def _level(level: int | str) -> int:

@@ -14,11 +14,12 @@ from typing import Any, Final, cast
 import redis
 from redis.exceptions import RedisError
 
-from checkpoint_worker.tasks.addresses import RedisAddress, parse_redis
 from checkpoint_worker.tasks.catalogue import kind_of
 from checkpoint_worker.tasks.client import make_store
 from checkpoint_worker.tasks.operations.wake import broker_address, in_ledger, make_producer
 from checkpoint_worker.tasks.settings import PROVIDERS, Settings
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
+from checkpoint_worker.tasks.storage.addresses import RedisAddress
 from checkpoint_worker.tasks.storage.connections import CLUSTER, CLUSTER_DOWN, why
 from checkpoint_worker.tasks.storage.executor import (
     Operation,

@@ -138,8 +138,8 @@ def _explain(error: Exception, *, as_json: bool) -> None:
     from pydantic_settings import SettingsError  # noqa: PLC0415
     from redis.exceptions import RedisError  # noqa: PLC0415
 
-    from checkpoint_worker.tasks.addresses import AddressError  # noqa: PLC0415
     from checkpoint_worker.tasks.operations.validation import CheckpointError  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.addresses import AddressError  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.executor import LedgerError, LedgerUnavailableError  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.vault import BadKeyError  # noqa: PLC0415
 
@@ -188,8 +188,8 @@ def _settings_sentence(error: Any) -> str:  # noqa: ANN401  ValidationError
 
 def _redis_sentence(error: BaseException | None) -> str:
     """Return which Redis failed and how; of its URL only host and port are shown."""
-    from checkpoint_worker.tasks.addresses import parse_redis  # noqa: PLC0415
     from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.address_parser import parse_redis  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.connections import NO_TLS, why  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.executor import LedgerError  # noqa: PLC0415
 

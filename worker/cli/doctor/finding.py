@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 import redis
 from redis.exceptions import ResponseError
 
-from checkpoint_worker.tasks.addresses import parse_redis
 from checkpoint_worker.tasks.client import make_store
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.executor import SyncExecutor, connect
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.store import Store

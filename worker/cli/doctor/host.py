@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from checkpoint_worker.tasks.addresses import AmqpAddress, RedisAddress, parse_broker
 from checkpoint_worker.tasks.operations.celery_app import foreign_variables
 from checkpoint_worker.tasks.settings import unknown_variables
+from checkpoint_worker.tasks.storage.address_parser import parse_broker
+from checkpoint_worker.tasks.storage.addresses import AmqpAddress, RedisAddress
 from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX
 from checkpoint_worker.tasks.storage.vault import BadKeyError, Vault
 from checkpoint_worker.worker.cli.doctor.finding import (
@@ -179,7 +180,7 @@ def transport(target: DoctorTarget) -> Finding:
             weak.append(f"{name} has no password")
         if address.tls is None:
             weak.append(f"{name} is not encrypted")
-        elif address.tls.verify is ssl.CERT_NONE:
+        elif address.tls.cert_reqs is ssl.CERT_NONE:
             weak.append(f"{name} takes any server's certificate (ssl_cert_reqs=none)")
     if weak:
         return warning(

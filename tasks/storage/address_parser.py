@@ -10,11 +10,22 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from dataclasses import fields
+from typing import Any, Final, TypeVar
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-REDIS_PORT: Final = 6379
+from checkpoint_worker.tasks.storage.addresses import (
+    REDIS_PORT,
+    AddressError,
+    AmqpAddress,
+    Login,
+    RedisAddress,
+    Sentinels,
+    Tls,
+)
+
+__all__ = ["parse_broker", "parse_redis"]
+
 SENTINEL_PORT: Final = 26379
 AMQP_PORTS: Final[Mapping[str, int]] = {"amqp": 5672, "amqps": 5671}
 TIMEOUT_MAX_S: Final = 10.0
@@ -22,213 +33,6 @@ TIMEOUT_MAX_S: Final = 10.0
 NAME: Final = re.compile(r"[A-Za-z_]{1,40}")
 """Pattern of a name that an error may quote: other text may be a part of a password."""
 ENCODE: Final = "in a user or password write @ : / ? # % [ ] percent-encoded"
-
-
-class AddressError(ValueError):
-    """An address cannot be used; the message gives the reason and quotes nothing secret."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Verification of a server and the client certificate, in the terms of `ssl` and redis-py."""
-
-    verify: ssl.VerifyMode = ssl.CERT_REQUIRED
-    check_hostname: bool = True
-    ca_certs: str | None = None
-    ca_path: str | None = None
-    ca_data: str | None = None
-    certfile: str | None = None
-    keyfile: str | None = None
-    key_password: str | None = field(default=None, repr=False)
-    min_version: ssl.TLSVersion | None = None
-    ciphers: str | None = None
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of redis-py's TLS connections."""
-        given = {
-            "ssl_cert_reqs": self.verify,
-            "ssl_check_hostname": self.check_hostname and self.verify != ssl.CERT_NONE,
-            "ssl_ca_certs": self.ca_certs,
-            "ssl_ca_path": self.ca_path,
-            "ssl_ca_data": self.ca_data,
-            "ssl_certfile": self.certfile,
-            "ssl_keyfile": self.keyfile,
-            "ssl_password": self.key_password,
-            "ssl_min_version": self.min_version,
-            "ssl_ciphers": self.ciphers,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS context of these options.
-
-        Raises:
-            AddressError: A file cannot be read, or its contents are not valid.
-        """
-        try:
-            context = ssl.create_default_context(
-                cafile=self.ca_certs, capath=self.ca_path, cadata=self.ca_data
-            )
-            context.check_hostname = self.check_hostname and self.verify != ssl.CERT_NONE
-            context.verify_mode = self.verify
-            if self.certfile is not None:
-                context.load_cert_chain(self.certfile, self.keyfile, self.key_password)
-            if self.min_version is not None:
-                context.minimum_version = self.min_version
-            if self.ciphers is not None:
-                context.set_ciphers(self.ciphers)
-        except (OSError, ValueError) as error:  # An `ssl.SSLError` is an OSError.
-            why = getattr(error, "strerror", None) or getattr(error, "reason", None)
-            msg = (
-                "a certificate, key or cipher of the ssl_* options cannot be used"
-                f" ({why or type(error).__name__})"
-            )
-            raise AddressError(msg) from None
-        return context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """User and password of a login; if both are empty, no login is sent."""
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-    def options(self) -> dict[str, str]:
-        """Return the options of redis-py."""
-        if self.user:  # A user without a password has an ACL with nopass.
-            return {"username": self.user, "password": self.password}
-        return {"password": self.password} if self.password else {}
-
-    def words(self) -> tuple[str, ...]:
-        """Return the arguments of AUTH."""
-        return tuple(self.options().values())
-
-    def prefix(self) -> str:
-        """Return the part of a URL before the host."""
-        if not (self.user or self.password):
-            return ""
-        return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentinels:
-    """The Sentinels that name the master.
-
-    Attributes:
-        places: Host and port of each Sentinel.
-        service: Name of the Redis at the Sentinels.
-        login: Login to the Sentinels, which may differ from that to Redis.
-        tls: TLS options of the connections to the Sentinels.
-    """
-
-    places: tuple[tuple[str, int], ...]
-    service: str
-    login: Login
-    tls: Tls | None
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of redis-py's clients of Sentinels."""
-        return {**self.login.options(), **({"ssl": True, **self.tls.options()} if self.tls else {})}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisAddress:
-    """The address of a Redis, the login to it, and the options of the connections.
-
-    ``None`` leaves an option to the component that connects. ``cluster`` are nodes of a Redis in
-    cluster mode; each of them knows which node has a key.
-    """
-
-    host: str = ""
-    port: int = REDIS_PORT
-    path: str | None = None
-    sentinels: Sentinels | None = None
-    cluster: tuple[tuple[str, int], ...] = ()
-    db: int = 0
-    login: Login = Login()
-    tls: Tls | None = None
-    socket_timeout_s: float | None = None
-    connect_timeout_s: float | None = None
-    health_check_s: float | None = None
-    keepalive: bool = True
-    connections_max: int | None = None
-    turn_timeout_s: float | None = None
-    client_name: str | None = None
-    protocol: int | None = None
-
-    @property
-    def places(self) -> tuple[tuple[str, int], ...]:
-        """Hosts to connect to first: Redis, Sentinels or nodes; empty for a Unix socket."""
-        if self.sentinels is not None:
-            return self.sentinels.places
-        if self.cluster:
-            return self.cluster
-        return () if self.path is not None else ((self.host, self.port),)
-
-    @property
-    def shown(self) -> str:
-        """The address without secrets."""
-        if self.path is not None:
-            return self.path
-        return ",".join(
-            f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.places
-        )
-
-    def check(self) -> None:
-        """Check that the files named in the address can be used.
-
-        Raises:
-            AddressError: A file cannot be used.
-        """
-        for tls in {self.tls, self.sentinels.tls if self.sentinels is not None else None}:
-            if tls is not None:
-                tls.context()
-
-    @property
-    def same_place(self) -> tuple[object, ...]:
-        """A key that is equal for two addresses of the same user and database."""
-        service = self.sentinels.service if self.sentinels is not None else None
-        clustered = bool(self.cluster)
-        return self.places, self.path, service, clustered, self.db, self.login
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AmqpAddress:
-    """The address of a RabbitMQ and the login to it."""
-
-    host: str
-    port: int
-    virtual_host: str
-    login: Login
-    tls: Tls | None
-    heartbeat_s: float | None = None
-    connect_timeout_s: float | None = None
-
-    @property
-    def url(self) -> str:
-        """The address in the form that kombu reads."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        vhost = quote(self.virtual_host, safe="")
-        scheme = "amqps" if self.tls is not None else "amqp"
-        return f"{scheme}://{self.login.prefix()}{host}:{self.port}/{vhost}"
-
-    @property
-    def shown(self) -> str:
-        """The address without secrets."""
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-    def check(self) -> None:
-        """Check that the files named in the address can be used.
-
-        Raises:
-            AddressError: A file cannot be used.
-        """
-        if self.tls is not None:
-            self.tls.context()
-
-
-# Reading -------------------------------------------------------------------------------
 
 _TCP: Final = frozenset({"redis", "rediss"})
 _SENTINEL: Final[Mapping[str, bool]] = {
@@ -489,16 +293,10 @@ _FLAGS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "t", "1", "yes", "y", "on"), True),
     **dict.fromkeys(("false", "f", "0", "no", "n", "off"), False),
 }
-_TLS_TEXTS: Final[Mapping[str, str]] = {
-    "ssl_ca_certs": "ca_certs",
-    "ssl_ca_path": "ca_path",
-    "ssl_ca_data": "ca_data",
-    "ssl_certfile": "certfile",
-    "ssl_keyfile": "keyfile",
-    "ssl_password": "key_password",
-    "ssl_ciphers": "ciphers",
-}
-TLS_OPTIONS: Final = (*_TLS_TEXTS, "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version")
+_TLS_TEXTS: Final = (
+    "ca_certs", "ca_path", "ca_data", "certfile", "keyfile", "password", "ciphers"
+)  # fmt: skip
+_TLS_OPTIONS: Final = tuple(f"ssl_{each.name}" for each in fields(Tls))
 
 
 class _Options:
@@ -542,24 +340,16 @@ class _Options:
 
     def number(self, name: str, least: int, most: int) -> int | None:
         """Read a whole number."""
-
-        def read(value: str) -> int:
-            if not least <= (found := int(value)) <= most:
-                raise ValueError
-            return found
-
-        found: int | None = self._read(name, read, f"a whole number from {least} to {most}")
+        rule = f"a whole number from {least} to {most}"
+        found: int | None = self._read(name, lambda value: _within(int(value), least, most), rule)
         return found
 
     def seconds(self, name: str, most: float, least: float = 0.1) -> float | None:
         """Read a duration."""
-
-        def read(value: str) -> float:
-            if not least <= (found := float(value)) <= most:
-                raise ValueError
-            return found
-
-        found: float | None = self._read(name, read, f"a number of {least:g} to {most:g} seconds")
+        rule = f"a number of {least:g} to {most:g} seconds"
+        found: float | None = self._read(
+            name, lambda value: _within(float(value), least, most), rule
+        )
         return found
 
     def db(self, path: str) -> int:
@@ -600,7 +390,7 @@ class _Options:
             wanted: Whether TLS is used; without TLS any of these options is refused.
             unless: Value to return if the query has none of the options.
         """
-        names = [f"{prefix}{name}" for name in TLS_OPTIONS]
+        names = [f"{prefix}{name}" for name in _TLS_OPTIONS]
         given = [name for name in names if name in self._left]
         if not wanted:
             if given:
@@ -620,12 +410,13 @@ class _Options:
         version = self._read(
             f"{prefix}ssl_min_version", lambda value: _VERSIONS[value.upper()], "TLSv1.2 or TLSv1.3"
         )
-        texts = {own: self.text(f"{prefix}{name}") for name, own in _TLS_TEXTS.items()}
+        verify = ssl.CERT_REQUIRED if verify is None else verify
+        named = self.flag(f"{prefix}ssl_check_hostname", default=True)
         return Tls(
-            verify=ssl.CERT_REQUIRED if verify is None else verify,
-            check_hostname=self.flag(f"{prefix}ssl_check_hostname", default=True),
+            cert_reqs=verify,
+            check_hostname=named and verify != ssl.CERT_NONE,
             min_version=version,
-            **texts,
+            **{name: self.text(f"{prefix}ssl_{name}") for name in _TLS_TEXTS},
         )
 
     def end(self) -> None:
@@ -636,13 +427,10 @@ class _Options:
             raise AddressError(msg)
 
 
-__all__ = [
-    "AddressError",
-    "AmqpAddress",
-    "Login",
-    "RedisAddress",
-    "Sentinels",
-    "Tls",
-    "parse_broker",
-    "parse_redis",
-]
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(number: _Number, least: float, most: float) -> _Number:
+    if not least <= number <= most:
+        raise ValueError
+    return number
