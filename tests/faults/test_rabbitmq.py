@@ -22,7 +22,7 @@ import pytest
 from kombu.connection import Connection
 
 from checkpoint_worker.tasks.operations.wake import TASK
-from checkpoint_worker.worker.local.embedded_redis import _free_port
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.behaviour.conftest import Setting
 from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
 
@@ -51,7 +51,7 @@ class RabbitServer:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.port, distribution, self._names_port = (_free_port() for _ in range(3))
+        self.port, distribution, self._names_port = (free_port() for _ in range(3))
         (directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console.level = warning\n"
         )

@@ -70,7 +70,7 @@ class Sentinels:
         return f"sentinel://{places}/checkpoints"
 
     def _start(self) -> Self:
-        self.ports = [embedded._free_port() for _ in range(2 + SENTINELS)]
+        self.ports = [embedded.free_port() for _ in range(2 + SENTINELS)]
         master, replica, *sentinels = self.ports
         self._serve(master)
         self._serve(replica, f"replicaof 127.0.0.1 {master}")

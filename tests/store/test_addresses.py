@@ -493,7 +493,7 @@ def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
     server: _Server, tmp_path: Path
 ) -> None:
     """Its password is not the one of Redis, and it listens on IPv6."""
-    port = embedded._free_port()
+    port = embedded.free_port()
     config = tmp_path / "sentinel.conf"
     config.write_text(
         f"bind 127.0.0.1 ::1\nport {port}\ndir {tmp_path}\nrequirepass watch-word\n"

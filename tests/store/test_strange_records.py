@@ -73,7 +73,7 @@ def test_words_of_a_newer_version_pass_through() -> None:
     known = read_outcome(json.dumps({**NEWER, "state": "final", "body": {"a": 1}}), "known")
     assert known is not None
     assert known.state is RecordState.FINAL
-    assert (known.type, known.error, known.celery_state) == ("None", None, CeleryState.SUCCESS)
+    assert (known.type, known.error, known.celery_state) == ("", None, CeleryState.SUCCESS)
 
 
 @pytest.mark.parametrize("text", RUBBISH)
