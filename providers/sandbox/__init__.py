@@ -17,15 +17,27 @@ from checkpoint_worker.providers.sandbox.server import Sandbox, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Sandbox", "SandboxClient", "SandboxError", "background", "run", "trust_hint"]
+__all__ = [
+    "Sandbox",
+    "SandboxClient",
+    "SandboxError",
+    "background",
+    "client_hint",
+    "run",
+    "trust_hint",
+]
 
 START_TIMEOUT_S = 10.0
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+"""Where Python's, curl's and Node's HTTP clients look for the file to trust."""
 
 
 def run(
     port: int = 0,
     *,
     tls: bool = False,
+    as_provider: bool = False,
+    app_secrets: Mapping[str, str] | None = None,
     announce: Callable[[Mapping[str, str]], None] | None = None,
 ) -> None:
     """Run a sandbox in the foreground until interrupted.
@@ -33,18 +45,32 @@ def run(
     Args:
         port: Of the page; the providers follow on the next ones. 0 takes free ones.
         tls: Serve HTTPS everywhere.
-        announce: Called once with name to address, ``page`` first; with ``tls`` the last is
-            ``ca_file`` and the path of what a client must trust. Prints by default.
+        as_provider: Serve the real names of the providers' hosts, too, over HTTPS.
+        app_secrets: Id of a client's app to the secret that signs its requests, where a request
+            does not bring it along.
+        announce: Called once with name to address, ``page`` first; with ``as_provider`` one is
+            ``proxy``, with TLS the last is ``ca_file`` and the path of what a client must trust.
+            Prints by default.
 
     Raises:
         OSError: A port is taken.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(port, tls=tls, announce=announce or _print))
+        asyncio.run(
+            serve(
+                port,
+                tls=tls,
+                as_provider=as_provider,
+                app_secrets=app_secrets,
+                announce=announce or _print,
+            )
+        )
 
 
 @contextlib.contextmanager
-def background(port: int = 0, *, tls: bool = False) -> Iterator[SandboxClient]:
+def background(
+    port: int = 0, *, tls: bool = False, as_provider: bool = False
+) -> Iterator[SandboxClient]:
     """Run a sandbox in a thread of its own and hand out a client for it.
 
     Raises:
@@ -70,14 +96,14 @@ def background(port: int = 0, *, tls: bool = False) -> Iterator[SandboxClient]:
             loop.close()
             started.set()
 
-    serving = loop.create_task(serve(port, tls=tls, announce=announce))
+    serving = loop.create_task(serve(port, tls=tls, as_provider=as_provider, announce=announce))
     thread = threading.Thread(target=live, name="sandbox", daemon=True)
     thread.start()
     started.wait(START_TIMEOUT_S)
     try:
         if failed:
             raise failed[0]
-        yield SandboxClient(said["page"], said.get("ca_file"))
+        yield SandboxClient(said["page"], said.get("ca_file"), said.get("proxy", ""))
     finally:
         with contextlib.suppress(RuntimeError):  # The loop is closed: it ended by itself.
             loop.call_soon_threadsafe(serving.cancel)
@@ -87,10 +113,22 @@ def background(port: int = 0, *, tls: bool = False) -> Iterator[SandboxClient]:
 def _print(addresses: Mapping[str, str]) -> None:
     for name, address in addresses.items():
         print(f"{name:10} {address}", flush=True)  # noqa: T201  the program's output
-    if "ca_file" in addresses:
-        print(trust_hint(addresses["ca_file"]), flush=True)  # noqa: T201  the same
+    for hint in (trust_hint, client_hint):
+        if text := hint(addresses):
+            print(text, flush=True)  # noqa: T201  the same
 
 
-def trust_hint(ca_file: str) -> str:
+def trust_hint(addresses: Mapping[str, str]) -> str:
     """Return what to tell whoever is to reach a sandbox that serves HTTPS."""
-    return f"Workers and commands that are to trust it need SSL_CERT_FILE={ca_file}"
+    if "ca_file" not in addresses:
+        return ""
+    return f"Workers and commands that are to trust it need SSL_CERT_FILE={addresses['ca_file']}"
+
+
+def client_hint(addresses: Mapping[str, str]) -> str:
+    """Return the line that points a client of the providers to a sandbox that has their names."""
+    if "proxy" not in addresses:
+        return ""
+    values = {"HTTPS_PROXY": addresses["proxy"]}
+    values |= dict.fromkeys(CA_VARIABLES, addresses["ca_file"])
+    return "env " + " ".join(f"{name}={value}" for name, value in values.items())

@@ -1,5 +1,6 @@
-"""``python -m checkpoint_worker.providers.sandbox [--port N] [--tls]``: runs the simulators.
+"""``python -m checkpoint_worker.providers.sandbox [--port N] [--tls] [--as-provider]``.
 
+Runs the simulators.
 The page listens on that port, each provider on one of the next.
 """
 
@@ -17,5 +18,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the page; 0: free ones")
     parser.add_argument("--tls", action="store_true", help="serve HTTPS, made for this run")
+    parser.add_argument(
+        "--as-provider", action="store_true", help="serve the providers' real host names, too"
+    )
     given = parser.parse_args()
-    run(given.port, tls=given.tls)
+    run(given.port, tls=given.tls, as_provider=given.as_provider)

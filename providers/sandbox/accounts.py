@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Source = Literal["EMAIL", "SMS", "APP", "BACKUP"]
 SOURCES: tuple[Source, ...] = ("EMAIL", "SMS", "APP", "BACKUP")
 
+NO_SECOND_FACTOR = "no_second_factor"
+"""Kind of account at every provider: the password alone ends the login."""
+
 CODE_TTL_S = 300.0  # Life of a delivered code.
 TOTP_STEP_S = 30
 _FIRST_USER_ID = 700_000_001  # Ids of a kind no test mistakes for a code.
@@ -158,6 +161,11 @@ class Account:
         self._arrived = asyncio.Event()
 
     @property
+    def has_second_factor(self) -> bool:
+        """Whether a code is asked for after the password."""
+        return self.kind != NO_SECOND_FACTOR
+
+    @property
     def disposition(self) -> str:
         """What the provider says after the right code, faults considered."""
         return self.faults.kind or self.kind
@@ -288,6 +296,7 @@ class Account:
             "id": self.id,
             "provider": self.provider,
             "username": self.username,
+            "handle": self.handle,
             "password": self.password,
             "user_id": self.user_id,
             "source": self.source,
@@ -334,9 +343,9 @@ class World:
         return account
 
     def find(self, provider: str, username: str) -> Account | None:
-        """Return the provider's account of that user name."""
+        """Return the provider's account of that address or handle."""
         for account in self.accounts.values():
-            if account.provider == provider and account.username == username:
+            if account.provider == provider and username in {account.username, account.handle}:
                 return account
         return None
 

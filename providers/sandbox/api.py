@@ -3,7 +3,7 @@
 | request | answer |
 |---|---|
 | ``GET /`` | the page |
-| ``GET /control/state`` | ``{"providers": {name: {"url", "kinds", "sources"}}, "faults": {name: type}, "accounts": […]}`` |
+| ``GET /control/state`` | ``{"providers": {name: {"url", "kinds", "sources"}}, "kinds_everywhere", "faults": {name: type}, "accounts": […]}`` |
 | ``POST /control/accounts`` ``{"provider", "source"?, "kind"?, "user_id"?}`` | the account |
 | ``POST /control/logins`` ``{"account"}`` | ``{"account", "provider", "checkpoint", "context", "user_id"}`` |
 | ``POST /control/codes`` ``{"account", "wrong"?, "expire"?}`` | ``{"code"}``, the current or a wrong code |
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiohttp import web
 
-from checkpoint_worker.providers.sandbox.accounts import Faults
+from checkpoint_worker.providers.sandbox.accounts import NO_SECOND_FACTOR, Faults
 
 if TYPE_CHECKING:
     from checkpoint_worker.providers.sandbox.accounts import Account, Send
@@ -75,7 +75,14 @@ class _Handlers:
         }
         faults = {each.name: type(each.default).__name__ for each in fields(Faults)}
         accounts = [account.as_json() for account in sandbox.world.accounts.values()]
-        return web.json_response({"providers": providers, "faults": faults, "accounts": accounts})
+        return web.json_response(
+            {
+                "providers": providers,
+                "kinds_everywhere": [NO_SECOND_FACTOR],
+                "faults": faults,
+                "accounts": accounts,
+            }
+        )
 
     async def add_account(self, request: web.Request) -> web.Response:
         asked = await _json(request)
@@ -89,7 +96,11 @@ class _Handlers:
 
     async def begin_login(self, request: web.Request) -> web.Response:
         account = self._account(await _json(request))
-        return web.json_response(asdict(self._sandbox.begin_login(account)), status=201)
+        try:
+            login = self._sandbox.begin_login(account)
+        except ValueError as error:
+            _refuse(str(error))
+        return web.json_response(asdict(login), status=201)
 
     async def code(self, request: web.Request) -> web.Response:
         asked = await _json(request)

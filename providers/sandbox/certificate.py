@@ -1,8 +1,8 @@
 """A certificate for this machine that is made for one run.
 
-A new certificate authority signs one certificate for the loopback address. The authority's key
-stays in memory and is discarded at once, so a client that trusts the authority trusts only this
-server.
+A new certificate authority signs one certificate for the loopback address and further names. The
+authority's key stays in memory and is discarded at once, so a client that trusts the authority
+trusts only this server.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 ADDRESS: Final = "127.0.0.1"
@@ -27,12 +28,13 @@ DAYS: Final = 1
 """Validity before and after now: clocks may differ, and no run takes longer."""
 
 
-def make_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make a certificate for 127.0.0.1 and ``localhost``.
+def make_tls(directory: Path, names: Iterable[str] = ()) -> tuple[ssl.SSLContext, Path]:
+    """Make a certificate for 127.0.0.1, ``localhost`` and the names given.
 
     Args:
         directory: A directory that only this user can read; it gets ``ca.pem``, and the server's
             key until OpenSSL has loaded it.
+        names: Further host names; ``*.`` stands for one label.
 
     Returns:
         The server's TLS context, and the file of the authority that a client must trust
@@ -50,7 +52,7 @@ def make_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    certificate = _certificate(key, ca, ca_key).public_bytes(serialization.Encoding.PEM)
+    certificate = _certificate(key, ca, ca_key, names).public_bytes(serialization.Encoding.PEM)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load(context, directory / "server.pem", private + certificate)
     return context, ca_file
@@ -81,9 +83,13 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _certificate(
-    key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    more: Iterable[str],
 ) -> x509.Certificate:
-    names = [x509.DNSName(NAME), x509.IPAddress(ipaddress.ip_address(ADDRESS))]
+    address = x509.IPAddress(ipaddress.ip_address(ADDRESS))
+    names = [*map(x509.DNSName, (NAME, *more)), address]
     ca_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
         _builder(_name(NAME), ca.subject, key.public_key())

@@ -24,15 +24,20 @@ class SandboxClient:
         page_url: ``Sandbox.page_url``, ``http://127.0.0.1:port`` or, with TLS, ``https://…``.
         ca_file: ``Sandbox.ca_file``, the CA file to trust with TLS; by default the CAs of this
             machine and of ``SSL_CERT_FILE``.
+        proxy_url: ``Sandbox.proxy_url``; the client itself does not use it.
 
     Attributes:
         page_url: The argument without a final slash.
         ca_file: The argument.
+        proxy_url: The argument.
     """
 
-    def __init__(self, page_url: str, ca_file: str | Path | None = None) -> None:
+    def __init__(
+        self, page_url: str, ca_file: str | Path | None = None, proxy_url: str = ""
+    ) -> None:
         self.page_url = page_url.rstrip("/")
         self.ca_file = ca_file
+        self.proxy_url = proxy_url
         # Not the default opener, which would read a proxy from the environment.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if self.page_url.startswith("https:"):

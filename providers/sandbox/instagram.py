@@ -16,13 +16,16 @@ from aiohttp import web
 from checkpoint_worker.providers.sandbox.instagram_answers import (
     AFTER_RIGHT,
     AFTER_WRONG,
-    CROWD,
-    ROUTED,
     SUCCESSES,
     WAIT,
     Spoken,
 )
-from checkpoint_worker.providers.sandbox.instagram_first_step import LOGIN_TTL_S, ROUTES, FirstStep
+from checkpoint_worker.providers.sandbox.instagram_first_step import (
+    BEFORE_LOGIN,
+    LOGIN_TTL_S,
+    ROUTES,
+)
+from checkpoint_worker.providers.sandbox.instagram_screens import Screens
 from checkpoint_worker.providers.sandbox.instagram_wire import (
     CALL,
     CHECK,
@@ -41,16 +44,12 @@ from checkpoint_worker.providers.sandbox.instagram_wire import (
     json_answer,
     new_uuid,
     no_longer_valid,
-    packed_login,
     params_of,
     same_device,
     same_token,
     session_id_of,
-    session_of,
-    set_cookie,
     step_of,
     two_factor_required,
-    welcome,
     with_token,
 )
 from checkpoint_worker.providers.sandbox.simulator import Login, Seen
@@ -63,10 +62,16 @@ if TYPE_CHECKING:
 TRIES_MAX = 4  # Wrong codes until the login is throttled and its challenge dead.
 BACKUP_CHARS = 8
 
-_METHODS = {"1": "SMS", "2": "BACKUP", "3": "APP", "6": "WHATSAPP"}
+_METHODS = {
+    "0": {"APP"},  # As older clients number it.
+    "1": {"SMS"},
+    "2": {"BACKUP"},
+    "3": {"APP", "SMS"},  # Public clients say so of every code.
+    "6": {"WHATSAPP"},
+}
 
 
-class InstagramSimulator(FirstStep):
+class InstagramSimulator(Screens):
     """The provider INSTAGRAM."""
 
     kinds: ClassVar[frozenset[str]] = frozenset(
@@ -76,6 +81,7 @@ class InstagramSimulator(FirstStep):
         | AFTER_WRONG.keys()
     )
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
+    domains: ClassVar[tuple[str, ...]] = ("instagram.com", "i.instagram.com", "cdninstagram.com")
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
@@ -102,9 +108,9 @@ class InstagramSimulator(FirstStep):
         checkpoint = "/challenge/{user_id}/{nonce}/"
         return (
             web.get("/", self._home),
-            web.get("/api/v1/qe/sync/", self._sync),
-            web.post("/api/v1/qe/sync/", self._sync),
-            web.post("/api/v1/launcher/sync/", self._sync),
+            *(web.route("*", f"{api}/{path}/", self._sync) for path in BEFORE_LOGIN),
+            web.post("/api/v1/attestation/create_android_keystore/", self._attest),
+            web.post("/graphql_www", self._register),
             web.post("/api/v1/accounts/login/", self._app_login),
             web.post("/api/v1/accounts/two_factor_login/", self._two_factor),
             web.post("/api/v1/web/accounts/login/ajax/", self._web_login),
@@ -113,11 +119,16 @@ class InstagramSimulator(FirstStep):
             web.post("/api/v1/web/accounts/login/ajax/two_factor/", self._web_two_factor),
             *(web.get(prefix + checkpoint, self._state) for prefix in (api, "/api", "")),
             *(web.post(prefix + checkpoint, self._checkpoint) for prefix in (api, "/api")),
+            web.post(f"{api}/challenge/{{again:replay|reset}}/{{user_id}}/{{nonce}}/", self._again),
             web.post(checkpoint, self._web_checkpoint),
             web.post(api + "/bloks/async_action/{action}/", self._bloks),
             web.post(api + "/bloks/apps/{action}/", self._bloks),
             web.get(api + "/{rest:.*}", self._signed_in),
             web.post(api + "/{rest:.*}", self._signed_in),
+            *(
+                web.route("*", path, self._signed_in)
+                for path in ("/graphql/query/", "/graphql/query")
+            ),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
@@ -150,15 +161,15 @@ class InstagramSimulator(FirstStep):
             return no_longer_valid()
         if not same_token(login, fields.get("_csrftoken"), request):
             return _forged()
-        source = _METHODS.get(fields.get("verification_method", ""))
+        sources = _METHODS.get(fields.get("verification_method", ""), set())
         names = {login.account.handle, login.account.username}
-        if source not in {login.method, "BACKUP"} or fields.get("username") not in names:
+        if not sources & {login.method, "BACKUP"} or fields.get("username") not in names:
             said = {"message": "Invalid Parameters", "error_type": "invalid_parameters"}
             return json_answer(400, said)
         code = fields.get("verification_code", "")
         if any(each.code == code and each.used for each in login.account.inbox):
             return no_longer_valid()
-        return self._judge(request, login, code, "BACKUP" if source == "BACKUP" else None)
+        return self._judge(request, login, code, "BACKUP" if "BACKUP" in sources else None)
 
     async def _web_two_factor(self, request: web.Request) -> web.Response:
         fields = fields_of(await request.read())
@@ -176,6 +187,14 @@ class InstagramSimulator(FirstStep):
             return web.Response(status=404, text="Not Found")
         if login.route == "challenge_web" and request.path.startswith("/api/"):
             return json_answer(400, challenge_required(request, login))  # As to clients that ask.
+        return with_token(login, json_answer(200, step_of(login)))
+
+    async def _again(self, request: web.Request) -> web.Response:
+        """Begin the checkpoint again, or send its code again."""
+        login = self._logins.get(request.match_info["nonce"])
+        if login is None or self._is_dead(login):
+            return web.Response(status=404, text="Not Found")
+        self._deliver(login.account, login.source)
         return with_token(login, json_answer(200, step_of(login)))
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
@@ -213,12 +232,14 @@ class InstagramSimulator(FirstStep):
         action = request.match_info["action"]
         client, server = params_of(fields)
         if action not in {VERIFY_ACTION, CODE_ENTRY_ACTION}:
-            return bloks_answer("(bk.action.core.Noop)")
+            return self._screen(action, client, server)
         is_profile = action == CODE_ENTRY_ACTION
         key = server.get("context_data" if is_profile else "two_step_verification_context")
         login = self._logins.get(str(key))
         if login is None or self._is_dead(login):
             return bloks_answer(SCREEN_ERROR[is_profile].format(error="This code has expired."))
+        if login.route == "two_factor":
+            login.route = "bloks_two_factor"  # The client goes on with the newer screens.
         ids = (client.get("device_id"), client.get("family_device_id"), fields.get("_uuid"))
         own = tuple(login.device.get(name) for name in ("device_id", "phone_id", "guid"))
         if ids != own or not (is_profile or is_method(login, server)):
@@ -320,45 +341,6 @@ class InstagramSimulator(FirstStep):
         )
         return with_token(following, json_answer(400, challenge_required(request, following)))
 
-    def _let_in(self, login: LoginState, kind: str) -> web.Response:
-        account = login.account
-        named = account.user_id if kind != "nobody" else secrets.token_hex(4) + "x"
-        session_id = f"{named}%3A{secrets.token_urlsafe(14)}%3A12"
-        self._sessions[session_id] = account
-        user: dict[str, object] = {"username": account.handle, "full_name": "Person"}
-        headers, cookies = session_of(account, session_id, login.token)
-        if kind == "nobody":
-            headers, cookies = {}, {"sessionid": session_id}
-        else:
-            number = int(account.user_id) + (1 if kind == "mismatch" else 0)
-            user |= {"pk": number, "pk_id": account.user_id}
-        if kind == "sessionless":
-            headers, cookies = {"ig-set-authorization": "Bearer IGT:2:"}, {}
-        elif kind == "header_only":
-            cookies = {}
-        elif kind == "routed":
-            cookies["rur"] = ROUTED
-        elif kind == "home_redirect" or (login.is_web and kind != "header_only"):
-            headers = {}
-        if login.is_bloks and kind != "home_redirect":
-            return bloks_answer(packed_login(user, headers, cookies))
-        response = _welcome(login, user, kind)
-        response.headers.update(headers)
-        for name, value in cookies.items():
-            set_cookie(response, name, value)
-        for number in range(CROWD if kind == "crowded" else 0):
-            response.headers.add("Set-Cookie", f"seen_{number}=; Path=/; Max-Age=0")
-        return response
-
-    # Afterwards ------------------------------------------------------------------------
-
-    async def _signed_in(self, request: web.Request) -> web.Response:
-        account = self._sessions.get(session_id_of(request))
-        if account is None:
-            return json_answer(403, {"message": "login_required", "logout_reason": 2})
-        user = {"pk": int(account.user_id), "username": account.handle}
-        return json_answer(200, {"status": "ok", "user": user, "tray": [], "feed_items": []})
-
 
 def _forged(*, is_page: bool = False) -> web.Response:
     """Refuse a token that is not the session's."""
@@ -394,16 +376,6 @@ def _speak(said: Spoken) -> web.Response:
         return web.Response(status=said.status, text=said.text)
     wait = 60 if said.status == 429 else None  # noqa: PLR2004  statuses are their own names
     return json_answer(said.status, said.body, retry_after=wait)
-
-
-def _welcome(login: LoginState, user: Mapping[str, object], kind: str) -> web.Response:
-    """Write the body of a finished login, or what comes in its place."""
-    if kind == "home_redirect":
-        return web.Response(status=302, headers={"Location": "https://www.instagram.com/"})
-    answer = json_answer(200, {"status": "ok"} if kind == "bare" else welcome(login, user, kind))
-    if kind == "guarded":
-        return web.Response(text=f"for (;;);{answer.text}", content_type="application/json")
-    return answer
 
 
 SIMULATOR = InstagramSimulator

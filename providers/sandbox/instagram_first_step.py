@@ -7,12 +7,13 @@ source, decides what it is answered with.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from checkpoint_worker.providers.sandbox.accounts import Delivered
 from checkpoint_worker.providers.sandbox.instagram_password import PasswordKey
+from checkpoint_worker.providers.sandbox.instagram_session import SessionStep
 from checkpoint_worker.providers.sandbox.instagram_wire import (
     CHECKPOINT_ROUTES,
     IDS,
@@ -26,7 +27,6 @@ from checkpoint_worker.providers.sandbox.instagram_wire import (
     two_factor_required,
     with_token,
 )
-from checkpoint_worker.providers.sandbox.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
 
 LOGIN_TTL_S = 900.0
+BEFORE_LOGIN = (
+    "qe/sync",
+    "launcher/sync",
+    "launcher/mobileconfig",
+    "zr/token/result",
+    "si/fetch_headers",
+    "attribution/log_attribution",
+    "accounts/read_msisdn_header",
+    "accounts/msisdn_header_bootstrap",
+    "accounts/contact_point_prefill",
+    "accounts/get_prefill_candidates",
+)
+"""What the app asks for before anybody has logged in; the answer brings the password's key."""
 
 # Kinds that choose the route, or what its context looks like; the right code is success there.
 ROUTES = {
@@ -49,15 +62,12 @@ ROUTES = {
 }
 
 
-class FirstStep(Simulator):
+class FirstStep(SessionStep):
     """What comes before the code. `InstagramSimulator` is the whole provider."""
-
-    provider: ClassVar[str] = "INSTAGRAM"
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._logins: dict[str, LoginState] = {}  # By key; a rotated key is forgotten.
-        self._sessions: dict[str, Account] = {}  # By sessionid.
         self._password_key = PasswordKey()
 
     def _login(
@@ -87,7 +97,8 @@ class FirstStep(Simulator):
         )
         login.token = token or login.token
         self._logins[login.key] = login
-        self._deliver(account, source)
+        if account.has_second_factor:
+            self._deliver(account, source)
         if account.kind == "spare_code":  # The person has a list of backup codes, too.
             self._deliver(account, "BACKUP")
         return login
@@ -105,18 +116,14 @@ class FirstStep(Simulator):
         return first_visit(request, web.Response(text="<html></html>", content_type="text/html"))
 
     async def _sync(self, request: web.Request) -> web.Response:
-        response = first_visit(request, json_answer(200, {"status": "ok"}))
+        response = first_visit(request, json_answer(200, {"status": "ok", "configs": {}}))
         response.headers["ig-set-password-encryption-key-id"] = str(self._password_key.id)
         response.headers["ig-set-password-encryption-pub-key"] = self._password_key.public
         response.headers["ig-set-x-mid"] = secrets.token_urlsafe(20)
         return response
 
     def _sign_in(self, fields: Mapping[str, str]) -> Account | None:
-        name = fields.get("username", "")
-        account = self.world.find(self.provider, name)
-        if account is None:
-            named = (each for each in self.world.accounts.values() if each.handle == name)
-            account = next((each for each in named if each.provider == self.provider), None)
+        account = self.world.find(self.provider, fields.get("username", ""))
         given = self._password_key.open(fields.get("enc_password", ""))
         if account is None or not secrets.compare_digest(given, account.password.encode()):
             return None
@@ -131,7 +138,11 @@ class FirstStep(Simulator):
                 "invalid_credentials": True,
             }
             return json_answer(400, {**refusal, "error_type": "bad_password"})
-        login = self._login(account, device=fields, token=cookies_of(request).get("csrftoken", ""))
+        token = cookies_of(request).get("csrftoken", "")
+        if not account.has_second_factor:
+            login = self._login(account, device=fields, token=token, route="two_factor")
+            return self._let_in(login, account.disposition)
+        login = self._login(account, device=fields, token=token)
         answers: dict[str, dict[str, object]] = {
             "challenge": challenge_required(request, login),
             "challenge_web": challenge_required(request, login),
@@ -154,6 +165,8 @@ class FirstStep(Simulator):
         route = "challenge_web" if account.kind == "checkpoint_web" else "web"
         token = cookies_of(request).get("csrftoken", "")
         login = self._login(account, device={}, token=token, route=route)
+        if not account.has_second_factor:
+            return self._let_in(login, account.disposition)
         if route == "web":
             return with_token(login, json_answer(400, two_factor_required(login)))
         said = {"message": "checkpoint_required", "checkpoint_url": login.path, "lock": False}

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from checkpoint_worker.providers.sandbox.accounts import Account, Source
 
@@ -85,6 +85,15 @@ class LoginState:
             "whatsapp_two_factor_on": self.method == "WHATSAPP",
             "obfuscated_phone_number": "0109",
             "show_messenger_code_option": False,
+            "show_new_login_screen": True,
+            "show_trusted_device_option": True,
+            "pending_trusted_notification": False,
+            "is_trusted_device": False,
+            "should_opt_in_trusted_device_option": False,
+            "eligible_for_multiple_totp": False,
+            "elligible_for_multiple_totp": False,
+            "sms_not_allowed_reason": None,
+            "device_id": self.device.get("device_id", ""),
         }
 
 
@@ -140,13 +149,23 @@ def context_of(login: LoginState) -> dict[str, object]:
 
 
 def two_factor_required(login: LoginState) -> dict[str, object]:
-    """Write the answer that asks for a second factor."""
+    """Write the answer that asks for a second factor.
+
+    For backup codes it has the newer screens' context, too: public clients send them there alone.
+    """
+    newer = {"two_step_verification_context": login.key} if login.source == "BACKUP" else {}
     return {
+        **newer,
         "message": "",
         "two_factor_required": True,
         "two_factor_info": login.info(),
         "error_type": "two_factor_required",
-        "phone_verification_settings": {"max_sms_count": 2, "resend_sms_delay_sec": 60},
+        "phone_verification_settings": {
+            "max_sms_count": 2,
+            "resend_sms_delay_sec": 60,
+            "robocall_count_down_time_sec": 30,
+            "robocall_after_max_sms": True,
+        },
     }
 
 
@@ -251,11 +270,10 @@ def _title(name: str) -> str:
     return "IG-Set-Authorization" if name == "ig-set-authorization" else name
 
 
-def bloks_answer(action: str) -> web.Response:
-    """Answer with a program."""
-    return json_answer(
-        200, {"layout": {"bloks_payload": {"action": action, "data": []}}, "status": "ok"}
-    )
+def bloks_answer(action: str, data: Sequence[Mapping[str, object]] = ()) -> web.Response:
+    """Answer with a program, and with values for the client to keep."""
+    payload = {"action": action, "data": list(data)}
+    return json_answer(200, {"layout": {"bloks_payload": payload}, "status": "ok"})
 
 
 def json_answer(

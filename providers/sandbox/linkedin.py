@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from html import escape
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -23,8 +22,19 @@ from checkpoint_worker.providers.sandbox.linkedin_challenge import (
     hidden,
 )
 from checkpoint_worker.providers.sandbox.linkedin_scenes import SCENES
+from checkpoint_worker.providers.sandbox.linkedin_session import Pages, profile_of
+from checkpoint_worker.providers.sandbox.linkedin_wire import (
+    cookies_of,
+    first_cookies,
+    new_session,
+    page,
+    parse,
+    see_other,
+    session_of,
+    set_cookie,
+)
 from checkpoint_worker.providers.sandbox.scenes import Stagehand
-from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,7 +69,7 @@ _ADDRESSES = {
 _STATUSES = {"throttled": 429, "blocked": 999}
 
 
-class LinkedInSimulator(Simulator):
+class LinkedInSimulator(Pages):
     """The provider LINKEDIN."""
 
     provider: ClassVar[str] = "LINKEDIN"
@@ -67,17 +77,17 @@ class LinkedInSimulator(Simulator):
         {"plain", "chained", "nobody", "revoked", *_PAGES, *_ADDRESSES, *_STATUSES, *SCENES},
     )
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP"})
+    domains: ClassVar[tuple[str, ...]] = ("linkedin.com",)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._challenges: dict[str, Challenge] = {}  # By challengeId.
-        self._sessions: dict[str, tuple[Account, str]] = {}  # By li_at; with its JSESSIONID.
         self._stage = Stagehand()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
-        challenge = self._challenge(account, _new_session())
-        cookies = {**_first_cookies(challenge.session), "chp_token": challenge.cookie}
+        challenge = self._challenge(account, new_session())
+        cookies = {**first_cookies(challenge.session), "chp_token": challenge.cookie}
         return Login(
             account=account.id,
             provider=self.provider,
@@ -102,13 +112,16 @@ class LinkedInSimulator(Simulator):
             web.post("/checkpoint/challenge/verify", self._verify),
             web.get("/feed/", self._feed),
             web.get("/voyager/api/me", self._me),
+            web.get("/", self._home),
+            web.get("/uas/logout", self._logout),
+            web.route("*", "/voyager/api/{rest:.*}", self._voyager),
             web.get("/{page:.*}", self._other_page),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
         """See `Simulator.look`."""
         if request.path == "/checkpoint/challenge/verify":
-            form = _parse(body)
+            form = parse(body)
             challenge = self._challenges.get(form.get("challengeId", ""))
             if "pin" in form:
                 return Seen(account=challenge.account if challenge else None, code=form["pin"])
@@ -117,7 +130,7 @@ class LinkedInSimulator(Simulator):
 
     def _owner(self, request: web.Request) -> Account | None:
         """Return whose request it is, by the session or by the challenge's cookie."""
-        cookies = _cookies(request)
+        cookies = cookies_of(request)
         held = self._sessions.get(cookies.get("li_at", ""))
         if held is not None:
             return held[0]
@@ -136,15 +149,15 @@ class LinkedInSimulator(Simulator):
         return challenge
 
     async def _login_page(self, request: web.Request) -> web.Response:
-        session = _new_session()
-        response = _page(
+        session = new_session()
+        response = page(
             '<h1>Sign in</h1><form class="login__form" action="/checkpoint/lg/login-submit" '
             f'method="post"><input type="hidden" name="csrfToken" value="{escape(session)}">'
             f'<input type="hidden" name="loginCsrfParam" value="{secrets.token_hex(16)}">'
             '<input name="session_key"><input type="password" name="session_password"></form>',
         )
-        for name, value in _first_cookies(session).items():
-            _set_cookie(request, response, name, value)
+        for name, value in first_cookies(session).items():
+            set_cookie(request, response, name, value)
         return response
 
     def _sign_in(self, form: dict[str, str]) -> tuple[Account | None, str]:
@@ -158,22 +171,27 @@ class LinkedInSimulator(Simulator):
         return account, "CHALLENGE"
 
     async def _login(self, request: web.Request) -> web.Response:
-        account, _result = self._sign_in(_parse(await request.read()))
+        account, _result = self._sign_in(parse(await request.read()))
         if account is None:
-            return _page('<div role="alert">Wrong email or password. Try again.</div>')
-        challenge = self._challenge(account, _session_of(request))
-        response = _see_other(challenge.path)
-        _set_cookie(request, response, "chp_token", challenge.cookie)
+            return page('<div role="alert">Wrong email or password. Try again.</div>')
+        if not account.has_second_factor:
+            return self._begin_session(request, see_other("/feed/"), account)
+        challenge = self._challenge(account, session_of(request))
+        response = see_other(challenge.path)
+        set_cookie(request, response, "chp_token", challenge.cookie)
         return response
 
     async def _authenticate(self, request: web.Request) -> web.Response:
-        account, result = self._sign_in(_parse(await request.read()))
+        account, result = self._sign_in(parse(await request.read()))
         if account is None:
             return web.json_response({"login_result": result}, status=401)
-        challenge = self._challenge(account, _session_of(request))
+        if not account.has_second_factor:
+            response = web.json_response({"login_result": "PASS", "challenge_url": ""})
+            return self._begin_session(request, response, account)
+        challenge = self._challenge(account, session_of(request))
         address = f"{request.scheme}://{request.host}{challenge.path}"
         response = web.json_response({"login_result": result, "challenge_url": address})
-        _set_cookie(request, response, "chp_token", challenge.cookie)
+        set_cookie(request, response, "chp_token", challenge.cookie)
         return response
 
     async def _challenge_page(self, request: web.Request) -> web.Response:
@@ -183,22 +201,22 @@ class LinkedInSimulator(Simulator):
         for challenge in self._challenges.values():
             if challenge.token == token and not challenge.over:
                 return self._render(request, challenge)
-        return _see_other("/uas/login")
+        return see_other("/uas/login")
 
     # The second step -------------------------------------------------------------------
 
     async def _verify(self, request: web.Request) -> web.Response:
-        form, cookies = _parse(await request.read()), _cookies(request)
+        form, cookies = parse(await request.read()), cookies_of(request)
         if not form.keys() >= _REQUIRED:
             return web.Response(status=400, text="Bad Request")
         if form["csrfToken"] != cookies.get("JSESSIONID", "").strip('"'):
             return web.Response(status=403, text="CSRF check failed.")
         challenge = self._challenges.get(form["challengeId"])
         if challenge is None or challenge.over or self._is_expired(challenge):
-            return _see_other("/uas/login")
+            return see_other("/uas/login")
         last_page = (challenge.submission, challenge.cookie)
         if (form["requestSubmissionId"], cookies.get("chp_token")) != last_page:
-            return _see_other(FAILED)
+            return see_other(FAILED)
         return self._judge(request, challenge, form["pin"])
 
     def _judge(self, request: web.Request, challenge: Challenge, pin: str) -> web.Response:
@@ -216,7 +234,7 @@ class LinkedInSimulator(Simulator):
         challenge.turn()
         if challenge.tries >= TRIES_MAX:
             challenge.over = True
-            return _see_other(FAILED)
+            return see_other(FAILED)
         return self._render(request, challenge, error=ERRORS[judgement])
 
     def _is_expired(self, challenge: Challenge) -> bool:
@@ -230,24 +248,14 @@ class LinkedInSimulator(Simulator):
         if challenge.step == 1 and kind in SCENES and SCENES[kind].to == "right":
             return self._play(request, challenge)
         if kind in _PAGES:
-            return _page(_PAGES[kind])
+            return page(_PAGES[kind])
         if kind in _ADDRESSES:
-            return _see_other(_ADDRESSES[kind])
-        response = _see_other("/feed/")
+            return see_other(_ADDRESSES[kind])
+        response = see_other("/feed/")
         if kind == "revoked":
-            _set_cookie(request, response, "li_at", '"delete me"', more="; Max-Age=0")
+            set_cookie(request, response, "li_at", '"delete me"', more="; Max-Age=0")
             return response
-        session = _new_session()
-        li_at = self._new_login(challenge.account, session)
-        _set_cookie(request, response, "li_at", li_at, more="; Max-Age=31536000; HttpOnly")
-        _set_cookie(request, response, "JSESSIONID", f'"{session}"')
-        _set_cookie(request, response, "chp_token", "", more="; Max-Age=0")
-        return response
-
-    def _new_login(self, account: Account, session: str) -> str:
-        li_at = "AQEDAR" + secrets.token_urlsafe(48)
-        self._sessions[li_at] = (account, session)
-        return li_at
+        return self._begin_session(request, response, challenge.account)
 
     def _following(self, challenge: Challenge) -> Challenge:
         """Return one more challenge: by phone after one by email, by email after any other."""
@@ -284,7 +292,7 @@ class LinkedInSimulator(Simulator):
     ) -> web.Response:
         """Set the cookie of the account's newest challenge."""
         mine = [each for each in self._challenges.values() if each.account is account]
-        _set_cookie(request, response, "chp_token", mine[-1].cookie)
+        set_cookie(request, response, "chp_token", mine[-1].cookie)
         return response
 
     def _words(self, challenge: Challenge) -> dict[str, Callable[[], str]]:
@@ -320,20 +328,15 @@ class LinkedInSimulator(Simulator):
     def _render(
         self, request: web.Request, challenge: Challenge, *, error: str = ""
     ) -> web.Response:
-        response = _page(
+        response = page(
             f"<h1>Let's do a quick verification</h1><p>{LEADS[challenge.source]}</p>"
             + form_of(self.world.now(), challenge, error)
         )
-        _set_cookie(request, response, "lidc", f'"b=VB{secrets.randbelow(99)}:s=V"')
-        _set_cookie(request, response, "chp_token", challenge.cookie)
+        set_cookie(request, response, "lidc", f'"b=VB{secrets.randbelow(99)}:s=V"')
+        set_cookie(request, response, "chp_token", challenge.cookie)
         return response
 
     # Afterwards ------------------------------------------------------------------------
-
-    async def _feed(self, request: web.Request) -> web.Response:
-        if _cookies(request).get("li_at") in self._sessions:
-            return _page("<h1>Feed</h1>")
-        return _see_other("/uas/login")
 
     async def _other_page(self, request: web.Request) -> web.Response:
         return self._played(request) or web.Response(status=404)
@@ -341,21 +344,15 @@ class LinkedInSimulator(Simulator):
     async def _me(self, request: web.Request) -> web.Response:
         if (response := self._played(request)) is not None:
             return response
-        cookies = _cookies(request)
-        account, session = self._sessions.get(cookies.get("li_at", ""), (None, ""))
+        account, fits = self._session(request)
         if account is None:
             return web.Response(status=401)
-        token = request.headers.get("csrf-token")
-        if not token == session == cookies.get("JSESSIONID", "").strip('"'):
+        if not fits:
             return web.Response(status=403, text="CSRF check failed.")
-        profile = {
-            "firstName": "Person",
-            "publicIdentifier": account.handle,
-            "entityUrn": f"urn:li:fs_miniProfile:ACoAA{account.user_id}",
-        }
+        profile = profile_of(account)
         if account.disposition == "nobody":
+            del profile["objectUrn"]
             return web.json_response({"miniProfile": profile})
-        profile["objectUrn"] = f"urn:li:member:{account.user_id}"
         return web.json_response({"plainId": int(account.user_id), "miniProfile": profile})
 
 
@@ -380,52 +377,3 @@ def _context(challenge: Challenge, cookies: dict[str, str], now: float) -> dict[
         "fields": challenge.fields(now),
         "recognized_device": challenge.form is PHONE_FORM,
     }
-
-
-def _new_session() -> str:
-    return f"ajax:{secrets.randbelow(10**19):019}"
-
-
-def _first_cookies(session: str) -> dict[str, str]:
-    return {
-        "JSESSIONID": f'"{session}"',
-        "bcookie": f'"v=2&{secrets.token_hex(16)}"',
-        "bscookie": f'"v=1&{secrets.token_hex(16)}"',
-        "lidc": '"b=VB01:s=V:r=V"',
-        "li_gc": secrets.token_urlsafe(24),
-        "lang": "v=2&lang=en-us",
-    }
-
-
-def _session_of(request: web.Request) -> str:
-    return _cookies(request).get("JSESSIONID", "").strip('"') or _new_session()
-
-
-def _parse(body: bytes) -> dict[str, str]:
-    form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[-1] for name, values in form.items()}
-
-
-def _cookies(request: web.Request) -> dict[str, str]:
-    """Cookies as they stand: libraries take the quotes off, which belong to the value."""
-    pairs = (part.strip().partition("=") for part in request.headers.get("Cookie", "").split(";"))
-    return {name: value for name, _, value in pairs if name}
-
-
-def _set_cookie(
-    request: web.Request, response: web.Response, name: str, value: str, *, more: str = ""
-) -> None:
-    """Set a cookie, quotes kept. The real domain only where a client would accept it."""
-    host = request.host.partition(":")[0]
-    domain = "; Domain=.www.linkedin.com" if host.endswith("linkedin.com") else ""
-    secure = "; Secure" if request.secure else ""
-    response.headers.add("Set-Cookie", f"{name}={value}; Path=/{domain}{secure}{more}")
-
-
-def _page(body: str) -> web.Response:
-    text = f'<!DOCTYPE html><html lang="en"><head><title>-</title></head><body>{body}</body></html>'
-    return web.Response(text=text, content_type="text/html")
-
-
-def _see_other(address: str) -> web.Response:
-    return web.Response(status=303, headers={"Location": address})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import json
 import secrets
 import struct
@@ -23,9 +22,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from checkpoint_worker.providers.sandbox.messenger_app import APP, Apps
 from checkpoint_worker.providers.sandbox.messenger_scenes import SCENES
+from checkpoint_worker.providers.sandbox.messenger_session import Challenge, is_right
+from checkpoint_worker.providers.sandbox.messenger_web import WebStep
 from checkpoint_worker.providers.sandbox.scenes import Stagehand
-from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,18 +38,6 @@ TRIES_MAX = 4  # Wrong codes until the first factor ends.
 CHALLENGE_TTL_S = 900.0
 KEY_ID = 7  # Of the key for passwords.
 USER_AGENT = "Dalvik/2.1.0 (Linux) [FBAN/Orca-Android;FBAV/1.0.0;FBPN/sandbox;FBLC/en_US;]"
-
-APP: Mapping[str, str] = {
-    "app_id": "700000000001",
-    "client_token": "5a4db0c0ffee5a4db0c0ffee5a4db0c0",
-    "client_secret": "5a4db0c0ffee5a4db0c0ffee5a4db0c0",
-    "api_key": "700000000001",
-    "caller_class": "AuthOperations$PasswordAuthOperation",
-}
-"""The one app the sandbox knows: made up, as everything here.
-
-Its token signs as well: many clients know one secret only and use it for both.
-"""
 
 _REQUIRED = frozenset({"credentials_type", "email", "password", "device_id", "api_key", "sig"})
 _REQUIRED_SECOND = frozenset(
@@ -115,31 +105,7 @@ _KINDS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(slots=True, kw_only=True)
-class _Challenge:
-    """What one error 406 handed out, and what must come back with the code."""
-
-    account: Account
-    device_id: str
-    born: float
-    first_factor: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    machine_id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-    auth_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    tries: int = 0
-    over: bool = False
-    approved: bool = False
-
-    @property
-    def error_data(self) -> dict[str, object]:
-        return {
-            "uid": int(self.account.user_id),
-            "login_first_factor": self.first_factor,
-            "machine_id": self.machine_id,
-            "auth_token": self.auth_token,
-        }
-
-
-class MessengerSimulator(Simulator):
+class MessengerSimulator(WebStep):
     """The provider MESSENGER.
 
     Attributes:
@@ -148,19 +114,21 @@ class MessengerSimulator(Simulator):
         is_legacy: Answer errors as the legacy host does: HTTP 200 and ``error_code``. Its own
             path ``/method/auth.login`` always does.
         writes_data_as_text: Write ``error_data`` as a string of JSON.
+        apps: Apps whose forms are taken.
     """
 
     provider: ClassVar[str] = "MESSENGER"
     kinds: ClassVar[frozenset[str]] = _KINDS | _UNSEEN.keys() | _AFTER.keys() | SCENES.keys()
     sources: ClassVar[frozenset[Source]] = frozenset({"SMS", "APP", "BACKUP"})
+    domains: ClassVar[tuple[str, ...]] = ("facebook.com", "messenger.com")
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.is_strict = False
         self.is_legacy = False
         self.writes_data_as_text = False
-        self._challenges: dict[str, _Challenge] = {}  # By first factor, dead ones included.
-        self._tokens: dict[str, Account] = {}  # By access token.
+        self._challenges: dict[str, Challenge] = {}  # By first factor, dead ones included.
+        self.apps = Apps(self.app_secrets)
         self._stage = Stagehand()
 
     def begin_login(self, account: Account) -> Login:
@@ -190,24 +158,28 @@ class MessengerSimulator(Simulator):
             web.post("/method/auth.login", self._login),
             web.post("/check_approved_machine", self._check_approved),
             web.post("/auth/create_session_for_app", self._session_for_app),
+            *self._token_routes(),
+            *self._web_routes(),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
         """See `Simulator.look`."""
-        del request  # Any of its paths may be handed a code.
         form = _parse(body)
+        if "approvals_code" in form:
+            return Seen(account=self._web_owner(form), code=form["approvals_code"])
         is_second = form.get("credentials_type") == "two_factor"
         code = form.get("twofactor_code") or (form.get("password") if is_second else None)
         if code is None:
-            account = self._tokens.get(form.get("access_token", ""))
+            held = request.headers.get("Authorization", "").removeprefix("OAuth ")
+            account = self._tokens.get(form.get("access_token", held))
             return Seen(account=account) if account is not None else None
         challenge = self._challenges.get(form.get("first_factor", ""))
         return Seen(account=challenge.account if challenge else None, code=code)
 
     # The first step --------------------------------------------------------------------
 
-    def _challenge(self, account: Account, device_id: str) -> _Challenge:
-        challenge = _Challenge(account=account, device_id=device_id, born=self.world.now())
+    def _challenge(self, account: Account, device_id: str) -> Challenge:
+        challenge = Challenge(account=account, device_id=device_id, born=self.world.now())
         self._challenges[challenge.first_factor] = challenge
         account.deliver()
         return challenge
@@ -230,14 +202,18 @@ class MessengerSimulator(Simulator):
         return web.json_response(said)
 
     async def _login(self, request: web.Request) -> web.Response:
+        """Answer a form of any kind of credentials."""
         form = _parse(await request.read())
-        refusal = _refuse_form(form)
+        refusal = _refuse_form(form, self.apps)
         if refusal is not None:
             return self._refuse(request, refusal)
         if form["credentials_type"] == "two_factor":
             return self._second_step(request, form)
         if form["credentials_type"] == "transient_token":
             return self._approved(request, form)
+        return self._first_step(request, form)
+
+    def _first_step(self, request: web.Request, form: Mapping[str, str]) -> web.Response:
         account = self.world.find(self.provider, form["email"])
         if account is None:
             return self._refuse(request, _UNKNOWN)
@@ -245,9 +221,12 @@ class MessengerSimulator(Simulator):
             account.password.encode(), _password(form["password"]).encode()
         ):
             return self._refuse(request, _wrong("Invalid username or password"))
+        if not account.has_second_factor:
+            challenge = Challenge(account=account, device_id=form["device_id"], born=0.0)
+            return web.json_response(self._session(challenge, account.disposition))
         return self._ask_code(request, self._challenge(account, form["device_id"]))
 
-    def _ask_code(self, request: web.Request, challenge: _Challenge) -> web.Response:
+    def _ask_code(self, request: web.Request, challenge: Challenge) -> web.Response:
         refusal = _Refusal(
             code=_TWO_FACTOR,
             subcode=1348162,
@@ -275,7 +254,7 @@ class MessengerSimulator(Simulator):
         return self._judge(request, challenge, form)
 
     def _judge(
-        self, request: web.Request, challenge: _Challenge, form: Mapping[str, str]
+        self, request: web.Request, challenge: Challenge, form: Mapping[str, str]
     ) -> web.Response:
         account, code = challenge.account, form["twofactor_code"]
         if account.disposition in _UNSEEN:
@@ -283,7 +262,7 @@ class MessengerSimulator(Simulator):
         if account.disposition == "unavailable":
             return web.Response(status=503, text="<h1>Sorry</h1>", content_type="text/html")
         fits = not self.is_strict or form["password"] == code
-        if fits and _is_right(account, code):
+        if fits and is_right(account, code):
             return self._pass(request, challenge)
         challenge.tries += 1
         challenge.over = challenge.tries >= TRIES_MAX
@@ -294,10 +273,10 @@ class MessengerSimulator(Simulator):
             return self._ask_code(request, self._turn(challenge))
         return self._refuse(request, _wrong("The login code you entered doesn't match"))
 
-    def _turn(self, challenge: _Challenge, *, keeps_machine: bool = False) -> _Challenge:
+    def _turn(self, challenge: Challenge, *, keeps_machine: bool = False) -> Challenge:
         """Hand out another first factor for the same code; the last one is stale."""
         challenge.over = True
-        following = _Challenge(
+        following = Challenge(
             account=challenge.account,
             device_id=challenge.device_id,
             born=challenge.born,
@@ -308,10 +287,10 @@ class MessengerSimulator(Simulator):
         self._challenges[following.first_factor] = following
         return following
 
-    def _is_expired(self, challenge: _Challenge) -> bool:
+    def _is_expired(self, challenge: Challenge) -> bool:
         return self.world.now() > challenge.born + CHALLENGE_TTL_S
 
-    def _pass(self, request: web.Request, challenge: _Challenge) -> web.Response:
+    def _pass(self, request: web.Request, challenge: Challenge) -> web.Response:
         kind = challenge.account.disposition
         challenge.over = True
         if kind in _AFTER:
@@ -327,12 +306,12 @@ class MessengerSimulator(Simulator):
             return self._refuse(request, _Refusal(code=_TWO_FACTOR, message=message, data=data))
         return web.json_response(self._session(challenge, kind))
 
-    def _play(self, challenge: _Challenge) -> web.Response:
+    def _play(self, challenge: Challenge) -> web.Response:
         """Give the account's scene, and keep what follows it."""
         account, words = challenge.account, self._words(challenge)
         return self._stage.begin(account.id, SCENES[account.disposition], words)
 
-    def _words(self, challenge: _Challenge) -> dict[str, Callable[[], str]]:
+    def _words(self, challenge: Challenge) -> dict[str, Callable[[], str]]:
         """Return the words that a scene may name; each is made when it is named."""
         whole = self._session(challenge, "plain")
         bare = {name: value for name, value in whole.items() if name != "session_cookies"}
@@ -353,15 +332,12 @@ class MessengerSimulator(Simulator):
             return self._refuse(request, _UNSEEN["bad_token"])
         return self._stage.next(account.id)
 
-    def _session(self, challenge: _Challenge, kind: str) -> dict[str, object]:
+    def _session(self, challenge: Challenge, kind: str) -> dict[str, object]:
         owner = int(challenge.account.user_id)
         uid = owner + 1 if kind in {"somebody_else", "contradiction"} else owner
-        values = {
-            "c_user": str(uid if kind == "somebody_else" else owner),
-            "xs": f"7:{secrets.token_urlsafe(12)}:2:{int(self.world.now())}:-1:1",
-            "fr": secrets.token_urlsafe(24),
-            "datr": secrets.token_urlsafe(18),
-        }
+        values = challenge.cookies(self.world.now())
+        if kind == "somebody_else":
+            values["c_user"] = str(uid)
         cookies = [
             {
                 "name": name,
@@ -394,7 +370,7 @@ class MessengerSimulator(Simulator):
 
     async def _check_approved(self, request: web.Request) -> web.Response:
         form = _parse(await request.read())
-        if form.get("access_token") != _ACCESS_TOKEN:
+        if not self.apps.knows(form):
             return self._refuse(request, _UNSEEN["bad_token"])
         approved = any(
             challenge.approved
@@ -446,33 +422,25 @@ SIMULATOR = MessengerSimulator
 
 # The wire's small change ---------------------------------------------------------------
 
-_ACCESS_TOKEN = f"{APP['app_id']}|{APP['client_token']}"
 
-
-def _refuse_form(form: Mapping[str, str]) -> _Refusal | None:
+def _refuse_form(form: Mapping[str, str], apps: Apps) -> _Refusal | None:
     """Say what is wrong with a form whoever sent it, if anything is."""
-    if form.get("access_token") != _ACCESS_TOKEN:
+    if not apps.knows(form):
         return _UNSEEN["bad_token"]
     required = _REQUIRED
     if form.get("credentials_type") == "two_factor":
         required |= _REQUIRED_SECOND
     if not form.keys() >= required:
         return _INVALID
-    if form["api_key"] != APP["api_key"]:
+    if not apps.key_fits(form):
         return _Refusal(code=101, message="Invalid API key")
-    if form["sig"] != _signature(form):
+    if not apps.is_signed(form):
         return _Refusal(code=104, message="Incorrect signature")
     jazoest = f"2{sum(map(ord, form['device_id']))}"
     return None if form.get("jazoest", jazoest) == jazoest else _INVALID
 
 
-def _signature(form: Mapping[str, str]) -> str:
-    signed = sorted(form.keys() - {"sig", "access_token"})
-    text = "".join(f"{key}={form[key]}" for key in signed) + APP["client_secret"]
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _context(challenge: _Challenge) -> dict[str, object]:
+def _context(challenge: Challenge) -> dict[str, object]:
     """Return what a login service keeps of the first step."""
     return {
         "route": "http",
@@ -492,11 +460,6 @@ def _context(challenge: _Challenge) -> dict[str, object]:
         "email": challenge.account.username,
         **challenge.error_data,
     }
-
-
-def _is_right(account: Account, code: str) -> bool:
-    """Whether it is a code of the prompt's source or a recovery code: one field takes both."""
-    return "right" in {account.judge(code, source) for source in (account.source, "BACKUP")}
 
 
 def _wrong(message: str) -> _Refusal:

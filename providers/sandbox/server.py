@@ -15,12 +15,21 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from checkpoint_worker.providers.sandbox import api as control
-from checkpoint_worker.providers.sandbox.accounts import CODE_TTL_S, Account, Faults, Send, World
+from checkpoint_worker.providers.sandbox.accounts import (
+    CODE_TTL_S,
+    NO_SECOND_FACTOR,
+    Account,
+    Faults,
+    Send,
+    World,
+)
 from checkpoint_worker.providers.sandbox.certificate import make_tls
+from checkpoint_worker.providers.sandbox.front import Front, hosts_of, name_the_domain
 from checkpoint_worker.providers.sandbox.listeners import Door, harm
 
 if TYPE_CHECKING:
@@ -46,12 +55,16 @@ class Sandbox:
         code_ttl_s: Life of a delivered code, in seconds.
         port: Port of the page; the providers get the next ones. With 0 all ports are free ones.
         tls: Serve HTTPS on all ports, with a certificate made at the start.
+        as_provider: Serve HTTPS under the real names of the providers' hosts, too, on one more port
+            that is a proxy to them and takes connections for them (`providers.sandbox.front`).
+        app_secrets: See `providers.sandbox.simulator.Simulator`.
 
     Attributes:
         page_url: URL of the page and the control API.
         urls: URL of each provider.
         ca_file: CA file that a client must trust (``SSL_CERT_FILE``); it exists from start to stop
             and only with ``tls``.
+        proxy_url: URL of the proxy, with ``as_provider``.
     """
 
     def __init__(
@@ -61,15 +74,20 @@ class Sandbox:
         code_ttl_s: float = CODE_TTL_S,
         port: int = 0,
         tls: bool = False,
+        as_provider: bool = False,
+        app_secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.world = World(now=now, code_ttl_s=code_ttl_s)
         self.simulators: dict[str, Simulator] = {}
         self.doors: dict[str, Door] = {}
         self.urls: dict[str, str] = {}
         self.page_url = ""
+        self.proxy_url = ""
         self.ca_file: Path | None = None
         self._port = port
-        self._wants_tls = tls
+        self._wants_tls = tls or as_provider
+        self._as_provider = as_provider
+        self._front: Front | None = None
         self._tls: ssl.SSLContext | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._runners: list[web.AppRunner] = []
@@ -84,6 +102,8 @@ class Sandbox:
                     f"checkpoint_worker.providers.sandbox.{module}"
                 ).SIMULATOR
                 self.simulators[simulator.provider] = simulator(self.world)
+        for each in self.simulators.values():
+            each.app_secrets.update(app_secrets or {})
 
     # Running it
 
@@ -96,7 +116,8 @@ class Sandbox:
         try:
             if self._wants_tls:
                 self._directory = tempfile.TemporaryDirectory(prefix="checkpoint-sandbox-")
-                self._tls, self.ca_file = make_tls(Path(self._directory.name))
+                names = hosts_of(self._domains()) if self._as_provider else ()
+                self._tls, self.ca_file = make_tls(Path(self._directory.name), names)
             self.page_url = await self._listen(control.application(self), Door(), self._port)
             for number, (name, simulator) in enumerate(self.simulators.items(), start=1):
                 application = web.Application(
@@ -106,9 +127,21 @@ class Sandbox:
                 self.doors[name] = Door()
                 port = self._port and self._port + number
                 self.urls[name] = await self._listen(application, self.doors[name], port)
+            if self._as_provider:
+                self._front = Front(self._domains())
+                port = self._port and self._port + len(self.simulators) + 1
+                self.proxy_url = f"http://{HOST}:{await self._front.start(port)}"
         except OSError:
             await self.stop()
             raise
+
+    def _domains(self) -> dict[str, int]:
+        """Return each domain with the port of its simulator, 0 before it listens."""
+        return {
+            domain: urlsplit(self.urls.get(name, "")).port or 0
+            for name, simulator in self.simulators.items()
+            for domain in simulator.domains
+        }
 
     async def _listen(self, application: web.Application, door: Door, port: int) -> str:
         runner = web.AppRunner(
@@ -125,6 +158,8 @@ class Sandbox:
 
     async def stop(self) -> None:
         """Stop listening and end all exchanges. May be called twice."""
+        if self._front is not None:
+            await self._front.stop()
         for server in self._servers:
             server.close()
         for answer in self._answers:
@@ -169,7 +204,7 @@ class Sandbox:
         simulator = self._simulator(provider)
         for what, value, known in (
             ("source", source, simulator.sources),
-            ("kind", kind, simulator.kinds),
+            ("kind", kind, simulator.kinds | {NO_SECOND_FACTOR}),
         ):
             if value not in known:
                 msg = f"{provider} has no {what} {value!r}; there are {', '.join(sorted(known))}"
@@ -177,7 +212,14 @@ class Sandbox:
         return self.world.add_account(provider, source=source, kind=kind, user_id=user_id)
 
     def begin_login(self, account: Account) -> Login:
-        """Do the first step of a login, which delivers the code."""
+        """Do the first step of a login, which delivers the code.
+
+        Raises:
+            ValueError: The account has no second factor: its password ends the login.
+        """
+        if not account.has_second_factor:
+            msg = f"{account.id} has no second factor; its password alone ends a login"
+            raise ValueError(msg)
         return self._simulator(account.provider).begin_login(account)
 
     def set_faults(self, account: Account, **faults: object) -> None:
@@ -230,6 +272,11 @@ class Sandbox:
     def _middleware(self, simulator: Simulator) -> Callable[..., Awaitable[web.StreamResponse]]:
         @web.middleware
         async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            response = await dispatch(request, handler)
+            name_the_domain(request, response, simulator.domains)
+            return response
+
+        async def dispatch(request: web.Request, handler: _Handler) -> web.StreamResponse:
             seen = simulator.look(request, await request.read())
             if seen is None:
                 return await handler(request)
@@ -279,17 +326,27 @@ class Sandbox:
 
 
 async def serve(
-    port: int, *, announce: Callable[[Mapping[str, str]], None], tls: bool = False
+    port: int,
+    *,
+    announce: Callable[[Mapping[str, str]], None],
+    tls: bool = False,
+    as_provider: bool = False,
+    app_secrets: Mapping[str, str] | None = None,
 ) -> None:
     """Run a sandbox until cancelled.
 
     Args:
         port: Port of the page; the providers get the next ones. With 0 all ports are free ones.
         announce: Called once when all ports listen, with names and URLs, ``page`` first. With
-            ``tls`` the last entry is ``ca_file`` and a path.
+            ``as_provider`` one is ``proxy``, with TLS the last is ``ca_file`` and a path.
         tls: Serve HTTPS on all ports.
+        as_provider: Serve the real names of the providers' hosts, too.
+        app_secrets: See `providers.sandbox.simulator.Simulator`.
     """
-    async with Sandbox(port=port, tls=tls) as sandbox:
-        trusted = {"ca_file": str(sandbox.ca_file)} if tls else {}
-        announce({"page": sandbox.page_url, **sandbox.urls, **trusted})
+    async with Sandbox(
+        port=port, tls=tls, as_provider=as_provider, app_secrets=app_secrets
+    ) as sandbox:
+        more = {"proxy": sandbox.proxy_url, "ca_file": str(sandbox.ca_file or "")}
+        said = {name: value for name, value in more.items() if value}
+        announce({"page": sandbox.page_url, **sandbox.urls, **said})
         await asyncio.Event().wait()

@@ -55,14 +55,19 @@ class Simulator(abc.ABC):
         provider: As in the contract, ``LINKEDIN`` ….
         kinds: What the provider may say after the right code; ``plain`` is success.
         sources: Where codes of this provider come from.
+        domains: Names under which clients reach the real one, and the hosts in them.
+        app_secrets: Id of a client's app to the secret that signs its requests, where a request
+            does not bring it along.
     """
 
     provider: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
     sources: ClassVar[frozenset[Source]]
+    domains: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.app_secrets: dict[str, str] = {}
 
     @abc.abstractmethod
     def begin_login(self, account: Account) -> Login:

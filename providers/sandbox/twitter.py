@@ -37,10 +37,18 @@ from checkpoint_worker.providers.sandbox.twitter_flow import (
     errors,
     find,
     guest_cookies,
+    id_of,
     jetfuel_context,
     read_json,
     set_cookie,
     typed_in,
+)
+from checkpoint_worker.providers.sandbox.twitter_pages import (
+    METRICS,
+    answer_of,
+    script,
+    settings_of,
+    start_page,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +82,7 @@ class TwitterSimulator(Simulator):
         },
     )  # fmt: skip
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
+    domains: ClassVar[tuple[str, ...]] = ("x.com", "twitter.com", "twimg.com")
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -142,6 +151,15 @@ class TwitterSimulator(Simulator):
             web.post("/1.1/onboarding/sso_init.json", self._sso_init),
             web.get("/i/js_inst", self._js_instrumentation),
             web.get("/1.1/account/verify_credentials.json", self._verify_credentials),
+            *(web.get(path, start_page) for path in ("/", "/home", "/i/flow/login")),
+            web.get("/responsive-web/client-web/{name}", script),
+            web.get("/1.1/account/settings.json", self._settings),
+            web.get("/1.1/account/multi/list.json", self._settings),
+            web.post("/1.1/account/logout.json", self._settings),
+            *(
+                web.route("*", path + "/{query}/{name}", self._query)
+                for path in ("/graphql", "/i/api/graphql")
+            ),
         )
 
     def look(self, request: web.Request, body: bytes) -> Seen | None:
@@ -176,8 +194,7 @@ class TwitterSimulator(Simulator):
         return web.json_response({"state": secrets.token_hex(16)})
 
     async def _js_instrumentation(self, _request: web.Request) -> web.Response:
-        script = 'function(){return {"rf":{"a":1},"s":"x"};};'
-        return web.Response(text=script, content_type="application/javascript")
+        return web.Response(text=METRICS, content_type="application/javascript")
 
     def _new_flow(self) -> Flow:
         flow = Flow(born=self.world.now())
@@ -253,11 +270,14 @@ class TwitterSimulator(Simulator):
         flow.step = "LoginEnterPassword"
         return flow.show()
 
-    def _password(self, _request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
+    def _password(self, request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
         account = flow.account_there
         typed = find(given, "password")
         if not secrets.compare_digest(account.password.encode(), typed.encode()):
             return flow.refuse((400, 399, "Wrong password!"))
+        if not account.has_second_factor:
+            flow.passed = 1
+            return self._pass(request, flow, account.disposition)
         self._begin_checkpoint(flow, account)
         return flow.show()
 
@@ -357,6 +377,16 @@ class TwitterSimulator(Simulator):
 
     async def _verify_credentials(self, request: web.Request) -> web.Response:
         return self._sessions.whose(request)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        found = self._sessions.check(request)
+        return found if isinstance(found, web.Response) else web.json_response(settings_of(found))
+
+    async def _query(self, request: web.Request) -> web.Response:
+        found = self._sessions.check(request)
+        if isinstance(found, web.Response):
+            return found
+        return web.json_response(answer_of(found, id_of(found)))
 
 
 SIMULATOR = TwitterSimulator

@@ -28,6 +28,7 @@ TWO_FACTOR_ACTION = "finish_two_factor_auth"
 ADDRESS = "ADDRESS"
 """Source of a checkpoint that asks for the account's address instead of a code."""
 FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "LoginEnterPassword")
+_METRICS_URL = "https://twitter.com/i/js_inst?c_name=ui_metrics"
 METHODS = ("Use a code generator app", "Use a backup code")
 """What the two-factor subtask offers instead, as the real one words it."""
 
@@ -97,6 +98,9 @@ class Flow:
         part: dict[str, object] = {}
         if self.step in {TWO_FACTOR, ACID}:
             part = {"enter_text": self.enter_text()}
+        elif self.step == FIRST_STEPS[0]:
+            link = {"link_id": "next_link", "link_type": "task"}
+            part = {"js_instrumentation": {"url": _METRICS_URL, "next_link": link}}
         elif self.step == "LoginSuccessSubtask":
             part = self._open_account()
         elif self.step == "AccountDuplicationCheck":
@@ -182,13 +186,20 @@ class Sessions:
         self._tokens.add(token)
         set_cookie(request, response, "ct0", token)
 
-    def whose(self, request: web.Request) -> web.Response:
-        """Answer whose login a request has."""
+    def check(self, request: web.Request) -> Account | web.Response:
+        """Return whose session a request has, or what refuses it."""
         account = self.owner(request)
         if account is None:
             return errors((401, 32, "Could not authenticate you."))
         if request.headers.get("x-csrf-token") != request.cookies.get("ct0"):
             return errors(ERRORS["csrf"])
+        return account
+
+    def whose(self, request: web.Request) -> web.Response:
+        """Answer whose login a request has."""
+        account = self.check(request)
+        if isinstance(account, web.Response):
+            return account
         user_id = id_of(account)
         said = {"id": int(user_id), "id_str": user_id, "screen_name": account.handle}
         if account.disposition == "nobody":

@@ -101,19 +101,42 @@ def up(*, sandbox_port: int, directory: Path | None, verbose: bool, as_json: boo
     "--port", default=SANDBOX_PORT, show_default=True, help="Of the page; 0: any free ones."
 )
 @click.option("--tls", is_flag=True, help="Serve HTTPS, with a certificate made for this run.")
+@click.option(
+    "--as-provider",
+    is_flag=True,
+    help="Serve the providers' real host names over HTTPS, too: a proxy for unchanged clients.",
+)
+@click.option(
+    "--app-secret",
+    "app_secrets",
+    multiple=True,
+    metavar="ID=SECRET",
+    help="What a client's app signs its requests with, where they do not bring it along.",
+)
 @until_stdin_closes
 @as_json
-def sandbox(*, port: int, tls: bool, until_stdin_closes: bool, as_json: bool) -> None:
+def sandbox(
+    *,
+    port: int,
+    tls: bool,
+    as_provider: bool,
+    app_secrets: tuple[str, ...],
+    until_stdin_closes: bool,
+    as_json: bool,
+) -> None:
     """Run simulated providers, with a page that shows the codes, until Ctrl-C.
 
     Prints the address of the page and of each provider, for CHECKPOINT_LINKEDIN_URL and its
     like; with --tls also the file to trust, for SSL_CERT_FILE of workers and commands.
 
+    With --as-provider a client of a provider logs in here unchanged: put the last line that is
+    printed, "env HTTPS_PROXY=… …", before its command. Add an account on the page first.
+
     \b
     Examples:
       checkpoint sandbox
       checkpoint sandbox --port 0 --json
-      checkpoint sandbox --tls
+      checkpoint sandbox --tls --as-provider
     """  # noqa: D301
     with sentences(as_json=as_json, part="the sandbox", extra="sandbox"):
         from checkpoint_worker.providers.sandbox import run  # noqa: PLC0415
@@ -124,7 +147,13 @@ def sandbox(*, port: int, tls: bool, until_stdin_closes: bool, as_json: bool) ->
         announce = output_json if as_json else _put_addresses
         try:
             with ends_as_interrupted():
-                run(port, tls=tls, announce=announce)
+                run(
+                    port,
+                    tls=tls,
+                    as_provider=as_provider,
+                    app_secrets=dict(each.partition("=")[::2] for each in app_secrets),
+                    announce=announce,
+                )
         except OSError as error:
             fail(
                 f"cannot listen on port {port} ({error.strerror}); free it, or let any be taken:"
@@ -135,8 +164,10 @@ def sandbox(*, port: int, tls: bool, until_stdin_closes: bool, as_json: bool) ->
 def _put_addresses(addresses: Any) -> None:  # noqa: ANN401  name to address
     for name, address in addresses.items():
         output(f"{name:10} {address}")
-    if "ca_file" in addresses:
-        from checkpoint_worker.providers.sandbox import trust_hint  # noqa: PLC0415
+    from checkpoint_worker.providers.sandbox import client_hint, trust_hint  # noqa: PLC0415
 
-        status_line(trust_hint(addresses["ca_file"]))
+    if "ca_file" in addresses:
+        status_line(trust_hint(addresses))
     status_line("Ctrl-C stops it.")
+    if "proxy" in addresses:
+        status_line(f"Clients of the providers: {client_hint(addresses)} COMMAND")

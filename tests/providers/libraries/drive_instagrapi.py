@@ -1,0 +1,66 @@
+"""instagrapi: the app's older login, its newer one, and the checkpoint."""
+
+# ruff: noqa: ANN001, ANN201, D103  a script for the library's own Python
+
+from instagrapi import Client
+from support import Person, report, tried
+
+person = Person()
+way = person.way
+
+wrong_code = person.code(wrong=True) + ("00" if person.source == "BACKUP" else "")
+
+
+def login(client, code=""):
+    name = "login" if way == "newer" else "login_legacy"
+    return getattr(client, name)(person.handle, person.password, verification_code=code)
+
+
+if person.way == "handover":
+    client = Client(private_transport="requests")
+    tried(client.login_legacy, person.handle, person.password)
+    info = client.last_json["two_factor_info"]
+    report(
+        context={
+            "route": "two_factor",
+            "user_agent": client.user_agent,
+            "cookies": client.private.cookies.get_dict(),
+            "device": {
+                "guid": client.uuid,
+                "device_id": client.android_device_id,
+                "phone_id": client.phone_id,
+            },
+            "username": info["username"],
+            "two_factor_identifier": info["two_factor_identifier"],
+            "totp_two_factor_on": info["totp_two_factor_on"],
+            "sms_two_factor_on": info["sms_two_factor_on"],
+        }
+    )
+    raise SystemExit
+if way == "checkpoint":
+    client = Client(private_transport="requests")
+    codes = [wrong_code, ""]
+    client.challenge_code_handler = lambda _name, _choice: codes.pop(0) or person.code()
+    first, wrong = "", ""
+    right = tried(login, client)
+    if right is not True:
+        wrong, right = right, tried(login, client)
+else:
+    client = Client(private_transport="requests")
+    client.challenge_code_handler = lambda _name, _choice: ""
+    first = tried(login, client)
+    wrong = tried(login, client, wrong_code)
+    client = Client(private_transport="requests")
+    tried(login, client)
+    right = tried(login, client, person.code())
+report(
+    first=first,
+    wrong=wrong,
+    right=right,
+    owner=client.user_id,
+    calls=[
+        tried(lambda: client.account_info().pk),
+        tried(lambda: client.user_info(client.user_id).username),
+        tried(lambda: type(client.get_timeline_feed()).__name__),
+    ],
+)
