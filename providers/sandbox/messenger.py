@@ -12,6 +12,7 @@ import functools
 import json
 import secrets
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs
@@ -151,9 +152,9 @@ class MessengerSimulator(WebStep):
     def routes(self) -> Iterable[web.RouteDef]:
         """See `Simulator.routes`."""
         return (
-            web.post("/pwd_key_fetch", self._password_key),
-            web.post("//pwd_key_fetch", self._password_key),  # As a well known client writes it.
-            web.post("/mobileconfigsessionless", self._mobile_config),
+            web.post("/pwd_key_fetch", _password_key),
+            web.post("//pwd_key_fetch", _password_key),  # As a well known client writes it.
+            web.post("/mobileconfigsessionless", _mobile_config),
             web.post("/auth/login", self._login),
             web.post("/method/auth.login", self._login),
             web.post("/check_approved_machine", self._check_approved),
@@ -183,23 +184,6 @@ class MessengerSimulator(WebStep):
         self._challenges[challenge.first_factor] = challenge
         account.deliver()
         return challenge
-
-    async def _password_key(self, _request: web.Request) -> web.Response:
-        """Hand out the key that clients encrypt the password with."""
-        said = {"public_key": _public_key(), "key_id": KEY_ID, "seconds_to_live": 3600}
-        return web.json_response(said)
-
-    async def _mobile_config(self, _request: web.Request) -> web.Response:
-        """Hand out the same key among the app's settings."""
-        fields = [{"k": 1, "i64": KEY_ID}, {"k": 2, "str": _public_key()}]
-        said = {
-            "configs": {"15712": {"fields": fields, "hash": ""}},
-            "query_hash": "",
-            "one_query_hash": "",
-            "ts": int(self.world.now()),
-            "ep_hash": "",
-        }
-        return web.json_response(said)
 
     async def _login(self, request: web.Request) -> web.Response:
         """Answer a form of any kind of credentials."""
@@ -421,6 +405,25 @@ SIMULATOR = MessengerSimulator
 
 
 # The wire's small change ---------------------------------------------------------------
+
+
+async def _password_key(_request: web.Request) -> web.Response:
+    """Hand out the key that clients encrypt the password with."""
+    said = {"public_key": _public_key(), "key_id": KEY_ID, "seconds_to_live": 3600}
+    return web.json_response(said)
+
+
+async def _mobile_config(_request: web.Request) -> web.Response:
+    """Hand out the same key among the app's settings."""
+    fields = [{"k": 1, "i64": KEY_ID}, {"k": 2, "str": _public_key()}]
+    said = {
+        "configs": {"15712": {"fields": fields, "hash": ""}},
+        "query_hash": "",
+        "one_query_hash": "",
+        "ts": int(time.time()),
+        "ep_hash": "",
+    }
+    return web.json_response(said)
 
 
 def _refuse_form(form: Mapping[str, str], apps: Apps) -> _Refusal | None:

@@ -98,8 +98,9 @@ class TwitterSimulator(Simulator):
         self._begin_checkpoint(flow, account)
         enter_text = flow.enter_text()
         kind = "OTP" if flow.step == ACID else "2FA"
-        return self._login(
+        return _login(
             account,
+            self._new_guest(),
             checkpoint={
                 "type": kind,
                 "source": ADDRESS if flow.asks_address else account.source,
@@ -118,30 +119,8 @@ class TwitterSimulator(Simulator):
         account.deliver()
         kind = "OTP" if account.source == "EMAIL" else "2FA"
         checkpoint = {"type": kind, "source": account.source}
-        return self._login(account, checkpoint=checkpoint, context=jetfuel_context(account))
-
-    def _login(
-        self, account: Account, *, checkpoint: dict[str, str], context: dict[str, object]
-    ) -> Login:
-        guest = self._new_guest()
-        cookies = {**guest_cookies(), "gt": guest}
-        return Login(
-            account=account.id,
-            provider=self.provider,
-            checkpoint=checkpoint,
-            context={
-                **context,
-                "user_agent": USER_AGENT,
-                "guest_token": guest,
-                "user_id": account.user_id,
-                "app": {"bearer_token": BEARER},
-                "cookies": [
-                    {"name": name, "value": value, "domain": ".x.com", "path": "/"}
-                    for name, value in cookies.items()
-                ],
-            },
-            user_id=account.user_id,
-        )
+        context = jetfuel_context(account)
+        return _login(account, self._new_guest(), checkpoint=checkpoint, context=context)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """See `Simulator.routes`."""
@@ -387,6 +366,29 @@ class TwitterSimulator(Simulator):
         if isinstance(found, web.Response):
             return found
         return web.json_response(answer_of(found, id_of(found)))
+
+
+def _login(
+    account: Account, guest: str, *, checkpoint: dict[str, str], context: dict[str, object]
+) -> Login:
+    cookies = {**guest_cookies(), "gt": guest}
+    return Login(
+        account=account.id,
+        provider=TwitterSimulator.provider,
+        checkpoint=checkpoint,
+        context={
+            **context,
+            "user_agent": USER_AGENT,
+            "guest_token": guest,
+            "user_id": account.user_id,
+            "app": {"bearer_token": BEARER},
+            "cookies": [
+                {"name": name, "value": value, "domain": ".x.com", "path": "/"}
+                for name, value in cookies.items()
+            ],
+        },
+        user_id=account.user_id,
+    )
 
 
 SIMULATOR = TwitterSimulator
