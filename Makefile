@@ -9,8 +9,9 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DEMO := .venv/.demo
 LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
-# Tests are shared by as many processes as there are cores (ARGS="-n 0": one alone).
-PARALLEL := -n auto --dist worksteal
+# Tests are shared by as many processes as there are cores (PROCESSES=4: by four, 0: one alone).
+PROCESSES ?= auto
+PARALLEL := -n $(PROCESSES) --dist worksteal
 # Layers whose tests start no process of the product.
 QUICK := tests/rules tests/store tests/providers
 # Tests that run the product in their own process, on threads and plain loops.
