@@ -9,11 +9,14 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DEMO := .venv/.demo
 LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
-# Tests are shared by as many processes as there are cores (ARGS="-n 0": one alone).
-PARALLEL := -n auto --dist worksteal
+# Tests are shared by as many processes as there are cores (PROCESSES=4: by four, 0: one alone).
+PROCESSES ?= auto
+PARALLEL := -n $(PROCESSES) --dist worksteal
+# Layers whose tests start no process of the product.
+QUICK := tests/rules tests/store tests/providers
 # Tests that run the product in their own process, on threads and plain loops.
-MEASURED := tests/rules tests/store tests/sim tests/providers tests/behaviour/test_attempt.py \
-  tests/behaviour/test_strategy.py tests/ops/test_logs.py tests/ops/test_embedded.py
+MEASURED := $(QUICK) tests/sim tests/behaviour/test_attempt.py tests/behaviour/test_strategy.py \
+  tests/ops/test_logs.py tests/ops/test_embedded.py
 # And those that start it, in processes that measure themselves.
 ifdef WORKERS
 MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool pool_garbage supersede messages workers states broker \
@@ -41,13 +44,23 @@ demo: $(DEMO) ## Watch every kind of outcome happen: Redis, sandbox and worker, 
 up: $(DEMO) ## Leave the same running and print what to type in a second terminal
 	@$(BIN)/checkpoint up $(ARGS)
 
+.PHONY: quick
+quick: $(ENVIRONMENT) ## Run the tests that start no process of the product (a minute)
+	@$(BIN)/pytest -q $(PARALLEL) $(QUICK) $(ARGS)
+
+# All tests, each of them once: those that measure branches first, then the others.
 .PHONY: test
 test: $(ENVIRONMENT) ## Run the tests (ARGS="-k supersede" for a few)
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory coverage
+	@$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(MEASURED))
+else
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
+endif
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
-	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) -k 'not mutant' --cov --cov-report= $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) --cov --cov-report= $(ARGS)
 	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
 
 .PHONY: check

@@ -2,7 +2,7 @@
 # Everything CI asks for, cheapest first; stops at the first thing that is not right.
 # Nothing here needs the network once the environment is made. What checks `deploy/` and is no
 # Python package is asked where it is installed: promtool, systemd-analyze.
-# `--no-tests` leaves the tests to `make test`; those that measure coverage run all the same.
+# `--no-tests` leaves the tests, and with them the branches, to `make test`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -78,7 +78,6 @@ else
 fi
 step .venv/bin/mypy
 step .venv/bin/lint-imports --no-logo
-step make --no-print-directory coverage
 if [[ $tests == yes ]]; then
     step make --no-print-directory test
 fi

@@ -32,6 +32,12 @@ from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import connect
 from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.holding_proxy import (
+    GRANTED,
+    NO_AUTHENTICATION,
+    LocalServer,
+    relay,
+)
 from tests import servers
 from tests.measuring import end
 
@@ -132,7 +138,7 @@ class LoopThread:
 
 
 class Gate:
-    """A SOCKS5 proxy that lets nobody through until it is opened.
+    """A SOCKS5 proxy that lets no connection through until it is opened.
 
     Whoever waits at it has a connection on which no byte of the request has left.
     """
@@ -140,8 +146,7 @@ class Gate:
     def __init__(self, loops: LoopThread) -> None:
         self._loops = loops
         self._opened = asyncio.Event()
-        self._server: asyncio.Server | None = None
-        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._server = LocalServer(self._serve)
         self.arrived = 0
         self.left_at: list[float] = []
         """When waiting clients hung up, on ``time.monotonic()``."""
@@ -149,22 +154,21 @@ class Gate:
     @property
     def url(self) -> str:
         """What an intent gives as its proxy."""
-        assert self._server is not None
-        return f"socks5://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"socks5://127.0.0.1:{self._server.port}"
 
     def __enter__(self) -> Self:
-        self._server = self._loops.run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self._loops.run(self._server.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loops.run(self._stop())
+        self._loops.run(self._server.__aexit__())
 
     def open(self) -> None:
-        """Let everybody through from now on."""
+        """Let every connection through from now on."""
         self._loops.do(self._opened.set)
 
     def close(self) -> None:
-        """Let nobody else through."""
+        """Let no other connection through."""
         self._loops.do(self._opened.clear)
 
     def wait_for(self, count: int = 1) -> None:
@@ -176,23 +180,6 @@ class Gate:
         until(lambda: len(self.left_at) >= count, "a client to hang up")
         return self.left_at[count - 1]
 
-    async def _stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for talk in self._talks:
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: one that is cancelled before it begins would leave its connection open.
-        talk = asyncio.create_task(self._talk(reader, writer))
-        self._talks[talk] = writer
-        talk.add_done_callback(lambda ended: self._talks.pop(ended).close())
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await self._serve(reader, writer)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeting = await reader.readexactly(2)
         await reader.readexactly(greeting[1])
@@ -200,18 +187,15 @@ class Gate:
         if not self._opened.is_set() and not await self._admitted(reader):
             self.left_at.append(time.monotonic())
             return
-        writer.write(b"\x05\x00")
+        writer.write(NO_AUTHENTICATION)
         _, _, _, kind = await reader.readexactly(4)
         size = {1: 4, 4: 16}.get(kind) or (await reader.readexactly(1))[0]
         address = await reader.readexactly(size)
         host = socket.inet_ntoa(address) if kind == 1 else address.decode()
         port = int.from_bytes(await reader.readexactly(2), "big")
         there = await asyncio.open_connection(host, port)
-        writer.write(b"\x05\x00\x00\x01" + bytes(6))
-        try:
-            await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
-        finally:
-            there[1].close()
+        writer.write(GRANTED)
+        await relay(reader, writer, *there)
 
     async def _admitted(self, reader: asyncio.StreamReader) -> bool:
         """Wait for the gate to open; false if the client hangs up before."""
@@ -224,14 +208,6 @@ class Gate:
             gone.cancel()
             await asyncio.gather(gone, opened, return_exceptions=True)
         return self._opened.is_set()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 class Publications:

@@ -18,8 +18,9 @@ import pytest
 import redis
 
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
+from checkpoint_worker.worker.local.holding_proxy import relay
 from tests.behaviour.gateways import GatewayProcess
-from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, _pump, until
+from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, until
 from tests.behaviour.test_live_session import CLEARED, LINKEDIN, Held, Login
 from tests.ops.flowers import FlowerProcess
 
@@ -64,10 +65,7 @@ class Name:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             there = await asyncio.open_connection("127.0.0.1", self.target)
-            try:
-                await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
-            finally:
-                there[1].close()
+            await relay(reader, writer, *there)
 
 
 class Pair:

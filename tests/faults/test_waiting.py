@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from checkpoint_worker.tasks.client import AsyncCheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import waiter as ears
+from checkpoint_worker.tasks.operations.validation import CheckpointError
+from tests.behaviour.stage import RedisProcess
+from tests.store.conftest import desk
 from tests.store.desk import PROVIDER, Desk
+from tests.store.waiting import PATIENCE_S, followed, listeners, scripts_run, until, write
+
+__all__ = ["desk"]
+
+TASKS: Final = 10_000
 
 CUTS: Final = 100
 ACCOUNTS: Final = 12
-PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.02
 """How long each wait lasts: they begin and end all the time, some while nobody is connected."""
 
@@ -53,3 +63,58 @@ def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> 
 
     assert asyncio.run(play()) == [500] * ACCOUNTS
     desk.redis.close()
+
+
+@pytest.mark.timeout(4 * PATIENCE_S)
+def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
+    """Each hears its own outcome. Waiting costs reads by the hundred, not one each a second.
+
+    Every wait reads once before and is looked at once when its channel is confirmed; the rest of
+    the time Redis is asked for `LOOK_MOST` records a second, in one command.
+    """
+    names = [f"s{number}" for number in range(TASKS)]
+    write(desk, names, "queued")
+
+    async def backend() -> tuple[int, int, int, list[int | None]]:
+        async with AsyncCheckpointClient(desk.settings) as client:
+            waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
+            await asyncio.to_thread(until, lambda: followed(desk) == TASKS, 3 * PATIENCE_S)
+            connections = await asyncio.to_thread(listeners, desk)
+            before = await asyncio.to_thread(scripts_run, desk)
+            await asyncio.sleep(3 * ears.POLL_S)
+            polls = await asyncio.to_thread(scripts_run, desk) - before
+            await asyncio.to_thread(write, desk, names, "final")
+            records = await asyncio.gather(*waits)
+            reads = await asyncio.to_thread(scripts_run, desk)
+            return (
+                connections,
+                polls,
+                reads,
+                [record.status if record else None for record in records],
+            )
+
+    start = scripts_run(desk)
+    connections, polls, reads, statuses = asyncio.run(backend())
+    assert statuses == [409] * TASKS
+    assert connections == 1
+    assert polls <= 100, "reads while nothing happens"
+    assert reads - start <= 2 * TASKS
+
+
+def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(tmp_path: Path) -> None:
+    """It returns what it knew, a few seconds late at most; one that asks then gets a 503."""
+    with ThreadPoolExecutor(1) as crowd, RedisProcess(tmp_path) as server:
+        desk = Desk.at(server.url)
+        with CheckpointClient(desk.settings) as client:
+            write(desk, ["s1"], "queued")
+            waiting = crowd.submit(client.wait, "s1", 3.0)
+            until(lambda: followed(desk) == 1)
+            server.stop()
+            record = waiting.result(PATIENCE_S / 3)
+            assert record is not None
+            assert record.state == "queued"
+            with pytest.raises(CheckpointError) as caught:
+                client.wait("s1", 1.0)
+            assert caught.value.pair.key == (503, "service_unavailable")
+            server.kill()
+        desk.redis.close()

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tests.mutants.table import MUTANTS, ROOT, Mutant
+from tests.mutants.form import ROOT
+from tests.mutants.table import MUTANTS, Mutant
 
 PAGE: Final = ROOT / "deploy" / "docs" / "mutants.md"
 SECTION: Final = re.compile(r"(?<=<!-- mutants -->\n).*?(?=<!-- /mutants -->)", re.DOTALL)

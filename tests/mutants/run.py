@@ -23,7 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.mutants.table import ROOT, Mutant
+from tests.mutants.form import ROOT
+from tests.mutants.table import Mutant
 
 NAMES: Final = ".names"
 COPIED: Final = ("providers", "tasks", "tests", "worker", "deploy")

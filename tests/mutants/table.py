@@ -11,13 +11,11 @@ here more than once where a promise has more than one guard.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from tests.rules import mutants as of_rules
-from tests.store import test_mutants as of_scripts
-
-ROOT: Final = Path(__file__).parents[2]
+from tests.mutants.form import Edit
+from tests.mutants.rules import RULES
+from tests.mutants.scripts import SCRIPTS
 
 NAMES: Final = (
     "claim not required before the first byte",
@@ -115,26 +113,6 @@ NAMES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """One text replaced in one file of the product."""
-
-    file: str
-    old: str
-    new: str
-
-    def apply(self, source: str) -> str:
-        """Return the file without the guard.
-
-        Raises:
-            ValueError: The text is not in it exactly once.
-        """
-        if (times := source.count(self.old)) != 1:
-            msg = f"{self.file} holds the text {times} times: {self.old!r}"
-            raise ValueError(msg)
-        return source.replace(self.old, self.new)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
     """A guard removed, and the test that must notice.
 
@@ -157,15 +135,11 @@ class Mutant:
 
 
 def _rule(name: str) -> Edit:
-    """Return the edit of `tests.rules.mutants` with a name."""
-    (found,) = (one for one in of_rules.MUTANTS if one.name == name)
-    return Edit(file="tasks/rules.py", old=found.old, new=found.new)
+    return RULES[name]
 
 
 def _script(name: str) -> Edit:
-    """Return the edit of `tests.store.test_mutants` with a name."""
-    (found,) = (one for one in of_scripts.MUTANTS if one.name == name)
-    return Edit(file=f"tasks/storage/scripts/{found.script}.lua", old=found.old, new=found.new)
+    return SCRIPTS[name].edit
 
 
 def _sequence(name: str) -> str:

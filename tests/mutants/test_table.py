@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from tests.mutants.form import ROOT, Edit
 from tests.mutants.report import in_page, row, table
 from tests.mutants.run import attempt, copies
-from tests.mutants.table import MUTANTS, NAMES, ROOT, Edit, Mutant
+from tests.mutants.table import MUTANTS, NAMES, Mutant
 
 
 def test_every_known_mistake_has_its_mutant() -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 import pytest
 from pydantic import ValidationError
 
 from checkpoint_worker.providers.contract import (
-    AccountRestrictedError,
     ActionRequiredError,
     Adapter,
     Challenge,
@@ -35,17 +33,14 @@ from checkpoint_worker.providers.contract import (
     Reply,
     Request,
     ResourceRestrictedError,
-    SessionMismatchError,
     SolutionKind,
     UnescapedCharactersError,
-    UnknownStepError,
     UnreadableAnswerError,
     Verdict,
 )
 from checkpoint_worker.providers.instagram.adapter import Instagram
 from checkpoint_worker.providers.instagram.contexts import (
     BloksAuthPlatformContext,
-    BloksTwoFactorContext,
     ChallengeContext,
     ChallengeWebContext,
     InstagramContext,
@@ -85,11 +80,8 @@ from tests.providers.instagram_first_step import (
     SOURCES,
     context,
 )
+from tests.providers.simulated import begin, simulated, solve
 from tests.providers.wire import Canned, answer, attempt
-
-if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account
-    from checkpoint_worker.providers.sandbox.simulator import Login
 
 
 async def say(
@@ -931,164 +923,6 @@ def test_a_second_factor_that_cannot_be_answered_is_no_next_checkpoint(
 # With the simulated provider -----------------------------------------------------------
 
 
-def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
-    """Run a scenario with a fresh sandbox."""
-
-    async def run() -> None:
-        async with Sandbox() as sandbox:
-            await scenario(sandbox)
-
-    asyncio.run(run())
-
-
-def begin(sandbox: Sandbox, source: str, kind: str = "plain") -> tuple[Account, Login]:
-    """Make up an account and do the first step."""
-    account = sandbox.add_account("INSTAGRAM", source=source, kind=kind)  # type: ignore[arg-type]
-    return account, sandbox.begin_login(account)
-
-
-async def solve(
-    sandbox: Sandbox, login: Login, code: str, step: NextCheckpoint | Rejected | None = None
-) -> Verdict:
-    """Verify a code in the login's context, or in the one a verdict handed back."""
-    adapter, asked = Instagram(), login.checkpoint
-    held = adapter.contexts[str(login.context["route"])].model_validate(login.context)
-    if step is not None:
-        assert step.context is not None
-        held = step.context
-    if isinstance(step, NextCheckpoint):
-        asked = {"type": step.checkpoint.type, "source": step.checkpoint.source or ""}
-    return await attempt(adapter, sandbox.urls["INSTAGRAM"], held, code, checkpoint=asked)
-
-
-LOGINS = [
-    ("APP", "plain", TwoFactorContext),
-    ("SMS", "plain", TwoFactorContext),
-    ("BACKUP", "plain", TwoFactorContext),
-    ("APP", "renewing", TwoFactorContext),
-    ("EMAIL", "plain", ChallengeContext),
-    ("SMS", "checkpoint", ChallengeContext),
-    ("EMAIL", "checkpoint_web", ChallengeWebContext),
-    ("SMS", "checkpoint_web", ChallengeWebContext),
-    ("APP", "bloks", BloksTwoFactorContext),
-    ("SMS", "bloks", BloksTwoFactorContext),
-    ("BACKUP", "bloks", BloksTwoFactorContext),
-    ("EMAIL", "auth_platform", BloksAuthPlatformContext),
-    ("APP", "web", WebContext),
-    ("SMS", "web", WebContext),
-]
-
-
-@pytest.mark.parametrize(("source", "kind", "model"), LOGINS)
-def test_after_a_wrong_code_the_right_one_works_with_the_new_context(
-    source: str, kind: str, model: type[InstagramContext]
-) -> None:
-    """Every route and source; the simulator rotates what its provider rotates."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
-        wrong, right = account.wrong_code(), account.current_code()
-        first = await solve(sandbox, login, wrong)
-        assert isinstance(first, Rejected)
-        assert type(first.context) is model
-        verdict = await solve(sandbox, login, right, first)
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == login.user_id
-        assert sandbox.count(wrong) == sandbox.count(right) == 1
-        assert len(sandbox.sends) == 2
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(("source", "kind"), [("APP", "renewing"), ("EMAIL", "auth_platform")])
-def test_the_old_context_no_longer_works_where_the_answer_had_a_new_one(
-    source: str, kind: str
-) -> None:
-    """Which is why a rejection hands back a new one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
-        await solve(sandbox, login, account.wrong_code())
-        try:
-            verdict = await solve(sandbox, login, account.current_code())
-        except DeadIntentError:
-            return
-        assert isinstance(verdict, Rejected)
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("source", "steps"),
-    [("APP", ["EMAIL"]), ("EMAIL", ["SMS"]), ("SMS", ["EMAIL"])],
-)
-def test_a_chain_of_checkpoints_is_walked_to_its_end(source: str, steps: list[str]) -> None:
-    """Second factor, then a checkpoint; or two codes within one checkpoint."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, "chained")
-        step = await solve(sandbox, login, account.current_code())
-        for expected in steps:
-            assert isinstance(step, NextCheckpoint)
-            assert step.checkpoint == Checkpoint(type="OTP", source=expected)
-            step = await solve(sandbox, login, account.current_code(), step)
-        assert isinstance(step, Cleared)
-        assert len(account.sends) == 1 + len(steps)
-
-    simulated(scenario)
-
-
-KINDS = [
-    ("restricted", AccountRestrictedError),
-    ("disabled", AccountRestrictedError),
-    ("suspended", AccountRestrictedError),
-    ("approval", ActionRequiredError),
-    ("auth_platform_challenge", ActionRequiredError),
-    ("captcha", ActionRequiredError),
-    ("password", ActionRequiredError),
-    ("unusable_password", ActionRequiredError),
-    ("consent", ActionRequiredError),
-    ("unknown", UnknownStepError),
-    ("throttled", ProviderBrokenError),
-    ("rate_limited", ProviderBrokenError),
-    ("spam", ResourceRestrictedError),
-    ("blocked", ResourceRestrictedError),
-    ("address", ResourceRestrictedError),
-    ("upgrade", ProviderBrokenError),
-    ("logged_out", DeadIntentError),
-    ("challenge_expired", DeadIntentError),
-    ("mismatch", UnreadableAnswerError),
-    ("nobody", UnreadableAnswerError),
-    ("suspended_web", AccountRestrictedError),
-    ("old_version", ProviderBrokenError),
-    ("logged_out_checkpoint", ActionRequiredError),
-    ("submit_phone", ActionRequiredError),
-    ("consent_redirect", ActionRequiredError),
-    ("unknown_redirect", UnknownStepError),
-    ("login_redirect", DeadIntentError),
-    ("problem", ProviderBrokenError),
-    ("ip_block", ResourceRestrictedError),
-]
-
-
-@pytest.mark.parametrize("source", ["APP", "EMAIL"])
-@pytest.mark.parametrize(("kind", "expected"), KINDS)
-def test_each_kind_of_account_is_told_apart(
-    kind: str, source: str, expected: type[ProviderFailure]
-) -> None:
-    """What the provider may say after the right code, over real HTTP."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
-        code = account.current_code()
-        with pytest.raises(ProviderFailure) as caught:
-            await solve(sandbox, login, code)
-        assert type(caught.value) is expected
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
-
-
 @pytest.mark.parametrize(
     ("source", "kind", "expected"),
     [
@@ -1105,82 +939,9 @@ def test_a_login_that_passes_without_a_session_is_no_success(
     """A cleared checkpoint says so by itself; everywhere else it is a contradiction."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
+        account, login = begin(sandbox, "INSTAGRAM", source, kind)
         sandbox.set_faults(account, sessionless=True)
         with pytest.raises(expected):
             await solve(sandbox, login, account.current_code())
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "changes", "expected"),
-    [
-        ("APP", "plain", {"two_factor_identifier": "stale"}, DeadIntentError),
-        ("APP", "plain", {"device": {**DEVICE}}, DeadIntentError),
-        ("APP", "plain", {"username": "somebody.else"}, MalformedRequestError),
-        ("APP", "plain", {"verification_method": "1"}, MalformedRequestError),
-        ("APP", "plain", {"cookies": ({"name": "csrftoken", "value": "x"},)}, SessionMismatchError),
-        ("APP", "web", {"cookies": ({"name": "csrftoken", "value": "x"},)}, SessionMismatchError),
-        ("APP", "web", {"two_factor_identifier": "stale"}, DeadIntentError),
-        ("EMAIL", "plain", {"api_path": "/challenge/1/stale/"}, DeadIntentError),
-        ("EMAIL", "plain", {"device": {**DEVICE}}, DeadIntentError),
-        ("APP", "bloks", {"challenge": "sms"}, MalformedRequestError),
-        ("APP", "bloks", {"device": {**DEVICE}}, MalformedRequestError),
-    ],
-)
-def test_what_does_not_fit_the_first_step_is_noticed(
-    source: str, kind: str, changes: dict[str, object], expected: type[ProviderFailure]
-) -> None:
-    """The simulator is as strict as the notes; the code counts as sent."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
-        login.context.update(changes)
-        code = account.current_code()
-        with pytest.raises(expected):
-            await solve(sandbox, login, code)
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "expected"),
-    [("SMS", "plain", DeadIntentError), ("EMAIL", "plain", None), ("SMS", "bloks", None)],
-)
-def test_an_expired_code_is_what_each_route_says_it_is(
-    source: str, kind: str, expected: type[ProviderFailure] | None
-) -> None:
-    """A second factor's identifier dies with its code; a checkpoint asks again."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source, kind)
-        code = account.current_code()
-        account.expire_codes()
-        if expected is None:
-            assert isinstance(await solve(sandbox, login, code), Rejected)
-        else:
-            with pytest.raises(expected):
-                await solve(sandbox, login, code)
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
-
-
-def test_too_many_wrong_codes_throttle_the_login() -> None:
-    """The provider's own limit; ours is the caller's to keep."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, "APP")
-        step = None
-        for _ in range(3):
-            verdict = await solve(sandbox, login, account.wrong_code(), step)
-            assert isinstance(verdict, Rejected)
-            step = verdict
-        with pytest.raises(ProviderBrokenError):
-            await solve(sandbox, login, account.wrong_code(), step)
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code(), step)
 
     simulated(scenario)

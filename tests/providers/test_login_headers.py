@@ -27,7 +27,7 @@ from checkpoint_worker.providers.http.request import checked_headers
 from checkpoint_worker.providers.sessions import Session, SessionCookie, of_context
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
 from tests.providers.benches import BENCHES, Bench
-from tests.providers.test_unknown_answers import LOGINS, Case, Given, challenge_of
+from tests.providers.random_answers import LOGINS, Case, Given, challenge_of
 
 
 class Made(Context):

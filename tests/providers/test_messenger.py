@@ -10,8 +10,6 @@ import asyncio
 import hashlib
 import json
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 import pytest
@@ -41,12 +39,8 @@ from checkpoint_worker.providers.messenger import session as messenger_session
 from checkpoint_worker.providers.messenger.adapter import Messenger
 from checkpoint_worker.providers.messenger.requests import SPELLINGS, TRIES_MAX, MessengerContext
 from checkpoint_worker.providers.sandbox import Sandbox
-from checkpoint_worker.providers.sandbox.messenger import MessengerSimulator
+from tests.providers.simulated import begin, simulated, solve
 from tests.providers.wire import Canned, answer, attempt
-
-if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account
-    from checkpoint_worker.providers.sandbox.simulator import Login
 
 
 @pytest.fixture(autouse=True)
@@ -812,211 +806,13 @@ def test_no_failure_repeats_a_secret_or_the_providers_words(name: str) -> None:
 # With the simulated provider -----------------------------------------------------------
 
 
-def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
-    """Run a scenario with a fresh sandbox."""
-
-    async def run() -> None:
-        async with Sandbox() as sandbox:
-            await scenario(sandbox)
-
-    asyncio.run(run())
-
-
-async def solve(sandbox: Sandbox, login: Login, code: str, after: object = None) -> Verdict:
-    """Verify a code in the login's context, or in the one a verdict handed back."""
-    held = after if after is not None else MessengerContext.model_validate(login.context)
-    assert isinstance(held, MessengerContext)
-    return await attempt(
-        Messenger(), sandbox.urls["MESSENGER"], held, code, checkpoint=login.checkpoint
-    )
-
-
-def begin(sandbox: Sandbox, **options: object) -> tuple[Account, Login]:
-    """Make up an account and do the first step."""
-    account = sandbox.add_account("MESSENGER", **{"source": "APP", **options})  # type: ignore[arg-type]
-    return account, sandbox.begin_login(account)
-
-
-def switch(sandbox: Sandbox, **switches: bool) -> None:
-    """Set switches of the simulator."""
-    simulator = sandbox.simulators["MESSENGER"]
-    assert isinstance(simulator, MessengerSimulator)
-    for name, value in switches.items():
-        assert isinstance(getattr(simulator, name), bool)
-        setattr(simulator, name, value)
-
-
-FORMS: list[dict[str, bool]] = [
-    {},
-    {"is_strict": True},
-    {"is_legacy": True},
-    {"writes_data_as_text": True},
-    {"is_legacy": True, "writes_data_as_text": True, "is_strict": True},
-]
-
-
-@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
-@pytest.mark.parametrize("form", FORMS)
-def test_after_a_wrong_code_the_right_one_clears(source: str, form: dict[str, bool]) -> None:
-    """One request each, in every form the provider may answer in."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, source=source)
-        wrong, right = account.wrong_code(), account.current_code()
-        first = await solve(sandbox, login, wrong)
-        assert isinstance(first, Rejected)
-        verdict = await solve(sandbox, login, right, first.context)
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == login.user_id
-        assert [send.code for send in account.sends] == [wrong, right]
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_rotated_first_factor_is_used_for_the_next_try(form: dict[str, bool]) -> None:
-    """After "still 2FA" the simulator takes the new one only."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, source="SMS", kind="rotating")
-        first = await solve(sandbox, login, account.wrong_code())
-        assert isinstance(first, Rejected)
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code())
-        second = await solve(sandbox, login, account.wrong_code(), first.context)
-        assert isinstance(second, Rejected)
-        verdict = await solve(sandbox, login, account.current_code(), second.context)
-        assert isinstance(verdict, Cleared)
-        assert len(account.sends) == 4
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
-def test_used_and_expired_codes_are_rejected(source: str) -> None:
-    """To the person they are the same as a wrong one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source=source)
-        code = account.current_code()
-        assert isinstance(await solve(sandbox, login, code), Cleared)
-        assert isinstance(await solve(sandbox, sandbox.begin_login(account), code), Rejected)
-        again = sandbox.begin_login(account)
-        code = account.current_code()
-        account.expire_codes()
-        if source != "APP":  # The app's clock is not the inbox's.
-            assert isinstance(await solve(sandbox, again, code), Rejected)
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("disabled", AccountRestrictedError),
-        ("locked", AccountRestrictedError),
-        ("suspended", AccountRestrictedError),
-        ("blocked", AccountRestrictedError),
-        ("checkpoint", ActionRequiredError),
-        ("checkpoint_words", ActionRequiredError),
-        ("unconfirmed", ActionRequiredError),
-        ("integrity", ActionRequiredError),
-        ("verify", ActionRequiredError),
-        ("approval", ActionRequiredError),
-        ("throttled", ProviderBrokenError),
-        ("busy", ProviderBrokenError),
-        ("abuse", ProviderBrokenError),
-        ("failing", ProviderBrokenError),
-        ("unavailable", ServiceUnavailableError),
-        ("unknown_identifier", DeadIntentError),
-        ("expired_factor", DeadIntentError),
-        ("password_changed", DeadIntentError),
-        ("bad_token", SessionMismatchError),
-        ("unknown", UnknownStepError),
-        ("contradiction", ProviderBrokenError),
-        ("no_session", UnreadableAnswerError),
-        ("revoked", UnreadableAnswerError),
-    ],
-)
-@pytest.mark.parametrize("form", FORMS)
-def test_each_kind_of_account_is_told_apart(
-    kind: str, expected: type[ProviderFailure], form: dict[str, bool]
-) -> None:
-    """What the provider may say after the right code, over real HTTP, in each of its forms."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, kind=kind)
-        code = account.current_code()
-        with pytest.raises(ProviderFailure) as caught:
-            await solve(sandbox, login, code)
-        # The legacy form has no place for a message to the person.
-        no_place = kind == "unknown" and form.get("is_legacy")
-        assert type(caught.value) is (UnreadableAnswerError if no_place else expected)
-        assert sandbox.count(code) == 1
-        assert len(sandbox.sends) == 1
-
-    simulated(scenario)
-
-
 def test_somebody_elses_login_is_reported_as_theirs() -> None:
     """The caller compares the id with the one it expects."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, kind="somebody_else")
+        account, login = begin(sandbox, "MESSENGER", "APP", "somebody_else")
         verdict = await solve(sandbox, login, account.current_code())
         assert isinstance(verdict, Cleared)
         assert verdict.user_id == str(int(login.user_id) + 1)
-
-    simulated(scenario)
-
-
-def test_the_fourth_wrong_code_ends_the_challenge() -> None:
-    """From then on its first factor is dead, also for the right code."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox)
-        after: object = None
-        for _ in range(4):
-            verdict = await solve(sandbox, login, account.wrong_code(), after)
-            assert isinstance(verdict, Rejected)
-            after = verdict.context
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code(), after)
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"uid": "1"}, MalformedRequestError),
-        ({"machine_id": "other"}, MalformedRequestError),
-        ({"login_first_factor": "other"}, DeadIntentError),
-        ({"email": "other@example.test"}, DeadIntentError),
-        ({"device": {"device_id": "other"}}, MalformedRequestError),
-        ({"app": {"client_secret": "other"}}, MalformedRequestError),
-        ({"app": {"api_key": "other"}}, MalformedRequestError),
-        ({"app": {"client_token": "other"}}, SessionMismatchError),
-    ],
-)
-def test_a_context_that_does_not_fit_is_noticed(
-    change: dict[str, object], expected: type[ProviderFailure]
-) -> None:
-    """The simulator is as strict as the notes; the code counts as sent."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox)
-        merged = dict(login.context)
-        for name, value in change.items():
-            held = merged[name]
-            both = isinstance(held, dict) and isinstance(value, dict)
-            merged[name] = {**held, **value} if both else value  # type: ignore[dict-item]
-        code = account.current_code()
-        with pytest.raises(expected):
-            await solve(sandbox, login, code, MessengerContext.model_validate(merged))
-        assert sandbox.count(code) == 1
 
     simulated(scenario)

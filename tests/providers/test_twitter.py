@@ -12,14 +12,12 @@ import re
 import socket
 import time
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from checkpoint_worker.providers.contract import (
-    AccountRestrictedError,
     ActionRequiredError,
     Adapter,
     Challenge,
@@ -31,19 +29,15 @@ from checkpoint_worker.providers.contract import (
     DeadIntentError,
     ExchangeRefusedError,
     InvalidRequestError,
-    MalformedRequestError,
     NextCheckpoint,
     ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     Rejected,
     Reply,
-    ResourceRestrictedError,
     ServiceUnavailableError,
-    SessionMismatchError,
     SolutionKind,
     SubscriptionRequiredError,
-    UnknownStepError,
     UnreadableAnswerError,
     Verdict,
     check_code,
@@ -55,6 +49,7 @@ from checkpoint_worker.providers.twitter.protocol import JetfuelContext, OcfCont
 from checkpoint_worker.providers.twitter.session import ASKED_MAX, ME_ASKED_MAX
 from tests.providers.benches import REFUSED
 from tests.providers.hostile import Peer, serving
+from tests.providers.simulated import begin, simulated, solve
 from tests.providers.twitter_answers import (
     CASES,
     CHECK,
@@ -75,10 +70,6 @@ from tests.providers.twitter_answers import (
     step,
 )
 from tests.providers.wire import Canned, answer, attempt
-
-if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account
-    from checkpoint_worker.providers.sandbox.simulator import Login
 
 CODE = "048213"
 COMMON: dict[str, object] = {
@@ -953,156 +944,18 @@ def test_hostile_answers_end_quickly() -> None:
 # With the simulated provider -----------------------------------------------------------
 
 
-def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
-    """Run a scenario with a fresh sandbox."""
-
-    async def run() -> None:
-        async with Sandbox() as sandbox:
-            await scenario(sandbox)
-
-    asyncio.run(run())
-
-
-async def solve(
-    sandbox: Sandbox,
-    login: Login,
-    code: str,
-    after: Context | None = None,
-    checkpoint: dict[str, str] | None = None,
-) -> Verdict:
-    """Verify a code in the login's context, or in the one a verdict handed back."""
-    held = after or context(login.context)
-    checkpoint = checkpoint or login.checkpoint
-    url = sandbox.urls["TWITTER"]
-    return await attempt(Twitter(), url, held, code, checkpoint=checkpoint)
-
-
-def begin(sandbox: Sandbox, **options: object) -> tuple[Account, Login]:
-    """Make up an account and do the first step."""
-    account = sandbox.add_account("TWITTER", **options)  # type: ignore[arg-type]
-    return account, sandbox.begin_login(account)
-
-
-SOURCES = ["EMAIL", "SMS", "APP", "BACKUP"]
-
-
-@pytest.mark.parametrize("kind", ["plain", "at_once", "asked_only"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_a_right_code_clears_the_checkpoint(source: str, kind: str) -> None:
-    """However the flow goes on after it; one request carries the code."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source=source, kind=kind)
-        code = account.current_code()
-        verdict = await solve(sandbox, login, code)
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == login.user_id == account.user_id
-        assert sandbox.count(code) == 1
-        assert len(sandbox.sends) == 1
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize("kind", ["plain", "reprompts", "errors_in_200"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_after_a_wrong_code_the_right_one_works_with_the_new_context(
-    source: str, kind: str
-) -> None:
-    """The simulator takes nothing but the token of its last answer."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source=source, kind=kind)
-        wrong = account.wrong_code()
-        first = await solve(sandbox, login, wrong)
-        assert isinstance(first, Rejected)
-        assert sandbox.count(wrong) == 1
-        verdict = await solve(sandbox, login, account.current_code(), first.context)
-        assert isinstance(verdict, Cleared)
-        assert len(account.sends) == 2
-
-    simulated(scenario)
-
-
-def test_the_old_context_no_longer_works_after_a_wrong_code() -> None:
-    """Which is why a rejection hands back a new one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox)
-        await solve(sandbox, login, account.wrong_code())
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code())
-
-    simulated(scenario)
-
-
-def test_an_expired_code_is_rejected() -> None:
-    """To the person it is the same as a wrong one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox)
-        code = account.current_code()
-        account.expire_codes()
-        assert isinstance(await solve(sandbox, login, code), Rejected)
-
-    simulated(scenario)
-
-
-def test_the_fifth_wrong_code_ends_the_flow() -> None:
-    """The provider kills it; the login must start again."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox)
-        after: Context | None = None
-        for _ in range(4):
-            verdict = await solve(sandbox, login, account.wrong_code(), after)
-            assert isinstance(verdict, Rejected)
-            after = verdict.context
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.wrong_code(), after)
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "expected"),
-    [
-        ("APP", "chained", Checkpoint(type="OTP", source="EMAIL")),
-        ("EMAIL", "chained", Checkpoint(type="2FA", source="SMS")),
-    ],
-)
-def test_a_chain_of_two_checkpoints_is_walked_to_its_end(
-    source: str, kind: str, expected: Checkpoint
-) -> None:
-    """The second code goes with the second step's context, after a wrong one too."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source=source, kind=kind)
-        step = await solve(sandbox, login, account.current_code())
-        assert isinstance(step, NextCheckpoint)
-        assert step.checkpoint == expected
-        checkpoint = {"type": expected.type, "source": str(expected.source)}
-        refused = await solve(sandbox, login, account.wrong_code(), step.context, checkpoint)
-        assert isinstance(refused, Rejected)
-        code = account.current_code()
-        verdict = await solve(sandbox, login, code, refused.context, checkpoint)
-        assert isinstance(verdict, Cleared)
-        assert len(account.sends) == 3
-
-    simulated(scenario)
-
-
 def test_an_address_clears_a_checkpoint_that_asks_for_one() -> None:
     """And a code for it is not sent."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, kind="address")
+        account, login = begin(sandbox, "TWITTER", kind="address")
         assert login.checkpoint == {"type": "OTP", "source": "ADDRESS"}
         with pytest.raises(InvalidRequestError):
             await solve(sandbox, login, "123456")
         assert sandbox.sends == []
         refused = await solve(sandbox, login, "somebody@else.test")
         assert isinstance(refused, Rejected)
-        verdict = await solve(sandbox, login, account.username, refused.context)
+        verdict = await solve(sandbox, login, account.username, refused)
         assert isinstance(verdict, Cleared)
 
     simulated(scenario)
@@ -1112,7 +965,7 @@ def test_a_strangers_account_is_told_by_its_own_id() -> None:
     """The intent knows who was expected and says 403 ``account_mismatch``."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, kind="stranger")
+        account, login = begin(sandbox, "TWITTER", kind="stranger")
         verdict = await solve(sandbox, login, account.current_code())
         assert isinstance(verdict, Cleared)
         assert verdict.user_id != login.user_id
@@ -1124,7 +977,7 @@ def test_an_app_login_ends_with_its_tokens() -> None:
     """No cookie is set in that flavour."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, kind="mobile")
+        account, login = begin(sandbox, "TWITTER", kind="mobile")
         verdict = await solve(sandbox, login, account.current_code())
         assert isinstance(verdict, Cleared)
         assert verdict.session["oauth_token_secret"]
@@ -1132,95 +985,17 @@ def test_an_app_login_ends_with_its_tokens() -> None:
     simulated(scenario)
 
 
-KINDS: list[tuple[str, type[ProviderFailure]]] = [
-    ("suspended", AccountRestrictedError),
-    ("locked", AccountRestrictedError),
-    ("throttled", ProviderBrokenError),
-    ("limited", ProviderBrokenError),
-    ("refused", ProviderBrokenError),
-    ("client_refused", ResourceRestrictedError),
-    ("premium", SubscriptionRequiredError),
-    ("flow_dead", DeadIntentError),
-    ("reset", ActionRequiredError),
-    ("csrf", SessionMismatchError),
-    ("guest_expired", DeadIntentError),
-    ("over_capacity", ServiceUnavailableError),
-    ("failing", ProviderBrokenError),
-    ("denied", ActionRequiredError),
-    ("denied_suspended", AccountRestrictedError),
-    ("captcha", ActionRequiredError),
-    ("choose_method", ActionRequiredError),
-    ("password", ActionRequiredError),
-    ("unknown", UnknownStepError),
-    ("then_address", ActionRequiredError),
-    ("blocked", ResourceRestrictedError),
-    ("contradiction", UnreadableAnswerError),
-    ("nobody", UnreadableAnswerError),
-    ("sessionless", UnreadableAnswerError),
-]
-
-
-@pytest.mark.parametrize(("kind", "expected"), KINDS)
-def test_each_kind_of_account_is_told_apart(kind: str, expected: type[ProviderFailure]) -> None:
-    """What the provider may say after the right code, over real HTTP."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source="SMS", kind=kind)
-        code = account.current_code()
-        with pytest.raises(ProviderFailure) as caught:
-            await solve(sandbox, login, code)
-        assert type(caught.value) is expected
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["EMAIL", "SMS", "APP", "BACKUP"])
 def test_a_simulated_newer_login_is_recognised_and_nothing_is_sent(source: str) -> None:
     """Its context opens an intent like any other; the provider hears nothing of the code."""
 
     async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source=source, kind="jetfuel")
+        account, login = begin(sandbox, "TWITTER", source, "jetfuel")
         assert login.context["route"] == "jetfuel"
         code = account.current_code()
         with pytest.raises(ActionRequiredError):
             await solve(sandbox, login, code)
         assert sandbox.sends == []
         assert sandbox.count(code) == 0
-
-    simulated(scenario)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"flow_token": "g;1:-2:nobody:1"}, DeadIntentError),
-        ({"guest_token": "1"}, DeadIntentError),
-        ({"subtask_id": "LoginAcid", "hint_text": "Confirmation code"}, MalformedRequestError),
-    ],
-)
-def test_a_context_that_does_not_fit_the_flow_is_noticed(
-    changes: dict[str, object], expected: type[ProviderFailure]
-) -> None:
-    """The simulator is as strict as the notes; the code counts as sent."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source="APP")
-        code = account.current_code()
-        with pytest.raises(expected):
-            await solve(sandbox, login, code, context({**login.context, **changes}))
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
-
-
-def test_a_hiccup_of_the_provider_after_the_code_is_ridden_out() -> None:
-    """The code is spent by then; the rest may be repeated."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, source="APP")
-        sandbox.set_faults(account, fail_followups=2)
-        assert isinstance(await solve(sandbox, login, account.current_code()), Cleared)
-        assert len(account.sends) == 1
 
     simulated(scenario)

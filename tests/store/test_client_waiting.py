@@ -7,10 +7,9 @@ import gc
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,113 +18,26 @@ import pytest
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.client.waiter import OutcomeWaiter, Waiter, WaitRegistry
-from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.storage.keys import Keys
-from tests.behaviour.stage import RedisProcess
 from tests.measuring import printed_by
 from tests.store.desk import CONTEXT, PROVIDER, Desk
+from tests.store.waiting import (
+    PATIENCE_S,
+    final,
+    followed,
+    listeners,
+    until,
+    write,
+)
 
-PATIENCE_S = 60.0
 MEET = 4
 """Who may need a connection of one client at once: caller, waiter, listener, and one to spare."""
 THREADS = 64
-TASKS = 10_000
 OTP = {"type": "OTP", "source": "EMAIL"}
 
 
-def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-    """Look again and again until something is so."""
-    end_s = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < end_s, "it never came to be so"
-        time.sleep(0.02)
-
-
-def queued(name: str) -> Outcome:
-    """Return the record of a submission that waits, at an account of its own."""
-    return Outcome(
-        submission_id=name,
-        account_id=f"acc_{name}",
-        provider=PROVIDER,
-        state=RecordState.QUEUED,
-    )
-
-
-def final(name: str) -> Outcome:
-    """Return its outcome."""
-    told = {"state": RecordState.FINAL, "status": 409, "body": {"object": "Error"}}
-    return queued(name).model_copy(update=told)
-
-
-def write(desk: Desk, names: list[str], state: str, *, publish: bool = True) -> None:
-    """Write records as a commit does, for many accounts at once."""
-    keys = desk.store.keys
-    with desk.redis.pipeline(transaction=False) as pipe:
-        for name in names:
-            record = final(name) if state == "final" else queued(name)
-            pipe.set(keys.result(name), record.to_json(), ex=600)
-            if publish and state == "final":
-                pipe.publish(keys.account_results(record.account_id), record.to_json())
-        pipe.execute()
-
-
-def listeners(desk: Desk) -> int:
-    """Return how many connections are subscribed to anything."""
-    return len(desk.redis.client_list(_type="pubsub"))
-
-
-def followed(desk: Desk) -> int:
-    """Return how many accounts are listened to."""
-    return len(desk.redis.pubsub_channels("checkpoint:results:*"))
-
-
-def scripts_run(desk: Desk) -> int:
-    """Return how many scripts this Redis has run."""
-    stats: Any = desk.redis.info("commandstats")
-    return sum(int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in SCRIPTS)
-
-
-SCRIPTS = ("eval", "evalsha")
-
-
 # Many --------------------------------------------------------------------------------------
-
-
-@pytest.mark.timeout(4 * PATIENCE_S)
-def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
-    """Each hears its own outcome. Waiting costs reads by the hundred, not one each a second.
-
-    Every wait reads once before and is looked at once when its channel is confirmed; the rest of
-    the time Redis is asked for `LOOK_MOST` records a second, in one command.
-    """
-    names = [f"s{number}" for number in range(TASKS)]
-    write(desk, names, "queued")
-
-    async def backend() -> tuple[int, int, int, list[int | None]]:
-        async with AsyncCheckpointClient(desk.settings) as client:
-            waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
-            await asyncio.to_thread(until, lambda: followed(desk) == TASKS, 3 * PATIENCE_S)
-            connections = await asyncio.to_thread(listeners, desk)
-            before = await asyncio.to_thread(scripts_run, desk)
-            await asyncio.sleep(3 * ears.POLL_S)
-            polls = await asyncio.to_thread(scripts_run, desk) - before
-            await asyncio.to_thread(write, desk, names, "final")
-            records = await asyncio.gather(*waits)
-            reads = await asyncio.to_thread(scripts_run, desk)
-            return (
-                connections,
-                polls,
-                reads,
-                [record.status if record else None for record in records],
-            )
-
-    start = scripts_run(desk)
-    connections, polls, reads, statuses = asyncio.run(backend())
-    assert statuses == [409] * TASKS
-    assert connections == 1
-    assert polls <= 100, "reads while nothing happens"
-    assert reads - start <= 2 * TASKS
 
 
 @pytest.fixture(scope="module")
@@ -203,27 +115,6 @@ def test_the_listener_goes_when_nobody_waits(
         assert record.state == "queued"
         until(lambda: listeners(desk) == 0)
         until(lambda: all(t.name != "checkpoint-ears" for t in threading.enumerate()))
-
-
-def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(
-    crowd: ThreadPoolExecutor, tmp_path: Path
-) -> None:
-    """It returns what it knew, a few seconds late at most; one that asks then gets a 503."""
-    with RedisProcess(tmp_path) as server:
-        desk = Desk.at(server.url)
-        with CheckpointClient(desk.settings) as client:
-            write(desk, ["s1"], "queued")
-            waiting = crowd.submit(client.wait, "s1", 3.0)
-            until(lambda: followed(desk) == 1)
-            server.stop()
-            record = waiting.result(PATIENCE_S / 3)
-            assert record is not None
-            assert record.state == "queued"
-            with pytest.raises(CheckpointError) as caught:
-                client.wait("s1", 1.0)
-            assert caught.value.pair.key == (503, "service_unavailable")
-            server.kill()
-        desk.redis.close()
 
 
 # The listener by hand: no Redis, no threads, and the clock is ours --------------------------

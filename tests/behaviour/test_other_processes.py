@@ -33,7 +33,10 @@ from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.storage.vault import session_name
 from tests.behaviour.stage import wait_stopped
 from tests.measuring import MEASURES
+from tests.store.conftest import desk
 from tests.store.desk import CONTEXT, PROVIDER, Desk
+
+__all__ = ["desk"]
 
 ROOT: Final = Path(__file__).parents[2]
 NEEDS: Final = ROOT / "tests/peers/requirements.txt"

@@ -5,18 +5,14 @@ removed it must be something, else the check guards nothing. Names are those of 
 mutants a suite must catch.
 """
 
-import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import pytest
+from typing import Final
 
 from checkpoint_worker.tasks.events import Cancel
 from checkpoint_worker.tasks.model import replace
-from checkpoint_worker.tasks.storage import executor as ledger
-from checkpoint_worker.tasks.storage.executor import Script
-from checkpoint_worker.tasks.storage.plan import CommitPlan
+from tests.mutants.form import Edit
 from tests.store.desk import (
     ACCOUNT,
     PROVIDER,
@@ -29,6 +25,7 @@ from tests.store.desk import (
 from tests.store.test_commit import orphan, recorded
 
 Check = Callable[[Desk], list[str]]
+COMMIT: Final = "tasks/storage/scripts/commit.lua"
 
 
 def races(desk: Desk) -> list[str]:
@@ -133,105 +130,58 @@ def reopened_keeps_no_old_version(desk: Desk) -> list[str]:
     return [] if codes == ["conflict", "conflict"] else [f"{codes}"]
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A guard: the text of the script that is replaced, and who must notice."""
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """A guard of the script, and the check that must notice when it is gone."""
 
-    name: str
     check: Check
-    old: str
-    new: str = ""
-    script: str = "commit"
+    edit: Edit
+
+
+def _commit(check: Check, old: str, new: str = "") -> Guarded:
+    return Guarded(check=check, edit=Edit(file=COMMIT, old=old, new=new))
 
 
 VERSION = "if version ~= plan.version then\n  return reply('conflict')\nend\n"
 XADD = "  redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', record[2])\n"
 PUBLISH = "  redis.call('PUBLISH', record[5], record[2])\n"
 
-MUTANTS = [
-    Mutant("version check removed from commit.lua", races, VERSION),
-    Mutant("supersede checked outside the commit", reopened_keeps_no_old_version, VERSION),
-    Mutant(
-        'record written without "if absent"',
+SCRIPTS: Final = {
+    "version check removed from commit.lua": _commit(races, VERSION),
+    "supersede checked outside the commit": _commit(reopened_keeps_no_old_version, VERSION),
+    'record written without "if absent"': _commit(
         final_once,
         "if not (old and state_of(old) == 'final') then",
         "if true then",
     ),
-    Mutant(
-        "final record leaves the code",
+    "final record leaves the code": _commit(
         final_without_code,
         "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
     ),
-    Mutant("publish outside the commit", told_by_the_commit, PUBLISH),
-    Mutant(
-        "outcome missing from the stream",
+    "publish outside the commit": _commit(told_by_the_commit, PUBLISH),
+    "outcome missing from the stream": _commit(
         in_the_stream,
         XADD,
     ),
-    Mutant(
-        "no `not_after` in the commit",
+    "no `not_after` in the commit": _commit(
         never_claimed_late,
         "if plan.not_after and now_ms > plan.not_after then",
         "if false then",
     ),
-    Mutant(
-        "`run_id` ignored",
+    "`run_id` ignored": _commit(
         never_claimed_elsewhere,
         "if run_id ~= plan.run_id then",
         "if false then",
     ),
-    Mutant(
-        "expectations ignored",
+    "expectations ignored": _commit(
         one_id_one_account,
         "if (redis.call('GET', key) or '') ~= value then",
         "if false then",
     ),
-    Mutant(
-        "a repeat is not recognised",
+    "a repeat is not recognised": _commit(
         repeats_count_once,
         "if token == plan.token then",
         "if false then",
     ),
-]
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_commit_with_its_guard_keeps_the_promise(desk: Desk, mutant: Mutant) -> None:
-    """The check that must catch the mutant finds nothing wrong without it."""
-    assert mutant.check(desk) == []
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_commit_without_its_guard_is_noticed(
-    desk: Desk, mutant: Mutant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each guard is there for a reason that a test can tell."""
-    whole = ledger.script
-    text = whole(mutant.script).text
-    assert text.count(mutant.old) == 1
-    changed = text.replace(mutant.old, mutant.new)
-    sha = hashlib.sha1(changed.encode(), usedforsecurity=False).hexdigest()
-
-    def mutated(name: str) -> Script:
-        return Script(changed, sha) if name == mutant.script else whole(name)
-
-    monkeypatch.setattr(ledger, "script", mutated)
-    assert mutant.check(desk) != []
-
-
-def test_a_claim_takes_the_code_out_of_redis(desk: Desk) -> None:
-    """The promise that the next test breaks."""
-    assert claimed_without_code(desk) == []
-
-
-def test_a_claim_that_leaves_the_code_is_noticed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mutant of the plan: only outcomes take the solution out."""
-
-    def only_settled(plan: CommitPlan) -> list[str]:
-        settled = (item.submission.id for item in plan.decision.settled)
-        return [plan.keys.solution(name) for name in settled]
-
-    monkeypatch.setattr(CommitPlan, "_spent_solutions", only_settled)
-    assert claimed_without_code(desk) != []
+}
+"""By what is wrong then."""

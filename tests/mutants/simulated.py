@@ -1,28 +1,21 @@
-"""The product with one guard removed: what the simulation must notice, and how soon.
-
-A text that is not in its module exactly once is an error, so a mutant cannot silently become
-the original when the module is edited.
-"""
+"""The product with one guard removed: what the simulation must notice, and how soon."""
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from checkpoint_worker.tasks import catalogue
-from checkpoint_worker.tasks.execution import attempt
 from checkpoint_worker.tasks.execution import sweeper as sweep
 from checkpoint_worker.tasks.execution.ledger import TryLedger
 from checkpoint_worker.tasks.model import Settlement
 from checkpoint_worker.tasks.operations.validation import unknown_submission
 from checkpoint_worker.tasks.storage.executor import LedgerError
 from checkpoint_worker.tasks.storage.plan import Result
-from tests.rules import mutants as of_rules
+from tests.mutants.form import Edit
+from tests.mutants.rules import RULES
 from tests.sim.promises import Violation
 from tests.sim.server import SimServer
 from tests.sim.world import World
@@ -31,7 +24,7 @@ Make = Callable[[], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mutant:
+class Simulated:
     """A name, what to give to `World`, the weather that shows it, and where to begin."""
 
     name: str
@@ -49,31 +42,13 @@ class Mutant:
         return None
 
 
-def _mutated(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
-    """Return a copy of a module with one text replaced.
-
-    Raises:
-        ValueError: The text is not in it exactly once.
-    """
-    assert module.__file__ is not None
-    source = Path(module.__file__).read_text(encoding="utf-8")
-    if source.count(old) != 1:
-        msg = f"{module.__name__} holds the text {source.count(old)} times: {old!r}"
-        raise ValueError(msg)
-    name = f"{module.__name__}_mutated"
-    made = types.ModuleType(name)
-    sys.modules[name] = made  # Dataclasses look their module up.
-    exec(compile(source.replace(old, new), "mutated.py", "exec"), made.__dict__)  # noqa: S102  our own text
-    return made
-
-
 def _rules(name: str) -> Make:
-    (found,) = (one for one in of_rules.MUTANTS if one.name == name)
-    return lambda: {"decide": found.decide()}
+    return lambda: {"decide": RULES[name].module().decide}
 
 
 def _attempt(old: str, new: str) -> Make:
-    return lambda: {"attempts": _mutated(attempt, old, new)}
+    edit = Edit(file="tasks/execution/attempt.py", old=old, new=new)
+    return lambda: {"attempts": edit.module()}
 
 
 def _server(**guards: bool) -> Make:
@@ -123,8 +98,8 @@ async def _no_tick(*_: object) -> None:
     return None
 
 
-MUTANTS = (
-    Mutant(
+SIMULATED: Final = (
+    Simulated(
         name="claim not required before the first byte",
         make=_attempt(
             "            self._stage = _Stage.CLAIMING\n",
@@ -133,62 +108,62 @@ MUTANTS = (
             "            return ClaimTicket(code=ledger.open_code(), send_before=end_s)\n",
         ),
     ),
-    Mutant(
+    Simulated(
         name="no clock check between claim and first byte",
         make=_attempt("FIRST_BYTE_S: Final = 1.0\n", "FIRST_BYTE_S: Final = 1_000.0\n"),
         storms=("stop",),
         first=29,
     ),
-    Mutant(
+    Simulated(
         name="the holder does not close its exchange by its own clock",
         make=_attempt("        self._limit.reschedule(asked_loop_s + left_s)\n", ""),
     ),
-    Mutant(
+    Simulated(
         name="a settle is not repeated",
         make=_patched(TryLedger, "_retry_until_expiry", _settle_once),
         storms=("away", "calls"),
     ),
-    Mutant(name="version check removed from the commit", make=_server(CHECKS_VERSION=False)),
-    Mutant(
+    Simulated(name="version check removed from the commit", make=_server(CHECKS_VERSION=False)),
+    Simulated(
         name="no not_after in the commit",
         make=_server(CHECKS_NOT_AFTER=False),
         storms=("slow", "calls"),
         first=9,
     ),
-    Mutant(
+    Simulated(
         name="run_id ignored by the commit",
         make=_server(CHECKS_RUN_ID=False),
         storms=("restart", "slow"),
     ),
-    Mutant(name="publish outside the commit", make=_server(PUBLISHES=False)),
-    Mutant(name="sweeper that overwrites", make=_overwriting, storms=("crash",)),
-    Mutant(
+    Simulated(name="publish outside the commit", make=_server(PUBLISHES=False)),
+    Simulated(name="sweeper that overwrites", make=_overwriting, storms=("crash",)),
+    Simulated(
         name="workers judged right after a Redis gap",
         make=_patched(sweep.Heartbeat, "may_judge", True),
         storms=("away",),
     ),
-    Mutant(
+    Simulated(
         name="superseded holder learns by signal only (heart)",
         make=_patched(sweep.Heartbeat, "beat", _deaf_beat),
         storms=("signals",),
     ),
-    Mutant(
+    Simulated(
         name="superseded holder learns by signal only (rules)",
         make=_rules("superseded holder learns by signal only"),
         storms=("signals", "cut"),
         first=63,
     ),
-    Mutant(
+    Simulated(
         name="nobody sweeps", make=_patched(sweep.Sweeper, "_tick", _no_tick), storms=("crash",)
     ),
-    Mutant(
+    Simulated(
         name="failure counted without holding the wire",
         make=_rules("failure counted without holding the wire"),
         storms=("stop", "calls"),
         first=150,
     ),
     *(
-        Mutant(name=name, make=_rules(name), storms=storms)
+        Simulated(name=name, make=_rules(name), storms=storms)
         for name, storms in (
             ("no wire check before begin and claim", ()),
             ("superseded wire freed at once", ()),
