@@ -13,19 +13,18 @@ LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 # Layers whose tests start no process of the product.
-QUICK := tests/rules tests/store tests/providers
+QUICK := tests/unit tests/integration
 # Tests that run the product in their own process, on threads and plain loops.
-MEASURED := $(QUICK) tests/sim tests/behaviour/test_attempt.py tests/behaviour/test_strategy.py \
-  tests/ops/test_logs.py tests/ops/test_embedded.py
+MEASURED := $(QUICK) tests/simulation tests/system/test_logs.py tests/system/test_embedded.py
 # And those that start it, in processes that measure themselves.
 ifdef WORKERS
-MEASURED += $(patsubst %,tests/behaviour/test_%.py,pool pool_garbage supersede messages workers states broker \
+MEASURED += $(patsubst %,tests/system/test_%.py,pool pool_garbage supersede messages workers states broker \
   solve service live_session reference_session demo try_page gateway gateway_command \
   gateway_limits gateway_openapi gateway_pipeline gateway_requests gateway_restarts \
   gateway_waiting) \
-  $(patsubst %,tests/ops/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
+  $(patsubst %,tests/system/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
   metrics onebox remote streams) tests/faults/test_sentinel.py
-coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/workers.coverage.toml
+coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/support/workers.coverage.toml
 coverage: export COVERAGE_FILE := $(CURDIR)/.coverage
 endif
 export PYTHON
@@ -61,7 +60,7 @@ endif
 .PHONY: coverage
 coverage: $(ENVIRONMENT) ## Measure branches (minutes; WORKERS=yes: those of worker processes too)
 	@$(BIN)/pytest -q $(PARALLEL) $(MEASURED) --cov --cov-report= $(ARGS)
-	@$(BIN)/python -m tests.branches $(if $(WORKERS),--workers)
+	@$(BIN)/python -m tests.support.branches $(if $(WORKERS),--workers)
 
 .PHONY: check
 check: $(ENVIRONMENT) ## Format, lint, types, layers, scripts, tests: what CI runs
@@ -69,7 +68,7 @@ check: $(ENVIRONMENT) ## Format, lint, types, layers, scripts, tests: what CI ru
 
 .PHONY: bench
 bench: $(ENVIRONMENT) ## Measure throughput and latency on this machine (minutes; keep it idle)
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: faults
 faults: $(ENVIRONMENT) ## Break everything under 10,000 submissions (minutes; ARGS="--seed 7")
@@ -85,7 +84,7 @@ upgrade: $(ENVIRONMENT) ## Upgrade and roll back under codes (a minute; ARGS="--
 
 .PHONY: sim
 sim: $(ENVIRONMENT) ## Simulate crashes, losses and failovers from seeds (ARGS="--seed 7" again)
-	@$(BIN)/python -m tests.sim $(ARGS)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: matrix
 matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes; ARGS=--write)
@@ -93,7 +92,7 @@ matrix: $(ENVIRONMENT) ## Every Python and every server of this machine (minutes
 
 .PHONY: mutants
 mutants: $(ENVIRONMENT) ## Remove each guard in turn: a named test must fail (minutes)
-	@$(BIN)/python -m tests.mutants $(ARGS)
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 .PHONY: lock
 lock: ## Rebuild requirements.lock and the image's part of it (ARGS=--upgrade: newer versions)

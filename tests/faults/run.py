@@ -32,9 +32,9 @@ from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import connect_async
-from tests.behaviour.stage import SHORT, RedisProcess, Stage
 from tests.faults.driver import LATE_AFTER_S, Book, Person, Typed, insist, watch
-from tests.faults.havoc import Havoc, Mischief, schedule
+from tests.faults.fault_schedule import FaultSchedule, MessageFaults, schedule
+from tests.support.deployment import SHORT, Deployment, RedisProcess
 
 TIMES: Final[dict[str, Any]] = {
     **SHORT,
@@ -131,10 +131,10 @@ def run(wish: Wish, logs: Path, say: Callable[[str], None]) -> Findings:
     """Run it and return what came of it."""
     with (
         RedisProcess(logs) as server,
-        Stage(server.url, "faults", logs, **TIMES) as stage,
+        Deployment(server.url, "faults", logs, **TIMES) as deployment,
     ):
         playing = asyncio.run_coroutine_threadsafe(
-            _play(stage, server, wish, say), stage.loops.loop
+            _play(deployment, server, wish, say), deployment.loops.loop
         )
         try:
             return playing.result(wish.seconds + 4 * LAST_S)
@@ -143,25 +143,32 @@ def run(wish: Wish, logs: Path, say: Callable[[str], None]) -> Findings:
 
 
 async def _play(
-    stage: Stage, server: RedisProcess, wish: Wish, say: Callable[[str], None]
+    deployment: Deployment, server: RedisProcess, wish: Wish, say: Callable[[str], None]
 ) -> Findings:
     book = Book()
-    deadline_s = stage.settings.deadline_s
-    async with connect_async(server.url) as raw, AsyncCheckpointClient(stage.settings) as client:
-        client._producer = mischief = Mischief(client._producer, wish.seed)
-        havoc = Havoc(stage=stage, server=server, book=book, client=raw, mischief=mischief)
-        await asyncio.gather(*(havoc.start_worker() for _ in range(wish.workers)))
+    deadline_s = deployment.settings.deadline_s
+    async with (
+        connect_async(server.url) as raw,
+        AsyncCheckpointClient(deployment.settings) as client,
+    ):
+        client._producer = mischief = MessageFaults(client._producer, wish.seed)
+        fault_schedule = FaultSchedule(
+            deployment=deployment, server=server, book=book, client=raw, mischief=mischief
+        )
+        await asyncio.gather(*(fault_schedule.start_worker() for _ in range(wish.workers)))
         say(f"{wish.workers} workers are up; seed {wish.seed}")
         crew = [
-            asyncio.create_task(watch(book, raw, stage.prefix)),
-            asyncio.create_task(_tell(book, havoc, say)),
+            asyncio.create_task(watch(book, raw, deployment.prefix)),
+            asyncio.create_task(_tell(book, fault_schedule, say)),
         ]
-        breaking = asyncio.create_task(havoc.run(schedule(wish.seed, wish.seconds, wish.gap_s)))
+        breaking = asyncio.create_task(
+            fault_schedule.run(schedule(wish.seed, wish.seconds, wish.gap_s))
+        )
         try:
-            crashed = await _perform(book, client, stage, wish)
-            havoc.over.set()
+            crashed = await _perform(book, client, deployment, wish)
+            fault_schedule.over.set()
             await asyncio.wait([breaking])
-            crashed += await havoc.mended()
+            crashed += await fault_schedule.mended()
             await _until_quiet(book, deadline_s)
         finally:
             crew.append(breaking)
@@ -170,11 +177,11 @@ async def _play(
             await asyncio.wait(crew)
         failed = [task for task in crew if not task.cancelled() and task.exception()]
         crashed += ["".join(traceback.format_exception(task.exception())) for task in failed]
-        return await _judge(book, havoc, client, raw, crashed)
+        return await _judge(book, fault_schedule, client, raw, crashed)
 
 
 async def _perform(
-    book: Book, client: AsyncCheckpointClient, stage: Stage, wish: Wish
+    book: Book, client: AsyncCheckpointClient, deployment: Deployment, wish: Wish
 ) -> list[str]:
     """Begin plays at the rate until there are enough; return the tracebacks of crashed ones."""
     loop = asyncio.get_running_loop()
@@ -190,7 +197,7 @@ async def _perform(
     while len(book.typed) < wish.submissions and loop.time() < end_s:
         if len(plays) < PLAYS_AT_ONCE:
             number += 1
-            person = Person(book, client, stage.sandbox, wish.seed, number)
+            person = Person(book, client, deployment.sandbox, wish.seed, number)
             play = asyncio.create_task(person.play())
             plays.add(play)
             play.add_done_callback(done)
@@ -212,7 +219,7 @@ async def _until_quiet(book: Book, deadline_s: float) -> None:
                 await asyncio.wait_for(typed.seen.wait(), max(0.0, left_s))
 
 
-async def _tell(book: Book, havoc: Havoc, say: Callable[[str], None]) -> None:
+async def _tell(book: Book, fault_schedule: FaultSchedule, say: Callable[[str], None]) -> None:
     begin_s = time.monotonic()
     while True:
         await asyncio.sleep(REPORT_S)
@@ -220,8 +227,8 @@ async def _tell(book: Book, havoc: Havoc, say: Callable[[str], None]) -> None:
         worst_s = max(map(_took_s, finals), default=0.0)
         say(
             f"{time.monotonic() - begin_s:5.0f} s  {len(book.typed):6} submitted"
-            f"  {len(book.waiting):4} waiting  {len(havoc.healthy)} workers well"
-            f"  {sum(havoc.counts.values()):4} faults  worst {worst_s:.2f} s"
+            f"  {len(book.waiting):4} waiting  {len(fault_schedule.healthy)} workers well"
+            f"  {sum(fault_schedule.counts.values()):4} faults  worst {worst_s:.2f} s"
         )
 
 
@@ -244,42 +251,46 @@ def _away_s(record: Outcome, away: Sequence[tuple[float, float]]) -> float:
 
 async def _judge(
     book: Book,
-    havoc: Havoc,
+    fault_schedule: FaultSchedule,
     client: AsyncCheckpointClient,
     raw: redis.asyncio.Redis,
     crashed: list[str],
 ) -> Findings:
     """Hold what was typed, sent, recorded and published against each other."""
-    stage = havoc.stage
+    deployment = fault_schedule.deployment
     found = Findings(
         submissions=len(book.typed),
-        sends=len(stage.sandbox.sends),
-        faults=havoc.counts + havoc.mischief.counts,
+        sends=len(deployment.sandbox.sends),
+        faults=fault_schedule.counts + fault_schedule.mischief.counts,
         violations=[f"crashed: {text}" for text in crashed],
     )
     by_code: dict[str, list[Typed]] = defaultdict(list)
     for typed in book.typed.values():
         by_code[typed.code].append(typed)
-        await _judge_outcome(typed, book, client, havoc, found)
-    _judge_sends(book, stage, by_code, found)
-    stream: Any = await insist(lambda: raw.xrange(f"{stage.prefix}:outcomes"))
-    streams = [*havoc.streams, (None, [entry["record"] for _, entry in stream])]
-    _judge_publications(book, stage, streams, found)
+        await _judge_outcome(typed, book, client, fault_schedule, found)
+    _judge_sends(book, deployment, by_code, found)
+    stream: Any = await insist(lambda: raw.xrange(f"{deployment.prefix}:outcomes"))
+    streams = [*fault_schedule.streams, (None, [entry["record"] for _, entry in stream])]
+    _judge_publications(book, deployment, streams, found)
     for name in ("queued", "due"):
         now_ms = round(time.time() * 1000)
         left: Any = await insist(
-            lambda: raw.zrangebyscore(f"{stage.prefix}:{name}", "-inf", now_ms - 5_000)  # noqa: B023
+            lambda: raw.zrangebyscore(f"{deployment.prefix}:{name}", "-inf", now_ms - 5_000)  # noqa: B023
         )
         found.violations += [f"still in `{name}`, five seconds overdue: {each}" for each in left]
-    left = [name async for name in raw.scan_iter(f"{stage.prefix}:sealed:solution:*")]
+    left = [name async for name in raw.scan_iter(f"{deployment.prefix}:sealed:solution:*")]
     found.violations += [f"a sealed code was left: {name}" for name in left]
     return found
 
 
 async def _judge_outcome(
-    typed: Typed, book: Book, client: AsyncCheckpointClient, havoc: Havoc, found: Findings
+    typed: Typed,
+    book: Book,
+    client: AsyncCheckpointClient,
+    fault_schedule: FaultSchedule,
+    found: Findings,
 ) -> None:
-    stage, record = havoc.stage, typed.final
+    deployment, record = fault_schedule.deployment, typed.final
     now = await insist(lambda: client.result(typed.id))
     if record is None:
         _judge_missing(typed, now, found)
@@ -288,10 +299,12 @@ async def _judge_outcome(
         found.violations.append(f"{_name(typed)}: {_told(record)}, but later {_told(now)}")
     found.statuses[record.status or 0] += 1
     found.worst_s = max(found.worst_s, _took_s(record))
-    late_after_s = stage.settings.deadline_s + LATE_AFTER_S + _away_s(record, havoc.away)
+    late_after_s = (
+        deployment.settings.deadline_s + LATE_AFTER_S + _away_s(record, fault_schedule.away)
+    )
     if _took_s(record) > late_after_s:
         found.violations.append(f"{_name(typed)}: later than {late_after_s:.2f} s: {_told(record)}")
-    if record.status == 401 and stage.sandbox.count(typed.code) == 0:
+    if record.status == 401 and deployment.sandbox.count(typed.code) == 0:
         found.violations.append(f"{_name(typed)}: refused, but never sent: {_told(record)}")
 
 
@@ -309,11 +322,11 @@ def _judge_missing(typed: Typed, told: Outcome | None, found: Findings) -> None:
 
 
 def _judge_sends(
-    book: Book, stage: Stage, by_code: dict[str, list[Typed]], found: Findings
+    book: Book, deployment: Deployment, by_code: dict[str, list[Typed]], found: Findings
 ) -> None:
     """Each send must belong to one submission that does not deny it."""
     sends: dict[str, list[float]] = defaultdict(list)
-    for send in stage.sandbox.sends:
+    for send in deployment.sandbox.sends:
         sends[send.code].append(send.at)
     for code, times in sends.items():
         owners = by_code.get(code, [])
@@ -331,10 +344,13 @@ def _judge_sends(
 
 
 def _judge_publications(
-    book: Book, stage: Stage, streams: Sequence[tuple[int | None, list[str]]], found: Findings
+    book: Book,
+    deployment: Deployment,
+    streams: Sequence[tuple[int | None, list[str]]],
+    found: Findings,
 ) -> None:
     """Once in the stream, by the commit that wrote the record; heard at most once."""
-    heard = Counter(record["submission_id"] for record in [*stage.publications.seen])
+    heard = Counter(record["submission_id"] for record in [*deployment.publications.seen])
     found.violations += [
         f"{name}: published {times} times" for name, times in heard.items() if name and times > 1
     ]

@@ -18,10 +18,6 @@ import redis
 
 from checkpoint_worker.tasks.client import CheckpointClient
 from checkpoint_worker.tasks.operations.wake import make_producer
-from tests.behaviour.gateways import GatewayProcess
-from tests.behaviour.stage import LoopThread, Stage, until
-from tests.behaviour.test_live_session import CLEARED, Held, Login
-from tests.clusters import Cluster
 from tests.faults.test_switchover import (
     OUTCOME_S,
     WITHIN_S,
@@ -29,11 +25,15 @@ from tests.faults.test_switchover import (
     _cleared,
     _one_outcome,
     _opened,
-    _shown,
     _soon,
 )
-from tests.ops.flowers import FlowerProcess
-from tests.ops.test_cli import run
+from tests.support.clusters import Cluster
+from tests.support.command_line import run
+from tests.support.deployment import Deployment, LoopThread, until
+from tests.support.flowers import FlowerProcess
+from tests.support.gateways import GatewayProcess
+from tests.support.live_logins import CLEARED, Held, Login
+from tests.support.shown import _shown
 
 log = logging.getLogger(__name__)
 
@@ -62,24 +62,24 @@ def test_every_client_comes_back_after_a_failover(
 ) -> None:
     """Blocking, awaited, gateway, worker and monitor; what was sent has one outcome, sent once."""
     cluster, goes = clustered
-    with Stage(cluster.url, PREFIX, tmp_path) as stage:
+    with Deployment(cluster.url, PREFIX, tmp_path) as deployment:
         with (
-            FlowerProcess(stage, tmp_path) as flower,
-            GatewayProcess(stage) as gateway,
-            CheckpointClient(stage.settings) as waits,
+            FlowerProcess(deployment, tmp_path) as flower,
+            GatewayProcess(deployment) as gateway,
+            CheckpointClient(deployment.settings) as waits,
         ):
-            worker = stage.worker()
+            worker = deployment.worker()
             loops = LoopThread()
-            awaited = loops.run(_opened(stage))
-            before, sent, other = (stage.person().open() for _ in range(3))
+            awaited = loops.run(_opened(deployment))
+            before, sent, other = (deployment.person().open() for _ in range(3))
             # Every pool has connections to the old master, and every subscription stands there.
-            assert stage.outcome(before.submit(before.right())).status == 201
+            assert deployment.outcome(before.submit(before.right())).status == 201
             assert gateway.person(other, other.right()).status == 201
             assert loops.run(awaited.intent(before.id, before.provider)).state == "completed"
             assert waits.intent(before.id, before.provider).state == "completed"  # type: ignore[union-attr]
-            assert _looks_healthy(stage), "status and doctor take it for what it is"
-            assert _answers_celery(stage), "questions of Celery's, whose answers have queues"
-            until(lambda: _shown(stage, flower), "what Flower shows")
+            assert _looks_healthy(deployment), "status and doctor take it for what it is"
+            assert _answers_celery(deployment), "questions of Celery's, whose answers have queues"
+            until(lambda: _shown(deployment, flower), "what Flower shows")
             sent.hold()
             held = sent.submit(sent.right())
             sent.received()
@@ -92,29 +92,29 @@ def test_every_client_comes_back_after_a_failover(
             look = lambda: waits.result(held) or True  # noqa: E731
             _soon(began_s, look, "the blocking client's look")
             _soon(began_s, lambda: loops.run(awaited.result(held)) or True, "the awaited look")
-            _soon(began_s, lambda: _cleared(stage, began_s), "a blocking client's code")
+            _soon(began_s, lambda: _cleared(deployment, began_s), "a blocking client's code")
             _soon(
                 began_s,
-                lambda: loops.run(_awaited_code(awaited, stage)),
+                lambda: loops.run(_awaited_code(awaited, deployment)),
                 "an awaited client's code",
             )
-            third = _soon(began_s, lambda: stage.person().open(), "the third intent")
+            third = _soon(began_s, lambda: deployment.person().open(), "the third intent")
             answer = gateway.person(third, third.right())
             assert answer.status == 201, answer.raw
             served_s = time.monotonic() - began_s
             assert served_s < WITHIN_S, "the gateway's code came late"
-            until(lambda: _shown(stage, flower), "what Flower shows")
+            until(lambda: _shown(deployment, flower), "what Flower shows")
             flower_s = time.monotonic() - began_s
             assert flower_s < FLOWER_S, "Flower came late"
             log.info("served after %.2f s, shown after %.2f s", served_s, flower_s)
             assert cluster.owner(PREFIX, asked=new) == new
-            until(lambda: _answers_celery(stage), "Celery's answers")
+            until(lambda: _answers_celery(deployment), "Celery's answers")
 
-            _one_outcome(stage, sent, held)
+            _one_outcome(deployment, sent, held)
             loops.run(awaited.close())
             loops.close()
             assert worker.terminate() == 0
-        for person in stage.persons:
+        for person in deployment.persons:
             assert person.account.max_open_exchanges <= 1
             assert all(person.sends(code) <= 1 for _, code in person.typed)
         # A name without the hash tag would lie anywhere, and be refused there as often as not.
@@ -128,10 +128,10 @@ def _names(cluster: Cluster, port: int) -> list[str]:
     return list(names)
 
 
-def _looks_healthy(stage: Stage) -> bool:
-    done = run("status", "--json", env=stage.environ())
+def _looks_healthy(deployment: Deployment) -> bool:
+    done = run("status", "--json", env=deployment.environ())
     assert done.returncode == 0, done.stdout + done.stderr
-    done = run("doctor", "--json", "--offline", env=stage.environ())
+    done = run("doctor", "--json", "--offline", env=deployment.environ())
     found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
     for check in ("Redis", "permissions", "writes", "role and replicas", "queue", "workers"):
         assert found[check]["result"] in ("ok", "warning"), found[check]
@@ -139,8 +139,8 @@ def _looks_healthy(stage: Stage) -> bool:
     return True
 
 
-def _answers_celery(stage: Stage) -> bool:
-    producer = make_producer(stage.settings)
+def _answers_celery(deployment: Deployment) -> bool:
+    producer = make_producer(deployment.settings)
     try:
         return len(producer.control.inspect(timeout=3).ping() or {}) == 1
     except redis.ConnectionError:  # One that Celery had kept from before; it takes the next.
@@ -154,12 +154,12 @@ def test_a_live_session_goes_on_after_a_failover(tmp_path: Path) -> None:
     patient = {"provider_timeout_s": 30.0, "deadline_s": 40.0}
     with (
         Cluster(tmp_path / "nodes", 3) as cluster,
-        Stage(cluster.url, PREFIX, tmp_path, **patient) as stage,
+        Deployment(cluster.url, PREFIX, tmp_path, **patient) as deployment,
     ):
-        stage.worker()
-        login, second = Login(stage, "live"), Login(stage, "later")
+        deployment.worker()
+        login, second = Login(deployment, "live"), Login(deployment, "later")
         replies = f"{PREFIX}:session:replies:"
-        with Held(stage, "live") as held:
+        with Held(deployment, "live") as held:
             submission = login.submit("1")
             held.wait_asked()
             old = cluster.owner(PREFIX)
@@ -172,13 +172,13 @@ def test_a_live_session_goes_on_after_a_failover(tmp_path: Path) -> None:
 
             until(heard, "the worker to hear replies again")
             held.answer(CLEARED)
-            assert stage.outcome(submission).status == 201
+            assert deployment.outcome(submission).status == 201
             assert [question.code for question in held.asked] == ["1"]
-        with Held(stage, "later") as held:
+        with Held(deployment, "later") as held:
             again = second.submit("2")
             held.wait_asked()
             held.answer({**CLEARED, "user_id": "u2"})
-            assert stage.outcome(again).status == 201
+            assert deployment.outcome(again).status == 201
 
 
 def test_a_slot_that_moves_to_another_shard_is_a_failover(tmp_path: Path) -> None:
@@ -186,9 +186,12 @@ def test_a_slot_that_moves_to_another_shard_is_a_failover(tmp_path: Path) -> Non
 
     What was queued is answered 504, unsent: another Redis had accepted it.
     """
-    with Cluster(tmp_path / "nodes", 3) as cluster, Stage(cluster.url, PREFIX, tmp_path) as stage:
-        worker = stage.worker()
-        sent = stage.person().open()
+    with (
+        Cluster(tmp_path / "nodes", 3) as cluster,
+        Deployment(cluster.url, PREFIX, tmp_path) as deployment,
+    ):
+        worker = deployment.worker()
+        sent = deployment.person().open()
         sent.hold()
         held = sent.submit(sent.right())
         sent.received()
@@ -196,8 +199,8 @@ def test_a_slot_that_moves_to_another_shard_is_a_failover(tmp_path: Path) -> Non
         target = next(port for port in cluster.masters if port != source)
         cluster.move(PREFIX, target)
         began_s = time.monotonic()
-        _soon(began_s, lambda: _cleared(stage, began_s), "a code after the move")
-        record = stage.client.wait(held, OUTCOME_S)
+        _soon(began_s, lambda: _cleared(deployment, began_s), "a code after the move")
+        record = deployment.client.wait(held, OUTCOME_S)
         assert record is not None
         assert record.is_final
         assert record.code_sent is not False

@@ -48,8 +48,8 @@ from checkpoint_worker.tasks.storage.executor import (
     connect_async,
 )
 from checkpoint_worker.tasks.storage.vault import make_key
-from tests.behaviour.stage import LINKEDIN, SHORT
-from tests.store.desk import Subscriber
+from tests.support.deployment import LINKEDIN, SHORT
+from tests.support.ledger_fixture import Subscriber
 
 TIMES: Final[dict[str, Any]] = {
     **SHORT,

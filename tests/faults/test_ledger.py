@@ -21,8 +21,8 @@ import redis
 from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage.executor import LedgerError
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import BOUND_S, PATIENT, LoopThread, RedisProcess, Stage, until
+from tests.support.deployment import BOUND_S, PATIENT, Deployment, LoopThread, RedisProcess, until
+from tests.support.fixtures import NewDeployment
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ def server(tmp_path: Path) -> Iterator[RedisProcess]:
         yield process
 
 
-def served_after_s(stage: Stage, since: float) -> float:
+def served_after_s(deployment: Deployment, since: float) -> float:
     """Clear a login as soon as Redis allows; return how long after an instant it was cleared."""
-    person = stage.person()
+    person = deployment.person()
     until(lambda: _worked(person.open), "the ledger")
     code, name = person.right(), f"sub_{person.id}"
     until(lambda: _worked(lambda: person.submit(code, name)), "the submission")
-    assert stage.outcome(name).status == 201
+    assert deployment.outcome(name).status == 201
     return time.monotonic() - since
 
 
@@ -64,9 +64,9 @@ def _worked(call: Callable[[], object]) -> bool:
     return True
 
 
-def refused(stage: Stage, why: str = "ask for this submission id") -> None:
+def refused(deployment: Deployment, why: str = "ask for this submission id") -> None:
     """Assert that a producer is told 503 in bounded time, and how to learn more."""
-    person = stage.persons[0]
+    person = deployment.persons[0]
     begin_s = time.monotonic()
     with pytest.raises(CheckpointError, match=why) as told:
         person.submit("123456", "sub_refused")
@@ -87,20 +87,22 @@ def turn_back(client: redis.Redis) -> None:
     client.execute_command("REPLICAOF", "NO", "ONE")
 
 
-def test_a_ledger_that_refuses_writes_for_a_while(server: RedisProcess, new_stage: Setting) -> None:
+def test_a_ledger_that_refuses_writes_for_a_while(
+    server: RedisProcess, new_deployment: NewDeployment
+) -> None:
     """No claim is acknowledged, so nothing new is sent; the verdict on the way is settled later."""
-    stage = new_stage(server.url, **ROOMY)
-    worker = stage.worker()
-    held, waiting = stage.person().open(), stage.person()
+    deployment = new_deployment(server.url, **ROOMY)
+    worker = deployment.worker()
+    held, waiting = deployment.person().open(), deployment.person()
     held.hold()
     submission = held.submit(held.right())
     held.received()
-    with stage.gate() as gate, redis.Redis.from_url(server.url) as client:
+    with deployment.gate() as gate, redis.Redis.from_url(server.url) as client:
         waiting.open(proxy=gate.url)
         unclaimed = waiting.submit(waiting.right())
         gate.wait_for(1)
         turn_read_only(client)
-        refused(stage)
+        refused(deployment)
         held.release()
         gate.open()
         until(lambda: "attempt.ledger_away" in worker.log, "the verdict to find no ledger")
@@ -108,39 +110,39 @@ def test_a_ledger_that_refuses_writes_for_a_while(server: RedisProcess, new_stag
         assert not waiting.account.sends
         turn_back(client)
         ended_s = time.monotonic()
-        took_s = served_after_s(stage, ended_s)
+        took_s = served_after_s(deployment, ended_s)
         log.info("served %.2f s after the end", took_s)
         assert took_s < RECOVERED_MAX_S
-        assert stage.client.result("sub_refused") is None, "so its backend knows"
-        assert stage.outcome(submission).status == 201
-        assert stage.outcome(unclaimed).status == 201
+        assert deployment.client.result("sub_refused") is None, "so its backend knows"
+        assert deployment.outcome(submission).status == 201
+        assert deployment.outcome(unclaimed).status == 201
     assert len(waiting.account.sends) == 1
     assert worker.terminate() == 0
 
 
 def test_a_full_ledger_takes_nothing_in_and_ends_what_it_has(
-    server: RedisProcess, new_stage: Setting
+    server: RedisProcess, new_deployment: NewDeployment
 ) -> None:
     """What is under way needs no more memory: it goes on while the next one is told to wait."""
-    stage = new_stage(server.url, **ROOMY)
-    worker = stage.worker()
-    held, waiting = stage.person().open(), stage.person()
+    deployment = new_deployment(server.url, **ROOMY)
+    worker = deployment.worker()
+    held, waiting = deployment.person().open(), deployment.person()
     held.hold()
     submission = held.submit(held.right())
     held.received()
-    with stage.gate() as gate, redis.Redis.from_url(server.url) as client:
+    with deployment.gate() as gate, redis.Redis.from_url(server.url) as client:
         waiting.open(proxy=gate.url)
         unclaimed = waiting.submit(waiting.right())
         gate.wait_for(1)
         client.config_set("maxmemory", 1)
-        refused(stage, "memory is nearly full; nothing was stored")
-        assert stage.client.result("sub_refused") is None
+        refused(deployment, "memory is nearly full; nothing was stored")
+        assert deployment.client.result("sub_refused") is None
         held.release()
         gate.open()
-        assert stage.outcome(submission).status == 201
-        assert stage.outcome(unclaimed).status == 201
+        assert deployment.outcome(submission).status == 201
+        assert deployment.outcome(unclaimed).status == 201
         client.config_set("maxmemory", 0)
-        assert served_after_s(stage, time.monotonic()) < RECOVERED_MAX_S
+        assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
     assert len(waiting.account.sends) == 1
     assert worker.terminate() == 0
 
@@ -152,15 +154,17 @@ KEYS, KEY_BYTES, KEY_LOAD_US = 60_000, 2_000, 300
 18 s, unless it is started once more without the delay."""
 
 
-def test_a_ledger_that_loads_a_large_file(server: RedisProcess, new_stage: Setting) -> None:
+def test_a_ledger_that_loads_a_large_file(
+    server: RedisProcess, new_deployment: NewDeployment
+) -> None:
     """It came back with everything and says LOADING for seconds: as good as away.
 
     It is another process, and who knows what its file has missed: what the old one had queued
     is answered 504; a verdict on the way is settled.
     """
-    stage = new_stage(server.url, **ROOMY)
-    worker = stage.worker()
-    held = stage.person().open()
+    deployment = new_deployment(server.url, **ROOMY)
+    worker = deployment.worker()
+    held = deployment.person().open()
     held.hold()
     submission = held.submit(held.right())
     held.received()
@@ -173,17 +177,17 @@ def test_a_ledger_that_loads_a_large_file(server: RedisProcess, new_stage: Setti
         until(lambda: _loads(server.port), "the loading")
         held.release()
         until(lambda: "attempt.ledger_away" in worker.log, "the verdict to find no ledger")
-        refused(stage)
+        refused(deployment)
         server.kill()
         server.launch()
         until(lambda: _worked(client.ping), "the end of it")
-        took_s = served_after_s(stage, time.monotonic())
+        took_s = served_after_s(deployment, time.monotonic())
     log.info("served %.2f s after the end", took_s)
     assert took_s < RECOVERED_MAX_S
-    assert stage.outcome(submission).status == 201
+    assert deployment.outcome(submission).status == 201
     assert len(held.account.sends) == 1
     assert worker.terminate() == 0
-    stage.persons.clear()  # The listener of publications went with the old process.
+    deployment.persons.clear()  # The listener of publications went with the old process.
 
 
 def _loads(port: int) -> bool:
@@ -300,23 +304,23 @@ def way(server: RedisProcess) -> Iterator[Way]:
 
 
 def test_replies_that_are_lost_after_their_effect(
-    server: RedisProcess, way: Way, new_stage: Setting
+    server: RedisProcess, way: Way, new_deployment: NewDeployment
 ) -> None:
     """Scripts take effect and nobody is told, again and again: repeated, they change nothing.
 
     Many scripts share a piece, so how often that is depends on who was quick: it is played until
     it was often enough.
     """
-    stage = new_stage(server.url, **ROOMY)
-    worker = stage.worker(redis_url=way.url, broker_url=server.url)
+    deployment = new_deployment(server.url, **ROOMY)
+    worker = deployment.worker(redis_url=way.url, broker_url=server.url)
     way.lose_every = 4
     for _ in range(ROUNDS_MAX):
-        persons = [stage.person().open() for _ in range(30)]
+        persons = [deployment.person().open() for _ in range(30)]
         wrong = persons[::3]
         codes = [person.wrong() if person in wrong else person.right() for person in persons]
         submissions = [person.submit(code) for person, code in zip(persons, codes, strict=True)]
         for person, code, submission in zip(persons, codes, submissions, strict=True):
-            record = stage.outcome(submission)
+            record = deployment.outcome(submission)
             promised = 401 if person in wrong else 201
             assert record.status == promised or not record.code_sent, record
             assert person.sends(code) == int(record.code_sent or False)
@@ -325,57 +329,57 @@ def test_replies_that_are_lost_after_their_effect(
             break
     assert way.lost >= LOST_MIN
     way.lose_every = 0
-    assert served_after_s(stage, time.monotonic()) < RECOVERED_MAX_S
+    assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
     assert worker.terminate() == 0
 
 
 def test_a_slow_ledger_delays_and_harms_nobody(
-    server: RedisProcess, way: Way, new_stage: Setting
+    server: RedisProcess, way: Way, new_deployment: NewDeployment
 ) -> None:
     """At 0.2 s for each reply codes take longer; at 1.2 s a claim comes too late to send on it.
 
     t=0 the claim's command · t=0 the code is gone from Redis · t=1.2 the worker hears of it,
     later than anybody may count on: 504, unsent.
     """
-    stage = new_stage(server.url, **ROOMY | {"lost_after_s": 10.0, "heartbeat_s": 2.0})
-    worker = stage.worker(redis_url=way.url)
+    deployment = new_deployment(server.url, **ROOMY | {"lost_after_s": 10.0, "heartbeat_s": 2.0})
+    worker = deployment.worker(redis_url=way.url)
     way.delay_s = 0.2
-    persons = [stage.person().open() for _ in range(10)]
+    persons = [deployment.person().open() for _ in range(10)]
     for submission in [person.submit(person.right()) for person in persons]:
-        assert stage.outcome(submission).status == 201
-    person = stage.person()
-    with stage.gate() as gate:
+        assert deployment.outcome(submission).status == 201
+    person = deployment.person()
+    with deployment.gate() as gate:
         person.open(proxy=gate.url)
         late = person.submit(person.right())
         gate.wait_for(1)
         way.delay_s = FIRST_BYTE_S + 0.2
         gate.open()
-        record = stage.outcome(late)
+        record = deployment.outcome(late)
         assert (record.status, record.code_sent) == (504, False)
         assert not person.account.sends
         way.delay_s = 0.0
-        assert served_after_s(stage, time.monotonic()) < RECOVERED_MAX_S
+        assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
     assert worker.terminate() == 0
 
 
 def test_connections_that_go_silent_are_given_up(
-    server: RedisProcess, way: Way, new_stage: Setting
+    server: RedisProcess, way: Way, new_deployment: NewDeployment
 ) -> None:
     """All of them, ledger and broker, with a code under way: it is settled, the next is served."""
-    stage = new_stage(server.url, **ROOMY)
-    worker = stage.worker(redis_url=way.url)
-    served_after_s(stage, time.monotonic())
-    held = stage.person().open()
+    deployment = new_deployment(server.url, **ROOMY)
+    worker = deployment.worker(redis_url=way.url)
+    served_after_s(deployment, time.monotonic())
+    held = deployment.person().open()
     held.hold()
     submission = held.submit(held.right())
     held.received()
     way.swallow()
     silent_s = time.monotonic()
     held.release()
-    took_s = served_after_s(stage, silent_s)
+    took_s = served_after_s(deployment, silent_s)
     log.info("served %.2f s after the last byte", took_s)
     assert took_s < HALF_OPEN_MAX_S
-    record = stage.outcome(submission)
+    record = deployment.outcome(submission)
     assert record.code_sent is True
     assert record.status in (201, 504), "alone it may be judged by nobody but time"
     assert worker.terminate() == 0

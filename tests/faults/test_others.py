@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import ROOT, Person, Stage
-from tests.providers.name_server import NameServer
+from tests.support.deployment import ROOT, Deployment, Person
+from tests.support.fixtures import NewDeployment
+from tests.support.name_server import NameServer
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +65,15 @@ def name_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nam
         yield server
 
 
-def others(stage: Stage, proxy: str | None = None) -> float:
+def others(deployment: Deployment, proxy: str | None = None) -> float:
     """Submit a few codes of other people; return how long the last one's outcome took, seconds."""
     ids = []
     for number in range(OTHERS):
-        person = stage.person().open(proxy=proxy if number % 2 else None)
+        person = deployment.person().open(proxy=proxy if number % 2 else None)
         ids.append(person.submit(person.right()))
     took_s = []
     for submission_id in ids:
-        record = stage.outcome(submission_id)
+        record = deployment.outcome(submission_id)
         assert record.status == 201, record
         assert record.finished_at is not None
         assert record.queued_at is not None
@@ -81,41 +81,41 @@ def others(stage: Stage, proxy: str | None = None) -> float:
     return max(took_s)
 
 
-def end_of(stage: Stage, ids: list[str], status: int) -> None:
+def end_of(deployment: Deployment, ids: list[str], status: int) -> None:
     """Check that each of the unlucky got its own outcome in time."""
     for submission_id in ids:
-        record = stage.outcome(submission_id)
+        record = deployment.outcome(submission_id)
         assert (record.status, record.code_sent) == (status, False)
         assert record.finished_at is not None
         assert record.queued_at is not None
         took_s = (record.finished_at - record.queued_at).total_seconds()
-        assert took_s < stage.settings.deadline_s + PROMISED_S
+        assert took_s < deployment.settings.deadline_s + PROMISED_S
 
 
 @pytest.mark.usefixtures("name_server")
-def test_dead_names_of_proxies_stop_nobody(new_stage: Setting) -> None:
+def test_dead_names_of_proxies_stop_nobody(new_deployment: NewDeployment) -> None:
     """Two of them held every look-up of a worker, the ledger's included.
 
     Others go to a provider that has a name, directly and through a proxy that has one.
     """
-    stage = new_stage(deadline_s=10.0)
-    port = int(stage.sandbox.urls["LINKEDIN"].rpartition(":")[2])
-    stage.worker(linkedin_url=f"http://{PROVIDER}:{port}")
-    with stage.gate() as gate:
+    deployment = new_deployment(deadline_s=10.0)
+    port = int(deployment.sandbox.urls["LINKEDIN"].rpartition(":")[2])
+    deployment.worker(linkedin_url=f"http://{PROVIDER}:{port}")
+    with deployment.gate() as gate:
         gate.open()
         proxy = gate.url.replace("127.0.0.1", ALIVE)
         ids = []
         for number in range(DEAD_NAMES):
-            person = stage.person().open(proxy=f"http://dead{number}.of{number}.test:1")
+            person = deployment.person().open(proxy=f"http://dead{number}.of{number}.test:1")
             ids.append(person.submit(person.right()))
-        took_s = others(stage, proxy)
+        took_s = others(deployment, proxy)
     log.info("%d dead names; the slowest of the others took %.2f s", DEAD_NAMES, took_s)
-    end_of(stage, ids, 502)
+    end_of(deployment, ids, 502)
 
 
-def test_dribbling_proxies_stop_nobody(new_stage: Setting) -> None:
+def test_dribbling_proxies_stop_nobody(new_deployment: NewDeployment) -> None:
     """Each byte of a head was a reason to begin anew: everybody's loop stood still meanwhile."""
-    stage = new_stage(deadline_s=10.0)
+    deployment = new_deployment(deadline_s=10.0)
 
     async def dribble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -129,16 +129,18 @@ def test_dribbling_proxies_stop_nobody(new_stage: Setting) -> None:
         finally:
             writer.close()
 
-    server = stage.loops.run(asyncio.start_server(dribble, "127.0.0.1", 0))
+    server = deployment.loops.run(asyncio.start_server(dribble, "127.0.0.1", 0))
     try:
         proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        stage.worker(twitter_url="https://127.0.0.1:1")  # Reached through a tunnel.
+        deployment.worker(twitter_url="https://127.0.0.1:1")  # Reached through a tunnel.
         ids = []
         for _ in range(DRIBBLING):
-            person = Person(stage, stage.loops.do(stage.sandbox.add_account, "TWITTER"))
+            person = Person(
+                deployment, deployment.loops.do(deployment.sandbox.add_account, "TWITTER")
+            )
             ids.append(person.open(proxy=proxy).submit(person.right()))
-        took_s = others(stage)
+        took_s = others(deployment)
         log.info("%d dribbling proxies; the slowest of the others took %.2f s", DRIBBLING, took_s)
-        end_of(stage, ids, 502)
+        end_of(deployment, ids, 502)
     finally:
-        stage.loops.do(server.close)
+        deployment.loops.do(server.close)

@@ -23,10 +23,10 @@ import pytest
 
 from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
 from checkpoint_worker.tasks.records import Outcome
-from tests.behaviour.conftest import Setting
-from tests.behaviour.plugins import installed
-from tests.behaviour.stage import BOUND_S, PATIENT, ROOT, Stage, Worker, until
-from tests.providers.hostile import Peer, answer, serving
+from tests.support.deployment import BOUND_S, PATIENT, ROOT, Deployment, Worker, until
+from tests.support.fixtures import NewDeployment
+from tests.support.hostile import Peer, answer, serving
+from tests.support.plugins import installed
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +40,31 @@ pytestmark = pytest.mark.fault
 class ShelledWorker(Worker):
     """A worker started by a line of shell, so with odd streams or limits."""
 
-    def __init__(self, stage: Stage, script: str, output: int | None = None, **env: Any) -> None:
+    def __init__(
+        self, deployment: Deployment, script: str, output: int | None = None, **env: Any
+    ) -> None:
         """Start it.
 
         Args:
-            stage: Where it plays.
+            deployment: Where it plays.
             script: Ends with the command, ``exec "$@"``; ``$0`` is the log.
             output: Its standard output and error, before what the script makes of them.
             env: More settings.
         """
-        self._stage = stage
-        number = len(stage._workers)
-        self.log_path = stage.logs / f"worker-{number}.log"
+        self._stage = deployment
+        number = len(deployment._workers)
+        self.log_path = deployment.logs / f"worker-{number}.log"
         self.log_path.touch()
         command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-E"]
-        command += ["-n", f"{stage.prefix}-{number}@test", "--without-mingle", "-l", "INFO"]
+        command += ["-n", f"{deployment.prefix}-{number}@test", "--without-mingle", "-l", "INFO"]
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", script, str(self.log_path), *command],
             cwd=ROOT,
-            env=stage.environ(**env),
+            env=deployment.environ(**env),
             stdout=output,
             stderr=output,
         )
-        stage._workers.append(self)
+        deployment._workers.append(self)
 
 
 def took_s(record: Outcome) -> float:
@@ -72,18 +74,18 @@ def took_s(record: Outcome) -> float:
     return (record.finished_at - record.queued_at).total_seconds()
 
 
-def settled(stage: Stage, submission: str) -> Outcome:
+def settled(deployment: Deployment, submission: str) -> Outcome:
     """Return a submission's outcome, which came in time."""
-    record = stage.outcome(submission)
-    assert took_s(record) < stage.settings.deadline_s + LATE_S, record
+    record = deployment.outcome(submission)
+    assert took_s(record) < deployment.settings.deadline_s + LATE_S, record
     return record
 
 
-def serves(stage: Stage, count: int = 1) -> None:
+def serves(deployment: Deployment, count: int = 1) -> None:
     """Clear one login for each of so many persons."""
-    persons = [stage.person().open() for _ in range(count)]
+    persons = [deployment.person().open() for _ in range(count)]
     for submission in [person.submit(person.right()) for person in persons]:
-        assert settled(stage, submission).status == 201
+        assert settled(deployment, submission).status == 201
 
 
 # Killed --------------------------------------------------------------------------------
@@ -91,20 +93,20 @@ def serves(stage: Stage, count: int = 1) -> None:
 KILLS, CODES_EACH, SEED = 6, 6, 20
 
 
-def test_a_worker_killed_at_any_instant_of_a_code_s_way(new_stage: Setting) -> None:
+def test_a_worker_killed_at_any_instant_of_a_code_s_way(new_deployment: NewDeployment) -> None:
     """Six kills among thirty-six codes, each at another instant of its way.
 
     A code comes every few milliseconds, about as long as one takes, and the kill falls among
     them: taken from the broker, looked at, connecting, claimed, sent, answered, settled.
     """
-    stage = new_stage(**PATIENT | {"provider_timeout_s": 3.0})
+    deployment = new_deployment(**PATIENT | {"provider_timeout_s": 3.0})
     rng = random.Random(SEED)
-    workers = [stage.start_worker(), stage.start_worker()]
+    workers = [deployment.start_worker(), deployment.start_worker()]
     for worker in workers:
         worker.wait_ready()
     statuses = []
     for number in range(KILLS):
-        persons = [stage.person().open() for _ in range(CODES_EACH)]
+        persons = [deployment.person().open() for _ in range(CODES_EACH)]
         codes = [person.right() for person in persons]
         victim, after = workers[number % 2], rng.randrange(1, CODES_EACH)
         submissions = []
@@ -112,46 +114,46 @@ def test_a_worker_killed_at_any_instant_of_a_code_s_way(new_stage: Setting) -> N
             if place == after:
                 time.sleep(rng.uniform(0.0, 0.02))
                 victim.kill()
-                workers[number % 2] = stage.start_worker()
+                workers[number % 2] = deployment.start_worker()
             submissions.append(person.submit(code))
         for person, code, submission in zip(persons, codes, submissions, strict=True):
-            record = settled(stage, submission)
+            record = settled(deployment, submission)
             statuses.append(record.status)
             assert record.status in (201, 504), (SEED, number, record)
             assert person.sends(code) <= 1, (SEED, number, record)
             assert record.status == 504 or person.sends(code) == 1, (SEED, number, record)
         workers[number % 2].wait_ready()
     assert statuses.count(201) > len(statuses) / 2
-    serves(stage)
+    serves(deployment)
 
 
 # Standing still ------------------------------------------------------------------------
 
 
 def test_a_worker_that_stood_still_while_connecting_sends_nothing_late(
-    new_stage: Setting,
+    new_deployment: NewDeployment,
 ) -> None:
     """t=0 connecting · t=1 it stands still · t=3 another has sent · t=4 it goes on: refused.
 
     It was taken for lost, and does not know it; only the claim stands between it and the send.
     """
-    stage = new_stage(**ROOMY, connect_timeout_s=30.0)
-    first = stage.worker()
-    person = stage.person()
-    with stage.gate() as gate:
+    deployment = new_deployment(**ROOMY, connect_timeout_s=30.0)
+    first = deployment.worker()
+    person = deployment.person()
+    with deployment.gate() as gate:
         person.open(proxy=gate.url)
         code = person.right()
         submission = person.submit(code)
         gate.wait_for(1)
         first.stop()
-        second = stage.worker()
+        second = deployment.worker()
         until(lambda: "worker.lost" in second.log, "the loss to be noticed")
         gate.wait_for(2)
         gate.open()
-        assert settled(stage, submission).status == 201
+        assert settled(deployment, submission).status == 201
         first.go_on()
         until(lambda: first.name, "its heartbeat")
-        serves(stage, 5)
+        serves(deployment, 5)
     assert person.sends(code) == 1
     for worker in (first, second):
         assert worker.terminate() == 0
@@ -160,47 +162,49 @@ def test_a_worker_that_stood_still_while_connecting_sends_nothing_late(
 # Told to end ---------------------------------------------------------------------------
 
 
-def test_a_worker_told_to_end_takes_no_longer_than_a_deadline(new_stage: Setting) -> None:
+def test_a_worker_told_to_end_takes_no_longer_than_a_deadline(
+    new_deployment: NewDeployment,
+) -> None:
     """SIGTERM among codes that hang, codes that wait and codes that come: none is lost.
 
     It leaves with 0 when the last exchange has run into its own limit, and what it had not
     begun is taken by the next worker.
     """
-    stage = new_stage(**ROOMY | {"provider_timeout_s": 4.0, "deadline_s": 8.0})
-    worker = stage.worker("-c", "8", "-l", "INFO")
-    hanging = [stage.person().open() for _ in range(8)]
+    deployment = new_deployment(**ROOMY | {"provider_timeout_s": 4.0, "deadline_s": 8.0})
+    worker = deployment.worker("-c", "8", "-l", "INFO")
+    hanging = [deployment.person().open() for _ in range(8)]
     for person in hanging:
         person.faults(hang=True)
     sent = [person.submit(person.right()) for person in hanging]
     for person in hanging:
         person.received()
-    waiting = [stage.person().open() for _ in range(8)]
+    waiting = [deployment.person().open() for _ in range(8)]
     queued = [person.submit(person.right()) for person in waiting]
     begin_s = time.monotonic()
     worker.process.terminate()
     until(lambda: "pool.draining" in worker.log, "the drain")
-    late = stage.person().open()
+    late = deployment.person().open()
     queued.append(late.submit(late.right()))
-    successor = stage.start_worker()
+    successor = deployment.start_worker()
     assert worker.process.wait(BOUND_S) == 0, worker.log[-4000:]
-    assert time.monotonic() - begin_s < stage.settings.deadline_s
+    assert time.monotonic() - begin_s < deployment.settings.deadline_s
     assert worker.name is None
     for submission in sent:
-        record = settled(stage, submission)
+        record = settled(deployment, submission)
         assert (record.status, record.code_sent) == (408, True)
     for submission in queued:
-        record = settled(stage, submission)
+        record = settled(deployment, submission)
         assert record.status in (201, 504)
         assert record.status == 201 or record.code_sent is False, record
     successor.wait_ready()
-    serves(stage)
+    serves(deployment)
 
 
-def test_a_second_word_to_end_changes_nothing(new_stage: Setting) -> None:
+def test_a_second_word_to_end_changes_nothing(new_deployment: NewDeployment) -> None:
     """SIGTERM twice, as of a supervisor and its container: the exchange still has its verdict."""
-    stage = new_stage(**ROOMY)
-    worker = stage.worker("-l", "INFO")
-    person = stage.person().open()
+    deployment = new_deployment(**ROOMY)
+    worker = deployment.worker("-l", "INFO")
+    person = deployment.person().open()
     person.hold()
     submission = person.submit(person.right())
     person.received()
@@ -209,7 +213,7 @@ def test_a_second_word_to_end_changes_nothing(new_stage: Setting) -> None:
     worker.process.terminate()
     until(lambda: worker.log.count("Warm shutdown") == 2, "the second word")
     person.release()
-    assert settled(stage, submission).status == 201
+    assert settled(deployment, submission).status == 201
     assert worker.process.wait(BOUND_S) == 0
 
 
@@ -219,21 +223,21 @@ def test_a_second_word_to_end_changes_nothing(new_stage: Setting) -> None:
     ids=lambda signals: "+".join(each.name for each in signals),
 )
 def test_a_worker_told_to_end_at_once_says_what_it_leaves(
-    new_stage: Setting, signals: tuple[signal.Signals, ...]
+    new_deployment: NewDeployment, signals: tuple[signal.Signals, ...]
 ) -> None:
     """What was sent is answered 504, maybe used, and never sent again; what was not, goes on.
 
     Nobody else is there to settle it: the process itself does, on leaving. It is cancelled by
     its request and by the pool, and the second cancel must not cut that short.
     """
-    stage = new_stage(**ROOMY)
-    worker = stage.worker("-l", "INFO")
-    person, other = stage.person().open(), stage.person()
+    deployment = new_deployment(**ROOMY)
+    worker = deployment.worker("-l", "INFO")
+    person, other = deployment.person().open(), deployment.person()
     person.hold()
     code = person.right()
     submission = person.submit(code)
     person.received()
-    with stage.gate() as gate:
+    with deployment.gate() as gate:
         other.open(proxy=gate.url)
         unsent = other.right()
         connecting = other.submit(unsent)
@@ -243,14 +247,14 @@ def test_a_worker_told_to_end_at_once_says_what_it_leaves(
             until(lambda: "pool.draining" in worker.log, "the drain")
         worker.process.send_signal(signals[-1])
         worker.process.wait(BOUND_S)
-        record = stage.client.result(submission)
+        record = deployment.client.result(submission)
         assert record is not None
         assert (record.status, record.code_sent) == (504, True)
-        stage.worker()
+        deployment.worker()
         gate.open()
-        assert settled(stage, connecting).status == 201
+        assert settled(deployment, connecting).status == 201
     person.release()
-    serves(stage)
+    serves(deployment)
     assert (person.sends(code), other.sends(unsent)) == (1, 1)
 
 
@@ -265,41 +269,43 @@ STREAMS: Final = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_worker_that_cannot_log_serves_all_the_same(new_stage: Setting, name: str) -> None:
+def test_a_worker_that_cannot_log_serves_all_the_same(
+    new_deployment: NewDeployment, name: str
+) -> None:
     """Logs are for people; a code does not wait for a disk."""
-    stage = new_stage(**ROOMY)
+    deployment = new_deployment(**ROOMY)
     reader, writer = os.pipe()
     os.close(reader)
-    worker = ShelledWorker(stage, STREAMS[name], writer, log_level="DEBUG")
+    worker = ShelledWorker(deployment, STREAMS[name], writer, log_level="DEBUG")
     os.close(writer)
     worker.wait_ready()
-    serves(stage, 20)
-    wrong = stage.person().open()
-    assert settled(stage, wrong.submit(wrong.wrong())).status == 401
-    stage.redis.lpush(stage.prefix, "no task")
-    until(lambda: stage.queue_length() == 0, "the stranger to be set aside")
-    serves(stage)
+    serves(deployment, 20)
+    wrong = deployment.person().open()
+    assert settled(deployment, wrong.submit(wrong.wrong())).status == 401
+    deployment.redis.lpush(deployment.prefix, "no task")
+    until(lambda: deployment.queue_length() == 0, "the stranger to be set aside")
+    serves(deployment)
     assert worker.terminate() == 0
 
 
-def test_a_worker_short_of_files_answers_everybody(new_stage: Setting) -> None:
+def test_a_worker_short_of_files_answers_everybody(new_deployment: NewDeployment) -> None:
     """Sixty-four files, two hundred codes: some cannot connect and are told so, unsent."""
-    stage = new_stage(**ROOMY | {"connect_timeout_s": 5.0})
-    worker = ShelledWorker(stage, 'ulimit -n 64; exec "$@" 2>"$0"')
+    deployment = new_deployment(**ROOMY | {"connect_timeout_s": 5.0})
+    worker = ShelledWorker(deployment, 'ulimit -n 64; exec "$@" 2>"$0"')
     worker.wait_ready()
-    persons = [stage.person().open() for _ in range(200)]
+    persons = [deployment.person().open() for _ in range(200)]
     codes = [person.right() for person in persons]
     submissions = [person.submit(code) for person, code in zip(persons, codes, strict=True)]
     told: set[tuple[int | None, bool | None, str]] = set()
     for person, code, submission in zip(persons, codes, submissions, strict=True):
-        record = settled(stage, submission)
+        record = settled(deployment, submission)
         assert record.body is not None
         told.add((record.status, record.code_sent, str(record.body.get("type"))))
         assert person.sends(code) <= 1
         assert record.code_sent or person.sends(code) == 0
     log.info("%s", told)
     assert worker.process.poll() is None, worker.log[-4000:]
-    serves(stage, 3)
+    serves(deployment, 3)
     assert worker.terminate() == 0
 
 
@@ -362,19 +368,19 @@ class Server:
 class Blocking:
     """Submits codes to an adapter that blocks the whole process once."""
 
-    def __init__(self, stage: Stage, flag: Path) -> None:
-        self.stage, self.flag = stage, flag
+    def __init__(self, deployment: Deployment, flag: Path) -> None:
+        self.deployment, self.flag = deployment, flag
         flag.touch()
 
     def submit(self, code: str, **context: Any) -> str:
         """Open an intent and submit its code."""
         who: dict[str, Any] = {"account_id": f"acc_{code}", "provider": "BLOCKER"}
-        self.stage.client.open_intent(
+        self.deployment.client.open_intent(
             **who,
             checkpoint={"type": "OTP", "source": "EMAIL"},
             context={"flag": str(self.flag), **context},
         )
-        return self.stage.client.submit(**who, code=code).id
+        return self.deployment.client.submit(**who, code=code).id
 
     def blocked(self) -> None:
         """Wait until a process stands in it."""
@@ -391,67 +397,67 @@ def blocker(tmp_path: Path) -> Iterator[None]:
 
 
 def test_a_loop_blocked_after_the_claim_sends_nothing(
-    blocker: None, new_stage: Setting, tmp_path: Path
+    blocker: None, new_deployment: NewDeployment, tmp_path: Path
 ) -> None:
     """t=0 claimed · the process hangs · t=1.5 the moment to send has passed: 504, unsent."""
-    stage = new_stage(providers="LINKEDIN,BLOCKER", **ROOMY)
+    deployment = new_deployment(providers="LINKEDIN,BLOCKER", **ROOMY)
     server, stack = Server(), AsyncExitStack()
-    there = stage.loops.run(stack.enter_async_context(serving(server.handle)))
+    there = deployment.loops.run(stack.enter_async_context(serving(server.handle)))
     try:
-        stage.worker(blocker_url=there.url)
-        blocking = Blocking(stage, tmp_path / "flag")
+        deployment.worker(blocker_url=there.url)
+        blocking = Blocking(deployment, tmp_path / "flag")
         submission = blocking.submit("111111", between_s=FIRST_BYTE_S + 0.6)
         blocking.blocked()
-        persons = [stage.person().open() for _ in range(10)]
+        persons = [deployment.person().open() for _ in range(10)]
         others = [person.submit(person.right()) for person in persons]
-        record = settled(stage, submission)
+        record = settled(deployment, submission)
         assert (record.status, record.code_sent) == (504, False)
         for other in others:
-            assert settled(stage, other).status in (201, 504)
-        assert settled(stage, blocking.submit("222222")).status == 201
-        serves(stage)
+            assert settled(deployment, other).status in (201, 504)
+        assert settled(deployment, blocking.submit("222222")).status == 201
+        serves(deployment)
     finally:
-        stage.loops.run(stack.aclose())
+        deployment.loops.run(stack.aclose())
     assert server.heard == ["222222"]
 
 
 def test_a_loop_blocked_for_longer_than_a_loss_sends_nothing_late(
-    blocker: None, new_stage: Setting, tmp_path: Path
+    blocker: None, new_deployment: NewDeployment, tmp_path: Path
 ) -> None:
     """t=0 one process hangs in an adapter · t=1 taken for lost · t=3 it goes on.
 
     What it had sent is 504, maybe used; what it had not is sent by the other, once.
     """
-    stage = new_stage(providers="LINKEDIN,BLOCKER", **ROOMY)
+    deployment = new_deployment(providers="LINKEDIN,BLOCKER", **ROOMY)
     server, stack = Server(), AsyncExitStack()
-    there = stage.loops.run(stack.enter_async_context(serving(server.handle)))
+    there = deployment.loops.run(stack.enter_async_context(serving(server.handle)))
     try:
-        first = stage.worker(blocker_url=there.url)
-        held = stage.person().open()
+        first = deployment.worker(blocker_url=there.url)
+        held = deployment.person().open()
         held.hold()
         sent = held.submit(held.right())
         held.received()
-        second = stage.start_worker(blocker_url=there.url)
-        blocking = Blocking(stage, tmp_path / "flag")
+        second = deployment.start_worker(blocker_url=there.url)
+        blocking = Blocking(deployment, tmp_path / "flag")
         second.wait_ready()
         second.stop()
-        submission = blocking.submit("111111", before_s=stage.settings.lost_after_s + 6.0)
+        submission = blocking.submit("111111", before_s=deployment.settings.lost_after_s + 6.0)
         blocking.blocked()
         second.go_on()
-        persons = [stage.person().open() for _ in range(5)]
+        persons = [deployment.person().open() for _ in range(5)]
         others = [person.submit(person.right()) for person in persons]
-        record = settled(stage, submission)
+        record = settled(deployment, submission)
         assert (record.status, record.code_sent) == (201, True)
         until(lambda: "worker.lost" in second.log, "the loss to be noticed")
-        lost = settled(stage, sent)
+        lost = settled(deployment, sent)
         assert (lost.status, lost.code_sent) == (504, True)
         for other in others:
-            assert settled(stage, other).status == 201
+            assert settled(deployment, other).status == 201
         held.release()
         until(lambda: first.name, "its heartbeat")
-        serves(stage, 5)
+        serves(deployment, 5)
         for worker in (first, second):
             assert worker.terminate() == 0
     finally:
-        stage.loops.run(stack.aclose())
+        deployment.loops.run(stack.aclose())
     assert server.heard == ["111111"]

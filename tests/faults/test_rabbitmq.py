@@ -23,8 +23,8 @@ from kombu.connection import Connection
 
 from checkpoint_worker.tasks.operations.wake import TASK
 from checkpoint_worker.worker.local.embedded_redis import free_port
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
+from tests.support.deployment import BOUND_S, PATIENT, Deployment, until
+from tests.support.fixtures import NewDeployment
 
 log = logging.getLogger(__name__)
 
@@ -144,78 +144,78 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
         yield server
 
 
-def serves(stage: Stage) -> None:
+def serves(deployment: Deployment) -> None:
     """Clear a login."""
-    person = stage.person().open()
-    assert stage.outcome(person.submit(person.right())).status == 201
+    person = deployment.person().open()
+    assert deployment.outcome(person.submit(person.right())).status == 201
 
 
-def test_right_wrong_and_superseded(rabbit: RabbitServer, new_stage: Setting) -> None:
+def test_right_wrong_and_superseded(rabbit: RabbitServer, new_deployment: NewDeployment) -> None:
     """The whole life of codes: nothing of it is Redis' own."""
-    stage = new_stage(broker_url=rabbit.url, **ROOMY)
-    worker = stage.worker()
-    person = stage.person().open()
-    assert stage.outcome(person.submit(person.wrong())).status == 401
+    deployment = new_deployment(broker_url=rabbit.url, **ROOMY)
+    worker = deployment.worker()
+    person = deployment.person().open()
+    assert deployment.outcome(person.submit(person.wrong())).status == 401
     person.hold()
     elder, newer = person.submit(person.wrong()), person.submit(person.right())
-    record = stage.outcome(elder)
+    record = deployment.outcome(elder)
     assert record.status == 409
     person.release()
-    assert stage.outcome(newer).status == 201
+    assert deployment.outcome(newer).status == 201
     assert worker.terminate() == 0
-    assert rabbit.depth(stage.prefix) == 0, "everything is acknowledged"
+    assert rabbit.depth(deployment.prefix) == 0, "everything is acknowledged"
 
 
 def test_a_wake_given_again_after_a_kill_sends_nothing_twice(
-    rabbit: RabbitServer, new_stage: Setting
+    rabbit: RabbitServer, new_deployment: NewDeployment
 ) -> None:
     """SIGKILL after the send: the message comes back at once, to the next worker."""
-    stage = new_stage(broker_url=rabbit.url, **ROOMY)
-    first = stage.worker()
-    sent, other = stage.person().open(), stage.person()
+    deployment = new_deployment(broker_url=rabbit.url, **ROOMY)
+    first = deployment.worker()
+    sent, other = deployment.person().open(), deployment.person()
     sent.hold()
     code = sent.right()
     submission = sent.submit(code)
     sent.received()
-    with stage.gate() as gate:
+    with deployment.gate() as gate:
         other.open(proxy=gate.url)
         unsent = other.right()
         connecting = other.submit(unsent)
         gate.wait_for(1)
         first.kill()
-        stage.worker()
+        deployment.worker()
         gate.wait_for(2)
         gate.open()
-        assert stage.outcome(connecting).status == 201
-    record = stage.outcome(submission)
+        assert deployment.outcome(connecting).status == 201
+    record = deployment.outcome(submission)
     assert (record.status, record.code_sent) == (504, True)
     sent.release()
-    serves(stage)
-    until(lambda: rabbit.depth(stage.prefix) == 0, "every message to be taken")
+    serves(deployment)
+    until(lambda: rabbit.depth(deployment.prefix) == 0, "every message to be taken")
     assert (sent.sends(code), other.sends(unsent)) == (1, 1)
 
 
-def test_the_broker_restarts(rabbit: RabbitServer, new_stage: Setting) -> None:
+def test_the_broker_restarts(rabbit: RabbitServer, new_deployment: NewDeployment) -> None:
     """Codes under way settle without it; what waited in it is there again; nothing twice."""
-    stage = new_stage(broker_url=rabbit.url, **ROOMY | {"provider_timeout_s": 30.0})
-    worker = stage.worker()
-    held, waiting = stage.person().open(), stage.person().open()
+    deployment = new_deployment(broker_url=rabbit.url, **ROOMY | {"provider_timeout_s": 30.0})
+    worker = deployment.worker()
+    held, waiting = deployment.person().open(), deployment.person().open()
     held.hold()
     first = held.submit(held.right())
     held.received()
     rabbit.kill()
     held.release()
-    assert stage.outcome(first).status == 201
+    assert deployment.outcome(first).status == 201
     second = waiting.submit(waiting.right())
-    record = stage.client.result(second)
+    record = deployment.client.result(second)
     assert record is not None, "accepted by the ledger, whatever the broker does"
     rabbit.start()
     back_s = time.monotonic()
-    assert stage.outcome(second).status == 201
+    assert deployment.outcome(second).status == 201
     took_s = time.monotonic() - back_s
     log.info("served %.2f s after the broker was back", took_s)
     assert took_s < RECOVERED_MAX_S
-    serves(stage)
+    serves(deployment)
     assert worker.terminate() == 0
 
 
@@ -255,18 +255,20 @@ STRANGE: Final = {
 }
 
 
-def test_strange_messages_do_not_end_the_worker(rabbit: RabbitServer, new_stage: Setting) -> None:
+def test_strange_messages_do_not_end_the_worker(
+    rabbit: RabbitServer, new_deployment: NewDeployment
+) -> None:
     """Each alone, a good one after it, and in the end none comes back."""
-    stage = new_stage(broker_url=rabbit.url, log_level="DEBUG", **ROOMY)
-    worker = stage.worker()
-    serves(stage)
+    deployment = new_deployment(broker_url=rabbit.url, log_level="DEBUG", **ROOMY)
+    worker = deployment.worker()
+    serves(deployment)
     with Connection(rabbit.url) as connection:
         channel = connection.default_channel
         for name, given in STRANGE.items():
             message = channel.prepare_message(**given)
-            channel.basic_publish(message, exchange="", routing_key=stage.prefix)
-            serves(stage)
+            channel.basic_publish(message, exchange="", routing_key=deployment.prefix)
+            serves(deployment)
             assert worker.process.poll() is None, (name, worker.log[-4000:])
             assert CANARY not in worker.log, name
     assert worker.terminate() == 0
-    assert rabbit.depth(stage.prefix) == 0, "what is not acknowledged would come back for ever"
+    assert rabbit.depth(deployment.prefix) == 0, "what is not acknowledged would come back for ever"

@@ -16,7 +16,7 @@ from checkpoint_worker.tasks.records import Outcome, final_record
 from checkpoint_worker.worker.runtime.broker import InvalidMessageError, validate_message
 from tests.faults import run as module
 from tests.faults.driver import Book, Typed
-from tests.faults.havoc import EMPTY_EVERY, KINDS, MALFORMED, schedule
+from tests.faults.fault_schedule import EMPTY_EVERY, KINDS, MALFORMED, schedule
 from tests.faults.run import Findings, Wish, main, run
 
 SEED: Final = 4
@@ -96,14 +96,14 @@ class Case:
     def judge(self, *logged: str, heard: int = 1) -> list[str]:
         """Return what the run finds."""
         seen: list[dict[str, Any]] = [{"submission_id": "sub_1_1"}] * heard
-        stage: Any = SimpleNamespace(
+        deployment: Any = SimpleNamespace(
             sandbox=SimpleNamespace(sends=self.world.sends),
             publications=SimpleNamespace(seen=seen),
         )
         by_code = {self.typed.code: [self.typed]}
-        module._judge_sends(self.book, stage, by_code, self.found)
+        module._judge_sends(self.book, deployment, by_code, self.found)
         if logged:
-            module._judge_publications(self.book, stage, [(None, [*logged])], self.found)
+            module._judge_publications(self.book, deployment, [(None, [*logged])], self.found)
         return self.found.violations
 
 

@@ -22,10 +22,10 @@ from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.operations.wake import celery_config
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.worker.local import embedded_redis as embedded
-from tests import servers
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import BOUND_S, PATIENT, Stage, until
-from tests.store.desk import settings_for
+from tests.support import servers
+from tests.support.deployment import BOUND_S, PATIENT, Deployment, until
+from tests.support.fixtures import NewDeployment
+from tests.support.ledger_fixture import settings_for
 
 log = logging.getLogger(__name__)
 
@@ -144,34 +144,34 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
         yield servers
 
 
-def accepted(stage: Stage, submission_id: str, code: str, account_id: str) -> None:
+def accepted(deployment: Deployment, submission_id: str, code: str, account_id: str) -> None:
     """Submit as a backend should: after a 503 it asks by id, then submits the same again."""
     refusals: list[tuple[int, str]] = []
 
     def taken() -> bool:
         try:
-            stage.client.submit(
+            deployment.client.submit(
                 account_id=account_id, provider="LINKEDIN", code=code, submission_id=submission_id
             )
         except CheckpointError as error:
             refusals.append((error.status, str(error.body["type"])))
-            return known(stage, submission_id) is not None
+            return known(deployment, submission_id) is not None
         return True
 
     until(taken, "the submission to be taken")
     assert set(refusals) <= {(503, "errors/service_unavailable")}
 
 
-def known(stage: Stage, submission_id: str) -> Outcome | None:
+def known(deployment: Deployment, submission_id: str) -> Outcome | None:
     """Return a record, ``None`` if there is none or nobody can say."""
     try:
-        return stage.client.result(submission_id)
+        return deployment.client.result(submission_id)
     except CheckpointError:
         return None
 
 
 def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
-    sentinels: Sentinels, new_stage: Setting
+    sentinels: Sentinels, new_deployment: NewDeployment
 ) -> None:
     """t=0 queued, replicated · t=1 claimed and sent, not replicated · t=2 master and worker die.
 
@@ -179,18 +179,18 @@ def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
     because another Redis had accepted it. What was claimed before the cut gets its verdict, and
     what the new master never heard of is unknown there, so its backend can tell.
     """
-    stage = new_stage(sentinels.url, **ROOMY)
-    first = stage.worker()
-    forgotten = stage.person()
-    kept, lost, after = [stage.person().open() for _ in range(3)]
+    deployment = new_deployment(sentinels.url, **ROOMY)
+    first = deployment.worker()
+    forgotten = deployment.person()
+    kept, lost, after = [deployment.person().open() for _ in range(3)]
     kept.hold()
     forgotten.hold()
-    with stage.gate() as gate:
+    with deployment.gate() as gate:
         forgotten.open(proxy=gate.url)
-        codes = {person.id: person.right() for person in stage.persons}
+        codes = {person.id: person.right() for person in deployment.persons}
         unclaimed = forgotten.submit(codes[forgotten.id])
         gate.wait_for(1)
-        second = stage.worker()
+        second = deployment.worker()
         first.stop()
         replicated = kept.submit(codes[kept.id])
         kept.received()
@@ -200,7 +200,7 @@ def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
         gate.open()
         forgotten.received()
         vanished = lost.submit(codes[lost.id])
-        assert stage.outcome(vanished).status == 201
+        assert deployment.outcome(vanished).status == 201
         first.kill()
 
     begun_s = time.monotonic()
@@ -210,24 +210,26 @@ def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
     assert refused.value.status == 503
     until(lambda: sentinels.told(1)["role"] == "master", "the failover")
     elected_s = time.monotonic()
-    accepted(stage, "sub_after_it", codes[after.id], after.id)
-    assert stage.outcome("sub_after_it").status == 201
+    accepted(deployment, "sub_after_it", codes[after.id], after.id)
+    assert deployment.outcome("sub_after_it").status == 201
     served_s = time.monotonic()
     log.info("elected in %.2f s, served %.2f s later", elected_s - begun_s, served_s - elected_s)
     assert served_s - elected_s < RECOVERED_MAX_S
 
-    told = stage.outcome(unclaimed)
+    told = deployment.outcome(unclaimed)
     assert (told.status, told.code_sent) == (504, True)
     kept.release()
-    told = stage.outcome(replicated)
+    told = deployment.outcome(replicated)
     assert (told.status, told.code_sent) == (201, True)
-    assert stage.client.result(vanished) is None, "so its backend knows"
+    assert deployment.client.result(vanished) is None, "so its backend knows"
     for person in (kept, forgotten, lost, after):
         assert person.sends(codes[person.id]) == 1
-    stage.redis.lpush(stage.prefix, "no task")
-    until(lambda: stage.redis.llen(f"{stage.prefix}:dead"), "the stranger to be set aside")
+    deployment.redis.lpush(deployment.prefix, "no task")
+    until(
+        lambda: deployment.redis.llen(f"{deployment.prefix}:dead"), "the stranger to be set aside"
+    )
     assert second.terminate() == 0, "no supervisor is needed"
-    stage.persons.clear()  # Whoever listened to the old master heard nothing of the new one.
+    deployment.persons.clear()  # Whoever listened to the old master heard nothing of the new one.
 
 
 # The address ---------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from checkpoint_worker.tasks.events import Cancel, Claim
 from checkpoint_worker.tasks.operations.acceptance import Acceptance
 from checkpoint_worker.tasks.operations.validation import read_request
 from checkpoint_worker.tasks.storage.keys import Keys
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import LINKEDIN, Stage, until
+from tests.support.deployment import LINKEDIN, Deployment, until
+from tests.support.fixtures import NewDeployment
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +31,15 @@ PROMISED_S: Final = 5.0
 pytestmark = pytest.mark.fault
 
 
-def litter(stage: Stage, *, waiting: int = 0) -> None:
+def litter(deployment: Deployment, *, waiting: int = 0) -> None:
     """Lay out, before everybody else's rows, what no look of a sweep can change.
 
     Exchanges that a dead worker was asked to close, each on its wire until its own end far from
     now, and intents of another schema, as a rollback leaves them: due, waiting, and some of them
     held by the dead worker.
     """
-    keys, client = Keys(stage.prefix), stage.redis
-    draining = json.dumps(_draining(stage))
+    keys, client = Keys(deployment.prefix), deployment.redis
+    draining = json.dumps(_draining(deployment))
     seconds: Any = client.time()
     woken_ms = seconds[0] * 1000 - 2_000  # Long enough ago to be woken again, and no longer.
     unreadable = [keys.member(LINKEDIN, f"newer-{number}") for number in range(UNREADABLE)]
@@ -48,7 +48,7 @@ def litter(stage: Stage, *, waiting: int = 0) -> None:
             pipe.set(keys.intent(LINKEDIN, f"drained-{number}"), draining)
             pipe.zadd(keys.due, {keys.member(LINKEDIN, f"drained-{number}"): 1})
         for member in unreadable:
-            pipe.set(f"{stage.prefix}:intent:{member}", '{"v": 2, "tokens": []}')
+            pipe.set(f"{deployment.prefix}:intent:{member}", '{"v": 2, "tokens": []}')
         pipe.zadd(keys.due, dict.fromkeys(unreadable, 2))
         if waiting:
             pipe.zadd(keys.queued, dict.fromkeys(unreadable[:waiting], woken_ms))
@@ -57,12 +57,12 @@ def litter(stage: Stage, *, waiting: int = 0) -> None:
         pipe.execute()
 
 
-def _draining(stage: Stage) -> dict[str, Any]:
+def _draining(deployment: Deployment) -> dict[str, Any]:
     """Return an intent whose exchange is to be closed by a worker that hears nothing."""
-    person = stage.person().open()
-    store, run = stage.client._core.store, stage.client._door.run
+    person = deployment.person().open()
+    store, run = deployment.client._core.store, deployment.client._door.run
     submission = person.submit("123456")
-    stage.redis.delete(stage.prefix)  # Its wake.
+    deployment.redis.delete(deployment.prefix)  # Its wake.
 
     def claim(seen: Any) -> Claim:
         return Claim(submission_id=submission, claim="c", worker=DEAD, run_id=seen.run_id)
@@ -70,59 +70,61 @@ def _draining(stage: Stage) -> dict[str, Any]:
     run(store.transact(person.provider, person.id, claim))
     cancel = Cancel(submission_id=submission)
     run(store.transact(person.provider, person.id, lambda _: cancel))
-    stored: Any = stage.redis.get(store.keys.intent(person.provider, person.id))
+    stored: Any = deployment.redis.get(store.keys.intent(person.provider, person.id))
     intent: dict[str, Any] = json.loads(stored)
     assert intent["wire"]["phase"] == "draining"
     intent["wire"]["until_ms"] += FAR_MS
-    stage.persons.clear()
+    deployment.persons.clear()
     return intent
 
 
-def _submit_without_wake(stage: Stage, submission_id: str) -> str:
+def _submit_without_wake(deployment: Deployment, submission_id: str) -> str:
     """Submit a right code whose message is lost; return its id."""
-    person, settings = stage.person().open(), stage.settings
+    person, settings = deployment.person().open(), deployment.settings
     code = person.right()
     request = read_request(settings, person.id, person.provider, code)
     steps = Acceptance(
-        stage.client._core.store,
+        deployment.client._core.store,
         make_vault(settings),
         request,
         submission_id,
     ).steps()
-    stage.client._door.run(steps)
+    deployment.client._door.run(steps)
     person.typed.append((submission_id, code))
     return submission_id
 
 
-def test_what_cannot_be_changed_delays_nobody_s_outcome(new_stage: Setting) -> None:
+def test_what_cannot_be_changed_delays_nobody_s_outcome(new_deployment: NewDeployment) -> None:
     """A batch of the sweep is five hundred: these lie before everybody else's, and stay there.
 
     The wake of a code is lost, and no other is sent: the sweep alone can answer it.
     """
-    stage = new_stage(wake_again_s=60.0)
-    litter(stage)
-    worker = stage.worker()
-    until(lambda: stage.redis.zscore(f"{stage.prefix}:beats", DEAD) is None, "the burial")
+    deployment = new_deployment(wake_again_s=60.0)
+    litter(deployment)
+    worker = deployment.worker()
+    until(lambda: deployment.redis.zscore(f"{deployment.prefix}:beats", DEAD) is None, "the burial")
     late = []
     for number in range(2):
-        submission = _submit_without_wake(stage, f"sub_{number}")
+        submission = _submit_without_wake(deployment, f"sub_{number}")
         # Who waits for an outcome settles what is overdue: here nobody asks before it is there.
-        until(lambda: stage.publications.of(submission), "the sweep")  # noqa: B023
-        record = stage.outcome(submission)
+        until(lambda: deployment.publications.of(submission), "the sweep")  # noqa: B023
+        record = deployment.outcome(submission)
         assert (record.status, record.code_sent) == (504, False)
         assert record.finished_at is not None
         assert record.queued_at is not None
         took_s = (record.finished_at - record.queued_at).total_seconds()
-        late.append(took_s - stage.settings.deadline_s)
+        late.append(took_s - deployment.settings.deadline_s)
     log.info("504 so long after the deadline: %s s", [round(each, 3) for each in late])
     assert max(late) < PROMISED_S
     assert worker.log.count('"sweep.failed"') < 200
 
 
-def test_what_cannot_be_read_keeps_no_lost_wake_from_being_sent_again(new_stage: Setting) -> None:
+def test_what_cannot_be_read_keeps_no_lost_wake_from_being_sent_again(
+    new_deployment: NewDeployment,
+) -> None:
     """Thousands of them wait as well, and were woken before: the code is sent in time."""
-    stage = new_stage()
-    litter(stage, waiting=WAITING)
-    worker = stage.worker()
-    record = stage.outcome(_submit_without_wake(stage, "sub_1"))
+    deployment = new_deployment()
+    litter(deployment, waiting=WAITING)
+    worker = deployment.worker()
+    record = deployment.outcome(_submit_without_wake(deployment, "sub_1"))
     assert (record.status, record.code_sent) == (201, True), worker.log[-2000:]

@@ -20,9 +20,9 @@ from checkpoint_worker.tasks.operations.acceptance import Acceptance, open_steps
 from checkpoint_worker.tasks.operations.validation import Sealed, read_request
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect_async
-from tests.behaviour.conftest import Setting
-from tests.behaviour.stage import BOUND_S, PATIENT, Stage, Worker, until
-from tests.store.desk import settings_for
+from tests.support.deployment import BOUND_S, PATIENT, Deployment, Worker, until
+from tests.support.fixtures import NewDeployment
+from tests.support.ledger_fixture import settings_for
 
 log = logging.getLogger(__name__)
 
@@ -194,18 +194,18 @@ USUAL: Final = PATIENT | {
 """The times of production, as far as a loss goes."""
 
 
-def leader(stage: Stage) -> str:
+def leader(deployment: Deployment) -> str:
     """Return the name of the worker that sweeps."""
-    return str(until(lambda: stage.redis.get(f"{stage.prefix}:leader"), "a leader"))
+    return str(until(lambda: deployment.redis.get(f"{deployment.prefix}:leader"), "a leader"))
 
 
-def has_beaten(stage: Stage, worker: Worker, times: int) -> None:
+def has_beaten(deployment: Deployment, worker: Worker, times: int) -> None:
     """Wait for some more heartbeats."""
     seen: set[float] = set()
 
     def beaten() -> bool:
         name = worker.name
-        score: Any = stage.redis.zscore(f"{stage.prefix}:beats", name) if name else None
+        score: Any = deployment.redis.zscore(f"{deployment.prefix}:beats", name) if name else None
         seen.update([score] if score else [])
         return len(seen) > times
 
@@ -213,37 +213,37 @@ def has_beaten(stage: Stage, worker: Worker, times: int) -> None:
 
 
 @pytest.mark.parametrize("led", [False, True], ids=["another", "the leader"])
-def test_a_lost_worker_is_found_in_time(new_stage: Setting, led: bool) -> None:
+def test_a_lost_worker_is_found_in_time(new_deployment: NewDeployment, led: bool) -> None:
     """Killed with a code on the way: its submission is answered 504, maybe used, soon enough."""
-    stage = new_stage(**USUAL)
-    first = stage.worker()
-    assert f":{first.pid}:" in leader(stage)
-    second = stage.worker()
+    deployment = new_deployment(**USUAL)
+    first = deployment.worker()
+    assert f":{first.pid}:" in leader(deployment)
+    second = deployment.worker()
     victim, survivor = (first, second) if led else (second, first)
-    has_beaten(stage, survivor, 2)
+    has_beaten(deployment, survivor, 2)
     while True:
-        person = stage.person().open()
+        person = deployment.person().open()
         person.faults(hang=True)
         submission = person.submit(person.right())
         person.received()
-        if stage.holder(person) is victim:
+        if deployment.holder(person) is victim:
             break
-    seconds, micros = stage.redis.time()
+    seconds, micros = deployment.redis.time()
     victim.kill()
-    record = stage.outcome(submission)
+    record = deployment.outcome(submission)
     assert (record.status, record.code_sent) == (504, True)
     assert record.finished_at is not None
     took_s = record.finished_at.timestamp() - (seconds + micros / 1e6)
     log.info("found after %.2f s", took_s)
-    bound_s = stage.settings.lost_after_s + FOUND_S + (LEADER_S if led else 0.0)
+    bound_s = deployment.settings.lost_after_s + FOUND_S + (LEADER_S if led else 0.0)
     assert took_s < bound_s + GRACE_S
-    assert f":{survivor.pid}:" in leader(stage)
+    assert f":{survivor.pid}:" in leader(deployment)
 
 
-def test_a_leader_that_ends_lets_the_next_one_lead_at_once(new_stage: Setting) -> None:
+def test_a_leader_that_ends_lets_the_next_one_lead_at_once(new_deployment: NewDeployment) -> None:
     """A rolling update is not a loss: nobody waits for the lock to run out."""
-    stage = new_stage(**USUAL | {"leader_s": BOUND_S})
-    first = stage.worker()
-    assert f":{first.pid}:" in leader(stage)
+    deployment = new_deployment(**USUAL | {"leader_s": BOUND_S})
+    first = deployment.worker()
+    assert f":{first.pid}:" in leader(deployment)
     assert first.terminate() == 0
-    assert not stage.redis.exists(f"{stage.prefix}:leader")
+    assert not deployment.redis.exists(f"{deployment.prefix}:leader")

@@ -19,16 +19,15 @@ import redis
 
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
 from checkpoint_worker.worker.local.holding_proxy import relay
-from tests.behaviour.gateways import GatewayProcess
-from tests.behaviour.stage import LoopThread, Person, RedisProcess, Stage, until
-from tests.behaviour.test_live_session import CLEARED, LINKEDIN, Held, Login
-from tests.ops.flowers import FlowerProcess
+from tests.support.deployment import LINKEDIN, Deployment, LoopThread, Person, RedisProcess, until
+from tests.support.flowers import FlowerProcess
+from tests.support.gateways import GatewayProcess
+from tests.support.live_logins import CLEARED, Held, Login
+from tests.support.shown import _shown
 
 WITHIN_S: Final = 5.0
 SIGNALS_WITHIN_S: Final = 10.0
 """Signals are hints: a late one costs a second. A worker gives up after twice 4 s of silence."""
-HEARD_S: Final = 0.5
-"""An event is shown sooner."""
 OUTCOME_S: Final = 20.0
 """A held code's deadline, and the sweep."""
 NOWHERE: Final = ("127.0.0.1", "1")
@@ -156,18 +155,18 @@ def test_every_client_comes_back_after_a_switchover(
 ) -> None:
     """Blocking, awaited, gateway, worker and monitor; what was sent has one outcome, sent once."""
     pair, attached = switched
-    with Stage(pair.name.url, "switch", tmp_path) as stage:
+    with Deployment(pair.name.url, "switch", tmp_path) as deployment:
         with (
-            FlowerProcess(stage, tmp_path) as flower,
-            GatewayProcess(stage) as gateway,
-            CheckpointClient(stage.settings) as waits,
+            FlowerProcess(deployment, tmp_path) as flower,
+            GatewayProcess(deployment) as gateway,
+            CheckpointClient(deployment.settings) as waits,
             LoopThread() as loops,
         ):
-            worker = stage.worker()
-            awaited = loops.run(_opened(stage))
-            before, sent, other = (stage.person().open() for _ in range(3))
+            worker = deployment.worker()
+            awaited = loops.run(_opened(deployment))
+            before, sent, other = (deployment.person().open() for _ in range(3))
             # Every pool has connections to the old master, and every subscription stands there.
-            assert stage.outcome(before.submit(before.right())).status == 201
+            assert deployment.outcome(before.submit(before.right())).status == 201
             assert gateway.person(other, other.right()).status == 201
             assert loops.run(awaited.intent(before.id, before.provider)).state == "completed"
             assert waits.intent(before.id, before.provider).state == "completed"  # type: ignore[union-attr]
@@ -181,21 +180,21 @@ def test_every_client_comes_back_after_a_switchover(
             look = lambda: waits.result(held) or True  # noqa: E731
             _soon(began_s, look, "the blocking client's look")
             _soon(began_s, lambda: loops.run(awaited.result(held)) or True, "the awaited look")
-            _soon(began_s, lambda: _cleared(stage, began_s), "a blocking client's code")
+            _soon(began_s, lambda: _cleared(deployment, began_s), "a blocking client's code")
             _soon(
                 began_s,
-                lambda: loops.run(_awaited_code(awaited, stage)),
+                lambda: loops.run(_awaited_code(awaited, deployment)),
                 "an awaited client's code",
             )
-            third = _soon(began_s, lambda: stage.person().open(), "the third intent")
+            third = _soon(began_s, lambda: deployment.person().open(), "the third intent")
             answer = gateway.person(third, third.right())
             assert answer.status == 201, answer.raw
             assert time.monotonic() - began_s < WITHIN_S, "the gateway's code came late"
 
-            _soon(began_s, lambda: _shown(stage, flower), "what Flower shows")
-            _one_outcome(stage, sent, held)
+            _soon(began_s, lambda: _shown(deployment, flower), "what Flower shows")
+            _one_outcome(deployment, sent, held)
             loops.run(awaited.close())
-        for person in stage.persons:
+        for person in deployment.persons:
             assert person.account.max_open_exchanges <= 1
             assert all(person.sends(code) <= 1 for _, code in person.typed)
 
@@ -207,17 +206,20 @@ def test_every_subscription_comes_back_after_a_switchover(tmp_path: Path) -> Non
     and says nothing on a channel any more.
     """
     patient = {"provider_timeout_s": 30.0, "deadline_s": 40.0}
-    with Pair(tmp_path) as pair, Stage(pair.name.url, "hears", tmp_path, **patient) as stage:
-        stage.worker()
-        login = Login(stage, "live")
-        keys = stage.client._core.store.keys
+    with (
+        Pair(tmp_path) as pair,
+        Deployment(pair.name.url, "hears", tmp_path, **patient) as deployment,
+    ):
+        deployment.worker()
+        login = Login(deployment, "live")
+        keys = deployment.client._core.store.keys
         replies = keys.live_replies("*").encode()
         bounds = {
             keys.live_requests(LINKEDIN, "live").encode(): WITHIN_S,
             replies: SIGNALS_WITHIN_S,
             keys.signals.encode(): SIGNALS_WITHIN_S,
         }
-        with Held(stage, "live") as held:
+        with Held(deployment, "live") as held:
             submission = login.submit("1")
             held.wait_asked()
             pair.in_step()
@@ -234,54 +236,40 @@ def test_every_subscription_comes_back_after_a_switchover(tmp_path: Path) -> Non
             until(all_back, "all subscriptions")
             assert all(back[name] < bound for name, bound in bounds.items()), back
             held.answer(CLEARED)
-            assert stage.outcome(submission).status == 201
+            assert deployment.outcome(submission).status == 201
             assert [question.code for question in held.asked] == ["1"]
 
 
-async def _opened(stage: Stage) -> AsyncCheckpointClient:
-    return AsyncCheckpointClient(stage.settings)
+async def _opened(deployment: Deployment) -> AsyncCheckpointClient:
+    return AsyncCheckpointClient(deployment.settings)
 
 
-def _cleared(stage: Stage, began_s: float) -> bool:
-    person = stage.person().open()
+def _cleared(deployment: Deployment, began_s: float) -> bool:
+    person = deployment.person().open()
     submission = person.submit(person.right())
-    record = stage.client.wait(submission, WITHIN_S - (time.monotonic() - began_s))
+    record = deployment.client.wait(submission, WITHIN_S - (time.monotonic() - began_s))
     assert record is not None
     return record.status == 201
 
 
-def _shown(stage: Stage, flower: FlowerProcess) -> bool:
-    """Whether Flower hears of a code that is typed now."""
-    person = stage.person().open()
-    submission = person.submit(person.right())
-    assert stage.outcome(submission).status == 201
-    ends_s = time.monotonic() + HEARD_S
-    while time.monotonic() < ends_s:
-        task = flower.task(submission)
-        if task is not None and task["state"] == "SUCCESS":
-            return True
-        time.sleep(HEARD_S / 10)
-    return False
-
-
-def _one_outcome(stage: Stage, sent: Person, held: str) -> None:
+def _one_outcome(deployment: Deployment, sent: Person, held: str) -> None:
     """A code that was on its way is sent once, and has one outcome where its record is there.
 
     That is so with `Pair.in_step`. A master that lacks the record, as asynchronous copying allows,
     does not know the submission.
     """
-    record = stage.client.wait(held, OUTCOME_S)
+    record = deployment.client.wait(held, OUTCOME_S)
     assert record is not None, "the new master had all of it"
     assert record.is_final
     assert record.code_sent is not False
     assert sent.sends(sent.typed[0][1]) == 1
     sent.release()
-    told = [each for each in stage.client.outcomes() if each.submission_id == held]
+    told = [each for each in deployment.client.outcomes() if each.submission_id == held]
     assert told == [record]
 
 
-async def _awaited_code(client: AsyncCheckpointClient, stage: Stage) -> bool:
-    person = await asyncio.to_thread(stage.person)
+async def _awaited_code(client: AsyncCheckpointClient, deployment: Deployment) -> bool:
+    person = await asyncio.to_thread(deployment.person)
     await asyncio.to_thread(person.open)
     code = await asyncio.to_thread(person.right)
     submitted = await client.submit(account_id=person.id, provider=person.provider, code=code)

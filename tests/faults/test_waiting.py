@@ -12,12 +12,9 @@ import pytest
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.operations.validation import CheckpointError
-from tests.behaviour.stage import RedisProcess
-from tests.store.conftest import desk
-from tests.store.desk import PROVIDER, Desk
-from tests.store.waiting import PATIENCE_S, followed, listeners, scripts_run, until, write
-
-__all__ = ["desk"]
+from tests.support.deployment import RedisProcess
+from tests.support.ledger_fixture import PROVIDER, LedgerFixture
+from tests.support.waiting import PATIENCE_S, followed, listeners, scripts_run, until, write
 
 TASKS: Final = 10_000
 
@@ -35,11 +32,11 @@ def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> 
     the listener reads, and only one of the three may connect anew: two at once on the same
     connection end in errors of the library's inside that no caller expects.
     """
-    desk = Desk.at(redis_url)
+    ledger = LedgerFixture.at(redis_url)
     names = [f"acc_{number}" for number in range(ACCOUNTS)]
     for name in names:
-        desk.open(name)
-        desk.submit(f"sub_{name}", account=name)
+        ledger.open(name)
+        ledger.submit(f"sub_{name}", account=name)
 
     async def waits(client: AsyncCheckpointClient, name: str, over: asyncio.Event) -> int:
         while not over.is_set():
@@ -51,7 +48,7 @@ def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> 
 
     async def play() -> list[int]:
         over = asyncio.Event()
-        async with AsyncCheckpointClient(desk.settings) as client, asyncio.timeout(PATIENCE_S):
+        async with AsyncCheckpointClient(ledger.settings) as client, asyncio.timeout(PATIENCE_S):
             waiting = [asyncio.create_task(waits(client, name, over)) for name in names]
             for _ in range(CUTS):
                 await client._redis.client_kill_filter(_type="pubsub")
@@ -62,30 +59,30 @@ def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> 
             return await asyncio.gather(*waiting)
 
     assert asyncio.run(play()) == [500] * ACCOUNTS
-    desk.redis.close()
+    ledger.redis.close()
 
 
 @pytest.mark.timeout(4 * PATIENCE_S)
-def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
+def test_ten_thousand_tasks_wait_over_one_connection(ledger: LedgerFixture) -> None:
     """Each hears its own outcome. Waiting costs reads by the hundred, not one each a second.
 
     Every wait reads once before and is looked at once when its channel is confirmed; the rest of
     the time Redis is asked for `LOOK_MOST` records a second, in one command.
     """
     names = [f"s{number}" for number in range(TASKS)]
-    write(desk, names, "queued")
+    write(ledger, names, "queued")
 
     async def backend() -> tuple[int, int, int, list[int | None]]:
-        async with AsyncCheckpointClient(desk.settings) as client:
+        async with AsyncCheckpointClient(ledger.settings) as client:
             waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
-            await asyncio.to_thread(until, lambda: followed(desk) == TASKS, 3 * PATIENCE_S)
-            connections = await asyncio.to_thread(listeners, desk)
-            before = await asyncio.to_thread(scripts_run, desk)
+            await asyncio.to_thread(until, lambda: followed(ledger) == TASKS, 3 * PATIENCE_S)
+            connections = await asyncio.to_thread(listeners, ledger)
+            before = await asyncio.to_thread(scripts_run, ledger)
             await asyncio.sleep(3 * ears.POLL_S)
-            polls = await asyncio.to_thread(scripts_run, desk) - before
-            await asyncio.to_thread(write, desk, names, "final")
+            polls = await asyncio.to_thread(scripts_run, ledger) - before
+            await asyncio.to_thread(write, ledger, names, "final")
             records = await asyncio.gather(*waits)
-            reads = await asyncio.to_thread(scripts_run, desk)
+            reads = await asyncio.to_thread(scripts_run, ledger)
             return (
                 connections,
                 polls,
@@ -93,7 +90,7 @@ def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
                 [record.status if record else None for record in records],
             )
 
-    start = scripts_run(desk)
+    start = scripts_run(ledger)
     connections, polls, reads, statuses = asyncio.run(backend())
     assert statuses == [409] * TASKS
     assert connections == 1
@@ -104,11 +101,11 @@ def test_ten_thousand_tasks_wait_over_one_connection(desk: Desk) -> None:
 def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(tmp_path: Path) -> None:
     """It returns what it knew, a few seconds late at most; one that asks then gets a 503."""
     with ThreadPoolExecutor(1) as crowd, RedisProcess(tmp_path) as server:
-        desk = Desk.at(server.url)
-        with CheckpointClient(desk.settings) as client:
-            write(desk, ["s1"], "queued")
+        ledger = LedgerFixture.at(server.url)
+        with CheckpointClient(ledger.settings) as client:
+            write(ledger, ["s1"], "queued")
             waiting = crowd.submit(client.wait, "s1", 3.0)
-            until(lambda: followed(desk) == 1)
+            until(lambda: followed(ledger) == 1)
             server.stop()
             record = waiting.result(PATIENCE_S / 3)
             assert record is not None
@@ -117,4 +114,4 @@ def test_a_wait_does_not_outlast_its_time_where_the_ledger_went_away(tmp_path: P
                 client.wait("s1", 1.0)
             assert caught.value.pair.key == (503, "service_unavailable")
             server.kill()
-        desk.redis.close()
+        ledger.redis.close()

@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Final
 
 from tests.matrix.finding import PLACE, ROOT, Found, Server, find
-from tests.mutants.report import columns
+from tests.support.tables import columns
 
 LAYERS: Final = (
-    "tests/store", "tests/ops/test_acl.py", "tests/ops/test_deploy_sentinel.py",
-    "tests/ops/test_deploy_together.py", "tests/ops/test_doctor.py", "tests/ops/test_embedded.py",
-    "tests/behaviour/test_broker.py", "tests/behaviour/test_other_languages.py",
-    "tests/behaviour/test_redis.py", "tests/behaviour/test_supersede.py",
+    "tests/integration", "tests/system/test_acl.py", "tests/system/test_deploy_sentinel.py",
+    "tests/system/test_deploy_together.py", "tests/system/test_doctor.py",
+    "tests/system/test_embedded.py",
+    "tests/system/test_broker.py", "tests/system/test_other_languages.py",
+    "tests/system/test_redis.py", "tests/system/test_supersede.py",
     "tests/faults/test_ledger.py", "tests/faults/test_sentinel.py",
 )  # fmt: skip
 """What talks to a server in its own words."""
-SHORT_LAYERS: Final = ("tests/store/test_commit.py", "tests/ops/test_acl.py")
+SHORT_LAYERS: Final = ("tests/integration/test_commit.py", "tests/system/test_acl.py")
 DEMO_S: Final = 180.0
 LAYERS_S: Final = 1800.0
 INSTALL_S: Final = 900.0

@@ -4,7 +4,7 @@
     python -m tests.soak --only proxy -n 50000     one kind, or several with commas
     python -m tests.soak --for 1h                  go on for so long (s, m, h)
     python -m tests.soak --list                    the kinds
-    python -m tests.soak --json FILE --svg FILE    keep the figures and the plot; - is stdout
+    python -m tests.soak --json FILE --svg FILE    figures and plot; - is stdout
 
 A worker, a gateway and three backends (awaited, blocking, HTTP), each a real process with a probe,
 over a Redis and a provider of its own. After each step all of them are looked at: memory, open
@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Final
 
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedisError
-from tests.bench.processes import StuckError, as_many_files_as_allowed
 from tests.soak.figures import MEMORY
 from tests.soak.kinds import BY_NAME, KINDS, Kind
 from tests.soak.report import svg, table
 from tests.soak.run import Findings, Wish, run
+from tests.support.processes import StuckError, as_many_files_as_allowed
 
 SUBMISSIONS, STEPS, WARM = 20_000, 20, 5_000
 WARM_SHARE: Final = 4

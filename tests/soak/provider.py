@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Final
 
-from tests.bench.provider import BACKLOG, length_of
+from tests.support.stub_provider import BACKLOG, length_of
 
 SLOW_S: Final = 0.1
 

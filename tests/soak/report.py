@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from tests.bench.plot import TEXT, WIDTH
 from tests.soak.figures import FIGURES, SHOWN, Line
 from tests.soak.run import Findings
+from tests.support.svg import TEXT, WIDTH
 
 COLOURS: Final = ("#2f81f7", "#db6d28", "#3fb950", "#a371f7", "#8c959f", "#d4a72c")
 LEFT, RIGHT, HEAD, HEIGHT, GAP = 76, 24, 34, 110, 26

@@ -19,12 +19,12 @@ import redis
 from checkpoint_worker.tasks.operations.wake import wake_message
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
-from tests.behaviour.plugins import installed
-from tests.bench.processes import START_S, line_of, running, until
 from tests.soak.adapter import PROVIDER
 from tests.soak.figures import Line, judge
 from tests.soak.kinds import KINDS, Kind
-from tests.soak.probe import ask
+from tests.support.plugins import installed
+from tests.support.probe import ask
+from tests.support.processes import START_S, line_of, running, until
 
 KEY: Final = "a-key-of-the-soak-alone"
 QUEUE: Final = "checkpoint"
@@ -125,7 +125,7 @@ class Findings:
         }
 
 
-class Stage:
+class Deployment:
     """The processes of a soak, each with its probe."""
 
     def __init__(self, folder: Path, url: str, provider: str) -> None:
@@ -142,7 +142,7 @@ class Stage:
         """Run a module with a probe in it."""
         probe = self.probes[name] = self._folder / f"{name}.probe"
         log = self._folder / f"{name}.log"
-        command = ("-m", "tests.soak.probe", str(probe), module, *words)
+        command = ("-m", "tests.support.probe", str(probe), module, *words)
         with running(log, *command, env=self._env) as child:
             yield child
 
@@ -205,7 +205,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def standing() -> Iterator[Stage]:
+def standing() -> Iterator[Deployment]:
     """Start everything, and end it."""
     entry = f"[checkpoint.providers]\n{PROVIDER} = tests.soak.adapter:Soak\n"
     with contextlib.ExitStack() as stack:
@@ -214,21 +214,23 @@ def standing() -> Iterator[Stage]:
         server = stack.enter_context(EmbeddedRedis())
         log = folder / "provider.log"
         provider = stack.enter_context(running(log, "-m", "tests.soak.provider"))
-        stage = Stage(folder, server.url, f"http://127.0.0.1:{line_of(provider.stdout).strip()}")
-        stack.callback(stage.raw.close)
+        deployment = Deployment(
+            folder, server.url, f"http://127.0.0.1:{line_of(provider.stdout).strip()}"
+        )
+        stack.callback(deployment.raw.close)
         celery = ("-A", "worker", "worker", "--without-gossip", "--without-mingle")
-        stack.enter_context(stage.probed("worker", "celery", *celery))
+        stack.enter_context(deployment.probed("worker", "celery", *celery))
         options = ("gateway", "--port", "0", "--grace", "0", "--json")
         gateway = stack.enter_context(
-            stage.probed("gateway", "checkpoint_worker.worker.cli", *options)
+            deployment.probed("gateway", "checkpoint_worker.worker.cli", *options)
         )
         address = json.loads(line_of(gateway.stdout))["gateway"]
-        until(lambda: stage.raw.zcard(f"{QUEUE}:beats"), START_S, "a heartbeat")
+        until(lambda: deployment.raw.zcard(f"{QUEUE}:beats"), START_S, "a heartbeat")
         for name, how in (("awaited", "awaited"), ("blocking", "blocking"), ("http", address)):
-            client = stack.enter_context(stage.probed(name, "tests.soak.client", how))
+            client = stack.enter_context(deployment.probed(name, "tests.soak.client", how))
             line_of(client.stdout)
-            stage.clients.append(client)
-        yield stage
+            deployment.clients.append(client)
+        yield deployment
 
 
 def run(wish: Wish, told: Callable[[Findings], None]) -> Findings:
@@ -238,19 +240,19 @@ def run(wish: Wish, told: Callable[[Findings], None]) -> Findings:
         StuckError: A step did not end.
     """
     found = Findings()
-    with standing() as stage:
+    with standing() as deployment:
         done, began_s = 0, time.monotonic()
-        found.looks.append({"submissions": 0, "processes": stage.look()})
+        found.looks.append({"submissions": 0, "processes": deployment.look()})
         for number in itertools.count():
             if number >= wish.steps and (
                 wish.seconds is None or time.monotonic() - began_s > wish.seconds
             ):
                 break
-            done += _step(stage, wish, number, done, found.outcomes)
+            done += _step(deployment, wish, number, done, found.outcomes)
             time.sleep(QUIET_S)
-            found.looks.append({"submissions": done, "processes": stage.look()})
+            found.looks.append({"submissions": done, "processes": deployment.look()})
             told(found)
-        for name, probe in stage.probes.items():
+        for name, probe in deployment.probes.items():
             found.looks[-1]["processes"][name]["cyclic"] = ask(probe, "last")["cyclic"]
     found.lines = judge(found.looks, min(wish.warm, done))
     found.wrong = _wrong(wish.kinds, found.outcomes)
@@ -258,7 +260,7 @@ def run(wish: Wish, told: Callable[[Findings], None]) -> Findings:
 
 
 def _step(
-    stage: Stage, wish: Wish, number: int, done: int, outcomes: dict[str, Counter[str]]
+    deployment: Deployment, wish: Wish, number: int, done: int, outcomes: dict[str, Counter[str]]
 ) -> int:
     """Have everybody play a part; return how many submissions and messages that were."""
     count = wish.submissions // wish.steps
@@ -268,19 +270,19 @@ def _step(
     # What a play submits twice is counted twice.
     each = [len(kind.statuses) for kind in wish.kinds if kind.play is not None]
     plays = round((count - mine) / (sum(each) / len(each))) if each else 0
-    share = max(1, plays // len(stage.clients))
+    share = max(1, plays // len(deployment.clients))
     if played:
-        for client in stage.clients:
-            stage.tell(client, {"kinds": played, "first": number * share, "count": share})
+        for client in deployment.clients:
+            deployment.tell(client, {"kinds": played, "first": number * share, "count": share})
     for kind in pushed:
-        stage.push(kind, number, mine // len(pushed))
+        deployment.push(kind, number, mine // len(pushed))
     total = mine
     if played:
-        for client in stage.clients:
+        for client in deployment.clients:
             for name, statuses in json.loads(line_of(client.stdout)).items():
                 outcomes.setdefault(name, Counter()).update(statuses)
                 total += sum(statuses.values())
-    stage.drained()
+    deployment.drained()
     return total
 
 

@@ -12,12 +12,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.bench.processes import ROOT
 from tests.soak import __main__ as command
 from tests.soak.figures import judge, slope
 from tests.soak.kinds import KINDS
 from tests.soak.report import svg, table
 from tests.soak.run import Findings, _wrong
+from tests.support.processes import ROOT
 
 BOUND_S: Final = 170.0
 LOCAL: Final = ",".join(kind.name for kind in KINDS if kind.name != "name")

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedisError
-from tests.bench.processes import StuckError
+from tests.support.processes import StuckError
 from tests.upgrade.run import standing
 from tests.upgrade.trees import BEFORE_THE_ROOMS, NoSuchTreeError, this_tree, tree_of
 

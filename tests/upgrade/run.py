@@ -23,15 +23,15 @@ import redis
 
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
-from tests import servers
-from tests.behaviour.plugins import installed
-from tests.behaviour.stage import LoopThread
-from tests.bench.processes import START_S, StuckError, line_of, running, until
-from tests.bench.provider import length_of
 from tests.soak.adapter import PROVIDER
 from tests.soak.client import Http
 from tests.soak.run import KEY, QUEUE
 from tests.soak.run import SETTINGS as UNLIMITED
+from tests.support import servers
+from tests.support.deployment import LoopThread
+from tests.support.plugins import installed
+from tests.support.processes import START_S, StuckError, line_of, running, until
+from tests.support.stub_provider import length_of
 from tests.upgrade.trees import Tree
 
 DEADLINE_S: Final = 45.0

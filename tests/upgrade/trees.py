@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.mutants.run import NAMES, link_names
+from tests.support.trees import NAMES, link_names
 
 ROOT: Final = Path(__file__).parents[2]
 BEFORE_THE_ROOMS: Final = "5b7ae5a14aa0792cbe61f73f5801be30cf8c6593"

@@ -10,7 +10,7 @@ import click
 
 from checkpoint_worker.worker.cli.commands.common import fail
 
-MODULE = "tests.bench"
+MODULE = "tests.benchmarks"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

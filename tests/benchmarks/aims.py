@@ -1,0 +1,183 @@
+"""What the product means to reach, beside what was measured; deploy/docs/figures.md has both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.benchmarks.baselines import PRODUCT
+from tests.benchmarks.measures.inflight import ASKED
+from tests.benchmarks.measures.supersede import IDLE
+
+Found = dict[str, Any]
+SPREAD: Final = 1.1
+"""Costs that differ by less are called flat."""
+
+
+FASTEST_JOBS: Final = 3.7
+FASTEST_CPU: Final = 0.29
+"""Dramatiq on gevent against plain Celery's threads, 2,244 to 613 jobs/s and 422 to 1,452 us; it
+keeps none of the promises. Measured once, with the same job; it is not part of the bench."""
+WHOLE: Final = 1_000
+"""From here on a figure is told without decimals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """One aim.
+
+    Attributes:
+        what: In words.
+        measure: Whose figures it needs.
+        read: Takes the figure out of that measurement.
+        bound: The figure aimed for.
+        at_least: Whether more is better.
+        unit: Follows the figure.
+    """
+
+    what: str
+    measure: str
+    read: Callable[[Found], float]
+    bound: float
+    at_least: bool = False
+    unit: str = ""
+
+    def line(self, found: Found) -> str:
+        """Return the aim as a row of a table."""
+        value = self.read(found)
+        reached = value >= self.bound if self.at_least else value <= self.bound
+        side = "at least" if self.at_least else "at most"
+        told = f"{value:,.4g}" if value < WHOLE else f"{value:,.0f}"
+        return (
+            f"| {self.what} | {side} {self.bound:,g}{self.unit} | {told}{self.unit} "
+            f"| {'yes' if reached else 'not yet'} |"
+        )
+
+
+def _ratio(figure: str) -> Callable[[Found], float]:
+    return lambda found: float(found["ratios"][PRODUCT][figure])
+
+
+def _middle(subject: str, figure: str) -> Callable[[Found], float]:
+    return lambda found: float(found["medians"][subject][figure])
+
+
+def _busy(figure: str) -> Callable[[Found], float]:
+    return lambda found: max(
+        float(mine[figure]) for name, mine in found["medians"].items() if name != IDLE
+    )
+
+
+def _tail(found: Found) -> float:
+    mine = found["medians"][PRODUCT]
+    return float(mine["p99_ms"] / mine["p50_ms"])
+
+
+def _growth(found: Found) -> float:
+    return max(float(ratio["cpu_us"]) for ratio in found["ratios"].values())
+
+
+TIMES: Final = " \u00d7"
+AIMS: Final = (
+    Aim(
+        what="jobs/s, against plain Celery's threads",
+        measure="throughput",
+        read=_ratio("jobs_s"),
+        bound=2.5,
+        at_least=True,
+        unit=TIMES,
+    ),
+    Aim(
+        what="worker CPU a job, against plain Celery's threads",
+        measure="throughput",
+        read=_ratio("cpu_us"),
+        bound=0.6,
+        unit=TIMES,
+    ),
+    Aim(
+        what="jobs/s, beyond the fastest queue there is (its ratio on a machine of this kind)",
+        measure="throughput",
+        read=_ratio("jobs_s"),
+        bound=FASTEST_JOBS,
+        at_least=True,
+        unit=TIMES,
+    ),
+    Aim(
+        what="worker CPU a job, below the thriftiest queue's",
+        measure="throughput",
+        read=_ratio("cpu_us"),
+        bound=FASTEST_CPU,
+        unit=TIMES,
+    ),
+    Aim(
+        what="submission to outcome, median, against plain Celery's threads",
+        measure="latency",
+        read=_ratio("p50_ms"),
+        bound=2.5,
+        unit=TIMES,
+    ),
+    Aim(
+        what="its p99, against its median",
+        measure="latency",
+        read=_tail,
+        bound=4.0,
+        unit=TIMES,
+    ),
+    Aim(
+        what="older one's outcome, median, idle",
+        measure="supersede",
+        read=_middle(IDLE, "outcome_p50_ms"),
+        bound=3.0,
+        unit=" ms",
+    ),
+    Aim(
+        what="older one's outcome, p99, idle",
+        measure="supersede",
+        read=_middle(IDLE, "outcome_p99_ms"),
+        bound=10.0,
+        unit=" ms",
+    ),
+    Aim(
+        what="older one's outcome, p99, many in flight",
+        measure="supersede",
+        read=_busy("outcome_p99_ms"),
+        bound=10.0,
+        unit=" ms",
+    ),
+    Aim(
+        what="in flight in one process",
+        measure="inflight",
+        read=_middle(PRODUCT, "peak"),
+        bound=ASKED,
+        at_least=True,
+    ),
+    Aim(
+        what="memory of one of them",
+        measure="inflight",
+        read=_middle(PRODUCT, "rss_kb"),
+        bound=50.0,
+        unit=" KB",
+    ),
+    Aim(
+        what="loop lag meanwhile, p99",
+        measure="inflight",
+        read=_middle(PRODUCT, "lag_p99_ms"),
+        bound=50.0,
+        unit=" ms",
+    ),
+    Aim(
+        what="CPU a job with the most intents stored, against the fewest",
+        measure="growth",
+        read=_growth,
+        bound=SPREAD,
+        unit=TIMES,
+    ),
+)
+
+
+def table(found: Found) -> str:
+    """Return the aims that these measurements say something of, as a table."""
+    rows = ["| aim | aimed for | measured | reached |", "|---|--:|--:|---|"]
+    rows += [aim.line(found[aim.measure]) for aim in AIMS if aim.measure in found]
+    return "\n".join(rows)

@@ -1,0 +1,34 @@
+"""One module per measurement; `ALL` is their order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.benchmarks.measures import (
+    drain,
+    gateway,
+    growth,
+    idle,
+    inflight,
+    latency,
+    startup,
+    supersede,
+    throughput,
+)
+
+ALL: Final = tuple(
+    module.MEASURE
+    for module in (
+        throughput,
+        latency,
+        supersede,
+        inflight,
+        drain,
+        gateway,
+        growth,
+        startup,
+        idle,
+    )
+)
+
+__all__ = ["ALL"]

@@ -1,0 +1,303 @@
+"""Peers that mean harm: whatever they do, one send, in time, in little memory, with a pair.
+
+`test_transport` shows each guard by itself; here the peers are thrown at a whole exchange.
+"""
+
+# ruff: noqa: D103  a peer's name says what it does
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import struct
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Final
+
+import pytest
+
+from checkpoint_worker.providers.contract import ProviderFailure, Reply, Request
+from checkpoint_worker.tasks import catalogue
+from tests.integration.test_transport import code_request, told
+from tests.support.exchanges import CODE, exchange, in_loop
+from tests.support.hostile import Peer, answer, serving
+
+LIMIT_S: Final = 0.5
+"""What the caller gives a whole exchange here."""
+END_S: Final = 15.0
+"""By then it has ended, also on a machine that is busy with other things."""
+MEMORY_MAX: Final = 16 * 1024 * 1024
+"""Eight times what one answer may weigh decoded; a bomb or an endless body would be past it."""
+BOMB: Final = gzip.compress(bytes(32 * 1024 * 1024))
+"""Made before memory is counted."""
+LINES: Final = b"X-Padding: 0123456789\r\n"
+
+Handler = Callable[[Peer], Awaitable[None]]
+
+
+def reset(peer: Peer) -> None:
+    """Hang up with a reset instead of a farewell."""
+    peer.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    peer.writer.transport.abort()
+
+
+async def resets_at_once(peer: Peer) -> None:
+    reset(peer)
+
+
+async def resets_in_the_head(peer: Peer) -> None:
+    await peer.reader.readexactly(10)
+    reset(peer)
+
+
+async def resets_after_the_request(peer: Peer) -> None:
+    await peer.request()
+    reset(peer)
+
+
+async def resets_in_its_status_line(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 2")
+    reset(peer)
+
+
+async def resets_in_its_headers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Le")
+    reset(peer)
+
+
+async def resets_in_its_body(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    reset(peer)
+
+
+async def drips_headers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await peer.say(b"X")
+        await asyncio.sleep(0.02)
+
+
+async def drips_a_body(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        await peer.say(b" ")
+        await asyncio.sleep(0.02)
+
+
+async def drips_early_hints(peer: Peer) -> None:
+    await peer.request()
+    while True:
+        await peer.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        await asyncio.sleep(0.02)
+
+
+async def floods_early_hints(peer: Peer) -> None:
+    await peer.request()
+    while True:
+        await peer.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100)
+
+
+async def floods_headers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await peer.say(LINES * 1_000)
+
+
+async def floods_one_header(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        await peer.say(b"x" * 65_536)
+
+
+async def floods_a_body(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        await peer.say(b"x" * 65_536)
+
+
+async def floods_chunks(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await peer.say(b"1\r\nx\r\n" * 10_000)
+
+
+async def floods_trailers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    while True:
+        await peer.say(LINES * 1_000)
+
+
+async def throws_a_bomb(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(answer(BOMB, headers="Content-Encoding: gzip\r\n"))
+    await peer.end()
+
+
+async def nests_without_end(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(answer(b"[" * 1_000_000))
+    await peer.end()
+
+
+async def answers_before_it_is_asked(peer: Peer) -> None:
+    await peer.say(answer(b"{}"))
+    await peer.end()
+
+
+async def answers_before_the_body(peer: Peer) -> None:
+    await peer.reader.readuntil(b"\r\n\r\n")
+    await peer.say(answer(b"{}", "413 Too Large"))
+    await peer.end()
+
+
+async def answers_twice(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(answer(b"first") + answer(b"second"))
+    await peer.end()
+
+
+async def says_less_than_it_sends(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}and the rest of somebody's page")
+    await peer.end()
+
+
+async def says_a_negative_length(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}")
+    await peer.end()
+
+
+async def says_a_length_beyond_numbers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n{}")
+    await peer.end()
+
+
+async def says_length_and_chunks(peer: Peer) -> None:
+    await peer.request()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await peer.say(head + b"0\r\n\r\n")
+    await peer.end()
+
+
+async def speaks_http_0_9(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"<html>signed in</html>")
+
+
+async def speaks_http_1_0(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n{}")
+
+
+async def speaks_http_2(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18))
+    await peer.end()
+
+
+async def speaks_tls(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"\x15\x03\x01\x00\x02\x02\x46")
+    await peer.end()
+
+
+async def upgrades(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+    await peer.end()
+
+
+async def sends_elsewhere(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(answer(b"", "307 X", "Location: http://127.0.0.1:1/\r\n"))
+    await peer.end()
+
+
+async def folds_its_headers(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\nContent-Length: 2\r\n\r\n{}")
+    await peer.end()
+
+
+async def says_nul(peer: Peer) -> None:
+    await peer.request()
+    await peer.say(b"HTTP/1.1 200 O\0K\r\nSet-\0Cookie: a=b\r\nX: \0\r\nContent-Length: 0\r\n\r\n")
+    await peer.end()
+
+
+PEERS: Final[tuple[Handler, ...]] = (
+    resets_at_once, resets_in_the_head, resets_after_the_request, resets_in_its_status_line,
+    resets_in_its_headers, resets_in_its_body, drips_headers, drips_a_body, drips_early_hints,
+    floods_early_hints, floods_headers, floods_one_header, floods_a_body, floods_chunks,
+    floods_trailers, throws_a_bomb, nests_without_end, answers_before_it_is_asked,
+    answers_before_the_body, answers_twice, says_less_than_it_sends, says_a_negative_length,
+    says_a_length_beyond_numbers, says_length_and_chunks, speaks_http_0_9, speaks_http_1_0,
+    speaks_http_2, speaks_tls, upgrades, sends_elsewhere, folds_its_headers, says_nul,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
+@in_loop
+async def test_whatever_a_peer_does_it_costs_one_send_and_little_else(peer: Handler) -> None:
+    """A reply, a failure with a pair of ours, or the caller's own limit; never a crash."""
+    async with serving(peer) as server:
+        sender = exchange()
+        reply: Reply | None = None
+        failure: ProviderFailure | None = None
+        tracemalloc.start()
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                reply = await sender.send_code(code_request(server.url + "/"))
+        except ProviderFailure as error:
+            failure = error
+        except TimeoutError:
+            pass  # The caller's own limit: 408.
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert time.monotonic() - began_s < END_S
+        assert peak < MEMORY_MAX, f"{peak:,} bytes"
+        assert len(server.peers) == 1, "nothing is sent a second time"
+        if failure is not None:
+            assert catalogue.pair(failure.status, failure.type)
+            assert CODE not in told(failure)
+        if reply is not None:
+            assert len(reply.body) <= 2 * 1024 * 1024
+            assert b"second" not in reply.body
+            assert b"somebody" not in reply.body
+
+
+@in_loop
+async def test_a_connection_that_is_kept_open_is_not_used_again() -> None:
+    """What lies in it may be the answer to somebody else's code."""
+
+    async def hoards(peer: Peer) -> None:
+        before = b""
+        while True:
+            now = await peer.request()
+            await peer.say(answer((before or now)[-6:]))
+            before = now
+
+    async with serving(hoards) as server:
+        bodies = []
+        for name in ("alice1", "bobby2"):
+            sender = exchange()
+            request = Request(method="POST", url=server.url + "/", body=name.encode())
+            bodies.append((await sender.fetch(request)).body)
+        assert bodies == [b"alice1", b"bobby2"]
+        assert len(server.peers) == 2

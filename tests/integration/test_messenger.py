@@ -1,0 +1,818 @@
+"""MESSENGER: what is sent, to the letter, and what each answer means.
+
+Requests are compared as bytes caught on a socket, answers are canned or the sandbox's; both
+travel over the real transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import traceback
+from urllib.parse import parse_qsl, unquote
+
+import pytest
+from pydantic import ValidationError
+
+from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
+    ActionRequiredError,
+    Adapter,
+    Cleared,
+    ContentTooLargeError,
+    DeadIntentError,
+    InvalidRequestError,
+    MalformedRequestError,
+    ProviderBrokenError,
+    ProviderFailure,
+    ProviderTimeoutError,
+    Rejected,
+    ServiceUnavailableError,
+    SessionMismatchError,
+    SolutionKind,
+    UnknownStepError,
+    UnreadableAnswerError,
+    Verdict,
+)
+from checkpoint_worker.providers.messenger import session as messenger_session
+from checkpoint_worker.providers.messenger.adapter import Messenger
+from checkpoint_worker.providers.messenger.requests import SPELLINGS, TRIES_MAX, MessengerContext
+from checkpoint_worker.providers.sandbox import Sandbox
+from tests.support.canned_server import Canned, answer, attempt
+from tests.support.simulated import begin, simulated, solve
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for cookies again at once."""
+    pauses = (0.0,) * len(messenger_session.EXCHANGE_PAUSES_S)
+    monkeypatch.setattr(messenger_session, "EXCHANGE_PAUSES_S", pauses)
+
+
+CODE = "048213"
+SECRET = "canary-app-secret"
+CONTEXT: dict[str, object] = {
+    "route": "http",
+    "user_agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
+    "uid": 100047110815,
+    "login_first_factor": "canary-factor/+==",
+    "machine_id": "canary-machine",
+    "auth_token": "canary-transient",
+    "email": "some.person+x@example.test",
+    "device": {
+        "device_id": "3f2a-b",
+        "adid": "canary-adid",
+        "locale": "fr_FR",
+        "country": "FR",
+        "connection_type": "WIFI",
+        "sim_hni": "20801",
+        "net_hni": "20810",
+        "device_group": "5120",
+    },
+    "app": {
+        "app_id": "4711",
+        "client_token": "canary-app-token",
+        "client_secret": SECRET,
+        "api_key": "canary-api-key",
+    },
+}
+CANARIES = (
+    CODE, SECRET, "canary", "100047110815", "some.person", "FBAN", "3f2a-b",
+)  # fmt: skip
+
+COOKIES: list[dict[str, object]] = [
+    {"name": "c_user", "value": "100047110815", "domain": ".facebook.com", "path": "/"},
+    {
+        "name": "xs",
+        "value": "7:abc:2:1:-1:1",
+        "domain": ".facebook.com",
+        "path": "/",
+        "expires": "Tue, 31 Dec 2097 23:59:59 GMT",
+        "secure": True,
+        "httponly": True,
+    },
+    {"name": "datr", "value": "d-1", "domain": ".facebook.com", "path": "/", "expires": 4e9},
+    {"name": "fr", "value": "f-1", "domain": ".facebook.com", "path": "/"},
+]
+SESSION: dict[str, object] = {
+    "access_token": "EAAGcanary",
+    "uid": 100047110815,
+    "session_key": "5.key",
+    "secret": "s3",
+    "machine_id": "m-new",
+    "session_cookies": COOKIES,
+    "analytics_claim": "hmac.x",
+    "user_storage_key": "usk",
+    "identifier": "some.person@example.test",
+}
+
+
+def context(**changes: object) -> MessengerContext:
+    """Build the context of a first step, changed here and there."""
+    return MessengerContext.model_validate({**CONTEXT, **changes})
+
+
+def said(body: object, status: int = 200, *headers: str) -> bytes:
+    """Write an answer in JSON."""
+    return answer(status, json.dumps(body), "Content-Type: application/json", *headers)
+
+
+def graph(code: int, *headers: str, status: int = 400, **more: object) -> bytes:
+    """Write an error as the Graph host does."""
+    error = {"message": "x", "type": "OAuthException", "code": code, "fbtrace_id": "A", **more}
+    return said({"error": error}, status, *headers)
+
+
+def legacy(code: int, **more: object) -> bytes:
+    """Write an error as the legacy host does."""
+    return said({"error_code": code, "error_msg": "x", **more})
+
+
+PASSED = said(SESSION)
+
+
+async def say(*answers: bytes, code: str = CODE, **changes: object) -> tuple[Verdict, Canned]:
+    """Verify against canned answers and return the verdict and what was heard."""
+    async with Canned(*answers) as provider:
+        verdict = await attempt(
+            Messenger(),
+            provider.url,
+            context(**changes),
+            code,
+            checkpoint={"type": "2FA", "source": "APP"},
+        )
+        return verdict, provider
+
+
+def judged(said_: bytes) -> Verdict:
+    """Return the verdict on one canned answer; the code must have been sent exactly once."""
+    verdict, provider = asyncio.run(say(said_))
+    assert len(provider.carrying(CODE)) == len(provider.heard) == 1
+    return verdict
+
+
+def fail(kind: type[ProviderFailure], said_: bytes, *, follow_up: bool = False) -> ProviderFailure:
+    """Verify against a canned answer; expect that failure, and the code sent exactly once."""
+
+    async def scenario() -> ProviderFailure:
+        async with Canned(said_) as provider:
+            with pytest.raises(ProviderFailure) as caught:
+                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+            assert type(caught.value) is kind
+            assert len(provider.carrying(CODE)) == 1
+            assert follow_up or len(provider.heard) == 1
+            return caught.value
+
+    return asyncio.run(scenario())
+
+
+APP_STEP = {"type": "2FA", "source": "APP"}
+
+
+# What is sent --------------------------------------------------------------------------
+
+
+def test_the_adapter_keeps_the_contract() -> None:
+    """The registry and the task rely on these names and nothing else."""
+    adapter = Messenger()
+    assert isinstance(adapter, Adapter)
+    assert adapter.provider == "MESSENGER"
+    assert adapter.default_url == "https://b-graph.facebook.com"
+    assert dict(adapter.contexts) == {"http": MessengerContext, "auth_login": MessengerContext}
+    assert {name: (f.max_length, f.alphabet) for name, f in adapter.code_formats.items()} == {
+        "SMS": (6, "digits"),
+        "EMAIL": (8, "digits"),
+        "APP": (6, "digits"),
+        "BACKUP": (8, "digits"),
+    }
+    assert not adapter.prepares
+    assert not adapter.knows_another_way
+
+
+FORM = {
+    # Every field of the form but its signature.
+    "credentials_type": "two_factor",
+    "twofactor_code": "048213",
+    "password": "048213",
+    "email": "some.person+x@example.test",
+    "userid": "100047110815",
+    "first_factor": "canary-factor/+==",
+    "machine_id": "canary-machine",
+    "device_id": "3f2a-b",
+    "adid": "canary-adid",
+    "jazoest": "2443",  # 2, then 51+102+50+97+45+98.
+    "api_key": "canary-api-key",
+    "access_token": "4711|canary-app-token",
+    "generate_session_cookies": "1",
+    "generate_machine_id": "1",
+    "generate_analytics_claim": "1",
+    "currently_logged_in_userid": "0",
+    "encrypted_msisdn": "",
+    "community_id": "",
+    "secure_family_device_id": "",
+    "cpl": "true",
+    "try_num": "2",
+    "source": "login",
+    "format": "json",
+    "locale": "fr_FR",
+    "client_country_code": "FR",
+    "enroll_misauth": "false",
+    "meta_inf_fbmeta": "NO_FILE",
+    "fb_api_caller_class": "AuthOperations$PasswordAuthOperation",
+    "fb_api_req_friendly_name": "authenticate",
+}
+
+
+def signature(form: dict[str, str], secret: str) -> str:
+    """Sign the form as the app does, without the adapter's own code."""
+    text = ""
+    for key, value in sorted(form.items()):
+        if key not in {"sig", "access_token"}:
+            text += key + "=" + value
+    return hashlib.md5((text + secret).encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
+@pytest.mark.parametrize("route", ["http", "auth_login"])
+def test_the_code_request_is_the_signed_form_to_the_letter(source: str, route: str) -> None:
+    """Same body for text messages, apps and recovery codes, under either route's name."""
+
+    async def scenario() -> None:
+        async with Canned(PASSED) as provider:
+            step = {"type": "2FA", "source": source}
+            held = context(route=route)
+            await attempt(Messenger(), provider.url, held, CODE, checkpoint=step)
+        (sent,) = provider.heard
+        assert sent.request_line == "POST /auth/login HTTP/1.1"
+        pairs = parse_qsl(sent.body.decode(), keep_blank_values=True, strict_parsing=True)
+        assert [key for key, _ in pairs] == sorted(dict(pairs))
+        form = dict(pairs)
+        assert form.pop("sig") == signature(FORM, SECRET)
+        assert form == FORM
+        headers = sent.headers
+        assert headers.pop("content-length") == str(len(sent.body))
+        headers.pop("connection", None)  # The transport's own.
+        assert headers == {
+            "host": provider.url.removeprefix("http://"),
+            "user-agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
+            "authorization": "OAuth null",
+            "content-type": "application/x-www-form-urlencoded",
+            "x-fb-friendly-name": "authenticate",
+            "x-fb-http-engine": "Liger",
+            "x-fb-client-ip": "True",
+            "x-fb-server-cluster": "True",
+            "x-fb-connection-type": "WIFI",
+            "x-fb-sim-hni": "20801",
+            "x-fb-net-hni": "20810",
+            "x-fb-device-group": "5120",
+            "x-tigon-is-retry": "False",
+        }
+
+    asyncio.run(scenario())
+
+
+def test_the_body_is_percent_encoded_without_pluses() -> None:
+    """The app's encoding, not a browser's: a space is ``%20``, a plus ``%2B``."""
+    _, provider = asyncio.run(say(PASSED, email="a b+c@example.test"))
+    body = provider.heard[0].body.decode()
+    assert "&email=a%20b%2Bc%40example.test&" in body
+    assert "access_token=4711%7Ccanary-app-token&" in body
+    assert "fb_api_caller_class=AuthOperations%24PasswordAuthOperation&" in body
+    assert "+" not in body
+    assert "email=a b+c@example.test" in unquote(body)
+
+
+def test_what_a_context_leaves_out_has_its_usual_value() -> None:
+    """An app of one key signs with its token; a device without radio sends no radio headers."""
+    _, provider = asyncio.run(
+        say(
+            PASSED,
+            user_agent="",
+            device={"device_id": "é", "family_device_id": "fam"},
+            app={"app_id": "4711", "client_token": "tok", "caller_class": "Fb4aAuthHandler"},
+            try_num=5,
+        )
+    )
+    sent = provider.heard[0]
+    form = dict(parse_qsl(sent.body.decode(), keep_blank_values=True))
+    assert form["sig"] == signature(form, "tok")
+    assert form["api_key"] == "4711"
+    assert form["jazoest"] == "2233"
+    assert form["family_device_id"] == "fam"
+    assert form["fb_api_caller_class"] == "Fb4aAuthHandler"
+    assert (form["locale"], form["client_country_code"], form["adid"]) == ("en_US", "US", "")
+    assert form["try_num"] == "5"
+    assert "user-agent" not in sent.headers
+    assert not any(name.startswith(("x-fb-sim", "x-fb-net")) for name in sent.headers)
+
+
+def test_the_headers_of_the_logins_app_replace_the_usual_ones() -> None:
+    """Of other apps the engine is another; what the form needs stays ours."""
+    given = {"X-FB-HTTP-Engine": "Tigon", "x-fb-connection-type": "MOBILE.LTE", "x-fb-rmd": "1"}
+    _, provider = asyncio.run(say(PASSED, headers=given))
+    headers = provider.heard[0].headers
+    assert headers["x-fb-http-engine"] == "Tigon"
+    assert headers["x-fb-connection-type"] == "MOBILE.LTE"
+    assert headers["x-fb-rmd"] == "1"
+    assert headers["x-fb-client-ip"] == "True"
+    for name in ("Authorization", "x-fb-friendly-name", "Content-Type"):
+        with pytest.raises(ValidationError):
+            context(headers={name: "x"})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"uid": 100047110815, "login_first_factor": "f", "machine_id": "m", "auth_token": "t"},
+        {"userid": "100047110815", "first_factor": "f", "machine_id": "m", "support_uri": "/x"},
+        '{"user_id": 100047110815, "first_factor_id": "f", "machine_id": "m", "auth_token": "t"}',
+    ],
+)
+def test_the_first_steps_error_data_may_be_given_whole(data: object) -> None:
+    """As it came: an object or a text, under the names of any app."""
+    kept = {key: value for key, value in CONTEXT.items() if key not in SPELLINGS}
+    held = MessengerContext.model_validate({**kept, "error_data": data})
+    assert (held.uid, held.login_first_factor, held.machine_id) == ("100047110815", "f", "m")
+    assert MessengerContext.model_validate({**CONTEXT, "error_data": data}) == context()
+
+
+def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+    """The signature covers the code as it is sent, not as it was typed."""
+    _, provider = asyncio.run(say(PASSED, code=" 048-2 13 "))
+    form = dict(parse_qsl(provider.heard[0].body.decode(), keep_blank_values=True))
+    assert form["twofactor_code"] == form["password"] == "048213"
+    assert form["sig"] == signature(form, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("step", "solution", "expected"),
+    [
+        ({"type": "2FA", "source": "EMAIL"}, SolutionKind.CODE, InvalidRequestError),
+        ({"type": "2FA", "source": "SMS"}, SolutionKind.ANOTHER_WAY, ActionRequiredError),
+    ],
+)
+def test_what_this_route_cannot_carry_is_refused_before_anything_is_sent(
+    step: dict[str, str], solution: SolutionKind, expected: type[ProviderFailure]
+) -> None:
+    """No code by email here, and no request for another way is known; a sentence says so."""
+
+    async def scenario() -> None:
+        async with Canned() as provider:
+            with pytest.raises(expected) as caught:
+                await attempt(
+                    Messenger(), provider.url, context(), CODE, checkpoint=step, solution=solution
+                )
+            assert provider.heard == []
+            assert caught.value.detail
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": ""},
+        {"uid": "12a"},
+        {"uid": True},
+        {"uid": "9" * 21},
+        {"login_first_factor": ""},
+        {"machine_id": ""},
+        {"email": ""},
+        {"device": {}},
+        {"device": {"adid": "x"}},
+        {"device": {"device_id": 7}},
+        {"app": {}},
+        {"app": {"app_id": "4711"}},
+        {"app": {"client_token": "canary-app-token"}},
+        {"try_num": 0},
+        {"try_num": TRIES_MAX + 1},
+        {"surprise": "canary"},
+    ],
+)
+def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> None:
+    """And the refusal shows none of its values."""
+    with pytest.raises(ValidationError) as caught:
+        context(**changes)
+    assert "canary" not in str(caught.value)
+    assert "12a" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["connection_type", "device_group", "sim_hni", "net_hni"])
+def test_a_header_that_would_break_its_line_is_refused_before_anything_is_sent(name: str) -> None:
+    """A context comes from outside; it must not cut one request into two."""
+
+    async def scenario() -> None:
+        async with Canned() as provider:
+            held = context(device={"device_id": "d", name: "x\r\nHost: evil.example"})
+            with pytest.raises(MalformedRequestError):
+                await attempt(Messenger(), provider.url, held, CODE, checkpoint=APP_STEP)
+            assert provider.heard == []
+
+    asyncio.run(scenario())
+
+
+def test_a_context_shows_none_of_its_secrets_and_survives_storage() -> None:
+    """It is secret from end to end, and rests as JSON between two tries."""
+    held = context()
+    for canary in CANARIES:
+        assert canary not in repr(held)
+    assert MessengerContext.model_validate_json(held.model_dump_json()) == held
+
+
+# Success -------------------------------------------------------------------------------
+
+
+def test_a_token_and_cookies_are_success() -> None:
+    """The session is all a backend needs to go on: cookies and tokens, as JSON."""
+    verdict = judged(PASSED)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+    session = json.loads(json.dumps(verdict.session))
+    cookies = {cookie["name"]: cookie for cookie in session.pop("cookies")}
+    assert {name: cookie["value"] for name, cookie in cookies.items()} == {
+        "c_user": "100047110815",
+        "xs": "7:abc:2:1:-1:1",
+        "datr": "d-1",
+        "fr": "f-1",
+    }
+    assert {cookie["domain"] for cookie in cookies.values()} == {".facebook.com"}
+    assert cookies["datr"]["expires"] == 4e9
+    assert cookies["xs"]["expires"] == 4039372799
+    assert cookies["fr"]["expires"] is None
+    assert (cookies["xs"]["secure"], cookies["xs"]["httpOnly"]) == (True, True)
+    shared = ("provider", "user_id", "user_agent", "device", "app", "headers")
+    assert {name: session.pop(name) for name in shared} == {
+        "provider": "MESSENGER",
+        "user_id": "100047110815",
+        **{name: CONTEXT[name] for name in ("user_agent", "device", "app")},
+        "headers": {"Authorization": "OAuth EAAGcanary"},
+    }
+    assert (session.pop("public_identifier"), session.pop("username")) == (None, None)
+    assert session == {
+        name: SESSION[name]
+        for name in (
+            "access_token",
+            "session_key",
+            "secret",
+            "machine_id",
+            "analytics_claim",
+            "user_storage_key",
+            "identifier",
+        )
+    }
+    assert "EAAGcanary" not in repr(verdict)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": "100047110815"},
+        {"uid": ...},
+        {"uid": None},
+        {"identifier": ..., "analytics_claim": ...},
+        {"session_cookies": [*COOKIES, {"odd": 1}, 7, {"name": "", "value": "x"}]},
+        {"session_cookies": [{**COOKIES[0], "value": 100047110815}, *COOKIES[1:]]},
+    ],
+)
+def test_a_success_may_say_it_in_other_words(changes: dict[str, object]) -> None:
+    """Numbers as text, optional parts missing, cookies nobody understands."""
+    body = {key: value for key, value in {**SESSION, **changes}.items() if value is not ...}
+    verdict = judged(said(body))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+    assert len(verdict.session["cookies"]) == 4  # type: ignore[arg-type]
+
+
+def without(name: str) -> list[dict[str, object]]:
+    """Return the session's cookies but one."""
+    return [cookie for cookie in COOKIES if cookie["name"] != name]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"session_cookies": []},
+        {"session_cookies": None},
+        {"session_cookies": without("c_user")},
+        {"session_cookies": without("xs")},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "7", "max-age": -1}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "7", "expires": 0}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": "deleted"}]},
+        {"session_cookies": [*without("xs"), {"name": "xs", "value": None}]},
+    ],
+)
+def test_a_success_without_a_session_is_a_doubt(changes: dict[str, object]) -> None:
+    """A token without cookies is asked for them; without any the login is no use."""
+    fail(UnreadableAnswerError, said({**SESSION, **changes}), follow_up=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": 1},
+        {"uid": True},
+        {
+            "uid": "some-one",
+            "session_cookies": [*without("c_user"), {"name": "c_user", "value": "some-one"}],
+        },
+    ],
+)
+def test_a_success_without_an_account_is_the_providers_fault(changes: dict[str, object]) -> None:
+    """Nobody may be connected to an account whose owner is not known."""
+    fail(ProviderBrokenError, said({**SESSION, **changes}))
+
+
+LOGIN_LINES = (
+    "Set-Cookie: c_user=100047110815; Domain=.facebook.com; Path=/; Secure",
+    "Set-Cookie: xs=7%3Aabc; Domain=.facebook.com; Path=/; Secure; HttpOnly",
+)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said(SESSION, 400),
+        said(SESSION, 500),
+        said({**SESSION, "error": {"code": 401, "message": "x"}}),
+        said({**SESSION, "error_code": 401}),
+        said({**SESSION, "error": {"code": 0}, "errors": [{}], "error_code": "0"}),
+        answer(302, "", "Location: https://x.example/", *LOGIN_LINES),
+        answer(302, "", "Location: /accounts/suspended/", *LOGIN_LINES),
+        answer(200, "<h1>Hello</h1>", *LOGIN_LINES),
+        answer(500, "{", *LOGIN_LINES),
+        answer(200, "", *LOGIN_LINES).replace(b"Length: 0", b"Length: 9"),
+    ],
+)
+def test_a_session_outweighs_what_else_is_said(reply: bytes) -> None:
+    """The code is used up: an error would throw the login away."""
+    verdict = judged(reply)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "100047110815"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said({**SESSION, "error": {"code": 405, "message": "x"}}),
+        said(SESSION, 200, "x-fb-integrity-required: checkpoint"),
+        answer(302, "", "Location: /checkpoint/?next=x", *LOGIN_LINES),
+        answer(302, "", "Location: /privacy/consent/x", *LOGIN_LINES),
+    ],
+)
+def test_a_step_that_the_answer_names_holds_beside_a_session(reply: bytes) -> None:
+    """Cookies come with a checkpoint, too: they work once it is passed."""
+    fail(ActionRequiredError, reply)
+
+
+def test_a_token_alone_is_turned_into_cookies() -> None:
+    """As the provider's apps do it: one more request, which carries no code."""
+    bare = {**SESSION, "session_cookies": []}
+    verdict, provider = asyncio.run(say(said(bare), answer(503), PASSED))
+    assert isinstance(verdict, Cleared)
+    assert verdict.session["access_token"] == "EAAGcanary"
+    assert len(provider.carrying(CODE)) == 1
+    asked = provider.heard[2]
+    assert asked.request_line == "POST /auth/create_session_for_app HTTP/1.1"
+    assert dict(parse_qsl(asked.body.decode())) == {
+        "access_token": "EAAGcanary",
+        "device_id": "3f2a-b",
+        "format": "json",
+        "generate_analytics_claim": "1",
+        "generate_session_cookies": "1",
+        "machine_id": "m-new",
+        "new_app_id": "4711",
+    }
+
+
+def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
+    """Whether it is the right account is the intent's to judge (403 ``account_mismatch``)."""
+    cookies = [*without("c_user"), {"name": "c_user", "value": "42"}]
+    verdict = judged(said({**SESSION, "uid": 42, "session_cookies": cookies}))
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == "42"
+
+
+# Refusals ------------------------------------------------------------------------------
+
+AGAIN = {"uid": 1, "login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
+AGAIN_TEXT = json.dumps(AGAIN)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        graph(401),
+        graph(401, status=401),
+        graph(401, status=500),
+        graph(401, error_user_title="Your session expired or a checkpoint is disabled"),
+        legacy(401),
+        said({"error": {"code": "401"}}, 400),
+        said({"errors": [{"code": 401, "message": "x"}, {"code": 1}]}, 400),
+        answer(400, b'for (;;);{"error":{"code":401}}'),
+    ],
+)
+def test_code_401_is_a_refused_code_in_every_form(refusal: bytes) -> None:
+    """At this step the number of a wrong password means the code; its words do not matter."""
+    verdict = judged(refusal)
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=3)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        graph(406, error_subcode=1348162, error_data=AGAIN),
+        graph(406, error_subcode=1348162, error_data=AGAIN_TEXT),
+        legacy(406, error_data=AGAIN),
+        legacy(406, error_subcode=1348162, error_data=AGAIN_TEXT),
+        said({"errors": [{"code": 406, "error_data": AGAIN_TEXT}]}, 400),
+    ],
+)
+def test_still_two_factor_hands_back_the_new_first_factor(refusal: bytes) -> None:
+    """With the old one the next try must fail; whose login it is stays as it was."""
+    verdict = judged(refusal)
+    assert isinstance(verdict, Rejected)
+    fresh = {"login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
+    assert verdict.context == context(**fresh, try_num=3)
+
+
+def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
+    """The machine id of step one stays if the refusal brings none."""
+    verdict = judged(graph(406, error_data={"login_first_factor": "f-2", "machine_id": None}))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(login_first_factor="f-2", try_num=3)
+
+
+def test_the_count_of_tries_ends_somewhere() -> None:
+    """A context beyond its own bounds could not be used again."""
+    verdict, _ = asyncio.run(say(graph(401), try_num=TRIES_MAX))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=TRIES_MAX)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"login_first_factor": "x" * 5000},
+        {"login_first_factor": 7},
+        {"login_first_factor": "f", "machine_id": ["m"]},
+    ],
+)
+def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
+    data: dict[str, object],
+) -> None:
+    """Else the next submission would find a context that it may not use."""
+    verdict = judged(graph(406, error_data=data))
+    assert isinstance(verdict, Rejected)
+    assert verdict.context == context(try_num=3)
+
+
+# Failures ------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
+    # One row for each kind of answer.
+    "406 without a factor": (ActionRequiredError, graph(406, error_data={"auth_token": "t"})),
+    "406 without data": (ActionRequiredError, graph(406)),
+    "406 with garbage": (ActionRequiredError, graph(406, error_data="{")),
+    "406 with a list": (ActionRequiredError, legacy(406, error_data="[1]")),
+    "406 in an empty form": (ActionRequiredError, legacy(406, error_data="")),
+    "verify on site": (
+        ActionRequiredError,
+        graph(405, message="User must verify their account on www.facebook.com"),
+    ),
+    "verify on site, legacy": (ActionRequiredError, legacy(405)),
+    "checkpoint, 459": (ActionRequiredError, graph(190, error_subcode=459)),
+    "checkpoint, 490": (ActionRequiredError, graph(401, error_subcode=490)),
+    "checkpoint, 459 legacy": (ActionRequiredError, legacy(1, error_subcode=459)),
+    "checkpoint, title": (ActionRequiredError, graph(7, error_user_title="Checkpoint\nneeded")),
+    "checkpoint, message": (ActionRequiredError, graph(7, message="please clear the checkpoint")),
+    "checkpoint, header": (ActionRequiredError, graph(1, "x-fb-integrity-required: checkpoint")),
+    "checkpoint, header alone": (
+        ActionRequiredError,
+        answer(200, "<html>", "X-FB-Integrity-Required: Checkpoint"),
+    ),
+    "checkpoint, address": (
+        ActionRequiredError,
+        answer(302, "", "Location: https://m.facebook.com/login/checkpoint/?x=1"),
+    ),
+    "disabled, legacy": (AccountRestrictedError, legacy(1, error_msg="Account disabled")),
+    "error of its own, legacy": (ProviderBrokenError, legacy(1)),
+    "disabled, title": (AccountRestrictedError, graph(7, error_user_title="Account Disabled")),
+    "disabled, message": (AccountRestrictedError, graph(1, error_user_msg="It was disabled.")),
+    "disabled, address": (
+        AccountRestrictedError,
+        answer(302, "", "Location: https://www.facebook.com/accounts/suspended/"),
+    ),
+    "locked": (AccountRestrictedError, graph(7, message="Your account is locked")),
+    "throttled, 4": (ProviderBrokenError, graph(4)),
+    "throttled, 17": (ProviderBrokenError, graph(17)),
+    "throttled, 32": (ProviderBrokenError, graph(32, error_user_msg="Wait a little")),
+    "throttled, 613": (ProviderBrokenError, legacy(613)),
+    "throttled, 3252001": (ProviderBrokenError, graph(3252001)),
+    "throttled, status": (ProviderBrokenError, answer(429, "slow down")),
+    "abuse": (ProviderBrokenError, graph(368, error_user_msg="You can't do this")),
+    "abuse, not locked": (ProviderBrokenError, graph(368, message="blocked, not unlocked")),
+    "abuse, blocked": (AccountRestrictedError, graph(368, message="You're Temporarily  Blocked")),
+    "unknown identifier": (DeadIntentError, graph(400)),
+    "app token": (SessionMismatchError, graph(190, status=401)),
+    "app token, legacy": (SessionMismatchError, legacy(190)),
+    "bad signature": (MalformedRequestError, graph(104)),
+    "bad parameter": (MalformedRequestError, graph(100)),
+    "bad api key": (MalformedRequestError, legacy(101)),
+    "first factor expired": (DeadIntentError, graph(190, error_subcode=463)),
+    "session expired": (DeadIntentError, graph(102, message="Your session has expired")),
+    "session expired, short": (DeadIntentError, graph(190, error_user_msg="Session expired")),
+    "password changed": (DeadIntentError, graph(190, error_subcode="460")),
+    "user message": (UnknownStepError, graph(9001, error_user_msg="Tell us your birthday")),
+    "user message, list": (
+        UnknownStepError,
+        said({"errors": [{"code": 9001, "error_user_msg": "More"}]}, 400),
+    ),
+    "transient, 1": (ProviderBrokenError, graph(1, error_user_msg="Try again")),
+    "transient, 2": (ProviderBrokenError, graph(2, status=500)),
+    "transient, 503": (ServiceUnavailableError, graph(2, status=503)),
+    "unknown number": (UnreadableAnswerError, graph(9001)),
+    # What is no error of the provider's form.
+    "5xx": (ProviderBrokenError, answer(500, "<h1>Sorry</h1>")),
+    "503": (ServiceUnavailableError, answer(503, "<h1>Sorry</h1>")),
+    "maintenance": (ServiceUnavailableError, answer(502, "<h1>Maintenance</h1>")),
+    "timeout there": (ProviderTimeoutError, answer(408)),
+    "gateway timeout": (ProviderTimeoutError, answer(504)),
+    "too large": (ContentTooLargeError, answer(413)),
+    "status in JSON": (ServiceUnavailableError, said({}, 503)),
+    "empty": (UnreadableAnswerError, answer(200)),
+    "page": (UnreadableAnswerError, answer(200, "<html>checkpoint</html>")),
+    "forbidden page": (UnreadableAnswerError, answer(403, "<html></html>")),
+    "garbage": (UnreadableAnswerError, answer(200, bytes(range(256)))),
+    "list": (UnreadableAnswerError, said([SESSION])),
+    "nothing said": (UnreadableAnswerError, said({"uid": 1})),
+    "error without form": (UnreadableAnswerError, said({"error": "no"}, 400)),
+    "error of odd types": (
+        UnreadableAnswerError,
+        said({"error": {"code": [], "error_subcode": {}, "message": 7, "error_data": 1}}, 400),
+    ),
+    "endless number": (UnreadableAnswerError, said({"error": {"code": "4" * 9000}}, 400)),
+    "empty errors": (UnreadableAnswerError, said({"errors": [], "error": None}, 400)),
+    "deep": (UnreadableAnswerError, answer(400, "[" * 5000)),
+    "deep data": (ActionRequiredError, graph(406, error_data="[" * 5000)),
+    "home": (UnreadableAnswerError, answer(302, "", "Location: /home.php")),
+    "redirect without address": (UnreadableAnswerError, answer(303)),
+    "resend, 307": (UnreadableAnswerError, answer(307, "", "Location: /auth/login")),
+    "resend, 308": (UnreadableAnswerError, answer(308, "", "Location: https://x.example/")),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_answer_has_its_meaning(name: str) -> None:
+    """Each known answer has its failure, in the forms that clients have seen."""
+    kind, reply = FAILURES[name]
+    failure = fail(kind, reply)
+    assert failure.detail
+
+
+@pytest.mark.parametrize(
+    "reply", [graph(613, "Retry-After: 90"), answer(429, "{}", "Retry-After: 90")]
+)
+def test_throttling_says_how_long_to_wait(reply: bytes) -> None:
+    """The operator's only clue; a number in the body and a status mean the same."""
+    assert "90 s" in str(fail(ProviderBrokenError, reply).detail)
+
+
+def test_an_approval_tells_the_person_what_to_do() -> None:
+    """No code helps there; the sentence is ours and says what does."""
+    failure = fail(ActionRequiredError, graph(406, error_data={"auth_token": "t", "uid": 1}))
+    assert "approve" in str(failure.detail)
+    assert "device" in str(failure.detail)
+
+
+@pytest.mark.parametrize("name", [*FAILURES, "cut"])
+def test_no_failure_repeats_a_secret_or_the_providers_words(name: str) -> None:
+    """A failure ends in logs and answers, with everything that hangs on it."""
+    reply = FAILURES[name][1] if name in FAILURES else b"HTTP/1.1 200 -\r\nContent-Le"
+
+    async def scenario() -> None:
+        async with Canned(reply.replace(b'"x"', b'"canary words"')) as provider:
+            with pytest.raises(ProviderFailure) as caught:
+                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        shown = "\n".join(line for line in shown.splitlines() if not line.startswith("    "))
+        for canary in (*CANARIES, "birthday", "facebook.com"):
+            assert canary not in shown
+
+    asyncio.run(scenario())
+
+
+# With the simulated provider -----------------------------------------------------------
+
+
+def test_somebody_elses_login_is_reported_as_theirs() -> None:
+    """The caller compares the id with the one it expects."""
+
+    async def scenario(sandbox: Sandbox) -> None:
+        account, login = begin(sandbox, "MESSENGER", "APP", "somebody_else")
+        verdict = await solve(sandbox, login, account.current_code())
+        assert isinstance(verdict, Cleared)
+        assert verdict.user_id == str(int(login.user_id) + 1)
+
+    simulated(scenario)

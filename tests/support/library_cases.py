@@ -1,0 +1,305 @@
+"""Independent clients of the providers at the sandbox: what is run, and how.
+
+Each library has an environment of its own below one folder, ``FOLDER/instagrapi`` and so on, and a
+driver in ``libraries/``. The only things a driver changes are addresses, trust and, where its page
+in ``providers/sandbox/README.md`` says so, the transport. To write the recorded shapes again::
+
+    python -m tests.support.library_cases FOLDER
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from checkpoint_worker.providers.sandbox import CA_VARIABLES, Sandbox
+from checkpoint_worker.providers.sandbox.accounts import Account
+from checkpoint_worker.providers.sandbox.simulator import Simulator
+from tests.support.library_shapes import shape_of
+
+DRIVERS: Final = Path(__file__).parent / "libraries"
+SHAPES: Final = DRIVERS / "shapes.json"
+RUN_S: Final = 180.0
+INSTALL_S: Final = 300.0
+
+PACKAGES: Final = {
+    "instagrapi": "instagrapi==3.2.2",
+    "aiograpi": "aiograpi==2.1.2",
+    "instaloader": "instaloader==4.16",
+    "mauigpapi": "mautrix-instagram==0.3.1",
+    "linkedin-api": "linkedin-api==2.3.1",
+    "linkedin-messaging": "linkedin-messaging==0.6.0",
+    "twikit": "twikit==2.3.3",
+    "tweety-ns": "tweety-ns==2.4.1",
+    "maufbapi": "mautrix-facebook==0.5.1",
+    "fbchat": "fbchat==1.9.7",
+    "node-instagram": "instagram-private-api@1.46.1",
+    "node-twitter": "@the-convocation/twitter-scraper@0.22.3",
+}
+"""Library to what is installed for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One login with one library.
+
+    Attributes:
+        way: Which of the library's logins, where it has several.
+        first: What it raises after the password; empty where it does not stop there.
+        wrong: What it raises after a wrong code; empty where none is tried.
+    """
+
+    library: str
+    provider: str
+    source: str
+    first: str = ""
+    wrong: str = ""
+    kind: str = "plain"
+    way: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the case, for the table and the test's id."""
+        words = (self.library, self.way, self.source, self.kind if self.kind != "plain" else "")
+        return " ".join(word for word in words if word)
+
+
+def _cases() -> list[Case]:
+    found: list[Case] = []
+    for library in ("instagrapi", "aiograpi"):
+        common = {"library": library, "provider": "INSTAGRAM"}
+        for source in ("APP", "SMS", "BACKUP"):
+            wrong = "TwoFactorRequired" if source == "BACKUP" else "UnknownError"
+            stop = {**common, "source": source, "first": "TwoFactorRequired"}
+            found += [
+                Case(**stop, way="legacy", wrong=wrong),
+                Case(**stop, way="newer", wrong="TwoFactorRequired"),
+            ]
+        stop = {"first": "" if library == "instagrapi" else "ChallengeRequired"}
+        stop = {**common, **stop, "way": "checkpoint", "wrong": "UnknownError"}
+        found += [
+            Case(**stop, source="EMAIL"),
+            Case(**stop, source="SMS", kind="checkpoint"),
+            Case(**common, source="EMAIL", way="newer", first="ChallengeRequired",
+                 wrong="ClientError"),
+            Case(**common, source="APP", kind="no_second_factor", way="legacy"),
+            Case(**common, source="APP", kind="no_second_factor", way="newer"),
+        ]  # fmt: skip
+    for source in ("APP", "SMS"):
+        found += [
+            Case(library="instaloader", provider="INSTAGRAM", source=source,
+                 first="TwoFactorAuthRequiredException", wrong="BadCredentialsException"),
+            Case(library="mauigpapi", provider="INSTAGRAM", source=source,
+                 first="IGLoginTwoFactorRequiredError", wrong="IGBad2FACodeError"),
+        ]  # fmt: skip
+    for source in ("APP", "SMS", "BACKUP"):
+        found += [
+            Case(library="node-instagram", provider="INSTAGRAM", source=source,
+                 first="IgLoginTwoFactorRequiredError", wrong="IgResponseError"),
+            Case(library="maufbapi", provider="MESSENGER", source=source,
+                 first="TwoFactorRequired", wrong="IncorrectPassword"),
+            Case(library="fbchat", provider="MESSENGER", source=source, wrong="FBchatUserError"),
+        ]  # fmt: skip
+    found += [
+        Case(library="mauigpapi", provider="INSTAGRAM", source="EMAIL", way="checkpoint",
+             first="IGChallengeError", wrong="IGChallengeWrongCodeError"),
+        Case(library="node-instagram", provider="INSTAGRAM", source="EMAIL", way="checkpoint",
+             first="IgCheckpointError", wrong="IgChallengeWrongCodeError"),
+        Case(library="linkedin-api", provider="LINKEDIN", source="EMAIL",
+             first="ChallengeException"),
+        Case(library="linkedin-api", provider="LINKEDIN", source="EMAIL", kind="no_second_factor"),
+        Case(library="node-twitter", provider="TWITTER", source="APP", wrong="AuthenticationError"),
+        Case(library="twikit", provider="TWITTER", source="APP", kind="no_second_factor"),
+    ]  # fmt: skip
+    found += [
+        Case(library="linkedin-messaging", provider="LINKEDIN", source=source,
+             first="ChallengeException", wrong="Exception")
+        for source in ("EMAIL", "SMS", "APP")
+    ]  # fmt: skip
+    for source in ("EMAIL", "SMS", "APP", "BACKUP"):
+        found += [
+            Case(library="twikit", provider="TWITTER", source=source, wrong="BadRequest"),
+            Case(library="tweety-ns", provider="TWITTER", source=source,
+                 first="ActionRequired", wrong="InvalidCredentials"),
+        ]  # fmt: skip
+    return found
+
+
+CASES: Final = _cases()
+HANDOVERS: Final = [
+    Case(library="instagrapi", provider="INSTAGRAM", source="APP", way="handover"),
+    Case(library="instagrapi", provider="INSTAGRAM", source="SMS", way="handover"),
+    Case(library="linkedin-messaging", provider="LINKEDIN", source="EMAIL", way="handover"),
+    Case(library="linkedin-messaging", provider="LINKEDIN", source="APP", way="handover"),
+    Case(library="tweety-ns", provider="TWITTER", source="APP", way="handover"),
+    Case(library="tweety-ns", provider="TWITTER", source="EMAIL", way="handover"),
+    Case(library="maufbapi", provider="MESSENGER", source="APP", way="handover"),
+]
+"""First steps whose code is verified by the adapter."""
+
+
+class Unavailable(Exception):  # noqa: N818  a reason to skip, no fault
+    """The library's environment is not there and cannot be made; the message is one sentence."""
+
+
+def command_for(case: Case, folder: Path) -> list[str]:
+    """Return the command that runs the case's driver, its environment made where it is missing.
+
+    Raises:
+        Unavailable: It cannot be made here.
+    """
+    driver = f"drive_{case.library.replace('-', '_')}"
+    if case.library.startswith("node-"):
+        node, npm = shutil.which("node"), shutil.which("npm")
+        if node is None or npm is None:
+            msg = "Node is not installed"
+            raise Unavailable(msg)
+        package = PACKAGES[case.library]
+        name = package.rpartition("@")[0]
+        if not (folder / "node" / "node_modules" / name).is_dir():
+            (folder / "node").mkdir(parents=True, exist_ok=True)
+            _install([npm, "install", "--prefix", str(folder / "node"), package], package)
+        return [node, str(DRIVERS / f"{driver}.mjs")]
+    home = folder / case.library
+    python = home / "bin" / "python"
+    if not python.is_file():
+        venv.create(home, with_pip=True)
+        package = PACKAGES[case.library]
+        try:
+            _install([str(python), "-m", "pip", "install", "--quiet", package], package)
+        except Unavailable:
+            shutil.rmtree(home)
+            raise
+    return [str(python), str(DRIVERS / f"{driver}.py")]
+
+
+def _install(command: list[str], package: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=INSTALL_S, check=False)
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode:
+        msg = f"{package} cannot be installed here"
+        raise Unavailable(msg)
+
+
+Note = Callable[[web.Request, bytes, int], None]
+Then = Callable[[Sandbox, Account, dict[str, Any]], Awaitable[None]]
+
+
+class Watched(Sandbox):
+    """A sandbox that shows every request of the providers, and the status of its answer."""
+
+    def __init__(self, note: Note) -> None:
+        super().__init__(as_provider=True)
+        self._note = note
+
+    def _middleware(self, simulator: Simulator) -> Callable[..., Awaitable[web.StreamResponse]]:
+        answer = super()._middleware(simulator)
+
+        @web.middleware
+        async def watch(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            body = await request.read()
+            response = await answer(request, handler)
+            self._note(request, body, response.status)
+            return response
+
+        return watch
+
+
+async def play(
+    case: Case, folder: Path, note: Note | None = None, then: Then | None = None
+) -> tuple[dict[str, Any], Account]:
+    """Run a case; return what its library said at each step, and the account.
+
+    ``then`` is called before the sandbox stops.
+
+    Raises:
+        Unavailable: The library cannot be installed here.
+    """
+    command = await asyncio.to_thread(command_for, case, folder)
+    async with Watched(note or (lambda *_: None)) as sandbox:
+        account = sandbox.add_account(
+            case.provider,
+            source=case.source,  # type: ignore[arg-type]  # checked by the sandbox
+            kind=case.kind,
+        )
+        told = {**account.as_json(), "way": case.way, "page": sandbox.page_url}
+        trust = dict.fromkeys(CA_VARIABLES, str(sandbox.ca_file))
+        proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), sandbox.proxy_url)
+        program = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **trust, **proxy},
+            cwd=folder / "node" if case.library.startswith("node-") else folder,
+        )
+        try:
+            said = program.communicate(json.dumps(told).encode())
+            out, err = await asyncio.wait_for(said, RUN_S)
+        except TimeoutError:
+            program.kill()
+            out, err = await program.communicate()
+        lines = out.decode().strip().splitlines()
+        found = re.search(r"\{.*\}$", lines[-1]) if lines else None
+        if found is None:
+            raise AssertionError(err.decode()[-3000:])
+        said_by_it: dict[str, Any] = json.loads(found[0])
+        if then is not None:
+            await then(sandbox, account, said_by_it)
+        return said_by_it, account
+
+
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """Return the recorded shapes of each case's requests, in order."""
+    if not SHAPES.exists():
+        return {}
+    kept = json.loads(SHAPES.read_text())
+    if "shapes" not in kept:
+        return dict(kept)
+    return {name: [kept["shapes"][n] for n in rows] for name, rows in kept["cases"].items()}
+
+
+def _write(shapes: dict[str, list[dict[str, Any]]]) -> None:
+    """Write each shape once, a line each, and each case as their numbers."""
+    lines: dict[str, int] = {}
+    cases = {
+        name: [lines.setdefault(json.dumps(shape, sort_keys=True), len(lines)) for shape in each]
+        for name, each in sorted(shapes.items())
+    }
+    texts = (f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in cases.items())
+    SHAPES.write_text(
+        '{"shapes": [\n' + ",\n".join(lines) + '\n],\n"cases": {\n' + ",\n".join(texts) + "\n}}\n"
+    )
+
+
+def main() -> None:
+    """Write the shapes of the cases' requests: of all, or of the libraries named."""
+    folder, libraries = Path(sys.argv[1]), sys.argv[2:]
+    for case in CASES:
+        if libraries and case.library not in libraries:
+            continue
+        kept: list[tuple[web.Request, bytes, int]] = []
+        _, account = asyncio.run(play(case, folder, lambda *seen: kept.append(seen)))  # noqa: B023
+        shapes = [shape_of(*seen, account=account) for seen in kept]
+        _write({**recorded(), case.name: shapes})
+        print(case.name, len(shapes), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

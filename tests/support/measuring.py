@@ -1,0 +1,60 @@
+"""What processes that tests start need to measure themselves (`make coverage WORKERS=yes`).
+
+Without that, nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+MEASURES: Final = {name: each for name, each in os.environ.items() if name.startswith("COVERAGE_")}
+"""Goes into every environment that is made from nothing."""
+BOUND_S: Final = 60.0
+ROOT: Final = Path(__file__).parents[2]
+IMPORTS: Final = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+}
+"""Goes into the same environments: a process that a test starts has to import the product of the
+tests' own process, which is a copy of the tree where `tests.mutation` has removed a guard."""
+TELLING_S: Final = 5.0
+"""For a process to end by itself, and so to write what it has measured."""
+
+
+def printed_by(program: str, env: dict[str, str], bound_s: float, *options: str) -> str:
+    """Run a program in an environment made from nothing; return what it printed.
+
+    Args:
+        program: Its source; it finds the tree's packages.
+        env: What it needs in its environment.
+        bound_s: How long it may take, seconds.
+        options: Of the interpreter.
+    """
+    done = subprocess.run(
+        [sys.executable, *options, "-c", program],
+        cwd=ROOT,
+        env={**MEASURES, **IMPORTS, "PATH": "/usr/bin:/bin", **env},
+        capture_output=True,
+        text=True,
+        timeout=bound_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill a process, whatever state it is in.
+
+    One that measures itself is asked first, for a killed one tells nothing.
+    """
+    if process.poll() is None and MEASURES:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(TELLING_S)
+    process.kill()
+    process.wait(BOUND_S)

@@ -1,0 +1,9 @@
+"""What several tests need beside `test_scripts`."""
+
+from importlib import resources
+
+SCRIPTS = sorted(
+    entry.name.removesuffix(".lua")
+    for entry in resources.files("checkpoint_worker.tasks.storage").joinpath("scripts").iterdir()
+    if entry.name.endswith(".lua")
+)

@@ -1,0 +1,55 @@
+"""``checkpoint gateway``: what it says when it cannot start."""
+
+import socket
+import subprocess
+import sys
+
+from checkpoint_worker.tasks.storage.vault import make_key
+from tests.support.command_line import environment
+from tests.support.deployment import BOUND_S, ROOT
+from tests.support.gateways import KEY
+
+
+def _run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "checkpoint_worker.worker.cli", "gateway", *options],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+    )
+
+
+def test_without_keys_it_says_how_to_make_one() -> None:
+    """Nobody should have to look it up."""
+    done = _run(SECRET_KEYS=make_key())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "CHECKPOINT_API_KEYS" in done.stderr
+    assert "openssl rand -hex 32" in done.stderr
+
+
+def test_without_keys_it_does_not_listen_to_other_machines() -> None:
+    """The single-machine mode asks for none, so it must stay on the machine."""
+    done = _run("--host", "0.0.0.0", "--port", "0", SECRET_KEYS=make_key(), EMBEDDED="true")
+    assert done.returncode == 1
+    assert "loopback" in done.stderr
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """With what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = _run("--port", port, SECRET_KEYS=make_key(), API_KEYS=KEY)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_key_that_is_too_short_is_used_wrongly() -> None:
+    """Said before anything starts, without showing it."""
+    done = _run(SECRET_KEYS=make_key(), API_KEYS="canary-short")
+    assert done.returncode == 2
+    assert "CHECKPOINT_API_KEYS: an API key has 16 or more" in done.stderr
+    assert "canary-short" not in done.stderr

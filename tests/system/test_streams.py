@@ -1,0 +1,86 @@
+"""Standard streams: where nothing can be written, the worker goes on."""
+
+import io
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from checkpoint_worker.worker.observability.stdio import Unfailing
+from tests.support.measuring import MEASURES
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60.0
+
+
+def test_what_does_not_fit_on_a_full_disk_is_dropped() -> None:
+    """A line of a log is not worth a worker; who writes is told that all went well."""
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115  its end fails too
+    stream = Unfailing(full)
+    assert stream.write("a line\n") == 7
+    stream.flush()
+    assert stream.fileno() == full.fileno(), "all else is the stream's own"
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+def test_a_stream_that_is_closed_meanwhile_is_no_failure() -> None:
+    """Python raises something else for it than for a full disk."""
+    inner = io.StringIO()
+    stream = Unfailing(inner)
+    assert stream.write("seen") == 4
+    assert inner.getvalue() == "seen"
+    inner.close()
+    assert stream.write("unseen") == 6
+    stream.flush()
+
+
+def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
+    """The next socket would get number 2, and a last cry would go to the ledger.
+
+    A second call changes nothing: Celery's command and ours both ask for it.
+    """
+    script = """
+        import os, sys
+        from checkpoint_worker.worker.observability.stdio import keep_going
+        keep_going()
+        before = sys.stdout
+        keep_going()
+        print("into nothing")
+        where = [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)]
+        sys.exit(7 if where == ["/dev/null"] * 3 and before is sys.stdout else 1)
+    """
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin:/bin"},
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 7
+
+
+def test_open_standard_streams_become_unfailing_once() -> None:
+    """They go on writing where they wrote."""
+    script = """
+        import sys
+        from checkpoint_worker.worker.observability.stdio import Unfailing, keep_going
+        keep_going()
+        keep_going()
+        assert type(sys.stdout) is Unfailing
+        assert not isinstance(sys.stdout._stream, Unfailing)
+        assert sys.__stderr__ is sys.stderr
+        print("seen")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
