@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -22,7 +23,6 @@ FIELDS_NAMED: Final = 8
 FIELD_NAME_MAX: Final = 80
 """Characters of each field's name in a refusal: the caller chooses the names."""
 UNKNOWN: Final = "extra_forbidden"
-LEAVE_OUT: Final = "leave it out"
 
 _BOUNDS: Final[Mapping[str, str]] = {
     "string_too_short": "must not be empty",  # No field asks for more than one character.
@@ -33,6 +33,7 @@ _BOUNDS: Final[Mapping[str, str]] = {
     "literal_error": "must be {expected}",
 }
 _KINDS: Final = (
+    ("invalid_key", "must have a string as its name"),
     ("string_type", "must be a string; write a number as text, leave out null"),
     ("string_unicode", "must be valid Unicode text"),
     ("bool", "must be true or false"),
@@ -58,20 +59,35 @@ def why_unfit(
         error: What validation against it raised.
         context: The caller's value; its names are read, and none of its values.
     """
-    told: dict[tuple[int | str, ...], str] = {}
-    unknown = set[tuple[int | str, ...]]()
-    for item in error.errors(include_input=False, include_url=False):
-        told[item["loc"]] = _rule(model, item)
-        if item["type"] == UNKNOWN:
-            unknown.add(item["loc"])
-    ordered = sorted(told, key=lambda loc: (loc in unknown, LEAVE_OUT in told[loc], str(loc)))
+    items = error.errors(include_input=False, include_url=False)
+    broken = {item["loc"]: item for item in items}
+    places = _places(model)
+
+    def rank(item: ErrorDetails) -> tuple[bool, bool, str]:
+        is_unknown = item["type"] == UNKNOWN
+        return is_unknown, is_unknown and item["loc"][-1] not in places, str(item["loc"])
+
+    # Of a whole settings file, the fields come first that the caller can do something about.
+    named = sorted(broken.values(), key=rank)[:FIELDS_NAMED]
     fields = "; ".join(
-        ".".join(map(str, ("context", *loc)))[:FIELD_NAME_MAX] + f" {told[loc]}".rstrip()
-        for loc in ordered[:FIELDS_NAMED]
+        ".".join(map(str, ("context", *item["loc"])))[:FIELD_NAME_MAX]
+        + f" {_rule(model, item)}".rstrip()
+        for item in named
     )
-    more = f"; and {len(told) - FIELDS_NAMED} more" if len(told) > FIELDS_NAMED else ""
-    other = _fitting(provider, model, context) if unknown else ""
+    more = f"; and {len(broken) - len(named)} more" if len(broken) > len(named) else ""
+    has_unknown = any(item["type"] == UNKNOWN for item in broken.values())
+    other = _fitting(provider, model, context) if has_unknown else ""
     return f"These fields of the challenge context do not fit: {fields}{more}.{other}"
+
+
+@cache
+def _places(model: type[Context]) -> Mapping[str, str]:
+    """Return the names under which client libraries keep what a field holds, with the field's."""
+    return {
+        place: name
+        for name, field in reversed(model.model_fields.items())
+        for place in _PLACE.findall(_extra(field).get(KEPT_KEY, ""))
+    }
 
 
 def _rule(model: type[Context], item: ErrorDetails) -> str:
@@ -111,11 +127,10 @@ def _extra(field: Any) -> Mapping[str, str]:  # noqa: ANN401  FieldInfo
 
 def _unknown(model: type[Context], name: str) -> str:
     """Return the mend for a field that the model does not have."""
-    for known, field in model.model_fields.items():
-        if name in _PLACE.findall(_extra(field).get(KEPT_KEY, "")):
-            return f"is unknown here; it goes into `{known}`"
+    if (known := _places(model).get(name)) is not None:
+        return f"is unknown here; it goes into `{known}`"
     near = get_close_matches(name[:FIELD_NAME_MAX], model.model_fields, n=1)
-    return f"is unknown here; perhaps `{near[0]}`" if near else f"is unknown here; {LEAVE_OUT}"
+    return f"is unknown here; {f'perhaps `{near[0]}`' if near else 'leave it out'}"
 
 
 def _fitting(provider: str, model: type[Context], context: Mapping[str, object]) -> str:
