@@ -72,9 +72,43 @@ TOLD_RULE = "told_rule"
 """Type of a pydantic error whose message a refusal may repeat: it states a rule and no value."""
 
 
+RULE_KEY = "x-rule"
+KEPT_KEY = "x-kept-by"
+CHECKPOINT_KEY = "x-checkpoint"
+"""Keys of a context's JSON Schema beside the standard's; `told` has their meaning."""
+
+
 def broken_rule(rule: str) -> PydanticCustomError:
     """Return the error of a context that breaks a rule; ``rule`` quotes no value."""
     return PydanticCustomError(TOLD_RULE, "{rule}", {"rule": rule})
+
+
+def told(
+    description: str,
+    *,
+    example: object = None,
+    rule: str = "",
+    kept: str = "",
+    checkpoint: str = "",
+    **more: Any,  # noqa: ANN401  as Field
+) -> Any:  # noqa: ANN401  as Field
+    """Return a field of a context that explains itself in the schema and in refusals.
+
+    Args:
+        description: What it is.
+        example: A made-up value that fits.
+        rule: What the schema cannot state, as what follows the field's name in a refusal.
+        kept: Where client libraries keep it: ``library `place`; library `place```.
+        checkpoint: For a route: the types and sources of the checkpoints that it takes.
+        more: Further arguments of `pydantic.Field`.
+    """
+    extra = {RULE_KEY: rule, KEPT_KEY: kept, CHECKPOINT_KEY: checkpoint}
+    return Field(
+        description=description,
+        examples=None if example is None else [example],
+        json_schema_extra={key: text for key, text in extra.items() if text} or None,
+        **more,
+    )
 
 
 def secret(description: str, *, most: int, least: int | None = None, **more: Any) -> Any:  # noqa: ANN401  as Field
@@ -84,17 +118,10 @@ def secret(description: str, *, most: int, least: int | None = None, **more: Any
         description: For the context's schema.
         most: Maximum length.
         least: Minimum length; with it the field is required, without it empty by default.
-        more: Further arguments of `pydantic.Field`.
+        more: Further arguments of `told`.
     """
-    field: Any = Field(
-        default="" if least is None else ...,
-        min_length=least,
-        max_length=most,
-        repr=False,
-        description=description,
-        **more,
-    )
-    return field
+    default: Any = "" if least is None else ...
+    return told(description, default=default, min_length=least, max_length=most, repr=False, **more)
 
 
 class Cookie(BaseModel):
@@ -108,14 +135,36 @@ class Cookie(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    name: str = Field(min_length=1, max_length=256)
-    value: str = Field(max_length=8192, repr=False)
-    domain: str = Field(default="", max_length=256)
-    path: str = Field(default="/", max_length=1024)
-    expires_at: float | None = None
-    secure: bool = False
-    http_only: bool = False
-    same_site: Literal["", "Strict", "Lax", "None"] = ""
+    name: str = told(
+        "Name, as the provider spells it.", example="lang", min_length=1, max_length=256
+    )
+    value: str = told(
+        "Value, unchanged: quotes are part of it.", example="v=2", max_length=8192, repr=False
+    )
+    domain: str = told(
+        "Host that it is for; empty: the provider's.",
+        example=".example.com",
+        default="",
+        max_length=256,
+    )
+    path: str = told("Path that it is for.", example="/", default="/", max_length=1024)
+    expires_at: float | None = told(
+        "Seconds since the epoch; null for a session's cookie. A past instant revokes it.",
+        example=1893456000.0,
+        default=None,
+    )
+    secure: bool = told(
+        "Kept for the session.", example=True, rule="must be true or false", default=False
+    )
+    http_only: bool = told(
+        "Kept for the session; also as `httpOnly`.",
+        example=True,
+        rule="must be true or false",
+        default=False,
+    )
+    same_site: Literal["", "Strict", "Lax", "None"] = told(
+        "Kept for the session; also as `sameSite`.", example="Lax", default=""
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -176,6 +225,43 @@ def _are_known(value: str) -> bool:
     return all(each is not None and each[1].lower() in ENCODINGS for each in found)
 
 
+def cookie_field(
+    example: Mapping[str, str],
+    *,
+    what: str = "The whole jar after the first step.",
+    kept: str = "",
+) -> Any:  # noqa: ANN401  as Field
+    """Return a context's field of cookies, with these values by name as the example."""
+    return told(
+        what,
+        example=[{"name": name, "value": value} for name, value in example.items()],
+        rule=(
+            "must be a list of objects with name, value and, if known, domain and path; of a"
+            " mapping make one object for each name, of a text parse each cookie first"
+        ),
+        kept=kept,
+        default=(),
+        max_length=200,
+        repr=False,
+    )
+
+
+def header_field(example: Mapping[str, str], *, kept: str = "") -> Any:  # noqa: ANN401  as Field
+    """Return a context's field of headers, with these as the example."""
+    return told(
+        (
+            "Further headers that the login's client sends with each request. None that is made"
+            " here: those of the connection, the cookies, the body's form, the user agent, and"
+            " those that the adapter makes. `Accept-Encoding` may name gzip, deflate, br and zstd."
+        ),
+        example=dict(example),
+        kept=kept,
+        default_factory=dict,
+        max_length=HEADERS_MAX,
+        repr=False,
+    )
+
+
 class Context(BaseModel):
     """The challenge context: everything from the first step that the second step needs.
 
@@ -192,22 +278,28 @@ class Context(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    route: str = "http"
-    user_agent: str = Field(default="", max_length=1024, repr=False)
-    cookies: tuple[Cookie, ...] = Field(default=(), max_length=200, repr=False)
-    device: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    app: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    headers: Mapping[str, str] = Field(
-        default_factory=dict,
-        max_length=HEADERS_MAX,
+    route: str = told("The only route.", example="http", default="http")
+    user_agent: str = told(
+        "Of the client that began the login.",
+        example="Mozilla/5.0 (X11; Linux x86_64) made-up/1.0",
+        default="",
+        max_length=1024,
         repr=False,
-        description=(
-            "Further headers that the login's client sends with each request, for example"
-            " `Accept-Language`. None that is made here: those of the connection, the cookies, the"
-            " body's form, the user agent, and those that the adapter makes. `Accept-Encoding` may"
-            " name gzip, deflate, br and zstd."
-        ),
     )
+    cookies: tuple[Cookie, ...] = cookie_field({"lang": "v=2"})
+    device: Mapping[str, str] = told(
+        "Ids of the device, kept for the session; not sent.",
+        example={"device_id": "made-up-1"},
+        default_factory=dict,
+        repr=False,
+    )
+    app: Mapping[str, str] = told(
+        "Constants of the app, kept for the session; not sent.",
+        example={"version": "1"},
+        default_factory=dict,
+        repr=False,
+    )
+    headers: Mapping[str, str] = header_field({"Accept-Language": "en-US"})
 
     @field_validator("headers")
     @classmethod
@@ -218,6 +310,14 @@ class Context(BaseModel):
         if broken := next(filter(None, rules), None):
             raise broken_rule(broken)
         return headers
+
+    def why_hopeless(self) -> str | None:
+        """Return why no code can succeed with this context, ``None`` if one may.
+
+        Asked when an intent is opened, and not of contexts that are stored. The sentence begins
+        with the field's name and quotes no value.
+        """
+        return None
 
     def with_headers(self, made: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of a request: the adapter's, then the context's own.

@@ -12,10 +12,28 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
-from checkpoint_worker.providers.contract import CodeFormat, Context, broken_rule, secret
+from checkpoint_worker.providers.contract import (
+    CodeFormat,
+    Context,
+    Cookie,
+    broken_rule,
+    cookie_field,
+    header_field,
+    secret,
+    told,
+)
 from checkpoint_worker.providers.http.html import cookie_value
+from checkpoint_worker.providers.instagram.fields import (
+    APP_KEPT,
+    BY_MESSAGE,
+    COOKIE_KEPT,
+    DEVICE,
+    flag_field,
+    identifier_field,
+    username_field,
+)
 from checkpoint_worker.providers.instagram.responses import CODE_STEPS, HOSTS
 
 APP_HOST = "https://i.instagram.com"
@@ -98,23 +116,53 @@ class InstagramContext(Context):
     always: ClassVar[tuple[str, ...]] = ()
     """Methods that the route takes in any case."""
 
-    user_agent: str = secret("Of the first step, as it was sent.", most=1024, least=1)
+    user_agent: str = secret(
+        "Of the first step, as it was sent.",
+        example="Instagram 0.0 Android (made-up)",
+        kept="instagrapi `user_agent`; dilame `state.appUserAgent`; mauigpapi `device.user_agent`",
+        most=1024,
+        least=1,
+    )
+    cookies: tuple[Cookie, ...] = cookie_field(
+        {"csrftoken": "made-up-token", "mid": "made-up-mid"},
+        what="The whole jar: `csrftoken`, `mid`, `ig_did` and the other cookies.",
+        kept="instagrapi `cookies`; dilame `state.cookies`; instaloader's session file; Ensta's"
+        " `.txt`",
+    )
+    headers: Mapping[str, str] = header_field(
+        {"Accept-Language": "en-US"}, kept="instagrapi `private.headers`"
+    )
     mid: str = secret(
-        "The machine id (`ig-set-x-mid`), for clients that keep it without a cookie.", most=256
+        "The machine id (`ig-set-x-mid`), for clients that keep it without a cookie.",
+        example="made-up-mid",
+        kept="instagrapi `mid`; mauigpapi `session.mid`",
+        most=256,
     )
     ig_did: str = secret(
-        "The web's device id, for clients that keep it without a cookie.", most=256
+        "The web's device id, for clients that keep it without a cookie.",
+        example="00000000-0000-4000-8000-000000000002",
+        kept="mautrix/meta and instaloader: the cookie",
+        most=256,
     )
     csrftoken: str = secret(
-        "The token of the first step, for clients that keep it without a cookie.", most=256
+        "The token of the first step, for clients that keep it without a cookie.",
+        example="made-up-token",
+        kept=COOKIE_KEPT,
+        most=256,
     )
     www_claim: str = secret(
-        "`x-ig-set-www-claim` of the first step; `0` is sent without one.", most=1024
+        "`x-ig-set-www-claim` of the first step; `0` is sent without one.",
+        example="hmac.made-up",
+        kept="instagrapi `ig_www_claim`; dilame `state.igWWWClaim`",
+        most=1024,
     )
-    methods: tuple[str, ...] = Field(
+    methods: tuple[str, ...] = told(
+        "Methods that the provider offers: source words, or its own (`totp` …); others are left"
+        " out.",
+        example=["SMS", "APP"],
+        kept="the rows of the method picker; `step_data.choice`",
         default=(),
         max_length=16,
-        description="Methods that the provider offers: source words, or its own (`totp` …).",
     )
 
     @field_validator("methods")
@@ -147,21 +195,31 @@ class AppContext(InstagramContext):
 
     made_headers: ClassVar[frozenset[str]] = _MADE
 
-    device: Mapping[str, str] = Field(
+    device: Mapping[str, str] = told(
+        "`guid`, `device_id` (`android-…`) and `phone_id` of the first step.",
+        example=DEVICE,
+        rule="must be an object of texts with guid and device_id; Bloks needs phone_id, too",
+        kept="instagrapi `uuids.uuid`, `uuids.android_device_id`, `uuids.phone_id`; dilame"
+        " `state.uuid`, `state.deviceId`, `state.phoneId`; mauigpapi `device.uuid`, `device.id`,"
+        " `device.phone_id`",
         max_length=50,
         repr=False,
-        description="`guid`, `device_id` (`android-…`) and `phone_id` of the first step.",
     )
-    app: Mapping[str, str] = Field(
-        default_factory=dict,
-        repr=False,
-        description=(
+    app: Mapping[str, str] = told(
+        (
             "`bloks_version_id`, and what differs from the usual: `app_id`, `capabilities`,"
             " `connection_type`, `http_engine`, `locale`."
         ),
+        example={"locale": "en_US"},
+        kept=APP_KEPT,
+        default_factory=dict,
+        repr=False,
     )
-    trust_this_device: bool = Field(
-        default=True, description="Whether the provider shall remember the device."
+    trust_this_device: bool = told(
+        "Whether the provider shall remember the device.",
+        example=True,
+        kept="the person's choice",
+        default=True,
     )
 
     @field_validator("device")
@@ -180,25 +238,44 @@ class TwoFactorContext(AppContext):
     that of the checkpoint's source, else that of the flags; a backup code is sent as such.
     """
 
-    route: Literal["two_factor", "http"] = "two_factor"
-    username: str = secret("As `two_factor_info` spells it.", most=256, least=1)
-    two_factor_identifier: str = secret("From `two_factor_info`.", most=2048, least=1)
-    verification_method: str = Field(
+    route: Literal["two_factor", "http"] = told(
+        "The app's login was answered with `two_factor_info`; also `http`, or left out.",
+        example="two_factor",
+        checkpoint="`2FA`: `SMS`, `APP`, `WHATSAPP`, `BACKUP`",
+        default="two_factor",
+    )
+    username: str = username_field()
+    two_factor_identifier: str = identifier_field()
+    verification_method: str = told(
+        "`1` SMS, `2` backup code, `3` app, `6` WhatsApp; usually left out.",
+        example="3",
+        kept="the same number everywhere",
         default="",
         max_length=16,
         coerce_numbers_to_str=True,
-        description="`1` SMS, `2` backup code, `3` app, `6` WhatsApp; usually left out.",
     )
-    totp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
-    sms_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
-    whatsapp_two_factor_on: bool = Field(default=False, description="From `two_factor_info`.")
-    obfuscated_phone_number: str = secret("Kept for the caller, not sent.", most=64)
+    totp_two_factor_on: bool = flag_field("totp_two_factor_on")
+    sms_two_factor_on: bool = flag_field("sms_two_factor_on")
+    whatsapp_two_factor_on: bool = flag_field("whatsapp_two_factor_on")
+    obfuscated_phone_number: str = secret(
+        "Kept for the caller, not sent.",
+        example="00",
+        kept="`two_factor_info.obfuscated_phone_number`",
+        most=64,
+    )
     pk: str = secret(
         "The user id, kept for the caller, who gives it to `open_intent`.",
+        example="1000000001",
+        kept="`two_factor_info.pk`",
         most=32,
         coerce_numbers_to_str=True,
     )
-    waterfall_id: str = secret("Sent if the first step had one.", most=64)
+    waterfall_id: str = secret(
+        "Sent if the first step had one.",
+        example="00000000-0000-4000-8000-000000000003",
+        kept="instagrapi makes one for each login",
+        most=64,
+    )
 
     def offered(self) -> tuple[str, ...]:
         """Return the methods of the flags, and backup codes, which a second factor always takes."""
@@ -214,23 +291,45 @@ class TwoFactorContext(AppContext):
 class CheckpointContext(InstagramContext):
     """A checkpoint, ``challenge_required``, whose code has been sent to the person."""
 
-    api_path: str = Field(
+    api_path: str = told(
+        "`/challenge/<user id>/<nonce>/`, with or without `/api/v1`, or its address.",
+        example="/challenge/1000000001/madeup/",
+        rule="is a path, or an address at the provider's host",
+        kept="`challenge.api_path`; `checkpoint_url`; instagrapi `last_json`",
         max_length=2048,
         repr=False,
-        description=(
-            "`challenge.api_path` or `checkpoint_url`: `/challenge/<user id>/<nonce>/`, with or"
-            " without `/api/v1`. The host is ours; an address of the provider loses it."
-        ),
     )
-    challenge_context: str = secret("Kept; sent when it is asked about.", most=16_384)
-    step_name: str = Field(
-        default="", max_length=256, description="`step_name` or `challengeType` of its state."
+    challenge_context: str = secret(
+        "Kept; sent when it is asked about.",
+        example="made-up",
+        kept="`challenge.challenge_context`",
+        most=16_384,
     )
-    contact_point: str = secret("Kept for the caller, not sent.", most=256)
-    bloks_action: str = Field(default="", max_length=256, description="Of its state.")
-    native_flow: bool = Field(
+    step_name: str = told(
+        "`step_name` or `challengeType` of the checkpoint's state.",
+        example="verify_email",
+        kept="the state `step_name`; dilame `state.checkpoint`",
+        default="",
+        max_length=256,
+    )
+    contact_point: str = secret(
+        "Kept for the caller, not sent.",
+        example="p***n@example.com",
+        kept="the state `step_data.contact_point`",
+        most=256,
+    )
+    bloks_action: str = told(
+        "Of the checkpoint's state.",
+        example="made.up.action",
+        kept="the state `bloks_action`",
+        default="",
+        max_length=256,
+    )
+    native_flow: bool = told(
+        "No code is sent where it is true, unless `step_name` takes one.",
+        example=False,
+        kept="`challenge.native_flow`",
         default=False,
-        description="From `challenge`. No code is sent, unless `step_name` takes one.",
     )
 
     @field_validator("api_path", mode="before")
@@ -292,7 +391,9 @@ def _without_host(address: str) -> str:
 class ChallengeContext(AppContext, CheckpointContext):
     """Route ``challenge``: a checkpoint answered by the app."""
 
-    route: Literal["challenge"]
+    route: Literal["challenge"] = told(
+        "`challenge_required`, answered by the app.", example="challenge", checkpoint=BY_MESSAGE
+    )
 
 
 class _WithToken(InstagramContext):
@@ -301,14 +402,19 @@ class _WithToken(InstagramContext):
     host: ClassVar[str] = WEB_HOST
     made_headers: ClassVar[frozenset[str]] = _MADE_WEB
 
-    app: Mapping[str, str] = Field(
+    app: Mapping[str, str] = told(
+        "`instagram_ajax`: the page's build number, if it is known; `app_id`.",
+        example={"instagram_ajax": "1000000000"},
+        kept="the page's source",
         default_factory=dict,
         repr=False,
-        description="`instagram_ajax`: the page's build number, if it is known; `app_id`.",
     )
 
     csrftoken: str = secret(
         "The token of the first step; needed unless `cookies` has it.",
+        example="made-up-token",
+        rule="must be a text, or the cookie csrftoken must be among the cookies",
+        kept=COOKIE_KEPT,
         most=256,
         validate_default=True,
     )
@@ -325,14 +431,23 @@ class _WithToken(InstagramContext):
 class ChallengeWebContext(_WithToken, CheckpointContext):
     """Route ``challenge_web``: the same checkpoint, answered by its web form."""
 
-    route: Literal["challenge_web"]
+    route: Literal["challenge_web"] = told(
+        "`challenge_required`, answered by its web form.",
+        example="challenge_web",
+        checkpoint=BY_MESSAGE,
+    )
 
 
 class BloksContext(AppContext):
     """The Bloks routes, with ``phone_id`` in ``device`` and ``bloks_version_id`` in ``app``."""
 
-    app: Mapping[str, str] = Field(
-        max_length=50, repr=False, description="`bloks_version_id` of the first step, and as usual."
+    app: Mapping[str, str] = told(
+        "`bloks_version_id` of the first step; `app_id` and the others as with `two_factor`.",
+        example={"bloks_version_id": "made-up"},
+        rule="must be an object of texts with bloks_version_id",
+        kept=APP_KEPT,
+        max_length=50,
+        repr=False,
     )
 
     @field_validator("device")
@@ -359,12 +474,24 @@ class BloksTwoFactorContext(BloksContext):
     """
 
     always: ClassVar[tuple[str, ...]] = ("BACKUP",)
-    route: Literal["bloks_two_factor"]
-    two_step_verification_context: str = secret("From the login's answer.", most=65_536, least=1)
-    challenge: str = Field(
+    route: Literal["bloks_two_factor"] = told(
+        "A program with a `two_step_verification_context`.",
+        example="bloks_two_factor",
+        checkpoint="`2FA`: `APP`, `SMS`, `WHATSAPP`, `BACKUP`",
+    )
+    two_step_verification_context: str = secret(
+        "From the login's answer; replaced by each screen.",
+        example="made-up-context",
+        kept="the login's program; instagrapi reads it by pattern",
+        most=65_536,
+        least=1,
+    )
+    challenge: str = told(
+        "`totp`, `sms`, `whatsapp`, `backup_codes`; by default that of the checkpoint's source.",
+        example="totp",
+        kept="the method picker",
         default="",
         max_length=64,
-        description="`totp`, `sms`, `backup_codes`; by default that of the checkpoint's source.",
     )
 
 
@@ -375,25 +502,50 @@ class BloksAuthPlatformContext(BloksContext):
     """
 
     host: ClassVar[str] = BLOKS_HOST
-    route: Literal["bloks_auth_platform"]
-    context_data: str = secret("From the code's screen.", most=65_536, least=1)
-    aac: str = secret("The login's access context.", most=65_536)
+    route: Literal["bloks_auth_platform"] = told(
+        "The code of a profile check, from its code screen.",
+        example="bloks_auth_platform",
+        checkpoint="`OTP`: `EMAIL`, `SMS`",
+    )
+    context_data: str = secret(
+        "From the code's screen; replaced by each screen.",
+        example="made-up-context",
+        kept="mautrix/meta: parameter of the code's screen",
+        most=65_536,
+        least=1,
+    )
+    aac: str = secret(
+        "The login's access context.",
+        example="made-up",
+        kept="mautrix/meta: the login's program",
+        most=65_536,
+    )
 
 
 class WebContext(_WithToken):
     """Route ``web``: the web login answered with ``two_factor_info``."""
 
     always: ClassVar[tuple[str, ...]] = ("BACKUP",)
-    route: Literal["web"]
-    username: str = secret("As `two_factor_info` spells it.", most=256, least=1)
-    two_factor_identifier: str = secret("From `two_factor_info`.", most=2048, least=1)
-    two_factor_path: str = Field(
+    route: Literal["web"] = told(
+        "The web's login was answered with `two_factor_info`.",
+        example="web",
+        checkpoint="`2FA`: `SMS`, `APP`, `WHATSAPP`, `BACKUP`",
+    )
+    username: str = username_field()
+    two_factor_identifier: str = identifier_field()
+    two_factor_path: str = told(
+        "Where the login's client sends the code, one of two; the older by default.",
+        example=WEB_PATHS[1],
+        rule=f"is {WEB_PATHS[0]} or {WEB_PATHS[1]}",
+        kept="Ensta uses the newer",
         default=WEB_PATHS[0],
         max_length=256,
-        description="Where the login's client sends the code, one of two; the older by default.",
     )
-    trust_this_device: bool = Field(
-        default=True, description="Whether the provider shall remember it; at the newer path."
+    trust_this_device: bool = told(
+        "Whether the provider shall remember it; at the newer path.",
+        example=True,
+        kept="the person's choice",
+        default=True,
     )
 
     @field_validator("two_factor_path")

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import urlencode
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator
 
 from checkpoint_worker.providers.answers import hear
 from checkpoint_worker.providers.contract import (
@@ -38,9 +38,12 @@ from checkpoint_worker.providers.contract import (
     UnreadableAnswerError,
     Verdict,
     broken_rule,
+    cookie_field,
+    header_field,
     normalise,
     secret,
     tell_ways,
+    told,
 )
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import cookie_value, is_path, path_on_host, require_path
@@ -91,24 +94,66 @@ class LinkedInContext(Context):
         {"accept", "csrf-token", "origin", "referer", "x-restli-protocol-version"}
     )
 
-    action: str = Field(
+    route: str = told(
+        "The form of the challenge page; may be left out.",
+        example="http",
+        checkpoint="`OTP`: `EMAIL`; `2FA`: `SMS`, `APP`",
+        default="http",
+    )
+    user_agent: str = secret(
+        "Of the browser that began the login.",
+        example="Mozilla/5.0 (X11; Linux x86_64) made-up/1.0",
+        kept="linkedin-api `Client.REQUEST_HEADERS`; mautrix/linkedin `UserAgent`; Playwright"
+        " `userAgent`",
+        most=1024,
+    )
+    cookies: tuple[Cookie, ...] = cookie_field(
+        {CSRF_COOKIE: '"ajax:0000000000000000000"', "bcookie": '"v=2&made-up"'},
+        what="The whole jar, `JSESSIONID` with its quotes, and `bcookie`, `bscookie`, `lidc`,"
+        " `li_gc`, `lang`, `chp_token`, `fid` as far as set. An intent needs `JSESSIONID`.",
+        kept="requests `session.cookies`; mautrix/linkedin `StringCookieJar`; Playwright"
+        " `context.cookies()`",
+    )
+    action: str = told(
+        "The form's `action`: a path, or an address at the provider's own host.",
+        example=VERIFY_PATH,
+        rule="is a path, or an address at the provider's host",
+        kept="the page `form.action`",
         default=VERIFY_PATH,
         max_length=2048,
         repr=False,
-        description="The form's `action`: a path, or an address at the provider's own host.",
     )
-    form_id: str = Field(default="", max_length=256, description="The form's `id`.")
+    form_id: str = told(
+        "The form's `id`.",
+        example="email-pin-challenge",
+        kept="the page `form.id`",
+        default="",
+        max_length=256,
+    )
     referer: str = secret(
-        "Path or address of the challenge page (`challenge_url` of an app's login).", most=4096
+        "Path or address of the challenge page.",
+        example="/checkpoint/challenge/made-up",
+        rule="is a path, or an address at the provider's host",
+        kept="the page `url`; `/uas/authenticate` `challenge_url`",
+        most=4096,
     )
-    fields: Mapping[str, str] = Field(
+    fields: Mapping[str, str] = told(
+        "All hidden inputs of the form, in page order, `csrfToken` among them.",
+        example={"csrfToken": "ajax:0000000000000000000", "challengeId": "made-up"},
+        rule="must be an object of texts with the form's csrfToken and without pin",
+        kept="the page `form input[type=hidden]`",
         max_length=100,
         repr=False,
-        description="All hidden inputs of the form, in page order, `csrfToken` among them.",
     )
-    recognized_device: bool = Field(
+    recognized_device: bool = told(
+        "Whether the form has the input `recognizedDevice`; only then it is sent.",
+        example=True,
+        kept="the page `form input[name=recognizedDevice]`",
         default=False,
-        description="Whether the form has the input `recognizedDevice`; only then it is sent.",
+    )
+    headers: Mapping[str, str] = header_field(
+        {"x-li-lang": "en_US"},
+        kept="linkedin-api `x-li-lang`; mautrix/linkedin `X-LI-Track`, `X-LI-Page-Instance`",
     )
 
     @field_validator("action", "referer")
@@ -120,15 +165,22 @@ class LinkedInContext(Context):
             raise broken_rule(rule)
         return path
 
-    @model_validator(mode="after")
-    def _is_usable(self) -> Self:
-        if not self.fields.get("csrfToken"):
-            msg = "fields need the form's csrfToken"
-            raise ValueError(msg)
-        if CODE_FIELD in self.fields:
-            msg = "fields hold hidden inputs only; the code is added when it is sent"
-            raise ValueError(msg)
-        return self
+    @field_validator("fields")
+    @classmethod
+    def _are_hidden_inputs(cls, fields: Mapping[str, str]) -> Mapping[str, str]:
+        if not fields.get("csrfToken"):
+            rule = "needs csrfToken, a hidden input of the form"
+            raise broken_rule(rule)
+        if CODE_FIELD in fields:
+            rule = "holds hidden inputs only: leave out pin, which is added when the code is sent"
+            raise broken_rule(rule)
+        return fields
+
+    def why_hopeless(self) -> str | None:
+        """Return that the cookie is missing which the form's token is compared with."""
+        if cookie_value(self.cookies, CSRF_COOKIE):
+            return None
+        return "cookies needs JSESSIONID, which the provider compares with csrfToken"
 
 
 class LinkedIn:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
 from checkpoint_worker.providers import LIVE_SESSION
 from checkpoint_worker.providers.contract import (
@@ -24,6 +24,7 @@ from checkpoint_worker.providers.contract import (
     UnreadableAnswerError,
     Verdict,
     broken_rule,
+    told,
 )
 from checkpoint_worker.providers.live_session.protocol import AnsweredStep, SessionAnswer
 from checkpoint_worker.providers.live_session.sealing import read_session_secret
@@ -32,16 +33,21 @@ from checkpoint_worker.providers.live_session.sealing import read_session_secret
 class LiveSessionContext(Context):
     """The challenge context of this route: the session holds everything else."""
 
-    route: Literal["live_session"] = Field(
-        "live_session", description="A running client session holds the login."
+    route: Literal["live_session"] = told(
+        "A running client session holds the login.",
+        example="live_session",
+        checkpoint="every type that the session's registration names; any source",
+        default="live_session",
     )
-    secret: str = Field(
-        repr=False,
-        description=(
+    secret: str = told(
+        (
             "32 random bytes in base64 that the client session's program has made for itself "
             "(`new_session_secret()` or `openssl rand -base64 32`). Worker and session prove to "
             "each other by it that they belong to this login."
         ),
+        example="bWFkZS11cC1tYWRlLXVwLW1hZGUtdXAtbWFkZS11cC0=",
+        kept="the session's program `new_session_secret()`",
+        repr=False,
     )
 
     @field_validator("secret")

@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlencode
 
-from pydantic import Field, model_validator
+from pydantic import field_validator, model_validator
 
 from checkpoint_worker.providers.answers import read_json
 from checkpoint_worker.providers.contract import (
     CodeRequest,
     Context,
+    Cookie,
     ProviderBrokenError,
     Reply,
     Request,
+    broken_rule,
+    cookie_field,
+    header_field,
     normalise,
     secret,
+    told,
 )
 
 LOGIN_PATH: Final = "/auth/login"
@@ -81,25 +86,89 @@ class MessengerContext(Context):
         {"authorization", "x-fb-friendly-name", "x-tigon-is-retry"}
     )
 
-    uid: str = Field(
+    route: str = told(
+        "The app's `auth/login`; also `http`, or left out.",
+        example="http",
+        checkpoint="`2FA`: `SMS`, `APP`, `BACKUP`; a code of `EMAIL` is refused, unsent",
+        default="http",
+    )
+    user_agent: str = secret(
+        "Of the app, as the first step sent it.",
+        example="Dalvik/2.1.0 [FBAN/made-up;FBAV/1.0;]",
+        kept="maufbapi `state.user_agent`",
+        most=1024,
+    )
+    cookies: tuple[Cookie, ...] = cookie_field(
+        {"datr": "made-up"}, what="Of the first step; not sent."
+    )
+    device: Mapping[str, str] = told(
+        "`device_id`; as far as they were sent `adid`, `family_device_id`,"
+        " `secure_family_device_id`, `locale`, `country`, `connection_type`, `sim_hni`, `net_hni`,"
+        " `device_group`.",
+        example={"device_id": "00000000-0000-4000-8000-000000000001", "locale": "en_US"},
+        rule="must be an object of texts with device_id",
+        kept="maufbapi `state.device.uuid`, `state.device.adid`, `state.device.fdid`,"
+        " `state.carrier.hni`",
+        default_factory=dict,
+        validate_default=True,
+        repr=False,
+    )
+    app: Mapping[str, str] = told(
+        "`app_id`, `client_token`; `client_secret` (the token, if left out), `api_key` (the id, if"
+        " left out), `caller_class`.",
+        example={"app_id": "1000000000", "client_token": "made-up"},
+        rule="must be an object of texts with app_id and client_token",
+        kept="maufbapi `state.application.client_id`, `state.application.client_secret`",
+        default_factory=dict,
+        validate_default=True,
+        repr=False,
+    )
+    headers: Mapping[str, str] = header_field(
+        {"x-fb-connection-quality": "EXCELLENT"}, kept="the first step's request"
+    )
+    uid: str = told(
+        "`error_data.uid`, a number or its text; also as `userid`, `user_id`.",
+        example="1000000001",
+        rule="has 1 to 20 digits",
+        kept="maufbapi `state.session.uid`",
         pattern=r"^[0-9]{1,20}$",
         coerce_numbers_to_str=True,
         repr=False,
-        description="`error_data.uid`, a number or its text.",
     )
-    login_first_factor: str = secret("`error_data.login_first_factor`.", most=4096, least=1)
+    login_first_factor: str = secret(
+        "`error_data.login_first_factor`; also as `first_factor`, `first_factor_id`.",
+        example="made-up-factor",
+        kept="maufbapi `state.session.login_first_factor`; bitlbee `login_first_factor`",
+        most=4096,
+        least=1,
+    )
     machine_id: str = secret(
-        "`error_data.machine_id`, or the first step's if there was none.", most=1024, least=1
+        "`error_data.machine_id`, or the first step's if there was none.",
+        example="made-up-machine",
+        kept="maufbapi `state.session.machine_id`",
+        most=1024,
+        least=1,
     )
     auth_token: str = secret(
-        "`error_data.auth_token`, for an approval in the app; never sent here.", most=4096
+        "`error_data.auth_token`, for an approval in the app; never sent here.",
+        example="made-up-token",
+        kept="maufbapi `state.session.transient_auth_token`",
+        most=4096,
     )
-    email: str = secret("The login identifier as the person typed it.", most=320, least=1)
-    try_num: int = Field(
+    email: str = secret(
+        "The login identifier as the person typed it.",
+        example="person@example.com",
+        kept="the first step's form `email`",
+        most=320,
+        least=1,
+    )
+    try_num: int = told(
+        "Which try at this login the next code is; the password was the first.",
+        example=2,
+        kept="fbchat-v2 `try_num`",
         default=2,
         ge=1,
         le=TRIES_MAX,
-        description="Which try at this login the next code is; the password was the first.",
     )
 
     @model_validator(mode="before")
@@ -116,15 +185,21 @@ class MessengerContext(Context):
                 kept[name] = found[0]
         return kept
 
-    @model_validator(mode="after")
-    def _is_usable(self) -> Self:
-        if not self.device.get("device_id"):
-            msg = "device needs the first step's device_id"
-            raise ValueError(msg)
-        if not (self.app.get("app_id") and self.app.get("client_token")):
-            msg = "app needs app_id and client_token"
-            raise ValueError(msg)
-        return self
+    @field_validator("device")
+    @classmethod
+    def _has_id(cls, device: Mapping[str, str]) -> Mapping[str, str]:
+        if not device.get("device_id"):
+            rule = "needs device_id of the first step"
+            raise broken_rule(rule)
+        return device
+
+    @field_validator("app")
+    @classmethod
+    def _has_token(cls, app: Mapping[str, str]) -> Mapping[str, str]:
+        if not (app.get("app_id") and app.get("client_token")):
+            rule = "needs app_id and client_token, the two halves of the form's access_token"
+            raise broken_rule(rule)
+        return app
 
 
 # The request with the code -------------------------------------------------------------

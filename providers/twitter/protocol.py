@@ -6,11 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ValidationInfo, field_validator
 
-from checkpoint_worker.providers.contract import CodeFormat, Context, check_code, secret
+from checkpoint_worker.providers.contract import (
+    CodeFormat,
+    Context,
+    Cookie,
+    broken_rule,
+    check_code,
+    cookie_field,
+    header_field,
+    secret,
+    told,
+)
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import cookie_value
 from checkpoint_worker.providers.twitter.words import asks_for_address
@@ -52,51 +62,110 @@ class OcfContext(Context):
         }
     )  # fmt: skip
 
-    route: Literal["http", "ocf"] = Field("ocf", description="The flow of subtasks.")
-    flow_token: str = secret(
-        "`flow_token` of the last answer; all earlier ones are stale.", most=1024, least=1
+    route: Literal["http", "ocf"] = told(
+        "The flow of subtasks; also `http`, or left out.",
+        example="ocf",
+        checkpoint=f"`{TWO_FACTOR}` is `2FA`: `APP`, `SMS`, `BACKUP`; `{ACID}` is `OTP`: `EMAIL`,"
+        " `SMS`",
+        default="ocf",
     )
-    subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = Field(
-        TWO_FACTOR, description="`subtask_id` of the subtask that asks, the first of the answer."
+    user_agent: str = secret(
+        "Of the first step.",
+        example="Mozilla/5.0 (X11; Linux x86_64) made-up/1.0",
+        kept="twikit `client._user_agent`; twscrape `acc.user_agent`",
+        most=1024,
+    )
+    cookies: tuple[Cookie, ...] = cookie_field(
+        {"guest_id": "v1%3Amade-up", "att": "1-made-up"},
+        what="The whole jar: `guest_id`, `att`, `gt`, `_twitter_sess`, `__cf_bm`, and `ct0` only if"
+        " it is set.",
+        kept="twikit and twscrape `client.cookies`; twitter-scraper `jar`",
+    )
+    app: Mapping[str, str] = told(
+        "`bearer_token`: the site's public token, with or without `Bearer` before it.",
+        example={"bearer_token": "made-up-public-token"},
+        rule="must be an object of texts with bearer_token",
+        kept='twikit `client._token`; twscrape `client.headers["authorization"]`',
+        default_factory=dict,
+        validate_default=True,
+        repr=False,
+    )
+    headers: Mapping[str, str] = header_field(
+        {"Accept-Language": "en-US"}, kept="twikit and twscrape `client.headers`"
+    )
+    flow_token: str = secret(
+        "`flow_token` of the last answer; all earlier ones are stale.",
+        example="g;000000000000000000:-0000000000000:made-up:1",
+        kept='twikit `flow.token`; twscrape `ctx.prev["flow_token"]`; tweety'
+        ' `_last_json["flow_token"]`; mautrix `WebLoginSession.flowToken`',
+        most=1024,
+        least=1,
+    )
+    subtask_id: Literal["LoginTwoFactorAuthChallenge", "LoginAcid"] = told(
+        "`subtask_id` of the subtask that asks, the first of the answer.",
+        example=ACID,
+        kept="twikit `flow.task_id`; tweety `_login_flow_state`; the answer"
+        " `subtasks[0].subtask_id`",
+        default=TWO_FACTOR,
     )
     hint_text: str = secret(
         (
             "`enter_text.hint_text` of that subtask, as it was, in any language. One that plainly"
             " asks for an address, a phone number or a user name takes no code."
         ),
+        example="Confirmation code",
+        kept="the answer `subtasks[0].enter_text.hint_text`",
         most=1024,
     )
-    keyboard_type: str = Field(
+    keyboard_type: str = told(
+        "`enter_text.keyboard_type` of that subtask: `email` and `telephone` take no code, `number`"
+        " does.",
+        example="number",
+        kept="the answer `subtasks[0].enter_text.keyboard_type`",
         default="",
         max_length=64,
-        description="`enter_text.keyboard_type` of that subtask; says the same in no language.",
     )
-    methods: tuple[str, ...] = Field(
-        default=(),
-        max_length=20,
-        repr=False,
-        description=(
+    methods: tuple[str, ...] = told(
+        (
             "What the login's answer offers instead: the texts of `choice_selection.choices` of"
             " `LoginTwoFactorAuthChooseMethod`, or `APP`, `SMS`, `EMAIL`, `BACKUP`."
         ),
+        example=["APP", "BACKUP"],
+        kept="the answer `choices[].text.text`",
+        default=(),
+        max_length=20,
+        repr=False,
     )
-    link_id: str = Field(
+    link_id: str = told(
+        "`enter_text.next_link.link_id` of that subtask.",
+        example="next_link",
+        kept="the answer `subtasks[0].enter_text.next_link.link_id`",
         default="next_link",
         min_length=1,
         max_length=256,
-        description="`enter_text.next_link.link_id` of that subtask.",
     )
     guest_token: str = secret(
-        "`x-guest-token`, of `guest/activate.json`; the cookie `gt` if empty.", most=256
+        "`x-guest-token`, of `guest/activate.json`; the cookie `gt` if empty.",
+        example="1000000000000000000",
+        rule="must be a text, or the cookie gt must be among the cookies",
+        kept='twikit `flow.guest_token`; twscrape `client.headers["x-guest-token"]`;'
+        " twitter-scraper `guestToken`",
+        validate_default=True,
+        most=256,
     )
     transaction_id: str = secret(
-        "`x-client-transaction-id` of the code request; left out if empty.", most=1024
+        "`x-client-transaction-id` of the code request; left out if empty.",
+        example="made-up-transaction",
+        kept='twikit `client_transaction.generate_transaction_id("POST", path)`',
+        most=1024,
     )
     castle_token: str = secret(
         (
             "One that the login's client had left, if any. It works once and is dropped then;"
             " none is made here."
         ),
+        example="made-up-castle",
+        kept="a browser's script; mautrix asks the person for one",
         most=65_536,
     )
     user_id: str = secret(
@@ -104,8 +173,27 @@ class OcfContext(Context):
             "Whose login it is, as the challenge says (`enter_text.header.user.id_str`). Give it"
             " to the intent as its expected user, too: that is where the comparison is made."
         ),
+        example="1000000001",
+        kept="the answer `subtasks[0].enter_text.header.user.id_str`",
         most=32,
     )
+
+    @field_validator("app")
+    @classmethod
+    def _has_token(cls, app: Mapping[str, str]) -> Mapping[str, str]:
+        words = app.get("bearer_token", "").split()
+        if not words or [word.lower() for word in words] == ["bearer"]:
+            rule = "needs bearer_token, the site's public token, with or without `Bearer` before it"
+            raise broken_rule(rule)
+        return app
+
+    @field_validator("guest_token")
+    @classmethod
+    def _is_somewhere(cls, token: str, info: ValidationInfo) -> str:
+        if not (token or cookie_value(info.data.get("cookies", ()), "gt")):
+            rule = "is needed: by itself (x-guest-token of the first step) or as the cookie gt"
+            raise broken_rule(rule)
+        return token
 
     @property
     def asks_for_address(self) -> bool:
@@ -120,16 +208,6 @@ class OcfContext(Context):
         words = self.app["bearer_token"].split()
         return words[-1] if words[0].lower() == "bearer" else self.app["bearer_token"].strip()
 
-    @model_validator(mode="after")
-    def _can_speak(self) -> Self:
-        if not self.app.get("bearer_token", "").strip():
-            msg = "app needs bearer_token, the provider's public web app token"
-            raise ValueError(msg)
-        if not (self.guest_token or cookie_value(self.cookies, "gt")):
-            msg = "a guest_token is needed, or the cookie gt"
-            raise ValueError(msg)
-        return self
-
 
 class JetfuelContext(Context):
     """The state of the provider's newer login, "Jetfuel", which the adapter never continues.
@@ -139,17 +217,28 @@ class JetfuelContext(Context):
     exists so that such an intent receives its answer.
     """
 
-    route: Literal["jetfuel"] = Field("jetfuel", description="The newer login; never continued.")
-    session_token: str = secret("Of the login's screens; not read.", most=256)
-    prelude_dispatch_id: str = secret("Of the first screen; not read.", most=256)
-    action: str = secret("Path of the last form; not read.", most=1024)
-    fields: tuple[str, ...] = Field(
-        default=(), max_length=20, repr=False, description="Names in the last form; not read."
+    route: Literal["jetfuel"] = told(
+        "The newer login; never continued.",
+        example="jetfuel",
+        checkpoint="any; the code is never sent",
+        default="jetfuel",
     )
-    user_id: str = secret("Whose login it is; not read.", most=32)
-    guest_token: str = secret("`x-guest-token`; not read.", most=256)
-    transaction_id: str = secret("`x-client-transaction-id`; not read.", most=1024)
-    castle_token: str = secret("`$castle_token`; not read.", most=65_536)
+    session_token: str = secret("Of the login's screens; not read.", example="made-up", most=256)
+    prelude_dispatch_id: str = secret("Of the first screen; not read.", example="made-up", most=256)
+    action: str = secret("Path of the last form; not read.", example="/i/jfapi/made-up", most=1024)
+    fields: tuple[str, ...] = told(
+        "Names in the last form; not read.",
+        example=["code"],
+        default=(),
+        max_length=20,
+        repr=False,
+    )
+    user_id: str = secret("Whose login it is; not read.", example="1000000001", most=32)
+    guest_token: str = secret("`x-guest-token`; not read.", example="1000000000000000000", most=256)
+    transaction_id: str = secret(
+        "`x-client-transaction-id`; not read.", example="made-up", most=1024
+    )
+    castle_token: str = secret("`$castle_token`; not read.", example="made-up", most=65_536)
 
 
 # A backup code has twelve characters; a shorter one at another prompt is a mistyped code.

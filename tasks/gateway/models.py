@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from checkpoint_worker.providers import LIVE_SESSION, adapter_for, adapters
-from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY
+from checkpoint_worker.providers.contract import CHECKPOINT_KEY, TRY_ANOTHER_WAY
 from checkpoint_worker.providers.sessions import Session, SessionCookie
 from checkpoint_worker.tasks.catalogue import Success
 from checkpoint_worker.tasks.client import IntentInfo
@@ -299,6 +299,7 @@ def _contexts() -> tuple[Schema, dict[str, list[str]]]:
 def _name_routes(schema: Schema, routes: list[str]) -> None:
     """Set the routes that use a context; the default route is `http`."""
     route = schema["properties"]["route"]
-    schema["properties"]["route"] = {"enum": routes, "title": route["title"]}
+    kept = {key: route[key] for key in ("title", "description", CHECKPOINT_KEY) if key in route}
+    schema["properties"]["route"] = {"enum": routes, "examples": routes[-1:], **kept}
     if "http" not in routes:
         schema["required"] = sorted({*schema.get("required", ()), "route"})

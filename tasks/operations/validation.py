@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from checkpoint_worker.providers import LIVE_SESSION, adapter_for
 from checkpoint_worker.providers.contract import (
-    TOLD_RULE,
     TRY_ANOTHER_WAY,
     Checkpoint,
     Context,
@@ -30,6 +28,7 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import Pair
 from checkpoint_worker.tasks.model import Seq, Submission
+from checkpoint_worker.tasks.operations.unfit import FIELD_NAME_MAX, why_unfit
 from checkpoint_worker.tasks.settings import Settings
 
 ACCOUNT_ID_MAX: Final = 256
@@ -37,10 +36,6 @@ CODE_MAX: Final = 256
 USER_ID_MAX: Final = 256
 WORD_MAX: Final = 64
 """Longest ``type`` or ``source`` of a checkpoint, in characters."""
-FIELDS_NAMED: Final = 8
-"""Number of invalid fields that a refusal names."""
-FIELD_NAME_MAX: Final = 80
-"""Characters of each field's name in a refusal: the caller chooses the names."""
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 CONTEXT_BYTES_MAX: Final = 65_536
 """Longest challenge context, as JSON in UTF-8."""
@@ -219,27 +214,12 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
         msg = "This route is switched off here (CHECKPOINT_ROUTES_OFF)."
         raise CheckpointError(catalogue.FEATURE_NOT_SUBSCRIBED, msg)
     try:
-        return model.model_validate(context)
+        held = model.model_validate(context)
     except ValidationError as error:
-        told = {
-            item["loc"]: _rule(model, item)
-            for item in error.errors(include_input=False, include_url=False)
-        }
-        fields = "; ".join(
-            ".".join(map(str, ("context", *loc)))[:FIELD_NAME_MAX] + told[loc]
-            for loc in sorted(told, key=str)[:FIELDS_NAMED]
-        )
-        _refuse_form(f"These fields of the challenge context do not fit: {fields}.")
-
-
-def _rule(model: type[Context], item: ErrorDetails) -> str:
-    """Return the rule that a field breaks, in a text that quotes nothing of the caller's."""
-    if item["type"] == TOLD_RULE:
-        return f" {item['msg']}"
-    known = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) == 1 else None
-    if item["type"] == "missing" and known is not None and known.description:
-        return f" is missing: {known.description.rstrip('.')}"
-    return ""
+        _refuse_form(why_unfit(provider, model, error, context))
+    if (why := held.why_hopeless()) is not None:
+        _refuse_form(f"No code can succeed with this context: context.{why}.")
+    return held
 
 
 def _check_size(context: Mapping[object, object]) -> None:

@@ -387,7 +387,8 @@ def test_greenlets_wait_over_one_connection(ledger: LedgerFixture) -> None:
         gevent.joinall(waits, timeout=60, raise_error=True)
         print({str(wait.value.state) for wait in waits})
         client.open_intent(account_id="g", provider="LINKEDIN",
-                           context={"fields": {"csrfToken": "x"}},
+                           context={"fields": {"csrfToken": "x"},
+                                    "cookies": [{"name": "JSESSIONID", "value": "x"}]},
                            checkpoint={"type": "OTP", "source": "EMAIL"})
         submission = client.submit(account_id="g", provider="LINKEDIN", code="123456")
         waiting = gevent.spawn(client.wait, submission.id, 60)
@@ -423,7 +424,8 @@ def test_a_client_made_before_the_fork_works_in_every_process(
 
         def play(name):
             client.open_intent(account_id=name, provider="LINKEDIN",
-                               context={"fields": {"csrfToken": "x"}},
+                               context={"fields": {"csrfToken": "x"},
+                                        "cookies": [{"name": "JSESSIONID", "value": "x"}]},
                                checkpoint={"type": "OTP", "source": "EMAIL"})
             submission = client.submit(account_id=name, provider="LINKEDIN", code="123456")
             threading.Timer(0.2, client.cancel, [submission.id]).start()
@@ -436,7 +438,8 @@ def test_a_client_made_before_the_fork_works_in_every_process(
 
         seen = {play("parent")}
         client.open_intent(account_id="one", provider="LINKEDIN",
-                           context={"fields": {"csrfToken": "x"}},
+                           context={"fields": {"csrfToken": "x"},
+                                    "cookies": [{"name": "JSESSIONID", "value": "x"}]},
                            checkpoint={"type": "OTP", "source": "EMAIL"})
         running, busy = asyncio.new_event_loop(), AsyncCheckpointClient()
         threading.Thread(target=running.run_forever, daemon=True).start()

@@ -161,6 +161,17 @@ def test_what_is_odd_deep_inside_is_refused_too(caller: Caller, name: str) -> No
     assert_envelope(answer, 400, "invalid_parameters")
 
 
+def test_a_context_that_does_not_fit_is_told_the_field_and_the_mend(caller: Caller) -> None:
+    """As the Python client is told."""
+    context = '{"fields": {"csrfToken": "canary", "pin": ""}, "cookies": {"li_at": "canary"}}'
+    answer = caller.call("POST", "/v1/intents", raw=_intent(context=context))
+    assert_envelope(answer, 400, "invalid_parameters")
+    detail = answer.body["detail"]
+    assert "context.cookies must be a list of objects with name, value" in detail
+    assert "context.fields holds hidden inputs only: leave out pin" in detail
+    assert "canary" not in answer.raw.decode()
+
+
 @pytest.mark.parametrize(
     "kind",
     [

@@ -346,6 +346,7 @@ def test_a_step_that_is_the_current_one_is_accepted(ledger: LedgerFixture) -> No
             "context.cookies.0.name",
         ),
         ({"context": CONTEXT | {"user_agent": SURROGATE}}, INVALID, "context.user_agent"),
+        ({"context": CONTEXT | {"cookies": []}}, INVALID, "context.cookies needs JSESSIONID"),
         ({"checkpoint": None}, INVALID, "checkpoint"),
         ({"checkpoint": {}}, MISSING, "checkpoint.type"),
         ({"checkpoint": {"type": ""}}, INVALID, "checkpoint.type"),

@@ -48,7 +48,10 @@ def test_nothing_secret_rests_in_redis_in_clear(
         context=CONTEXT
         | {
             "fields": {"csrfToken": VALUE},
-            "cookies": [{"name": "li_at", "value": COOKIE}],
+            "cookies": [
+                {"name": "JSESSIONID", "value": VALUE},
+                {"name": "li_at", "value": COOKIE},
+            ],
         },
         proxy=f"http://user:{PASSWORD}@proxy.example:8080",
     )

@@ -116,19 +116,6 @@ def rows(name: str) -> dict[str, list[str]]:
     return {field: cells for cells in lines for field in re.findall(r"`(\w+)`", cells[0])}
 
 
-def test_the_page_has_each_field_of_the_context() -> None:
-    """Its rule, and where clients keep it; the schema describes those of this provider, too."""
-    told = rows("context")
-    assert told.keys() == OcfContext.model_fields.keys()
-    assert all(len(cells) == 3 and all(cells) for cells in told.values())
-    assert all(
-        field.description
-        for model in set(Twitter.contexts.values())
-        for name, field in model.model_fields.items()
-        if name in model.__annotations__
-    )
-
-
 def test_the_page_has_each_field_of_the_session() -> None:
     """What every provider's session has stands elsewhere."""
     own = Twitter.session.model_fields.keys() - Session.model_fields.keys()

@@ -72,6 +72,7 @@ NAMES: Final = (
     "one key takes everything",
     "a key reaches every account",
     "work before sizes",
+    "code spent in vain",
     "connection held open for ever",
     "one unreadable record stops its readers",
     "stop unheard while it starts",
@@ -806,6 +807,17 @@ MUTANTS: Final = (
         Edit("tasks/operations/validation.py", "    _check_size(context)\n"),
         test="tests/integration/test_intake.py::"
         "test_a_context_is_refused_by_its_size_before_its_model_looks",
+    ),
+    mutant(
+        "code spent in vain",
+        "an intent that no code can complete is not opened",
+        Edit(
+            "tasks/operations/validation.py",
+            "    if (why := held.why_hopeless()) is not None:\n",
+            "    if (why := held.why_hopeless()) is not None and not context:\n",
+        ),
+        test="tests/unit/test_contexts.py::"
+        "test_a_field_that_is_missing_is_described[LINKEDIN-http-cookies]",
     ),
     mutant(
         "connection held open for ever",

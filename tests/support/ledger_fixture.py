@@ -30,7 +30,10 @@ T = TypeVar("T")
 ACCOUNT = "acc_1"
 PROVIDER = "LINKEDIN"
 EMAIL = Checkpoint(type="OTP", source="EMAIL")
-CONTEXT: dict[str, object] = {"fields": {"csrfToken": "made-up"}}
+CONTEXT: dict[str, object] = {
+    "fields": {"csrfToken": "made-up"},
+    "cookies": [{"name": "JSESSIONID", "value": "made-up"}],
+}
 KEY = make_key()
 
 

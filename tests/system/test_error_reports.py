@@ -58,6 +58,8 @@ REPORTER: Final = """
 
 def run(program: str, reports: Path) -> str:
     """Run a backend whose ledger is away, under the reporter; return what it printed."""
+    cookies = [{"name": "JSESSIONID", "value": COOKIE}]
+    context = {"fields": {"csrfToken": COOKIE}, "cookies": cookies}
     env = {
         "CHECKPOINT_REDIS_URL": "redis://127.0.0.1:1/0",
         "CHECKPOINT_SECRET_KEYS": make_key(),
@@ -65,8 +67,8 @@ def run(program: str, reports: Path) -> str:
         "REPORTS": str(reports),
         "REPORT_FROM": "INFO",
         "CODE": CODE,
-        "CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}}),
-        "BAD_CONTEXT": json.dumps({"fields": {"csrfToken": COOKIE}, "odd": COOKIE}),
+        "CONTEXT": json.dumps(context),
+        "BAD_CONTEXT": json.dumps(context | {"odd": COOKIE}),
         "PROXY": f"http://user:{PROXY_PASSWORD}@8.8.8.8:80",
     }
     return printed_by(textwrap.dedent(REPORTER) + textwrap.dedent(program), env, BOUND_S)

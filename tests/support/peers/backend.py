@@ -29,7 +29,10 @@ client.open_intent(
     account_id=f"acc_parent_{os.getpid()}",
     provider=PROVIDER,
     checkpoint={"type": "OTP", "source": "EMAIL"},
-    context={"fields": {"csrfToken": "made-up"}},
+    context={
+        "fields": {"csrfToken": "made-up"},
+        "cookies": [{"name": "JSESSIONID", "value": "made-up"}],
+    },
 )
 assert client.take_session(f"acc_parent_{os.getpid()}", PROVIDER) is None
 one_reader, one_loop = threading.Lock(), threading.Lock()
