@@ -359,7 +359,7 @@ class LinkedInSimulator(Pages):
 SIMULATOR = LinkedInSimulator
 
 
-# The wire's small change ---------------------------------------------------------------
+# Helpers -------------------------------------------------------------------------------
 
 
 def _context(challenge: Challenge, cookies: dict[str, str], now: float) -> dict[str, object]:

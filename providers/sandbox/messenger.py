@@ -404,7 +404,7 @@ class MessengerSimulator(WebStep):
 SIMULATOR = MessengerSimulator
 
 
-# The wire's small change ---------------------------------------------------------------
+# Helpers -------------------------------------------------------------------------------
 
 
 async def _password_key(_request: web.Request) -> web.Response:

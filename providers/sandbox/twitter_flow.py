@@ -1,4 +1,4 @@
-"""The parts of the simulated TWITTER: one flow, the sessions, and the wire's small change."""
+"""The parts of the simulated TWITTER: one flow, the sessions, and helpers."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ def test_an_empty_ledger_is_an_empty_view(ledger: LedgerFixture) -> None:
     seen = look(ledger)
     assert (seen.workers, seen.waiting, seen.oldest, seen.overdue) == ((), 0, None, 0)
     assert (seen.late, seen.leader, seen.dead_letters) == ((), "", 0)
+    assert (seen.in_flight, seen.oldest_s) == (0, 0.0)
+    assert (seen.filled is None) == (seen.memory_share is None)
 
 
 def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixture) -> None:
@@ -27,7 +29,7 @@ def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixt
     assert seen.waiting == 2
     assert seen.oldest is not None
     assert (seen.oldest.account_id, seen.oldest.submission_id) == ("acc_old", "s_acc_old")
-    assert seen.now_ms - seen.oldest.queued_ms >= 9_000
+    assert seen.oldest_s == (seen.now_ms - seen.oldest.queued_ms) / 1000 >= 9
 
 
 def test_what_waits_for_an_elder_s_exchange_is_no_backlog(ledger: LedgerFixture) -> None:
