@@ -17,9 +17,10 @@ from checkpoint_worker.worker.local.embedded_redis import (
     find_program,
 )
 from tests.support import servers
+from tests.support.command_line import env
 from tests.support.fixtures import deployment, ledger, new_deployment, results, shared_deployment
 
-__all__ = ["deployment", "ledger", "new_deployment", "results", "shared_deployment"]
+__all__ = ["deployment", "env", "ledger", "new_deployment", "results", "shared_deployment"]
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 

@@ -7,9 +7,11 @@ there, which takes a package registry. `test_library_shapes` replays their reque
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,17 @@ from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.providers.sandbox.accounts import Account
 from checkpoint_worker.providers.twitter.adapter import Twitter
 from tests.support.canned_server import attempt
-from tests.support.library_cases import CASES, HANDOVERS, Case, Then, Unavailable, play
+from tests.support.library_cases import (
+    CASES,
+    HANDOVERS,
+    Again,
+    Case,
+    Note,
+    Then,
+    Unavailable,
+    bridge_of,
+    play,
+)
 
 _REFUSAL = re.compile(r"\w*(Error|Exception|Required|Expired)\b")
 
@@ -36,13 +48,19 @@ ADAPTERS = {
 }
 
 
-def played(case: Case, then: Then | None = None) -> tuple[dict[str, Any], Account]:
+FRESH: Any = {"transaction_id": ""}
+"""What a library makes anew at each look."""
+
+
+def played(
+    case: Case, then: Then | None = None, note: Note | None = None
+) -> tuple[dict[str, Any], Account]:
     """Run a case, or skip the test with one sentence."""
     folder = os.environ.get("CHECKPOINT_LIBRARIES")
     if not folder:
         pytest.skip("CHECKPOINT_LIBRARIES names no folder for the libraries' environments")
     try:
-        return asyncio.run(play(case, Path(folder).resolve(), then=then))
+        return asyncio.run(play(case, Path(folder).resolve(), note, then))
     except Unavailable as reason:
         pytest.skip(f"{case.library} did not run: {reason}")
 
@@ -66,16 +84,24 @@ def test_a_library_logs_in(case: Case) -> None:
 
 @pytest.mark.parametrize("case", HANDOVERS, ids=lambda case: case.name)
 @pytest.mark.timeout(600)
-def test_the_code_of_a_librarys_first_step_is_verified_here(case: Case) -> None:
-    """The library stops at the checkpoint; the adapter goes on with what it held."""
+def test_a_bridge_leads_to_an_intent_and_back(case: Case) -> None:
+    """Library, bridge, adapter with a wrong and the right code, bridge, a new client's call."""
+    agents: list[str | None] = []
 
-    async def verify(sandbox: Sandbox, account: Account, found: dict[str, Any]) -> None:
+    async def verify(
+        sandbox: Sandbox, account: Account, intent: dict[str, Any], again: Again
+    ) -> None:
         adapter: Any = ADAPTERS[case.provider]
-        told = found["context"]
-        cookies = told.pop("cookies", {}).items()
-        told["cookies"] = [{"name": name, "value": value} for name, value in cookies]
+        bridge = bridge_of(case)
+        login = account.username if case.provider == "MESSENGER" else account.handle
+        checkpoint, told = bridge.context_from(
+            intent["state"], intent["answer"], source=case.source, login=login
+        )
         context = adapter.contexts[told["route"]].model_validate(told)
-        kind = "OTP" if case.source == "EMAIL" else "2FA"
+        if case.library != "node-instagram":  # Its bridge reads the state alone.
+            assert (intent["provider"], intent["checkpoint"]) == (case.provider, checkpoint)
+            opened = adapter.contexts[told["route"]].model_validate(intent["context"])
+            assert {**dict(opened), **FRESH} == {**dict(context), **FRESH}
 
         async def send(code: str) -> Any:
             return await attempt(
@@ -83,7 +109,7 @@ def test_the_code_of_a_librarys_first_step_is_verified_here(case: Case) -> None:
                 sandbox.urls[case.provider],
                 context,
                 code,
-                checkpoint={"type": kind, "source": case.source},
+                checkpoint=checkpoint,
                 tls=ssl.create_default_context(cafile=sandbox.ca_file),
             )
 
@@ -93,5 +119,17 @@ def test_the_code_of_a_librarys_first_step_is_verified_here(case: Case) -> None:
         verdict = await send(account.current_code())
         assert isinstance(verdict, Cleared), verdict
         assert verdict.user_id == account.user_id
+        session = json.loads(json.dumps(verdict.session))
+        if case.library == "node-instagram":
+            session = bridge.settings_from(session, intent["state"])
+        before = set(agents)
+        agents.clear()
+        assert str((await again(case, session))["owner"]) == account.user_id
+        # A library that sends a second name does so before the code, too.
+        assert context.user_agent in agents
+        assert set(agents) <= before, "the provider would tell them apart"
+        if case.library == "linkedin-messaging":
+            other = replace(case, library="linkedin-api")
+            assert str((await again(other, session))["owner"]) == account.user_id
 
-    played(case, then=verify)
+    played(case, verify, lambda request, *_: agents.append(request.headers.get("User-Agent")))

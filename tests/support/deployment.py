@@ -403,13 +403,15 @@ class Person:
 class Deployment:
     """Redis, sandbox, client and workers under one prefix."""
 
-    def __init__(self, url: str, prefix: str, logs: Path, **settings: Any) -> None:
+    def __init__(
+        self, url: str, prefix: str, logs: Path, *, as_provider: bool = False, **settings: Any
+    ) -> None:
         self.prefix, self.logs = prefix, logs
         self.url = url
         self._given = {**SHORT, "prefix": prefix, "redis_url": url, **settings}
         self._given["secret_keys"] = make_key()
         self.loops = LoopThread()
-        self.sandbox = Sandbox()
+        self.sandbox = Sandbox(as_provider=as_provider)
         self._workers: list[Worker] = []
         self.persons: list[Person] = []
 

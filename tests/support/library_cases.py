@@ -24,13 +24,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from checkpoint_worker.providers import bridges
 from checkpoint_worker.providers.sandbox import CA_VARIABLES, Sandbox
 from checkpoint_worker.providers.sandbox.accounts import Account
 from checkpoint_worker.providers.sandbox.simulator import Simulator
-from tests.support.library_shapes import shape_of
+from tests.support.library_shapes import made_up, shape_of
 
 DRIVERS: Final = Path(__file__).parent / "libraries"
 SHAPES: Final = DRIVERS / "shapes.json"
+STATES: Final = DRIVERS / "states.json"
 RUN_S: Final = 180.0
 INSTALL_S: Final = 300.0
 
@@ -139,15 +141,32 @@ def _cases() -> list[Case]:
 
 CASES: Final = _cases()
 HANDOVERS: Final = [
-    Case(library="instagrapi", provider="INSTAGRAM", source="APP", way="handover"),
-    Case(library="instagrapi", provider="INSTAGRAM", source="SMS", way="handover"),
-    Case(library="linkedin-messaging", provider="LINKEDIN", source="EMAIL", way="handover"),
-    Case(library="linkedin-messaging", provider="LINKEDIN", source="APP", way="handover"),
-    Case(library="tweety-ns", provider="TWITTER", source="APP", way="handover"),
-    Case(library="tweety-ns", provider="TWITTER", source="EMAIL", way="handover"),
-    Case(library="maufbapi", provider="MESSENGER", source="APP", way="handover"),
+    Case(library=library, provider=provider, source=source, kind=kind, way="handover")
+    for library, provider, sources in (
+        ("instagrapi", "INSTAGRAM", ("APP", "SMS", "checkpoint EMAIL", "checkpoint SMS")),
+        ("aiograpi", "INSTAGRAM", ("APP", "SMS", "checkpoint EMAIL")),
+        ("instaloader", "INSTAGRAM", ("APP", "SMS")),
+        ("mauigpapi", "INSTAGRAM", ("APP", "SMS", "checkpoint EMAIL")),
+        ("node-instagram", "INSTAGRAM", ("APP", "SMS", "BACKUP", "checkpoint EMAIL")),
+        ("linkedin-messaging", "LINKEDIN", ("EMAIL", "SMS", "APP")),
+        ("tweety-ns", "TWITTER", ("APP", "SMS", "EMAIL", "BACKUP")),
+        ("twikit", "TWITTER", ("APP", "SMS", "EMAIL", "BACKUP")),
+        ("maufbapi", "MESSENGER", ("APP", "SMS", "BACKUP")),
+    )
+    for kind, source in (
+        ("checkpoint" if " SMS" in each else "plain", each.rpartition(" ")[2]) for each in sources
+    )
+] + [
+    Case(library="instagrapi", provider="INSTAGRAM", source=source, way="handover newer")
+    for source in ("APP", "SMS")
 ]
-"""First steps whose code is verified by the adapter."""
+"""First steps that a bridge hands over; a client of the library goes on with the session."""
+
+
+def bridge_of(case: Case) -> bridges.Bridge:
+    """Return the bridge of a case's library."""
+    named = {"node-instagram": "instagram-private-api"}
+    return bridges.of(named.get(case.library, case.library))
 
 
 class Unavailable(Exception):  # noqa: N818  a reason to skip, no fault
@@ -156,6 +175,8 @@ class Unavailable(Exception):  # noqa: N818  a reason to skip, no fault
 
 def command_for(case: Case, folder: Path) -> list[str]:
     """Return the command that runs the case's driver, its environment made where it is missing.
+
+    A case that hands over has the driver of all bridges.
 
     Raises:
         Unavailable: It cannot be made here.
@@ -182,6 +203,7 @@ def command_for(case: Case, folder: Path) -> list[str]:
         except Unavailable:
             shutil.rmtree(home)
             raise
+    driver = "drive_bridge" if case.way.startswith("handover") else driver
     return [str(python), str(DRIVERS / f"{driver}.py")]
 
 
@@ -196,7 +218,9 @@ def _install(command: list[str], package: str) -> None:
 
 
 Note = Callable[[web.Request, bytes, int], None]
-Then = Callable[[Sandbox, Account, dict[str, Any]], Awaitable[None]]
+Again = Callable[[Case, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Runs a case's driver once more, with a session."""
+Then = Callable[[Sandbox, Account, dict[str, Any], Again], Awaitable[None]]
 
 
 class Watched(Sandbox):
@@ -231,38 +255,59 @@ async def play(
     Raises:
         Unavailable: The library cannot be installed here.
     """
-    command = await asyncio.to_thread(command_for, case, folder)
     async with Watched(note or (lambda *_: None)) as sandbox:
         account = sandbox.add_account(
             case.provider,
             source=case.source,  # type: ignore[arg-type]  # checked by the sandbox
             kind=case.kind,
         )
-        told = {**account.as_json(), "way": case.way, "page": sandbox.page_url}
-        trust = dict.fromkeys(CA_VARIABLES, str(sandbox.ca_file))
-        proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), sandbox.proxy_url)
-        program = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **trust, **proxy},
-            cwd=folder / "node" if case.library.startswith("node-") else folder,
-        )
-        try:
-            said = program.communicate(json.dumps(told).encode())
-            out, err = await asyncio.wait_for(said, RUN_S)
-        except TimeoutError:
-            program.kill()
-            out, err = await program.communicate()
-        lines = out.decode().strip().splitlines()
-        found = re.search(r"\{.*\}$", lines[-1]) if lines else None
-        if found is None:
-            raise AssertionError(err.decode()[-3000:])
-        said_by_it: dict[str, Any] = json.loads(found[0])
+
+        async def run(case: Case, session: dict[str, Any] | None = None) -> dict[str, Any]:
+            return await drive(case, folder, sandbox, account, session)
+
+        said_by_it = await run(case)
         if then is not None:
-            await then(sandbox, account, said_by_it)
+            await then(sandbox, account, said_by_it, run)
         return said_by_it, account
+
+
+async def drive(
+    case: Case,
+    folder: Path,
+    sandbox: Sandbox,
+    account: Account,
+    session: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a case's driver with an account, or with its session; return what it reported.
+
+    Raises:
+        Unavailable: The library cannot be installed here.
+    """
+    command = await asyncio.to_thread(command_for, case, folder)
+    named = {"library": case.library, "way": case.way, "session": session}
+    told = {**account.as_json(), **named, "page": sandbox.page_url}
+    trust = dict.fromkeys(CA_VARIABLES, str(sandbox.ca_file))
+    proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), sandbox.proxy_url)
+    program = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **trust, **proxy},
+        cwd=folder / "node" if case.library.startswith("node-") else folder,
+    )
+    try:
+        said = program.communicate(json.dumps(told).encode())
+        out, err = await asyncio.wait_for(said, RUN_S)
+    except TimeoutError:
+        program.kill()
+        out, err = await program.communicate()
+    lines = out.decode().strip().splitlines()
+    found = re.search(r"\{.*\}$", lines[-1]) if lines else None
+    if found is None:
+        raise AssertionError(err.decode()[-3000:])
+    said_by_it: dict[str, Any] = json.loads(found[0])
+    return said_by_it
 
 
 def recorded() -> dict[str, list[dict[str, Any]]]:
@@ -299,6 +344,14 @@ def main() -> None:
         shapes = [shape_of(*seen, account=account) for seen in kept]
         _write({**recorded(), case.name: shapes})
         print(case.name, len(shapes), flush=True)  # noqa: T201
+    states = json.loads(STATES.read_text()) if STATES.exists() else {}
+    for case in HANDOVERS:
+        if (libraries and case.library not in libraries) or case.source in {"SMS", "BACKUP"}:
+            continue
+        told, _ = asyncio.run(play(case, folder))
+        states[case.name] = {name: made_up(told[name]) for name in ("state", "answer")}
+    lines = (f"{json.dumps(name)}: {json.dumps(states[name])}" for name in sorted(states))
+    STATES.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

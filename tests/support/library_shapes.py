@@ -24,6 +24,16 @@ CODES: Final = frozenset(
         "twofactor_code", "approvals_code",
     }
 )  # fmt: skip
+WORDS: Final = frozenset(
+    {
+        "api_path", "challenge_path", "domain", "error_type", "form_type", "hint_text",
+        "key", "keyboard_type", "link_id", "message", "name", "path", "recognizedDevice",
+        "same_site", "status", "step_name", "subtask_id",
+    }
+)  # fmt: skip
+"""Members of states whose values are words of the protocol, or the sandbox's own."""
+STATE_MAX: Final = 64
+"""Characters that are kept of a made-up text."""
 _DULL: Final = re.compile(
     r"host|user-agent|accept.*|connection|content-.*|priority|sec-.*|te|upgrade.*|dnt|pragma|cookie"
 )
@@ -86,3 +96,16 @@ def _is_right(code: str, account: Account) -> bool:
     told = {each.code for each in account.inbox}
     steps = range(account._totp_step() - 3, account._totp_step() + 3)
     return code in told | {account._totp.generate_otp(step) for step in steps}
+
+
+def made_up(value: Any, name: str = "") -> Any:
+    """Return a library's state with its names and forms, and no value of it."""
+    if isinstance(value, dict):
+        return {key: made_up(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [made_up(each, name) for each in value[:20]]
+    if isinstance(value, str) and value[:1] in {"{", "["} and name == "cookies":
+        return json.dumps(made_up(json.loads(value)))
+    if isinstance(value, str) and name not in WORDS:
+        return re.sub(r"[a-z]", "a", re.sub(r"[A-Z]", "A", re.sub(r"\d", "1", value)))[:STATE_MAX]
+    return value

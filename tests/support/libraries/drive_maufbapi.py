@@ -18,33 +18,6 @@ async def main():
     api = AndroidAPI(state, proxy_handler=ProxyHandler(None))
     await api.mobile_config_sessionless()
     first = await awaited(api.login(person.username, person.password))
-    if person.way == "handover":
-        session, device, application = state.session, state.device, state.application
-        report(
-            context={
-                "route": "http",
-                "user_agent": state.user_agent,
-                "device": {
-                    "device_id": device.uuid,
-                    "adid": device.adid,
-                    "family_device_id": device.fdid,
-                    "locale": device.language,
-                    "country": device.country_code,
-                },
-                "app": {
-                    "app_id": application.client_id,
-                    "client_token": application.client_secret,
-                    "client_secret": application.client_secret,
-                    "api_key": application.client_id,
-                },
-                "email": person.username,
-                "uid": session.uid,
-                "login_first_factor": session.login_first_factor,
-                "machine_id": session.machine_id,
-            }
-        )
-        await api.http.close()
-        return
     wrong = await awaited(api.login_2fa(person.username, person.code(wrong=True)))
     right = await awaited(api.login_2fa(person.username, person.code()))
     user = await awaited(api.fetch_logged_in_user())

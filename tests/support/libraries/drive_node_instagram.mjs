@@ -11,6 +11,11 @@ const person = new Person();
 const client = new IgApiClient();
 client.state.generateDevice(person.handle);
 client.state.proxyUrl = process.env.HTTPS_PROXY;
+if (person.session) {
+  await client.state.deserialize(person.session);
+  report({ owner: (await client.account.currentUser()).pk });
+  process.exit();
+}
 await client.simulate.preLoginFlow();
 
 let info;
@@ -18,6 +23,12 @@ const first = await tried(async () => {
   try {
     return await client.account.login(person.handle, person.password);
   } catch (error) {
+    if (person.way === "handover") {
+      const answer = error.response.body;
+      if (answer.challenge) Object.assign(answer, (await client.challenge.auto(true)));
+      report({ state: await client.state.serialize(), answer });
+      process.exit();
+    }
     info = error.response.body.two_factor_info;
     throw error;
   }

@@ -5,7 +5,7 @@
 import asyncio
 
 from support import Person, awaited, report
-from tweety import TwitterAsync, constants
+from tweety import TwitterAsync
 from tweety.session import MemorySession
 
 person = Person()
@@ -18,29 +18,7 @@ async def login(code):
     return client, first, done
 
 
-async def first_step():
-    client = TwitterAsync(MemorySession())
-    await awaited(client.sign_in(person.handle, person.password))
-    shown = client._last_json
-    step = shown["subtasks"][0]
-    report(
-        context={
-            "route": "ocf",
-            "flow_token": shown["flow_token"],
-            "subtask_id": step["subtask_id"],
-            "hint_text": step["enter_text"]["hint_text"],
-            "user_agent": constants.REQUEST_USER_AGENT,
-            "guest_token": client.request._guest_token,
-            "app": {"bearer_token": constants.DEFAULT_BEARER_TOKEN.removeprefix("Bearer ")},
-            "cookies": dict(client.request.session.cookies),
-        }
-    )
-
-
 async def main():
-    if person.way == "handover":
-        await first_step()
-        return
     _, first, wrong = await login(lambda: person.code(wrong=True))
     client, _, right = await login(person.code)
     timeline = await awaited(client.get_home_timeline())

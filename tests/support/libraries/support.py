@@ -27,6 +27,8 @@ class Person:
         self.user_id = told["user_id"]
         self.source = told["source"]
         self.way = told["way"]
+        self.library, self.provider = told["library"], told["provider"]
+        self.session = told["session"]
         self._id, self._page = told["id"], told["page"]
 
     def code(self, *, wrong=False):

@@ -8,7 +8,7 @@ from typing import IO, Any, Final
 
 import click
 
-from checkpoint_worker.providers import BUILT_IN
+from checkpoint_worker.providers import BUILT_IN, bridges
 from checkpoint_worker.worker.cli.commands.common import (
     INPUT_MAX,
     as_json,
@@ -26,6 +26,19 @@ SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
 @click.argument("file", required=False, type=click.File("r"))
 @click.option("--sandbox", "page", metavar="URL", help="Let this sandbox do the first step.")
 @click.option(
+    "--from",
+    "library",
+    metavar="NAME",
+    help="FILE is the state of this client library: " + ", ".join(bridges.names()) + ".",
+)
+@click.option(
+    "--answer",
+    type=click.File("r"),
+    metavar="FILE",
+    help="With --from: the provider's answer at which the library stopped, as JSON, where its state"
+    " does not hold it.",
+)
+@click.option(
     "--provider",
     "-p",
     type=click.Choice([*BUILT_IN], case_sensitive=False),
@@ -36,17 +49,21 @@ SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
     "--source",
     type=click.Choice(SOURCES, case_sensitive=False),
     metavar="SOURCE",
-    help=f"With --sandbox, where the code comes from: the first of {', '.join(SOURCES)} that the"
-    " provider has, or this one.",
+    help="Where the code comes from. With --sandbox, by default the first of"
+    f" {', '.join(SOURCES)} that the provider has; with --from, what the answer says.",
 )
 @click.option(
-    "--account", metavar="ID", help="With --sandbox: one of its accounts, or an id for a new one."
+    "--account",
+    metavar="ID",
+    help="With --from: its account_id. With --sandbox: one of its accounts, or a new one's id.",
 )
 @as_json
 def open_(
     *,
     file: IO[str] | None,
     page: str | None,
+    library: str | None,
+    answer: IO[str] | None,
     provider: str | None,
     source: str | None,
     account: str | None,
@@ -57,20 +74,25 @@ def open_(
     FILE holds the fields of the request as JSON: account_id, provider, checkpoint, context and
     optionally proxy, purpose, user_id. ``-`` or a pipe: stdin.
 
+    With --from: what a client library held at the checkpoint, by ``bridges.of(NAME).state_of``, or
+    its own settings file with --answer (providers/bridges/README.md). No value of it is printed.
+
     \b
     Examples:
       checkpoint open intent.json
       login-service export 42 | checkpoint open
+      checkpoint open --from instagrapi settings.json --answer last.json --account acc_42
       checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
       checkpoint open --sandbox http://127.0.0.1:8700 --provider TWITTER --source BACKUP
     """  # noqa: D301
-    if page is not None and (file is not None or provider is None):
-        msg = "--sandbox goes with --provider and without a file"
-        raise click.UsageError(msg)
+    _refuse_mixed(file, page, library, answer, provider, account)
     with sentences(as_json=as_json):
-        fields = (
-            _login(page, str(provider), source, account) if page else _read_fields(_or_stdin(file))
-        )
+        if page:
+            fields = _login(page, str(provider), source, account)
+        elif library:
+            fields = {"account_id": account, **_bridged(library, _or_stdin(file), answer, source)}
+        else:
+            fields = _read_fields(_or_stdin(file), "intent")
         with open_client() as client:
             try:
                 info = client.open_intent(**fields)
@@ -93,13 +115,57 @@ def _or_stdin(file: IO[str] | None) -> IO[str]:
     return file or sys.stdin
 
 
-def _read_fields(file: IO[str]) -> dict[str, Any]:
+def _refuse_mixed(
+    file: IO[str] | None,
+    page: str | None,
+    library: str | None,
+    answer: IO[str] | None,
+    provider: str | None,
+    account: str | None,
+) -> None:
+    """Refuse options that do not go together."""
+    msg = ""
+    if page is not None and (file is not None or provider is None):
+        msg = "--sandbox goes with --provider and without a file"
+    elif library is None and answer is not None:
+        msg = "--answer goes with --from"
+    elif library is not None and (account is None or page is not None or provider is not None):
+        msg = "--from goes with --account, and without --sandbox and --provider"
+    elif library is not None and library not in bridges.names():
+        msg = f"--from knows no {library}; it knows {', '.join(bridges.names())}"
+    if msg:
+        raise click.UsageError(msg)
+
+
+def _bridged(
+    library: str, file: IO[str], answer: IO[str] | None, source: str | None
+) -> dict[str, Any]:
+    """Return the fields of the intent that a client library's state describes.
+
+    The state's ``login`` is what the person typed, for a library that does not keep it.
+    """
+    state = _read_fields(file, "state")
+    said = _read_fields(answer, "answer") if answer else None
+    login = str(state.get("login") or "")
+    bridge = bridges.of(library)
+    try:
+        checkpoint, context = bridge.context_from(state, said, source=source, login=login)
+    except bridges.MissingError as error:
+        raise click.UsageError(str(error)) from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # The exception's message may quote the state, which holds secrets.
+        msg = f"the file has another form than the state of {library}"
+        raise click.UsageError(msg) from None
+    return {"provider": bridge.PROVIDER, "checkpoint": checkpoint, "context": context}
+
+
+def _read_fields(file: IO[str], what: str) -> dict[str, Any]:
     try:
         fields = json.loads(file.read(INPUT_MAX))
     except ValueError:
         fields = None  # The parser's message may quote the text, which holds secrets.
     if not isinstance(fields, dict):
-        msg = "the intent is not a JSON object"
+        msg = f"the {what} is not a JSON object"
         raise click.UsageError(msg)
     return fields
 
