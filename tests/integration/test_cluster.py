@@ -277,8 +277,9 @@ def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster)
     async def through() -> None:
         door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
         name = keys.live_requests("LINKEDIN", "a")
-        async with Subscription(door.client, door.client.publish, name, quiet_s=0.3) as there:
+        async with Subscription(door.client, door.client.publish, name, quiet_s=1.0) as there:
             await asyncio.to_thread(cluster.hand_over, cluster.owner(PREFIX))
+            there._silence.end()  # Nothing read it meanwhile, which took seconds.
             assert await door.run(_look()), "the pipe is at the new master"
             await door.client.connection_pool.disconnect(inuse_connections=False)
             channel = RedisSessionChannel(
