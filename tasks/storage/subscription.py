@@ -99,7 +99,9 @@ class Subscription:
         await self._channel.aclose()
 
     async def next(self, timeout_s: float) -> str | None:
-        """Return the next message, ``None`` if there is none within ``timeout_s``.
+        """Return the next message; ``None`` if there is none within ``timeout_s``, or earlier.
+
+        The reply to the connection's health check and a confirmation also end the wait.
 
         Raises:
             OSError: The connection is dead.

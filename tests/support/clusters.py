@@ -143,6 +143,24 @@ class Cluster:
         told = self.tell(asked or self.living[0], "SLOTS")
         return next(int(row[2][1]) for row in told if row[0] <= slot <= row[1])
 
+    def until_agreed(self, prefix: str, *, heard_at: int) -> None:
+        """Wait until all nodes name one owner, and its messages reach a subscriber elsewhere.
+
+        A failover renews the connections between the nodes, and a message published meanwhile is
+        lost at the other node.
+        """
+        until(lambda: len({self.owner(prefix, asked=port) for port in self.living}) == 1, "a view")
+        publisher = self.clients[self.owner(prefix)]
+        with self.clients[heard_at].pubsub() as channel:
+            channel.subscribe("probe")
+
+            def is_heard() -> bool:
+                publisher.publish("probe", "")
+                received = channel.get_message(timeout=0.1)
+                return received is not None and received["type"] == "message"
+
+            until(is_heard, "a message between the nodes")
+
     @property
     def living(self) -> list[int]:
         """Ports of the nodes that were not killed."""

@@ -13,16 +13,17 @@ from checkpoint_worker.tasks.gateway.models import make_schemas
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
 from tests.support.contexts import CONTEXTS, PROVIDERS, example, is_needed, page_of, with_table
 
-CANARY: Final = "canary-4711"
+CANARY: Final = "canary-471100815"
+"""In every wrong value. Its digits are so many that no random request id holds them by chance."""
 NOT_SENT: Final = ("not sent", "not read")
 """What the description of a field says that no client has to look for."""
 WRONG: Final = {
-    "string": [{CANARY: CANARY}, [CANARY], None, 4711.5],
-    "object": [CANARY, [CANARY], None, 4711],
-    "array": [CANARY, {CANARY: CANARY}, None, 4711],
-    "boolean": [CANARY, [CANARY], None, 4711],
-    "integer": [CANARY, [CANARY], None, 4711],
-    "": [CANARY, [CANARY], None, 4711],
+    "string": [{CANARY: CANARY}, [CANARY], None, 471100815.5],
+    "object": [CANARY, [CANARY], None, 471100815],
+    "array": [CANARY, {CANARY: CANARY}, None, 471100815],
+    "boolean": [CANARY, [CANARY], None, 471100815],
+    "integer": [CANARY, [CANARY], None, 471100815],
+    "": [CANARY, [CANARY], None, 471100815],
 }
 """Values that are wrong for a field of each type; a field of given words has none."""
 
@@ -35,7 +36,7 @@ def refusal(provider: str, context: object) -> str:
         read_context(provider, context)
     assert caught.value.pair.key == (400, "invalid_parameters")
     detail = str(caught.value.body["detail"])
-    assert "4711" not in f"{caught.value} {caught.value.body}"
+    assert "471100815" not in f"{caught.value} {caught.value.body}"
     return detail
 
 
