@@ -109,6 +109,7 @@ NAMES: Final = (
     "a stored field renamed",
     "a living hub taken for a dead one",
     "the report of an outcome holds a copy of the tracer's stack",
+    "a subscription that hears nothing for ever",
 )
 """What a suite for this product must catch."""
 
@@ -1553,5 +1554,37 @@ MUTANTS: Final = (
         ),
         test="tests/system/test_health.py::"
         "test_a_hub_that_answers_before_the_question_returns_is_asked_again",
+    ),
+    mutant(
+        "a subscription that hears nothing for ever",
+        "twice the silence ends the connection",
+        Edit(
+            "tasks/storage/subscription.py",
+            "            raise TimeoutError\n",
+            "            self.end()\n",
+        ),
+        test="tests/integration/test_attempt.py::"
+        "test_the_listener_gives_up_a_connection_that_says_nothing",
+    ),
+    mutant(
+        "a subscription that hears nothing for ever",
+        "a test message that reaches no subscriber ends the connection",
+        Edit(
+            "tasks/storage/subscription.py",
+            ' and not await self._publish(self._names[0], ""):',
+            ' and await self._publish(self._names[0], "") is None:',
+        ),
+        test="tests/integration/test_cluster.py::"
+        "test_a_session_is_not_unheard_because_a_node_counts_nobody",
+    ),
+    mutant(
+        "a subscription that hears nothing for ever",
+        "a reconnect that redis-py made by itself is told like a first one",
+        Edit(
+            "tasks/storage/subscription.py",
+            "            if self._is_confirmation(message):\n                self._subscribed()\n",
+            "",
+        ),
+        test="tests/integration/test_subscription.py::test_a_reconnect_that_the_library_made_is_told[1]",
     ),
 )

@@ -1,0 +1,44 @@
+"""A subscription tells every reconnect, whoever made it: messages were lost before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from checkpoint_worker.tasks.storage.executor import connect_async
+from checkpoint_worker.tasks.storage.subscription import Subscription
+from tests.support.deployment import BOUND_S
+
+
+async def _read_until(there: Subscription, met: Callable[[], bool]) -> list[str]:
+    texts: list[str] = []
+    async with asyncio.timeout(BOUND_S):
+        while not met():
+            if (text := await there.next(0.2)) is not None:
+                texts.append(text)
+    return texts
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")], ids=len)
+def test_a_reconnect_that_the_library_made_is_told(redis_url: str, names: tuple[str, ...]) -> None:
+    """t=0 the server ends the connection · t=1 redis-py has subscribed again by itself."""
+
+    async def through() -> None:
+        client = connect_async(redis_url)
+        told: list[int] = []
+        there = Subscription(
+            client, client.publish, *names, quiet_s=BOUND_S, subscribed=lambda: told.append(1)
+        )
+        async with there:
+            assert len(told) == 1, "all channels, once"
+            assert await client.client_kill_filter(_type="pubsub")
+            assert not await _read_until(there, lambda: len(told) == 2)
+            for name in names:
+                assert await client.publish(name, name) == 1
+                assert await there.next(BOUND_S) == name
+            assert len(told) == 2
+        await client.aclose()
+
+    asyncio.run(through())
