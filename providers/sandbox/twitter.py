@@ -154,6 +154,17 @@ class TwitterSimulator(Simulator):
         held = self._sessions.owner(request)
         return Seen(account=held) if held is not None else None
 
+    def begin_session(
+        self, request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """See `Simulator.begin_session`."""
+        self._sessions.begin(request, response, account)
+        return response
+
+    def session_owner(self, request: web.Request) -> Account | None:
+        """See `Simulator.session_owner`."""
+        return self._sessions.owner(request)
+
     # The first step --------------------------------------------------------------------
 
     def _new_guest(self) -> str:
