@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TRIES_MAX = 4  # Wrong codes until the login begins again.
 _HOME = "/home.php"
-_WRONG = "The login code you entered doesn't match the one sent to your phone. Please try again."
+WRONG = "The login code you entered doesn't match the one sent to your phone. Please try again."
 
 
 class WebStep(TokenStep):
@@ -117,7 +117,7 @@ class WebStep(TokenStep):
             if challenge.tries >= TRIES_MAX:
                 del self._forms[challenge.first_factor]
                 return _redirect("/login/")
-            return _code_form(challenge, _WRONG)
+            return _code_form(challenge, WRONG)
         self._passed.add(challenge.first_factor)
         choices = '<input type="radio" name="name_action_selected" value="save_device">'
         submit = '<input type="submit" name="submit[Continue]" value="Continue">'

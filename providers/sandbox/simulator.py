@@ -100,6 +100,10 @@ class Simulator(abc.ABC):
         sends rests on it.
         """
 
+    def deliver(self, account: Account, source: Source) -> None:
+        """Send a code as this provider's are."""
+        account.deliver(source)
+
     @abc.abstractmethod
     def begin_session(
         self, request: web.Request, response: web.Response, account: Account

@@ -108,9 +108,7 @@ class Client:
         """The cookies held, by name."""
         return {each.name: str(each.value) for each in self.jar}
 
-    def ask(
-        self, path: str, form: dict[str, str] | bytes | None = None, **headers: str
-    ) -> str:
+    def ask(self, path: str, form: dict[str, str] | bytes | None = None, **headers: str) -> str:
         """Get a page, or post a form."""
         body = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
         sent = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -41,10 +41,7 @@ def add_sites(
     """
     application.router.add_get("/web/files/{name}", serve_file)
     for name, simulator in simulators.items():
-        try:  # DRAFT
-            module = importlib.import_module(f"{__name__}.{name.lower()}")
-        except ModuleNotFoundError:
-            continue
+        module = importlib.import_module(f"{__name__}.{name.lower()}")
         site = module.SITE(simulator)
         pages = web.Application(middlewares=[middleware(site)])
         pages.add_routes(site.routes())

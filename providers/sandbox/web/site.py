@@ -88,7 +88,7 @@ class Site(abc.ABC):
         turn_field: Name of the hidden field that changes with each answer; empty without one.
         tries_max: Wrong codes until the login ends.
         by_script: Whether its form is sent by the page's script whatever the look.
-        habits: Looks that its pages always have.
+        in_place: Whether its script puts the next form in the place of the last one.
         binds: Whether its pages can be bound to their browser.
     """
 
@@ -102,7 +102,7 @@ class Site(abc.ABC):
     turn_field: ClassVar[str] = ""
     tries_max: ClassVar[int] = 4
     by_script: ClassVar[bool] = False
-    habits: ClassVar[frozenset[str]] = frozenset()
+    in_place: ClassVar[bool] = False
     binds: ClassVar[bool] = False
 
     def __init__(self, simulator: Simulator) -> None:
@@ -134,13 +134,14 @@ class Site(abc.ABC):
         del login, error
         return {}
 
+    def habits(self, account: Account) -> frozenset[str]:
+        """Return the looks that an account's pages have in any case."""
+        del account
+        return frozenset()
+
     def new_token(self) -> str:
         """Make the token of a login."""
         return secrets.token_urlsafe(24)
-
-    def deliver(self, account: Account, source: Source) -> None:
-        """Send a code."""
-        account.deliver(source)
 
     def judge(self, login: WebLogin, code: str) -> str:
         """Return ``right``, ``wrong`` or ``expired``."""
@@ -233,7 +234,7 @@ class Site(abc.ABC):
     def _begin(self, request: web.Request, account: Account) -> web.Response:
         scene = request.query.get("scene") or "normal"
         try:
-            looks = read_looks(request.query.get("look", ""))
+            looks = read_looks(request.query.get("look", "")) | self.habits(account)
         except ValueError as error:
             return web.Response(status=400, text=str(error))
         if scene not in SCENES:
@@ -246,7 +247,7 @@ class Site(abc.ABC):
         login = WebLogin(
             account=account,
             source=account.source,
-            looks=looks | self.habits,
+            looks=looks,
             scene=scene,
             born=self.world.now(),
             token=self.new_token(),
@@ -254,7 +255,7 @@ class Site(abc.ABC):
             binding=Binding() if "bound" in looks else None,
         )
         self._logins[login.key] = login
-        self.deliver(account, login.source)
+        self.simulator.deliver(account, login.source)
         response = _see_other(f"{self.root}/{login.stage}/{login.key}")
         for name, value in self.cookies(login).items():
             response.headers.add("Set-Cookie", f"{name}={value}; Path=/")
@@ -276,6 +277,8 @@ class Site(abc.ABC):
 
     def _page(self, login: WebLogin, main: Html, **data: str) -> web.Response:
         told = {"looks": " ".join(sorted(login.looks)), **data}
+        if self.in_place:
+            told["in-place"] = ""
         return page(self.words.title, self.words.brand, main, told)
 
     def _form_of(self, login: WebLogin, error: str = "") -> Html:
@@ -354,7 +357,7 @@ class Site(abc.ABC):
             login.step, login.tries = login.step + 1, 0
             login.source = self.following(login.source)
             login.rotate()
-            self.deliver(login.account, login.source)
+            self.simulator.deliver(login.account, login.source)
             return self._go(request, login, "checkpoint", f"{self.root}/checkpoint/{login.key}")
         if to in _STEPS:
             login.stage = to
