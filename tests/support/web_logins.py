@@ -8,13 +8,32 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from html.parser import HTMLParser
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from checkpoint_worker.providers.sandbox import SandboxClient
 
 TIMEOUT_S: Final = 20.0
+SESSIONS: Final = {
+    "LINKEDIN": {"li_at", "JSESSIONID"},
+    "INSTAGRAM": {"sessionid", "ds_user_id", "csrftoken"},
+    "TWITTER": {"auth_token", "ct0", "twid"},
+    "MESSENGER": {"c_user", "xs"},
+}
+"""Cookies of a finished login."""
+SIGNED_IN: Final = {
+    "LINKEDIN": ("/voyager/api/me", "csrf_token", "JSESSIONID"),
+    "INSTAGRAM": ("/api/v1/accounts/current_user/", "", ""),
+    "TWITTER": ("/1.1/account/verify_credentials.json", "x_csrf_token", "ct0"),
+    "MESSENGER": ("/api/graphqlbatch/", "", ""),
+}
+"""A request of clients that names the account, and the header that repeats a cookie in it."""
 
 
 class Form(HTMLParser):
-    """The first form of a page, and what the page says.
+    """The first form of a page, and what the page says. Templates are no part of a page.
 
     Attributes:
         action: Where the form is posted to; empty without a form.
@@ -22,8 +41,11 @@ class Form(HTMLParser):
         shown: Attributes of its other inputs.
         buttons: Attributes of its buttons.
         alerts: Texts of the elements with the role ``alert`` that are not hidden.
+        labels: What labels are for.
+        scripts: Attributes of scripts, and those of other elements that hold one.
+        tags: Names of all elements.
         body: Attributes of the element ``body``.
-        frames: Sources of iframes.
+        frames: Attributes of iframes.
         text: All text.
     """
 
@@ -36,17 +58,31 @@ class Form(HTMLParser):
         self.labels: list[str] = []
         self.alerts: list[str] = []
         self.frames: list[dict[str, str]] = []
+        self.scripts: list[dict[str, str]] = []
+        self.tags: list[str] = []
         self.body: dict[str, str] = {}
         self.text = ""
         self._in_alert = False
+        self._in_template = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep what belongs to a form."""
         found = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        if tag == "template":
+            self._in_template = True
+        if self._in_template:
+            return
+        is_active = any(name == "style" or name.startswith("on") for name in found)
+        if tag in {"script", "style"} or is_active:
+            self.scripts.append(found)
         self._in_alert = (
             found.get("role") == "alert" and "hidden" not in found.get("class", "").split()
         )
+        self._keep(tag, found)
+
+    def _keep(self, tag: str, found: dict[str, str]) -> None:
         if tag == "form":
             self.action = self.action or found["action"]
         elif tag == "input" and found.get("type") == "hidden":
@@ -69,9 +105,10 @@ class Form(HTMLParser):
             self.alerts.append(data.strip())
 
     def handle_endtag(self, tag: str) -> None:
-        """End an alert."""
-        del tag
+        """End an alert or a template."""
         self._in_alert = False
+        if tag == "template":
+            self._in_template = False
 
     @property
     def code_field(self) -> dict[str, str]:
@@ -86,6 +123,7 @@ class Client:
         path: Of the last page, after redirects.
         status: Of the last answer.
         html: Of the last page.
+        headers: Of the last answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -97,6 +135,7 @@ class Client:
         self.path = ""
         self.status = 0
         self.html = ""
+        self.headers: Mapping[str, str] = {}
 
     @property
     def form(self) -> Form:
@@ -108,9 +147,14 @@ class Client:
         """The cookies held, by name."""
         return {each.name: str(each.value) for each in self.jar}
 
-    def ask(self, path: str, form: dict[str, str] | bytes | None = None, **headers: str) -> str:
+    def ask(
+        self,
+        path: str,
+        form: dict[str, str] | bytes | None = None,
+        **headers: str,
+    ) -> str:
         """Get a page, or post a form."""
-        body = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
+        body = self.encoded(form) if isinstance(form, dict) else form
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(  # noqa: S310  the sandbox's own address
             self._url + path, data=body, headers=sent
@@ -122,9 +166,14 @@ class Client:
             with error:
                 return self._keep(error)
 
+    @staticmethod
+    def encoded(form: Mapping[str, str]) -> bytes:
+        """Return a form's body."""
+        return urllib.parse.urlencode(form).encode()
+
     def _keep(self, reply: Any) -> str:
         self.path = urllib.parse.urlsplit(reply.url).path
-        self.status = reply.status
+        self.status, self.headers = reply.status, reply.headers
         self.html = reply.read().decode()
         return self.html
 
@@ -134,10 +183,11 @@ class Client:
         self.ask(f"/web/{provider.lower()}/login?{query}")
         return self.form
 
-    def submit(self, code: str, **headers: str) -> Form:
+    def submit(self, code: str) -> Form:
         """Post the form of the last page as the browser does."""
         form = self.form
-        self.ask(form.action, {**form.hidden, form.code_field["name"]: code}, **headers)
+        sent = {**form.hidden, form.code_field["name"]: code}
+        self.ask(form.action, sent)
         return self.form
 
     def submit_by_script(self, form: Form, code: str, **headers: str) -> dict[str, Any]:
@@ -148,3 +198,13 @@ class Client:
         )
         form.hidden |= said["page"].get("fields", {})
         return said
+
+
+def session(sandbox: SandboxClient, account: Mapping[str, Any], cookies: Mapping[str, str]) -> Any:
+    """Ask the provider's own address whose session some cookies are, as clients do."""
+    path, header, cookie = SIGNED_IN[account["provider"]]
+    headers = {header: cookies[cookie].strip('"')} if header else {}
+    sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    body = b"" if path.startswith("/api/graphqlbatch") else None
+    client = Client(sandbox.urls()[account["provider"]])
+    return json.loads(client.ask(path, body, Cookie=sent, **headers))

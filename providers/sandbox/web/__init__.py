@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from checkpoint_worker.providers.sandbox.web.login import LOOKS, SCENES
+from checkpoint_worker.providers.sandbox.web.site import Site
 from checkpoint_worker.providers.sandbox.web.templates import serve_file
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_sites(
     application.router.add_get("/web/files/{name}", serve_file)
     for name, simulator in simulators.items():
         module = importlib.import_module(f"{__name__}.{name.lower()}")
-        site = module.SITE(simulator)
+        site = Site(module.DIALECT, simulator)
         pages = web.Application(middlewares=[middleware(site)])
         pages.add_routes(site.routes())
         application.add_subapp(site.root, pages)

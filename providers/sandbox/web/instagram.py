@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from checkpoint_worker.providers.sandbox.instagram_answers import WAIT
 from checkpoint_worker.providers.sandbox.instagram_wire import CHECK, FORMS, new_uuid
-from checkpoint_worker.providers.sandbox.web.site import Site, Words
+from checkpoint_worker.providers.sandbox.web.dialect import Dialect, Words
 from checkpoint_worker.providers.sandbox.web.templates import Field
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _SAID: Final[Mapping[str, tuple[int, Mapping[str, Any]]]] = {
 }
 
 
-class InstagramSite(Site):
+class InstagramDialect(Dialect):
     """The provider INSTAGRAM."""
 
     provider: ClassVar[str] = "INSTAGRAM"
@@ -79,12 +79,13 @@ class InstagramSite(Site):
     )
 
     def cookies(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.cookies`."""
+        """See `Dialect.cookies`."""
         mid, did = secrets.token_urlsafe(20), new_uuid().upper()
         return {"csrftoken": login.token, "mid": mid, "ig_did": did}
 
-    def fields(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.fields`; the identifier stays through all tries."""
+    def fields(self, login: WebLogin, now: float) -> Mapping[str, str]:
+        """See `Dialect.fields`; the identifier stays through all tries."""
+        del now
         fields = {"csrfmiddlewaretoken": login.token}
         if login.source == "EMAIL":
             return fields
@@ -92,7 +93,7 @@ class InstagramSite(Site):
         return {**fields, **more, "username": login.account.handle}
 
     def field(self, login: WebLogin) -> Field:
-        """See `Site.field`."""
+        """See `Dialect.field`."""
         more: dict[str, str | bool] = {"type": "tel", "aria-required": "true"}
         if login.source == "EMAIL":
             name = "security_code"
@@ -107,7 +108,7 @@ class InstagramSite(Site):
         )
 
     def parts(self, login: WebLogin, error: str) -> Mapping[str, str]:
-        """See `Site.parts`."""
+        """See `Dialect.parts`."""
         is_checkpoint = login.source == "EMAIL"
         return {
             "lead": _LEADS[login.source],
@@ -117,11 +118,11 @@ class InstagramSite(Site):
         }
 
     def following(self, source: Source) -> Source:
-        """See `Site.following`."""
+        """See `Dialect.following`."""
         return "SMS" if source == "EMAIL" else "EMAIL"
 
     def said(self, login: WebLogin, what: str) -> tuple[int, dict[str, Any]]:
-        """See `Site.said`."""
+        """See `Dialect.said`."""
         key = f"{what} by email" if login.source == "EMAIL" else what
         if key in _SAID or what in _SAID:
             status, body = _SAID.get(key) or _SAID[what]
@@ -134,4 +135,4 @@ class InstagramSite(Site):
         return 400, said
 
 
-SITE = InstagramSite
+DIALECT = InstagramDialect()

@@ -13,7 +13,7 @@ from checkpoint_worker.providers.sandbox.linkedin_challenge import (
 )
 from checkpoint_worker.providers.sandbox.linkedin_session import profile_of
 from checkpoint_worker.providers.sandbox.linkedin_wire import first_cookies, new_session
-from checkpoint_worker.providers.sandbox.web.site import Site, Words
+from checkpoint_worker.providers.sandbox.web.dialect import Dialect, Words
 from checkpoint_worker.providers.sandbox.web.templates import Field, Html
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.sandbox.web.login import WebLogin
 
 
-class LinkedInSite(Site):
+class LinkedInDialect(Dialect):
     """The provider LINKEDIN."""
 
     provider: ClassVar[str] = "LINKEDIN"
@@ -58,19 +58,19 @@ class LinkedInSite(Site):
     )
 
     def cookies(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.cookies`."""
+        """See `Dialect.cookies`."""
         return {**first_cookies(login.token), "chp_token": login.key}
 
     def new_token(self) -> str:
-        """See `Site.new_token`."""
+        """See `Dialect.new_token`."""
         return new_session()
 
-    def fields(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.fields`."""
-        return _challenge(login).fields(self.world.now())
+    def fields(self, login: WebLogin, now: float) -> Mapping[str, str]:
+        """See `Dialect.fields`."""
+        return _challenge(login).fields(now)
 
     def field(self, login: WebLogin) -> Field:
-        """See `Site.field`."""
+        """See `Dialect.field`."""
         return Field(
             id=_challenge(login).form[1],
             name="pin",
@@ -79,7 +79,7 @@ class LinkedInSite(Site):
         )
 
     def parts(self, login: WebLogin, error: str) -> Mapping[str, str]:
-        """See `Site.parts`; the error is there from the beginning, hidden."""
+        """See `Dialect.parts`; the error is there from the beginning, hidden."""
         form_id, _input_id, error_id = _challenge(login).form
         return {
             "lead": LEADS[login.source],
@@ -90,16 +90,16 @@ class LinkedInSite(Site):
         }
 
     def following(self, source: Source) -> Source:
-        """See `Site.following`."""
+        """See `Dialect.following`."""
         return "SMS" if source == "EMAIL" else "EMAIL"
 
     def home(self, account: Account) -> Html:
-        """See `Site.home`: the owner as the site writes it for its scripts."""
+        """See `Dialect.home`: the owner as the site writes it for its scripts."""
         owner = {"plainId": int(account.user_id), "included": [profile_of(account)]}
         return Html(f'<code id="bpr-guid-1" hidden>{escape(json.dumps(owner))}</code>')
 
 
-SITE = LinkedInSite
+DIALECT = LinkedInDialect()
 
 
 def _challenge(login: WebLogin) -> Challenge:

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, ClassVar
 
 from checkpoint_worker.providers.sandbox.messenger_web import WRONG
-from checkpoint_worker.providers.sandbox.web.site import Site, Words
+from checkpoint_worker.providers.sandbox.web.dialect import Dialect, Words
 from checkpoint_worker.providers.sandbox.web.templates import Field
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _LEADS = {
 }
 
 
-class MessengerSite(Site):
+class MessengerDialect(Dialect):
     """The provider MESSENGER."""
 
     provider: ClassVar[str] = "MESSENGER"
@@ -50,15 +50,16 @@ class MessengerSite(Site):
     )
 
     def cookies(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.cookies`."""
+        """See `Dialect.cookies`."""
         return {
             "datr": secrets.token_urlsafe(18),
             "sb": secrets.token_urlsafe(18),
             "checkpoint": login.token,
         }
 
-    def fields(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.fields`."""
+    def fields(self, login: WebLogin, now: float) -> Mapping[str, str]:
+        """See `Dialect.fields`."""
+        del now
         return {
             "fb_dtsg": secrets.token_urlsafe(18),
             "nh": login.token,
@@ -66,7 +67,7 @@ class MessengerSite(Site):
         }
 
     def field(self, login: WebLogin) -> Field:
-        """See `Site.field`."""
+        """See `Dialect.field`."""
         del login
         more: dict[str, str | bool] = {
             "type": "text",
@@ -76,17 +77,17 @@ class MessengerSite(Site):
         return Field(id="approvals_code", name="approvals_code", label="Login code", more=more)
 
     def parts(self, login: WebLogin, error: str) -> Mapping[str, str]:
-        """See `Site.parts`."""
+        """See `Dialect.parts`."""
         return {"lead": _LEADS[login.source], "error": error}
 
     def judge(self, login: WebLogin, code: str) -> str:
-        """See `Site.judge`: one field takes codes of the prompt's source and recovery codes."""
+        """See `Dialect.judge`: one field takes codes of the prompt's source and recovery codes."""
         judgements = [login.account.judge(code, source) for source in (login.source, "BACKUP")]
         return "right" if "right" in judgements else judgements[0]
 
     def following(self, source: Source) -> Source:
-        """See `Site.following`."""
+        """See `Dialect.following`."""
         return "BACKUP" if source == "SMS" else "SMS"
 
 
-SITE = MessengerSite
+DIALECT = MessengerDialect()

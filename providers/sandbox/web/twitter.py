@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from checkpoint_worker.providers.sandbox.twitter_answers import CODE_HINT, ERRORS
 from checkpoint_worker.providers.sandbox.twitter_flow import ACID, TWO_FACTOR, guest_cookies
-from checkpoint_worker.providers.sandbox.web.site import Site, Words
+from checkpoint_worker.providers.sandbox.web.dialect import Dialect, Words
 from checkpoint_worker.providers.sandbox.web.templates import Field
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _SAID: Final = {
 }
 
 
-class TwitterSite(Site):
+class TwitterDialect(Dialect):
     """The provider TWITTER."""
 
     provider: ClassVar[str] = "TWITTER"
@@ -80,15 +80,16 @@ class TwitterSite(Site):
     )
 
     def habits(self, account: Account) -> frozenset[str]:
-        """See `Site.habits`."""
+        """See `Dialect.habits`."""
         return frozenset({"toast", "bound"} if account.kind == "jetfuel" else {"toast"})
 
     def cookies(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.cookies`."""
+        """See `Dialect.cookies`."""
         return {**guest_cookies(), "att": login.token}
 
-    def fields(self, login: WebLogin) -> Mapping[str, str]:
-        """See `Site.fields`."""
+    def fields(self, login: WebLogin, now: float) -> Mapping[str, str]:
+        """See `Dialect.fields`."""
+        del now
         subtask = ACID if login.source == "EMAIL" else TWO_FACTOR
         return {
             "authenticity_token": login.token,
@@ -97,7 +98,7 @@ class TwitterSite(Site):
         }
 
     def field(self, login: WebLogin) -> Field:
-        """See `Site.field`."""
+        """See `Dialect.field`."""
         return Field(
             id="ocf-enter-text",
             name="text",
@@ -112,17 +113,17 @@ class TwitterSite(Site):
         )
 
     def parts(self, login: WebLogin, error: str) -> Mapping[str, str]:
-        """See `Site.parts`."""
+        """See `Dialect.parts`."""
         del error
         title = "Check your email" if login.source == "EMAIL" else self.words.title
         return {"title": title, "lead": _LEADS[login.source]}
 
     def following(self, source: Source) -> Source:
-        """See `Site.following`."""
+        """See `Dialect.following`."""
         return "SMS" if source == "EMAIL" else "EMAIL"
 
     def said(self, login: WebLogin, what: str) -> tuple[int, dict[str, Any]]:
-        """See `Site.said`."""
+        """See `Dialect.said`."""
         if what in _SAID:
             status, number, text = _SAID[what]
             return status, {"errors": [{"code": number, "message": text}]}
@@ -135,4 +136,4 @@ class TwitterSite(Site):
         return 200, {"flow_token": login.turn, "status": "success", "subtasks": [subtask]}
 
 
-SITE = TwitterSite
+DIALECT = TwitterDialect()

@@ -17,7 +17,7 @@ async function keyOf(name) {
   opening.onupgradeneeded = () => opening.result.createObjectStore(NAME);
   const database = await wait(opening);
   const held = await wait(database.transaction(NAME).objectStore(NAME).get(name));
-  if (held) return held;
+  if (held?.privateKey instanceof CryptoKey) return held;
   const made = await crypto.subtle.generateKey(ALGORITHM, false, ["sign"]);
   await wait(database.transaction(NAME, "readwrite").objectStore(NAME).put(made, name));
   return made;
@@ -34,6 +34,7 @@ export async function signer(address) {
   const { privateKey, publicKey } = await keyOf(address);
   const jwk = await crypto.subtle.exportKey("jwk", publicKey);
   const reply = await fetch(address, { method: "POST", body: JSON.stringify(jwk) });
+  if (!reply.ok) throw new Error("The login is bound to another browser.");
   const { nonce } = await reply.json();
   let count = 0;
   return async (target, options = {}) => {

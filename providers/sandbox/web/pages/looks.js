@@ -109,10 +109,14 @@ async function send(page, sent) {
   complain(page, answer.error);
 }
 
+function alertOf(text) {
+  return Object.assign(document.createElement("p"), { role: "alert", textContent: text });
+}
+
 function complain(page, text) {
   if (looks.has("toast")) {
-    const toast = document.createElement("div");
-    Object.assign(toast, { className: "toast", role: "alert", textContent: text });
+    const toast = alertOf(text);
+    toast.className = "toast";
     toast.dataset.testid = "toast";
     body.append(toast);
     setTimeout(() => toast.remove(), TOAST_MS);
@@ -127,8 +131,12 @@ function complain(page, text) {
 if (body.dataset.then) {
   setTimeout(() => location.replace(body.dataset.then), Number(body.dataset.afterMs));
 } else if (body.dataset.bind) {
-  carry = await (await import("./bound.js")).signer(body.dataset.bind);
-  await swap(location.href);
+  try {
+    carry = await (await import("./bound.js")).signer(body.dataset.bind);
+    await swap(location.href);
+  } catch (error) {
+    document.querySelector("[role=status]").replaceWith(alertOf(error.message));
+  }
 } else {
   attach();
 }
