@@ -7,8 +7,11 @@ import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CALL_TIMEOUT_S = 10.0
 
@@ -76,6 +79,12 @@ class SandboxClient:
             ``{"checkpoint", "context", "user_id", …}``.
         """
         return self._call("POST", "/control/logins", {"account": account})
+
+    def web_login_url(self, account: Mapping[str, Any], *, look: str = "", scene: str = "") -> str:
+        """Return where an account's login in a browser begins (`providers.sandbox.web`)."""
+        asked = {"account": account["id"], "look": look, "scene": scene}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return f"{self.page_url}/web/{account['provider'].lower()}/login?{query}"
 
     def current_code(self, account: str) -> str:
         """Return the current code."""

@@ -194,7 +194,7 @@ class InstagramSimulator(Screens):
         login = self._logins.get(request.match_info["nonce"])
         if login is None or self._is_dead(login):
             return web.Response(status=404, text="Not Found")
-        self._deliver(login.account, login.source)
+        self.deliver(login.account, login.source)
         return with_token(login, json_answer(200, step_of(login)))
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
@@ -221,7 +221,7 @@ class InstagramSimulator(Screens):
         self, request: web.Request, login: LoginState, fields: Mapping[str, str]
     ) -> web.Response:
         if "choice" in fields:
-            self._deliver(login.account, login.source)
+            self.deliver(login.account, login.source)
             return json_answer(200, step_of(login))
         if not fields.get("security_code"):
             return json_answer(400, {"message": "This field is required."})
@@ -329,7 +329,7 @@ class InstagramSimulator(Screens):
             login.over = False
             login.source = source
             login.step += 1
-            self._deliver(login.account, source)
+            self.deliver(login.account, source)
             return with_token(login, json_answer(200, step_of(login)))
         following = self._login(
             login.account,

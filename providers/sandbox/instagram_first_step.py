@@ -98,12 +98,13 @@ class FirstStep(SessionStep):
         login.token = token or login.token
         self._logins[login.key] = login
         if account.has_second_factor:
-            self._deliver(account, source)
+            self.deliver(account, source)
         if account.kind == "spare_code":  # The person has a list of backup codes, too.
-            self._deliver(account, "BACKUP")
+            self.deliver(account, "BACKUP")
         return login
 
-    def _deliver(self, account: Account, source: Source) -> None:
+    def deliver(self, account: Account, source: Source) -> None:
+        """See `Simulator.deliver`."""
         if source != "BACKUP":
             account.deliver(source)
             return

@@ -39,9 +39,9 @@ class SessionStep(Simulator):
 
     def _let_in(self, login: LoginState, kind: str) -> web.Response:
         account = login.account
-        named = account.user_id if kind != "nobody" else secrets.token_hex(4) + "x"
-        session_id = f"{named}%3A{secrets.token_urlsafe(14)}%3A12"
-        self._sessions[session_id] = account
+        session_id = self._new_session(
+            account, account.user_id if kind != "nobody" else secrets.token_hex(4) + "x"
+        )
         user = person_of(account)
         headers, cookies = session_of(account, session_id, login.token)
         if kind == "nobody":
@@ -66,6 +66,25 @@ class SessionStep(Simulator):
         for number in range(CROWD if kind == "crowded" else 0):
             response.headers.add("Set-Cookie", f"seen_{number}=; Path=/; Max-Age=0")
         return response
+
+    def _new_session(self, account: Account, named: str) -> str:
+        session_id = f"{named}%3A{secrets.token_urlsafe(14)}%3A12"
+        self._sessions[session_id] = account
+        return session_id
+
+    def begin_session(
+        self, _request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """See `Simulator.begin_session`."""
+        session_id = self._new_session(account, account.user_id)
+        _headers, cookies = session_of(account, session_id, secrets.token_urlsafe(24))
+        for name, value in cookies.items():
+            set_cookie(response, name, value, more="; HttpOnly" if name == "sessionid" else "")
+        return response
+
+    def session_owner(self, request: web.Request) -> Account | None:
+        """See `Simulator.session_owner`."""
+        return self._sessions.get(session_id_of(request))
 
     async def _signed_in(self, request: web.Request) -> web.Response:
         """Answer any request of a session: the owner, and lists that are empty."""

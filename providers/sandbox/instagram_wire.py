@@ -299,9 +299,9 @@ def with_token(login: LoginState, response: web.Response) -> web.Response:
     return response
 
 
-def set_cookie(response: web.Response, name: str, value: str) -> None:
+def set_cookie(response: web.Response, name: str, value: str, *, more: str = "") -> None:
     """Add a cookie; its value stays as it is."""
-    response.headers.add("Set-Cookie", f"{name}={value}; Path=/")
+    response.headers.add("Set-Cookie", f"{name}={value}; Path=/{more}")
 
 
 def cookies_of(request: web.Request) -> dict[str, str]:

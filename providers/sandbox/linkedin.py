@@ -175,7 +175,7 @@ class LinkedInSimulator(Pages):
         if account is None:
             return page('<div role="alert">Wrong email or password. Try again.</div>')
         if not account.has_second_factor:
-            return self._begin_session(request, see_other("/feed/"), account)
+            return self.begin_session(request, see_other("/feed/"), account)
         challenge = self._challenge(account, session_of(request))
         response = see_other(challenge.path)
         set_cookie(request, response, "chp_token", challenge.cookie)
@@ -187,7 +187,7 @@ class LinkedInSimulator(Pages):
             return web.json_response({"login_result": result}, status=401)
         if not account.has_second_factor:
             response = web.json_response({"login_result": "PASS", "challenge_url": ""})
-            return self._begin_session(request, response, account)
+            return self.begin_session(request, response, account)
         challenge = self._challenge(account, session_of(request))
         address = f"{request.scheme}://{request.host}{challenge.path}"
         response = web.json_response({"login_result": result, "challenge_url": address})
@@ -255,7 +255,7 @@ class LinkedInSimulator(Pages):
         if kind == "revoked":
             set_cookie(request, response, "li_at", '"delete me"', more="; Max-Age=0")
             return response
-        return self._begin_session(request, response, challenge.account)
+        return self.begin_session(request, response, challenge.account)
 
     def _following(self, challenge: Challenge) -> Challenge:
         """Return one more challenge: by phone after one by email, by email after any other."""

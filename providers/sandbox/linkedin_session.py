@@ -34,16 +34,20 @@ class Pages(Simulator):
         self._sessions[li_at] = (account, session)
         return li_at
 
-    def _begin_session(
+    def begin_session(
         self, request: web.Request, response: web.Response, account: Account
     ) -> web.Response:
-        """Set the cookies of a finished login."""
+        """See `Simulator.begin_session`."""
         session = new_session()
         li_at = self._new_login(account, session)
         set_cookie(request, response, "li_at", li_at, more="; Max-Age=31536000; HttpOnly")
         set_cookie(request, response, "JSESSIONID", f'"{session}"', more="; Max-Age=7776000")
         set_cookie(request, response, "chp_token", "", more="; Max-Age=0")
         return response
+
+    def session_owner(self, request: web.Request) -> Account | None:
+        """See `Simulator.session_owner`."""
+        return self._session(request)[0]
 
     def _session(self, request: web.Request) -> tuple[Account | None, bool]:
         """Return whose session a request has, and whether its token is the session's."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TRIES_MAX = 4  # Wrong codes until the login begins again.
 _HOME = "/home.php"
-_WRONG = "The login code you entered doesn't match the one sent to your phone. Please try again."
+WRONG = "The login code you entered doesn't match the one sent to your phone. Please try again."
 
 
 class WebStep(TokenStep):
@@ -53,12 +53,25 @@ class WebStep(TokenStep):
         challenge = self._forms.get(form.get("nh", ""))
         return challenge.account if challenge else None
 
-    def _browser(self, request: web.Request) -> Account | None:
+    def begin_session(
+        self, _request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """See `Simulator.begin_session`."""
+        challenge = Challenge(account=account, device_id="", born=self.world.now())
+        for name, value in challenge.cookies(self.world.now()).items():
+            more = "; HttpOnly" if name == "xs" else ""
+            response.headers.add("Set-Cookie", f"{name}={value}; Path=/{more}")
+            if name == "xs":
+                self._browsers[value] = account
+        return response
+
+    def session_owner(self, request: web.Request) -> Account | None:
+        """See `Simulator.session_owner`."""
         return self._browsers.get(request.cookies.get("xs", ""))
 
     async def _start(self, request: web.Request) -> web.Response:
         """Answer with the form of the login; with a session, the page behind it."""
-        if self._browser(request) is None:
+        if self.session_owner(request) is None:
             names = ("lsd", "jazoest", "m_ts", "li", "try_number", "unrecognized_tries")
             fields = _inputs({name: secrets.token_urlsafe(8) for name in names})
             text = '<input name="email"><input name="pass" type="password">'
@@ -79,7 +92,7 @@ class WebStep(TokenStep):
             return _redirect("/login/?error=1348028")
         challenge = Challenge(account=account, device_id="", born=self.world.now())
         if not account.has_second_factor:
-            return self._web_session(challenge)
+            return self._web_session(request, challenge)
         account.deliver()
         self._forms[challenge.first_factor] = challenge
         response = _redirect("/checkpoint/?_rdr")
@@ -96,7 +109,7 @@ class WebStep(TokenStep):
         if challenge is None or challenge.first_factor != request.cookies.get("checkpoint"):
             return _redirect("/login/")
         if challenge.first_factor in self._passed:
-            return self._web_session(challenge)
+            return self._web_session(request, challenge)
         if "approvals_code" not in form:
             return _code_form(challenge)
         if not is_right(challenge.account, form["approvals_code"]):
@@ -104,20 +117,15 @@ class WebStep(TokenStep):
             if challenge.tries >= TRIES_MAX:
                 del self._forms[challenge.first_factor]
                 return _redirect("/login/")
-            return _code_form(challenge, _WRONG)
+            return _code_form(challenge, WRONG)
         self._passed.add(challenge.first_factor)
         choices = '<input type="radio" name="name_action_selected" value="save_device">'
         submit = '<input type="submit" name="submit[Continue]" value="Continue">'
         return _checkpoint(challenge, choices + submit)
 
-    def _web_session(self, challenge: Challenge) -> web.Response:
+    def _web_session(self, request: web.Request, challenge: Challenge) -> web.Response:
         self._forms.pop(challenge.first_factor, None)
-        response = _redirect(_HOME)
-        for name, value in challenge.cookies(self.world.now()).items():
-            response.headers.add("Set-Cookie", f"{name}={value}; Path=/")
-            if name == "xs":
-                self._browsers[value] = challenge.account
-        return response
+        return self.begin_session(request, _redirect(_HOME), challenge.account)
 
     async def _web_logout(self, request: web.Request) -> web.Response:
         self._browsers.pop(request.cookies.get("xs", ""), None)
@@ -125,7 +133,7 @@ class WebStep(TokenStep):
 
     async def _web_queries(self, request: web.Request) -> web.Response:
         """Answer a batch of the site's queries: the owner, and no threads."""
-        account = self._browser(request)
+        account = self.session_owner(request)
         if account is None:
             return web.json_response({"error": 1357001, "errorSummary": "Log in to continue"})
         threads = {"nodes": [], "page_info": {"has_next_page": False}}

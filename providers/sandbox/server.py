@@ -31,13 +31,14 @@ from checkpoint_worker.providers.sandbox.accounts import (
 from checkpoint_worker.providers.sandbox.certificate import make_tls
 from checkpoint_worker.providers.sandbox.front import Front, hosts_of, name_the_domain
 from checkpoint_worker.providers.sandbox.listeners import Door, harm
+from checkpoint_worker.providers.sandbox.web import add_sites
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
     from checkpoint_worker.providers.sandbox.accounts import Source
-    from checkpoint_worker.providers.sandbox.simulator import Login, Simulator
+    from checkpoint_worker.providers.sandbox.simulator import Login, Observed, Simulator
 
 HOST = "127.0.0.1"
 MODULES = ("linkedin", "instagram", "twitter", "messenger")
@@ -118,7 +119,9 @@ class Sandbox:
                 self._directory = tempfile.TemporaryDirectory(prefix="checkpoint-sandbox-")
                 names = hosts_of(self._domains()) if self._as_provider else ()
                 self._tls, self.ca_file = make_tls(Path(self._directory.name), names)
-            self.page_url = await self._listen(control.application(self), Door(), self._port)
+            page = control.application(self)
+            add_sites(page, self.simulators, self._middleware)
+            self.page_url = await self._listen(page, Door(), self._port)
             for number, (name, simulator) in enumerate(self.simulators.items(), start=1):
                 application = web.Application(
                     middlewares=[self._middleware(simulator)], client_max_size=BODY_BYTES_MAX
@@ -269,19 +272,19 @@ class Sandbox:
 
     # Answering
 
-    def _middleware(self, simulator: Simulator) -> Callable[..., Awaitable[web.StreamResponse]]:
+    def _middleware(self, observed: Observed) -> Callable[..., Awaitable[web.StreamResponse]]:
         @web.middleware
         async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
             response = await dispatch(request, handler)
-            name_the_domain(request, response, simulator.domains)
+            name_the_domain(request, response, observed.domains)
             return response
 
         async def dispatch(request: web.Request, handler: _Handler) -> web.StreamResponse:
-            seen = simulator.look(request, await request.read())
+            seen = observed.look(request, await request.read())
             if seen is None:
                 return await handler(request)
             if seen.account is None:
-                self.world.note_send(simulator.provider, "", seen.code)
+                self.world.note_send(observed.provider, "", seen.code)
                 return await handler(request)
             if seen.code is None:
                 return await self._follow_up(request, handler, seen.account)

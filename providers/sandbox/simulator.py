@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +48,21 @@ class Seen:
     code: str | None = field(default=None, repr=False)
 
 
+class Observed(Protocol):
+    """What the sandbox must know of a port's or a page's requests before they are handled."""
+
+    @property
+    def provider(self) -> str:
+        """As in the contract, ``LINKEDIN`` …."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names under which clients reach the real one, if they do."""
+
+    def look(self, request: web.Request, body: bytes) -> Seen | None:
+        """See `Simulator.look`."""
+
+
 class Simulator(abc.ABC):
     """One provider's wire behaviour over the shared world.
 
@@ -84,3 +99,17 @@ class Simulator(abc.ABC):
         Must find every code, right or wrong, in valid requests and others: the count of
         sends rests on it.
         """
+
+    def deliver(self, account: Account, source: Source) -> None:
+        """Send a code as this provider's are."""
+        account.deliver(source)
+
+    @abc.abstractmethod
+    def begin_session(
+        self, request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """Set the cookies of a login that a browser has finished, and return the response."""
+
+    @abc.abstractmethod
+    def session_owner(self, request: web.Request) -> Account | None:
+        """Return whose session the cookies of a browser's request are, if they are one."""

@@ -2,7 +2,7 @@
 
 Strict where a real client must be right: only the last flow token is good, the answer fits the
 subtask that is shown, a token of the session fits its cookie. The newer login, "Jetfuel",
-begins here and leads nowhere: only the browser it began in could go on with it.
+is refused here: only the browser it began in can go on with it (`web.twitter`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from checkpoint_worker.providers.sandbox.simulator import Login, Seen, Simulator
+from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 from checkpoint_worker.providers.sandbox.twitter_answers import (
     ERRORS,
     GOING_ON,
@@ -30,14 +31,13 @@ from checkpoint_worker.providers.sandbox.twitter_flow import (
     ACID,
     ADDRESS,
     FIRST_STEPS,
+    JETFUEL_FIELDS,
     METHODS,
     TWO_FACTOR,
     Flow,
-    Sessions,
     errors,
     find,
     guest_cookies,
-    id_of,
     jetfuel_context,
     read_json,
     set_cookie,
@@ -45,9 +45,8 @@ from checkpoint_worker.providers.sandbox.twitter_flow import (
 )
 from checkpoint_worker.providers.sandbox.twitter_pages import (
     METRICS,
-    answer_of,
+    Pages,
     script,
-    settings_of,
     start_page,
 )
 
@@ -68,7 +67,7 @@ _STALE = (400, 366, "Invalid flow token.")
 _NOT_PROVIDED = "Required input '{}' not provided."
 
 
-class TwitterSimulator(Simulator):
+class TwitterSimulator(Pages):
     """The provider TWITTER."""
 
     provider: ClassVar[str] = "TWITTER"
@@ -88,7 +87,6 @@ class TwitterSimulator(Simulator):
         super().__init__(world)
         self._flows: dict[str, Flow] = {}  # By the random part of the token.
         self._guests: set[str] = set()
-        self._sessions = Sessions()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`; the kind of account decides the route."""
@@ -129,6 +127,7 @@ class TwitterSimulator(Simulator):
             web.post("/1.1/onboarding/task.json", self._task),
             web.post("/1.1/onboarding/sso_init.json", self._sso_init),
             web.get("/i/js_inst", self._js_instrumentation),
+            web.post("/i/jfapi/{action:.*}", self._jetfuel),
             web.get("/1.1/account/verify_credentials.json", self._verify_credentials),
             *(web.get(path, start_page) for path in ("/", "/home", "/i/flow/login")),
             web.get("/responsive-web/client-web/{name}", script),
@@ -151,6 +150,10 @@ class TwitterSimulator(Simulator):
                 return Seen(account=flow.account if flow else None, code=code)
             past = flow is not None and flow.step not in FIRST_STEPS
             return Seen(account=flow.account) if flow and past else None
+        if request.path.startswith("/i/jfapi/"):
+            form = parse_qs(body.decode("utf-8", "replace"))
+            code = next((form[name][-1] for name in JETFUEL_FIELDS if name in form), None)
+            return None if code is None else Seen(account=None, code=code)
         held = self._sessions.owner(request)
         return Seen(account=held) if held is not None else None
 
@@ -174,6 +177,9 @@ class TwitterSimulator(Simulator):
 
     async def _js_instrumentation(self, _request: web.Request) -> web.Response:
         return web.Response(text=METRICS, content_type="application/javascript")
+
+    async def _jetfuel(self, _request: web.Request) -> web.Response:
+        return errors((403, *ERRORS["client_refused"][1:]))
 
     def _new_flow(self) -> Flow:
         flow = Flow(born=self.world.now())
@@ -254,6 +260,8 @@ class TwitterSimulator(Simulator):
         typed = find(given, "password")
         if not secrets.compare_digest(account.password.encode(), typed.encode()):
             return flow.refuse((400, 399, "Wrong password!"))
+        if account.kind == "jetfuel":
+            return flow.refuse(ERRORS["client_refused"], ends=True)
         if not account.has_second_factor:
             flow.passed = 1
             return self._pass(request, flow, account.disposition)
@@ -353,19 +361,6 @@ class TwitterSimulator(Simulator):
             self._sessions.set_token(request, response, 80)
         flow.step = "over"
         return response
-
-    async def _verify_credentials(self, request: web.Request) -> web.Response:
-        return self._sessions.whose(request)
-
-    async def _settings(self, request: web.Request) -> web.Response:
-        found = self._sessions.check(request)
-        return found if isinstance(found, web.Response) else web.json_response(settings_of(found))
-
-    async def _query(self, request: web.Request) -> web.Response:
-        found = self._sessions.check(request)
-        if isinstance(found, web.Response):
-            return found
-        return web.json_response(answer_of(found, id_of(found)))
 
 
 def _login(

@@ -31,6 +31,8 @@ FIRST_STEPS = ("LoginJsInstrumentationSubtask", "LoginEnterUserIdentifierSSO", "
 _METRICS_URL = "https://twitter.com/i/js_inst?c_name=ui_metrics"
 METHODS = ("Use a code generator app", "Use a backup code")
 """What the two-factor subtask offers instead, as the real one words it."""
+JETFUEL_FIELDS = ("challenge_response", "backup_code")
+"""Names of the code in the newer login's forms."""
 
 _LEADS = {
     "APP": "Use your authenticator app to get your login code",
@@ -235,7 +237,7 @@ def jetfuel_context(account: Account) -> dict[str, object]:
         "session_token": str(uuid.uuid4()),
         "prelude_dispatch_id": str(uuid.uuid4()),
         "action": f"/onboarding/web/actions/{action}",
-        "fields": ["backup_code" if account.source == "BACKUP" else "challenge_response"],
+        "fields": [JETFUEL_FIELDS[account.source == "BACKUP"]],
     }
 
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from checkpoint_worker.providers.sandbox.simulator import Simulator
+from checkpoint_worker.providers.sandbox.twitter_flow import Sessions, id_of
+
 if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account
+    from checkpoint_worker.providers.sandbox.accounts import Account, World
 
 _KEY_BYTES = 48
 _FRAMES, _ROWS, _NUMBERS = 4, 16, 11  # Drawings; rows of a drawing; numbers of a row.
@@ -52,6 +55,38 @@ async def script(_request: web.Request) -> web.Response:
 def _drawing() -> str:
     rows = ([str(secrets.randbelow(256)) for _ in range(_NUMBERS)] for _ in range(_ROWS))
     return "C".join(",".join(row) for row in rows)
+
+
+class Pages(Simulator):
+    """What comes after the code."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._sessions = Sessions()
+
+    def begin_session(
+        self, request: web.Request, response: web.Response, account: Account
+    ) -> web.Response:
+        """See `Simulator.begin_session`."""
+        self._sessions.begin(request, response, account)
+        return response
+
+    def session_owner(self, request: web.Request) -> Account | None:
+        """See `Simulator.session_owner`."""
+        return self._sessions.owner(request)
+
+    async def _verify_credentials(self, request: web.Request) -> web.Response:
+        return self._sessions.whose(request)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        found = self._sessions.check(request)
+        return found if isinstance(found, web.Response) else web.json_response(settings_of(found))
+
+    async def _query(self, request: web.Request) -> web.Response:
+        found = self._sessions.check(request)
+        if isinstance(found, web.Response):
+            return found
+        return web.json_response(answer_of(found, id_of(found)))
 
 
 def settings_of(account: Account) -> dict[str, object]:

@@ -13,6 +13,7 @@ import pytest
 
 from checkpoint_worker.providers.sandbox import SandboxClient, background
 from checkpoint_worker.providers.twitter.adapter import Twitter
+from tests.support.web_logins import Client
 
 CSRF = ("x-csrf-token", "ct0")
 
@@ -255,8 +256,8 @@ def test_a_code_for_no_flow_is_counted_all_the_same() -> None:
         assert [send["account"] for send in client.sends(code="123456")] == [""]
 
 
-def test_the_newer_login_begins_with_its_own_context_and_leads_nowhere() -> None:
-    """Its forms are a browser's; a context without a castle token is all that leaves it."""
+def test_the_newer_login_begins_with_its_own_context_and_is_refused_over_http() -> None:
+    """Its forms are a browser's; what is posted to them is counted and answered 403."""
     with background() as client:
         account = client.add_account("TWITTER", source="APP", kind="jetfuel")
         login = client.begin_login(account["id"])
@@ -267,11 +268,22 @@ def test_the_newer_login_begins_with_its_own_context_and_leads_nowhere() -> None
         assert held["prelude_dispatch_id"]
         assert held["fields"] == ["challenge_response"]
         assert "castle_token" not in held
+        poster = Client(client.urls()["TWITTER"])
+        code = client.current_code(account["id"])
+        for form in ({"challenge_response": code}, {"backup_code": code}, {}):
+            poster.ask(f"/i/jfapi{held['action']}", form)
+            assert poster.status == 403
+        assert [send["account"] for send in client.sends(code=code)] == ["", ""]
+
+
+def test_the_flow_of_subtasks_refuses_an_account_of_the_newer_login() -> None:
+    """Otherwise a client without a browser would get in by the older way."""
+    with background() as client:
+        account = client.add_account("TWITTER", source="APP", kind="jetfuel")
         stranger = Stranger(client.urls()["TWITTER"])
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            stranger.ask(f"/i/jfapi{held['action']}", {})
-        with caught.value as refusal:
-            assert refusal.code == 404
+        assert stranger.refused(stranger.log_in, account)[:2] == (400, 399)
+        assert account["inbox"] == client.account(account["id"])["inbox"] == []
+        assert stranger.refused(stranger.say)[:2] == (400, 366)
 
 
 def test_every_login_begun_here_fits_the_adapter() -> None:

@@ -110,6 +110,8 @@ NAMES: Final = (
     "a living hub taken for a dead one",
     "the report of an outcome holds a copy of the tracer's stack",
     "a subscription that hears nothing for ever",
+    "a bound page that plain HTTP passes",
+    "a code at a simulated page that is not counted",
 )
 """What a suite for this product must catch."""
 
@@ -166,6 +168,8 @@ CLUSTER: Final = "tests/integration/test_cluster.py::"
 IG: Final = "tests/integration/test_instagram_reports.py::"
 
 LIMITS: Final = "tests/system/test_gateway_limits.py::"
+
+PAGES: Final = "tests/integration/test_sandbox_web.py::"
 
 MUTANTS: Final = (
     mutant(
@@ -1586,5 +1590,41 @@ MUTANTS: Final = (
             "",
         ),
         test="tests/integration/test_subscription.py::test_a_reconnect_that_the_library_made_is_told[1]",
+    ),
+    mutant(
+        "a bound page that plain HTTP passes",
+        "each code is signed by the browser that the login is bound to",
+        Edit(
+            "providers/sandbox/web/site.py",
+            "        if login.binding is not None and not login.binding.admits(request, body):\n"
+            '            return self._forbid(login, "bound")\n',
+        ),
+        test=f"{PAGES}test_plain_http_is_refused_and_uses_no_code",
+    ),
+    mutant(
+        "a bound page that plain HTTP passes",
+        "a signature is good for one request",
+        Edit("providers/sandbox/web/bound.py", "return is_new", "return True"),
+        test=f"{PAGES}test_a_signature_is_good_for_one_request_alone[replayed]",
+    ),
+    mutant(
+        "a bound page that plain HTTP passes",
+        "the first key that is handed in stays",
+        Edit(
+            "providers/sandbox/web/bound.py",
+            "if self._key is not None and self._key.public_numbers() != key.public_numbers():",
+            "if not key:",
+        ),
+        test=f"{PAGES}test_the_first_browser_keeps_the_login",
+    ),
+    mutant(
+        "a code at a simulated page that is not counted",
+        "each code that arrives at a page is a send of its account",
+        Edit(
+            "providers/sandbox/web/site.py",
+            "        return Seen(account=login.account if login else None, code=code)\n",
+            "        return None\n",
+        ),
+        test=f"{PAGES}test_wrong_then_right_ends_at_home[LINKEDIN-EMAIL]",
     ),
 )

@@ -27,7 +27,7 @@ from aiohttp import web
 from checkpoint_worker.providers import bridges
 from checkpoint_worker.providers.sandbox import CA_VARIABLES, Sandbox
 from checkpoint_worker.providers.sandbox.accounts import Account
-from checkpoint_worker.providers.sandbox.simulator import Simulator
+from checkpoint_worker.providers.sandbox.simulator import Observed
 from tests.support.library_shapes import made_up, shape_of
 
 DRIVERS: Final = Path(__file__).parent / "libraries"
@@ -230,8 +230,8 @@ class Watched(Sandbox):
         super().__init__(as_provider=True)
         self._note = note
 
-    def _middleware(self, simulator: Simulator) -> Callable[..., Awaitable[web.StreamResponse]]:
-        answer = super()._middleware(simulator)
+    def _middleware(self, observed: Observed) -> Callable[..., Awaitable[web.StreamResponse]]:
+        answer = super()._middleware(observed)
 
         @web.middleware
         async def watch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
@@ -18,22 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.support.chromium import chromium, needs_chromium
 from tests.support.deployment import BOUND_S, ROOT, Deployment, until
 from tests.support.fixtures import NewDeployment
 from tests.support.gateways import KEY, SUBMIT, Caller
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DESKTOP: Final = {"width": 1280, "height": 900}
 PHONE: Final = {"width": 320, "height": 640}
 PATIENCE: Final[dict[str, Any]] = {
@@ -46,8 +36,6 @@ TOUCH_PX: Final = 44
 CONTRAST_MIN: Final = 4.5
 
 expect.set_options(timeout=BOUND_S * 1000)
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
 
 class TryPage(Caller):
@@ -123,12 +111,8 @@ def served(house: tuple[Deployment, TryPage]) -> TryPage:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS])
+    with chromium() as browser:
         yield browser
-        browser.close()
-    # Playwright leaves its ended loop as the current one of this thread.
-    asyncio.set_event_loop(None)
 
 
 class Visit:
