@@ -67,6 +67,9 @@ SHORT: Final[dict[str, Any]] = {
 
 PATIENT: Final[dict[str, Any]] = {"deadline_s": 60.0}
 """For codes that wait for a worker to start: how long that takes is the machine's business."""
+PATIENT_APP: Final = "tests.support.patient_app"
+"""The worker's app, on a machine that may be starved between a claim and its first byte. Tests of
+that very bound name the app ``worker``."""
 
 
 def until(condition: Callable[[], T], what: str = "the condition") -> T:
@@ -250,11 +253,16 @@ class Worker:
     """A worker process, ready when it has beaten."""
 
     def __init__(
-        self, deployment: Deployment, number: int, options: tuple[str, ...], **env: Any
+        self,
+        deployment: Deployment,
+        number: int,
+        options: tuple[str, ...],
+        app: str = PATIENT_APP,
+        **env: Any,
     ) -> None:
         self._stage = deployment
         self.log_path = deployment.logs / f"worker-{number}.log"
-        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-E"]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-E"]
         command += ["-n", f"{deployment.prefix}-{number}@test", "--without-mingle", *options]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

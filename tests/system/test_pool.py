@@ -153,9 +153,9 @@ class Worker:
             pipe.execute()
         return ids
 
-    def hear(self, key: str) -> str:
+    def hear(self, key: str, bound_s: float = BOUND_S) -> str:
         """Return the next word on a list, waiting for it."""
-        reply = self.redis.blpop([key], timeout=BOUND_S)
+        reply = self.redis.blpop([key], timeout=bound_s)
         assert reply, f"nothing on {key}\n{self.log.read_text()[-3000:]}"
         return str(reply[1])
 
@@ -335,7 +335,7 @@ def test_ten_thousand_are_in_flight_at_once(worker: Worker) -> None:
     control = worker.app.control
     assert control.disable_events(reply=True, timeout=BOUND_S, limit=1)  # They take half the time.
     worker.send_many(10_000, "held", 10_000)
-    assert worker.hear("held") == "10000"
+    assert worker.hear("held", 4 * BOUND_S) == "10000"
     worker.gate("open")
     assert worker.hear("all_gone") == "yes"
     assert control.enable_events(reply=True, timeout=BOUND_S, limit=1)

@@ -328,7 +328,7 @@ class World:
         for number in range(self.crowd or accounts):
             place = self.rng.choice(("LINKEDIN", "TWITTER"))
             person = _Person(self, door, f"a{number}", place, web)
-            self._spawn(web, person.live(), f"a{number}")
+            self._spawn(web, person.live, f"a{number}")
         if self.kinds:
             self.after(self.rng.uniform(0, 15), self._storm)
         self.after(self.calm_after_s, self._calm)
@@ -341,13 +341,14 @@ class World:
         return process
 
     def _spawn(
-        self, process: Process, coro: Coroutine[Any, Any, Any], name: str
+        self, process: Process, work: Callable[[], Coroutine[Any, Any, Any]], name: str
     ) -> asyncio.Task[Any]:
-        return process.loop.spawn(self._guarded(coro, name), name)
+        return process.loop.spawn(self._guarded(work, name), name)
 
-    async def _guarded(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> None:
+        # The coroutine is made when the task begins: a run may end before.
         try:
-            await coro
+            await work()
         except Violation as violation:
             self.fail(str(violation))
         except Exception as error:  # noqa: BLE001  whatever ends a part of the product
@@ -372,9 +373,9 @@ class World:
         process.attempts = attempts
         heart = sweep.Heartbeat(attempts)
         sweeper = sweep.Sweeper(attempts, heart, self._queue_length)
-        self._spawn(process, heart.run(), "heart")
-        self._spawn(process, listener.listen(attempts), "listener")
-        self._spawn(process, sweeper.run(), "sweeper")
+        self._spawn(process, heart.run, "heart")
+        self._spawn(process, partial(listener.listen, attempts), "listener")
+        self._spawn(process, sweeper.run, "sweeper")
         self.current = None
         self.note(process, "started")
 
@@ -583,7 +584,7 @@ class World:
             taker = self.rng.choice(takers)
             place = self.rng.randrange(len(self.queue))
             wake = self.queue.pop(place)
-            task = self._spawn(taker, self._solve(taker, *wake), f"solve {wake[0]}")
+            task = self._spawn(taker, partial(self._solve, taker, *wake), f"solve {wake[0]}")
             taker.solving.append(task)
             taker.solving = [one for one in taker.solving if not one.done()]
 
