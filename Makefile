@@ -24,7 +24,7 @@ MEASURED += $(patsubst %,tests/system/test_%.py,pool pool_garbage supersede mess
   gateway_limits gateway_openapi gateway_pipeline gateway_requests gateway_restarts \
   gateway_waiting) \
   $(patsubst %,tests/system/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
-  metrics onebox remote streams) tests/faults/test_sentinel.py
+  metrics onebox processes remote streams) tests/faults/test_sentinel.py
 coverage: export COVERAGE_PROCESS_START := $(CURDIR)/tests/support/workers.coverage.toml
 coverage: export COVERAGE_FILE := $(CURDIR)/.coverage
 endif

@@ -26,6 +26,7 @@ from checkpoint_worker.worker.runtime.bootsteps import STEPS
 from checkpoint_worker.worker.runtime.broker import TRANSPORTS
 from checkpoint_worker.worker.runtime.celery_options import check_before_app, check_command_line
 from checkpoint_worker.worker.runtime.exception_info import report_outcomes_without_stack
+from checkpoint_worker.worker.runtime.processes.child import CHILD
 from checkpoint_worker.worker.runtime.remote_control import limit_remote_control
 from checkpoint_worker.worker.runtime.stop_signals import before_end, end_promptly
 
@@ -104,7 +105,8 @@ def make_app(settings: Settings | None = None) -> Celery:
     foreign: tuple[str, ...] = ()
     if settings is None:  # Without given settings this app owns the process.
         foreign = forget_foreign()
-        for sentence in unknown_variables():
+        # A supervisor has reported them for all of its children.
+        for sentence in unknown_variables() if CHILD.number is None else ():
             sys.stderr.write(f"checkpoint: {sentence}\n")
     settings = settings or Settings()
     # Raises without a usable key: refuse to start, rather than fail at the first code.
@@ -130,7 +132,13 @@ def make_app(settings: Settings | None = None) -> Celery:
     ) -> None:
         level = None if loglevel in CELERY_LEVELS else loglevel
         given = app.conf.get("checkpoint_log_level", level)
-        configure(settings, level=given, path=logfile, colours=colorize is not False)
+        configure(
+            settings,
+            level=given,
+            path=logfile,
+            colours=colorize is not False,
+            process=CHILD.number,
+        )
         if foreign:
             log.warning("environment.foreign", ignored=foreign)
 

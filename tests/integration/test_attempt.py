@@ -1324,6 +1324,7 @@ def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
         ledger.play(clears)
         await ledger.opened()
         monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
+        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 600_000)
         keys, client = ledger.attempts.store.keys, ledger.side.client
         damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
         for member in damaged:

@@ -562,7 +562,9 @@ def test_more_may_wait_than_there_are_connections(
     ]
     until(lambda: followed(ledger) == many)
     for number in range(many):
-        ledger.submit(f"t{number}", "654321", account=f"acc_{number}")
+        # However long it took until all are followed: how old the queue is is not the matter.
+        later = {"account": f"acc_{number}", "queue_age_ms": 600_000}
+        ledger.submit(f"t{number}", "654321", **later)
     assert {waiting.result(PATIENCE_S).status for waiting in waits} == {409}
     until(lambda: followed(ledger) == 0)
 

@@ -112,6 +112,11 @@ NAMES: Final = (
     "a subscription that hears nothing for ever",
     "a bound page that plain HTTP passes",
     "a code at a simulated page that is not counted",
+    "a storm of replacements",
+    "children without a supervisor",
+    "a child that never ends",
+    "one Ctrl-C heard twice",
+    "a silent child called ready",
 )
 """What a suite for this product must catch."""
 
@@ -1626,5 +1631,74 @@ MUTANTS: Final = (
             "        return None\n",
         ),
         test=f"{PAGES}test_wrong_then_right_ends_at_home[LINKEDIN-EMAIL]",
+    ),
+    mutant(
+        "a storm of replacements",
+        "a child that ends has a growing pause before it is replaced",
+        Edit(
+            "worker/runtime/processes/rules.py",
+            "    return min(DELAY_MAX_S, DELAY_S * doubled)\n",
+            "    return 0.0\n",
+        ),
+        test="tests/unit/test_supervision.py::"
+        "test_a_child_that_crashes_for_an_hour_costs_a_start_a_minute",
+    ),
+    mutant(
+        "a storm of replacements",
+        "what no child can start with ends the command",
+        Edit(
+            "worker/runtime/processes/rules.py",
+            "        elif (status >= 0 and not self.proven) or all(\n",
+            "        elif all(\n",
+        ),
+        test="tests/integration/test_supervisor.py::"
+        "test_wrong_settings_are_said_once_and_end_the_command",
+    ),
+    mutant(
+        "a storm of replacements",
+        "the first child proves the settings before the others start",
+        Edit(
+            "worker/runtime/processes/rules.py",
+            "        return self.slots if self.proven else self.slots[:1]\n",
+            "        return self.slots\n",
+        ),
+        test="tests/integration/test_supervisor.py::"
+        "test_wrong_settings_are_said_once_and_end_the_command",
+    ),
+    mutant(
+        "children without a supervisor",
+        "a child watches its channel",
+        Edit("worker/runtime/processes/child.py", "    end_with_peer(STDIN, leave_s)\n"),
+        test="tests/system/test_processes.py::"
+        "test_a_child_ends_with_a_supervisor_that_is_killed_while_it_starts",
+    ),
+    mutant(
+        "a child that never ends",
+        "a drain has a bound, at which a child is killed",
+        Edit(
+            "worker/runtime/processes/rules.py",
+            "        elif now_s - self._stop_s < self.drain_s:\n",
+            "        else:\n",
+        ),
+        test="tests/unit/test_supervision.py::"
+        "test_a_child_stuck_in_its_drain_is_killed_at_the_bound",
+    ),
+    mutant(
+        "one Ctrl-C heard twice",
+        "a child has a process group of its own",
+        Edit("worker/runtime/processes/supervisor.py", "                process_group=0,\n"),
+        test="tests/integration/test_supervisor.py::"
+        "test_ctrl_c_reaches_a_child_through_the_supervisor_alone",
+    ),
+    mutant(
+        "a silent child called ready",
+        "an old answer counts no more",
+        Edit(
+            "worker/runtime/processes/report.py",
+            "        if self._now_s - heard_s >= STALE_S:\n",
+            "        if False:\n",
+        ),
+        test="tests/integration/test_supervisor.py::"
+        "test_a_child_that_falls_silent_is_not_ready_before_it_is_killed",
     ),
 )

@@ -35,6 +35,7 @@ MOST: Final = (
     "tasks/operations/validation.py", "tasks/settings.py", "tasks/storage/cluster.py",
     "tasks/storage/executor.py", "tasks/storage/pipelining.py",
     "worker/local/embedded_redis.py", "worker/observability/logs.py",
+    "worker/runtime/processes/*.py",
 )  # fmt: skip
 """At least `FLOOR` of each of these, lines and branches, from the tests' own process alone."""
 DOORS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")

@@ -1,7 +1,7 @@
 """The worker's app with more time from a claim to the first byte.
 
-A worker does not send a code one second after its claim: 504, unsent. A starved machine exceeds that
-second, and a test that counts the codes that reach the provider would report the machine.
+A worker does not send a code one second after its claim: 504, unsent. A starved machine exceeds
+that second, and a test that counts the codes at the provider would report the machine.
 """
 
 from checkpoint_worker.tasks.execution import attempt

@@ -23,8 +23,8 @@ from click.testing import CliRunner
 
 from checkpoint_worker.worker.cli import probe
 from checkpoint_worker.worker.cli.main import cli
-from checkpoint_worker.worker.observability import health
-from checkpoint_worker.worker.observability.health import HealthChecks, Manager, write_atomically
+from checkpoint_worker.worker.observability import health, pages
+from checkpoint_worker.worker.observability.health import HealthChecks
 from checkpoint_worker.worker.observability.liveness import (
     HUB_BUSY_S,
     HUB_STALE_S,
@@ -32,6 +32,7 @@ from checkpoint_worker.worker.observability.liveness import (
     TICK_S,
     Liveness,
 )
+from checkpoint_worker.worker.observability.pages import Manager, Reports, write_atomically
 from checkpoint_worker.worker.runtime import consumer
 from tests.support import health_probe as signs
 from tests.support.deployment import BOUND_S, ROOT, RedisProcess, until
@@ -358,7 +359,7 @@ async def serving_health() -> AsyncIterator[tuple[health.Health, SlowView, Calla
         capacity=lambda: 1,
         checkup=checkup,
         view=view,  # type: ignore[arg-type]
-        heartbeat_file=None,
+        reports=Reports(heartbeat_file=None),
     )
     await served.listen("127.0.0.1:0")
     assert served.address is not None
@@ -394,7 +395,7 @@ def test_the_health_page_lets_an_open_request_end_and_takes_no_other() -> None:
 
 def test_the_health_page_waits_for_no_scrape_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger may be away; the worker ends all the same."""
-    monkeypatch.setattr(health, "LEAVE_S", 0.05)
+    monkeypatch.setattr(pages, "LEAVE_S", 0.05)
 
     async def use() -> None:
         async with serving_health() as (served, view, connect):
@@ -542,7 +543,7 @@ def test_a_hub_that_answers_before_the_question_returns_is_asked_again() -> None
         answer()
         return True
 
-    watched: Any = {"checkup": None, "view": None, "heartbeat_file": None}
+    watched: Any = {"checkup": None, "view": None, "reports": None}
     observed = health.Health(ask_hub=ask_hub, capacity=lambda: 1, **watched)
     observed._ask_hub()
     observed._ask_hub()
@@ -552,7 +553,7 @@ def test_a_hub_that_answers_before_the_question_returns_is_asked_again() -> None
 def test_a_hub_that_is_not_known_yet_is_asked_again() -> None:
     """Before Celery registers it nothing is called, and nothing is waited for."""
     asked: list[bool] = []
-    watched: Any = {"checkup": None, "view": None, "heartbeat_file": None}
+    watched: Any = {"checkup": None, "view": None, "reports": None}
     observed = health.Health(
         ask_hub=lambda _: bool(asked.append(True)), capacity=lambda: 1, **watched
     )

@@ -52,11 +52,11 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     structlog.reset_defaults()
 
 
-def configure_again(level: str = "DEBUG", **settings: Any) -> None:
+def configure_again(level: str = "DEBUG", *, process: int | None = None, **settings: Any) -> None:
     """Configure otherwise, but write to the same place."""
     handler = next(each for each in logging.getLogger().handlers if isinstance(each, logs.Lines))
     structlog.reset_defaults()
-    configure(Settings(log_format="json", **settings), level=level)
+    configure(Settings(log_format="json", **settings), level=level, process=process)
     made = next(each for each in logging.getLogger().handlers if isinstance(each, logs.Lines))
     made.setStream(handler.stream)
 
@@ -80,6 +80,14 @@ def test_a_line_has_its_event_and_its_ids(lines: Lines) -> None:
         "event": "attempt.settled", "level": "info", "logger": "checkpoint.test",
         "submission_id": "sub_1", "provider": "LINKEDIN", "code_sent": True, "status": 201,
     }  # fmt: skip
+
+
+def test_each_line_of_several_processes_says_whose_it_is(lines: Lines) -> None:
+    """They share a stream; a library's lines are no exception."""
+    configure_again(process=2)
+    structlog.get_logger("checkpoint.test").info("attempt.settled")
+    logging.getLogger("celery.test").info("x")
+    assert [line["process"] for line in lines()] == [2, 2]
 
 
 @pytest.mark.parametrize(

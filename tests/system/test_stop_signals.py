@@ -55,6 +55,7 @@ main()
 """
 COMMANDS: Final = {
     "checkpoint worker": ("worker",),
+    "checkpoint processes": ("worker", "--processes", "2"),
     "celery worker": ("-A", "worker", "--quiet", "worker"),
     "checkpoint gateway": ("gateway", "--port", "0"),
 }
@@ -149,7 +150,12 @@ def stops(deployment: Deployment, command: str, at: int, number: int = signal.SI
 
 @pytest.mark.parametrize(
     ("command", "instants"),
-    [("checkpoint worker", 5), ("celery worker", 3), ("checkpoint gateway", 4)],
+    [
+        ("checkpoint worker", 5),
+        ("checkpoint processes", 4),
+        ("celery worker", 3),
+        ("checkpoint gateway", 4),
+    ],
 )
 def test_a_stop_is_heard_at_every_instant_of_the_start(
     new_deployment: NewDeployment,

@@ -30,7 +30,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         ),
     },
     "Services": {
-        "worker": ("worker:worker", "Run a worker in this process."),
+        "worker": ("worker:worker", "Run a worker in this process, or one for each core."),
         "gateway": ("gateway:gateway", "Run the HTTP endpoint in this process."),
         "health": ("health:health", "Say whether the worker of this machine is alive and ready."),
     },

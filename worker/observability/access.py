@@ -16,10 +16,10 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner
 from checkpoint_worker.tasks.operations.wake import in_ledger
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
+from checkpoint_worker.worker.observability.pages import OK
 from checkpoint_worker.worker.observability.required_commands import broker_forms, forms
 from checkpoint_worker.worker.observability.status import refusal
 
-OK: Final = "ok"
 AGAIN_S: Final = 30.0
 """Interval between two checks of some sixty commands, none of which is executed."""
 SOON_S: Final = 2.0

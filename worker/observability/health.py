@@ -12,27 +12,18 @@ heartbeat file is written, which correctly reports the fault.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import structlog
-import uvicorn
 from celery.worker import state as celery_state
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat
-from checkpoint_worker.worker.observability.access import OK, Access
+from checkpoint_worker.worker.observability.access import Access
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges
 from checkpoint_worker.worker.observability.liveness import (
     HUB_STALE_S,
@@ -42,22 +33,16 @@ from checkpoint_worker.worker.observability.liveness import (
 )
 from checkpoint_worker.worker.observability.logs import lines_lost
 from checkpoint_worker.worker.observability.metrics import METRICS
-
-WRITE_EVERY_S: Final = 1.0
-"""Interval between two heartbeat files; `worker.cli.probe.FRESH_S` is a multiple of it."""
-LEAVE_S: Final = 1.0
-"""Time for open HTTP requests to end when the worker stops."""
-JSON: Final = "application/json; charset=utf-8"
-SCRAPE_HEADER_MAX: Final = 1024
-
-log = structlog.get_logger("checkpoint.health")
-
-Checks = Mapping[str, str]
-"""Maps the name of a check to ``ok``, or to a description of the fault."""
-
-
-class AddressError(RuntimeError):
-    """The health address cannot be bound; the message names the remedy."""
+from checkpoint_worker.worker.observability.pages import (
+    OK,
+    Checks,
+    Pages,
+    Reports,
+    checks_page,
+    failing,
+    fine,
+    metrics_page,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +102,6 @@ def draining() -> bool:
     )
 
 
-def fine(checks: Checks) -> bool:
-    """Whether all checks pass."""
-    return all(text == OK for text in checks.values())
-
-
 @dataclass(slots=True, kw_only=True)
 class Health:
     """Publishes the health of one worker while its pool runs.
@@ -131,23 +111,26 @@ class Health:
         capacity: Returns the number of jobs that the pool runs at once.
         checkup: The checks to publish.
         view: Gauges that are refreshed before each scrape.
-        heartbeat_file: Path of the heartbeat file, or ``None`` for none.
-        address: The bound address, once the server listens.
+        reports: The heartbeat file and the service manager.
     """
 
     ask_hub: Callable[[Callable[[], None]], bool]
     capacity: Callable[[], int]
     checkup: HealthChecks
     view: LedgerGauges
-    heartbeat_file: str | None
-    address: str | None = None
-    _server: asyncio.Server | None = None
-    _served: ServerState = field(default_factory=ServerState)
-    _writing: asyncio.Task[None] | None = None
-    _written_s: float = 0.0
-    _write_failed: bool = False
+    reports: Reports
+    _pages: Pages = field(init=False)
     _hub_asked: bool = False
-    _manager: Manager = field(default_factory=lambda: Manager(os.environ.get("NOTIFY_SOCKET")))
+
+    def __post_init__(self) -> None:
+        self._pages = Pages(
+            {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        )
+
+    @property
+    def address(self) -> str | None:
+        """The bound address, once the pages are served at one."""
+        return self._pages.address
 
     async def listen(self, address: str) -> None:
         """Serve ``/livez``, ``/readyz`` and ``/metrics``.
@@ -155,33 +138,11 @@ class Health:
         Raises:
             AddressError: The address is in use or does not belong to this machine.
         """
-        host, _, port = address.rpartition(":")
-        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
-        config = uvicorn.Config(
-            Router([Route(path, page) for path, page in pages.items()], redirect_slashes=False),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            workers=1,
-        )
-        config.load()
-        # Not `uvicorn.Server`: it ends the process where the address cannot be bound.
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: H11Protocol(config, self._served, {}), host.strip("[]"), int(port)
-            )
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or "not a port"
-            msg = (
-                f"cannot listen on CHECKPOINT_HEALTH_ADDRESS={address} ({why}); each worker of a"
-                " machine needs its own, or port 0"
-            )
-            raise AddressError(msg) from None
-        bound = self._server.sockets[0].getsockname()
-        self.address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-        log.info("health.listening", address=self.address)
+        await self._pages.listen(address)
+
+    async def answer(self, connection: socket.socket) -> None:
+        """Serve the same pages over a connection to the supervisor."""
+        await self._pages.answer(connection)
 
     async def run(self) -> None:
         """Measure both loops and publish the health until cancelled."""
@@ -208,64 +169,26 @@ class Health:
         LIVENESS.hub_turned()
 
     def _publish(self) -> None:
-        """Write the heartbeat file and notify the service manager, about once a second."""
-        now_s = time.monotonic()
-        if now_s - self._written_s < WRITE_EVERY_S - TICK_S / 2:
-            return
-        self._written_s = now_s
-        live, ready = fine(self.checkup.live()), self.checkup.ready()
-        why = [f"{name}: {text}" for name, text in ready.items() if text != OK]
-        self._manager.tell(live=live, why=why, draining=draining())
-        if self.heartbeat_file and (self._writing is None or self._writing.done()):
-            state = {
-                "pid": os.getpid(),
-                "worker": self.checkup.heart.attempts.worker,
-                "monotonic_s": now_s,
-                "live": live,
-                "ready": not why,
-                "why": why,
-                "address": self.address,
-            }
-            # On a thread, so that a blocked disk does not block attempts; the file becomes stale.
-            self._writing = asyncio.create_task(self._write(json.dumps(state)))
-
-    async def _write(self, text: str) -> None:
-        assert self.heartbeat_file is not None
-        try:
-            await asyncio.to_thread(write_atomically, Path(self.heartbeat_file), text)
-        except OSError as error:
-            if not self._write_failed:
-                log.warning("heartbeat_file.not_written", error=error.strerror)
-            self._write_failed = True
-        else:
-            self._write_failed = False
+        if self.reports.is_due():
+            self.reports.make(
+                worker=self.checkup.heart.attempts.worker,
+                live=fine(self.checkup.live()),
+                why=failing(self.checkup.ready()),
+                draining=draining(),
+                address=self.address,
+            )
 
     async def _close(self) -> None:
-        self._manager.tell(live=True, why=["has stopped"], draining=True)
-        if self._writing is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writing
-        if self.heartbeat_file:
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(os.unlink, self.heartbeat_file)
-        if self._server is not None:
-            await self._leave(self._server)
-
-    async def _leave(self, server: asyncio.Server) -> None:
-        """Accept no more connections, and let the open requests end."""
-        server.close()
-        for connection in list(self._served.connections):
-            connection.shutdown()
-        if self._served.tasks:
-            await asyncio.wait(self._served.tasks, timeout=LEAVE_S)
+        await self.reports.close()
+        await self._pages.leave()
 
     # HTTP handlers
 
     async def _livez(self, _request: Request) -> Response:
-        return _answer("live", self.checkup.live())
+        return checks_page("live", self.checkup.live())
 
     async def _readyz(self, _request: Request) -> Response:
-        return _answer("ready", self.checkup.ready())
+        return checks_page("ready", self.checkup.ready())
 
     async def _metrics(self, request: Request) -> Response:
         await self.view.refresh()
@@ -276,64 +199,4 @@ class Health:
         METRICS.ready.set(fine(self.checkup.ready()))
         METRICS.draining.set(draining())
         METRICS.log_lines_lost.inc(lines_lost())
-        accept = request.headers.get("Accept", "")[:SCRAPE_HEADER_MAX]
-        body, content_type = await asyncio.to_thread(METRICS.expose, accept)
-        return Response(body, headers={"Content-Type": content_type})
-
-
-def _answer(word: str, checks: Checks) -> Response:
-    good = fine(checks)
-    body = json.dumps({word: good, "checks": dict(checks)})
-    return Response(body, 200 if good else 503, media_type=JSON)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file, so that a reader finds either the old text or the new one.
-
-    Raises:
-        OSError: The file could not be written; the old file is unchanged.
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, "utf-8")
-        fresh.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
-
-
-class Manager:
-    """Notifies the service manager, if ``NOTIFY_SOCKET`` names its socket (sd_notify(3)).
-
-    The manager receives the end of the start, a watchdog message each second while the worker is
-    alive, the status text, and the stop. A worker that is not ready counts as started, because
-    Redis may be unreachable.
-
-    Args:
-        path: Path of the manager's socket; ``None`` if there is no manager.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path.replace("@", "\0", 1) if path and path[0] in "/@" else None
-        self._sent: set[str] = set()
-
-    def tell(self, *, live: bool, why: Sequence[str], draining: bool) -> None:
-        """Send the state that has changed; ``why`` lists the failed checks."""
-        if self._path is None:
-            return
-        lasting = {"READY=1", f"STATUS={'not ready: ' + ', '.join(why) if why else 'ready'}"}
-        if draining:
-            lasting.add("STOPPING=1")
-        words = [*(["WATCHDOG=1"] if live else []), *sorted(lasting - self._sent)]
-        self._sent = lasting
-        if words:
-            self._send("\n".join(words))
-
-    def _send(self, text: str) -> None:
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection,
-        ):
-            connection.settimeout(0)
-            connection.sendto(text.encode(), self._path or "")
+        return await metrics_page(request, METRICS.expose)

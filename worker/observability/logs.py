@@ -293,6 +293,17 @@ TASK_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
 """Celery's loggers of "received" and "succeeded" for each task. The project's own lines hold more,
 so Celery's appear only at DEBUG; its warnings and errors always appear."""
 
+
+def _process_field(number: int) -> Any:  # noqa: ANN401  a processor of structlog
+    """Return a processor that adds the number of this process to each line."""
+
+    def add(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:  # noqa: ANN401
+        event["process"] = number
+        return event
+
+    return add
+
+
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -308,6 +319,7 @@ def configure(
     *,
     path: str | None = None,
     colours: bool = True,
+    process: int | None = None,
 ) -> None:
     """Send all log output of this process to stderr, or to a file.
 
@@ -316,7 +328,9 @@ def configure(
         level: Overrides ``log_level`` (a command-line option).
         path: A file to log to, instead of stderr.
         colours: Whether a terminal is sent colours.
+        process: The number of this process in each line, if several share the stream.
     """
+    shared = _SHARED if process is None else [_process_field(process), *_SHARED]
     number = _level(level or settings.log_level)
     terminal = settings.log_format == "console" or (
         settings.log_format == "auto" and path is None and sys.stderr.isatty()
@@ -333,7 +347,7 @@ def configure(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": _formatter(renderer)},
+            "formatters": {"line": _formatter(renderer, shared)},
             "handlers": {"lines": {**lines, "formatter": "line"}},
             "root": {"handlers": ["lines"], "level": number},
         }
@@ -347,7 +361,7 @@ def configure(
     structlog.configure(
         processors=[
             *([] if settings.log_sample == 1 else [Sample(settings.log_sample)]),
-            *_SHARED,
+            *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -356,10 +370,10 @@ def configure(
     )
 
 
-def _formatter(renderer: Any) -> dict[str, Any]:  # noqa: ANN401  structlog's processors
+def _formatter(renderer: Any, shared: list[Any]) -> dict[str, Any]:  # noqa: ANN401  structlog's
     return {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": _SHARED,
+        "foreign_pre_chain": shared,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.ExceptionRenderer(places),

@@ -30,17 +30,17 @@ from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async,
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.views import LostWorker
 from checkpoint_worker.worker.observability.access import Access
-from checkpoint_worker.worker.observability.health import AddressError, Health, HealthChecks
+from checkpoint_worker.worker.observability.health import Health, HealthChecks
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
 from checkpoint_worker.worker.observability.metrics import METRICS, Counting, CountingDoor
+from checkpoint_worker.worker.observability.pages import AddressError, Reports
 from checkpoint_worker.worker.runtime.garbage import spare_the_collector, watch_growth
+from checkpoint_worker.worker.runtime.lifetime import warm_stop_s
 from checkpoint_worker.worker.runtime.pool import AsyncioPool
+from checkpoint_worker.worker.runtime.processes.child import CHILD
 from checkpoint_worker.worker.runtime.signal_listener import listen
 
 START_S: Final = 10.0
-STOP_BEYOND_S: Final = 10.0
-"""Time that a warm stop waits for running attempts beyond the instant at which their last outcome
-is due."""
 WARM_HANDLER: Final = "worker_Warm"
 """The name of Celery's handler for SIGTERM and for the first SIGINT."""
 
@@ -68,7 +68,7 @@ class Service(bootsteps.StartStopStep):
             # requests it.
             install_worker_int_handler(worker, exitcode=EX_OK)
         settings: Settings = app.conf.checkpoint_settings
-        end_s = settings.deadline_s + settings.drain_s + STOP_BEYOND_S
+        end_s = warm_stop_s(settings.deadline_s, settings.drain_s)
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)
         attempts = pool.call(_make_attempts(settings, app), START_S)
         install(attempts)
@@ -109,14 +109,18 @@ def _start_observability(
         capacity=lambda: pool.limit,
         checkup=HealthChecks(worker=worker, heart=heartbeat, access=access),
         view=LedgerGauges(attempts, METRICS, own_broker=settings.broker_url is not None),
-        heartbeat_file=settings.heartbeat_file,
+        # A supervisor has the file and the address to itself, and asks over the channel.
+        reports=Reports(heartbeat_file=None if CHILD.channel else settings.heartbeat_file),
     )
-    if settings.health_address is not None:
+    if CHILD.channel is not None:
+        pool.call(health.answer(CHILD.channel), START_S)
+    elif settings.health_address is not None:
         try:
             pool.call(health.listen(settings.health_address), START_S)
         except AddressError as error:
             log.critical("health.cannot_listen", why=str(error))
             raise WorkerShutdown(EX_FAILURE) from None
+    if settings.health_address is not None:
         pool.spawn(OutcomeReader(attempts, METRICS).run(), name="outcomes")
     pool.spawn(health.run(), name="health")
 

@@ -21,6 +21,7 @@ from celery.bin.worker import worker as celery_worker
 from celery.utils.nodenames import default_nodename, node_format
 from click.core import ParameterSource
 
+from checkpoint_worker.worker.runtime.processes.child import CHILD
 from checkpoint_worker.worker.runtime.stop_signals import program
 
 
@@ -134,7 +135,11 @@ OPTIONS: Final[Mapping[str, Option]] = {
         _writable,
         "it needs a file that can be written",
     ),
-    "pidfile": Option("the file is gone after the end"),
+    "pidfile": Option(
+        "the file is gone after the end",
+        lambda _, value: CHILD.number is None or "%n" in value,
+        "with `--processes` its name needs `%n`",
+    ),
     "uid": Option("the user to run as, for root"),
     "gid": Option("the group to run as, for root"),
     "umask": Option(_START, _never),
@@ -184,6 +189,8 @@ def _check(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) 
         raise click.UsageError(msg, ctx)
     for each in (ctx.parent, ctx):
         _check_given(each)
+    if CHILD.number is not None:  # `checkpoint worker` gives each child a name.
+        ctx.params["hostname"] = CHILD.node_name(ctx.params["hostname"])
     if ctx.get_parameter_source("loglevel") is ParameterSource.COMMANDLINE:
         ctx.obj.app.conf.checkpoint_log_level = ctx.params["loglevel"]
 

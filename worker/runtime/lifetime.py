@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 LEAVE_S: Final = 5.0
 """Time for an orderly end after the parent's pipe has closed; then the process exits with 1."""
+WARM_STOP_S: Final = 60.0
+"""Shortest bound of a worker's warm stop; jobs end by their deadline and drain, after 35 s."""
+STOP_BEYOND_S: Final = 10.0
+"""Time that a warm stop waits for running attempts beyond the instant at which their last outcome
+is due."""
+WIND_DOWN_S: Final = 20.0
+"""Longest time from the end of a warm stop's wait to the end of the process: the bounds of the pool
+for cancelled jobs, background coroutines and its loop add up to 19 s."""
+
+
+def warm_stop_s(deadline_s: float, drain_s: float) -> float:
+    """Return how long a worker that was asked to stop waits for attempts in flight, seconds."""
+    return max(WARM_STOP_S, deadline_s + drain_s + STOP_BEYOND_S)
+
+
+def stop_bound_s(deadline_s: float, drain_s: float) -> float:
+    """Return the time after which a worker that was asked to stop has ended, seconds."""
+    return warm_stop_s(deadline_s, drain_s) + WIND_DOWN_S
 
 
 @contextlib.contextmanager
@@ -35,14 +54,33 @@ def ends_as_interrupted() -> Iterator[None]:
 def end_with_stdin() -> None:
     """End this process when its stdin closes: the process that started it has ended."""
 
-    def watch() -> None:
+    def wait() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1024):
                 pass
+
+    _end_after(wait, LEAVE_S)
+
+
+def end_with_peer(number: int, leave_s: float) -> None:
+    """End this process when the other end of a socket closes; what is sent over it is left there.
+
+    Args:
+        number: File descriptor of a socket of a pair.
+        leave_s: Time for an orderly end; then the process exits with 1.
+    """
+    poll = select.poll()
+    poll.register(number, 0)  # A hang-up is reported without being asked for.
+    _end_after(poll.poll, leave_s)
+
+
+def _end_after(wait: Callable[[], object], leave_s: float) -> None:
+    def watch() -> None:
+        wait()
         main = threading.main_thread().ident
         assert main is not None
         signal.pthread_kill(main, signal.SIGTERM)
-        time.sleep(LEAVE_S)
+        time.sleep(leave_s)
         os._exit(1)
 
-    threading.Thread(target=watch, name="stdin", daemon=True).start()
+    threading.Thread(target=watch, name="parent", daemon=True).start()

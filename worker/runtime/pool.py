@@ -61,6 +61,7 @@ from celery.worker import state as worker_state
 from checkpoint_worker.tasks.celery_task.async_task import AsyncTask, CancelReason
 from checkpoint_worker.worker.runtime.hub import HubQueue, guarded
 from checkpoint_worker.worker.runtime.job import CoroutineEndedError, Job, Report, note_error
+from checkpoint_worker.worker.runtime.lifetime import WARM_STOP_S
 from checkpoint_worker.worker.runtime.loop import LoopThread
 from checkpoint_worker.worker.runtime.runners import (
     SYNC_THREADS_MAX,
@@ -70,8 +71,6 @@ from checkpoint_worker.worker.runtime.runners import (
 
 __all__ = ["AsyncioPool", "CoroutineEndedError"]
 
-# Jobs end by their deadline and drain, after 35 s; this limit is a reserve.
-WARM_STOP_S: Final = 60.0
 COLD_STOP_S: Final = 5.0  # For the clean-up of cancelled jobs, before the loop is stopped.
 DRAIN_TICK_S: Final = 0.01  # Polling interval; see AsyncioPool._drain.
 
