@@ -18,9 +18,18 @@ from checkpoint_worker.worker.local.embedded_redis import (
 )
 from tests.support import servers
 from tests.support.command_line import env
-from tests.support.fixtures import deployment, ledger, new_deployment, results, shared_deployment
+from tests.support.fixtures import (
+    deployment,
+    ledger,
+    new_deployment,
+    results,
+    sandbox,
+    shared_deployment,
+)
 
-__all__ = ["deployment", "env", "ledger", "new_deployment", "results", "shared_deployment"]
+__all__ = [
+    "deployment", "env", "ledger", "new_deployment", "results", "sandbox", "shared_deployment",
+]  # fmt: skip
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 
@@ -110,6 +119,12 @@ def _settled() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Return the one event loop that the product runs on."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

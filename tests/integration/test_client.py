@@ -797,19 +797,15 @@ def test_one_account_s_reader_of_a_group_finishes_the_others_too(
 # As in the contract ------------------------------------------------------------------------
 
 
-def test_the_awaited_client_lives_in_one_run(ledger: LedgerFixture) -> None:
+async def test_the_awaited_client_lives_in_one_run(ledger: LedgerFixture) -> None:
     """``async with`` inside ``asyncio.run``: nothing is left open, which would be a warning."""
-
-    async def backend() -> Outcome | None:
-        async with AsyncCheckpointClient(ledger.settings) as client:
-            await client.open_intent(**OPENING)
-            submission = await client.submit(**PLACE, code="123456")
-            waiting = asyncio.create_task(client.wait(submission.id, timeout_s=PATIENCE_S))
-            await asyncio.sleep(0)
-            await client.cancel(submission.id)
-            return await waiting
-
-    record = asyncio.run(backend())
+    async with AsyncCheckpointClient(ledger.settings) as client:
+        await client.open_intent(**OPENING)
+        submission = await client.submit(**PLACE, code="123456")
+        waiting = asyncio.create_task(client.wait(submission.id, timeout_s=PATIENCE_S))
+        await asyncio.sleep(0)
+        await client.cancel(submission.id)
+        record = await waiting
     assert record is not None
     assert record.status == 409
 
@@ -821,7 +817,7 @@ def test_the_blocking_client_is_a_context_manager(ledger: LedgerFixture) -> None
         assert client.intent(**PLACE) is not None
 
 
-def test_clients_read_the_environment(
+async def test_clients_read_the_environment(
     ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``CheckpointClient()`` without arguments reads its settings from the environment."""
@@ -830,12 +826,9 @@ def test_clients_read_the_environment(
     monkeypatch.setenv("CHECKPOINT_SECRET_KEYS", ledger.settings.secret_keys[0].get_secret_value())
     with CheckpointClient() as client:
         assert client.result("unknown") is None
-
-    async def awaited() -> Outcome | None:
-        async with AsyncCheckpointClient() as other:
-            return await other.result("unknown")
-
-    assert asyncio.run(awaited()) is None
+    async with AsyncCheckpointClient() as other:
+        found = await other.result("unknown")
+    assert found is None
 
 
 def test_a_wait_without_a_channel_still_finds_the_outcome(

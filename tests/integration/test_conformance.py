@@ -447,7 +447,7 @@ SAYINGS = [(bench, case) for bench in BENCHES for case in bench.said]
 
 
 @pytest.mark.parametrize(("bench", "case"), SAYINGS, ids=str)
-def test_what_the_provider_says_has_its_pair(
+async def test_what_the_provider_says_has_its_pair(
     bench: Bench, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each known answer has its pair at the sandbox, over every route."""
@@ -479,13 +479,13 @@ def test_what_the_provider_says_has_its_pair(
             return ended
 
     with caplog.at_level(logging.DEBUG):
-        ended = asyncio.run(scenario())
+        ended = await scenario()
     assert ended.code_sent == bench.sends
     check(ended, bench, expected, caplog)
 
 
 @pytest.mark.parametrize(("bench", "case"), list(itertools.product(BENCHES, LINES)), ids=str)
-def test_what_happens_on_the_way_has_its_pair(
+async def test_what_happens_on_the_way_has_its_pair(
     bench: Bench,
     case: str,
     caplog: pytest.LogCaptureFixture,
@@ -535,7 +535,7 @@ def test_what_happens_on_the_way_has_its_pair(
         return ended, strayed
 
     with caplog.at_level(logging.DEBUG):
-        ended, strayed = asyncio.run(scenario())
+        ended, strayed = await scenario()
     assert ended.code_sent == (line.sent and bench.sends)
     assert strayed.heard == [], "a redirect was followed"
     expected = bench.differs.get(case, line.expected) if bench.sends else ACTION

@@ -189,7 +189,9 @@ def test_a_refused_connection_is_told_soon(awaited: bool) -> None:
 
 
 @BOTH
-def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaited: bool) -> None:
+async def test_scripts_are_loaded_again_after_they_were_flushed(
+    redis_url: str, awaited: bool
+) -> None:
     """A restarted Redis knows no script; nobody notices."""
     call = ScriptCall("lead", ("leader",), ("w1", 1_000))
     with redis.Redis.from_url(redis_url) as other:
@@ -210,7 +212,7 @@ def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaite
                 other.script_flush()
             await client.aclose()
 
-        asyncio.run(run())
+        await run()
 
 
 def test_a_full_redis_refuses_and_nothing_is_half_done(
@@ -360,19 +362,15 @@ def test_closing_a_client_closes_its_connections(redis_url: str) -> None:
     assert connection._sock is None
 
 
-def test_closing_an_awaited_client_closes_its_connections(redis_url: str) -> None:
+async def test_closing_an_awaited_client_closes_its_connections(redis_url: str) -> None:
     """The same; asyncio would warn of it at exit."""
-
-    async def run() -> bool:
-        client = connect_async(redis_url)
-        await client.ping()
-        connection = await client.connection_pool.get_connection()
-        await client.connection_pool.release(connection)
-        assert connection.is_connected
-        await client.aclose()
-        return bool(connection.is_connected)
-
-    assert asyncio.run(run()) is False
+    client = connect_async(redis_url)
+    await client.ping()
+    connection = await client.connection_pool.get_connection()
+    await client.connection_pool.release(connection)
+    assert connection.is_connected
+    await client.aclose()
+    assert bool(connection.is_connected) is False
 
 
 # Addresses ---------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ class Client:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_library_is_answered_as_it_was_recorded(case: Case) -> None:
+async def test_a_library_is_answered_as_it_was_recorded(case: Case) -> None:
     """Each request by its shape, in the order recorded; the code counts come out the same."""
 
     async def scenario() -> None:
@@ -213,4 +213,4 @@ def test_a_library_is_answered_as_it_was_recorded(case: Case) -> None:
                 status = await client.send(session, shape)
                 assert status == shape["status"], (shape["method"], shape["path"], client.told)
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    await asyncio.wait_for(scenario(), 60)

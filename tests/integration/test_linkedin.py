@@ -6,7 +6,6 @@ travel over the real transport.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import traceback
@@ -126,19 +125,15 @@ async def say(*answers: bytes, code: str = CODE, **changes: object) -> tuple[Ver
         return await attempt(LinkedIn(), provider.url, context(**changes), code), provider
 
 
-def fail(kind: type[ProviderFailure], *answers: bytes, code: str = CODE) -> ProviderFailure:
+async def fail(kind: type[ProviderFailure], *answers: bytes, code: str = CODE) -> ProviderFailure:
     """Verify against canned answers; expect that failure, and the code sent exactly once."""
-
-    async def scenario() -> ProviderFailure:
-        async with Canned(*answers) as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(LinkedIn(), provider.url, context(), code)
-            assert type(caught.value) is kind
-            assert len(provider.carrying(code)) == 1
-            assert len(provider.heard) >= len(answers)
-            return caught.value
-
-    return asyncio.run(scenario())
+    async with Canned(*answers) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(LinkedIn(), provider.url, context(), code)
+        assert type(caught.value) is kind
+        assert len(provider.carrying(code)) == 1
+        assert len(provider.heard) >= len(answers)
+        return caught.value
 
 
 # What is sent --------------------------------------------------------------------------
@@ -160,12 +155,12 @@ def test_the_adapter_keeps_the_contract() -> None:
     assert not adapter.knows_another_way
 
 
-def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
+async def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
     """Every hidden input goes back unchanged and in order, then language and pin.
 
     The cookie keeps its quotes: without them the token check at the provider fails.
     """
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER))
+    _, provider = await say(PASSED, ME_ANSWER)
     sent = provider.heard[0]
     assert sent.request_line == "POST /checkpoint/challenge/verify HTTP/1.1"
     assert sent.body == (
@@ -201,21 +196,19 @@ def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
     }
 
 
-def test_the_two_step_form_also_sends_its_check_box() -> None:
+async def test_the_two_step_form_also_sends_its_check_box() -> None:
     """``recognizedDevice`` is sent only if the page has that input."""
-    _, provider = asyncio.run(
-        say(PASSED, ME_ANSWER, form_id="two-step-challenge", recognized_device=True)
-    )
+    _, provider = await say(PASSED, ME_ANSWER, form_id="two-step-challenge", recognized_device=True)
     assert provider.heard[0].body.endswith(b"&language=en-US&recognizedDevice=on&pin=048213")
 
 
-def test_the_forms_own_action_is_used() -> None:
+async def test_the_forms_own_action_is_used() -> None:
     """The page decides where its form goes, within its host."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, action="/checkpoint/challenge/verifyV2?x=1"))
+    _, provider = await say(PASSED, ME_ANSWER, action="/checkpoint/challenge/verifyV2?x=1")
     assert provider.heard[0].request_line.startswith("POST /checkpoint/challenge/verifyV2?x=1 ")
 
 
-def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
+async def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
     """A client whose requests are not the browser's own loses the session at once."""
     given = {
         "Accept-Language": "de-DE,de;q=0.9",
@@ -223,7 +216,7 @@ def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
         "Sec-CH-UA": '"Chromium";v="141"',
         "X-LI-Track": '{"clientVersion":"1.13"}',
     }
-    verdict, provider = asyncio.run(say(PASSED, ME_ANSWER, headers=given))
+    verdict, provider = await say(PASSED, ME_ANSWER, headers=given)
     posted, asked = (heard.headers for heard in provider.heard)
     assert posted["accept-language"] == asked["accept-language"] == "de-DE,de;q=0.9"
     assert posted["sec-ch-ua"] == asked["sec-ch-ua"] == '"Chromium";v="141"'
@@ -244,9 +237,9 @@ def test_a_header_that_is_made_here_cannot_be_given(name: str) -> None:
         context(headers={name: "x"})
 
 
-def test_the_language_of_the_page_is_kept() -> None:
+async def test_the_language_of_the_page_is_kept() -> None:
     """The form may say in which language it was made."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, fields={**HIDDEN, "language": "de-DE"}))
+    _, provider = await say(PASSED, ME_ANSWER, fields={**HIDDEN, "language": "de-DE"})
     assert provider.heard[0].body.endswith(b"&language=de-DE&pin=048213")
 
 
@@ -262,28 +255,24 @@ def test_an_address_of_the_provider_is_its_path(name: str, host: str) -> None:
             context(**{name: other})
 
 
-def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+async def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
     """An inner space makes a good code fail; so would a number without its zero."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, code=" 048-2 13 "))
+    _, provider = await say(PASSED, ME_ANSWER, code=" 048-2 13 ")
     assert provider.heard[0].body.endswith(b"&pin=048213")
 
 
-def test_a_request_for_another_way_sends_nothing() -> None:
+async def test_a_request_for_another_way_sends_nothing() -> None:
     """No request for it is known, so none may be invented."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(ActionRequiredError):
-                await attempt(
-                    LinkedIn(),
-                    provider.url,
-                    context(),
-                    "TRY_ANOTHER_WAY",
-                    solution=SolutionKind.ANOTHER_WAY,
-                )
-            assert provider.heard == []
-
-    asyncio.run(scenario())
+    async with Canned() as provider:
+        with pytest.raises(ActionRequiredError):
+            await attempt(
+                LinkedIn(),
+                provider.url,
+                context(),
+                "TRY_ANOTHER_WAY",
+                solution=SolutionKind.ANOTHER_WAY,
+            )
+        assert provider.heard == []
 
 
 @pytest.mark.parametrize(
@@ -310,18 +299,14 @@ def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ü", "/100%", "/a#b", '/"'])
 @pytest.mark.parametrize("name", ["action", "referer"])
-def test_a_path_with_unescaped_characters_is_refused_before_anything_is_sent(
+async def test_a_path_with_unescaped_characters_is_refused_before_anything_is_sent(
     name: str, path: str
 ) -> None:
     """What cannot go into a URL could cut one request into two."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(UnescapedCharactersError):
-                await attempt(LinkedIn(), provider.url, context(**{name: path}), CODE)
-            assert provider.heard == []
-
-    asyncio.run(scenario())
+    async with Canned() as provider:
+        with pytest.raises(UnescapedCharactersError):
+            await attempt(LinkedIn(), provider.url, context(**{name: path}), CODE)
+        assert provider.heard == []
 
 
 def test_a_context_shows_none_of_its_secrets() -> None:
@@ -334,9 +319,9 @@ def test_a_context_shows_none_of_its_secrets() -> None:
 # Success -------------------------------------------------------------------------------
 
 
-def test_a_session_cookie_is_success_and_a_second_request_names_the_account() -> None:
+async def test_a_session_cookie_is_success_and_a_second_request_names_the_account() -> None:
     """``li_at`` is the only reliable sign; the answer itself does not say whose it is."""
-    verdict, provider = asyncio.run(say(PASSED, ME_ANSWER))
+    verdict, provider = await say(PASSED, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
     asked = provider.heard[1]
@@ -351,9 +336,9 @@ def test_a_session_cookie_is_success_and_a_second_request_names_the_account() ->
     assert len(provider.carrying(CODE)) == 1
 
 
-def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
+async def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
     """The backend goes on with cookies and token, and stores them as JSON."""
-    verdict, _ = asyncio.run(say(PASSED, ME_ANSWER))
+    verdict, _ = await say(PASSED, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     session = json.loads(json.dumps(verdict.session))
     assert session["csrf_token"] == "ajax:999"
@@ -380,9 +365,9 @@ def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
         ME,
     ],
 )
-def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) -> None:
+async def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) -> None:
     """Two places name the member; either will do."""
-    verdict, _ = asyncio.run(say(PASSED, answer(200, json.dumps(me))))
+    verdict, _ = await say(PASSED, answer(200, json.dumps(me)))
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
 
@@ -406,17 +391,17 @@ def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) ->
         answer(200, json.dumps(ME), "Set-Cookie: li_at=delete me; Path=/; Max-Age=0"),
     ],
 )
-def test_a_success_without_an_account_is_the_providers_fault(me: bytes) -> None:
+async def test_a_success_without_an_account_is_the_providers_fault(me: bytes) -> None:
     """Nobody may be connected to an account whose owner is not known."""
-    fail(ProviderBrokenError, PASSED, me)
+    await fail(ProviderBrokenError, PASSED, me)
 
 
-def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -> None:
+async def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -> None:
     """It carries no code; a hiccup there must not waste an accepted one."""
-    verdict, provider = asyncio.run(say(PASSED, answer(503), answer(502), ME_ANSWER))
+    verdict, provider = await say(PASSED, answer(503), answer(502), ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert len(provider.carrying(CODE)) == 1
-    fail(ProviderBrokenError, PASSED, *[answer(503)] * len(ME_PAUSES_S))
+    await fail(ProviderBrokenError, PASSED, *[answer(503)] * len(ME_PAUSES_S))
 
 
 @pytest.mark.parametrize(
@@ -432,9 +417,9 @@ def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -
         answer(200, "", LI_AT).replace(b"Length: 0", b"Length: 9"),
     ],
 )
-def test_a_session_outweighs_what_else_is_said(said: bytes) -> None:
+async def test_a_session_outweighs_what_else_is_said(said: bytes) -> None:
     """The code is used up: an error would throw the login away. Asking whose it is tells."""
-    verdict, provider = asyncio.run(say(said, ME_ANSWER))
+    verdict, provider = await say(said, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
     assert len(provider.heard) == 2
@@ -571,46 +556,42 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
 
 
 @pytest.mark.parametrize(("kind", "said"), FAILURES.values(), ids=FAILURES)
-def test_each_failure_is_told_apart(kind: type[ProviderFailure], said: bytes) -> None:
+async def test_each_failure_is_told_apart(kind: type[ProviderFailure], said: bytes) -> None:
     """Each answer has its failure, and the code leaves exactly once."""
-    failure = fail(kind, said)
+    failure = await fail(kind, said)
     assert failure.detail
     assert CODE not in "".join(traceback.format_exception(failure))
 
 
 @pytest.mark.parametrize("cookie", DEAD_LI_AT)
-def test_a_revoked_session_cookie_is_the_opposite_of_success(cookie: str) -> None:
+async def test_a_revoked_session_cookie_is_the_opposite_of_success(cookie: str) -> None:
     """The provider writes words or an expiry over the cookie when it logs someone out."""
-    fail(DeadIntentError, answer(303, "", "Location: /uas/login", cookie))
-    fail(UnreadableAnswerError, answer(303, "", "Location: /feed/", cookie))
-    verdict, _ = asyncio.run(say(answer(200, pin_form(), cookie)))
+    await fail(DeadIntentError, answer(303, "", "Location: /uas/login", cookie))
+    await fail(UnreadableAnswerError, answer(303, "", "Location: /feed/", cookie))
+    verdict, _ = await say(answer(200, pin_form(), cookie))
     assert isinstance(verdict, Rejected)
 
 
-def test_how_long_to_wait_is_told_to_the_caller() -> None:
+async def test_how_long_to_wait_is_told_to_the_caller() -> None:
     """The number is all that is passed on of the header."""
-    failure = fail(ProviderBrokenError, answer(429, "", "Retry-After: 60"))
+    failure = await fail(ProviderBrokenError, answer(429, "", "Retry-After: 60"))
     assert "60" in str(failure.detail)
 
 
-def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
+async def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
     """Whoever solves the captcha and comes back needs the jar as the provider left it."""
     said = answer(200, page('<i id="captcha-internal"></i>'), "Set-Cookie: fid=new; Path=/")
-    failure = fail(ActionRequiredError, said)
+    failure = await fail(ActionRequiredError, said)
     assert failure.context is not None
     assert failure.context.cookies[-1].value == "new"
 
 
-def test_the_page_the_provider_named_for_failures_ends_the_challenge() -> None:
+async def test_the_page_the_provider_named_for_failures_ends_the_challenge() -> None:
     """``failureRedirectUri`` says in advance where a fatal failure leads."""
-
-    async def scenario() -> None:
-        fields = {**HIDDEN, "failureRedirectUri": "/checkpoint/odd/end?x=1"}
-        async with Canned(answer(303, "", "Location: /checkpoint/odd/end?x=1")) as provider:
-            with pytest.raises(DeadIntentError):
-                await attempt(LinkedIn(), provider.url, context(fields=fields), CODE)
-
-    asyncio.run(scenario())
+    fields = {**HIDDEN, "failureRedirectUri": "/checkpoint/odd/end?x=1"}
+    async with Canned(answer(303, "", "Location: /checkpoint/odd/end?x=1")) as provider:
+        with pytest.raises(DeadIntentError):
+            await attempt(LinkedIn(), provider.url, context(fields=fields), CODE)
 
 
 # The form again ------------------------------------------------------------------------
@@ -631,17 +612,17 @@ SHOWN = '<div id="email-pin-error">That code is not valid.</div>'
         "",
     ],
 )
-def test_the_same_form_again_is_a_rejection(error: str) -> None:
+async def test_the_same_form_again_is_a_rejection(error: str) -> None:
     """With its error shown or hidden: without a session the code was not taken."""
-    verdict, provider = asyncio.run(say(answer(200, pin_form(error=error))))
+    verdict, provider = await say(answer(200, pin_form(error=error)))
     assert isinstance(verdict, Rejected)
     assert len(provider.heard) == 1
 
 
-def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
+async def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
     """Providers rotate both with every answer; with the old ones the next try must fail."""
     said = answer(200, pin_form(error=SHOWN), "Set-Cookie: bcookie=new; Path=/")
-    verdict, _ = asyncio.run(say(said))
+    verdict, _ = await say(said)
     assert isinstance(verdict, Rejected)
     after = verdict.context
     assert isinstance(after, LinkedInContext)
@@ -666,9 +647,9 @@ def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
         ("/a b", "/checkpoint/challenge/verify"),
     ],
 )
-def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str) -> None:
+async def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str) -> None:
     """A page may be wrong or forged; the next code still goes to the provider."""
-    verdict, _ = asyncio.run(say(answer(200, pin_form(action=action))))
+    verdict, _ = await say(answer(200, pin_form(action=action)))
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.action == expected
@@ -690,40 +671,38 @@ def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str
         (pin_form(form_id="new-kind"), Checkpoint(type="OTP", source="EMAIL")),
     ],
 )
-def test_another_form_without_an_error_is_a_further_checkpoint(
+async def test_another_form_without_an_error_is_a_further_checkpoint(
     form: str, expected: Checkpoint
 ) -> None:
     """The code was taken and one more is wanted; its form is the next context."""
-    verdict, _ = asyncio.run(say(answer(200, form)))
+    verdict, _ = await say(answer(200, form))
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == expected
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.fields["requestSubmissionId"] == "sub-2"
 
 
-def test_another_form_with_an_error_shown_is_a_rejection() -> None:
+async def test_another_form_with_an_error_shown_is_a_rejection() -> None:
     """A visible error outweighs a rotated challenge id."""
-    verdict, _ = asyncio.run(say(answer(200, pin_form(challenge_id="AgSecond", error=SHOWN))))
+    verdict, _ = await say(answer(200, pin_form(challenge_id="AgSecond", error=SHOWN)))
     assert isinstance(verdict, Rejected)
 
 
-def test_a_check_box_on_the_new_form_is_noted() -> None:
+async def test_a_check_box_on_the_new_form_is_noted() -> None:
     """The next request depends on it."""
     box = '<input type="checkbox" name="recognizedDevice">'
-    verdict, _ = asyncio.run(say(answer(200, pin_form(form_id="two-step-challenge", extra=box))))
+    verdict, _ = await say(answer(200, pin_form(form_id="two-step-challenge", extra=box)))
     assert isinstance(verdict, NextCheckpoint)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.recognized_device
     assert verdict.context.form_id == "two-step-challenge"
 
 
-def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
+async def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
     """The page after the redirect is a request of its own; the code stays where it was."""
-    verdict, provider = asyncio.run(
-        say(
-            answer(303, "", "Location: /checkpoint/challenge/AQnext?ut=2", "Set-Cookie: c=1"),
-            answer(200, pin_form(challenge_id="AgSecond")),
-        )
+    verdict, provider = await say(
+        answer(303, "", "Location: /checkpoint/challenge/AQnext?ut=2", "Set-Cookie: c=1"),
+        answer(200, pin_form(challenge_id="AgSecond")),
     )
     assert isinstance(verdict, NextCheckpoint)
     assert isinstance(verdict.context, LinkedInContext)
@@ -734,37 +713,33 @@ def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
     assert len(provider.carrying(CODE)) == 1
 
 
-def test_redirects_in_a_circle_end() -> None:
+async def test_redirects_in_a_circle_end() -> None:
     """Every loop has a bound."""
     circle = [answer(303, "", "Location: /checkpoint/challenge/AQround")] * (HOPS_MAX + 2)
-
-    async def scenario() -> None:
-        async with Canned(*circle) as provider:
-            with pytest.raises(ProviderBrokenError):
-                await attempt(LinkedIn(), provider.url, context(), CODE)
-            assert len(provider.heard) <= HOPS_MAX + 2
-            assert len(provider.carrying(CODE)) == 1
-
-    asyncio.run(scenario())
+    async with Canned(*circle) as provider:
+        with pytest.raises(ProviderBrokenError):
+            await attempt(LinkedIn(), provider.url, context(), CODE)
+        assert len(provider.heard) <= HOPS_MAX + 2
+        assert len(provider.carrying(CODE)) == 1
 
 
-def test_hostile_pages_end_quickly() -> None:
+async def test_hostile_pages_end_quickly() -> None:
     """A page is parsed on the loop that serves everybody; depth costs quadratic time."""
     end = "<form><input name=q></form>"
-    fail(UnknownStepError, answer(200, page("<span role=alert>x" * 9_000 + end)))
-    fail(UnreadableAnswerError, answer(200, page("<div>" * TAGS_MAX + end)))
+    await fail(UnknownStepError, answer(200, page("<span role=alert>x" * 9_000 + end)))
+    await fail(UnreadableAnswerError, answer(200, page("<div>" * TAGS_MAX + end)))
 
 
-def test_a_form_beyond_the_bounds_of_a_context_is_not_kept() -> None:
+async def test_a_form_beyond_the_bounds_of_a_context_is_not_kept() -> None:
     """Else the next submission would find a context that it may not use."""
     many = "".join(f'<input type="hidden" name="n{n}" value="">' for n in range(101))
-    fail(UnreadableAnswerError, answer(200, pin_form(extra=many)))
+    await fail(UnreadableAnswerError, answer(200, pin_form(extra=many)))
 
 
-def test_of_several_forms_the_one_of_the_checkpoint_is_read() -> None:
+async def test_of_several_forms_the_one_of_the_checkpoint_is_read() -> None:
     """Its id was noted in the first step; another form on the page changes nothing."""
     other = '<form id="sms-instead"><input name="pin"></form>'
-    verdict, _ = asyncio.run(say(answer(200, page(other + pin_form(error=SHOWN)))))
+    verdict, _ = await say(answer(200, page(other + pin_form(error=SHOWN))))
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.form_id == "email-pin-challenge"

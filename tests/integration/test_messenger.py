@@ -6,7 +6,6 @@ travel over the real transport.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import traceback
@@ -40,7 +39,7 @@ from checkpoint_worker.providers.messenger.adapter import Messenger
 from checkpoint_worker.providers.messenger.requests import SPELLINGS, TRIES_MAX, MessengerContext
 from checkpoint_worker.providers.sandbox import Sandbox
 from tests.support.canned_server import Canned, answer, attempt
-from tests.support.simulated import begin, simulated, solve
+from tests.support.simulated import begin, solve
 
 
 @pytest.fixture(autouse=True)
@@ -145,26 +144,24 @@ async def say(*answers: bytes, code: str = CODE, **changes: object) -> tuple[Ver
         return verdict, provider
 
 
-def judged(said_: bytes) -> Verdict:
+async def judged(said_: bytes) -> Verdict:
     """Return the verdict on one canned answer; the code must have been sent exactly once."""
-    verdict, provider = asyncio.run(say(said_))
+    verdict, provider = await say(said_)
     assert len(provider.carrying(CODE)) == len(provider.heard) == 1
     return verdict
 
 
-def fail(kind: type[ProviderFailure], said_: bytes, *, follow_up: bool = False) -> ProviderFailure:
+async def fail(
+    kind: type[ProviderFailure], said_: bytes, *, follow_up: bool = False
+) -> ProviderFailure:
     """Verify against a canned answer; expect that failure, and the code sent exactly once."""
-
-    async def scenario() -> ProviderFailure:
-        async with Canned(said_) as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
-            assert type(caught.value) is kind
-            assert len(provider.carrying(CODE)) == 1
-            assert follow_up or len(provider.heard) == 1
-            return caught.value
-
-    return asyncio.run(scenario())
+    async with Canned(said_) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+        assert type(caught.value) is kind
+        assert len(provider.carrying(CODE)) == 1
+        assert follow_up or len(provider.heard) == 1
+        return caught.value
 
 
 APP_STEP = {"type": "2FA", "source": "APP"}
@@ -235,46 +232,42 @@ def signature(form: dict[str, str], secret: str) -> str:
 
 @pytest.mark.parametrize("source", ["SMS", "APP", "BACKUP"])
 @pytest.mark.parametrize("route", ["http", "auth_login"])
-def test_the_code_request_is_the_signed_form_to_the_letter(source: str, route: str) -> None:
+async def test_the_code_request_is_the_signed_form_to_the_letter(source: str, route: str) -> None:
     """Same body for text messages, apps and recovery codes, under either route's name."""
-
-    async def scenario() -> None:
-        async with Canned(PASSED) as provider:
-            step = {"type": "2FA", "source": source}
-            held = context(route=route)
-            await attempt(Messenger(), provider.url, held, CODE, checkpoint=step)
-        (sent,) = provider.heard
-        assert sent.request_line == "POST /auth/login HTTP/1.1"
-        pairs = parse_qsl(sent.body.decode(), keep_blank_values=True, strict_parsing=True)
-        assert [key for key, _ in pairs] == sorted(dict(pairs))
-        form = dict(pairs)
-        assert form.pop("sig") == signature(FORM, SECRET)
-        assert form == FORM
-        headers = sent.headers
-        assert headers.pop("content-length") == str(len(sent.body))
-        headers.pop("connection", None)  # The transport's own.
-        assert headers == {
-            "host": provider.url.removeprefix("http://"),
-            "user-agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
-            "authorization": "OAuth null",
-            "content-type": "application/x-www-form-urlencoded",
-            "x-fb-friendly-name": "authenticate",
-            "x-fb-http-engine": "Liger",
-            "x-fb-client-ip": "True",
-            "x-fb-server-cluster": "True",
-            "x-fb-connection-type": "WIFI",
-            "x-fb-sim-hni": "20801",
-            "x-fb-net-hni": "20810",
-            "x-fb-device-group": "5120",
-            "x-tigon-is-retry": "False",
-        }
-
-    asyncio.run(scenario())
+    async with Canned(PASSED) as provider:
+        step = {"type": "2FA", "source": source}
+        held = context(route=route)
+        await attempt(Messenger(), provider.url, held, CODE, checkpoint=step)
+    (sent,) = provider.heard
+    assert sent.request_line == "POST /auth/login HTTP/1.1"
+    pairs = parse_qsl(sent.body.decode(), keep_blank_values=True, strict_parsing=True)
+    assert [key for key, _ in pairs] == sorted(dict(pairs))
+    form = dict(pairs)
+    assert form.pop("sig") == signature(FORM, SECRET)
+    assert form == FORM
+    headers = sent.headers
+    assert headers.pop("content-length") == str(len(sent.body))
+    headers.pop("connection", None)  # The transport's own.
+    assert headers == {
+        "host": provider.url.removeprefix("http://"),
+        "user-agent": "[FBAN/Orca-Android;FBAV/1.0;FBLC/en_US;]",
+        "authorization": "OAuth null",
+        "content-type": "application/x-www-form-urlencoded",
+        "x-fb-friendly-name": "authenticate",
+        "x-fb-http-engine": "Liger",
+        "x-fb-client-ip": "True",
+        "x-fb-server-cluster": "True",
+        "x-fb-connection-type": "WIFI",
+        "x-fb-sim-hni": "20801",
+        "x-fb-net-hni": "20810",
+        "x-fb-device-group": "5120",
+        "x-tigon-is-retry": "False",
+    }
 
 
-def test_the_body_is_percent_encoded_without_pluses() -> None:
+async def test_the_body_is_percent_encoded_without_pluses() -> None:
     """The app's encoding, not a browser's: a space is ``%20``, a plus ``%2B``."""
-    _, provider = asyncio.run(say(PASSED, email="a b+c@example.test"))
+    _, provider = await say(PASSED, email="a b+c@example.test")
     body = provider.heard[0].body.decode()
     assert "&email=a%20b%2Bc%40example.test&" in body
     assert "access_token=4711%7Ccanary-app-token&" in body
@@ -283,16 +276,14 @@ def test_the_body_is_percent_encoded_without_pluses() -> None:
     assert "email=a b+c@example.test" in unquote(body)
 
 
-def test_what_a_context_leaves_out_has_its_usual_value() -> None:
+async def test_what_a_context_leaves_out_has_its_usual_value() -> None:
     """An app of one key signs with its token; a device without radio sends no radio headers."""
-    _, provider = asyncio.run(
-        say(
-            PASSED,
-            user_agent="",
-            device={"device_id": "é", "family_device_id": "fam"},
-            app={"app_id": "4711", "client_token": "tok", "caller_class": "Fb4aAuthHandler"},
-            try_num=5,
-        )
+    _, provider = await say(
+        PASSED,
+        user_agent="",
+        device={"device_id": "é", "family_device_id": "fam"},
+        app={"app_id": "4711", "client_token": "tok", "caller_class": "Fb4aAuthHandler"},
+        try_num=5,
     )
     sent = provider.heard[0]
     form = dict(parse_qsl(sent.body.decode(), keep_blank_values=True))
@@ -307,10 +298,10 @@ def test_what_a_context_leaves_out_has_its_usual_value() -> None:
     assert not any(name.startswith(("x-fb-sim", "x-fb-net")) for name in sent.headers)
 
 
-def test_the_headers_of_the_logins_app_replace_the_usual_ones() -> None:
+async def test_the_headers_of_the_logins_app_replace_the_usual_ones() -> None:
     """Of other apps the engine is another; what the form needs stays ours."""
     given = {"X-FB-HTTP-Engine": "Tigon", "x-fb-connection-type": "MOBILE.LTE", "x-fb-rmd": "1"}
-    _, provider = asyncio.run(say(PASSED, headers=given))
+    _, provider = await say(PASSED, headers=given)
     headers = provider.heard[0].headers
     assert headers["x-fb-http-engine"] == "Tigon"
     assert headers["x-fb-connection-type"] == "MOBILE.LTE"
@@ -337,9 +328,9 @@ def test_the_first_steps_error_data_may_be_given_whole(data: object) -> None:
     assert MessengerContext.model_validate({**CONTEXT, "error_data": data}) == context()
 
 
-def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+async def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
     """The signature covers the code as it is sent, not as it was typed."""
-    _, provider = asyncio.run(say(PASSED, code=" 048-2 13 "))
+    _, provider = await say(PASSED, code=" 048-2 13 ")
     form = dict(parse_qsl(provider.heard[0].body.decode(), keep_blank_values=True))
     assert form["twofactor_code"] == form["password"] == "048213"
     assert form["sig"] == signature(form, SECRET)
@@ -352,21 +343,17 @@ def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None
         ({"type": "2FA", "source": "SMS"}, SolutionKind.ANOTHER_WAY, ActionRequiredError),
     ],
 )
-def test_what_this_route_cannot_carry_is_refused_before_anything_is_sent(
+async def test_what_this_route_cannot_carry_is_refused_before_anything_is_sent(
     step: dict[str, str], solution: SolutionKind, expected: type[ProviderFailure]
 ) -> None:
     """No code by email here, and no request for another way is known; a sentence says so."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(expected) as caught:
-                await attempt(
-                    Messenger(), provider.url, context(), CODE, checkpoint=step, solution=solution
-                )
-            assert provider.heard == []
-            assert caught.value.detail
-
-    asyncio.run(scenario())
+    async with Canned() as provider:
+        with pytest.raises(expected) as caught:
+            await attempt(
+                Messenger(), provider.url, context(), CODE, checkpoint=step, solution=solution
+            )
+        assert provider.heard == []
+        assert caught.value.detail
 
 
 @pytest.mark.parametrize(
@@ -399,17 +386,15 @@ def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("name", ["connection_type", "device_group", "sim_hni", "net_hni"])
-def test_a_header_that_would_break_its_line_is_refused_before_anything_is_sent(name: str) -> None:
+async def test_a_header_that_would_break_its_line_is_refused_before_anything_is_sent(
+    name: str,
+) -> None:
     """A context comes from outside; it must not cut one request into two."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            held = context(device={"device_id": "d", name: "x\r\nHost: evil.example"})
-            with pytest.raises(MalformedRequestError):
-                await attempt(Messenger(), provider.url, held, CODE, checkpoint=APP_STEP)
-            assert provider.heard == []
-
-    asyncio.run(scenario())
+    async with Canned() as provider:
+        held = context(device={"device_id": "d", name: "x\r\nHost: evil.example"})
+        with pytest.raises(MalformedRequestError):
+            await attempt(Messenger(), provider.url, held, CODE, checkpoint=APP_STEP)
+        assert provider.heard == []
 
 
 def test_a_context_shows_none_of_its_secrets_and_survives_storage() -> None:
@@ -423,9 +408,9 @@ def test_a_context_shows_none_of_its_secrets_and_survives_storage() -> None:
 # Success -------------------------------------------------------------------------------
 
 
-def test_a_token_and_cookies_are_success() -> None:
+async def test_a_token_and_cookies_are_success() -> None:
     """The session is all a backend needs to go on: cookies and tokens, as JSON."""
-    verdict = judged(PASSED)
+    verdict = await judged(PASSED)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "100047110815"
     session = json.loads(json.dumps(verdict.session))
@@ -475,10 +460,10 @@ def test_a_token_and_cookies_are_success() -> None:
         {"session_cookies": [{**COOKIES[0], "value": 100047110815}, *COOKIES[1:]]},
     ],
 )
-def test_a_success_may_say_it_in_other_words(changes: dict[str, object]) -> None:
+async def test_a_success_may_say_it_in_other_words(changes: dict[str, object]) -> None:
     """Numbers as text, optional parts missing, cookies nobody understands."""
     body = {key: value for key, value in {**SESSION, **changes}.items() if value is not ...}
-    verdict = judged(said(body))
+    verdict = await judged(said(body))
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "100047110815"
     assert len(verdict.session["cookies"]) == 4  # type: ignore[arg-type]
@@ -502,9 +487,9 @@ def without(name: str) -> list[dict[str, object]]:
         {"session_cookies": [*without("xs"), {"name": "xs", "value": None}]},
     ],
 )
-def test_a_success_without_a_session_is_a_doubt(changes: dict[str, object]) -> None:
+async def test_a_success_without_a_session_is_a_doubt(changes: dict[str, object]) -> None:
     """A token without cookies is asked for them; without any the login is no use."""
-    fail(UnreadableAnswerError, said({**SESSION, **changes}), follow_up=True)
+    await fail(UnreadableAnswerError, said({**SESSION, **changes}), follow_up=True)
 
 
 @pytest.mark.parametrize(
@@ -518,9 +503,11 @@ def test_a_success_without_a_session_is_a_doubt(changes: dict[str, object]) -> N
         },
     ],
 )
-def test_a_success_without_an_account_is_the_providers_fault(changes: dict[str, object]) -> None:
+async def test_a_success_without_an_account_is_the_providers_fault(
+    changes: dict[str, object],
+) -> None:
     """Nobody may be connected to an account whose owner is not known."""
-    fail(ProviderBrokenError, said({**SESSION, **changes}))
+    await fail(ProviderBrokenError, said({**SESSION, **changes}))
 
 
 LOGIN_LINES = (
@@ -544,9 +531,9 @@ LOGIN_LINES = (
         answer(200, "", *LOGIN_LINES).replace(b"Length: 0", b"Length: 9"),
     ],
 )
-def test_a_session_outweighs_what_else_is_said(reply: bytes) -> None:
+async def test_a_session_outweighs_what_else_is_said(reply: bytes) -> None:
     """The code is used up: an error would throw the login away."""
-    verdict = judged(reply)
+    verdict = await judged(reply)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "100047110815"
 
@@ -560,15 +547,15 @@ def test_a_session_outweighs_what_else_is_said(reply: bytes) -> None:
         answer(302, "", "Location: /privacy/consent/x", *LOGIN_LINES),
     ],
 )
-def test_a_step_that_the_answer_names_holds_beside_a_session(reply: bytes) -> None:
+async def test_a_step_that_the_answer_names_holds_beside_a_session(reply: bytes) -> None:
     """Cookies come with a checkpoint, too: they work once it is passed."""
-    fail(ActionRequiredError, reply)
+    await fail(ActionRequiredError, reply)
 
 
-def test_a_token_alone_is_turned_into_cookies() -> None:
+async def test_a_token_alone_is_turned_into_cookies() -> None:
     """As the provider's apps do it: one more request, which carries no code."""
     bare = {**SESSION, "session_cookies": []}
-    verdict, provider = asyncio.run(say(said(bare), answer(503), PASSED))
+    verdict, provider = await say(said(bare), answer(503), PASSED)
     assert isinstance(verdict, Cleared)
     assert verdict.session["access_token"] == "EAAGcanary"
     assert len(provider.carrying(CODE)) == 1
@@ -585,10 +572,10 @@ def test_a_token_alone_is_turned_into_cookies() -> None:
     }
 
 
-def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
+async def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
     """Whether it is the right account is the intent's to judge (403 ``account_mismatch``)."""
     cookies = [*without("c_user"), {"name": "c_user", "value": "42"}]
-    verdict = judged(said({**SESSION, "uid": 42, "session_cookies": cookies}))
+    verdict = await judged(said({**SESSION, "uid": 42, "session_cookies": cookies}))
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "42"
 
@@ -612,9 +599,9 @@ AGAIN_TEXT = json.dumps(AGAIN)
         answer(400, b'for (;;);{"error":{"code":401}}'),
     ],
 )
-def test_code_401_is_a_refused_code_in_every_form(refusal: bytes) -> None:
+async def test_code_401_is_a_refused_code_in_every_form(refusal: bytes) -> None:
     """At this step the number of a wrong password means the code; its words do not matter."""
-    verdict = judged(refusal)
+    verdict = await judged(refusal)
     assert isinstance(verdict, Rejected)
     assert verdict.context == context(try_num=3)
 
@@ -629,24 +616,24 @@ def test_code_401_is_a_refused_code_in_every_form(refusal: bytes) -> None:
         said({"errors": [{"code": 406, "error_data": AGAIN_TEXT}]}, 400),
     ],
 )
-def test_still_two_factor_hands_back_the_new_first_factor(refusal: bytes) -> None:
+async def test_still_two_factor_hands_back_the_new_first_factor(refusal: bytes) -> None:
     """With the old one the next try must fail; whose login it is stays as it was."""
-    verdict = judged(refusal)
+    verdict = await judged(refusal)
     assert isinstance(verdict, Rejected)
     fresh = {"login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
     assert verdict.context == context(**fresh, try_num=3)
 
 
-def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
+async def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
     """The machine id of step one stays if the refusal brings none."""
-    verdict = judged(graph(406, error_data={"login_first_factor": "f-2", "machine_id": None}))
+    verdict = await judged(graph(406, error_data={"login_first_factor": "f-2", "machine_id": None}))
     assert isinstance(verdict, Rejected)
     assert verdict.context == context(login_first_factor="f-2", try_num=3)
 
 
-def test_the_count_of_tries_ends_somewhere() -> None:
+async def test_the_count_of_tries_ends_somewhere() -> None:
     """A context beyond its own bounds could not be used again."""
-    verdict, _ = asyncio.run(say(graph(401), try_num=TRIES_MAX))
+    verdict, _ = await say(graph(401), try_num=TRIES_MAX)
     assert isinstance(verdict, Rejected)
     assert verdict.context == context(try_num=TRIES_MAX)
 
@@ -659,11 +646,11 @@ def test_the_count_of_tries_ends_somewhere() -> None:
         {"login_first_factor": "f", "machine_id": ["m"]},
     ],
 )
-def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
+async def test_a_new_first_factor_beyond_the_bounds_of_a_context_is_not_kept(
     data: dict[str, object],
 ) -> None:
     """Else the next submission would find a context that it may not use."""
-    verdict = judged(graph(406, error_data=data))
+    verdict = await judged(graph(406, error_data=data))
     assert isinstance(verdict, Rejected)
     assert verdict.context == context(try_num=3)
 
@@ -764,55 +751,47 @@ FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_each_answer_has_its_meaning(name: str) -> None:
+async def test_each_answer_has_its_meaning(name: str) -> None:
     """Each known answer has its failure, in the forms that clients have seen."""
     kind, reply = FAILURES[name]
-    failure = fail(kind, reply)
+    failure = await fail(kind, reply)
     assert failure.detail
 
 
 @pytest.mark.parametrize(
     "reply", [graph(613, "Retry-After: 90"), answer(429, "{}", "Retry-After: 90")]
 )
-def test_throttling_says_how_long_to_wait(reply: bytes) -> None:
+async def test_throttling_says_how_long_to_wait(reply: bytes) -> None:
     """The operator's only clue; a number in the body and a status mean the same."""
-    assert "90 s" in str(fail(ProviderBrokenError, reply).detail)
+    assert "90 s" in str((await fail(ProviderBrokenError, reply)).detail)
 
 
-def test_an_approval_tells_the_person_what_to_do() -> None:
+async def test_an_approval_tells_the_person_what_to_do() -> None:
     """No code helps there; the sentence is ours and says what does."""
-    failure = fail(ActionRequiredError, graph(406, error_data={"auth_token": "t", "uid": 1}))
+    failure = await fail(ActionRequiredError, graph(406, error_data={"auth_token": "t", "uid": 1}))
     assert "approve" in str(failure.detail)
     assert "device" in str(failure.detail)
 
 
 @pytest.mark.parametrize("name", [*FAILURES, "cut"])
-def test_no_failure_repeats_a_secret_or_the_providers_words(name: str) -> None:
+async def test_no_failure_repeats_a_secret_or_the_providers_words(name: str) -> None:
     """A failure ends in logs and answers, with everything that hangs on it."""
     reply = FAILURES[name][1] if name in FAILURES else b"HTTP/1.1 200 -\r\nContent-Le"
-
-    async def scenario() -> None:
-        async with Canned(reply.replace(b'"x"', b'"canary words"')) as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
-        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-        shown = "\n".join(line for line in shown.splitlines() if not line.startswith("    "))
-        for canary in (*CANARIES, "birthday", "facebook.com"):
-            assert canary not in shown
-
-    asyncio.run(scenario())
+    async with Canned(reply.replace(b'"x"', b'"canary words"')) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    shown = "\n".join(line for line in shown.splitlines() if not line.startswith("    "))
+    for canary in (*CANARIES, "birthday", "facebook.com"):
+        assert canary not in shown
 
 
 # With the simulated provider -----------------------------------------------------------
 
 
-def test_somebody_elses_login_is_reported_as_theirs() -> None:
+async def test_somebody_elses_login_is_reported_as_theirs(sandbox: Sandbox) -> None:
     """The caller compares the id with the one it expects."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, "MESSENGER", "APP", "somebody_else")
-        verdict = await solve(sandbox, login, account.current_code())
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == str(int(login.user_id) + 1)
-
-    simulated(scenario)
+    account, login = begin(sandbox, "MESSENGER", "APP", "somebody_else")
+    verdict = await solve(sandbox, login, account.current_code())
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == str(int(login.user_id) + 1)

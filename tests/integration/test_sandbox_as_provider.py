@@ -58,7 +58,9 @@ async def ask(sandbox: Sandbox, host: str, *, through_proxy: bool) -> bytes:
 
 
 @pytest.mark.parametrize("through_proxy", [True, False])
-def test_each_host_leads_to_its_provider_under_a_certificate_for_it(*, through_proxy: bool) -> None:
+async def test_each_host_leads_to_its_provider_under_a_certificate_for_it(
+    *, through_proxy: bool
+) -> None:
     """By either way; connections are counted where they end."""
 
     async def scenario() -> None:
@@ -70,10 +72,10 @@ def test_each_host_leads_to_its_provider_under_a_certificate_for_it(*, through_p
                 )
                 assert sandbox.doors[provider].connections == before + 1
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    await asyncio.wait_for(scenario(), 30)
 
 
-def test_no_other_host_is_reached() -> None:
+async def test_no_other_host_is_reached() -> None:
     """A client that means the real world is told so, and nothing leaves this machine."""
 
     async def scenario() -> None:
@@ -96,10 +98,10 @@ def test_no_other_host_is_reached() -> None:
                 await ask(sandbox, "example.com", through_proxy=False)
             assert all(door.connections == 0 for door in sandbox.doors.values())
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    await asyncio.wait_for(scenario(), 30)
 
 
-def test_it_stops_while_clients_are_connected() -> None:
+async def test_it_stops_while_clients_are_connected() -> None:
     """One that has said nothing, and one in a tunnel."""
 
     async def scenario() -> None:
@@ -112,10 +114,10 @@ def test_it_stops_while_clients_are_connected() -> None:
         silent.close()
         tunnel.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    await asyncio.wait_for(scenario(), 30)
 
 
-def test_cookies_have_the_domain_that_the_client_asked() -> None:
+async def test_cookies_have_the_domain_that_the_client_asked() -> None:
     """Clients look them up by it; under a loopback address there is none to give."""
 
     async def scenario() -> None:
@@ -136,7 +138,7 @@ def test_cookies_have_the_domain_that_the_client_asked() -> None:
             with reply:
                 assert "Domain" not in str(reply.headers)
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    await asyncio.wait_for(scenario(), 30)
 
 
 def test_without_it_the_certificate_names_this_machine_alone(tmp_path: Any) -> None:

@@ -556,14 +556,10 @@ async def eventually(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def bounded(play: Coroutine[Any, Any, T]) -> T:
+async def bounded(play: Coroutine[Any, Any, T]) -> T:
     """Run a play under the bound."""
-
-    async def run() -> T:
-        async with asyncio.timeout(BOUND_S):
-            return await play
-
-    return asyncio.run(run())
+    async with asyncio.timeout(BOUND_S):
+        return await play
 
 
 @asynccontextmanager
@@ -592,7 +588,7 @@ def test_the_times_of_the_contract_are_the_defaults() -> None:
     assert (REGISTRATION_TTL_S, RENEW_S) == (10, 3)
 
 
-def test_a_registration_is_renewed_while_it_lives_and_taken_back(url: str) -> None:
+async def test_a_registration_is_renewed_while_it_lives_and_taken_back(url: str) -> None:
     """A session that is there stays registered beyond one life; one that went leaves at once."""
 
     async def play() -> None:
@@ -606,10 +602,10 @@ def test_a_registration_is_renewed_while_it_lives_and_taken_back(url: str) -> No
         async with connect_async(url) as client:
             assert not await client.exists(name)
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_the_same_request_is_answered_once(url: str) -> None:
+async def test_the_same_request_is_answered_once(url: str) -> None:
     """A copy of a request must not send the code again, at once or after the answer."""
 
     async def play() -> None:
@@ -624,10 +620,10 @@ def test_the_same_request_is_answered_once(url: str) -> None:
             assert opened(seal, await following()) == REJECTED
             assert asked.codes == ["11", "22"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_request_is_remembered_until_a_clock_refuses_it(
+async def test_a_request_is_remembered_until_a_clock_refuses_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent again before its deadline, after it, and after Redis' clock was set back: once typed."""
@@ -659,10 +655,10 @@ def test_a_request_is_remembered_until_a_clock_refuses_it(
             assert opened(seal, await following()) == REJECTED
             assert asked.codes == ["11", "22", "22", "33"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_session_that_remembers_all_it_can_drops_nothing(
+async def test_a_session_that_remembers_all_it_can_drops_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that finds no room is answered so, and is not begun by a copy of it later."""
@@ -686,10 +682,10 @@ def test_a_session_that_remembers_all_it_can_drops_nothing(
             assert opened(seal, await following()) == REJECTED
             assert asked.codes == ["0", "1", "4"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
+async def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
     """Two connections may swap the two; a question nobody waits for is never begun."""
 
     async def play() -> None:
@@ -703,10 +699,10 @@ def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
             await asked.cancelled.wait()
             assert asked.codes == ["22"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_question_after_its_deadline_is_not_begun(url: str) -> None:
+async def test_a_question_after_its_deadline_is_not_begun(url: str) -> None:
     """By the clock of Redis, which worker and session share."""
 
     async def play() -> None:
@@ -717,10 +713,10 @@ def test_a_question_after_its_deadline_is_not_begun(url: str) -> None:
             await asked.came.wait()
             assert asked.codes == ["22"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_handler_does_not_outlive_a_lost_cancel(
+async def test_a_handler_does_not_outlive_a_lost_cancel(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that died cannot say that nobody waits; the deadline says it."""
@@ -733,10 +729,10 @@ def test_a_handler_does_not_outlive_a_lost_cancel(
             await asked.cancelled.wait()
             await eventually(lambda: not host._running)
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_more_questions_than_a_session_takes_are_answered_at_once(url: str) -> None:
+async def test_more_questions_than_a_session_takes_are_answered_at_once(url: str) -> None:
     """Bounded, and nobody waits for a silence that could have been a word."""
 
     async def play() -> None:
@@ -749,10 +745,10 @@ def test_more_questions_than_a_session_takes_are_answered_at_once(url: str) -> N
             assert opened(seal, await following()) == busy
             assert len(host._running) == QUESTIONS_MAX == len(asked.codes)
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
+async def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
     """Anybody may publish there; the session goes on as if nothing had been said."""
 
     async def play() -> None:
@@ -774,10 +770,10 @@ def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
             await asked.came.wait()
             assert asked.codes == ["22"]
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_reply_waits_for_a_worker_that_connects_again(
+async def test_a_reply_waits_for_a_worker_that_connects_again(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody hears a channel whose listener is away for a moment; an answer is worth a retry."""
@@ -801,10 +797,10 @@ def test_a_reply_waits_for_a_worker_that_connects_again(
             async with replies(worker) as following:
                 assert opened(seal, await following()) == REJECTED
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
+async def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
     """Neither its renewal nor its farewell touches a registration that is not its own."""
 
     async def play() -> None:
@@ -832,10 +828,10 @@ def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
             assert await hold("leave")
             assert not await client.exists(name)
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_renewal_does_not_write_over_what_came_in_between(
+async def test_a_renewal_does_not_write_over_what_came_in_between(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """t=0 the elder reads its own · t=1 the later one registers · t=2 the elder would renew."""
@@ -855,10 +851,10 @@ def test_a_renewal_does_not_write_over_what_came_in_between(
             assert await worker.client.get(worker.name) == "later"
             monkeypatch.undo()
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
+async def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
     """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
 
     async def play() -> None:
@@ -882,10 +878,10 @@ def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
             await worker.client.set(worker.name, text, px=59_000)
             await eventually(lambda: host._replaced)
 
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_later_session_is_later_also_on_a_redis_set_back(
+async def test_a_later_session_is_later_also_on_a_redis_set_back(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the elder one would take the login back."""
@@ -905,11 +901,11 @@ def test_a_later_session_is_later_also_on_a_redis_set_back(
                 assert there.session_id == later.session_id
                 assert await worker.client.get(worker.name) is not None
 
-    bounded(play())
+    await bounded(play())
 
 
 @pytest.mark.fault
-def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
+async def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
     """It holds a login that cannot be had again: it waits, registers anew and answers."""
 
     async def play(server: RedisProcess) -> None:
@@ -925,7 +921,7 @@ def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
                 assert opened(seal, await following()) == REJECTED
 
     with RedisProcess(tmp_path) as server:
-        bounded(play(server))
+        await bounded(play(server))
 
 
 # The worker's end alone ----------------------------------------------------------------
@@ -1022,7 +1018,7 @@ async def subscribers(client: redis.asyncio.Redis, replies: LiveReplies) -> int:
     return int(count)
 
 
-def test_five_hundred_questions_at_once_share_one_subscription(
+async def test_five_hundred_questions_at_once_share_one_subscription(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection each would empty the pool, and the ledger could not be reached any more."""
@@ -1049,10 +1045,10 @@ def test_five_hundred_questions_at_once_share_one_subscription(
         await client.aclose()
 
     assert CROWD > CONNECTIONS_MAX
-    bounded(play())
+    await bounded(play())
 
 
-def test_a_lost_subscription_is_made_again_for_those_who_wait(url: str) -> None:
+async def test_a_lost_subscription_is_made_again_for_those_who_wait(url: str) -> None:
     """The connection breaks while a session thinks; its answer is heard all the same."""
 
     async def play() -> None:
@@ -1070,11 +1066,11 @@ def test_a_lost_subscription_is_made_again_for_those_who_wait(url: str) -> None:
             assert await asking == Cleared(user_id="acc-0", session={})
         await client.aclose()
 
-    bounded(play())
+    await bounded(play())
 
 
 @pytest.mark.fault
-def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
+async def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
     """A half-open connection brings nothing for ever; asked whether it lives, it says nothing."""
 
     async def play(server: RedisProcess) -> None:
@@ -1091,10 +1087,10 @@ def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
         await client.aclose()
 
     with RedisProcess(tmp_path) as server:
-        bounded(play(server))
+        await bounded(play(server))
 
 
-def test_replies_to_nobody_are_dropped(url: str) -> None:
+async def test_replies_to_nobody_are_dropped(url: str) -> None:
     """After its answer, or never asked: nothing is kept and nothing raises."""
 
     async def play() -> None:
@@ -1111,7 +1107,7 @@ def test_replies_to_nobody_are_dropped(url: str) -> None:
             assert await first == b"one"
         await client.aclose()
 
-    bounded(play())
+    await bounded(play())
 
 
 # The manual ----------------------------------------------------------------------------
