@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
-    Adapter,
     Checkpoint,
     Cleared,
     ContentTooLargeError,
@@ -30,8 +29,6 @@ from checkpoint_worker.providers.contract import (
     ResourceRestrictedError,
     ServiceUnavailableError,
     SessionMismatchError,
-    SolutionKind,
-    UnescapedCharactersError,
     UnknownStepError,
     UnreadableAnswerError,
     Verdict,
@@ -103,6 +100,11 @@ def page(body: str) -> str:
     return f"<!DOCTYPE html><html><head><title>x</title></head><body>{body}</body></html>"
 
 
+def redirect(location: str, status: int = 303) -> bytes:
+    """Write a redirect."""
+    return answer(status, "", f"Location: {location}")
+
+
 def pin_form(
     *,
     form_id: str = "email-pin-challenge",
@@ -137,22 +139,6 @@ async def fail(kind: type[ProviderFailure], *answers: bytes, code: str = CODE) -
 
 
 # What is sent --------------------------------------------------------------------------
-
-
-def test_the_adapter_keeps_the_contract() -> None:
-    """The registry and the task rely on these names and nothing else."""
-    adapter = LinkedIn()
-    assert isinstance(adapter, Adapter)
-    assert adapter.provider == "LINKEDIN"
-    assert adapter.default_url == "https://www.linkedin.com"
-    assert dict(adapter.contexts) == {"http": LinkedInContext}
-    assert {name: f.max_length for name, f in adapter.code_formats.items()} == {
-        "SMS": 6,
-        "EMAIL": 6,
-        "APP": 6,
-    }
-    assert not adapter.prepares
-    assert not adapter.knows_another_way
 
 
 async def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
@@ -227,16 +213,6 @@ async def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> Non
     assert given.items() <= verdict.session["headers"].items()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["Accept", "Origin", "referer", "CSRF-Token", "x-restli-protocol-version", "Cookie", "Host"],
-)
-def test_a_header_that_is_made_here_cannot_be_given(name: str) -> None:
-    """It would be dropped, or contradict ours."""
-    with pytest.raises(ValidationError):
-        context(headers={name: "x"})
-
-
 async def test_the_language_of_the_page_is_kept() -> None:
     """The form may say in which language it was made."""
     _, provider = await say(PASSED, ME_ANSWER, fields={**HIDDEN, "language": "de-DE"})
@@ -261,20 +237,6 @@ async def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -
     assert provider.heard[0].body.endswith(b"&pin=048213")
 
 
-async def test_a_request_for_another_way_sends_nothing() -> None:
-    """No request for it is known, so none may be invented."""
-    async with Canned() as provider:
-        with pytest.raises(ActionRequiredError):
-            await attempt(
-                LinkedIn(),
-                provider.url,
-                context(),
-                "TRY_ANOTHER_WAY",
-                solution=SolutionKind.ANOTHER_WAY,
-            )
-        assert provider.heard == []
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -295,25 +257,6 @@ def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> 
         context(**changes)
     assert "ajax" not in str(caught.value)
     assert "evil" not in str(caught.value)
-
-
-@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ü", "/100%", "/a#b", '/"'])
-@pytest.mark.parametrize("name", ["action", "referer"])
-async def test_a_path_with_unescaped_characters_is_refused_before_anything_is_sent(
-    name: str, path: str
-) -> None:
-    """What cannot go into a URL could cut one request into two."""
-    async with Canned() as provider:
-        with pytest.raises(UnescapedCharactersError):
-            await attempt(LinkedIn(), provider.url, context(**{name: path}), CODE)
-        assert provider.heard == []
-
-
-def test_a_context_shows_none_of_its_secrets() -> None:
-    """A context is secret from end to end, also in logs of its repr."""
-    shown = repr(context())
-    for secret in ("ajax", "AgFirst", "AQdata", "StepOne", "AQtoken"):
-        assert secret not in shown
 
 
 # Success -------------------------------------------------------------------------------
@@ -387,7 +330,7 @@ async def test_the_member_number_is_found_wherever_it_stands(me: dict[str, objec
         answer(200, '{"data": {}, "included": [{"plainId": 1}, {"plainId": 1}]}'),
         answer(200, '{"plainId": 0}'),
         answer(401),
-        answer(303, "", "Location: /uas/login"),
+        redirect("/uas/login"),
         answer(200, json.dumps(ME), "Set-Cookie: li_at=delete me; Path=/; Max-Age=0"),
     ],
 )
@@ -436,123 +379,99 @@ DEAD_LI_AT = (
     "Set-Cookie: li_at=; Path=/",
 )
 
-FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
-    # Addresses
-    "too many attempts": (
-        DeadIntentError,
-        answer(303, "", "Location: /checkpoint/lg/login?errorKey=challenge_global_internal_error"),
-    ),
-    "errorKey, short login": (DeadIntentError, answer(302, "", "Location: /login/?errorKey=x")),
-    "errorKey, reset page": (
-        DeadIntentError,
-        answer(302, "", "Location: /checkpoint/rp/request-password-reset?errorKey=x"),
-    ),
-    "unexpected error": (
-        ProviderBrokenError,
-        answer(302, "", "Location: /uas/login?a=b&errorKey=unexpected_error"),
-    ),
-    "session expired, login": (DeadIntentError, answer(302, "", "Location: /login")),
-    "session expired, uas": (DeadIntentError, answer(302, "", "Location: /uas/login?x=y")),
-    "session expired, wall": (DeadIntentError, answer(302, "", "Location: /authwall?trk=1")),
-    "session expired, page": (DeadIntentError, answer(200, page(LOGIN_FORM))),
-    "captcha, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/challenge/funCaptchaInternal?x=1"),
-    ),
-    "approval, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/challengesV2/AQF"),
-    ),
-    "password, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/rp/password-reset"),
-    ),
-    "unknown, address": (UnknownStepError, answer(303, "", "Location: /checkpoint/new/thing")),
-    "unknown, endless address": (
-        UnreadableAnswerError,
-        answer(303, "", f"Location: /checkpoint/challenge/{'x' * 5_000}"),
-    ),
-    "unknown, host": (UnknownStepError, answer(303, "", "Location: https://x.example/feed/")),
-    "redirect without address": (UnreadableAnswerError, answer(303)),
-    "redirect with nonsense": (UnknownStepError, answer(303, "", "Location: http://[")),
-    "feed without session": (UnreadableAnswerError, answer(303, "", "Location: /feed/")),
-    "resend, 307": (
-        UnreadableAnswerError,
-        answer(307, "", "Location: /checkpoint/challenge/verify"),
-    ),
-    "resend, 308": (UnreadableAnswerError, answer(308, "", "Location: /feed/")),
-    # Pages
-    "restricted, marker": (
-        AccountRestrictedError,
-        answer(200, page('<i id="pagekey-uas-account-restricted"></i>')),
-    ),
-    "restricted, words": (
-        AccountRestrictedError,
-        answer(200, page("<h1>Your account is temporarily restricted</h1>")),
-    ),
-    "restricted, forbidden": (
-        AccountRestrictedError,
-        answer(403, page("<h1>Your account is restricted</h1>")),
-    ),
-    "captcha, key": (
-        ActionRequiredError,
-        answer(200, page('<form><input type="hidden" name="captchaSiteKey"></form>')),
-    ),
-    "captcha, block": (ActionRequiredError, answer(200, page('<div id="captcha-internal"></div>'))),
-    "captcha, data": (
-        ActionRequiredError,
-        answer(200, page('<code id="securedDataExchange" style="display: none">x</code>')),
-    ),
-    "captcha, words": (
-        ActionRequiredError,
-        answer(200, page("<h1>Let's do a quick\n security check</h1>")),
-    ),
-    "approval, marker": (
-        ActionRequiredError,
-        answer(200, page('<div data-test-id="auth-app-approval"></div>')),
-    ),
-    "approval, words": (ActionRequiredError, answer(200, page("<h1>Check your LinkedIn app</h1>"))),
-    "password, words": (
-        ActionRequiredError,
-        answer(200, page("<p>Please choose a more secure password.</p>")),
-    ),
-    "identity, url": (ActionRequiredError, answer(200, page('<a id="idverifyUrl">go</a>'))),
-    "identity, words": (
-        ActionRequiredError,
-        answer(200, page("<p>Upload a government-issued ID</p>")),
-    ),
-    "identity, take-over form": (
-        ActionRequiredError,
-        answer(200, page('<form name="ATOPinChallengeForm"><input name="pin"></form>')),
-    ),
-    "unknown, form": (UnknownStepError, answer(200, page("<form><input name=q></form>"))),
-    "no form": (UnreadableAnswerError, answer(200, page("<h1>Hello</h1>"))),
-    "empty": (UnreadableAnswerError, answer(200)),
-    "garbage": (UnreadableAnswerError, answer(200, bytes(range(256)))),
-    "form without token": (
-        UnreadableAnswerError,
-        answer(200, page('<form id="email-pin-challenge"><input name="pin"></form>')),
-    ),
-    # Statuses
-    "csrf": (SessionMismatchError, answer(403, "CSRF check failed.")),
-    "forbidden, empty": (ResourceRestrictedError, answer(403)),
-    "csrf, in the markup alone": (
-        MalformedRequestError,
-        answer(400, page('<form id="x"><input name="csrfToken"></form>')),
-    ),
-    "unauthorised": (UnreadableAnswerError, answer(401)),
-    "forbidden": (ResourceRestrictedError, answer(403, page("<h1>Access denied</h1>"))),
-    "malformed": (MalformedRequestError, answer(400, "Bad Request")),
-    "too large": (ContentTooLargeError, answer(413)),
-    "gone": (UnreadableAnswerError, answer(404, page("<form></form>"))),
-    "timeout there": (ProviderTimeoutError, answer(408)),
-    "throttled": (ProviderBrokenError, answer(429, "", "Retry-After: 60")),
-    "blocked": (ResourceRestrictedError, answer(999)),
-    "error": (ProviderBrokenError, answer(500, page("<h1>Oops</h1>"))),
-    "gateway": (ProviderBrokenError, answer(502)),
-    "gateway timeout": (ProviderTimeoutError, answer(504)),
-    "unavailable": (ServiceUnavailableError, answer(503)),
+BY_KIND: dict[type[ProviderFailure], dict[str, bytes]] = {
+    DeadIntentError: {
+        "too many attempts": redirect(
+            "/checkpoint/lg/login?errorKey=challenge_global_internal_error"
+        ),
+        "errorKey, short login": redirect("/login/?errorKey=x", 302),
+        "errorKey, reset page": redirect("/checkpoint/rp/request-password-reset?errorKey=x", 302),
+        "session expired, login": redirect("/login", 302),
+        "session expired, uas": redirect("/uas/login?x=y", 302),
+        "session expired, wall": redirect("/authwall?trk=1", 302),
+        "session expired, page": answer(200, page(LOGIN_FORM)),
+    },
+    ProviderBrokenError: {
+        "unexpected error": redirect("/uas/login?a=b&errorKey=unexpected_error", 302),
+        "throttled": answer(429, "", "Retry-After: 60"),
+        "error": answer(500, page("<h1>Oops</h1>")),
+        "gateway": answer(502),
+    },
+    ActionRequiredError: {
+        "captcha, address": redirect("/checkpoint/challenge/funCaptchaInternal?x=1"),
+        "approval, address": redirect("/checkpoint/challengesV2/AQF"),
+        "password, address": redirect("/checkpoint/rp/password-reset"),
+        "captcha, key": answer(
+            200, page('<form><input type="hidden" name="captchaSiteKey"></form>')
+        ),
+        "captcha, block": answer(200, page('<div id="captcha-internal"></div>')),
+        "captcha, data": answer(
+            200, page('<code id="securedDataExchange" style="display: none">x</code>')
+        ),
+        "captcha, words": answer(200, page("<h1>Let's do a quick\n security check</h1>")),
+        "approval, marker": answer(200, page('<div data-test-id="auth-app-approval"></div>')),
+        "approval, words": answer(200, page("<h1>Check your LinkedIn app</h1>")),
+        "password, words": answer(200, page("<p>Please choose a more secure password.</p>")),
+        "identity, url": answer(200, page('<a id="idverifyUrl">go</a>')),
+        "identity, words": answer(200, page("<p>Upload a government-issued ID</p>")),
+        "identity, take-over form": answer(
+            200, page('<form name="ATOPinChallengeForm"><input name="pin"></form>')
+        ),
+    },
+    UnknownStepError: {
+        "unknown, address": redirect("/checkpoint/new/thing"),
+        "unknown, host": redirect("https://x.example/feed/"),
+        "redirect with nonsense": redirect("http://["),
+        "unknown, form": answer(200, page("<form><input name=q></form>")),
+    },
+    UnreadableAnswerError: {
+        "unknown, endless address": answer(
+            303, "", f"Location: /checkpoint/challenge/{'x' * 5_000}"
+        ),
+        "redirect without address": answer(303),
+        "feed without session": redirect("/feed/"),
+        "resend, 307": answer(307, "", "Location: /checkpoint/challenge/verify"),
+        "resend, 308": answer(308, "", "Location: /feed/"),
+        "no form": answer(200, page("<h1>Hello</h1>")),
+        "empty": answer(200),
+        "garbage": answer(200, bytes(range(256))),
+        "form without token": answer(
+            200, page('<form id="email-pin-challenge"><input name="pin"></form>')
+        ),
+        "unauthorised": answer(401),
+        "gone": answer(404, page("<form></form>")),
+    },
+    AccountRestrictedError: {
+        "restricted, marker": answer(200, page('<i id="pagekey-uas-account-restricted"></i>')),
+        "restricted, words": answer(200, page("<h1>Your account is temporarily restricted</h1>")),
+        "restricted, forbidden": answer(403, page("<h1>Your account is restricted</h1>")),
+    },
+    SessionMismatchError: {
+        "csrf": answer(403, "CSRF check failed."),
+    },
+    ResourceRestrictedError: {
+        "forbidden, empty": answer(403),
+        "forbidden": answer(403, page("<h1>Access denied</h1>")),
+        "blocked": answer(999),
+    },
+    MalformedRequestError: {
+        "csrf, in the markup alone": answer(
+            400, page('<form id="x"><input name="csrfToken"></form>')
+        ),
+        "malformed": answer(400, "Bad Request"),
+    },
+    ContentTooLargeError: {
+        "too large": answer(413),
+    },
+    ProviderTimeoutError: {
+        "timeout there": answer(408),
+        "gateway timeout": answer(504),
+    },
+    ServiceUnavailableError: {
+        "unavailable": answer(503),
+    },
 }
+FAILURES = {name: (kind, said) for kind, rows in BY_KIND.items() for name, said in rows.items()}
 
 
 @pytest.mark.parametrize(("kind", "said"), FAILURES.values(), ids=FAILURES)
@@ -589,7 +508,7 @@ async def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
 async def test_the_page_the_provider_named_for_failures_ends_the_challenge() -> None:
     """``failureRedirectUri`` says in advance where a fatal failure leads."""
     fields = {**HIDDEN, "failureRedirectUri": "/checkpoint/odd/end?x=1"}
-    async with Canned(answer(303, "", "Location: /checkpoint/odd/end?x=1")) as provider:
+    async with Canned(redirect("/checkpoint/odd/end?x=1")) as provider:
         with pytest.raises(DeadIntentError):
             await attempt(LinkedIn(), provider.url, context(fields=fields), CODE)
 
@@ -715,7 +634,7 @@ async def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> 
 
 async def test_redirects_in_a_circle_end() -> None:
     """Every loop has a bound."""
-    circle = [answer(303, "", "Location: /checkpoint/challenge/AQround")] * (HOPS_MAX + 2)
+    circle = [redirect("/checkpoint/challenge/AQround")] * (HOPS_MAX + 2)
     async with Canned(*circle) as provider:
         with pytest.raises(ProviderBrokenError):
             await attempt(LinkedIn(), provider.url, context(), CODE)
