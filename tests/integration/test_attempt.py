@@ -268,6 +268,21 @@ async def ledger(
         await side.client.aclose()
 
 
+class Says:
+    """Sends each code and ends as told: the last ending stays."""
+
+    def __init__(self, *ends: Verdict | BaseException, sends: bool = True) -> None:
+        self.ends, self.sends = list(ends), sends
+
+    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
+        if self.sends:
+            await exchange.send()
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+
 async def clears(exchange: FakeExchange, _challenge: Challenge) -> Verdict:
     """Send and be cleared."""
     await exchange.send()
@@ -297,12 +312,7 @@ async def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(
     ledger: LedgerFixture,
 ) -> None:
     """The provider's answer to it is 403 ``action_required``, the new context is kept."""
-
-    async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        return Rejected(context=Context(user_agent="turned"))
-
-    actor = ledger.play(refuses, another_way=True)
+    actor = ledger.play(Says(Rejected(context=Context(user_agent="turned"))), another_way=True)
     await ledger.open()
     await ledger.submit("TRY_ANOTHER_WAY")
     record = await ledger.run()
@@ -315,12 +325,7 @@ async def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(
 
 async def test_a_context_that_comes_with_the_end_is_not_kept(ledger: LedgerFixture) -> None:
     """Each refusal brings new tokens; with the last one nobody needs them any more."""
-
-    async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        return Rejected(context=Context(user_agent="turned"))
-
-    ledger.play(refuses)
+    ledger.play(Says(Rejected(context=Context(user_agent="turned"))))
     await ledger.open()
     key = ledger.attempts.store.keys.context(PROVIDER, ACCOUNT)
     for number, left in enumerate((1, 1, 0)):
@@ -581,11 +586,7 @@ async def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(
 
 async def test_a_verdict_without_a_send_is_a_bug(ledger: LedgerFixture) -> None:
     """An adapter that clears without having claimed is not believed."""
-
-    async def dreams(_: FakeExchange, __: Challenge) -> Verdict:
-        return CLEARED
-
-    ledger.play(dreams)
+    ledger.play(Says(CLEARED, sends=False))
     await ledger.opened()
     record = await ledger.run()
     assert (record.status, record.code_sent) == (500, False)
@@ -1084,11 +1085,7 @@ async def test_preparing_takes_the_wire_first_and_renews_it(ledger: LedgerFixtur
 
 async def test_preparing_that_fails_gives_the_wire_back(ledger: LedgerFixture) -> None:
     """Its own error, not sent, one fault; the next code goes on."""
-
-    async def fails(_: FakeExchange, __: Challenge) -> Verdict:
-        raise ProviderTimeoutError
-
-    ledger.play(fails, prepares=True)
+    ledger.play(Says(ProviderTimeoutError(), sends=False), prepares=True)
     await ledger.opened()
     record = await ledger.run()
     assert (record.status, record.code_sent) == (408, False)

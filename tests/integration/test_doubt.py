@@ -29,29 +29,14 @@ from tests.integration.test_attempt import (
     CLEARED,
     PROVIDER,
     Actor,
-    FakeExchange,
     LedgerFixture,
+    Says,
     ledger,
 )
 
 __all__ = ["ledger"]  # A fixture: pytest finds it by its name here.
 
 CODES = [f"{number:06}" for number in range(100, 120)]
-
-
-class Says:
-    """Sends each code and ends as told: the last ending stays."""
-
-    def __init__(self, *ends: Verdict | BaseException, sends: bool = True) -> None:
-        self.ends, self.sends = list(ends), sends
-
-    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
-        if self.sends:
-            await exchange.send()
-        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
-        if isinstance(end, BaseException):
-            raise end
-        return end
 
 
 async def outcomes(
