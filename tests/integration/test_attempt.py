@@ -186,8 +186,10 @@ class LedgerFixture:
         await self.do(steps)
         return submission_id
 
-    async def opened(self) -> str:
-        """Open the intent and submit the code."""
+    async def opened(self, scene: Scene | None = None, **how: bool) -> str:
+        """Open the intent and submit the code; let the provider play a scene, if there is one."""
+        if scene is not None:
+            self.play(scene, **how)
         await self.open()
         return await self.submit()
 
@@ -283,6 +285,24 @@ class Says:
         return end
 
 
+class Hangs:
+    """Sends the code, unless told otherwise, and then hears nothing for ever.
+
+    Attributes:
+        reached: Set when it has come so far.
+    """
+
+    def __init__(self, *, sends: bool = True) -> None:
+        self.sends, self.reached = sends, asyncio.Event()
+
+    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
+        if self.sends:
+            await exchange.send()
+        self.reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 async def clears(exchange: FakeExchange, _challenge: Challenge) -> Verdict:
     """Send and be cleared."""
     await exchange.send()
@@ -337,8 +357,7 @@ async def test_a_context_that_comes_with_the_end_is_not_kept(ledger: LedgerFixtu
 
 async def test_an_adapter_that_is_not_there_is_503(ledger: LedgerFixture) -> None:
     """A worker without the plug-in answers; it does not leave the person waiting."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.patch.setattr(module, "adapter_for", lambda *_: None)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (503, False)
@@ -354,8 +373,7 @@ async def test_what_cannot_be_tried_is_answered_unsent(
     ledger: LedgerFixture, spoil: str, status: int
 ) -> None:
     """A sealed value that is missing or cannot be read is an outcome, not a crash."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     keys, vault = ledger.attempts.store.keys, ledger.attempts.vault
     context = keys.context(PROVIDER, ACCOUNT)
     match spoil:
@@ -376,8 +394,7 @@ async def test_what_cannot_be_tried_is_answered_unsent(
 
 async def test_a_code_sealed_for_another_key_is_claimed_and_not_sent(ledger: LedgerFixture) -> None:
     """Opened only after the claim: the record says what to check, and that nothing left."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     await ledger.side.client.set(ledger.attempts.store.keys.solution("sub_a"), "bm90IG91cnM=")
     record = await ledger.run()
     assert (record.status, record.code_sent) == (500, False)
@@ -399,8 +416,7 @@ async def test_an_adapter_s_bug_is_500_and_tells_no_value(
             await exchange.send()
         raise ValueError(CODE)
 
-    ledger.play(crashes)
-    await ledger.opened()
+    await ledger.opened(crashes)
     with capture_logs() as logs:
         record = await ledger.run()
     assert (record.status, record.code_sent) == (500, sent)
@@ -515,8 +531,7 @@ async def test_what_cannot_be_told_is_500_at_once(ledger: LedgerFixture, wrong: 
             raise found
         return cast("Verdict", found)
 
-    ledger.play(ends)
-    await ledger.opened()
+    await ledger.opened(ends)
     with capture_logs() as logs:
         record = await ledger.run()
     assert (record.status, record.code_sent) == (500, True)
@@ -535,8 +550,7 @@ async def test_a_verdict_after_a_refusal_that_was_passed_over_is_500(ledger: Led
         await exchange._claim()  # Claimed, and too late for the first byte.
         return CLEARED
 
-    ledger.play(goes_on)
-    await ledger.opened()
+    await ledger.opened(goes_on)
     with capture_logs() as logs:
         record = await ledger.run()
     assert (record.status, record.code_sent) == (500, False)
@@ -546,8 +560,7 @@ async def test_a_verdict_after_a_refusal_that_was_passed_over_is_500(ledger: Led
 
 async def test_a_plug_in_that_cannot_be_loaded_is_500_at_once(ledger: LedgerFixture) -> None:
     """It can be broken on the workers alone, after the backend has taken the code."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
 
     def broken(*_: object) -> None:
         raise ImportError(CODE)
@@ -564,18 +577,10 @@ async def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(
     ledger: LedgerFixture,
 ) -> None:
     """A worker that stops cancels it, and says so."""
-    sent = asyncio.Event()
-
-    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        sent.set()
-        await asyncio.Event().wait()
-        return CLEARED
-
-    ledger.play(hangs)
-    await ledger.opened()
+    hangs = Hangs()
+    await ledger.opened(hangs)
     running = ledger.start()
-    await sent.wait()
+    await hangs.reached.wait()
     running.cancel()
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
         await running
@@ -586,8 +591,7 @@ async def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(
 
 async def test_a_verdict_without_a_send_is_a_bug(ledger: LedgerFixture) -> None:
     """An adapter that clears without having claimed is not believed."""
-    ledger.play(Says(CLEARED, sends=False))
-    await ledger.opened()
+    await ledger.opened(Says(CLEARED, sends=False))
     record = await ledger.run()
     assert (record.status, record.code_sent) == (500, False)
     assert (await ledger.intent()).state is IntentState.OPEN
@@ -596,13 +600,8 @@ async def test_a_verdict_without_a_send_is_a_bug(ledger: LedgerFixture) -> None:
 @pytest.mark.settings(connect_timeout_s=0.1, wire_margin_s=0.1)
 async def test_an_adapter_that_never_connects_is_408_unsent(ledger: LedgerFixture) -> None:
     """Our own limit holds where the transport's does not; nothing was claimed."""
-
-    async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    ledger.play(hangs)
-    await ledger.opened()
+    hangs = Hangs(sends=False)
+    await ledger.opened(hangs)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (408, False)
     assert "was not sent" in str(record.body)
@@ -616,8 +615,7 @@ async def test_a_provider_s_own_timeout_says_whether_the_code_left(ledger: Ledge
         msg = "It went silent."
         raise ProviderTimeoutError(msg)
 
-    ledger.play(breaks)
-    await ledger.opened()
+    await ledger.opened(breaks)
     record = await ledger.run()
     assert record.body is not None
     assert record.body["detail"] == "It went silent. The code may have been used."
@@ -626,8 +624,7 @@ async def test_a_provider_s_own_timeout_says_whether_the_code_left(ledger: Ledge
 async def test_a_first_byte_that_comes_too_late_is_not_sent(ledger: LedgerFixture) -> None:
     """t=0 claimed · the process stands still · t=2 it goes on: nobody counts on it any more."""
     ledger.patch.setattr(module, "FIRST_BYTE_S", -0.001)
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
     assert not ledger.sent
@@ -648,8 +645,7 @@ async def test_a_claim_whose_time_passed_on_the_way_is_refused(ledger: LedgerFix
         last_ms = deadline_ms - ledger.attempts.store.limits.min_send_ms
         await asyncio.sleep((last_ms - now_ms + 20) / 1000)
 
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.door.before["commit"] = [delayed]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
@@ -658,8 +654,7 @@ async def test_a_claim_whose_time_passed_on_the_way_is_refused(ledger: LedgerFix
 
 async def test_a_claim_without_an_answer_sends_nothing(ledger: LedgerFixture) -> None:
     """It may have taken effect: then it is given up, unsent, and the wire is free."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.door.after["commit"] = [no_answer]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
@@ -669,8 +664,7 @@ async def test_a_claim_without_an_answer_sends_nothing(ledger: LedgerFixture) ->
 
 async def test_a_claim_that_never_arrived_is_made_again(ledger: LedgerFixture) -> None:
     """Nothing had changed, so the code is still sealed: looked at again and sent once."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.door.before["commit"] = [no_answer]
     assert (await ledger.run()).status == 201
     assert ledger.sent == [CODE]
@@ -727,8 +721,7 @@ async def test_what_ends_before_the_claim_is_never_sent(
         await exchange.send()
         return CLEARED
 
-    ledger.play(waits)
-    await ledger.opened()
+    await ledger.opened(waits)
     running = ledger.start()
     await at_the_door.wait()
     await ledger.transact(event)
@@ -752,8 +745,7 @@ async def test_a_word_that_comes_during_the_claim_stops_it_unsent(ledger: Ledger
         ledger.tell(SignalAction.STOP)
         ledger.tell(SignalAction.DRAIN, 5.0)
 
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.door.after["commit"] = [superseded]
     record = await ledger.run()
     assert (record.status, record.superseded_by) == (409, "sub_b")
@@ -765,35 +757,23 @@ async def test_a_word_that_comes_during_the_claim_stops_it_unsent(ledger: Ledger
 
 async def test_a_stop_before_the_attempt_connects_ends_it(ledger: LedgerFixture) -> None:
     """Told while it looked: the provider is not even asked."""
-
-    async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
-        await asyncio.Event().wait()
-        raise AssertionError
+    hangs = Hangs(sends=False)
 
     async def canceled() -> None:
         await ledger.transact(Cancel(submission_id="sub_a"))
         ledger.tell(SignalAction.STOP)
 
-    ledger.play(hangs)
-    await ledger.opened()
+    await ledger.opened(hangs)
     ledger.door.after["read"] = [canceled]
     assert (await ledger.run()).status == 409
 
 
 async def test_an_exchange_is_closed_when_its_drain_ends(ledger: LedgerFixture) -> None:
     """The earlier instant counts; one after the end, or a later one, changes nothing."""
-    sent = asyncio.Event()
-
-    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        sent.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    ledger.play(hangs)
-    await ledger.opened()
+    hangs = Hangs()
+    await ledger.opened(hangs)
     running = ledger.start()
-    await sent.wait()
+    await hangs.reached.wait()
     began = time.monotonic()
     ledger.tell(SignalAction.STOP)
     ledger.tell(SignalAction.DRAIN, 60.0)
@@ -816,8 +796,7 @@ async def test_a_drain_that_is_heard_while_settling_harms_nobody(ledger: LedgerF
         await asyncio.Event().wait()
         raise AssertionError
 
-    ledger.play(holds)
-    await ledger.opened()
+    await ledger.opened(holds)
     running = ledger.start()
     await sees(lambda: ledger.sent)
     running.cancel()
@@ -934,8 +913,7 @@ async def test_a_settle_whose_reply_is_lost_counts_once(ledger: LedgerFixture) -
         ledger.door.after["commit"] = [no_answer]
         return Rejected()
 
-    ledger.play(refuses)
-    await ledger.opened()
+    await ledger.opened(refuses)
     record = await ledger.run()
     assert record.status == 401
     intent = await ledger.intent()
@@ -952,8 +930,7 @@ async def test_settling_goes_on_until_redis_is_back(ledger: LedgerFixture) -> No
         ledger.door.before["commit"] = [no_answer] * 5
         return CLEARED
 
-    ledger.play(clears_away)
-    await ledger.opened()
+    await ledger.opened(clears_away)
     assert (await ledger.run()).status == 201
 
 
@@ -968,8 +945,7 @@ async def test_settling_ends_with_the_intent_s_life(ledger: LedgerFixture) -> No
         ledger.door.before["commit"] = [no_answer]
         return CLEARED
 
-    ledger.play(clears_away)
-    await ledger.opened()
+    await ledger.opened(clears_away)
     with capture_logs() as logs:
         record = await ledger.run()
     assert record.state == "running"
@@ -1010,8 +986,7 @@ async def test_an_attempt_cancelled_from_outside_leaves_the_ledger_right(
         await asyncio.Event().wait()
         raise AssertionError
 
-    ledger.play(hangs)
-    await ledger.opened()
+    await ledger.opened(hangs)
     running = ledger.start()
     await reached.wait()
     running.cancel()
@@ -1042,8 +1017,7 @@ async def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(
         await asyncio.Event().wait()
         raise AssertionError
 
-    ledger.play(hangs)
-    await ledger.opened()
+    await ledger.opened(hangs)
     running = ledger.start()
     await sent.wait()
     running.cancel()
@@ -1077,16 +1051,14 @@ async def test_preparing_takes_the_wire_first_and_renews_it(ledger: LedgerFixtur
         phases.append(wire.phase)
         return CLEARED
 
-    ledger.play(prepares, prepares=True)
-    await ledger.opened()
+    await ledger.opened(prepares, prepares=True)
     assert (await ledger.run()).status == 201
     assert phases == [Phase.PREPARING, Phase.SENT]
 
 
 async def test_preparing_that_fails_gives_the_wire_back(ledger: LedgerFixture) -> None:
     """Its own error, not sent, one fault; the next code goes on."""
-    ledger.play(Says(ProviderTimeoutError(), sends=False), prepares=True)
-    await ledger.opened()
+    await ledger.opened(Says(ProviderTimeoutError(), sends=False), prepares=True)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (408, False)
     intent = await ledger.intent()
@@ -1121,8 +1093,7 @@ async def test_a_wire_lost_while_preparing_is_not_claimed(ledger: LedgerFixture)
         await exchange.send()
         return CLEARED
 
-    ledger.play(stands_still, prepares=True)
-    await ledger.opened()
+    await ledger.opened(stands_still, prepares=True)
     assert (await ledger.run()).state == "running"
     assert not ledger.sent
 
@@ -1144,8 +1115,7 @@ def sweeper_of(ledger: LedgerFixture, *, waiting: int = 0) -> Sweeper:
 
 async def test_one_intent_that_cannot_be_read_keeps_back_no_other(ledger: LedgerFixture) -> None:
     """A damaged one is a line in the log; deadlines, lost workers and wakes go on."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     keys, client = ledger.attempts.store.keys, ledger.side.client
     await client.set(keys.intent(PROVIDER, "damaged"), '{"v": 1, "tokens": []}')
     await client.zadd(keys.due, {keys.member(PROVIDER, "damaged"): 0})
@@ -1169,8 +1139,7 @@ async def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_chan
     ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any number of such rows costs a look each, once in a while; what comes after has its turn."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
     keys, client = ledger.attempts.store.keys, ledger.side.client
     damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
@@ -1257,8 +1226,7 @@ async def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(
     ledger: LedgerFixture,
 ) -> None:
     """Preparing: free, and the submission is woken again; then nobody waits for the worker."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
     from checkpoint_worker.tasks.events import Begin  # noqa: PLC0415
 
@@ -1295,8 +1263,7 @@ async def test_nobody_is_judged_by_beats_of_another_redis(ledger: LedgerFixture)
 
 async def test_a_backlog_is_not_a_loss(ledger: LedgerFixture) -> None:
     """As many messages wait in the broker as submissions in the ledger: no more are sent."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     keys = ledger.attempts.store.keys
     await ledger.side.client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
     await sweeper_of(ledger, waiting=1).once()
@@ -1375,18 +1342,10 @@ async def test_who_has_not_beaten_steadily_judges_nobody(ledger: LedgerFixture) 
 @pytest.mark.settings(heartbeat_s=0.02)
 async def test_a_heartbeat_s_answer_closes_what_must_be_closed(ledger: LedgerFixture) -> None:
     """A lost signal costs at most a beat."""
-    sent = asyncio.Event()
-
-    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        sent.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    ledger.play(hangs)
-    await ledger.opened()
+    hangs = Hangs()
+    await ledger.opened(hangs)
     running = ledger.start()
-    await sent.wait()
+    await hangs.reached.wait()
     await ledger.transact(Kill())
     ledger.door.before["beat"] = [no_answer]
     with capture_logs() as logs:
@@ -1442,8 +1401,7 @@ async def test_a_heart_outlives_what_lies_under_its_drains(
 )
 async def test_the_sweep_settles_what_is_overdue(ledger: LedgerFixture) -> None:
     """By the deadline, whatever became of messages and workers."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     sweeper = sweeper_of(ledger)
     async with asyncio.timeout(BOUND_S):
         while not (await ledger.record()).is_final:

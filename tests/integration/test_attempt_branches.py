@@ -33,6 +33,7 @@ from tests.integration.test_attempt import (
     CODE,
     PROVIDER,
     FakeExchange,
+    Hangs,
     LedgerFixture,
     ledger,
     sees,
@@ -71,8 +72,7 @@ async def test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once(
             raise ConnectionResetError
         return reply
 
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.patch.setattr(ledger.door, "_eval", losing)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (201, True)
@@ -125,8 +125,7 @@ async def test_a_claim_whose_answer_takes_too_long_is_not_sent(ledger: LedgerFix
         await asyncio.sleep(0.1)
 
     ledger.patch.setattr(module, "FIRST_BYTE_S", 0.05)
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     ledger.door.after["commit"] = [slow]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
@@ -142,24 +141,19 @@ async def test_a_used_id_is_remembered_longer_than_any_redelivery(ledger: Ledger
 
 async def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(ledger: LedgerFixture) -> None:
     """A signal may be lost; the beat asks again and again."""
-    sent, heard = asyncio.Event(), list[HeardSignal]()
+    heard: list[HeardSignal] = []
     hear = AttemptRunner.hear
 
-    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-        await exchange.send()
-        sent.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+    hangs = Hangs()
 
     def noted(attempts: AttemptRunner, signal: HeardSignal) -> None:
         heard.append(signal)
         hear(attempts, signal)
 
     ledger.patch.setattr(AttemptRunner, "hear", noted)
-    ledger.play(hangs)
-    await ledger.opened()
+    await ledger.opened(hangs)
     running = ledger.start()
-    await sent.wait()
+    await hangs.reached.wait()
     await ledger.transact(Kill())
     await Heartbeat(ledger.attempts).beat()
     assert heard == [HeardSignal(submission_id="sub_a", do=SignalAction.DRAIN, left_s=0)]
@@ -201,8 +195,7 @@ async def test_a_live_session_s_attempt_asks_for_the_session(ledger: LedgerFixtu
 
 async def queues_for_a_claim(ledger: LedgerFixture) -> None:
     """Take every place, and start an attempt that comes too late for one."""
-    ledger.play(clears)
-    await ledger.opened()
+    await ledger.opened(clears)
     for _ in range(CLAIMS_AT_ONCE):
         await ledger.attempts.claim_slots.acquire()
 
@@ -261,8 +254,7 @@ async def test_a_claim_has_all_of_its_provider_s_time_however_long_ago_the_look_
         return CLEARED
 
     ledger.patch.setattr(AttemptRunner, "look", five_seconds_ago)
-    ledger.play(looks)
-    await ledger.opened()
+    await ledger.opened(looks)
     assert (await ledger.run()).status == 201
     whole_s = ledger.settings.provider_timeout_s
     assert whole_s - 1.0 < left_s[0] <= whole_s + 0.01

@@ -61,16 +61,14 @@ def sealed_for(made: LedgerFixture, submission_id: str, code: object) -> str:
 
 async def test_an_outcome_is_shown_by_its_status_and_type(made: LedgerFixture) -> None:
     """Flower shows what happened, and no more than that."""
-    made.play(clears)
-    await made.opened()
+    await made.opened(clears)
     assert await wake("sub_a", ACCOUNT, PROVIDER) == "201 AccountCreated"
     assert made.sent == [CODE]
 
 
 async def test_who_was_superseded_is_revoked_and_names_the_successor(made: LedgerFixture) -> None:
     """Flower's REVOKED is the catalogue's column for a code that a newer one overtook."""
-    made.play(clears)
-    await made.opened()
+    await made.opened(clears)
     await made.submit(OTHER, "sub_b")
     with pytest.raises(Superseded) as shown:
         await wake("sub_a", ACCOUNT, PROVIDER)
@@ -147,8 +145,7 @@ async def test_a_wake_that_names_nothing_changes_nothing(
     made: LedgerFixture, task_id: str, given: tuple[Any, ...]
 ) -> None:
     """It is dropped, and the code that waits goes on waiting, sealed and unsent."""
-    made.play(clears)
-    await made.opened()
+    await made.opened(clears)
     with pytest.raises(Ignore):
         await wake(task_id, *given)
     current = (await made.intent()).current
@@ -161,8 +158,7 @@ async def test_a_wake_while_the_ledger_is_away_leaves_the_code_where_it_is(
     made: LedgerFixture,
 ) -> None:
     """The sweeper wakes it again; here nothing may fail and nothing be sent."""
-    made.play(clears)
-    await made.opened()
+    await made.opened(clears)
     for waiting in (made.door.before, made.door.after):
         waiting.update({name: [no_answer] * 9 for name in ("read", "commit", "record")})
     with pytest.raises(Ignore):
@@ -187,7 +183,6 @@ async def test_what_an_operator_must_see_fails_the_task(made: LedgerFixture) -> 
         msg = "a bug"
         raise ValueError(msg)
 
-    made.play(breaks)
-    await made.opened()
+    await made.opened(breaks)
     with pytest.raises(SolveFailed, match=r"^500 unexpected_error$"):
         await wake("sub_a", ACCOUNT, PROVIDER)
