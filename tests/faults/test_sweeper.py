@@ -214,8 +214,7 @@ def test_a_lost_worker_is_found_in_time(new_deployment: NewDeployment, led: bool
     victim, survivor = (first, second) if led else (second, first)
     has_beaten(deployment, survivor, 2)
     while True:
-        person = deployment.person().open()
-        person.faults(hang=True)
+        person = deployment.person().open().faults(hang=True)
         submission = person.submit(person.right())
         person.received()
         if deployment.holder(person) is victim:

@@ -415,9 +415,7 @@ def test_a_claimed_submission_that_is_overdue_may_have_been_sent(
     ledger: LedgerFixture, client: Any
 ) -> None:
     """The record says so, in the field and in words."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     age(ledger, "s1", 31.5)
     record = client.result("s1")
     assert (record.status, record.code_sent) == (504, True)
@@ -428,8 +426,7 @@ def test_a_record_its_intent_does_not_know_is_settled_once_overdue(
     ledger: LedgerFixture, client: Any
 ) -> None:
     """A Redis that lost its last writes: who it superseded and when it came is kept."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     ledger.claim("s2")
     age(ledger, "s2", 31.5)
@@ -445,8 +442,7 @@ def test_a_record_its_intent_does_not_know_is_settled_once_overdue(
 
 def test_a_record_without_a_time_is_left_as_it_is(ledger: LedgerFixture, client: Any) -> None:
     """Written by a release we do not know: nothing to judge it by."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     told = json.loads(ledger.outcome("s1").to_json()) | {"queued_at": None}
     ledger.redis.set(ledger.store.keys.result("s1"), json.dumps(told))
     assert client.result("s1").state == "queued"

@@ -577,8 +577,7 @@ def test_submissions_leave_nothing_behind_in_the_client(
 
 async def test_changes_are_told_to_the_final_one(ledger: LedgerFixture) -> None:
     """Each once, as it is seen; in between the same record is a sign of life."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
 
     async def run() -> list[str]:
         async with AsyncCheckpointClient(ledger.settings) as client:
@@ -600,8 +599,7 @@ async def test_changes_are_told_to_the_final_one(ledger: LedgerFixture) -> None:
 
 async def test_changes_end_when_the_record_is_gone(ledger: LedgerFixture) -> None:
     """It has expired, or its Redis has forgotten it: nothing will ever be told of it."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
 
     async def run() -> list[Outcome | None]:
         async with AsyncCheckpointClient(ledger.settings) as client:

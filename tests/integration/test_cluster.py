@@ -304,8 +304,7 @@ def test_while_a_slot_moves_a_commit_is_refused_as_a_whole(cluster: Cluster) -> 
     """
     ledger = LedgerFixture.at(cluster.url, prefix="{moves}")
     target = next(port for port in cluster.masters if port != cluster.owner("{moves}"))
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2")
     steps = ledger.store.transact(
         PROVIDER,

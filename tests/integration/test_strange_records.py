@@ -115,8 +115,7 @@ def test_rubbish_under_a_record_s_key_is_overwritten_by_the_outcome(
     ledger: LedgerFixture, text: str
 ) -> None:
     """A submission is taken and settled all the same: it has one outcome."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.redis.set(ledger.store.keys.result("s1"), text)
     assert ledger.record("s1") is None
     ledger.claim("s1")

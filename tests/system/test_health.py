@@ -63,8 +63,7 @@ def test_a_worker_at_work_is_alive_and_ready_until_it_is_asked_to_stop(
     assert asked(CHECKPOINT_HEARTBEAT_FILE=str(signs.file)) == (0, "ready")
     assert asked("--json", CHECKPOINT_HEALTH_ADDRESS=address) == (0, '{"ready": true, "why": ""}')
 
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission_id = person.submit(person.right())
     person.received(1)
     signs.worker.process.send_signal(signal.SIGTERM)

@@ -97,16 +97,14 @@ def test_numbers_move_as_they_should(swept: tuple[Deployment, str]) -> None:
     wrong = deployment.person().open()
     for status in (401, 401, 500):  # The third kills.
         assert deployment.outcome(wrong.submit(wrong.wrong())).status == status
-    twice = deployment.person().open()
-    twice.hold()
+    twice = deployment.person().open().hold()
     elder = twice.submit(twice.wrong())
     twice.received(1)
     newer = twice.submit(twice.right())
     twice.release()
     assert deployment.outcome(elder).superseded_by == newer
     assert deployment.outcome(newer).status == 201
-    slow = deployment.person().open()
-    slow.hold()
+    slow = deployment.person().open().hold()
     silent = slow.submit(slow.right())
     slow.received(1)
     busy = signs.scrape()
@@ -190,8 +188,7 @@ def test_what_waits_shows_with_its_age(new_deployment: NewDeployment) -> None:
     """
     deployment = new_deployment(deadline_s=60.0, provider_timeout_s=40.0)
     signs = HealthProbe(deployment, "--concurrency", "1").wait()
-    held = deployment.person().open()
-    held.hold()
+    held = deployment.person().open().hold()
     first = held.submit(held.right())
     held.received(1)
     waiting = deployment.person().open()
@@ -297,9 +294,7 @@ async def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixtu
     """
     metrics = Metrics([LINKEDIN])
     keys = ledger.store.keys
-    ledger.open()
-    ledger.submit("elder")
-    ledger.claim("elder")
+    ledger.claimed("elder")
     ledger.submit("newer", "654321")
     draining: Any = ledger.redis.get(keys.intent(PROVIDER, "acc_1"))
     late_ms = ledger.door.run(ledger.store.overview()).now_ms - 2 * OVERDUE_MS
