@@ -7,7 +7,6 @@ import contextlib
 import gc
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -212,26 +211,20 @@ async def test_a_thousand_dead_names_cost_the_living_nothing() -> None:
     """Each is its own intent's: the next proxy's name is answered as if they were not there."""
     alive = {f"alive{number}.test": ["192.0.2.1"] for number in range(100)}
 
-    async def run(server: NameServer) -> float:
+    with NameServer(alive) as server:
+        before = threading.active_count()
         looked_up = ProxyNames([server.address])
         dead = [
             asyncio.create_task(looked_up.resolve(f"dead{number}.of{number}.test", 1))
             for number in range(1000)
         ]
         await asyncio.sleep(0)
-        began_s = time.monotonic()
         for name in alive:
             assert await looked_up.resolve(name, 1) == ("192.0.2.1",)
-        took_s = time.monotonic() - began_s
         assert not any(task.done() for task in dead), "the name server was not silent"
         for task in dead:
             task.cancel()
         await asyncio.gather(*dead, return_exceptions=True)
-        return took_s
-
-    with NameServer(alive) as server:
-        before = threading.active_count()
-        await run(server)
         # Hundreds of questions, and not a thread for each: c-ares has one or two.
         assert threading.active_count() - before < 5
 
@@ -242,16 +235,13 @@ async def test_a_dead_name_ends_and_those_who_want_it_share_the_question(
     """A thousand intents of one provider of proxies ask once, and give up together."""
     monkeypatch.setattr(names, "ASK_S", 0.2)
 
-    async def run(server: NameServer) -> None:
+    with NameServer({}) as server:
         looked_up = ProxyNames([server.address])
         ends = await asyncio.gather(
             *(looked_up.resolve("dead.test", 1) for _ in range(1000)), return_exceptions=True
         )
         assert {type(end) for end in ends} == {socket.gaierror}
         assert not looked_up._asked
-
-    with NameServer({}) as server:
-        await run(server)
         assert len(server.asked) <= 2 * (names.ASKS + 1)
 
 
@@ -261,7 +251,7 @@ async def test_who_gives_up_harms_nobody_who_waits_for_the_same_name(
     """The question is everybody's: the time limit of one attempt must not end it."""
     monkeypatch.setattr(names, "PROXY_NAMES_MAX", 1)
 
-    async def run(server: NameServer) -> None:
+    with NameServer({"a.test": ["192.0.2.1"]}) as server:
         looked_up = ProxyNames([server.address])
         first = asyncio.create_task(looked_up.resolve("a.test", 1))
         second = asyncio.create_task(looked_up.resolve("a.test", 1))
@@ -272,14 +262,11 @@ async def test_who_gives_up_harms_nobody_who_waits_for_the_same_name(
         assert await second == ("192.0.2.1",)
         assert first.cancelled()
 
-    with NameServer({"a.test": ["192.0.2.1"]}) as server:
-        await run(server)
-
 
 async def test_what_name_servers_and_the_hosts_file_say_is_understood() -> None:
     """Both kinds of addresses, other names for a name, a name that is not there, this machine."""
-
-    async def run(server: NameServer) -> None:
+    told = {"both.test": ["192.0.2.1", "2001:db8::1"], "real.test": ["192.0.2.9"]}
+    with NameServer(told, {"other.test": "real.test"}) as server:
         looked_up = ProxyNames([server.address])
         assert set(await looked_up.resolve("both.test", 1)) == {"192.0.2.1", "2001:db8::1"}
         assert await looked_up.resolve("other.test", 1) == ("192.0.2.9",)
@@ -288,15 +275,10 @@ async def test_what_name_servers_and_the_hosts_file_say_is_understood() -> None:
             with pytest.raises(socket.gaierror):
                 await looked_up.resolve(bad, 1)
 
-    told = {"both.test": ["192.0.2.1", "2001:db8::1"], "real.test": ["192.0.2.9"]}
-    with NameServer(told, {"other.test": "real.test"}) as server:
-        await run(server)
-
 
 async def test_the_address_that_is_used_is_the_one_that_was_checked() -> None:
     """Whatever is remembered of a name: each exchange checks the addresses it gets."""
-
-    async def run(server: NameServer) -> None:
+    with NameServer({"inside.test": ["10.0.0.1"]}) as server:
         looked_up = ProxyNames([server.address])
         for _ in range(2):
             with pytest.raises(ProxyFailedError, match="may not have"):
@@ -304,15 +286,12 @@ async def test_the_address_that_is_used_is_the_one_that_was_checked() -> None:
         found = await check_proxy("http://inside.test", resolver=looked_up, allow_private=True)
         assert found.addresses == ("10.0.0.1",)
 
-    with NameServer({"inside.test": ["10.0.0.1"]}) as server:
-        await run(server)
-
 
 async def test_what_c_ares_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer may be good for a day, and an intent may name any name."""
     monkeypatch.setattr(names, "NAMES_PER_CHANNEL", 2)
 
-    async def run(server: NameServer) -> None:
+    with NameServer({f"{number}.test": ["192.0.2.1"] for number in range(4)}) as server:
         looked_up = ProxyNames([server.address])
         first = asyncio.create_task(looked_up.resolve("0.test", 1))
         await asyncio.sleep(0)
@@ -321,6 +300,3 @@ async def test_what_c_ares_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch)
             assert await looked_up.resolve(f"{number}.test", 1) == ("192.0.2.1",)
         assert looked_up._channel is not channel
         assert await first == ("192.0.2.1",)
-
-    with NameServer({f"{number}.test": ["192.0.2.1"] for number in range(4)}) as server:
-        await run(server)
