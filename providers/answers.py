@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import codecs
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from checkpoint_worker.providers.contract import (
     ContentTooLargeError,
@@ -15,6 +13,7 @@ from checkpoint_worker.providers.contract import (
     ServiceUnavailableError,
     UnreadableAnswerError,
 )
+from checkpoint_worker.providers.http.strict_json import JsonError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +22,9 @@ if TYPE_CHECKING:
 
 JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64
-"""Depth limit: providers nest about 30 deep (Bloks trees); Python's parser fails near 1000."""
-JSON_DIGITS_MAX = 64
-"""Digit limit: ids have up to 20, and turning thousands of digits into an int is quadratic."""
+"""Depth limit: providers nest about 30 deep (Bloks trees)."""
 RETRY_AFTER_DIGITS_MAX = 6
 EPOCH_DIGITS_MAX = 10
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def hear(
@@ -69,56 +64,14 @@ def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
         UnreadableAnswerError: The body is not JSON, or it exceeds a bound.
     """
     body = reply.body.removeprefix(prefix)
-    if len(body) > JSON_BYTES_MAX:
-        _unreadable("too long")
-    value, fault = None, "not valid JSON"
-    try:
-        value = json.loads(
-            body.decode("utf-8-sig"), parse_int=_int, parse_float=_float, parse_constant=_float
-        )
-        if _SURROGATE.search(body):
-            # Half a surrogate pair parses, and then breaks any writer of UTF-8.
-            json.dumps(value, ensure_ascii=False).encode()
-        brackets = body.count(b"[") + body.count(b"{")  # Usually few.
-        deep = brackets > JSON_DEPTH_MAX and nests_deeper(value, JSON_DEPTH_MAX)
-        fault = "nested too deeply" if deep else ""
-    except RecursionError:
-        fault = "nested too deeply"
-    except ValueError:
-        pass
-    if fault:  # Outside the handler, because the parser's error holds the whole body.
-        _unreadable(fault)
-    return value
-
-
-def _unreadable(how: str) -> NoReturn:
-    msg = f"The provider's answer is {how}."
+    fault = "too long"
+    if len(body) <= JSON_BYTES_MAX:
+        try:
+            return parse(body.removeprefix(codecs.BOM_UTF8), JSON_DEPTH_MAX)
+        except JsonError as error:
+            fault = str(error)
+    msg = f"The provider's answer is unreadable: {fault}."
     raise UnreadableAnswerError(msg)
-
-
-def nests_deeper(value: object, levels: int) -> bool:
-    """Return whether lists and objects are nested more than ``levels`` deep in a JSON value."""
-    if not isinstance(value, list | dict):
-        return False
-    if levels == 0:
-        return True
-    return any(
-        nests_deeper(each, levels - 1)
-        for each in (value.values() if isinstance(value, dict) else value)
-    )
-
-
-def _int(digits: str) -> int:
-    if len(digits) > JSON_DIGITS_MAX:
-        raise ValueError
-    return int(digits)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):  # Such as NaN, Infinity or 1e999.
-        raise ValueError
-    return value
 
 
 def refuse_common(reply: Reply) -> None:

@@ -18,9 +18,18 @@ from checkpoint_worker.worker.local.embedded_redis import (
 )
 from tests.support import servers
 from tests.support.command_line import env
-from tests.support.fixtures import deployment, ledger, new_deployment, results, shared_deployment
+from tests.support.fixtures import (
+    deployment,
+    ledger,
+    new_deployment,
+    results,
+    sandbox,
+    shared_deployment,
+)
 
-__all__ = ["deployment", "env", "ledger", "new_deployment", "results", "shared_deployment"]
+__all__ = [
+    "deployment", "env", "ledger", "new_deployment", "results", "sandbox", "shared_deployment",
+]  # fmt: skip
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 
@@ -65,11 +74,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     Where there is no real server, the whole suite ends here with a sentence instead of hundreds of
     errors; what needs none can be asked for by its path.
 
-    A script's ``… &`` and ``nohup`` leave SIGINT ignored, and tests end programs by it. Some tests
+    A script's ``… &`` leaves SIGINT and SIGQUIT ignored, and tests end programs by them. Some tests
     hold thousands of connections: the soft limit of open files rises to the hard one.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS grants less than it says.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -110,6 +121,12 @@ def _settled() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Return the one event loop that the product runs on."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from checkpoint_worker.providers.http.strict_json import JsonError, parse
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import Actor, Pair, error_body
 from checkpoint_worker.tasks.records import Outcome
@@ -212,7 +212,7 @@ def _refuse_size(bytes_max: int) -> NoReturn:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """Return a JSON object, read strictly (RFC 8259): UTF-8, names once, finite numbers.
+    """Return a JSON object, read strictly: names once, finite numbers, bounds.
 
     Raises:
         ApiError: 400 ``invalid_parameters``.
@@ -220,63 +220,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if raw.count(b"{") + raw.count(b"[") > CONTAINERS_MAX or raw.count(b",") > VALUES_MAX:
         refuse_form(f"The body has over {CONTAINERS_MAX:,} objects or {VALUES_MAX:,} values.")
     try:
-        value = json.loads(
-            raw.decode(),
-            object_pairs_hook=_object_of,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError):  # Also a number of more than 4,300 digits.
-        refuse_form("The body is not valid JSON in UTF-8.")
+        value = parse(raw, DEPTH_MAX, names_once=True)
+    except JsonError as error:
+        refuse_form(f"The body cannot be read: {error}.")
     if not isinstance(value, dict):
         refuse_form("The body must be a JSON object.")
-    _check_inside(value)
     return value
-
-
-def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        # A proxy in front of the gateway may have read the other value.
-        refuse_form("A field is given twice.")
-    return made
-
-
-def _refuse_constant(_name: str) -> NoReturn:
-    refuse_form("NaN and Infinity are no JSON numbers.")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        refuse_form("A number is too large.")
-    return number
-
-
-def _check_inside(value: object) -> None:
-    """Refuse a value that is nested too deep or contains half of a surrogate pair."""
-    level: list[object] = [value]
-    for _ in range(DEPTH_MAX):
-        inner: list[object] = []
-        for each in level:
-            match each:
-                case str():
-                    _check_text(each)
-                case dict():
-                    inner += [*each.keys(), *each.values()]
-                case list():
-                    inner += each
-        if not inner:
-            return
-        level = inner
-    refuse_form(f"The body is nested more than {DEPTH_MAX} levels deep.")
-
-
-def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        refuse_form("The body holds half of a surrogate pair, which is no Unicode text.")
 
 
 def whole(number: object) -> object:

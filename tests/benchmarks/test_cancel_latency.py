@@ -69,8 +69,7 @@ def killed_after_the_send(deployment: Deployment) -> list[float]:
     """Measure a kill until the provider sees the exchange closed."""
     taken: list[float] = []
     for _ in range(ROUNDS):
-        person = deployment.person().open()
-        person.hold()
+        person = deployment.person().open().hold()
         person.submit(person.wrong())
         person.received()
         gone = asyncio.run_coroutine_threadsafe(deserted(deployment), deployment.loops.loop)

@@ -191,8 +191,7 @@ def test_a_slot_that_moves_to_another_shard_is_a_failover(tmp_path: Path) -> Non
         Deployment(cluster.url, PREFIX, tmp_path) as deployment,
     ):
         worker = deployment.worker()
-        sent = deployment.person().open()
-        sent.hold()
+        sent = deployment.person().open().hold()
         held = sent.submit(sent.right())
         sent.received()
         source = cluster.owner(PREFIX)

@@ -452,7 +452,7 @@ async def _tell_one(tale: Tale, telling: Telling) -> bool:
 @pytest.mark.parametrize("effect", ["before", "after"])
 @pytest.mark.parametrize("lasting", LASTING)
 @pytest.mark.parametrize("tale", TALES)
-def test_whichever_command_fails_the_invariants_hold(
+async def test_whichever_command_fails_the_invariants_hold(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, tale: str, lasting: str, effect: Effect
 ) -> None:
     """At most one send, one final record in time, published once, and nothing said wrongly.
@@ -467,5 +467,5 @@ def test_whichever_command_fails_the_invariants_hold(
     monkeypatch.setattr(wake_sender, "send_wake", lambda queue, *wake: queue.send(*wake))
     if told.prepares:
         monkeypatch.setattr(adapter_for(LINKEDIN), "prepares", True)
-    beyond = asyncio.run(tell(redis_url, told, LASTING[lasting], effect))
+    beyond = await tell(redis_url, told, LASTING[lasting], effect)
     assert beyond > COMMANDS_MIN

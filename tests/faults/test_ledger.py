@@ -164,8 +164,7 @@ def test_a_ledger_that_loads_a_large_file(
     """
     deployment = new_deployment(server.url, **ROOMY)
     worker = deployment.worker()
-    held = deployment.person().open()
-    held.hold()
+    held = deployment.person().open().hold()
     submission = held.submit(held.right())
     held.received()
     with redis.Redis.from_url(server.url) as client:
@@ -369,8 +368,7 @@ def test_connections_that_go_silent_are_given_up(
     deployment = new_deployment(server.url, **ROOMY)
     worker = deployment.worker(redis_url=way.url)
     served_after_s(deployment, time.monotonic())
-    held = deployment.person().open()
-    held.hold()
+    held = deployment.person().open().hold()
     submission = held.submit(held.right())
     held.received()
     way.swallow()

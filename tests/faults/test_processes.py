@@ -204,8 +204,7 @@ def test_a_second_word_to_end_changes_nothing(new_deployment: NewDeployment) -> 
     """SIGTERM twice, as of a supervisor and its container: the exchange still has its verdict."""
     deployment = new_deployment(**ROOMY)
     worker = deployment.worker("-l", "INFO")
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission = person.submit(person.right())
     person.received()
     worker.process.terminate()
@@ -433,8 +432,7 @@ def test_a_loop_blocked_for_longer_than_a_loss_sends_nothing_late(
     there = deployment.loops.run(stack.enter_async_context(serving(server.handle)))
     try:
         first = deployment.worker(blocker_url=there.url)
-        held = deployment.person().open()
-        held.hold()
+        held = deployment.person().open().hold()
         sent = held.submit(held.right())
         held.received()
         second = deployment.start_worker(blocker_url=there.url)

@@ -105,30 +105,26 @@ class Backlog:
         await self.client.zadd(f"{self.settings.prefix}:queued", dict.fromkeys(queued, 1))
 
 
-def test_a_backlog_of_ten_thousand_is_not_woken_again(redis_url: str) -> None:
+async def test_a_backlog_of_ten_thousand_is_not_woken_again(redis_url: str) -> None:
     """As many wakes as messages are missing, each submission's once: no storm, whatever is lost.
 
     A wake for each that waits, every three seconds, would be the end of a broker that is behind.
     """
-
-    async def play() -> None:
-        settings = settings_for(
-            redis_url,
-            deadline_s=LONG_S,
-            intent_ttl_s=2 * LONG_S,
-            wake_again_s=LONG_S / 5,
-            queue_max=2 * WAITING,
-            queue_age_max_s=LONG_S / 2,
-        )
-        client = connect_async(redis_url)
-        backlog = Backlog(settings, client)
-        try:
-            await backlog.fill()
-            await _judge(backlog, client)
-        finally:
-            await client.aclose()
-
-    asyncio.run(play())
+    settings = settings_for(
+        redis_url,
+        deadline_s=LONG_S,
+        intent_ttl_s=2 * LONG_S,
+        wake_again_s=LONG_S / 5,
+        queue_max=2 * WAITING,
+        queue_age_max_s=LONG_S / 2,
+    )
+    client = connect_async(redis_url)
+    backlog = Backlog(settings, client)
+    try:
+        await backlog.fill()
+        await _judge(backlog, client)
+    finally:
+        await client.aclose()
 
 
 async def _judge(backlog: Backlog, client: redis.asyncio.Redis) -> None:
@@ -160,26 +156,22 @@ async def _judge(backlog: Backlog, client: redis.asyncio.Redis) -> None:
     log.info("%d wakes in %d sweeps", woken.total(), sweeps)
 
 
-def test_what_the_indexes_say_of_the_dead_is_cleaned(redis_url: str) -> None:
+async def test_what_the_indexes_say_of_the_dead_is_cleaned(redis_url: str) -> None:
     """Intents whose keys are gone, by eviction or by hand, do not keep the sweep busy for ever."""
-
-    async def play() -> None:
-        settings = settings_for(redis_url)
-        client = connect_async(redis_url)
-        backlog = Backlog(settings, client)
-        try:
-            keys = backlog.attempts.store.keys
-            gone = {keys.member("LINKEDIN", f"acc_{number}"): 1 for number in range(2 * BATCH)}
-            await client.zadd(keys.due, gone)
-            await client.zadd(keys.queued, gone)
-            for _ in range(3):
-                await backlog.sweeper.once()
-            assert await client.zcard(keys.due) == await client.zcard(keys.queued) == 0
-            assert not backlog.woken
-        finally:
-            await client.aclose()
-
-    asyncio.run(play())
+    settings = settings_for(redis_url)
+    client = connect_async(redis_url)
+    backlog = Backlog(settings, client)
+    try:
+        keys = backlog.attempts.store.keys
+        gone = {keys.member("LINKEDIN", f"acc_{number}"): 1 for number in range(2 * BATCH)}
+        await client.zadd(keys.due, gone)
+        await client.zadd(keys.queued, gone)
+        for _ in range(3):
+            await backlog.sweeper.once()
+        assert await client.zcard(keys.due) == await client.zcard(keys.queued) == 0
+        assert not backlog.woken
+    finally:
+        await client.aclose()
 
 
 # Lost workers --------------------------------------------------------------------------
@@ -222,8 +214,7 @@ def test_a_lost_worker_is_found_in_time(new_deployment: NewDeployment, led: bool
     victim, survivor = (first, second) if led else (second, first)
     has_beaten(deployment, survivor, 2)
     while True:
-        person = deployment.person().open()
-        person.faults(hang=True)
+        person = deployment.person().open().faults(hang=True)
         submission = person.submit(person.right())
         person.received()
         if deployment.holder(person) is victim:

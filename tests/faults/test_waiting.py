@@ -25,7 +25,7 @@ LOOK_S: Final = 0.02
 
 
 @pytest.mark.fault
-def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> None:
+async def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> None:
     """It brings hints only; what a backend waits for is in the record.
 
     All who wait share one subscription. When it is lost one of them comes, another leaves and
@@ -46,24 +46,22 @@ def test_a_wait_never_fails_because_its_subscription_was_cut(redis_url: str) -> 
         assert record is not None
         return record.status or 0
 
-    async def play() -> list[int]:
-        over = asyncio.Event()
-        async with AsyncCheckpointClient(ledger.settings) as client, asyncio.timeout(PATIENCE_S):
-            waiting = [asyncio.create_task(waits(client, name, over)) for name in names]
-            for _ in range(CUTS):
-                await client._redis.client_kill_filter(_type="pubsub")
-                await asyncio.sleep(LOOK_S)
-            over.set()
-            for name in names:
-                assert await client.kill_intent(name, PROVIDER)
-            return await asyncio.gather(*waiting)
-
-    assert asyncio.run(play()) == [500] * ACCOUNTS
+    over = asyncio.Event()
+    async with AsyncCheckpointClient(ledger.settings) as client, asyncio.timeout(PATIENCE_S):
+        waiting = [asyncio.create_task(waits(client, name, over)) for name in names]
+        for _ in range(CUTS):
+            await client._redis.client_kill_filter(_type="pubsub")
+            await asyncio.sleep(LOOK_S)
+        over.set()
+        for name in names:
+            assert await client.kill_intent(name, PROVIDER)
+        found = await asyncio.gather(*waiting)
+    assert found == [500] * ACCOUNTS
     ledger.redis.close()
 
 
 @pytest.mark.timeout(4 * PATIENCE_S)
-def test_ten_thousand_tasks_wait_over_one_connection(ledger: LedgerFixture) -> None:
+async def test_ten_thousand_tasks_wait_over_one_connection(ledger: LedgerFixture) -> None:
     """Each hears its own outcome. Waiting costs reads by the hundred, not one each a second.
 
     Every wait reads once before and is looked at once when its channel is confirmed; the rest of
@@ -71,28 +69,18 @@ def test_ten_thousand_tasks_wait_over_one_connection(ledger: LedgerFixture) -> N
     """
     names = [f"s{number}" for number in range(TASKS)]
     write(ledger, names, "queued")
-
-    async def backend() -> tuple[int, int, int, list[int | None]]:
-        async with AsyncCheckpointClient(ledger.settings) as client:
-            waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
-            await asyncio.to_thread(until, lambda: followed(ledger) == TASKS, 3 * PATIENCE_S)
-            connections = await asyncio.to_thread(listeners, ledger)
-            before = await asyncio.to_thread(scripts_run, ledger)
-            await asyncio.sleep(3 * ears.POLL_S)
-            polls = await asyncio.to_thread(scripts_run, ledger) - before
-            await asyncio.to_thread(write, ledger, names, "final")
-            records = await asyncio.gather(*waits)
-            reads = await asyncio.to_thread(scripts_run, ledger)
-            return (
-                connections,
-                polls,
-                reads,
-                [record.status if record else None for record in records],
-            )
-
     start = scripts_run(ledger)
-    connections, polls, reads, statuses = asyncio.run(backend())
-    assert statuses == [409] * TASKS
+    async with AsyncCheckpointClient(ledger.settings) as client:
+        waits = [asyncio.create_task(client.wait(name, 4 * PATIENCE_S)) for name in names]
+        await asyncio.to_thread(until, lambda: followed(ledger) == TASKS, 3 * PATIENCE_S)
+        connections = await asyncio.to_thread(listeners, ledger)
+        before = await asyncio.to_thread(scripts_run, ledger)
+        await asyncio.sleep(3 * ears.POLL_S)
+        polls = await asyncio.to_thread(scripts_run, ledger) - before
+        await asyncio.to_thread(write, ledger, names, "final")
+        records = await asyncio.gather(*waits)
+        reads = await asyncio.to_thread(scripts_run, ledger)
+    assert [record.status if record else None for record in records] == [409] * TASKS
     assert connections == 1
     assert polls <= 100, "reads while nothing happens"
     assert reads - start <= 2 * TASKS

@@ -383,18 +383,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Server]:
         yield server
 
 
-def _speaks(url: str) -> None:
+async def _speaks(url: str) -> None:
     """Assert that every kind of connection is answered."""
     with closing(connect(url)) as client:
         assert client.ping()
-
-    async def story() -> None:
-        awaited, pipe = connect_async(url), pipe_to(url)
-        assert await awaited.ping()
-        assert await pipe.call("PING") == "PONG"
-        await AsyncExecutor(awaited, pipe).aclose()
-
-    asyncio.run(story())
+    awaited, pipe = connect_async(url), pipe_to(url)
+    assert await awaited.ping()
+    assert await pipe.call("PING") == "PONG"
+    await AsyncExecutor(awaited, pipe).aclose()
     if not url.startswith("unix"):
         app = make_producer(settings_for(url))
         with app.connection_for_write() as connection:
@@ -411,15 +407,17 @@ WORD: Final = quote("p@ss:w/rd%", safe="")
     ids=["password", "both", "user", "user:"],
 )
 @pytest.mark.parametrize("place", ["127.0.0.1:{port}/3", "[::1]:{port}", "localhost:{port}?db=2"])
-def test_a_login_and_a_place_are_understood_by_all(server: _Server, login: str, place: str) -> None:
+async def test_a_login_and_a_place_are_understood_by_all(
+    server: _Server, login: str, place: str
+) -> None:
     """A user without a password was taken for a password by one of three readers."""
-    _speaks(f"redis://{login}@{place.format(port=server.port)}")
+    await _speaks(f"redis://{login}@{place.format(port=server.port)}")
 
 
 @pytest.mark.parametrize("login", [f":{WORD}", f"us%40er:{WORD}", "free"])
-def test_a_unix_socket_is_the_ledger_s(server: _Server, login: str) -> None:
+async def test_a_unix_socket_is_the_ledger_s(server: _Server, login: str) -> None:
     """With a login and a database."""
-    _speaks(f"unix://{login}@{server.socket}?db=1&client_name=shop")
+    await _speaks(f"unix://{login}@{server.socket}?db=1&client_name=shop")
 
 
 @pytest.fixture(scope="module")
@@ -461,27 +459,23 @@ def tls(server: _Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         "ssl_cert_reqs=CERT_NONE",
     ],
 )
-def test_tls_is_spoken_alike_by_all(tls: tuple[int, str], options: str) -> None:
+async def test_tls_is_spoken_alike_by_all(tls: tuple[int, str], options: str) -> None:
     """redis-py's words and Celery's; one of them ended the worker in a TypeError."""
     port, ca = tls
-    _speaks(f"rediss://free@127.0.0.1:{port}?{options.format(ca=quote(ca, safe=''))}")
+    await _speaks(f"rediss://free@127.0.0.1:{port}?{options.format(ca=quote(ca, safe=''))}")
 
 
-def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str]) -> None:
+async def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str]) -> None:
     """Celery's default is to trust any."""
     url = f"rediss://free@127.0.0.1:{tls[0]}"
     with closing(connect(url)) as client, pytest.raises(redis.RedisError):
         client.ping()
-
-    async def story() -> None:
-        awaited, pipe = connect_async(url), pipe_to(url)
-        with pytest.raises(redis.RedisError):
-            await awaited.ping()
-        with pytest.raises(redis.RedisError):
-            await pipe.call("PING")
-        await awaited.aclose()
-
-    asyncio.run(story())
+    awaited, pipe = connect_async(url), pipe_to(url)
+    with pytest.raises(redis.RedisError):
+        await awaited.ping()
+    with pytest.raises(redis.RedisError):
+        await pipe.call("PING")
+    await awaited.aclose()
     app = make_producer(settings_for(url))
     refusals = (redis.RedisError, OperationalError)
     with app.connection_for_write() as connection, pytest.raises(refusals):
@@ -489,7 +483,7 @@ def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str]) -> 
     app.close()
 
 
-def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
+async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
     server: _Server, tmp_path: Path
 ) -> None:
     """Its password is not the one of Redis, and it listens on IPv6."""
@@ -502,13 +496,14 @@ def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
     )
     program = servers.program().path
     with (tmp_path / "log").open("wb") as output:
-        child = subprocess.Popen([program, str(config), "--sentinel"], stdout=output, stderr=output)
+        given = [program, str(config), "--sentinel"]
+        child = subprocess.Popen(given, stdout=output, stderr=output)  # noqa: ASYNC220  short
     try:
         with redis.Redis(port=port, password="watch-word") as asked:
             until(lambda: _is_up(asked), "the Sentinel")
         places = f"[::1]:{port},127.0.0.1:{port}"
         own = "sentinel_password=watch-word"
-        _speaks(f"sentinel://us%40er:{WORD}@{places}/main/1?{own}")
+        await _speaks(f"sentinel://us%40er:{WORD}@{places}/main/1?{own}")
         wrong = closing(connect(f"sentinel://us%40er:{WORD}@{places}/main"))
         with wrong as client, pytest.raises(redis.RedisError):
             client.ping()

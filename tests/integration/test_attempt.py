@@ -186,8 +186,10 @@ class LedgerFixture:
         await self.do(steps)
         return submission_id
 
-    async def opened(self) -> str:
-        """Open the intent and submit the code."""
+    async def opened(self, scene: Scene | None = None, **how: bool) -> str:
+        """Open the intent and submit the code; let the provider play a scene, if there is one."""
+        if scene is not None:
+            self.play(scene, **how)
         await self.open()
         return await self.submit()
 
@@ -234,33 +236,15 @@ async def sees(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
-Play = Callable[[LedgerFixture], Coroutine[Any, Any, None]]
-
-
 @pytest.fixture
-def on_ledger(
-    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Callable[[Play], None]:
-    """Run a coroutine with a ledger of its own."""
-
-    def run(play: Play, **more: Any) -> None:
-        given = {**SHORT, "redis_url": redis_server.url, "secret_keys": make_key()}
-        settings = Settings(**{**given, "prefix": f"a{abs(hash(request.node.name))}", **more})
-
-        async def with_desk() -> None:
-            async with ledger(settings, redis_server.url, monkeypatch) as made:
-                await play(made)
-
-        asyncio.run(with_desk())
-
-    return run
-
-
-@contextlib.asynccontextmanager
 async def ledger(
-    settings: Settings, url: str, monkeypatch: pytest.MonkeyPatch
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[LedgerFixture]:
-    """Set up a worker's attempts and a backend beside it."""
+    """Set up a worker's attempts and a backend beside it; a mark `settings` changes settings."""
+    url, mark = redis_server.url, request.node.get_closest_marker("settings")
+    prefix = f"a{abs(hash(request.node.name))}"
+    given = {**SHORT, "redis_url": url, "secret_keys": make_key(), "prefix": prefix}
+    settings = Settings(**{**given, **(mark.kwargs if mark else {})})
     door, side = Door(url), AsyncExecutor(connect_async(url))
     sent: list[str] = []
     woken: list[str] = []
@@ -286,163 +270,160 @@ async def ledger(
         await side.client.aclose()
 
 
+class Says:
+    """Sends each code and ends as told: the last ending stays."""
+
+    def __init__(self, *ends: Verdict | BaseException, sends: bool = True) -> None:
+        self.ends, self.sends = list(ends), sends
+
+    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
+        if self.sends:
+            await exchange.send()
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+
+class Hangs:
+    """Sends the code, unless told otherwise, and then hears nothing for ever.
+
+    Attributes:
+        reached: Set when it has come so far.
+    """
+
+    def __init__(self, *, sends: bool = True) -> None:
+        self.sends, self.reached = sends, asyncio.Event()
+
+    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
+        if self.sends:
+            await exchange.send()
+        self.reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 async def clears(exchange: FakeExchange, _challenge: Challenge) -> Verdict:
     """Send and be cleared."""
     await exchange.send()
     return CLEARED
 
 
-OnLedger = Callable[..., None]
-
-
 # What is not tried at all --------------------------------------------------------------
 
 
-def test_another_way_that_the_adapter_does_not_know_is_not_sent(on_ledger: OnLedger) -> None:
+async def test_another_way_that_the_adapter_does_not_know_is_not_sent(
+    ledger: LedgerFixture,
+) -> None:
     """403 ``action_required``, unsent, and nobody's fault."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        actor = ledger.play(clears)
-        await ledger.open()
-        await ledger.submit("TRY_ANOTHER_WAY")
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (403, False)
-        assert record.body is not None
-        assert record.body["type"] == "errors/action_required"
-        intent = await ledger.intent()
-        assert (intent.failures, intent.faults, intent.state) == (0, 0, IntentState.OPEN)
-        assert not actor.challenges
-
-    on_ledger(play)
+    actor = ledger.play(clears)
+    await ledger.open()
+    await ledger.submit("TRY_ANOTHER_WAY")
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (403, False)
+    assert record.body is not None
+    assert record.body["type"] == "errors/action_required"
+    intent = await ledger.intent()
+    assert (intent.failures, intent.faults, intent.state) == (0, 0, IntentState.OPEN)
+    assert not actor.challenges
 
 
-def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(on_ledger: OnLedger) -> None:
+async def test_another_way_that_the_adapter_knows_is_sent_and_never_counts(
+    ledger: LedgerFixture,
+) -> None:
     """The provider's answer to it is 403 ``action_required``, the new context is kept."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            return Rejected(context=Context(user_agent="turned"))
-
-        actor = ledger.play(refuses, another_way=True)
-        await ledger.open()
-        await ledger.submit("TRY_ANOTHER_WAY")
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (403, True)
-        assert (await ledger.intent()).failures == 0
-        await ledger.submit(CODE, "sub_b")
-        assert (await ledger.run("sub_b")).status == 401
-        assert actor.challenges[1].context.user_agent == "turned"
-
-    on_ledger(play)
+    actor = ledger.play(Says(Rejected(context=Context(user_agent="turned"))), another_way=True)
+    await ledger.open()
+    await ledger.submit("TRY_ANOTHER_WAY")
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (403, True)
+    assert (await ledger.intent()).failures == 0
+    await ledger.submit(CODE, "sub_b")
+    assert (await ledger.run("sub_b")).status == 401
+    assert actor.challenges[1].context.user_agent == "turned"
 
 
-def test_a_context_that_comes_with_the_end_is_not_kept(on_ledger: OnLedger) -> None:
+async def test_a_context_that_comes_with_the_end_is_not_kept(ledger: LedgerFixture) -> None:
     """Each refusal brings new tokens; with the last one nobody needs them any more."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            return Rejected(context=Context(user_agent="turned"))
-
-        ledger.play(refuses)
-        await ledger.open()
-        key = ledger.attempts.store.keys.context(PROVIDER, ACCOUNT)
-        for number, left in enumerate((1, 1, 0)):
-            await ledger.submit(f"{CODE}{number}", f"sub_{number}")
-            await ledger.run(f"sub_{number}")
-            assert await ledger.side.client.exists(key) == left
-        assert (await ledger.intent()).state is IntentState.KILLED
-
-    on_ledger(play)
+    ledger.play(Says(Rejected(context=Context(user_agent="turned"))))
+    await ledger.open()
+    key = ledger.attempts.store.keys.context(PROVIDER, ACCOUNT)
+    for number, left in enumerate((1, 1, 0)):
+        await ledger.submit(f"{CODE}{number}", f"sub_{number}")
+        await ledger.run(f"sub_{number}")
+        assert await ledger.side.client.exists(key) == left
+    assert (await ledger.intent()).state is IntentState.KILLED
 
 
-def test_an_adapter_that_is_not_there_is_503(on_ledger: OnLedger) -> None:
+async def test_an_adapter_that_is_not_there_is_503(ledger: LedgerFixture) -> None:
     """A worker without the plug-in answers; it does not leave the person waiting."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        ledger.patch.setattr(module, "adapter_for", lambda *_: None)
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (503, False)
-        assert record.body is not None
-        assert record.body["type"] == "errors/no_handler"
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    ledger.patch.setattr(module, "adapter_for", lambda *_: None)
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (503, False)
+    assert record.body is not None
+    assert record.body["type"] == "errors/no_handler"
 
 
 @pytest.mark.parametrize(
     ("spoil", "status"),
     [("solution gone", 500), ("context gone", 400), ("context sealed", 400), ("route gone", 400)],
 )
-def test_what_cannot_be_tried_is_answered_unsent(
-    on_ledger: OnLedger, spoil: str, status: int
+async def test_what_cannot_be_tried_is_answered_unsent(
+    ledger: LedgerFixture, spoil: str, status: int
 ) -> None:
     """A sealed value that is missing or cannot be read is an outcome, not a crash."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        keys, vault = ledger.attempts.store.keys, ledger.attempts.vault
-        context = keys.context(PROVIDER, ACCOUNT)
-        match spoil:
-            case "solution gone":
-                await ledger.side.client.delete(keys.solution("sub_a"))
-            case "context gone":
-                await ledger.side.client.delete(context)
-            case "context sealed":
-                await ledger.side.client.set(context, "bm90IG91cnM=")
-            case "route gone":
-                sealed = Sealed(context={"route": "pigeon"}).to_bytes()
-                text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed)
-                await ledger.side.client.set(context, text)
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (status, False)
-        assert not ledger.sent
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    keys, vault = ledger.attempts.store.keys, ledger.attempts.vault
+    context = keys.context(PROVIDER, ACCOUNT)
+    match spoil:
+        case "solution gone":
+            await ledger.side.client.delete(keys.solution("sub_a"))
+        case "context gone":
+            await ledger.side.client.delete(context)
+        case "context sealed":
+            await ledger.side.client.set(context, "bm90IG91cnM=")
+        case "route gone":
+            sealed = Sealed(context={"route": "pigeon"}).to_bytes()
+            text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed)
+            await ledger.side.client.set(context, text)
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (status, False)
+    assert not ledger.sent
 
 
-def test_a_code_sealed_for_another_key_is_claimed_and_not_sent(on_ledger: OnLedger) -> None:
+async def test_a_code_sealed_for_another_key_is_claimed_and_not_sent(ledger: LedgerFixture) -> None:
     """Opened only after the claim: the record says what to check, and that nothing left."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        await ledger.side.client.set(ledger.attempts.store.keys.solution("sub_a"), "bm90IG91cnM=")
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, False)
-        assert "CHECKPOINT_SECRET_KEYS" in str(record.body)
-        assert (await ledger.intent()).wire is None
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    await ledger.side.client.set(ledger.attempts.store.keys.solution("sub_a"), "bm90IG91cnM=")
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, False)
+    assert "CHECKPOINT_SECRET_KEYS" in str(record.body)
+    assert (await ledger.intent()).wire is None
 
 
 # Crashes and silence -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_an_adapter_s_bug_is_500_and_tells_no_value(on_ledger: OnLedger, sent: bool) -> None:
+async def test_an_adapter_s_bug_is_500_and_tells_no_value(
+    ledger: LedgerFixture, sent: bool
+) -> None:
     """The text of a foreign exception may quote the code: only kind and place are logged."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def crashes(exchange: FakeExchange, _: Challenge) -> Verdict:
-            if sent:
-                await exchange.send()
-            raise ValueError(CODE)
+    async def crashes(exchange: FakeExchange, _: Challenge) -> Verdict:
+        if sent:
+            await exchange.send()
+        raise ValueError(CODE)
 
-        ledger.play(crashes)
-        await ledger.opened()
-        with capture_logs() as logs:
-            record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, sent)
-        assert CODE not in repr(logs) + record.to_json()
-        crash = next(line for line in logs if line["event"] == "attempt.crashed")
-        assert crash["where"].startswith("test_attempt.py:")
-        assert (await ledger.intent()).faults == 1
-
-    on_ledger(play)
+    await ledger.opened(crashes)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, sent)
+    assert CODE not in repr(logs) + record.to_json()
+    crash = next(line for line in logs if line["event"] == "attempt.crashed")
+    assert crash["where"].startswith("test_attempt.py:")
+    assert (await ledger.intent()).faults == 1
 
 
 class Own(Context):
@@ -538,243 +519,180 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_what_cannot_be_told_is_500_at_once(on_ledger: OnLedger, wrong: str) -> None:
+async def test_what_cannot_be_told_is_500_at_once(ledger: LedgerFixture, wrong: str) -> None:
     """Settling it would fail again and again, and the person wait for the deadline.
 
     The code was sent, so the outcome says that; the intent stays open for another one.
     """
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def ends(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            if isinstance(found := BAD[wrong], BaseException):
-                raise found
-            return cast("Verdict", found)
+    async def ends(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        if isinstance(found := BAD[wrong], BaseException):
+            raise found
+        return cast("Verdict", found)
 
-        ledger.play(ends)
-        await ledger.opened()
-        with capture_logs() as logs:
-            record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, True)
-        assert record.body is not None
-        assert record.body["type"] == "errors/unexpected_error"
-        assert [line["event"] for line in logs].count("attempt.crashed") == 1
-        assert CODE not in repr(logs) + record.to_json()
-        intent = await ledger.intent()
-        assert (intent.state, intent.faults, intent.wire) == (IntentState.OPEN, 1, None)
-
-    on_ledger(play)
+    await ledger.opened(ends)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, True)
+    assert record.body is not None
+    assert record.body["type"] == "errors/unexpected_error"
+    assert [line["event"] for line in logs].count("attempt.crashed") == 1
+    assert CODE not in repr(logs) + record.to_json()
+    intent = await ledger.intent()
+    assert (intent.state, intent.faults, intent.wire) == (IntentState.OPEN, 1, None)
 
 
-def test_a_verdict_after_a_refusal_that_was_passed_over_is_500(on_ledger: OnLedger) -> None:
+async def test_a_verdict_after_a_refusal_that_was_passed_over_is_500(ledger: LedgerFixture) -> None:
     """An adapter that goes on after its send was refused knows nothing of the code."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def goes_on(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange._claim()  # Claimed, and too late for the first byte.
-            return CLEARED
+    async def goes_on(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange._claim()  # Claimed, and too late for the first byte.
+        return CLEARED
 
-        ledger.play(goes_on)
-        await ledger.opened()
-        with capture_logs() as logs:
-            record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, False)
-        crash = next(line for line in logs if line["event"] == "attempt.crashed")
-        assert crash["why"] == "a verdict on a code that was not sent"
-
-    on_ledger(play)
+    await ledger.opened(goes_on)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, False)
+    crash = next(line for line in logs if line["event"] == "attempt.crashed")
+    assert crash["why"] == "a verdict on a code that was not sent"
 
 
-def test_a_plug_in_that_cannot_be_loaded_is_500_at_once(on_ledger: OnLedger) -> None:
+async def test_a_plug_in_that_cannot_be_loaded_is_500_at_once(ledger: LedgerFixture) -> None:
     """It can be broken on the workers alone, after the backend has taken the code."""
+    await ledger.opened(clears)
 
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
+    def broken(*_: object) -> None:
+        raise ImportError(CODE)
 
-        def broken(*_: object) -> None:
-            raise ImportError(CODE)
-
-        ledger.patch.setattr(module, "adapter_for", broken)
-        with capture_logs() as logs:
-            record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, False)
-        assert "attempt.crashed" in [line["event"] for line in logs]
-        assert CODE not in repr(logs) + record.to_json()
-
-    on_ledger(play)
+    ledger.patch.setattr(module, "adapter_for", broken)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, False)
+    assert "attempt.crashed" in [line["event"] for line in logs]
+    assert CODE not in repr(logs) + record.to_json()
 
 
-def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(on_ledger: OnLedger) -> None:
+async def test_an_attempt_that_is_cancelled_does_not_blame_its_adapter(
+    ledger: LedgerFixture,
+) -> None:
     """A worker that stops cancels it, and says so."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        sent = asyncio.Event()
-
-        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            sent.set()
-            await asyncio.Event().wait()
-            return CLEARED
-
-        ledger.play(hangs)
-        await ledger.opened()
-        running = ledger.start()
-        await sent.wait()
-        running.cancel()
-        with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-            await running
-        record = await ledger.record()
-        assert (record.status, record.code_sent) == (504, True)
-        assert "attempt.crashed" not in [line["event"] for line in logs]
-
-    on_ledger(play)
+    hangs = Hangs()
+    await ledger.opened(hangs)
+    running = ledger.start()
+    await hangs.reached.wait()
+    running.cancel()
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await running
+    record = await ledger.record()
+    assert (record.status, record.code_sent) == (504, True)
+    assert "attempt.crashed" not in [line["event"] for line in logs]
 
 
-def test_a_verdict_without_a_send_is_a_bug(on_ledger: OnLedger) -> None:
+async def test_a_verdict_without_a_send_is_a_bug(ledger: LedgerFixture) -> None:
     """An adapter that clears without having claimed is not believed."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def dreams(_: FakeExchange, __: Challenge) -> Verdict:
-            return CLEARED
-
-        ledger.play(dreams)
-        await ledger.opened()
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (500, False)
-        assert (await ledger.intent()).state is IntentState.OPEN
-
-    on_ledger(play)
+    await ledger.opened(Says(CLEARED, sends=False))
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (500, False)
+    assert (await ledger.intent()).state is IntentState.OPEN
 
 
-def test_an_adapter_that_never_connects_is_408_unsent(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(connect_timeout_s=0.1, wire_margin_s=0.1)
+async def test_an_adapter_that_never_connects_is_408_unsent(ledger: LedgerFixture) -> None:
     """Our own limit holds where the transport's does not; nothing was claimed."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        ledger.play(hangs)
-        await ledger.opened()
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (408, False)
-        assert "was not sent" in str(record.body)
-
-    on_ledger(play, connect_timeout_s=0.1, wire_margin_s=0.1)
+    hangs = Hangs(sends=False)
+    await ledger.opened(hangs)
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (408, False)
+    assert "was not sent" in str(record.body)
 
 
-def test_a_provider_s_own_timeout_says_whether_the_code_left(on_ledger: OnLedger) -> None:
+async def test_a_provider_s_own_timeout_says_whether_the_code_left(ledger: LedgerFixture) -> None:
     """The detail of a 408 tells the person whether to ask for a new code."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def breaks(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            msg = "It went silent."
-            raise ProviderTimeoutError(msg)
+    async def breaks(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        msg = "It went silent."
+        raise ProviderTimeoutError(msg)
 
-        ledger.play(breaks)
-        await ledger.opened()
-        record = await ledger.run()
-        assert record.body is not None
-        assert record.body["detail"] == "It went silent. The code may have been used."
-
-    on_ledger(play)
+    await ledger.opened(breaks)
+    record = await ledger.run()
+    assert record.body is not None
+    assert record.body["detail"] == "It went silent. The code may have been used."
 
 
-def test_a_first_byte_that_comes_too_late_is_not_sent(on_ledger: OnLedger) -> None:
+async def test_a_first_byte_that_comes_too_late_is_not_sent(ledger: LedgerFixture) -> None:
     """t=0 claimed · the process stands still · t=2 it goes on: nobody counts on it any more."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.patch.setattr(module, "FIRST_BYTE_S", -0.001)
-        ledger.play(clears)
-        await ledger.opened()
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (504, False)
-        assert not ledger.sent
-        assert (await ledger.intent()).wire is None
-
-    on_ledger(play)
+    ledger.patch.setattr(module, "FIRST_BYTE_S", -0.001)
+    await ledger.opened(clears)
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (504, False)
+    assert not ledger.sent
+    assert (await ledger.intent()).wire is None
 
 
 # The claim -----------------------------------------------------------------------------
 
 
-def test_a_claim_whose_time_passed_on_the_way_is_refused(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(provider_timeout_s=0.2, min_send_s=0.2, drain_s=0.1, deadline_s=0.8)
+async def test_a_claim_whose_time_passed_on_the_way_is_refused(ledger: LedgerFixture) -> None:
     """Decided before ``deadline - min_send_s``, committed after it: Redis' clock decides."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def delayed() -> None:
-            deadline_ms = (await ledger.intent()).current.deadline_ms  # type: ignore[union-attr]
-            now_s, micros = await ledger.side.client.time()
-            now_ms = now_s * 1000 + micros // 1000
-            last_ms = deadline_ms - ledger.attempts.store.limits.min_send_ms
-            await asyncio.sleep((last_ms - now_ms + 20) / 1000)
+    async def delayed() -> None:
+        deadline_ms = (await ledger.intent()).current.deadline_ms  # type: ignore[union-attr]
+        now_s, micros = await ledger.side.client.time()
+        now_ms = now_s * 1000 + micros // 1000
+        last_ms = deadline_ms - ledger.attempts.store.limits.min_send_ms
+        await asyncio.sleep((last_ms - now_ms + 20) / 1000)
 
-        ledger.play(clears)
-        await ledger.opened()
-        ledger.door.before["commit"] = [delayed]
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (504, False)
-        assert not ledger.sent
-
-    on_ledger(play, provider_timeout_s=0.2, min_send_s=0.2, drain_s=0.1, deadline_s=0.8)
+    await ledger.opened(clears)
+    ledger.door.before["commit"] = [delayed]
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (504, False)
+    assert not ledger.sent
 
 
-def test_a_claim_without_an_answer_sends_nothing(on_ledger: OnLedger) -> None:
+async def test_a_claim_without_an_answer_sends_nothing(ledger: LedgerFixture) -> None:
     """It may have taken effect: then it is given up, unsent, and the wire is free."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        ledger.door.after["commit"] = [no_answer]
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (504, False)
-        assert not ledger.sent
-        assert (await ledger.intent()).wire is None
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    ledger.door.after["commit"] = [no_answer]
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (504, False)
+    assert not ledger.sent
+    assert (await ledger.intent()).wire is None
 
 
-def test_a_claim_that_never_arrived_is_made_again(on_ledger: OnLedger) -> None:
+async def test_a_claim_that_never_arrived_is_made_again(ledger: LedgerFixture) -> None:
     """Nothing had changed, so the code is still sealed: looked at again and sent once."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        ledger.door.before["commit"] = [no_answer]
-        assert (await ledger.run()).status == 201
-        assert ledger.sent == [CODE]
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    ledger.door.before["commit"] = [no_answer]
+    assert (await ledger.run()).status == 201
+    assert ledger.sent == [CODE]
 
 
-def test_a_context_that_changed_since_the_look_is_read_again(on_ledger: OnLedger) -> None:
+async def test_a_context_that_changed_since_the_look_is_read_again(ledger: LedgerFixture) -> None:
     """Providers rotate tokens with every answer: a request built on old ones is not sent."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def turned() -> None:
-            keys, vault = ledger.attempts.store.keys, ledger.attempts.vault
-            sealed = Sealed(context=Context(user_agent="turned").model_dump(mode="json"))
-            text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed.to_bytes())
-            await ledger.side.client.set(keys.context(PROVIDER, ACCOUNT), text)
-            intent = await ledger.intent()
-            steps = ledger.attempts.store.transact(
-                PROVIDER, ACCOUNT, lambda _: Cancel(submission_id="sub_x")
-            )
-            await ledger.do(steps)
-            assert intent.current is not None
-            # Another commit, so that the claim's version is old: the index is touched by none.
-            await bump(ledger)
+    async def turned() -> None:
+        keys, vault = ledger.attempts.store.keys, ledger.attempts.vault
+        sealed = Sealed(context=Context(user_agent="turned").model_dump(mode="json"))
+        text = vault.seal(context_name(PROVIDER, ACCOUNT), sealed.to_bytes())
+        await ledger.side.client.set(keys.context(PROVIDER, ACCOUNT), text)
+        intent = await ledger.intent()
+        steps = ledger.attempts.store.transact(
+            PROVIDER, ACCOUNT, lambda _: Cancel(submission_id="sub_x")
+        )
+        await ledger.do(steps)
+        assert intent.current is not None
+        # Another commit, so that the claim's version is old: the index is touched by none.
+        await bump(ledger)
 
-        actor = ledger.play(clears)
-        await ledger.opened()
-        ledger.door.before["commit"] = [turned]
-        assert (await ledger.run()).status == 201
-        assert [each.context.user_agent for each in actor.challenges] == ["", "turned"]
-        assert ledger.sent == [CODE]
-
-    on_ledger(play)
+    actor = ledger.play(clears)
+    await ledger.opened()
+    ledger.door.before["commit"] = [turned]
+    assert (await ledger.run()).status == 201
+    assert [each.context.user_agent for each in actor.challenges] == ["", "turned"]
+    assert ledger.sent == [CODE]
 
 
 async def bump(ledger: LedgerFixture) -> None:
@@ -791,133 +709,101 @@ async def bump(ledger: LedgerFixture) -> None:
 
 @pytest.mark.parametrize("event", [Cancel(submission_id="sub_a"), Kill()])
 @pytest.mark.parametrize("told", [False, True])
-def test_what_ends_before_the_claim_is_never_sent(
-    on_ledger: OnLedger, event: Cancel | Kill, told: bool
+async def test_what_ends_before_the_claim_is_never_sent(
+    ledger: LedgerFixture, event: Cancel | Kill, told: bool
 ) -> None:
     """With the signal the connection is closed at once; without it the claim is refused."""
+    at_the_door, goes_on = asyncio.Event(), asyncio.Event()
 
-    async def play(ledger: LedgerFixture) -> None:
-        at_the_door, goes_on = asyncio.Event(), asyncio.Event()
+    async def waits(exchange: FakeExchange, _: Challenge) -> Verdict:
+        at_the_door.set()
+        await goes_on.wait()
+        await exchange.send()
+        return CLEARED
 
-        async def waits(exchange: FakeExchange, _: Challenge) -> Verdict:
-            at_the_door.set()
-            await goes_on.wait()
-            await exchange.send()
-            return CLEARED
-
-        ledger.play(waits)
-        await ledger.opened()
-        running = ledger.start()
-        await at_the_door.wait()
-        await ledger.transact(event)
-        if told:
-            ledger.tell(SignalAction.STOP)
-        else:
-            goes_on.set()
-        record = await running
-        assert (record.status, record.code_sent) == (
-            409 if isinstance(event, Cancel) else 500,
-            False,
-        )
-        assert not ledger.sent
-
-    on_ledger(play)
+    await ledger.opened(waits)
+    running = ledger.start()
+    await at_the_door.wait()
+    await ledger.transact(event)
+    if told:
+        ledger.tell(SignalAction.STOP)
+    else:
+        goes_on.set()
+    record = await running
+    assert (record.status, record.code_sent) == (
+        409 if isinstance(event, Cancel) else 500,
+        False,
+    )
+    assert not ledger.sent
 
 
-def test_a_word_that_comes_during_the_claim_stops_it_unsent(on_ledger: OnLedger) -> None:
+async def test_a_word_that_comes_during_the_claim_stops_it_unsent(ledger: LedgerFixture) -> None:
     """t=0 claim commits · t=1 superseded · t=2 the claim's answer arrives: nothing is sent."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def superseded() -> None:
-            await ledger.submit(OTHER, "sub_b")
-            ledger.tell(SignalAction.STOP)
-            ledger.tell(SignalAction.DRAIN, 5.0)
-
-        ledger.play(clears)
-        await ledger.opened()
-        ledger.door.after["commit"] = [superseded]
-        record = await ledger.run()
-        assert (record.status, record.superseded_by) == (409, "sub_b")
-        assert not ledger.sent
-        assert ledger.woken == ["sub_b"]
-        assert (await ledger.run("sub_b")).status == 201
-        assert ledger.sent == [OTHER]
-
-    on_ledger(play)
-
-
-def test_a_stop_before_the_attempt_connects_ends_it(on_ledger: OnLedger) -> None:
-    """Told while it looked: the provider is not even asked."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def hangs(_: FakeExchange, __: Challenge) -> Verdict:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def canceled() -> None:
-            await ledger.transact(Cancel(submission_id="sub_a"))
-            ledger.tell(SignalAction.STOP)
-
-        ledger.play(hangs)
-        await ledger.opened()
-        ledger.door.after["read"] = [canceled]
-        assert (await ledger.run()).status == 409
-
-    on_ledger(play)
-
-
-def test_an_exchange_is_closed_when_its_drain_ends(on_ledger: OnLedger) -> None:
-    """The earlier instant counts; one after the end, or a later one, changes nothing."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        sent = asyncio.Event()
-
-        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            sent.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        ledger.play(hangs)
-        await ledger.opened()
-        running = ledger.start()
-        await sent.wait()
-        began = time.monotonic()
+    async def superseded() -> None:
+        await ledger.submit(OTHER, "sub_b")
         ledger.tell(SignalAction.STOP)
-        ledger.tell(SignalAction.DRAIN, 60.0)
-        ledger.tell(SignalAction.DRAIN)
-        record = await running
-        assert time.monotonic() - began < ledger.settings.provider_timeout_s / 2
-        assert (record.status, record.code_sent) == (408, True)
-        ledger.tell(SignalAction.DRAIN)
+        ledger.tell(SignalAction.DRAIN, 5.0)
 
-    on_ledger(play)
+    await ledger.opened(clears)
+    ledger.door.after["commit"] = [superseded]
+    record = await ledger.run()
+    assert (record.status, record.superseded_by) == (409, "sub_b")
+    assert not ledger.sent
+    assert ledger.woken == ["sub_b"]
+    assert (await ledger.run("sub_b")).status == 201
+    assert ledger.sent == [OTHER]
 
 
-def test_a_drain_that_is_heard_while_settling_harms_nobody(on_ledger: OnLedger) -> None:
+async def test_a_stop_before_the_attempt_connects_ends_it(ledger: LedgerFixture) -> None:
+    """Told while it looked: the provider is not even asked."""
+    hangs = Hangs(sends=False)
+
+    async def canceled() -> None:
+        await ledger.transact(Cancel(submission_id="sub_a"))
+        ledger.tell(SignalAction.STOP)
+
+    await ledger.opened(hangs)
+    ledger.door.after["read"] = [canceled]
+    assert (await ledger.run()).status == 409
+
+
+async def test_an_exchange_is_closed_when_its_drain_ends(ledger: LedgerFixture) -> None:
+    """The earlier instant counts; one after the end, or a later one, changes nothing."""
+    hangs = Hangs()
+    await ledger.opened(hangs)
+    running = ledger.start()
+    await hangs.reached.wait()
+    began = time.monotonic()
+    ledger.tell(SignalAction.STOP)
+    ledger.tell(SignalAction.DRAIN, 60.0)
+    ledger.tell(SignalAction.DRAIN)
+    record = await running
+    assert time.monotonic() - began < ledger.settings.provider_timeout_s / 2
+    assert (record.status, record.code_sent) == (408, True)
+    ledger.tell(SignalAction.DRAIN)
+
+
+async def test_a_drain_that_is_heard_while_settling_harms_nobody(ledger: LedgerFixture) -> None:
     """The exchange is over: moving its limit would raise in whoever brings the signal."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def told() -> None:
-            ledger.tell(SignalAction.DRAIN, 0.0)
+    async def told() -> None:
+        ledger.tell(SignalAction.DRAIN, 0.0)
 
-        async def holds(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            ledger.door.before["commit"] = [told]
-            await asyncio.Event().wait()
-            raise AssertionError
+    async def holds(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        ledger.door.before["commit"] = [told]
+        await asyncio.Event().wait()
+        raise AssertionError
 
-        ledger.play(holds)
-        await ledger.opened()
-        running = ledger.start()
-        await sees(lambda: ledger.sent)
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        record = await ledger.record()
-        assert (record.status, record.code_sent) == (504, True)
-
-    on_ledger(play)
+    await ledger.opened(holds)
+    running = ledger.start()
+    await sees(lambda: ledger.sent)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    record = await ledger.record()
+    assert (record.status, record.code_sent) == (504, True)
 
 
 # Waiting for the wire ------------------------------------------------------------------
@@ -937,24 +823,20 @@ async def busy(ledger: LedgerFixture, *, phase: Phase = Phase.SENT) -> None:
     assert phase is Phase.SENT
 
 
-def test_a_waiting_attempt_looks_when_it_is_told(on_ledger: OnLedger) -> None:
+async def test_a_waiting_attempt_looks_when_it_is_told(ledger: LedgerFixture) -> None:
     """The elder's verdict frees the wire; the signal saves the second until the next look."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await busy(ledger)
-        running = ledger.start("sub_b")
-        await sees(lambda: ledger.attempts.running)
-        before = time.monotonic()
-        await free(ledger)
-        while not running.done():
-            ledger.attempts.look_all()
-            await asyncio.sleep(0.001)
-        assert (await running).status == 201
-        assert time.monotonic() - before < module.RECHECK_INTERVAL_S / 2
-        assert ledger.sent == [OTHER]
-
-    on_ledger(play)
+    ledger.play(clears)
+    await busy(ledger)
+    running = ledger.start("sub_b")
+    await sees(lambda: ledger.attempts.running)
+    before = time.monotonic()
+    await free(ledger)
+    while not running.done():
+        ledger.attempts.look_all()
+        await asyncio.sleep(0.001)
+    assert (await running).status == 201
+    assert time.monotonic() - before < module.RECHECK_INTERVAL_S / 2
+    assert ledger.sent == [OTHER]
 
 
 async def free(ledger: LedgerFixture) -> None:
@@ -974,303 +856,246 @@ async def free(ledger: LedgerFixture) -> None:
     )
 
 
-def test_a_waiting_attempt_needs_no_signal(on_ledger: OnLedger) -> None:
+async def test_a_waiting_attempt_needs_no_signal(ledger: LedgerFixture) -> None:
     """A lost one costs a second at most."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.patch.setattr(module, "RECHECK_INTERVAL_S", 0.1)
-        ledger.play(clears)
-        await busy(ledger)
-        running = ledger.start("sub_b")
-        await sees(lambda: ledger.attempts.running)
-        await free(ledger)
-        assert (await running).status == 201
-
-    on_ledger(play)
+    ledger.patch.setattr(module, "RECHECK_INTERVAL_S", 0.1)
+    ledger.play(clears)
+    await busy(ledger)
+    running = ledger.start("sub_b")
+    await sees(lambda: ledger.attempts.running)
+    await free(ledger)
+    assert (await running).status == 201
 
 
-def test_a_waiting_attempt_applies_the_time_rows_itself(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(provider_timeout_s=0.6, drain_s=0.1, wire_margin_s=0.1)
+async def test_a_waiting_attempt_applies_the_time_rows_itself(ledger: LedgerFixture) -> None:
     """No sweeper near, the holder dead: the wire is free by its own limit all the same."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await busy(ledger)
-        record = await ledger.run("sub_b")
-        assert (record.status, record.code_sent) == (201, True)
-        assert ledger.sent == [OTHER]
-
-    on_ledger(play, provider_timeout_s=0.6, drain_s=0.1, wire_margin_s=0.1)
+    ledger.play(clears)
+    await busy(ledger)
+    record = await ledger.run("sub_b")
+    assert (record.status, record.code_sent) == (201, True)
+    assert ledger.sent == [OTHER]
 
 
-def test_a_waiting_attempt_that_is_stopped_ends(on_ledger: OnLedger) -> None:
+async def test_a_waiting_attempt_that_is_stopped_ends(ledger: LedgerFixture) -> None:
     """Superseded itself: its record is final, it has nothing to wait for."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await busy(ledger)
-        running = ledger.start("sub_b")
-        await sees(lambda: ledger.attempts.running)
-        await ledger.transact(Cancel(submission_id="sub_b"))
-        ledger.tell(SignalAction.STOP, submission_id="sub_b")
-        record = await running
-        assert (record.status, record.code_sent) == (409, False)
-
-    on_ledger(play)
+    ledger.play(clears)
+    await busy(ledger)
+    running = ledger.start("sub_b")
+    await sees(lambda: ledger.attempts.running)
+    await ledger.transact(Cancel(submission_id="sub_b"))
+    ledger.tell(SignalAction.STOP, submission_id="sub_b")
+    record = await running
+    assert (record.status, record.code_sent) == (409, False)
 
 
-def test_a_second_wake_of_what_runs_here_ends_at_once(on_ledger: OnLedger) -> None:
+async def test_a_second_wake_of_what_runs_here_ends_at_once(ledger: LedgerFixture) -> None:
     """One attempt per submission and process; signals for strangers are not ours."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await busy(ledger)
-        running = ledger.start("sub_b")
-        await sees(lambda: ledger.attempts.running)
-        assert (await ledger.run("sub_b")).state == "queued"
-        ledger.tell(SignalAction.STOP, submission_id="stranger")
-        await free(ledger)
-        ledger.tell(SignalAction.LOOK, submission_id="sub_b")
-        assert (await running).status == 201
-
-    on_ledger(play)
+    ledger.play(clears)
+    await busy(ledger)
+    running = ledger.start("sub_b")
+    await sees(lambda: ledger.attempts.running)
+    assert (await ledger.run("sub_b")).state == "queued"
+    ledger.tell(SignalAction.STOP, submission_id="stranger")
+    await free(ledger)
+    ledger.tell(SignalAction.LOOK, submission_id="sub_b")
+    assert (await running).status == 201
 
 
 # Settling ------------------------------------------------------------------------------
 
 
-def test_a_settle_whose_reply_is_lost_counts_once(on_ledger: OnLedger) -> None:
+async def test_a_settle_whose_reply_is_lost_counts_once(ledger: LedgerFixture) -> None:
     """The failure is counted by the commit that wrote the record, not by its repeat."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            ledger.door.after["commit"] = [no_answer]
-            return Rejected()
+    async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        ledger.door.after["commit"] = [no_answer]
+        return Rejected()
 
-        ledger.play(refuses)
-        await ledger.opened()
-        record = await ledger.run()
-        assert record.status == 401
-        intent = await ledger.intent()
-        assert (intent.failures, intent.wire) == (1, None)
-        stream = await ledger.side.client.xlen(ledger.attempts.store.keys.outcomes)
-        assert stream == 1
-
-    on_ledger(play)
+    await ledger.opened(refuses)
+    record = await ledger.run()
+    assert record.status == 401
+    intent = await ledger.intent()
+    assert (intent.failures, intent.wire) == (1, None)
+    stream = await ledger.side.client.xlen(ledger.attempts.store.keys.outcomes)
+    assert stream == 1
 
 
-def test_settling_goes_on_until_redis_is_back(on_ledger: OnLedger) -> None:
+async def test_settling_goes_on_until_redis_is_back(ledger: LedgerFixture) -> None:
     """What the provider said is not thrown away over a moment without Redis."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            ledger.door.before["commit"] = [no_answer] * 5
-            return CLEARED
+    async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        ledger.door.before["commit"] = [no_answer] * 5
+        return CLEARED
 
-        ledger.play(clears_away)
-        await ledger.opened()
-        assert (await ledger.run()).status == 201
-
-    on_ledger(play)
+    await ledger.opened(clears_away)
+    assert (await ledger.run()).status == 201
 
 
-def test_settling_ends_with_the_intent_s_life(on_ledger: OnLedger) -> None:
+async def test_settling_ends_with_the_intent_s_life(ledger: LedgerFixture) -> None:
     """Its bound: ``expires_at`` plus ``deadline_s``; then a line in the log is all."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            attempt: Attempt = ledger.attempts.running["sub_a"]
-            assert attempt.ledger is not None
-            attempt.ledger.settle_until_s = time.monotonic()
-            ledger.door.before["commit"] = [no_answer]
-            return CLEARED
+    async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        attempt: Attempt = ledger.attempts.running["sub_a"]
+        assert attempt.ledger is not None
+        attempt.ledger.settle_until_s = time.monotonic()
+        ledger.door.before["commit"] = [no_answer]
+        return CLEARED
 
-        ledger.play(clears_away)
-        await ledger.opened()
-        with capture_logs() as logs:
-            record = await ledger.run()
-        assert record.state == "running"
-        assert "attempt.unsettled" in [line["event"] for line in logs]
-
-    on_ledger(play)
+    await ledger.opened(clears_away)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert record.state == "running"
+    assert "attempt.unsettled" in [line["event"] for line in logs]
 
 
-def test_a_further_checkpoint_brings_its_own_context(on_ledger: OnLedger) -> None:
+async def test_a_further_checkpoint_brings_its_own_context(ledger: LedgerFixture) -> None:
     """The next code is verified with what the last answer carried."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def further(exchange: FakeExchange, challenge: Challenge) -> Verdict:
-            await exchange.send()
-            if challenge.context.user_agent:
-                return CLEARED
-            step = Checkpoint(type="2FA", source="SMS")
-            return NextCheckpoint(checkpoint=step, context=Context(user_agent="second"))
+    async def further(exchange: FakeExchange, challenge: Challenge) -> Verdict:
+        await exchange.send()
+        if challenge.context.user_agent:
+            return CLEARED
+        step = Checkpoint(type="2FA", source="SMS")
+        return NextCheckpoint(checkpoint=step, context=Context(user_agent="second"))
 
-        actor = ledger.play(further)
-        await ledger.opened()
-        assert (await ledger.run()).status == 202
-        await ledger.submit(OTHER, "sub_b")
-        assert (await ledger.run("sub_b")).status == 201
-        assert actor.challenges[1].checkpoint.source == "SMS"
-
-    on_ledger(play)
+    actor = ledger.play(further)
+    await ledger.opened()
+    assert (await ledger.run()).status == 202
+    await ledger.submit(OTHER, "sub_b")
+    assert (await ledger.run("sub_b")).status == 201
+    assert actor.challenges[1].checkpoint.source == "SMS"
 
 
 @pytest.mark.parametrize("deployment", ["looking", "sent", "claimed"])
-def test_an_attempt_cancelled_from_outside_leaves_the_ledger_right(
-    on_ledger: OnLedger, deployment: str
+async def test_an_attempt_cancelled_from_outside_leaves_the_ledger_right(
+    ledger: LedgerFixture, deployment: str
 ) -> None:
     """Unclaimed: still sealed, another worker takes it. Claimed: settled in the time left."""
+    reached = asyncio.Event()
 
-    async def play(ledger: LedgerFixture) -> None:
-        reached = asyncio.Event()
-
-        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-            if deployment == "sent":
-                await exchange.send()
-            elif deployment == "claimed":
-                await exchange._claim()
-            reached.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        ledger.play(hangs)
-        await ledger.opened()
-        running = ledger.start()
-        await reached.wait()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        record = await ledger.record()
-        if deployment == "looking":
-            assert record.state == "queued"
-            ledger.play(clears)
-            assert (await ledger.run()).status == 201
-        else:
-            assert (record.status, record.code_sent) == (504, deployment == "sent")
-            assert (await ledger.intent()).wire is None
-
-    on_ledger(play)
-
-
-def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(on_ledger: OnLedger) -> None:
-    """It has a bound; the sweeper writes the record later."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.patch.setattr(module, "SETTLE_TIMEOUT_S", 0.05)
-        sent = asyncio.Event()
-
-        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+        if deployment == "sent":
             await exchange.send()
-            for script in ("read", "commit"):  # It knows what the claim left; then it reads.
-                ledger.door.before[script] = [no_answer] * 1000
-            sent.set()
-            await asyncio.Event().wait()
-            raise AssertionError
+        elif deployment == "claimed":
+            await exchange._claim()
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
 
-        ledger.play(hangs)
-        await ledger.opened()
-        running = ledger.start()
-        await sent.wait()
-        running.cancel()
-        with capture_logs() as logs, contextlib.suppress(asyncio.CancelledError):
-            await running
-        assert "attempt.left_unsettled" in [line["event"] for line in logs]
-        assert (await ledger.record()).state == "running"
+    await ledger.opened(hangs)
+    running = ledger.start()
+    await reached.wait()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    record = await ledger.record()
+    if deployment == "looking":
+        assert record.state == "queued"
+        ledger.play(clears)
+        assert (await ledger.run()).status == 201
+    else:
+        assert (record.status, record.code_sent) == (504, deployment == "sent")
+        assert (await ledger.intent()).wire is None
 
-    on_ledger(play)
+
+async def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(
+    ledger: LedgerFixture,
+) -> None:
+    """It has a bound; the sweeper writes the record later."""
+    ledger.patch.setattr(module, "SETTLE_TIMEOUT_S", 0.05)
+    sent = asyncio.Event()
+
+    async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await exchange.send()
+        for script in ("read", "commit"):  # It knows what the claim left; then it reads.
+            ledger.door.before[script] = [no_answer] * 1000
+        sent.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await ledger.opened(hangs)
+    running = ledger.start()
+    await sent.wait()
+    running.cancel()
+    with capture_logs() as logs, contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert "attempt.left_unsettled" in [line["event"] for line in logs]
+    assert (await ledger.record()).state == "running"
 
 
 # Adapters that prepare -----------------------------------------------------------------
 
 
-def test_preparing_takes_the_wire_first_and_renews_it(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(connect_timeout_s=0.1)
+async def test_preparing_takes_the_wire_first_and_renews_it(ledger: LedgerFixture) -> None:
     """Requests before the code disturb a challenge as much: nobody else may talk meanwhile."""
+    phases: list[Phase] = []
 
-    async def play(ledger: LedgerFixture) -> None:
-        phases: list[Phase] = []
-
-        async def prepares(exchange: FakeExchange, _: Challenge) -> Verdict:
+    async def prepares(exchange: FakeExchange, _: Challenge) -> Verdict:
+        wire = (await ledger.intent()).wire
+        assert wire is not None
+        phases.append(wire.phase)
+        first_ms = wire.until_ms
+        ledger.door.before["read"] = [no_answer]
+        while wire.until_ms == first_ms:
+            await asyncio.sleep(0.01)
             wire = (await ledger.intent()).wire
             assert wire is not None
-            phases.append(wire.phase)
-            first_ms = wire.until_ms
-            ledger.door.before["read"] = [no_answer]
-            while wire.until_ms == first_ms:
-                await asyncio.sleep(0.01)
-                wire = (await ledger.intent()).wire
-                assert wire is not None
-            await exchange.send()
-            wire = (await ledger.intent()).wire
-            assert wire is not None
-            phases.append(wire.phase)
-            return CLEARED
+        await exchange.send()
+        wire = (await ledger.intent()).wire
+        assert wire is not None
+        phases.append(wire.phase)
+        return CLEARED
 
-        ledger.play(prepares, prepares=True)
-        await ledger.opened()
-        assert (await ledger.run()).status == 201
-        assert phases == [Phase.PREPARING, Phase.SENT]
-
-    on_ledger(play, connect_timeout_s=0.1)
+    await ledger.opened(prepares, prepares=True)
+    assert (await ledger.run()).status == 201
+    assert phases == [Phase.PREPARING, Phase.SENT]
 
 
-def test_preparing_that_fails_gives_the_wire_back(on_ledger: OnLedger) -> None:
+async def test_preparing_that_fails_gives_the_wire_back(ledger: LedgerFixture) -> None:
     """Its own error, not sent, one fault; the next code goes on."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        async def fails(_: FakeExchange, __: Challenge) -> Verdict:
-            raise ProviderTimeoutError
-
-        ledger.play(fails, prepares=True)
-        await ledger.opened()
-        record = await ledger.run()
-        assert (record.status, record.code_sent) == (408, False)
-        intent = await ledger.intent()
-        assert (intent.wire, intent.faults) == (None, 1)
-
-    on_ledger(play)
+    await ledger.opened(Says(ProviderTimeoutError(), sends=False), prepares=True)
+    record = await ledger.run()
+    assert (record.status, record.code_sent) == (408, False)
+    intent = await ledger.intent()
+    assert (intent.wire, intent.faults) == (None, 1)
 
 
-def test_preparing_begins_only_once(on_ledger: OnLedger) -> None:
+async def test_preparing_begins_only_once(ledger: LedgerFixture) -> None:
     """Another worker was faster between look and begin: this one stops."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def taken() -> None:
-            snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
-            await ledger.transact(
-                Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
-            )
+    async def taken() -> None:
+        snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
+        await ledger.transact(
+            Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
+        )
 
-        actor = ledger.play(clears, prepares=True)
-        await ledger.opened()
-        ledger.door.before["commit"] = [taken]
-        assert (await ledger.run()).state == "running"
-        assert not actor.challenges
-
-    on_ledger(play)
+    actor = ledger.play(clears, prepares=True)
+    await ledger.opened()
+    ledger.door.before["commit"] = [taken]
+    assert (await ledger.run()).state == "running"
+    assert not actor.challenges
 
 
-def test_a_wire_lost_while_preparing_is_not_claimed(on_ledger: OnLedger) -> None:
+async def test_a_wire_lost_while_preparing_is_not_claimed(ledger: LedgerFixture) -> None:
     """t=0 begun · it stands still, taken for lost · it goes on: another one may have begun."""
 
-    async def play(ledger: LedgerFixture) -> None:
-        async def stands_still(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await ledger.transact(WorkerLost(worker="worker-1"))
-            snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
-            await ledger.transact(
-                Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
-            )
-            await exchange.send()
-            return CLEARED
+    async def stands_still(exchange: FakeExchange, _: Challenge) -> Verdict:
+        await ledger.transact(WorkerLost(worker="worker-1"))
+        snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
+        await ledger.transact(
+            Claim(submission_id="sub_a", claim="c-1", worker="w", run_id=snapshot.run_id)
+        )
+        await exchange.send()
+        return CLEARED
 
-        ledger.play(stands_still, prepares=True)
-        await ledger.opened()
-        assert (await ledger.run()).state == "running"
-        assert not ledger.sent
-
-    on_ledger(play)
+    await ledger.opened(stands_still, prepares=True)
+    assert (await ledger.run()).state == "running"
+    assert not ledger.sent
 
 
 # The sweep -----------------------------------------------------------------------------
@@ -1288,410 +1113,347 @@ def sweeper_of(ledger: LedgerFixture, *, waiting: int = 0) -> Sweeper:
     return Sweeper(ledger.attempts, heart, length)
 
 
-def test_one_intent_that_cannot_be_read_keeps_back_no_other(on_ledger: OnLedger) -> None:
+async def test_one_intent_that_cannot_be_read_keeps_back_no_other(ledger: LedgerFixture) -> None:
     """A damaged one is a line in the log; deadlines, lost workers and wakes go on."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        await client.set(keys.intent(PROVIDER, "damaged"), '{"v": 1, "tokens": []}')
-        await client.zadd(keys.due, {keys.member(PROVIDER, "damaged"): 0})
-        await client.zadd(keys.queued, {keys.member(PROVIDER, "damaged"): 0})
-        await client.zadd(keys.queued, {keys.member(PROVIDER, "gone"): 0})
-        await client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
-        await client.zadd(keys.beats, {"worker-3": 1})
-        await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "damaged"))
-        await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "gone"))
-        with capture_logs() as logs:
-            assert await sweeper_of(ledger).once() is None
-        assert ledger.woken == ["sub_a"]
-        assert "sweep.failed" in [line["event"] for line in logs]
-        assert await client.zscore(keys.queued, keys.member(PROVIDER, "gone")) is None
-        # A damaged wire has its own end; a worker that is never forgotten is buried every second.
-        assert await client.zscore(keys.beats, "worker-3") is None
-        assert await client.zscore(keys.due, keys.member(PROVIDER, "damaged")) == 0, "still seen"
-
-    on_ledger(play)
+    await ledger.opened(clears)
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    await client.set(keys.intent(PROVIDER, "damaged"), '{"v": 1, "tokens": []}')
+    await client.zadd(keys.due, {keys.member(PROVIDER, "damaged"): 0})
+    await client.zadd(keys.queued, {keys.member(PROVIDER, "damaged"): 0})
+    await client.zadd(keys.queued, {keys.member(PROVIDER, "gone"): 0})
+    await client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
+    await client.zadd(keys.beats, {"worker-3": 1})
+    await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "damaged"))
+    await client.sadd(keys.holds("worker-3"), keys.member(PROVIDER, "gone"))
+    with capture_logs() as logs:
+        assert await sweeper_of(ledger).once() is None
+    assert ledger.woken == ["sub_a"]
+    assert "sweep.failed" in [line["event"] for line in logs]
+    assert await client.zscore(keys.queued, keys.member(PROVIDER, "gone")) is None
+    # A damaged wire has its own end; a worker that is never forgotten is buried every second.
+    assert await client.zscore(keys.beats, "worker-3") is None
+    assert await client.zscore(keys.due, keys.member(PROVIDER, "damaged")) == 0, "still seen"
 
 
-def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch
+async def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_changed(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any number of such rows costs a look each, once in a while; what comes after has its turn."""
+    await ledger.opened(clears)
+    monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
+    monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 600_000)
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
+    for member in damaged:
+        await client.set(f"{keys.prefix}:intent:{member}", '{"v": 2, "tokens": []}')
+    await client.zadd(keys.due, dict.fromkeys(damaged, 0))
+    # The open intent has nothing to do yet: to look at it is in vain, but for its own instant.
+    await client.zadd(keys.due, {keys.member(PROVIDER, ACCOUNT): 1})
+    sweeper = sweeper_of(ledger)
 
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
-        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 600_000)
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        damaged = [keys.member(PROVIDER, f"damaged{number}") for number in range(2)]
-        for member in damaged:
-            await client.set(f"{keys.prefix}:intent:{member}", '{"v": 2, "tokens": []}')
-        await client.zadd(keys.due, dict.fromkeys(damaged, 0))
-        # The open intent has nothing to do yet: to look at it is in vain, but for its own instant.
-        await client.zadd(keys.due, {keys.member(PROVIDER, ACCOUNT): 1})
-        sweeper = sweeper_of(ledger)
+    async def failures(skip: int, more: int | None) -> int:
+        with capture_logs() as logs:
+            assert await sweeper.once(skip) == more
+        return sum(line.get("intents", 0) for line in logs if line["event"] == "sweep.failed")
 
-        async def failures(skip: int, more: int | None) -> int:
-            with capture_logs() as logs:
-                assert await sweeper.once(skip) == more
-            return sum(line.get("intents", 0) for line in logs if line["event"] == "sweep.failed")
-
-        assert await failures(0, 2) == 2
-        assert await failures(2, None) == 0
-        assert await failures(0, 2) == 0, "passed over"
-        await client.zadd(keys.due, {damaged[0]: 0.5})
-        assert await failures(0, 2) == 1, "written since: looked at again"
-        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 0)
-        sweeper._quiet.clear()
-        assert await failures(0, 2) == 2
-        assert await failures(0, 2) == 2, "its time is over"
-        ledger.door.before["read"] = [no_answer, no_answer, no_answer]
-        await client.zrem(keys.due, *damaged)
-        sweeper._quiet.clear()
-        assert await failures(0, None) == 1
-        assert not sweeper._quiet, "Redis' fault is none of the intent's"
-
-    on_ledger(play)
+    assert await failures(0, 2) == 2
+    assert await failures(2, None) == 0
+    assert await failures(0, 2) == 0, "passed over"
+    await client.zadd(keys.due, {damaged[0]: 0.5})
+    assert await failures(0, 2) == 1, "written since: looked at again"
+    monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.UNREADABLE_MS", 0)
+    sweeper._quiet.clear()
+    assert await failures(0, 2) == 2
+    assert await failures(0, 2) == 2, "its time is over"
+    ledger.door.before["read"] = [no_answer, no_answer, no_answer]
+    await client.zrem(keys.due, *damaged)
+    sweeper._quiet.clear()
+    assert await failures(0, None) == 1
+    assert not sweeper._quiet, "Redis' fault is none of the intent's"
 
 
-def test_a_sweep_that_meets_what_nobody_foresaw_goes_on(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(sweep_s=0.01)
+async def test_a_sweep_that_meets_what_nobody_foresaw_goes_on(ledger: LedgerFixture) -> None:
     """Whatever lies in an index, the next sweep looks again; the log tells the kind alone."""
+    ledger.play(clears)
+    sweeper = sweeper_of(ledger)
+    once = sweeper.once
+    looks: list[int] = []
 
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        sweeper = sweeper_of(ledger)
-        once = sweeper.once
-        looks: list[int] = []
+    async def broken(_self: Sweeper, skip: int) -> int | None:
+        looks.append(skip)
+        if len(looks) == 1:
+            msg = "canary"
+            raise ValueError(msg)
+        return await once(skip)
 
-        async def broken(_self: Sweeper, skip: int) -> int | None:
-            looks.append(skip)
-            if len(looks) == 1:
-                msg = "canary"
-                raise ValueError(msg)
-            return await once(skip)
-
-        ledger.patch.setattr(Sweeper, "once", broken)
-        with capture_logs() as logs:
-            sweeping = asyncio.create_task(sweeper.run())
-            async with asyncio.timeout(BOUND_S):
-                while len(looks) < 3:  # noqa: ASYNC110  the sweeper's own clock
-                    await asyncio.sleep(0.001)
-            sweeping.cancel()
-        (told,) = [line for line in logs if line["event"] == "sweep.failed"]
-        assert told["error"] == "ValueError"
-        assert "canary" not in repr(logs)
-
-    on_ledger(play, sweep_s=0.01)
-
-
-def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is due comes in between, and the lock is renewed; what is done is not done again."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        await client.zadd(keys.beats, {"worker-3": 1})
-        held = [keys.member(PROVIDER, f"gone{number}") for number in range(5)]
-        await client.sadd(keys.holds("worker-3"), *held)
-        sweeper = sweeper_of(ledger)
-        ledger.door.before["read"] = [no_answer, no_answer, no_answer]
-        with capture_logs() as logs:
-            assert await sweeper.once() == 0
-            for _ in range(2):
-                assert await client.exists(keys.beats)
-                await sweeper.once()
-            assert await sweeper.once() is None
-        assert [line["event"] for line in logs].count("worker.lost") == 1
-        assert not await client.exists(keys.beats, keys.holds("worker-3"))
-        await sweeper.once()
-        assert not sweeper._reclaimed
-
-    on_ledger(play)
-
-
-def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(on_ledger: OnLedger) -> None:
-    """Preparing: free, and the submission is woken again; then nobody waits for the worker."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
-        from checkpoint_worker.tasks.events import Begin  # noqa: PLC0415
-
-        await ledger.transact(
-            Begin(submission_id="sub_a", claim="c", worker="worker-3", run_id=snapshot.run_id)
-        )
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        await client.zadd(keys.beats, {"worker-3": 1})
-        await sweeper_of(ledger).once()
-        assert ledger.woken == ["sub_a"]
-        assert (await ledger.intent()).wire is None
-        assert not await client.exists(keys.beats, keys.holds("worker-3"))
-
-    on_ledger(play)
-
-
-def test_nobody_is_judged_by_beats_of_another_redis(on_ledger: OnLedger) -> None:
-    """A short failover is no gap, but it may have lost the last beats of those who live."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        await client.zadd(keys.beats, {"worker-3": 1})
-        sweeper = sweeper_of(ledger)
-        await sweeper.heart.beat()
-        assert sweeper.heart.steady_since_s is not None
-        sweeper.heart.steady_since_s -= BOUND_S
-        here, sweeper.heart.answered_by = sweeper.heart.answered_by, "the one before"
-        assert sweeper.heart.may_judge
-        await sweeper.once()
-        assert await client.zscore(keys.beats, "worker-3") is not None
-        await sweeper.heart.beat()
-        assert not sweeper.heart.may_judge, "another Redis begins the wait anew"
-        assert sweeper.heart.answered_by == here
-        sweeper.heart.steady_since_s -= BOUND_S
-        await sweeper.once()
-        assert await client.zscore(keys.beats, "worker-3") is None
-
-    on_ledger(play)
-
-
-def test_a_backlog_is_not_a_loss(on_ledger: OnLedger) -> None:
-    """As many messages wait in the broker as submissions in the ledger: no more are sent."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        keys = ledger.attempts.store.keys
-        await ledger.side.client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
-        await sweeper_of(ledger, waiting=1).once()
-        assert not ledger.woken
-        await sweeper_of(ledger, waiting=0).once()
-        assert ledger.woken == ["sub_a"]
-        await sweeper_of(ledger, waiting=0).once()
-        assert ledger.woken == ["sub_a"], "not again so soon"
-
-    on_ledger(play)
-
-
-def test_an_intent_that_is_gone_leaves_the_index(on_ledger: OnLedger) -> None:
-    """Its key has expired; nothing is due any more. An expired one is told from a missing one."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        await client.zadd(keys.due, {keys.member(PROVIDER, "gone"): 1})
-        await sweeper_of(ledger).once()
-        assert not await client.exists(keys.due)
-
-    on_ledger(play)
-
-
-def test_full_batches_follow_at_once(on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst that ran out of time is answered at once, not a batch a second."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
-        await ledger.opened()
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        for number in range(7):
-            await client.zadd(keys.due, {keys.member(PROVIDER, f"gone{number}"): 1})
-        sweeping = asyncio.create_task(sweeper_of(ledger).run())
-        async with asyncio.timeout(ledger.settings.sweep_s * 2):
-            while await client.zcount(keys.due, 1, 1):  # noqa: ASYNC110  Redis' word
+    ledger.patch.setattr(Sweeper, "once", broken)
+    with capture_logs() as logs:
+        sweeping = asyncio.create_task(sweeper.run())
+        async with asyncio.timeout(BOUND_S):
+            while len(looks) < 3:  # noqa: ASYNC110  the sweeper's own clock
                 await asyncio.sleep(0.001)
         sweeping.cancel()
+    (told,) = [line for line in logs if line["event"] == "sweep.failed"]
+    assert told["error"] == "ValueError"
+    assert "canary" not in repr(logs)
 
-    on_ledger(play, sweep_s=0.5)
+
+async def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due comes in between, and the lock is renewed; what is done is not done again."""
+    ledger.play(clears)
+    monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    await client.zadd(keys.beats, {"worker-3": 1})
+    held = [keys.member(PROVIDER, f"gone{number}") for number in range(5)]
+    await client.sadd(keys.holds("worker-3"), *held)
+    sweeper = sweeper_of(ledger)
+    ledger.door.before["read"] = [no_answer, no_answer, no_answer]
+    with capture_logs() as logs:
+        assert await sweeper.once() == 0
+        for _ in range(2):
+            assert await client.exists(keys.beats)
+            await sweeper.once()
+        assert await sweeper.once() is None
+    assert [line["event"] for line in logs].count("worker.lost") == 1
+    assert not await client.exists(keys.beats, keys.holds("worker-3"))
+    await sweeper.once()
+    assert not sweeper._reclaimed
 
 
-def test_a_sweeper_survives_a_redis_that_is_away(on_ledger: OnLedger) -> None:
+async def test_a_lost_worker_s_wire_is_dealt_with_and_the_worker_forgotten(
+    ledger: LedgerFixture,
+) -> None:
+    """Preparing: free, and the submission is woken again; then nobody waits for the worker."""
+    await ledger.opened(clears)
+    snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
+    from checkpoint_worker.tasks.events import Begin  # noqa: PLC0415
+
+    await ledger.transact(
+        Begin(submission_id="sub_a", claim="c", worker="worker-3", run_id=snapshot.run_id)
+    )
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    await client.zadd(keys.beats, {"worker-3": 1})
+    await sweeper_of(ledger).once()
+    assert ledger.woken == ["sub_a"]
+    assert (await ledger.intent()).wire is None
+    assert not await client.exists(keys.beats, keys.holds("worker-3"))
+
+
+async def test_nobody_is_judged_by_beats_of_another_redis(ledger: LedgerFixture) -> None:
+    """A short failover is no gap, but it may have lost the last beats of those who live."""
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    await client.zadd(keys.beats, {"worker-3": 1})
+    sweeper = sweeper_of(ledger)
+    await sweeper.heart.beat()
+    assert sweeper.heart.steady_since_s is not None
+    sweeper.heart.steady_since_s -= BOUND_S
+    here, sweeper.heart.answered_by = sweeper.heart.answered_by, "the one before"
+    assert sweeper.heart.may_judge
+    await sweeper.once()
+    assert await client.zscore(keys.beats, "worker-3") is not None
+    await sweeper.heart.beat()
+    assert not sweeper.heart.may_judge, "another Redis begins the wait anew"
+    assert sweeper.heart.answered_by == here
+    sweeper.heart.steady_since_s -= BOUND_S
+    await sweeper.once()
+    assert await client.zscore(keys.beats, "worker-3") is None
+
+
+async def test_a_backlog_is_not_a_loss(ledger: LedgerFixture) -> None:
+    """As many messages wait in the broker as submissions in the ledger: no more are sent."""
+    await ledger.opened(clears)
+    keys = ledger.attempts.store.keys
+    await ledger.side.client.zadd(keys.queued, {keys.member(PROVIDER, ACCOUNT): 1})
+    await sweeper_of(ledger, waiting=1).once()
+    assert not ledger.woken
+    await sweeper_of(ledger, waiting=0).once()
+    assert ledger.woken == ["sub_a"]
+    await sweeper_of(ledger, waiting=0).once()
+    assert ledger.woken == ["sub_a"], "not again so soon"
+
+
+async def test_an_intent_that_is_gone_leaves_the_index(ledger: LedgerFixture) -> None:
+    """Its key has expired; nothing is due any more. An expired one is told from a missing one."""
+    ledger.play(clears)
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    await client.zadd(keys.due, {keys.member(PROVIDER, "gone"): 1})
+    await sweeper_of(ledger).once()
+    assert not await client.exists(keys.due)
+
+
+@pytest.mark.settings(sweep_s=0.5)
+async def test_full_batches_follow_at_once(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst that ran out of time is answered at once, not a batch a second."""
+    ledger.play(clears)
+    monkeypatch.setattr("checkpoint_worker.tasks.execution.sweeper.BATCH", 2)
+    await ledger.opened()
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    for number in range(7):
+        await client.zadd(keys.due, {keys.member(PROVIDER, f"gone{number}"): 1})
+    sweeping = asyncio.create_task(sweeper_of(ledger).run())
+    async with asyncio.timeout(ledger.settings.sweep_s * 2):
+        while await client.zcount(keys.due, 1, 1):  # noqa: ASYNC110  Redis' word
+            await asyncio.sleep(0.001)
+    sweeping.cancel()
+
+
+@pytest.mark.settings(sweep_s=0.01)
+async def test_a_sweeper_survives_a_redis_that_is_away(ledger: LedgerFixture) -> None:
     """And it leads again afterwards; another leader is left to it."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        ledger.door.before["lead"] = [no_answer]
-        sweeper = sweeper_of(ledger)
-        keys, client = ledger.attempts.store.keys, ledger.side.client
-        with capture_logs() as logs:
-            sweeping = asyncio.create_task(sweeper.run())
-            async with asyncio.timeout(BOUND_S):
-                while await client.get(keys.leader) != "worker-1":  # noqa: ASYNC110  Redis' word
-                    await asyncio.sleep(0.001)
-            sweeping.cancel()
-        assert "sweep.ledger_away" in [line["event"] for line in logs]
-        await client.set(keys.leader, "worker-9")
-        assert not await sweeper.lead()
-
-    on_ledger(play, sweep_s=0.01)
+    ledger.play(clears)
+    ledger.door.before["lead"] = [no_answer]
+    sweeper = sweeper_of(ledger)
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    with capture_logs() as logs:
+        sweeping = asyncio.create_task(sweeper.run())
+        async with asyncio.timeout(BOUND_S):
+            while await client.get(keys.leader) != "worker-1":  # noqa: ASYNC110  Redis' word
+                await asyncio.sleep(0.001)
+        sweeping.cancel()
+    assert "sweep.ledger_away" in [line["event"] for line in logs]
+    await client.set(keys.leader, "worker-9")
+    assert not await sweeper.lead()
 
 
-def test_who_has_not_beaten_steadily_judges_nobody(on_ledger: OnLedger) -> None:
+async def test_who_has_not_beaten_steadily_judges_nobody(ledger: LedgerFixture) -> None:
     """After a gap of Redis' everybody looks lost; that is nobody's fault."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        heart = Heartbeat(ledger.attempts)
-        assert not heart.may_judge
-        ledger.attempts.ready.clear()
-        await heart.beat()
-        assert ledger.attempts.ready.is_set()
-        assert not heart.may_judge, "not for long enough"
-        assert heart.steady_since_s is not None
-        heart.steady_since_s -= BOUND_S
-        assert heart.may_judge
-        await heart.beat()
-        assert heart.may_judge, "a steady beat keeps the right"
-        assert heart.answered_s is not None
-        heart.answered_s -= BOUND_S
-        assert heart.may_judge is False, "its own last answer is too old"
-        await heart.beat()
-        assert heart.may_judge is False, "a gap begins the wait anew"
-
-    on_ledger(play)
+    heart = Heartbeat(ledger.attempts)
+    assert not heart.may_judge
+    ledger.attempts.ready.clear()
+    await heart.beat()
+    assert ledger.attempts.ready.is_set()
+    assert not heart.may_judge, "not for long enough"
+    assert heart.steady_since_s is not None
+    heart.steady_since_s -= BOUND_S
+    assert heart.may_judge
+    await heart.beat()
+    assert heart.may_judge, "a steady beat keeps the right"
+    assert heart.answered_s is not None
+    heart.answered_s -= BOUND_S
+    assert heart.may_judge is False, "its own last answer is too old"
+    await heart.beat()
+    assert heart.may_judge is False, "a gap begins the wait anew"
 
 
-def test_a_heartbeat_s_answer_closes_what_must_be_closed(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(heartbeat_s=0.02)
+async def test_a_heartbeat_s_answer_closes_what_must_be_closed(ledger: LedgerFixture) -> None:
     """A lost signal costs at most a beat."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        sent = asyncio.Event()
-
-        async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
-            await exchange.send()
-            sent.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        ledger.play(hangs)
-        await ledger.opened()
-        running = ledger.start()
-        await sent.wait()
-        await ledger.transact(Kill())
-        ledger.door.before["beat"] = [no_answer]
-        with capture_logs() as logs:
-            beating = asyncio.create_task(Heartbeat(ledger.attempts).run())
-            record = await running
-            beating.cancel()
-        assert (record.status, record.code_sent) == (500, True)
-        assert "heartbeat.unanswered" in [line["event"] for line in logs]
-
-    on_ledger(play, heartbeat_s=0.02)
+    hangs = Hangs()
+    await ledger.opened(hangs)
+    running = ledger.start()
+    await hangs.reached.wait()
+    await ledger.transact(Kill())
+    ledger.door.before["beat"] = [no_answer]
+    with capture_logs() as logs:
+        beating = asyncio.create_task(Heartbeat(ledger.attempts).run())
+        record = await running
+        beating.cancel()
+    assert (record.status, record.code_sent) == (500, True)
+    assert "heartbeat.unanswered" in [line["event"] for line in logs]
 
 
+@pytest.mark.settings(heartbeat_s=0.02)
 @pytest.mark.parametrize("kind", ["rows", "list", "text", "crash"])
-def test_a_heart_outlives_what_lies_under_its_drains(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch, kind: str
+async def test_a_heart_outlives_what_lies_under_its_drains(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Rows that are none, another kind of value, a bug: it would be judged lost with its codes."""
     rows = {"s1": "soon", "s2": "9" * 400, "s3": "", "sub_here": "1700000000000"}
+    key, client = ledger.attempts.store.keys.drains(ledger.attempts.worker), ledger.side.client
+    heard: list[HeardSignal] = []
 
-    async def play(ledger: LedgerFixture) -> None:
-        key, client = ledger.attempts.store.keys.drains(ledger.attempts.worker), ledger.side.client
-        heard: list[HeardSignal] = []
+    def hear(_: AttemptRunner, signal: HeardSignal) -> None:
+        heard.append(signal)
+        if kind == "crash" and len(heard) == 1:
+            raise ZeroDivisionError
 
-        def hear(_: AttemptRunner, signal: HeardSignal) -> None:
-            heard.append(signal)
-            if kind == "crash" and len(heard) == 1:
-                raise ZeroDivisionError
-
-        monkeypatch.setattr(AttemptRunner, "hear", hear)
-        heart = Heartbeat(ledger.attempts)
-        await client.delete(key)
-        if kind == "list":
-            await client.lpush(key, "x")
-        elif kind == "text":
-            await client.set(key, "x")
-        else:
+    monkeypatch.setattr(AttemptRunner, "hear", hear)
+    heart = Heartbeat(ledger.attempts)
+    await client.delete(key)
+    if kind == "list":
+        await client.lpush(key, "x")
+    elif kind == "text":
+        await client.set(key, "x")
+    else:
+        await client.hset(key, mapping=rows)
+    with capture_logs() as logs:
+        beating = asyncio.create_task(heart.run())
+        await sees(lambda: heart.answered_s is not None)
+        first_s = heart.answered_s
+        if kind in ("list", "text"):  # What is written there next is heard of.
             await client.hset(key, mapping=rows)
-        with capture_logs() as logs:
-            beating = asyncio.create_task(heart.run())
-            await sees(lambda: heart.answered_s is not None)
-            first_s = heart.answered_s
-            if kind in ("list", "text"):  # What is written there next is heard of.
-                await client.hset(key, mapping=rows)
-            await sees(lambda: len(heard) > 1 and heart.answered_s != first_s)
-            assert not beating.done()
-            assert heart.refused == ""
-            beating.cancel()
-        assert {signal.submission_id for signal in heard} == {"sub_here"}
-        events = {line["event"] for line in logs}
-        crashed = {"heartbeat.failed"} if kind == "crash" else set()
-        assert events == {"heartbeat.strange_drains"} | crashed
-
-    on_ledger(play, heartbeat_s=0.02)
+        await sees(lambda: len(heard) > 1 and heart.answered_s != first_s)
+        assert not beating.done()
+        assert heart.refused == ""
+        beating.cancel()
+    assert {signal.submission_id for signal in heard} == {"sub_here"}
+    events = {line["event"] for line in logs}
+    crashed = {"heartbeat.failed"} if kind == "crash" else set()
+    assert events == {"heartbeat.strange_drains"} | crashed
 
 
-def test_the_sweep_settles_what_is_overdue(on_ledger: OnLedger) -> None:
+@pytest.mark.settings(
+    provider_timeout_s=0.1, drain_s=0.1, wire_margin_s=0.1, min_send_s=0.1, deadline_s=0.4
+)
+async def test_the_sweep_settles_what_is_overdue(ledger: LedgerFixture) -> None:
     """By the deadline, whatever became of messages and workers."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(clears)
-        await ledger.opened()
-        sweeper = sweeper_of(ledger)
-        async with asyncio.timeout(BOUND_S):
-            while not (await ledger.record()).is_final:
-                await sweeper.once()
-                await asyncio.sleep(0.01)
-        record = await ledger.record()
-        assert (record.status, record.code_sent) == (504, False)
-        tick = await ledger.transact(Tick(run_id="x"))
-        assert tick.decision.reply is events.DecisionStatus.STOP
-
-    on_ledger(
-        play, provider_timeout_s=0.1, drain_s=0.1, wire_margin_s=0.1, min_send_s=0.1, deadline_s=0.4
-    )
+    await ledger.opened(clears)
+    sweeper = sweeper_of(ledger)
+    async with asyncio.timeout(BOUND_S):
+        while not (await ledger.record()).is_final:
+            await sweeper.once()
+            await asyncio.sleep(0.01)
+    record = await ledger.record()
+    assert (record.status, record.code_sent) == (504, False)
+    tick = await ledger.transact(Tick(run_id="x"))
+    assert tick.decision.reply is events.DecisionStatus.STOP
 
 
 # The listener --------------------------------------------------------------------------
 
 
-def test_the_listener_gives_up_a_connection_that_says_nothing(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch
+async def test_the_listener_gives_up_a_connection_that_says_nothing(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half open: TCP alone would take a quarter of an hour to notice, and signals be lost."""
+    pings: list[str] = []
+    publish = AsyncExecutor.publish
 
-    async def play(ledger: LedgerFixture) -> None:
-        pings: list[str] = []
-        publish = AsyncExecutor.publish
+    async def counted(door: AsyncExecutor, name: str, text: str) -> int:
+        pings.append(name)
+        return await publish(door, name, text)
 
-        async def counted(door: AsyncExecutor, name: str, text: str) -> int:
-            pings.append(name)
-            return await publish(door, name, text)
-
-        monkeypatch.setattr(AsyncExecutor, "publish", counted)
-        looks: list[float] = []
-        monkeypatch.setattr(AttemptRunner, "look_all", lambda _: looks.append(time.monotonic()))
-        heard: list[HeardSignal] = []
-        monkeypatch.setattr(AttemptRunner, "hear", lambda _, signal: heard.append(signal))
-        client = ledger.side.client
-        channel = ledger.attempts.store.keys.signals
-        pool = ledger.door.client.connection_pool
-        with capture_logs() as logs:
-            listening = asyncio.create_task(listen(ledger.attempts, quiet_s=0.5))
-            async with asyncio.timeout(BOUND_S):
-                await sees(lambda: looks)
-                for rubbish in ("no signal of ours", b"\xff\xfe"):
-                    await client.publish(channel, rubbish)
-                text = '{"submission_id":"sub_a","do":"look","left_ms":null,"successor":null}'
-                await client.publish(channel, text)
-                await sees(lambda: heard)
-                # Answered pings keep it: two unanswered ones would have been too many.
-                await sees(lambda: len(pings) >= 3)
-                assert len(looks) == 1
-                await sees(lambda: len(pool._in_use_connections) == 1)  # And no ping under way.
-                mute(*pool._in_use_connections)
-                await sees(lambda: len(looks) >= 2)
-            listening.cancel()
-        events = [line["event"] for line in logs]
-        assert events[:3] == [*["listener.foreign_message"] * 2, "listener.disconnected"]
-
-    on_ledger(play)
+    monkeypatch.setattr(AsyncExecutor, "publish", counted)
+    looks: list[float] = []
+    monkeypatch.setattr(AttemptRunner, "look_all", lambda _: looks.append(time.monotonic()))
+    heard: list[HeardSignal] = []
+    monkeypatch.setattr(AttemptRunner, "hear", lambda _, signal: heard.append(signal))
+    client = ledger.side.client
+    channel = ledger.attempts.store.keys.signals
+    pool = ledger.door.client.connection_pool
+    with capture_logs() as logs:
+        listening = asyncio.create_task(listen(ledger.attempts, quiet_s=0.5))
+        async with asyncio.timeout(BOUND_S):
+            await sees(lambda: looks)
+            for rubbish in ("no signal of ours", b"\xff\xfe"):
+                await client.publish(channel, rubbish)
+            text = '{"submission_id":"sub_a","do":"look","left_ms":null,"successor":null}'
+            await client.publish(channel, text)
+            await sees(lambda: heard)
+            # Answered pings keep it: two unanswered ones would have been too many.
+            await sees(lambda: len(pings) >= 3)
+            assert len(looks) == 1
+            await sees(lambda: len(pool._in_use_connections) == 1)  # And no ping under way.
+            mute(*pool._in_use_connections)
+            await sees(lambda: len(looks) >= 2)
+        listening.cancel()
+    events = [line["event"] for line in logs]
+    assert events[:3] == [*["listener.foreign_message"] * 2, "listener.disconnected"]
 
 
 def mute(connection: Any) -> None:
@@ -1699,38 +1461,30 @@ def mute(connection: Any) -> None:
     connection._writer.transport.pause_reading()
 
 
-def test_a_worker_that_is_back_is_not_forgotten(on_ledger: OnLedger) -> None:
+async def test_a_worker_that_is_back_is_not_forgotten(ledger: LedgerFixture) -> None:
     """It has beaten since it was judged."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        await Heartbeat(ledger.attempts).beat()
-        gone = LostWorker("worker-1", 1, ())
-        assert not await ledger.do(ledger.attempts.store.forget_worker(gone))
-        assert replace(gone, beat_ms=2) != gone
-
-    on_ledger(play)
+    await Heartbeat(ledger.attempts).beat()
+    gone = LostWorker("worker-1", 1, ())
+    assert not await ledger.do(ledger.attempts.store.forget_worker(gone))
+    assert replace(gone, beat_ms=2) != gone
 
 
-def test_a_claim_that_waits_its_turn_in_a_burst_is_still_sent(on_ledger: OnLedger) -> None:
+async def test_a_claim_that_waits_its_turn_in_a_burst_is_still_sent(ledger: LedgerFixture) -> None:
     """The second before the first byte counts from the claim's own command, not from the queue.
 
     Else hundreds of codes at once would be claimed, found late and lost unsent.
     """
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.patch.setattr(module, "FIRST_BYTE_S", 0.5)
-        actor = ledger.play(clears)
-        await ledger.opened()
-        claims = ledger.attempts.claim_slots
-        for _ in range(attempt_ledger.CLAIMS_AT_ONCE):
-            await claims.acquire()
-        running = ledger.start()
-        await sees(lambda: claims._waiters)
-        waited_s = time.monotonic()
-        await sees(lambda: time.monotonic() - waited_s > 2 * module.FIRST_BYTE_S)
-        claims.release()
-        record = await running
-        assert (record.status, record.code_sent) == (201, True)
-        assert actor.challenges
-
-    on_ledger(play)
+    ledger.patch.setattr(module, "FIRST_BYTE_S", 0.5)
+    actor = ledger.play(clears)
+    await ledger.opened()
+    claims = ledger.attempts.claim_slots
+    for _ in range(attempt_ledger.CLAIMS_AT_ONCE):
+        await claims.acquire()
+    running = ledger.start()
+    await sees(lambda: claims._waiters)
+    waited_s = time.monotonic()
+    await sees(lambda: time.monotonic() - waited_s > 2 * module.FIRST_BYTE_S)
+    claims.release()
+    record = await running
+    assert (record.status, record.code_sent) == (201, True)
+    assert actor.challenges

@@ -415,9 +415,7 @@ def test_a_claimed_submission_that_is_overdue_may_have_been_sent(
     ledger: LedgerFixture, client: Any
 ) -> None:
     """The record says so, in the field and in words."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     age(ledger, "s1", 31.5)
     record = client.result("s1")
     assert (record.status, record.code_sent) == (504, True)
@@ -428,8 +426,7 @@ def test_a_record_its_intent_does_not_know_is_settled_once_overdue(
     ledger: LedgerFixture, client: Any
 ) -> None:
     """A Redis that lost its last writes: who it superseded and when it came is kept."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     ledger.claim("s2")
     age(ledger, "s2", 31.5)
@@ -445,8 +442,7 @@ def test_a_record_its_intent_does_not_know_is_settled_once_overdue(
 
 def test_a_record_without_a_time_is_left_as_it_is(ledger: LedgerFixture, client: Any) -> None:
     """Written by a release we do not know: nothing to judge it by."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     told = json.loads(ledger.outcome("s1").to_json()) | {"queued_at": None}
     ledger.redis.set(ledger.store.keys.result("s1"), json.dumps(told))
     assert client.result("s1").state == "queued"
@@ -799,19 +795,15 @@ def test_one_account_s_reader_of_a_group_finishes_the_others_too(
 # As in the contract ------------------------------------------------------------------------
 
 
-def test_the_awaited_client_lives_in_one_run(ledger: LedgerFixture) -> None:
+async def test_the_awaited_client_lives_in_one_run(ledger: LedgerFixture) -> None:
     """``async with`` inside ``asyncio.run``: nothing is left open, which would be a warning."""
-
-    async def backend() -> Outcome | None:
-        async with AsyncCheckpointClient(ledger.settings) as client:
-            await client.open_intent(**OPENING)
-            submission = await client.submit(**PLACE, code="123456")
-            waiting = asyncio.create_task(client.wait(submission.id, timeout_s=PATIENCE_S))
-            await asyncio.sleep(0)
-            await client.cancel(submission.id)
-            return await waiting
-
-    record = asyncio.run(backend())
+    async with AsyncCheckpointClient(ledger.settings) as client:
+        await client.open_intent(**OPENING)
+        submission = await client.submit(**PLACE, code="123456")
+        waiting = asyncio.create_task(client.wait(submission.id, timeout_s=PATIENCE_S))
+        await asyncio.sleep(0)
+        await client.cancel(submission.id)
+        record = await waiting
     assert record is not None
     assert record.status == 409
 
@@ -823,7 +815,7 @@ def test_the_blocking_client_is_a_context_manager(ledger: LedgerFixture) -> None
         assert client.intent(**PLACE) is not None
 
 
-def test_clients_read_the_environment(
+async def test_clients_read_the_environment(
     ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``CheckpointClient()`` without arguments reads its settings from the environment."""
@@ -832,12 +824,9 @@ def test_clients_read_the_environment(
     monkeypatch.setenv("CHECKPOINT_SECRET_KEYS", ledger.settings.secret_keys[0].get_secret_value())
     with CheckpointClient() as client:
         assert client.result("unknown") is None
-
-    async def awaited() -> Outcome | None:
-        async with AsyncCheckpointClient() as other:
-            return await other.result("unknown")
-
-    assert asyncio.run(awaited()) is None
+    async with AsyncCheckpointClient() as other:
+        found = await other.result("unknown")
+    assert found is None
 
 
 def test_a_wait_without_a_channel_still_finds_the_outcome(

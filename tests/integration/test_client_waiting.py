@@ -575,10 +575,9 @@ def test_submissions_leave_nothing_behind_in_the_client(
     assert len(ledger.redis.client_list()) <= connections, "connections grow with submissions"
 
 
-def test_changes_are_told_to_the_final_one(ledger: LedgerFixture) -> None:
+async def test_changes_are_told_to_the_final_one(ledger: LedgerFixture) -> None:
     """Each once, as it is seen; in between the same record is a sign of life."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
 
     async def run() -> list[str]:
         async with AsyncCheckpointClient(ledger.settings) as client:
@@ -595,13 +594,12 @@ def test_changes_are_told_to_the_final_one(ledger: LedgerFixture) -> None:
                     await asyncio.to_thread(ledger.clear, "s1")
             return told
 
-    assert asyncio.run(run()) == ["queued", "running", "final"]
+    assert await run() == ["queued", "running", "final"]
 
 
-def test_changes_end_when_the_record_is_gone(ledger: LedgerFixture) -> None:
+async def test_changes_end_when_the_record_is_gone(ledger: LedgerFixture) -> None:
     """It has expired, or its Redis has forgotten it: nothing will ever be told of it."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
 
     async def run() -> list[Outcome | None]:
         async with AsyncCheckpointClient(ledger.settings) as client:
@@ -610,10 +608,12 @@ def test_changes_end_when_the_record_is_gone(ledger: LedgerFixture) -> None:
             await asyncio.to_thread(ledger.redis.flushall)
             return [found async for found in client.changes(record, beat_s=60.0)]
 
-    assert asyncio.run(run()) == [None]
+    assert await run() == [None]
 
 
-def test_changes_are_settled_by_their_reader_when_they_are_overdue(ledger: LedgerFixture) -> None:
+async def test_changes_are_settled_by_their_reader_when_they_are_overdue(
+    ledger: LedgerFixture,
+) -> None:
     """No worker lives: whoever follows a submission has its outcome all the same."""
     ledger.open()
     past = ledger.ago(ledger.settings.deadline_s + 5)
@@ -625,10 +625,10 @@ def test_changes_are_settled_by_their_reader_when_they_are_overdue(ledger: Ledge
             assert record is not None
             return [found.status async for found in client.changes(record, beat_s=60.0) if found]
 
-    assert asyncio.run(run())[-1] == 504
+    assert (await run())[-1] == 504
 
 
-def test_a_page_looks_at_so_many_entries(
+async def test_a_page_looks_at_so_many_entries(
     ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says where the next one begins, whether it was full or had looked long enough."""
@@ -636,23 +636,19 @@ def test_a_page_looks_at_so_many_entries(
     monkeypatch.setattr("checkpoint_worker.tasks.storage.stream.LOOKED_AT_MAX", 4)
     for name in ("a1", "a2", "a3", "b1", "b2", "b3"):
         ledger.submit(name, account=f"acc_{name[0]}")
-
-    async def run() -> None:
-        async with AsyncCheckpointClient(ledger.settings) as client:
-            page = await client.page(None, 5)
-            assert [one.submission_id for one in page.records] == ["b3", "b2", "b1", "a3"]
-            page = await client.page(None, 5, after=page.after or "")
-            assert [one.submission_id for one in page.records] == ["a2", "a1"]
-            assert page.after is None
-            page = await client.page("acc_a", 5)
-            assert [one.submission_id for one in page.records] == ["a3"]
-            page = await client.page("acc_a", 1, after=page.after or "")
-            assert [one.submission_id for one in page.records] == ["a2"]
-            page = await client.page(None, 5, prefix="acc_a", after=page.after or "")
-            assert [one.submission_id for one in page.records] == ["a1"]
-            assert page.after is None
-            page = await client.page("acc_b", 1)
-            assert [one.submission_id for one in page.records] == ["b3"]
-            assert page.after
-
-    asyncio.run(run())
+    async with AsyncCheckpointClient(ledger.settings) as client:
+        page = await client.page(None, 5)
+        assert [one.submission_id for one in page.records] == ["b3", "b2", "b1", "a3"]
+        page = await client.page(None, 5, after=page.after or "")
+        assert [one.submission_id for one in page.records] == ["a2", "a1"]
+        assert page.after is None
+        page = await client.page("acc_a", 5)
+        assert [one.submission_id for one in page.records] == ["a3"]
+        page = await client.page("acc_a", 1, after=page.after or "")
+        assert [one.submission_id for one in page.records] == ["a2"]
+        page = await client.page(None, 5, prefix="acc_a", after=page.after or "")
+        assert [one.submission_id for one in page.records] == ["a1"]
+        assert page.after is None
+        page = await client.page("acc_b", 1)
+        assert [one.submission_id for one in page.records] == ["b3"]
+        assert page.after

@@ -137,23 +137,23 @@ def test_each_node_is_asked_in_turn_and_a_silent_one_last(cluster: Cluster) -> N
     assert nodes.asked[1:3] != nodes.asked[1:2] * 2, "not the same one again"
 
 
-def test_awaited_clients_ask_alike(cluster: Cluster) -> None:
+async def test_awaited_clients_ask_alike(cluster: Cluster) -> None:
     """The pipe and the pool."""
     nodes = Asked(NOWHERE, *at(cluster)[:1])
-    assert asyncio.run(nodes.find_awaited()) == ("127.0.0.1", cluster.owner(PREFIX))
+    assert await nodes.find_awaited() == ("127.0.0.1", cluster.owner(PREFIX))
     assert nodes.asked == [1, cluster.ports[0]]
 
 
-def test_nobody_there_is_said(cluster: Cluster) -> None:
+async def test_nobody_there_is_said(cluster: Cluster) -> None:
     """As a lost connection, which all callers know."""
     with pytest.raises(redis.ConnectionError):
         Asked(NOWHERE).find()
     with pytest.raises(redis.ConnectionError):
-        asyncio.run(Asked(NOWHERE).find_awaited())
+        await Asked(NOWHERE).find_awaited()
     assert Asked(NOWHERE, *at(cluster)).find()[1] in cluster.ports
 
 
-def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None:
+async def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None:
     """It takes the connection and says nothing; the next try asks another one."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -166,12 +166,12 @@ def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -> None
             assert await door.client.ping(), "the pool"
             await door.aclose()
 
-        asyncio.run(piped())
+        await piped()
         with closing(connect(url, PREFIX)) as client:
             assert SyncExecutor(client).run(_look())
 
 
-def test_a_question_without_an_answer_leaves_no_garbage() -> None:
+async def test_a_question_without_an_answer_leaves_no_garbage() -> None:
     """An error and the frames it went through would keep each other, and a job that met it."""
 
     def blocking() -> weakref.ref[Exception]:
@@ -191,7 +191,7 @@ def test_a_question_without_an_answer_leaves_no_garbage() -> None:
     gc.disable()
     try:
         assert blocking()() is None
-        assert asyncio.run(awaited())() is None
+        assert (await awaited())() is None
     finally:
         gc.enable()
 
@@ -213,22 +213,18 @@ def test_a_node_that_knows_no_master_of_the_slot_is_not_the_last_word(cluster: C
     assert nodes.find()[1] == cluster.owner(PREFIX)
 
 
-def test_a_redis_that_is_no_cluster_is_named(redis_url: str) -> None:
+async def test_a_redis_that_is_no_cluster_is_named(redis_url: str) -> None:
     """By its own refusal, which every client passes on."""
     url = f"redis+cluster://{redis_url.removeprefix('redis://').rpartition('/')[0]}"
     with closing(connect(url, PREFIX)) as client, pytest.raises(redis.ConnectionError) as raised:
         client.ping()
     assert why(raised.value) == NO_CLUSTER
-
-    async def awaited() -> None:
-        door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
-        for look in (door.run(_look()), door.client.ping()):
-            with pytest.raises((redis.ConnectionError, LedgerUnavailableError)) as refused:
-                await look
-            assert NO_CLUSTER in (why(refused.value), getattr(refused.value, "meaning", ""))
-        await door.aclose()
-
-    asyncio.run(awaited())
+    door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+    for look in (door.run(_look()), door.client.ping()):
+        with pytest.raises((redis.ConnectionError, LedgerUnavailableError)) as refused:
+            await look
+        assert NO_CLUSTER in (why(refused.value), getattr(refused.value, "meaning", ""))
+    await door.aclose()
 
 
 def _look() -> Iterator[Any]:
@@ -238,62 +234,52 @@ def _look() -> Iterator[Any]:
 # When it moves -------------------------------------------------------------------------
 
 
-def test_every_client_follows_a_planned_failover(cluster: Cluster) -> None:
+async def test_every_client_follows_a_planned_failover(cluster: Cluster) -> None:
     """The old master lives on as a replica and keeps its connections, as a hosted one does.
 
     Blocking, awaited and piped; none of them may stay with it for ever.
     """
-
-    async def through() -> None:
-        door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
-        with closing(connect(cluster.url, PREFIX)) as client:
-            blocking = SyncExecutor(client)
-            for _ in range(2):
-                assert client.set(f"{PREFIX}:a", 1)
-                assert await door.client.set(f"{PREFIX}:b", 1)
-                assert await door.run(_look())
-                old = cluster.owner(PREFIX)
-                new = cluster.replica_of(old)
-                await asyncio.to_thread(cluster.hand_over, old)
-                assert blocking.run(_look())
-                assert await door.run(_look())
-                with pytest.raises(redis.RedisError, match=str(new)):
-                    cluster.clients[old].set(f"{PREFIX}:a", 1)
-                assert client.set(f"{PREFIX}:a", 2), "the pool's other connections too"
-            until(lambda: cluster.info(old)["role"] == "slave", "the old master to follow")
-        await door.aclose()
-
-    asyncio.run(through())
+    door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+    with closing(connect(cluster.url, PREFIX)) as client:
+        blocking = SyncExecutor(client)
+        for _ in range(2):
+            assert client.set(f"{PREFIX}:a", 1)
+            assert await door.client.set(f"{PREFIX}:b", 1)
+            assert await door.run(_look())
+            old = cluster.owner(PREFIX)
+            new = cluster.replica_of(old)
+            await asyncio.to_thread(cluster.hand_over, old)
+            assert blocking.run(_look())
+            assert await door.run(_look())
+            with pytest.raises(redis.RedisError, match=str(new)):
+                cluster.clients[old].set(f"{PREFIX}:a", 1)
+            assert client.set(f"{PREFIX}:a", 2), "the pool's other connections too"
+        until(lambda: cluster.info(old)["role"] == "slave", "the old master to follow")
+    await door.aclose()
 
 
-def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster) -> None:
+async def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster) -> None:
     """t=0 it subscribes · t=1 its node is a replica and keeps it · t=2 a code is published.
 
     The cluster tells it, but the new master counts its own subscribers: "nobody heard it" would be
     a 503 of a code that is typed. And the subscription notices where it is.
     """
     keys = Keys(PREFIX)
-
-    async def through() -> None:
-        door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
-        name = keys.live_requests("LINKEDIN", "a")
-        async with Subscription(door.client, door.client.publish, name, quiet_s=1.0) as there:
-            old = cluster.owner(PREFIX)
-            await asyncio.to_thread(cluster.hand_over, old)
-            await asyncio.to_thread(cluster.until_agreed, PREFIX, heard_at=old)
-            there._silence.end()  # Nothing read it meanwhile, which took seconds.
-            assert await door.run(_look()), "the pipe is at the new master"
-            await door.client.connection_pool.disconnect(inuse_connections=False)
-            channel = RedisSessionChannel(
-                door, keys, "LINKEDIN", "a", LiveReplies(door.client, "r")
-            )
-            assert await channel.publish("a code") == 1
-            assert await _next_message(there) == "a code"
-            with pytest.raises(redis.ConnectionError, match="not where the keys are"):
-                await _hear_nothing(there)
-        await door.aclose()
-
-    asyncio.run(through())
+    door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+    name = keys.live_requests("LINKEDIN", "a")
+    async with Subscription(door.client, door.client.publish, name, quiet_s=1.0) as there:
+        old = cluster.owner(PREFIX)
+        await asyncio.to_thread(cluster.hand_over, old)
+        await asyncio.to_thread(cluster.until_agreed, PREFIX, heard_at=old)
+        there._silence.end()  # Nothing read it meanwhile, which took seconds.
+        assert await door.run(_look()), "the pipe is at the new master"
+        await door.client.connection_pool.disconnect(inuse_connections=False)
+        channel = RedisSessionChannel(door, keys, "LINKEDIN", "a", LiveReplies(door.client, "r"))
+        assert await channel.publish("a code") == 1
+        assert await _next_message(there) == "a code"
+        with pytest.raises(redis.ConnectionError, match="not where the keys are"):
+            await _hear_nothing(there)
+    await door.aclose()
 
 
 async def _next_message(there: Subscription) -> str | None:
@@ -318,8 +304,7 @@ def test_while_a_slot_moves_a_commit_is_refused_as_a_whole(cluster: Cluster) -> 
     """
     ledger = LedgerFixture.at(cluster.url, prefix="{moves}")
     target = next(port for port in cluster.masters if port != cluster.owner("{moves}"))
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2")
     steps = ledger.store.transact(
         PROVIDER,

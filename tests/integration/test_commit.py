@@ -38,8 +38,7 @@ def submitting(name: str) -> Callable[[Snapshot], Submit]:
 def test_done_tells_how_many_records_were_written(ledger: LedgerFixture) -> None:
     """The plain case."""
     door = recorded(ledger)
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     result = ledger.bring(lambda seen: raw_submit(seen, "s2"))
     assert door.codes == ["done"] * 3
     assert [record.submission_id for record in result.records] == ["s1"]
@@ -49,8 +48,7 @@ def test_a_commit_whose_reply_was_lost_is_recognised_when_repeated(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
     """The door repeats; the token keeps the second run from counting or telling twice."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     door = recorded(ledger, lose="commit")
     submitted = ledger.submit("s2")
     assert door.codes == ["done", "again"]
@@ -143,9 +141,7 @@ def test_a_commit_on_another_redis_than_it_read_is_refused(ledger: LedgerFixture
 
 def test_a_commit_whose_expectation_fails_is_refused(ledger: LedgerFixture) -> None:
     """Registered meanwhile for another account: the completing commit must look again."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     key = ledger.store.keys.user(PROVIDER, "u1")
     ledger.redis.set(key, "somebody else")
     snapshot = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
@@ -166,8 +162,7 @@ def test_when_the_elder_is_heard_final_the_newer_is_queued_already(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
     """One commit: no reader ever sees the elder gone and nobody in its place."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     [(channel, told)] = results.heard()
     elder, newer = ledger.outcome("s1"), ledger.outcome("s2")
@@ -183,8 +178,7 @@ def test_one_account_s_channel_brings_the_same_bytes(ledger: LedgerFixture) -> N
     """Stored, published twice and appended are the same JSON."""
     mine = f"{RESULTS}:{ACCOUNT}"
     ear = Subscriber(ledger.redis, RESULTS, mine, f"{RESULTS}:acc_2")
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.bring(lambda _: Kill())
     heard = ear.heard()
     ear.close()
@@ -194,9 +188,7 @@ def test_one_account_s_channel_brings_the_same_bytes(ledger: LedgerFixture) -> N
 
 def test_only_final_records_are_told(ledger: LedgerFixture, results: Subscriber) -> None:
     """Queued and running are for polling; a channel of outcomes carries outcomes."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     assert results.heard() == []
     assert ledger.outcome("s1").state == "running"
     ledger.answer("s1", Rejected())
@@ -206,9 +198,7 @@ def test_only_final_records_are_told(ledger: LedgerFixture, results: Subscriber)
 def test_a_success_no_record_tells_of_is_an_intent_message(ledger: LedgerFixture) -> None:
     """Superseded, canceled, and then the elder's exchange clears the login all the same."""
     ear = Subscriber(ledger.redis, RESULTS, f"{RESULTS}:{ACCOUNT}")
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.bring(lambda _: Cancel(submission_id="s1"))
     result = ledger.answer("s1", Cleared(user_id="u1", session={}))
     assert result.intent is not None
@@ -287,8 +277,7 @@ def test_an_orphan_gives_up_when_others_are_always_faster(ledger: LedgerFixture)
 
 def test_a_submission_its_intent_knows_is_no_orphan(ledger: LedgerFixture) -> None:
     """It has a deadline of its own and is settled by the rules."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     assert not ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s1")))
     assert ledger.outcome("s1").state == "queued"
 
@@ -298,8 +287,7 @@ def test_a_submission_its_intent_knows_is_no_orphan(ledger: LedgerFixture) -> No
 
 def test_an_event_that_changes_nothing_writes_nothing(ledger: LedgerFixture) -> None:
     """A duplicate wake costs one read."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     before = ledger.dump()
     result = ledger.bring(lambda seen: Wake(submission_id="s1", run_id=seen.run_id))
     assert result.decision.reply is DecisionStatus.GO
@@ -314,8 +302,7 @@ def test_no_event_ends_it(ledger: LedgerFixture) -> None:
 
 def test_what_was_just_read_is_not_read_again(ledger: LedgerFixture) -> None:
     """The claim starts from what the look before it saw, and looks anew only if it lost."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     seen = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
     steps = ledger.store.transact(PROVIDER, ACCOUNT, ledger.claiming("s1"), start=seen)
     assert next(steps).script == "commit"

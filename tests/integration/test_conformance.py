@@ -43,6 +43,7 @@ from checkpoint_worker.providers.http.connection import Connection
 from checkpoint_worker.providers.http.exchange import HttpExchange
 from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.tasks.catalogue import PAIRS, Success
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support.canned_server import answer
 from tests.support.conformance_cases import (
     ACTION,
@@ -447,7 +448,7 @@ SAYINGS = [(bench, case) for bench in BENCHES for case in bench.said]
 
 
 @pytest.mark.parametrize(("bench", "case"), SAYINGS, ids=str)
-def test_what_the_provider_says_has_its_pair(
+async def test_what_the_provider_says_has_its_pair(
     bench: Bench, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each known answer has its pair at the sandbox, over every route."""
@@ -479,13 +480,13 @@ def test_what_the_provider_says_has_its_pair(
             return ended
 
     with caplog.at_level(logging.DEBUG):
-        ended = asyncio.run(scenario())
+        ended = await scenario()
     assert ended.code_sent == bench.sends
     check(ended, bench, expected, caplog)
 
 
 @pytest.mark.parametrize(("bench", "case"), list(itertools.product(BENCHES, LINES)), ids=str)
-def test_what_happens_on_the_way_has_its_pair(
+async def test_what_happens_on_the_way_has_its_pair(
     bench: Bench,
     case: str,
     caplog: pytest.LogCaptureFixture,
@@ -516,7 +517,7 @@ def test_what_happens_on_the_way_has_its_pair(
 
             async def serve(then: Handler | None, into: Ended = ended) -> int:
                 if then is None:
-                    return closed_port()
+                    return free_port()
                 return (await stack.enter_async_context(serving(listening(into, then)))).port
 
             elsewhere = await serve(mute, strayed)
@@ -535,7 +536,7 @@ def test_what_happens_on_the_way_has_its_pair(
         return ended, strayed
 
     with caplog.at_level(logging.DEBUG):
-        ended, strayed = asyncio.run(scenario())
+        ended, strayed = await scenario()
     assert ended.code_sent == (line.sent and bench.sends)
     assert strayed.heard == [], "a redirect was followed"
     expected = bench.differs.get(case, line.expected) if bench.sends else ACTION
@@ -567,11 +568,3 @@ def _placed(line: Line, elsewhere: int, given_up: asyncio.Event) -> Handler | No
         await then(peer)
 
     return handler
-
-
-def closed_port() -> int:
-    """Return a loopback port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

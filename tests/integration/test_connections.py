@@ -82,7 +82,7 @@ def test_a_blocking_client_leaves(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", SAID)
-def test_an_awaited_client_leaves(said: str) -> None:
+async def test_an_awaited_client_leaves(said: str) -> None:
     """Its pool as well as the pipe."""
 
     async def story(url: str) -> None:
@@ -93,7 +93,7 @@ def test_an_awaited_client_leaves(said: str) -> None:
         await client.aclose()
 
     with _refusing(said) as (url, came):
-        asyncio.run(story(url))
+        await story(url)
         assert len(came) == 3
 
 
@@ -112,7 +112,7 @@ def _lead() -> Any:
     return (yield ScriptCall("lead", ("leader",), ("w", 1_000)))
 
 
-def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
+async def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
     """The others of the pool lead to the same place; each would cost a call its answer."""
     with RedisProcess(tmp_path) as server, closing(connect(server.url)) as client:
         pool = client.connection_pool
@@ -134,7 +134,7 @@ def test_a_door_leaves_with_all_its_connections(tmp_path: Path) -> None:
                 assert not any(each.is_connected for each in held)
                 await awaited.aclose()
 
-            asyncio.run(story())
+            await story()
 
 
 def test_a_producer_s_wake_finds_the_new_master(tmp_path: Path) -> None:
@@ -192,35 +192,31 @@ def test_a_client_says_why_the_ledger_refuses(tmp_path: Path, name: str) -> None
         assert refused.value.pair.key == (503, "service_unavailable")
 
 
-def test_a_cancel_is_not_lost_while_a_command_is_sent(
+async def test_a_cancel_is_not_lost_while_a_command_is_sent(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`asyncio.wait_for` of Python 3.11 forgot one that came just as the sending was done."""
+    client = connect_async(redis_url)
+    assert await client.ping()
+    waits = asyncio.get_running_loop().create_future()
 
-    async def play() -> None:
-        client = connect_async(redis_url)
-        assert await client.ping()
-        waits = asyncio.get_running_loop().create_future()
+    async def forever() -> None:
+        await client.publish("nowhere", "")
+        await waits
 
-        async def forever() -> None:
-            await client.publish("nowhere", "")
-            await waits
+    task = asyncio.create_task(forever())
+    send = AwaitedConnection._send_packed_command
 
-        task = asyncio.create_task(forever())
-        send = AwaitedConnection._send_packed_command
+    async def sent(connection: AwaitedConnection, command: Any) -> None:
+        await send(connection, command)
+        task.cancel()
 
-        async def sent(connection: AwaitedConnection, command: Any) -> None:
-            await send(connection, command)
-            task.cancel()
-
-        monkeypatch.setattr(AwaitedConnection, "_send_packed_command", sent)
-        await asyncio.wait({task}, timeout=10)
-        assert task.cancelled()
-        monkeypatch.undo()
-        assert await client.ping(), "a new connection: nothing reads the reply of the cancelled"
-        await client.aclose()
-
-    asyncio.run(play())
+    monkeypatch.setattr(AwaitedConnection, "_send_packed_command", sent)
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
+    monkeypatch.undo()
+    assert await client.ping(), "a new connection: nothing reads the reply of the cancelled"
+    await client.aclose()
 
 
 def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:

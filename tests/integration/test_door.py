@@ -30,7 +30,7 @@ from checkpoint_worker.tasks.storage.executor import (
     connect,
     connect_async,
 )
-from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
 from tests.support.ledger_fixture import ACCOUNT, PROVIDER, LedgerFixture, settings_for
 
 CANARY = "canary-argument"
@@ -178,18 +178,17 @@ def test_a_command_is_tried_a_bounded_number_of_times(
 @BOTH
 def test_a_refused_connection_is_told_soon(awaited: bool) -> None:
     """A backend's request must not hang for a Redis that is not there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     start_s = time.monotonic()
     with pytest.raises(LedgerUnavailableError, match="ConnectionError"):
-        ask(f"redis://127.0.0.1:{port}/0", awaited=awaited)
+        ask(f"redis://127.0.0.1:{free_port()}/0", awaited=awaited)
     pauses_s = sum(executor.PAUSES_S)
     assert pauses_s <= time.monotonic() - start_s < 10
 
 
 @BOTH
-def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaited: bool) -> None:
+async def test_scripts_are_loaded_again_after_they_were_flushed(
+    redis_url: str, awaited: bool
+) -> None:
     """A restarted Redis knows no script; nobody notices."""
     call = ScriptCall("lead", ("leader",), ("w1", 1_000))
     with redis.Redis.from_url(redis_url) as other:
@@ -210,7 +209,7 @@ def test_scripts_are_loaded_again_after_they_were_flushed(redis_url: str, awaite
                 other.script_flush()
             await client.aclose()
 
-        asyncio.run(run())
+        await run()
 
 
 def test_a_full_redis_refuses_and_nothing_is_half_done(
@@ -221,8 +220,7 @@ def test_a_full_redis_refuses_and_nothing_is_half_done(
     # It sees no danger.
     ledger.store = dataclasses.replace(ledger.store, room=Room(filled_max=10**12))
     ledger.redis.flushall()
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     before = ledger.dump()
     ledger.redis.config_set("maxmemory", 1)
     try:
@@ -289,8 +287,7 @@ def test_a_nearly_full_redis_takes_nothing_new_in(
     """The memory that is left belongs to those under way; a known id is answered as ever."""
     ledger = LedgerFixture.at(own_server.url)
     ledger.redis.flushall()
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     used = int(ledger.redis.info("memory")["used_memory"])
     try:
         ledger.redis.config_set("maxmemory", used * 10 // 8)  # 80 %
@@ -320,8 +317,7 @@ def test_a_read_only_replica_refuses_and_publishes_nothing(
 
     ledger = LedgerFixture.at(own_server.url)
     ledger.redis.flushall()
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.redis.replicaof("127.0.0.1", 1)
     try:
         ear = Subscriber(ledger.redis, RESULTS)
@@ -360,19 +356,15 @@ def test_closing_a_client_closes_its_connections(redis_url: str) -> None:
     assert connection._sock is None
 
 
-def test_closing_an_awaited_client_closes_its_connections(redis_url: str) -> None:
+async def test_closing_an_awaited_client_closes_its_connections(redis_url: str) -> None:
     """The same; asyncio would warn of it at exit."""
-
-    async def run() -> bool:
-        client = connect_async(redis_url)
-        await client.ping()
-        connection = await client.connection_pool.get_connection()
-        await client.connection_pool.release(connection)
-        assert connection.is_connected
-        await client.aclose()
-        return bool(connection.is_connected)
-
-    assert asyncio.run(run()) is False
+    client = connect_async(redis_url)
+    await client.ping()
+    connection = await client.connection_pool.get_connection()
+    await client.connection_pool.release(connection)
+    assert connection.is_connected
+    await client.aclose()
+    assert bool(connection.is_connected) is False
 
 
 # Addresses ---------------------------------------------------------------------------------
@@ -468,8 +460,7 @@ def test_a_redis_without_identity_is_refused(fake: EmbeddedRedis) -> None:
 def test_the_embedded_mode_works_on_a_simulated_redis(fake: EmbeddedRedis) -> None:
     """Open, submit, supersede, claim, clear, read, take: the whole life on fakeredis."""
     ledger = LedgerFixture.at(fake.url, embedded=True)
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     assert ledger.outcome("s1").superseded_by == "s2"
     ledger.claim("s2")

@@ -24,34 +24,19 @@ from checkpoint_worker.providers.contract import (
     Verdict,
 )
 from checkpoint_worker.tasks.model import IntentState
-from tests.integration import test_attempt as attempts
 from tests.integration.test_attempt import (
     ACCOUNT,
     CLEARED,
     PROVIDER,
     Actor,
-    FakeExchange,
     LedgerFixture,
-    OnLedger,
+    Says,
+    ledger,
 )
 
-on_ledger = attempts.on_ledger
+__all__ = ["ledger"]  # A fixture: pytest finds it by its name here.
+
 CODES = [f"{number:06}" for number in range(100, 120)]
-
-
-class Says:
-    """Sends each code and ends as told: the last ending stays."""
-
-    def __init__(self, *ends: Verdict | BaseException, sends: bool = True) -> None:
-        self.ends, self.sends = list(ends), sends
-
-    async def __call__(self, exchange: FakeExchange, _challenge: Challenge) -> Verdict:
-        if self.sends:
-            await exchange.send()
-        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
-        if isinstance(end, BaseException):
-            raise end
-        return end
 
 
 async def outcomes(
@@ -67,28 +52,22 @@ async def outcomes(
 
 
 @pytest.mark.parametrize("kind", [UnknownStepError, UnreadableAnswerError])
-def test_a_code_in_doubt_leaves_the_login_open(
-    on_ledger: OnLedger, kind: type[ProviderFailure]
+async def test_a_code_in_doubt_leaves_the_login_open(
+    ledger: LedgerFixture, kind: type[ProviderFailure]
 ) -> None:
     """No failure is counted, a fault is; the next code may be the right one."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(Says(kind(context=Context(user_agent="turned")), CLEARED))
-        await ledger.open()
-        with capture_logs() as logs:
-            assert await outcomes(ledger, 1) == [(kind.status, True)]
-        assert [line["verdict"] for line in logs if line["event"] == "attempt.in_doubt"] == [
-            kind.type
-        ]
-        intent = await ledger.intent()
-        assert (intent.state, intent.failures, intent.faults) == (IntentState.OPEN, 0, 1)
-        assert intent.doubts == 1
-        record = await ledger.record("s0")
-        assert record.intent is not None
-        assert record.intent.failures_left == 3
-        assert await outcomes(ledger, 1, first=1) == [(201, True)]
-
-    on_ledger(play)
+    ledger.play(Says(kind(context=Context(user_agent="turned")), CLEARED))
+    await ledger.open()
+    with capture_logs() as logs:
+        assert await outcomes(ledger, 1) == [(kind.status, True)]
+    assert [line["verdict"] for line in logs if line["event"] == "attempt.in_doubt"] == [kind.type]
+    intent = await ledger.intent()
+    assert (intent.state, intent.failures, intent.faults) == (IntentState.OPEN, 0, 1)
+    assert intent.doubts == 1
+    record = await ledger.record("s0")
+    assert record.intent is not None
+    assert record.intent.failures_left == 3
+    assert await outcomes(ledger, 1, first=1) == [(201, True)]
 
 
 @pytest.mark.parametrize(
@@ -101,39 +80,31 @@ def test_a_code_in_doubt_leaves_the_login_open(
     ],
     ids=["unknown", "mixed", "refused last", "crashed first"],
 )
-def test_so_many_codes_are_sent_and_no_more(
-    on_ledger: OnLedger, ends: Sequence[Verdict | BaseException]
+async def test_so_many_codes_are_sent_and_no_more(
+    ledger: LedgerFixture, ends: Sequence[Verdict | BaseException]
 ) -> None:
     """A provider that answers refusals in an unknown form is no oracle."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        actor = ledger.play(Says(*ends))
-        await ledger.open()
-        assert all(sent for _, sent in await outcomes(ledger, 3))
-        assert await outcomes(ledger, 2, first=3) == [(403, False), (403, False)]
-        record = await ledger.record("s3")
-        assert record.type == "action_required"
-        assert len(ledger.sent) == len(actor.challenges) == 3
-        assert (await ledger.intent()).state is IntentState.OPEN
-        await ledger.open()
-        actor_ = ledger.play(Says(CLEARED))
-        assert await outcomes(ledger, 1, first=5) == [(201, True)]
-        assert len(actor_.challenges) == 1
-
-    on_ledger(play)
+    actor = ledger.play(Says(*ends))
+    await ledger.open()
+    assert all(sent for _, sent in await outcomes(ledger, 3))
+    assert await outcomes(ledger, 2, first=3) == [(403, False), (403, False)]
+    record = await ledger.record("s3")
+    assert record.type == "action_required"
+    assert len(ledger.sent) == len(actor.challenges) == 3
+    assert (await ledger.intent()).state is IntentState.OPEN
+    await ledger.open()
+    actor_ = ledger.play(Says(CLEARED))
+    assert await outcomes(ledger, 1, first=5) == [(201, True)]
+    assert len(actor_.challenges) == 1
 
 
-def test_an_adapter_that_prepares_does_not_begin_either(on_ledger: OnLedger) -> None:
+async def test_an_adapter_that_prepares_does_not_begin_either(ledger: LedgerFixture) -> None:
     """Preparing is seen by the provider, too."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        actor = ledger.play(Says(UnknownStepError()), prepares=True)
-        await ledger.open()
-        await outcomes(ledger, 3)
-        assert await outcomes(ledger, 1, first=3) == [(403, False)]
-        assert len(actor.challenges) == 3
-
-    on_ledger(play)
+    actor = ledger.play(Says(UnknownStepError()), prepares=True)
+    await ledger.open()
+    await outcomes(ledger, 3)
+    assert await outcomes(ledger, 1, first=3) == [(403, False)]
+    assert len(actor.challenges) == 3
 
 
 @pytest.mark.parametrize(
@@ -141,42 +112,30 @@ def test_an_adapter_that_prepares_does_not_begin_either(on_ledger: OnLedger) -> 
     [ProviderBrokenError(), ActionRequiredError(), ProviderTimeoutError()],
     ids=lambda end: end.type,
 )
-def test_what_says_itself_that_no_code_was_judged_is_no_doubt(
-    on_ledger: OnLedger, end: ProviderFailure
+async def test_what_says_itself_that_no_code_was_judged_is_no_doubt(
+    ledger: LedgerFixture, end: ProviderFailure
 ) -> None:
     """5xx, throttling, silence, a known step: an outage must not end a login after three codes."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(Says(end, end, end, end, CLEARED))
-        await ledger.open()
-        assert [status for status, _ in await outcomes(ledger, 5)] == [end.status] * 4 + [201]
-        assert (await ledger.intent()).doubts == 0
-
-    on_ledger(play)
+    ledger.play(Says(end, end, end, end, CLEARED))
+    await ledger.open()
+    assert [status for status, _ in await outcomes(ledger, 5)] == [end.status] * 4 + [201]
+    assert (await ledger.intent()).doubts == 0
 
 
-def test_doubt_before_the_code_left_is_none(on_ledger: OnLedger) -> None:
+async def test_doubt_before_the_code_left_is_none(ledger: LedgerFixture) -> None:
     """Nothing was tried."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(Says(UnreadableAnswerError(), sends=False))
-        await ledger.open()
-        assert await outcomes(ledger, 4) == [(500, False)] * 4
-        assert (await ledger.intent()).doubts == 0
-
-    on_ledger(play)
+    ledger.play(Says(UnreadableAnswerError(), sends=False))
+    await ledger.open()
+    assert await outcomes(ledger, 4) == [(500, False)] * 4
+    assert (await ledger.intent()).doubts == 0
 
 
-def test_a_login_that_the_provider_has_left_is_over(on_ledger: OnLedger) -> None:
+async def test_a_login_that_the_provider_has_left_is_over(ledger: LedgerFixture) -> None:
     """The one unknown answer that kills: the adapter is sure that nothing goes on here."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(Says(UnknownContextError()))
-        await ledger.open()
-        assert await outcomes(ledger, 2) == [(403, True), (500, False)]
-        assert (await ledger.intent()).state is IntentState.KILLED
-
-    on_ledger(play)
+    ledger.play(Says(UnknownContextError()))
+    await ledger.open()
+    assert await outcomes(ledger, 2) == [(403, True), (500, False)]
+    assert (await ledger.intent()).state is IntentState.KILLED
 
 
 class Elder(msgspec.Struct):
@@ -188,22 +147,18 @@ class Elder(msgspec.Struct):
     failures_max: int
 
 
-def test_a_process_of_the_version_before_forgets_no_doubt(on_ledger: OnLedger) -> None:
+async def test_a_process_of_the_version_before_forgets_no_doubt(ledger: LedgerFixture) -> None:
     """It writes the intent back without the field; as few codes may be sent afterwards."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        ledger.play(Says(UnknownStepError(), UnknownStepError(), Rejected()))
-        await ledger.open()
-        await outcomes(ledger, 2)
-        key = ledger.attempts.store.keys.intent(PROVIDER, ACCOUNT)
-        stored: dict[str, Any] = json.loads(await ledger.side.client.get(key))
-        assert msgspec.convert(stored, Elder).failures_max == 1, "what the elder goes by"
-        assert stored.pop("doubts") == 2
-        await ledger.side.client.set(key, json.dumps(stored))
-        assert [status for status, _ in await outcomes(ledger, 1, first=2)] == [500]
-        assert (await ledger.intent()).state is IntentState.KILLED
-
-    on_ledger(play)
+    ledger.play(Says(UnknownStepError(), UnknownStepError(), Rejected()))
+    await ledger.open()
+    await outcomes(ledger, 2)
+    key = ledger.attempts.store.keys.intent(PROVIDER, ACCOUNT)
+    stored: dict[str, Any] = json.loads(await ledger.side.client.get(key))
+    assert msgspec.convert(stored, Elder).failures_max == 1, "what the elder goes by"
+    assert stored.pop("doubts") == 2
+    await ledger.side.client.set(key, json.dumps(stored))
+    assert [status for status, _ in await outcomes(ledger, 1, first=2)] == [500]
+    assert (await ledger.intent()).state is IntentState.KILLED
 
 
 # Another way ---------------------------------------------------------------------------
@@ -230,46 +185,38 @@ class Knowing(Actor):
         (("+33 ** ** 78",), "knows no other way"),
     ],
 )
-def test_another_way_tells_the_methods_and_nothing_of_the_person(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch, ways: tuple[str, ...], told: str
+async def test_another_way_tells_the_methods_and_nothing_of_the_person(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch, ways: tuple[str, ...], told: str
 ) -> None:
     """Source words alone; what an adapter took from the provider is left out."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        actor = Knowing(*ways)
-        for place in (
-            "checkpoint_worker.tasks.execution.attempt",
-            "checkpoint_worker.tasks.operations.acceptance",
-        ):
-            monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
-        await ledger.open()
-        record = await ledger.run(await ledger.submit("TRY_ANOTHER_WAY"))
-        assert (record.status, record.code_sent, record.type) == (403, False, "action_required")
-        assert record.body is not None
-        detail = str(record.body["detail"])
-        assert told in detail
-        assert "*" not in detail
-        assert (await ledger.intent()).faults == 0
-        assert not actor.challenges
-
-    on_ledger(play)
+    actor = Knowing(*ways)
+    for place in (
+        "checkpoint_worker.tasks.execution.attempt",
+        "checkpoint_worker.tasks.operations.acceptance",
+    ):
+        monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
+    await ledger.open()
+    record = await ledger.run(await ledger.submit("TRY_ANOTHER_WAY"))
+    assert (record.status, record.code_sent, record.type) == (403, False, "action_required")
+    assert record.body is not None
+    detail = str(record.body["detail"])
+    assert told in detail
+    assert "*" not in detail
+    assert (await ledger.intent()).faults == 0
+    assert not actor.challenges
 
 
-def test_an_adapter_whose_ways_fail_is_a_bug_told_at_once(
-    on_ledger: OnLedger, monkeypatch: pytest.MonkeyPatch
+async def test_an_adapter_whose_ways_fail_is_a_bug_told_at_once(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plug-in's code runs here, too."""
-
-    async def play(ledger: LedgerFixture) -> None:
-        actor = Knowing("SMS")
-        monkeypatch.setattr(actor, "ways", lambda _: 1 / 0)
-        for place in (
-            "checkpoint_worker.tasks.execution.attempt",
-            "checkpoint_worker.tasks.operations.acceptance",
-        ):
-            monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
-        await ledger.open()
-        record = await ledger.run(await ledger.submit("TRY_ANOTHER_WAY"))
-        assert (record.status, record.code_sent) == (500, False)
-
-    on_ledger(play)
+    actor = Knowing("SMS")
+    monkeypatch.setattr(actor, "ways", lambda _: 1 / 0)
+    for place in (
+        "checkpoint_worker.tasks.execution.attempt",
+        "checkpoint_worker.tasks.operations.acceptance",
+    ):
+        monkeypatch.setattr(f"{place}.adapter_for", lambda *_: actor)
+    await ledger.open()
+    record = await ledger.run(await ledger.submit("TRY_ANOTHER_WAY"))
+    assert (record.status, record.code_sent) == (500, False)

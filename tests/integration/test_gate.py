@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -62,17 +62,14 @@ async def far_side() -> AsyncIterator[Far]:
         yield far
 
 
-def quietly(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Play a story within bounds; the event loop must have nothing to complain of."""
+@pytest.fixture(autouse=True)
+async def quiet() -> AsyncIterator[None]:
+    """The event loop must have nothing to complain of."""
     said: list[dict[str, Any]] = []
-
-    async def play() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about))
-        async with asyncio.timeout(BOUND_S):
-            await story()
-        await asyncio.sleep(0)  # For callbacks of what was cancelled.
-
-    asyncio.run(play())
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about))
+    async with asyncio.timeout(BOUND_S):
+        yield
+    await asyncio.sleep(0)  # For callbacks of what was cancelled.
     assert said == []
 
 
@@ -94,67 +91,51 @@ async def through_toll(url: str, request: str) -> tuple[bytes, asyncio.StreamWri
     return await reader.readuntil(b"\r\n\r\n"), writer
 
 
-def test_a_relay_ends_when_the_near_side_does() -> None:
+async def test_a_relay_ends_when_the_near_side_does() -> None:
     """A far side that keeps its connection must not keep the demo: it once stood for 55 s."""
-
-    async def story() -> None:
-        async with far_side() as far, HoldingProxy() as gate:
-            gate.open()
-            _, writer = await through_gate(gate, far.port)
-            writer.close()
-            await far.left.wait()
-
-    quietly(story)
+    async with far_side() as far, HoldingProxy() as gate:
+        gate.open()
+        _, writer = await through_gate(gate, far.port)
+        writer.close()
+        await far.left.wait()
 
 
-def test_a_relay_ends_when_the_far_side_does() -> None:
+async def test_a_relay_ends_when_the_far_side_does() -> None:
     """And passes on what was said before."""
+    async with far_side() as far, HoldingProxy() as gate:
+        gate.open()
+        reader, writer = await through_gate(gate, far.port)
+        far.writers[0].write(b"bye")
+        far.writers[0].close()
+        assert await reader.read() == b"bye"
+        writer.close()
 
-    async def story() -> None:
-        async with far_side() as far, HoldingProxy() as gate:
+
+async def test_a_gate_is_left_while_one_waits_and_one_is_relayed() -> None:
+    """Both are cut off at once, without a word: the demo ends when its scenarios have."""
+    async with far_side() as far:
+        async with HoldingProxy() as closed, HoldingProxy() as gate:
+            _, waiting = await asyncio.open_connection(HOST, int(closed.url.rpartition(":")[2]))
+            await closed.arrived()
             gate.open()
             reader, writer = await through_gate(gate, far.port)
-            far.writers[0].write(b"bye")
-            far.writers[0].close()
-            assert await reader.read() == b"bye"
-            writer.close()
-
-    quietly(story)
+        assert await reader.read() == b""
+        await far.left.wait()
+        waiting.close()
+        writer.close()
 
 
-def test_a_gate_is_left_while_one_waits_and_one_is_relayed() -> None:
-    """Both are cut off at once, without a word: the demo ends when its scenarios have."""
-
-    async def story() -> None:
-        async with far_side() as far:
-            async with HoldingProxy() as closed, HoldingProxy() as gate:
-                _, waiting = await asyncio.open_connection(HOST, int(closed.url.rpartition(":")[2]))
-                await closed.arrived()
-                gate.open()
-                reader, writer = await through_gate(gate, far.port)
-            assert await reader.read() == b""
-            await far.left.wait()
-            waiting.close()
-            writer.close()
-
-    quietly(story)
-
-
-def test_a_toll_is_left_while_one_is_relayed() -> None:
+async def test_a_toll_is_left_while_one_is_relayed() -> None:
     """As the gate."""
-
-    async def story() -> None:
-        async with far_side() as far:
-            async with AuthProxy("secret") as toll:
-                paid = "Proxy-Authorization: Basic ZGVtbzpzZWNyZXQ="
-                answer, writer = await through_toll(
-                    toll.url(""), f"CONNECT {HOST}:{far.port} HTTP/1.1\r\n{paid}"
-                )
-                assert answer == GRANTED
-            await far.left.wait()
-            writer.close()
-
-    quietly(story)
+    async with far_side() as far:
+        async with AuthProxy("secret") as toll:
+            paid = "Proxy-Authorization: Basic ZGVtbzpzZWNyZXQ="
+            answer, writer = await through_toll(
+                toll.url(""), f"CONNECT {HOST}:{far.port} HTTP/1.1\r\n{paid}"
+            )
+            assert answer == GRANTED
+        await far.left.wait()
+        writer.close()
 
 
 @pytest.mark.parametrize(
@@ -167,79 +148,62 @@ def test_a_toll_is_left_while_one_is_relayed() -> None:
         ("GET / HTTP/1.1", "Basic ZGVtbzpzZWNyZXQ=", NOT_HERE),
     ],
 )
-def test_a_toll_answers_what_it_does_not_pass(request_line: str, paid: str, answer: bytes) -> None:
+async def test_a_toll_answers_what_it_does_not_pass(
+    request_line: str, paid: str, answer: bytes
+) -> None:
     """Whatever is asked, there is an answer and no traceback."""
-
-    async def story() -> None:
-        async with AuthProxy("secret") as toll:
-            request = f"{request_line}\r\nProxy-Authorization: {paid}"
-            given, writer = await through_toll(toll.url(""), request)
-            assert answer.startswith(given)
-            writer.close()
-
-    quietly(story)
+    async with AuthProxy("secret") as toll:
+        request = f"{request_line}\r\nProxy-Authorization: {paid}"
+        given, writer = await through_toll(toll.url(""), request)
+        assert answer.startswith(given)
+        writer.close()
 
 
-def test_a_tls_front_is_left_while_one_is_relayed(tmp_path: Path) -> None:
+async def test_a_tls_front_is_left_while_one_is_relayed(tmp_path: Path) -> None:
     """TLS would wait for the peer's farewell, for 30 s: it is not asked for."""
-
-    async def story() -> None:
-        async with far_side() as far:
-            async with TlsTerminator(f"http://{HOST}:{far.port}", tmp_path) as front:
-                trust = ssl.create_default_context(cafile=front.authority)
-                reader, writer = await asyncio.open_connection(
-                    HOST, int(front.url.rpartition(":")[2]), ssl=trust
-                )
-                assert await reader.readexactly(5) == b"hello"
-            await far.left.wait()
-            writer.close()
-
-    quietly(story)
+    async with far_side() as far:
+        async with TlsTerminator(f"http://{HOST}:{far.port}", tmp_path) as front:
+            trust = ssl.create_default_context(cafile=front.authority)
+            reader, writer = await asyncio.open_connection(
+                HOST, int(front.url.rpartition(":")[2]), ssl=trust
+            )
+            assert await reader.readexactly(5) == b"hello"
+        await far.left.wait()
+        writer.close()
 
 
-def test_one_that_breaks_off_leaves_no_traceback() -> None:
+async def test_one_that_breaks_off_leaves_no_traceback() -> None:
     """Half a request, or nothing at all, is the end of that connection alone."""
-
-    async def story() -> None:
-        async with HoldingProxy() as gate, AuthProxy("secret") as toll:
-            gate.open()
-            for url in (gate.url, toll.url("")):
-                _, writer = await asyncio.open_connection(HOST, int(url.rpartition(":")[2]))
-                writer.write(b"\x05")
-                writer.close()
-                await writer.wait_closed()
-
-    quietly(story)
+    async with HoldingProxy() as gate, AuthProxy("secret") as toll:
+        gate.open()
+        for url in (gate.url, toll.url("")):
+            _, writer = await asyncio.open_connection(HOST, int(url.rpartition(":")[2]))
+            writer.write(b"\x05")
+            writer.close()
+            await writer.wait_closed()
 
 
-def test_a_relay_that_is_cancelled_leaves_no_copier() -> None:
+async def test_a_relay_that_is_cancelled_leaves_no_copier() -> None:
     """What it started ends with it."""
-
-    async def story() -> None:
-        async with far_side() as far:
-            near = await asyncio.open_connection(HOST, far.port)
-            other = await asyncio.open_connection(HOST, far.port)
-            task = asyncio.create_task(relay(*near, *other))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            near[1].close()
-            assert not [each for each in asyncio.all_tasks() if "_copy" in repr(each)]
-
-    quietly(story)
+    async with far_side() as far:
+        near = await asyncio.open_connection(HOST, far.port)
+        other = await asyncio.open_connection(HOST, far.port)
+        task = asyncio.create_task(relay(*near, *other))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        near[1].close()
+        assert not [each for each in asyncio.all_tasks() if "_copy" in repr(each)]
 
 
-def test_a_connection_whose_task_never_began_is_closed_all_the_same() -> None:
+async def test_a_connection_whose_task_never_began_is_closed_all_the_same() -> None:
     """It was accepted in the instant in which the server ends."""
 
     async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         pytest.fail("the task began")
 
-    async def story() -> None:
-        writer = Mock()
-        async with LocalServer(serve) as server:
-            server._accept(asyncio.StreamReader(), writer)
-        writer.close.assert_called()
-
-    quietly(story)
+    writer = Mock()
+    async with LocalServer(serve) as server:
+        server._accept(asyncio.StreamReader(), writer)
+    writer.close.assert_called()

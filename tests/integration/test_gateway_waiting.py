@@ -74,16 +74,12 @@ class FakeRequest:
 Talk = Callable[[Waiting], Coroutine[Any, Any, Any]]
 
 
-def waiting_for(client: FakeClient, talk: Talk) -> Any:
+async def waiting_for(client: FakeClient, talk: Talk) -> Any:
     """Let somebody wait with a client; return what comes of it."""
-
-    async def run() -> Any:
-        waiting = Waiting(lambda: cast("AsyncCheckpointClient", client), deadline_s=1.0)
-        waiting.begin()
-        async with asyncio.timeout(TIMEOUT_S):
-            return await talk(waiting)
-
-    return asyncio.run(run())
+    waiting = Waiting(lambda: cast("AsyncCheckpointClient", client), deadline_s=1.0)
+    waiting.begin()
+    async with asyncio.timeout(TIMEOUT_S):
+        return await talk(waiting)
 
 
 def asked(waiting: Waiting, request: FakeRequest, wait_s: float = 5.0, **how: bool) -> Any:
@@ -107,23 +103,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 # For an outcome ------------------------------------------------------------------------
 
 
-def test_a_ledger_away_for_a_moment_is_not_an_answer() -> None:
+async def test_a_ledger_away_for_a_moment_is_not_an_answer() -> None:
     """The outcome comes all the same; the caller has noticed nothing."""
     client = FakeClient(AWAY, AWAY, FINAL)
-    assert waiting_for(client, lambda waiting: asked(waiting, FakeRequest())) == FINAL
+    assert await waiting_for(client, lambda waiting: asked(waiting, FakeRequest())) == FINAL
 
 
-def test_a_ledger_that_stays_away_is_503_with_the_id_to_ask_for() -> None:
+async def test_a_ledger_that_stays_away_is_503_with_the_id_to_ask_for() -> None:
     """The code may be used meanwhile: to submit it again would be the wrong advice."""
     client = FakeClient(AWAY)
     with pytest.raises(ApiError) as refused:
-        waiting_for(client, lambda waiting: asked(waiting, FakeRequest(), 0.05))
+        await waiting_for(client, lambda waiting: asked(waiting, FakeRequest(), 0.05))
     assert refused.value.pair is catalogue.UNAVAILABLE
     assert refused.value.headers["X-Submission-ID"] == "s1"
     assert int(refused.value.headers["Retry-After"]) > 0
 
 
-def test_who_waits_is_answered_when_the_gateway_ends() -> None:
+async def test_who_waits_is_answered_when_the_gateway_ends() -> None:
     """Its submission goes on, and is not taken back."""
     client = FakeClient(...)
 
@@ -132,7 +128,7 @@ def test_who_waits_is_answered_when_the_gateway_ends() -> None:
         await asked(waiting, FakeRequest(), cancels=True)
 
     with pytest.raises(ApiError) as refused:
-        waiting_for(client, talk)
+        await waiting_for(client, talk)
     assert (refused.value.pair, refused.value.instance) == (catalogue.UNAVAILABLE, "s1")
     assert refused.value.detail is not None
     assert refused.value.detail.startswith("The gateway is stopping.")
@@ -140,43 +136,45 @@ def test_who_waits_is_answered_when_the_gateway_ends() -> None:
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_a_caller_that_goes_takes_its_submission_back_if_it_said_so(cancels: bool) -> None:
+async def test_a_caller_that_goes_takes_its_submission_back_if_it_said_so(cancels: bool) -> None:
     """By default the code is used all the same: a page that reloads must not lose it."""
     client = FakeClient(...)
     with pytest.raises(ClientDisconnectedError):
-        waiting_for(client, lambda waiting: asked(waiting, FakeRequest(gone=True), cancels=cancels))
+        await waiting_for(
+            client, lambda waiting: asked(waiting, FakeRequest(gone=True), cancels=cancels)
+        )
     assert client.cancelled == (["s1"] if cancels else [])
 
 
 # As events -----------------------------------------------------------------------------
 
 
-def test_events_tell_each_change_to_the_final_one() -> None:
+async def test_events_tell_each_change_to_the_final_one() -> None:
     """A ledger away for a moment is no news, and what has not changed is not told again."""
     client = FakeClient(QUEUED, AWAY, RUNNING, RUNNING, FINAL)
-    events = waiting_for(client, lambda waiting: told(waiting, QUEUED))
+    events = await waiting_for(client, lambda waiting: told(waiting, QUEUED))
     assert [event.split("id: ")[1].split("\n")[0] for event in events if "id: " in event] == [
         "queued", "running", "final",
     ]  # fmt: skip
     assert events[0].startswith("retry: ")
 
 
-def test_events_end_when_the_record_is_gone() -> None:
+async def test_events_end_when_the_record_is_gone() -> None:
     """It has expired: nothing will ever be told of it."""
     client = FakeClient(None)
-    assert len(waiting_for(client, lambda waiting: told(waiting, QUEUED))) == 1
+    assert len(await waiting_for(client, lambda waiting: told(waiting, QUEUED))) == 1
 
 
-def test_an_event_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy on the way closes what is silent."""
     monkeypatch.setattr(gateway_waiting, "HEARTBEAT_S", 0.0)
     client = FakeClient(QUEUED, FINAL)
-    events = waiting_for(client, lambda waiting: told(waiting, QUEUED))
+    events = await waiting_for(client, lambda waiting: told(waiting, QUEUED))
     assert events[1] == ": no change yet\n\n"
     assert len(events) == 3
 
 
-def test_events_end_with_the_gateway() -> None:
+async def test_events_end_with_the_gateway() -> None:
     """Its reader asks again, at another one."""
     client = FakeClient(...)
 
@@ -184,4 +182,4 @@ def test_events_end_with_the_gateway() -> None:
         asyncio.get_running_loop().call_soon(waiting.leave)
         return await told(waiting, QUEUED)
 
-    assert len(waiting_for(client, talk)) == 1
+    assert len(await waiting_for(client, talk)) == 1

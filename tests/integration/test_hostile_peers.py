@@ -37,118 +37,48 @@ LINES: Final = b"X-Padding: 0123456789\r\n"
 Handler = Callable[[Peer], Awaitable[None]]
 
 
-def reset(peer: Peer) -> None:
+async def reset(peer: Peer) -> None:
     """Hang up with a reset instead of a farewell."""
     peer.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     peer.writer.transport.abort()
 
 
+async def stay(peer: Peer) -> None:
+    """Keep the connection open until the other side leaves it."""
+    await peer.end()
+
+
+async def leave(_: Peer) -> None:
+    """Close it."""
+
+
+def says(
+    *said: bytes,
+    for_ever: bytes = b"",
+    pause_s: float = 0.0,
+    then: Callable[[Peer], Awaitable[None]] = stay,
+) -> Handler:
+    """Take a request, say this, then that again and again or what ``then`` does."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        for each in said:
+            await peer.say(each)
+        while for_ever:
+            await peer.say(for_ever)
+            await asyncio.sleep(pause_s)
+        await then(peer)
+
+    return handler
+
+
 async def resets_at_once(peer: Peer) -> None:
-    reset(peer)
+    await reset(peer)
 
 
 async def resets_in_the_head(peer: Peer) -> None:
     await peer.reader.readexactly(10)
-    reset(peer)
-
-
-async def resets_after_the_request(peer: Peer) -> None:
-    await peer.request()
-    reset(peer)
-
-
-async def resets_in_its_status_line(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 2")
-    reset(peer)
-
-
-async def resets_in_its_headers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Le")
-    reset(peer)
-
-
-async def resets_in_its_body(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
-    reset(peer)
-
-
-async def drips_headers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        await peer.say(b"X")
-        await asyncio.sleep(0.02)
-
-
-async def drips_a_body(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    while True:
-        await peer.say(b" ")
-        await asyncio.sleep(0.02)
-
-
-async def drips_early_hints(peer: Peer) -> None:
-    await peer.request()
-    while True:
-        await peer.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
-        await asyncio.sleep(0.02)
-
-
-async def floods_early_hints(peer: Peer) -> None:
-    await peer.request()
-    while True:
-        await peer.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100)
-
-
-async def floods_headers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        await peer.say(LINES * 1_000)
-
-
-async def floods_one_header(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    while True:
-        await peer.say(b"x" * 65_536)
-
-
-async def floods_a_body(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        await peer.say(b"x" * 65_536)
-
-
-async def floods_chunks(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while True:
-        await peer.say(b"1\r\nx\r\n" * 10_000)
-
-
-async def floods_trailers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
-    while True:
-        await peer.say(LINES * 1_000)
-
-
-async def throws_a_bomb(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(answer(BOMB, headers="Content-Encoding: gzip\r\n"))
-    await peer.end()
-
-
-async def nests_without_end(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(answer(b"[" * 1_000_000))
-    await peer.end()
+    await reset(peer)
 
 
 async def answers_before_it_is_asked(peer: Peer) -> None:
@@ -162,95 +92,61 @@ async def answers_before_the_body(peer: Peer) -> None:
     await peer.end()
 
 
-async def answers_twice(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(answer(b"first") + answer(b"second"))
-    await peer.end()
+PEERS: Final[dict[str, Handler]] = {
+    "resets_at_once": resets_at_once,
+    "resets_in_the_head": resets_in_the_head,
+    "resets_after_the_request": says(then=reset),
+    "resets_in_its_status_line": says(b"HTTP/1.1 2", then=reset),
+    "resets_in_its_headers": says(b"HTTP/1.1 200 OK\r\nContent-Le", then=reset),
+    "resets_in_its_body": says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", then=reset),
+    "drips_headers": says(b"HTTP/1.1 200 OK\r\n", for_ever=b"X", pause_s=0.02),
+    "drips_a_body": says(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", for_ever=b" ", pause_s=0.02
+    ),
+    "drips_early_hints": says(
+        for_ever=b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", pause_s=0.02
+    ),
+    "floods_early_hints": says(for_ever=b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
+    "floods_headers": says(b"HTTP/1.1 200 OK\r\n", for_ever=LINES * 1_000),
+    "floods_one_header": says(b"HTTP/1.1 200 OK\r\nX-Long: ", for_ever=b"x" * 65_536),
+    "floods_a_body": says(b"HTTP/1.1 200 OK\r\n\r\n", for_ever=b"x" * 65_536),
+    "floods_chunks": says(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", for_ever=b"1\r\nx\r\n" * 10_000
+    ),
+    "floods_trailers": says(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", for_ever=LINES * 1_000
+    ),
+    "throws_a_bomb": says(answer(BOMB, headers="Content-Encoding: gzip\r\n")),
+    "nests_without_end": says(answer(b"[" * 1_000_000)),
+    "answers_before_it_is_asked": answers_before_it_is_asked,
+    "answers_before_the_body": answers_before_the_body,
+    "answers_twice": says(answer(b"first") + answer(b"second")),
+    "says_less_than_it_sends": says(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}and the rest of somebody's page"
+    ),
+    "says_a_negative_length": says(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"),
+    "says_a_length_beyond_numbers": says(
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n{}"
+    ),
+    "says_length_and_chunks": says(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0\r\n\r\n"
+    ),
+    "speaks_http_0_9": says(b"<html>signed in</html>", then=leave),
+    "speaks_http_1_0": says(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n{}", then=leave),
+    "speaks_http_2": says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18)),
+    "speaks_tls": says(b"\x15\x03\x01\x00\x02\x02\x46"),
+    "upgrades": says(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
+    "sends_elsewhere": says(answer(b"", "307 X", "Location: http://127.0.0.1:1/\r\n")),
+    "folds_its_headers": says(
+        b"HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\nContent-Length: 2\r\n\r\n{}"
+    ),
+    "says_nul": says(
+        b"HTTP/1.1 200 O\0K\r\nSet-\0Cookie: a=b\r\nX: \0\r\nContent-Length: 0\r\n\r\n"
+    ),
+}
 
 
-async def says_less_than_it_sends(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}and the rest of somebody's page")
-    await peer.end()
-
-
-async def says_a_negative_length(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}")
-    await peer.end()
-
-
-async def says_a_length_beyond_numbers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n{}")
-    await peer.end()
-
-
-async def says_length_and_chunks(peer: Peer) -> None:
-    await peer.request()
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
-    await peer.say(head + b"0\r\n\r\n")
-    await peer.end()
-
-
-async def speaks_http_0_9(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"<html>signed in</html>")
-
-
-async def speaks_http_1_0(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n{}")
-
-
-async def speaks_http_2(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18))
-    await peer.end()
-
-
-async def speaks_tls(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"\x15\x03\x01\x00\x02\x02\x46")
-    await peer.end()
-
-
-async def upgrades(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
-    await peer.end()
-
-
-async def sends_elsewhere(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(answer(b"", "307 X", "Location: http://127.0.0.1:1/\r\n"))
-    await peer.end()
-
-
-async def folds_its_headers(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\nContent-Length: 2\r\n\r\n{}")
-    await peer.end()
-
-
-async def says_nul(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 O\0K\r\nSet-\0Cookie: a=b\r\nX: \0\r\nContent-Length: 0\r\n\r\n")
-    await peer.end()
-
-
-PEERS: Final[tuple[Handler, ...]] = (
-    resets_at_once, resets_in_the_head, resets_after_the_request, resets_in_its_status_line,
-    resets_in_its_headers, resets_in_its_body, drips_headers, drips_a_body, drips_early_hints,
-    floods_early_hints, floods_headers, floods_one_header, floods_a_body, floods_chunks,
-    floods_trailers, throws_a_bomb, nests_without_end, answers_before_it_is_asked,
-    answers_before_the_body, answers_twice, says_less_than_it_sends, says_a_negative_length,
-    says_a_length_beyond_numbers, says_length_and_chunks, speaks_http_0_9, speaks_http_1_0,
-    speaks_http_2, speaks_tls, upgrades, sends_elsewhere, folds_its_headers, says_nul,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
 @in_loop
 async def test_whatever_a_peer_does_it_costs_one_send_and_little_else(peer: Handler) -> None:
     """A reply, a failure with a pair of ours, or the caller's own limit; never a crash."""

@@ -46,9 +46,7 @@ def test_names_are_those_of_the_contract() -> None:
 def test_two_deployments_on_one_redis_share_nothing(redis_url: str) -> None:
     """Every name is under the prefix."""
     ledger = LedgerFixture.at(redis_url, prefix="other")
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.clear("s1")
     ledger.door.run(ledger.store.beat("w1", 1))
     assert ledger.door.run(ledger.store.lead("w1", 5_000))
@@ -109,9 +107,7 @@ def test_every_key_lives_as_long_as_the_table_says(ledger: LedgerFixture) -> Non
 
 def test_a_session_lives_as_long_as_a_record_until_it_is_taken(ledger: LedgerFixture) -> None:
     """The backend has the same time to fetch it as to read the outcome."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.clear("s1")
     life = lives(ledger)[ledger.store.keys.session(PROVIDER, ACCOUNT)]
     assert 0 < ledger.store.result_ttl_ms - life < SLACK_MS or life == ledger.store.result_ttl_ms
@@ -197,9 +193,7 @@ def test_a_submission_counts_as_queued_until_it_does_not_wait(
 
 def test_a_submission_behind_a_busy_wire_waits(ledger: LedgerFixture) -> None:
     """It may be woken when the wire is free, so it stays in the index."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.submit("s2", "654321")
     assert queued(ledger) is not None
 
@@ -225,8 +219,7 @@ def test_the_instant_of_the_last_wake_moves_only_with_a_wake(ledger: LedgerFixtu
 
 def test_woken_notes_the_wake_of_those_that_still_wait(ledger: LedgerFixture) -> None:
     """A submission taken up meanwhile must not come back into the index."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.redis.zadd(ledger.store.keys.queued, {MEMBER: 5})
     ledger.door.run(ledger.store.woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
     now = queued(ledger)
@@ -241,8 +234,7 @@ def test_woken_notes_the_wake_of_those_that_still_wait(ledger: LedgerFixture) ->
 def test_holds_follow_the_wire_from_worker_to_worker(ledger: LedgerFixture) -> None:
     """A lost worker's intents are found by this set alone."""
     keys = ledger.store.keys
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     begin(ledger, "s1", "w1")
     assert ledger.redis.smembers(keys.holds("w1")) == {MEMBER}
     ledger.bring(lambda _: WorkerLost(worker="w1"))
@@ -258,9 +250,7 @@ def test_a_superseded_exchange_is_listed_for_its_worker_until_it_ends(
 ) -> None:
     """The answer to a heartbeat brings it, should the signal be lost."""
     keys = ledger.store.keys
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     assert ledger.door.run(ledger.store.beat("w1", 0)).drains == {}
     ledger.submit("s2", "654321")
     wire = ledger.intent().wire
@@ -276,9 +266,7 @@ def test_a_superseded_exchange_is_listed_for_its_worker_until_it_ends(
 
 def test_a_kill_shortens_the_drain_in_the_list_too(ledger: LedgerFixture) -> None:
     """Closed at once: the earliest instant asked for stays."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.submit("s2", "654321")
     first = ledger.door.run(ledger.store.beat("w1", 0)).drains["s1"]
     ledger.bring(lambda _: Kill())
@@ -287,9 +275,7 @@ def test_a_kill_shortens_the_drain_in_the_list_too(ledger: LedgerFixture) -> Non
 
 def test_a_wire_that_outlives_a_reopen_is_still_listed(ledger: LedgerFixture) -> None:
     """Opened again during an exchange: the wire of the old generation drains."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.open()
     assert set(ledger.door.run(ledger.store.beat("w1", 0)).drains) == {"s1"}
     assert ledger.intent().generation == 2
@@ -354,9 +340,7 @@ def test_the_sweeper_s_lock_is_given_up_by_its_holder_alone(ledger: LedgerFixtur
 def test_a_lost_worker_is_forgotten_unless_it_is_back(ledger: LedgerFixture) -> None:
     """A worker that beats is never judged lost, also not between the look and the removal."""
     keys, store = ledger.store.keys, ledger.store
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.door.run(store.beat("w1", 1))
     judged = LostWorker("w1", 1_000, ())
     assert not ledger.door.run(store.forget_worker(judged))
@@ -370,8 +354,7 @@ def test_a_lost_worker_is_forgotten_unless_it_is_back(ledger: LedgerFixture) -> 
 def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(ledger: LedgerFixture) -> None:
     """Its key expired or was lost; due and queued would name it for ever."""
     keys, store = ledger.store.keys, ledger.store
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     assert not ledger.door.run(store.forget_intent(PROVIDER, ACCOUNT))
     assert due(ledger) is not None
     ledger.redis.delete(keys.intent(PROVIDER, ACCOUNT))
@@ -381,9 +364,7 @@ def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(ledger: LedgerFixtur
 
 def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(ledger: LedgerFixture) -> None:
     """A drained wire is free when its holder's beat was answered since the drain was told."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.submit("s2", "654321")
     later, wire = ledger.ago(-10), ledger.intent().wire
     assert wire is not None
@@ -402,9 +383,7 @@ def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(ledger: LedgerFixt
 
 def test_a_drain_that_comes_late_is_decided_anew(ledger: LedgerFixture) -> None:
     """Else a beat answered before its commit would count as the holder's knowing of it."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     began_ms = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT)).now_ms
     ledger.ago(6, reads=1).submit("s2", "654321")
     wire = ledger.intent().wire
@@ -428,9 +407,7 @@ def test_a_session_is_handed_out_once_and_again_to_the_same(ledger: LedgerFixtur
     """A lost reply is not a lost session; a second backend gets nothing."""
     take = ledger.store.take_session
     assert ledger.door.run(take(PROVIDER, ACCOUNT, "me")) is None
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.clear("s1")
     assert ledger.intent().state is IntentState.COMPLETED
     first = ledger.door.run(take(PROVIDER, ACCOUNT, "me"))
@@ -441,9 +418,7 @@ def test_a_session_is_handed_out_once_and_again_to_the_same(ledger: LedgerFixtur
 
 def test_opening_again_drops_the_session_of_the_generation_before(ledger: LedgerFixture) -> None:
     """Whoever takes it later must not get the old login's cookies for the new one."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.clear("s1")
     ledger.open()
     assert ledger.door.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is None
@@ -480,9 +455,7 @@ def test_the_registry_of_users_stays(ledger: LedgerFixture) -> None:
     """Which account has a provider's user: there is no end to that."""
     key = ledger.store.keys.user(PROVIDER, "u1")
     assert key == f"checkpoint:user:{PROVIDER}:u1"
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     from checkpoint_worker.tasks.storage.plan import CommitExtras  # noqa: PLC0415  beside its only use
 
     extra = CommitExtras(put=((key, ACCOUNT, 0),), expect={key: ""})

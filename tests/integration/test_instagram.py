@@ -6,7 +6,6 @@ travel over the real transport.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from typing import Any
@@ -17,7 +16,6 @@ from pydantic import ValidationError
 
 from checkpoint_worker.providers.contract import (
     ActionRequiredError,
-    Adapter,
     Challenge,
     Checkpoint,
     Cleared,
@@ -25,7 +23,6 @@ from checkpoint_worker.providers.contract import (
     Context,
     DeadIntentError,
     MalformedRequestError,
-    NamesWays,
     NextCheckpoint,
     ProviderBrokenError,
     ProviderFailure,
@@ -33,8 +30,6 @@ from checkpoint_worker.providers.contract import (
     Reply,
     Request,
     ResourceRestrictedError,
-    SolutionKind,
-    UnescapedCharactersError,
     UnreadableAnswerError,
     Verdict,
 )
@@ -47,7 +42,6 @@ from checkpoint_worker.providers.instagram.contexts import (
     TwoFactorContext,
     WebContext,
 )
-from checkpoint_worker.providers.instagram.session import InstagramSession
 from checkpoint_worker.providers.sandbox import Sandbox
 from tests.support.canned_server import Canned, answer, attempt
 from tests.support.instagram_answers import (
@@ -81,7 +75,7 @@ from tests.support.instagram_first_step import (
     SOURCES,
     context,
 )
-from tests.support.simulated import begin, simulated, solve
+from tests.support.simulated import begin, solve
 
 
 async def say(
@@ -95,22 +89,16 @@ async def say(
         return verdict, provider
 
 
-def fail(kind: type[ProviderFailure], route: str, *answers: bytes) -> ProviderFailure:
+async def fail(kind: type[ProviderFailure], route: str, *answers: bytes) -> ProviderFailure:
     """Verify against canned answers; expect that failure, and the code sent exactly once."""
-
-    async def scenario() -> ProviderFailure:
-        checkpoint = {"type": "2FA", "source": SOURCES.get(route, "APP")}
-        async with Canned(*answers) as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(
-                    Instagram(), provider.url, context(route), CODE, checkpoint=checkpoint
-                )
-            assert type(caught.value) is kind
-            assert len(provider.carrying(CODE)) == 1
-            assert len(provider.heard) == len(answers)
-            return caught.value
-
-    return asyncio.run(scenario())
+    checkpoint = {"type": "2FA", "source": SOURCES.get(route, "APP")}
+    async with Canned(*answers) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(Instagram(), provider.url, context(route), CODE, checkpoint=checkpoint)
+        assert type(caught.value) is kind
+        assert len(provider.carrying(CODE)) == 1
+        assert len(provider.heard) == len(answers)
+        return caught.value
 
 
 WELCOME = body(200, LOGGED_IN, AUTHORIZATION, "ig-set-ig-u-ds-user-id: 4711")
@@ -125,28 +113,6 @@ SUCCESSES = {
 
 
 # What is sent --------------------------------------------------------------------------
-
-
-def test_the_adapter_keeps_the_contract() -> None:
-    """The registry and the task rely on these names and nothing else."""
-    adapter = Instagram()
-    assert isinstance(adapter, Adapter)
-    assert adapter.provider == "INSTAGRAM"
-    assert adapter.default_url == "https://i.instagram.com"
-    assert adapter.contexts.keys() == {"http", *CONTEXTS}
-    assert {name: f.max_length for name, f in adapter.code_formats.items()} == {
-        "SMS": 6,
-        "EMAIL": 6,
-        "APP": 6,
-        "WHATSAPP": 6,
-        "BACKUP": 8,
-    }
-    takes_backup = {name for name, f in adapter.code_formats.items() if f.alternatives}
-    assert takes_backup == {"SMS", "APP", "WHATSAPP"}
-    assert isinstance(adapter, NamesWays)
-    assert adapter.session is InstagramSession
-    assert not adapter.prepares
-    assert not adapter.knows_another_way
 
 
 def app_headers(host: str, length: int, **more: str) -> dict[str, str]:
@@ -192,9 +158,11 @@ def web_headers(url: str, length: int, referer: str) -> dict[str, str]:
     }
 
 
-def sent(route: str, code: str = CODE, **options: Any) -> tuple[str, dict[str, str], bytes, str]:
+async def sent(
+    route: str, code: str = CODE, **options: Any
+) -> tuple[str, dict[str, str], bytes, str]:
     """Return request line, headers, body and the provider's address of the code's request."""
-    verdict, provider = asyncio.run(say(route, SUCCESSES[route], code=code, **options))
+    verdict, provider = await say(route, SUCCESSES[route], code=code, **options)
     assert isinstance(verdict, Cleared)
     assert len(provider.heard) == 1
     heard = provider.heard[0]
@@ -211,11 +179,11 @@ def sent(route: str, code: str = CODE, **options: Any) -> tuple[str, dict[str, s
         ("APP", " 048-213", "048213", "3"),
     ],
 )
-def test_a_second_factor_is_the_apps_signed_form_byte_for_byte(
+async def test_a_second_factor_is_the_apps_signed_form_byte_for_byte(
     source: str, typed: str, code: str, method: str
 ) -> None:
     """The app's second factor has the true method of each source, and the device is trusted."""
-    line, headers, form, url = sent(TWO_FACTOR, code=typed, source=source)
+    line, headers, form, url = await sent(TWO_FACTOR, code=typed, source=source)
     assert line == "POST /api/v1/accounts/two_factor_login/ HTTP/1.1"
     assert form == (
         b"signed_body=SIGNATURE.%7B"
@@ -232,9 +200,9 @@ def test_a_second_factor_is_the_apps_signed_form_byte_for_byte(
     assert headers == app_headers(url.removeprefix("http://"), len(form))
 
 
-def test_what_one_client_only_sends_goes_along_if_the_first_step_had_it() -> None:
+async def test_what_one_client_only_sends_goes_along_if_the_first_step_had_it() -> None:
     """``waterfall_id`` and ``phone_id`` are optional; nothing about a device is made up."""
-    _, headers, form, _ = sent(
+    _, headers, form, _ = await sent(
         TWO_FACTOR,
         waterfall_id="w-1",
         device={name: DEVICE[name] for name in ("guid", "device_id")},
@@ -260,16 +228,18 @@ def test_what_one_client_only_sends_goes_along_if_the_first_step_had_it() -> Non
         ({"verification_method": 6, "pk": 4711}, "6"),
     ],
 )
-def test_without_a_source_the_flags_tell_the_method(flags: dict[str, Any], method: str) -> None:
+async def test_without_a_source_the_flags_tell_the_method(
+    flags: dict[str, Any], method: str
+) -> None:
     """A checkpoint's source may be a word nobody here knows."""
-    _, _, form, _ = sent(TWO_FACTOR, source="PIGEON", **flags)
+    _, _, form, _ = await sent(TWO_FACTOR, source="PIGEON", **flags)
     assert f"%22verification_method%22%3A%22{method}%22".encode() in form
 
 
 @pytest.mark.parametrize("source", ["EMAIL", "SMS"])
-def test_a_checkpoint_is_answered_at_its_own_path(source: str) -> None:
+async def test_a_checkpoint_is_answered_at_its_own_path(source: str) -> None:
     """Route B: one field for both sources, and the ids of the device."""
-    line, headers, form, url = sent(CHALLENGE, source=source)
+    line, headers, form, url = await sent(CHALLENGE, source=source)
     assert line == "POST /api/v1/challenge/4711/canaryNonce/ HTTP/1.1"
     said = (
         '{"security_code":"048213","guid":"5d0f1a0e-1111-4222-8333-444455556666",'
@@ -279,25 +249,25 @@ def test_a_checkpoint_is_answered_at_its_own_path(source: str) -> None:
     assert headers == app_headers(url.removeprefix("http://"), len(form))
 
 
-def test_the_checkpoints_web_form_is_plain() -> None:
+async def test_the_checkpoints_web_form_is_plain() -> None:
     """Route B in a browser: the same path without the API's prefix, the token in a header."""
-    line, headers, form, url = sent(CHALLENGE_WEB)
+    line, headers, form, url = await sent(CHALLENGE_WEB)
     assert line == "POST /challenge/4711/canaryNonce/ HTTP/1.1"
     assert form == b"security_code=048213"
     assert headers == web_headers(url, len(form), "/challenge/4711/canaryNonce/")
 
 
-def test_the_webs_second_factor_is_plain() -> None:
+async def test_the_webs_second_factor_is_plain() -> None:
     """Three fields and no method: the web asks for none."""
-    line, headers, form, url = sent(WEB_2FA)
+    line, headers, form, url = await sent(WEB_2FA)
     assert line == "POST /accounts/login/ajax/two_factor/ HTTP/1.1"
     assert form == b"username=some.person&verificationCode=048213&identifier=canaryIdentifier"
     assert headers == web_headers(url, len(form), "/")
 
 
-def test_the_build_number_of_the_web_page_is_taken_from_the_context() -> None:
+async def test_the_build_number_of_the_web_page_is_taken_from_the_context() -> None:
     """``x-instagram-ajax`` names the page's build; ``1`` is what clients send without it."""
-    _, headers, _, _ = sent(WEB_2FA, app={"instagram_ajax": "1007616494"})
+    _, headers, _, _ = await sent(WEB_2FA, app={"instagram_ajax": "1007616494"})
     assert headers["x-instagram-ajax"] == "1007616494"
 
 
@@ -305,11 +275,11 @@ def test_the_build_number_of_the_web_page_is_taken_from_the_context() -> None:
     ("source", "code", "challenge"),
     [("SMS", "048213", "sms"), ("BACKUP", "12345678", "backup_codes"), ("APP", "048213", "totp")],
 )
-def test_a_bloks_second_factor_is_an_unsigned_action(
+async def test_a_bloks_second_factor_is_an_unsigned_action(
     source: str, code: str, challenge: str
 ) -> None:
     """Route C: parameters as JSON inside a plain form, true method per source."""
-    line, headers, form, url = sent(BLOKS_2FA, code=code, source=source)
+    line, headers, form, url = await sent(BLOKS_2FA, code=code, source=source)
     assert line == f"POST /api/v1/bloks/async_action/{VERIFY}/ HTTP/1.1"
     fields = dict(parse_qsl(form.decode(), strict_parsing=True))
     assert json.loads(fields.pop("params")) == {
@@ -348,9 +318,9 @@ def test_a_bloks_second_factor_is_an_unsigned_action(
     )
 
 
-def test_a_profile_code_goes_with_its_screens_context() -> None:
+async def test_a_profile_code_goes_with_its_screens_context() -> None:
     """Route D: the same envelope; ``device_id`` means two things in it."""
-    line, headers, form, _ = sent(BLOKS_AP)
+    line, headers, form, _ = await sent(BLOKS_AP)
     assert line == f"POST /api/v1/bloks/async_action/{CODE_ENTRY}/ HTTP/1.1"
     fields = dict(parse_qsl(form.decode(), strict_parsing=True))
     params = json.loads(fields["params"])
@@ -401,7 +371,7 @@ class Recorder:
         (WEB_2FA, "https://www.instagram.com/accounts/"),
     ],
 )
-def test_each_route_has_its_host_unless_the_deployment_names_an_address(
+async def test_each_route_has_its_host_unless_the_deployment_names_an_address(
     route: str, host: str
 ) -> None:
     """``CHECKPOINT_INSTAGRAM_URL`` means one address for all routes: a gateway, the sandbox."""
@@ -417,33 +387,21 @@ def test_each_route_has_its_host_unless_the_deployment_names_an_address(
             await Instagram().verify(challenge, exchange)
         return exchange.urls[0]
 
-    assert asyncio.run(scenario(Instagram.default_url)).startswith(host)
+    assert (await scenario(Instagram.default_url)).startswith(host)
     path = host.removeprefix("https://").partition("/")[2]
-    assert asyncio.run(scenario("https://gate.test:8443")).startswith(
-        f"https://gate.test:8443/{path}"
-    )
+    assert (await scenario("https://gate.test:8443")).startswith(f"https://gate.test:8443/{path}")
 
 
 # What is not sent ----------------------------------------------------------------------
 
 
-def unsent(kind: type[ProviderFailure], held: Context, **options: object) -> None:
+async def unsent(kind: type[ProviderFailure], held: Context, **options: object) -> None:
     """Expect a failure before a byte has left."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(Instagram(), provider.url, held, CODE, **options)  # type: ignore[arg-type]
-            assert type(caught.value) is kind
-            assert provider.heard == []
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("route", CONTEXTS)
-def test_a_request_for_another_way_sends_nothing(route: str) -> None:
-    """No request for it is known, so none may be invented."""
-    unsent(ActionRequiredError, context(route), solution=SolutionKind.ANOTHER_WAY)
+    async with Canned() as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(Instagram(), provider.url, held, CODE, **options)  # type: ignore[arg-type]
+        assert type(caught.value) is kind
+        assert provider.heard == []
 
 
 @pytest.mark.parametrize("route", [CHALLENGE, CHALLENGE_WEB])
@@ -461,24 +419,19 @@ def test_a_request_for_another_way_sends_nothing(route: str) -> None:
         {"step_name": "selfie_captcha"},
     ],
 )
-def test_a_checkpoint_that_takes_no_code_is_the_persons_to_pass(
+async def test_a_checkpoint_that_takes_no_code_is_the_persons_to_pass(
     route: str, changes: dict[str, object]
 ) -> None:
     """These checkpoints take no code; a code sent there would be lost."""
-    unsent(ActionRequiredError, context(route, **changes))
-
-
-@pytest.mark.parametrize("path", ["/challenge/a b/", "/challenge/a\r\nX: y/", "/challenge/ü/"])
-@pytest.mark.parametrize("route", [CHALLENGE, CHALLENGE_WEB])
-def test_a_path_with_unescaped_characters_is_refused(route: str, path: str) -> None:
-    """What cannot go into a URL could cut one request into two."""
-    unsent(UnescapedCharactersError, context(route, api_path=path))
+    await unsent(ActionRequiredError, context(route, **changes))
 
 
 @pytest.mark.parametrize("route", [TWO_FACTOR, BLOKS_2FA])
-def test_a_second_factor_of_unknown_kind_is_not_guessed(route: str) -> None:
+async def test_a_second_factor_of_unknown_kind_is_not_guessed(route: str) -> None:
     """A wrong method spends the code and moves some accounts to another route."""
-    unsent(MalformedRequestError, context(route), checkpoint={"type": "2FA", "source": "EMAIL"})
+    await unsent(
+        MalformedRequestError, context(route), checkpoint={"type": "2FA", "source": "EMAIL"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -541,21 +494,13 @@ def test_a_schema_can_be_exported_of_each_context(route: str) -> None:
     assert schema["properties"]["route"]
 
 
-@pytest.mark.parametrize("route", CONTEXTS)
-def test_a_context_shows_none_of_its_secrets(route: str) -> None:
-    """A context is secret from end to end, also in logs of its repr."""
-    shown = repr(context(route))
-    for secret in ("canary", "Zmid", "android-", "some.person", "Instagram 385"):
-        assert secret not in shown
-
-
 # Success -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("route", CONTEXTS)
-def test_each_routes_success_is_a_session_with_its_owner(route: str) -> None:
+async def test_each_routes_success_is_a_session_with_its_owner(route: str) -> None:
     """The backend goes on with token and cookies, and stores them as JSON."""
-    verdict, provider = asyncio.run(say(route, SUCCESSES[route]))
+    verdict, provider = await say(route, SUCCESSES[route])
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == USER
     session = json.loads(json.dumps(verdict.session))
@@ -570,7 +515,7 @@ def test_each_routes_success_is_a_session_with_its_owner(route: str) -> None:
     assert len(provider.carrying(CODE)) == 1
 
 
-def test_the_session_keeps_what_later_requests_are_asked_for() -> None:
+async def test_the_session_keeps_what_later_requests_are_asked_for() -> None:
     """``rur`` and the claim come once, with the answer to the code."""
     said = body(
         200,
@@ -581,7 +526,7 @@ def test_the_session_keeps_what_later_requests_are_asked_for() -> None:
         "ig-set-x-mid: Znew",
         COOKIE,
     )
-    verdict, _ = asyncio.run(say(TWO_FACTOR, said))
+    verdict, _ = await say(TWO_FACTOR, said)
     assert isinstance(verdict, Cleared)
     assert verdict.session["rur"] == "RVA,4711,1"
     assert verdict.session["www_claim"] == "hmac.x"
@@ -611,9 +556,9 @@ def test_the_session_keeps_what_later_requests_are_asked_for() -> None:
         body(200, LOGGED_IN, COOKIE, "ig-set-authorization: Bearer IGT:2:"),
     ],
 )
-def test_the_owner_is_found_wherever_it_is_said(said: bytes) -> None:
+async def test_the_owner_is_found_wherever_it_is_said(said: bytes) -> None:
     """Providers say it in five places, rarely in all of them."""
-    verdict, _ = asyncio.run(say(TWO_FACTOR, said))
+    verdict, _ = await say(TWO_FACTOR, said)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == USER
 
@@ -648,9 +593,11 @@ OTHER = authorization(ds_user_id="4712", sessionid=SESSION_ID)
         (BLOKS_2FA, bloks('(bk.x "{\\"login_response\\": ")')),
     ],
 )
-def test_a_success_that_contradicts_itself_is_the_providers_fault(route: str, said: bytes) -> None:
+async def test_a_success_that_contradicts_itself_is_the_providers_fault(
+    route: str, said: bytes
+) -> None:
     """Nobody may be connected to an account whose owner or session is in doubt."""
-    fail(UnreadableAnswerError, route, said)
+    await fail(UnreadableAnswerError, route, said)
 
 
 @pytest.mark.parametrize(
@@ -662,21 +609,21 @@ def test_a_success_that_contradicts_itself_is_the_providers_fault(route: str, sa
         (WEB_2FA, body(200, {"authenticated": True, "status": "ok"}, COOKIE)),
     ],
 )
-def test_a_session_outweighs_what_stands_around_it(route: str, said: bytes) -> None:
+async def test_a_session_outweighs_what_stands_around_it(route: str, said: bytes) -> None:
     """Its owner is in the session's id, where nothing else says it."""
-    verdict, _ = asyncio.run(say(route, said))
+    verdict, _ = await say(route, said)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == USER
 
 
-def test_a_cleared_checkpoint_without_a_session_ends_the_intent() -> None:
+async def test_a_cleared_checkpoint_without_a_session_ends_the_intent() -> None:
     """The block is gone without a login, so the login starts again from step one."""
-    fail(DeadIntentError, CHALLENGE, body(200, {"action": "close", "status": "ok"}))
+    await fail(DeadIntentError, CHALLENGE, body(200, {"action": "close", "status": "ok"}))
     ended = {"type": "CHALLENGE_REDIRECTION", "location": "x", "status": "ok"}
-    fail(DeadIntentError, CHALLENGE, body(200, ended))
-    fail(DeadIntentError, CHALLENGE_WEB, body(200, ended))
+    await fail(DeadIntentError, CHALLENGE, body(200, ended))
+    await fail(DeadIntentError, CHALLENGE_WEB, body(200, ended))
     colon = "ig-set-authorization: Bearer IGT:2:"
-    fail(DeadIntentError, CHALLENGE, body(200, {"action": "close", "status": "ok"}, colon))
+    await fail(DeadIntentError, CHALLENGE, body(200, {"action": "close", "status": "ok"}, colon))
 
 
 # Failures ------------------------------------------------------------------------------
@@ -684,29 +631,27 @@ def test_a_cleared_checkpoint_without_a_session_ends_the_intent() -> None:
 SENTENCE = "Please check the code we sent you and try again."
 
 
-def test_the_words_are_trusted_in_a_fixed_order() -> None:
+async def test_the_words_are_trusted_in_a_fixed_order() -> None:
     """Status, then ``spam``, second factor, message constants, ``error_type``, text."""
     wrong = "sms_code_validation_code_invalid"
-    fail(ProviderBrokenError, TWO_FACTOR, refusal(429, spam=True, error_type=wrong))
-    fail(
+    await fail(ProviderBrokenError, TWO_FACTOR, refusal(429, spam=True, error_type=wrong))
+    await fail(
         ResourceRestrictedError,
         TWO_FACTOR,
         refusal(spam=True, two_factor_required=True, message="login_required"),
     )
-    verdict, _ = asyncio.run(
-        say(TWO_FACTOR, refusal(two_factor_required=True, message="login_required"))
-    )
+    verdict, _ = await say(TWO_FACTOR, refusal(two_factor_required=True, message="login_required"))
     assert isinstance(verdict, Rejected)
-    fail(DeadIntentError, TWO_FACTOR, refusal(message="login_required", error_type=wrong))
-    fail(DeadIntentError, TWO_FACTOR, refusal(message=SENTENCE, error_type="invalid_nonce"))
+    await fail(DeadIntentError, TWO_FACTOR, refusal(message="login_required", error_type=wrong))
+    await fail(DeadIntentError, TWO_FACTOR, refusal(message=SENTENCE, error_type="invalid_nonce"))
 
 
-def test_a_failure_hands_back_what_the_answer_changed() -> None:
+async def test_a_failure_hands_back_what_the_answer_changed() -> None:
     """The intent stays open after most of them; the next try needs the fresh token."""
     said = refusal(error_type="rate_limit_error").replace(
         b"\r\n\r\n", b"\r\nSet-Cookie: csrftoken=fresh; Path=/\r\nig-set-x-mid: Znew\r\n\r\n", 1
     )
-    failure = fail(ProviderBrokenError, TWO_FACTOR, said)
+    failure = await fail(ProviderBrokenError, TWO_FACTOR, said)
     assert isinstance(failure.context, TwoFactorContext)
     assert failure.context.cookie("csrftoken") == "fresh"
     assert failure.context.cookie("mid") == "Znew"
@@ -721,21 +666,21 @@ ENTRY_CALL = (
 
 
 @pytest.mark.parametrize("route", [TWO_FACTOR, WEB_2FA])
-def test_a_new_identifier_is_kept_for_the_next_try(route: str) -> None:
+async def test_a_new_identifier_is_kept_for_the_next_try(route: str) -> None:
     """With the old one the next code would be "no longer valid"."""
     info = {"two_factor_identifier": "fresh", "username": "some.person"}
     said = refusal(two_factor_required=True, two_factor_info=info)
-    verdict, _ = asyncio.run(say(route, said))
+    verdict, _ = await say(route, said)
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, TwoFactorContext | WebContext)
     assert verdict.context.two_factor_identifier == "fresh"
 
 
-def test_a_screens_new_context_is_kept_for_the_next_try() -> None:
+async def test_a_screens_new_context_is_kept_for_the_next_try() -> None:
     """Route D: each screen issues its own, as a literal in the call that names the action."""
     decoy = ENTRY_CALL.replace(CODE_ENTRY, "com.bloks.www.other").replace("fresh", "decoy")
     said = bloks(f'(bk.both {decoy} (bk.set "{PROFILE_SCREEN}" "No.") {ENTRY_CALL})')
-    verdict, _ = asyncio.run(say(BLOKS_AP, said))
+    verdict, _ = await say(BLOKS_AP, said)
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, BloksAuthPlatformContext)
     assert verdict.context.context_data == 'fresh "data"'
@@ -751,41 +696,41 @@ def test_a_screens_new_context_is_kept_for_the_next_try() -> None:
         ")))" + '"',
     ],
 )
-def test_a_screens_context_that_is_no_literal_is_not_guessed(action: str) -> None:
+async def test_a_screens_context_that_is_no_literal_is_not_guessed(action: str) -> None:
     """Nothing is evaluated; the held one stays."""
-    verdict, _ = asyncio.run(say(BLOKS_AP, bloks(f'(bk.set "{PROFILE_SCREEN}" "No.") {action}')))
+    verdict, _ = await say(BLOKS_AP, bloks(f'(bk.set "{PROFILE_SCREEN}" "No.") {action}'))
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, BloksAuthPlatformContext)
     assert verdict.context.context_data == "canaryData"
 
 
-def test_hostile_programs_end_quickly() -> None:
+async def test_hostile_programs_end_quickly() -> None:
     """An answer is read on the loop that serves everybody; a bound ends what is too long."""
-    fail(UnreadableAnswerError, BLOKS_2FA, bloks("(" * 500_000))
-    fail(UnreadableAnswerError, BLOKS_2FA, bloks("(" * 100_000 + ")" * 90_000))
-    fail(UnreadableAnswerError, BLOKS_2FA, bloks('"' + "\\\\" * 300_000))
-    verdict, _ = asyncio.run(say(TWO_FACTOR, refusal(message="account disabled reset " * 40_000)))
+    await fail(UnreadableAnswerError, BLOKS_2FA, bloks("(" * 500_000))
+    await fail(UnreadableAnswerError, BLOKS_2FA, bloks("(" * 100_000 + ")" * 90_000))
+    await fail(UnreadableAnswerError, BLOKS_2FA, bloks('"' + "\\\\" * 300_000))
+    verdict, _ = await say(TWO_FACTOR, refusal(message="account disabled reset " * 40_000))
     assert isinstance(verdict, Rejected)
     nested = f'("{CODE_ENTRY}" ' * 30_000
     error = written("No.", PROFILE_SCREEN)
-    verdict, _ = asyncio.run(say(BLOKS_AP, bloks(f"{error} {nested}" + ")" * 30_000)))
+    verdict, _ = await say(BLOKS_AP, bloks(f"{error} {nested}" + ")" * 30_000))
     assert isinstance(verdict, Rejected)
     for part in ('(x.dialog "', f'("{PROFILE_SCREEN}" (x "', '(f4i (dkc "a") (dkc "'):
         said = bloks(part * 20_000 + ")" * 60_000)
         with contextlib.suppress(ActionRequiredError, UnreadableAnswerError):
-            asyncio.run(say(BLOKS_AP, said))
+            await say(BLOKS_AP, said)
 
 
 # A further step ------------------------------------------------------------------------
 
 
-def test_a_checkpoint_after_the_second_factor_is_looked_at_once() -> None:
+async def test_a_checkpoint_after_the_second_factor_is_looked_at_once() -> None:
     """Its state says whether a code is on its way; then it is the next checkpoint (202)."""
     asked = challenge_required(
         api_path="/challenge/4711/n2/", challenge_context='{"a": 1}', native_flow=False
     )
     state = body(200, {"step_name": "verify_email", "status": "ok"}, "Set-Cookie: csrftoken=fresh")
-    verdict, provider = asyncio.run(say(TWO_FACTOR, asked, state))
+    verdict, provider = await say(TWO_FACTOR, asked, state)
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == Checkpoint(type="OTP", source="EMAIL")
     following = verdict.context
@@ -807,11 +752,11 @@ def test_a_checkpoint_after_the_second_factor_is_looked_at_once() -> None:
     assert again == following
 
 
-def test_the_look_at_a_checkpoint_keeps_the_query_of_its_path() -> None:
+async def test_the_look_at_a_checkpoint_keeps_the_query_of_its_path() -> None:
     """Some paths come with one; a second question mark would be part of a value."""
     asked = challenge_required(api_path="/challenge/4711/n2/?next=x")
     state = body(200, {"step_name": "verify_email", "status": "ok"})
-    verdict, provider = asyncio.run(say(TWO_FACTOR, asked, state))
+    verdict, provider = await say(TWO_FACTOR, asked, state)
     assert isinstance(verdict, NextCheckpoint)
     assert provider.heard[1].request_line.startswith(
         "GET /api/v1/challenge/4711/n2/?next=x&guid=5d0f1a0e-"
@@ -830,33 +775,29 @@ def test_the_look_at_a_checkpoint_keeps_the_query_of_its_path() -> None:
         b"",
     ],
 )
-def test_a_checkpoint_that_has_not_sent_a_code_is_the_persons_to_pass(state: bytes) -> None:
+async def test_a_checkpoint_that_has_not_sent_a_code_is_the_persons_to_pass(state: bytes) -> None:
     """Choosing how to be asked belongs to the first step; nothing is chosen for a person."""
     asked = challenge_required(api_path="/challenge/4711/n2/")
-    failure = fail(ActionRequiredError, TWO_FACTOR, asked, state)
+    failure = await fail(ActionRequiredError, TWO_FACTOR, asked, state)
     assert isinstance(failure.context, TwoFactorContext)
 
 
-def test_the_look_at_a_checkpoint_goes_to_the_apps_host() -> None:
+async def test_the_look_at_a_checkpoint_goes_to_the_apps_host() -> None:
     """Route D lives on another host than the checkpoint that may follow it."""
-
-    async def scenario() -> list[str]:
-        said = {"message": "challenge_required", "challenge": {"api_path": "/challenge/1/n/"}}
-        exchange = Recorder(
-            Reply(status=400, headers={}, body=json.dumps(said).encode()),
-            Reply(status=200, headers={}, body=b'{"step_name": "verify_sms_code"}'),
-        )
-        challenge = Challenge(
-            checkpoint=Checkpoint(type="2FA", source="EMAIL"),
-            context=context(BLOKS_AP),
-            base_url=Instagram.default_url,
-        )
-        verdict = await Instagram().verify(challenge, exchange)
-        assert isinstance(verdict, NextCheckpoint)
-        assert verdict.checkpoint.source == "SMS"
-        return exchange.urls
-
-    first, second = asyncio.run(scenario())
+    said = {"message": "challenge_required", "challenge": {"api_path": "/challenge/1/n/"}}
+    exchange = Recorder(
+        Reply(status=400, headers={}, body=json.dumps(said).encode()),
+        Reply(status=200, headers={}, body=b'{"step_name": "verify_sms_code"}'),
+    )
+    challenge = Challenge(
+        checkpoint=Checkpoint(type="2FA", source="EMAIL"),
+        context=context(BLOKS_AP),
+        base_url=Instagram.default_url,
+    )
+    verdict = await Instagram().verify(challenge, exchange)
+    assert isinstance(verdict, NextCheckpoint)
+    assert verdict.checkpoint.source == "SMS"
+    first, second = exchange.urls
     assert first.startswith("https://b.i.instagram.com/")
     assert second.startswith("https://i.instagram.com/api/v1/challenge/1/n/?")
 
@@ -871,9 +812,9 @@ def test_the_look_at_a_checkpoint_goes_to_the_apps_host() -> None:
         ),
     ],
 )
-def test_another_code_in_the_same_checkpoint_is_the_next_one(route: str, said: bytes) -> None:
+async def test_another_code_in_the_same_checkpoint_is_the_next_one(route: str, said: bytes) -> None:
     """Email first, then a text message: the path stays, the question is another."""
-    verdict, _ = asyncio.run(say(route, said))
+    verdict, _ = await say(route, said)
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == Checkpoint(type="OTP", source="SMS")
     assert isinstance(verdict.context, ChallengeContext | ChallengeWebContext)
@@ -889,13 +830,13 @@ def test_another_code_in_the_same_checkpoint_is_the_next_one(route: str, said: b
     [({"totp_two_factor_on": True, "sms_two_factor_on": True}, "APP"),
      ({"sms_two_factor_on": True}, "SMS")],
 )  # fmt: skip
-def test_a_second_factor_after_a_checkpoint_is_the_next_one(
+async def test_a_second_factor_after_a_checkpoint_is_the_next_one(
     route: str, model: type[InstagramContext], flags: dict[str, object], source: str
 ) -> None:
     """Nobody asked for it before, so the code was taken."""
     info = {"two_factor_identifier": "id-2", "username": "some.person", **flags}
     said = refusal(two_factor_required=True, two_factor_info=info)
-    verdict, _ = asyncio.run(say(route, said))
+    verdict, _ = await say(route, said)
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == Checkpoint(type="2FA", source=source)
     assert type(verdict.context) is model
@@ -913,11 +854,11 @@ def test_a_second_factor_after_a_checkpoint_is_the_next_one(
         (ActionRequiredError, {"two_factor_identifier": "x", "totp_two_factor_on": True}),
     ],
 )
-def test_a_second_factor_that_cannot_be_answered_is_no_next_checkpoint(
+async def test_a_second_factor_that_cannot_be_answered_is_no_next_checkpoint(
     kind: type[ProviderFailure], info: dict[str, object]
 ) -> None:
     """A 202 promises that the next code can be submitted."""
-    fail(kind, CHALLENGE, refusal(two_factor_required=True, two_factor_info=info))
+    await fail(kind, CHALLENGE, refusal(two_factor_required=True, two_factor_info=info))
 
 
 # With the simulated provider -----------------------------------------------------------
@@ -933,15 +874,11 @@ def test_a_second_factor_that_cannot_be_answered_is_no_next_checkpoint(
         ("APP", "web", UnreadableAnswerError),
     ],
 )
-def test_a_login_that_passes_without_a_session_is_no_success(
-    source: str, kind: str, expected: type[ProviderFailure]
+async def test_a_login_that_passes_without_a_session_is_no_success(
+    sandbox: Sandbox, source: str, kind: str, expected: type[ProviderFailure]
 ) -> None:
     """A cleared checkpoint says so by itself; everywhere else it is a contradiction."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, "INSTAGRAM", source, kind)
-        sandbox.set_faults(account, sessionless=True)
-        with pytest.raises(expected):
-            await solve(sandbox, login, account.current_code())
-
-    simulated(scenario)
+    account, login = begin(sandbox, "INSTAGRAM", source, kind)
+    sandbox.set_faults(account, sessionless=True)
+    with pytest.raises(expected):
+        await solve(sandbox, login, account.current_code())

@@ -5,7 +5,6 @@ Answers are canned and travel over the real transport; the rows are those of the
 
 from __future__ import annotations
 
-import asyncio
 import re
 import traceback
 from pathlib import Path
@@ -57,11 +56,11 @@ async def heard(route: str, answers: tuple[bytes, ...]) -> tuple[str, ProviderFa
 
 
 @pytest.mark.parametrize(("known", "route", "answers"), CASES)
-def test_each_known_answer_becomes_what_the_page_says(
+async def test_each_known_answer_becomes_what_the_page_says(
     known: Known, route: str, answers: tuple[bytes, ...]
 ) -> None:
     """The code leaves once, and nothing of the answer or the context shows in the failure."""
-    becomes, failure, sends = asyncio.run(heard(route, answers))
+    becomes, failure, sends = await heard(route, answers)
     assert becomes == known.becomes
     assert sends == 1
     if failure is not None:
@@ -81,7 +80,7 @@ CHANGING = [
 
 
 @pytest.mark.parametrize(("route", "known", "answers"), CHANGING)
-def test_what_an_answer_changes_is_handed_back(
+async def test_what_an_answer_changes_is_handed_back(
     route: str, known: Known, answers: tuple[bytes, ...]
 ) -> None:
     """The next code needs the fresh token, whatever became of this one."""
@@ -99,7 +98,7 @@ def test_what_an_answer_changes_is_handed_back(
             assert isinstance(verdict, Rejected | NextCheckpoint)
             return verdict.context
 
-    held = asyncio.run(scenario())
+    held = await scenario()
     assert isinstance(held, InstagramContext), known.said
     assert held.cookie("csrftoken") == "fresh"
 

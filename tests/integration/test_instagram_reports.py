@@ -6,7 +6,6 @@ what goes out on the wire, and what is handed over in the end.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 from urllib.parse import parse_qs
@@ -77,19 +76,17 @@ def sent(heard: Heard) -> dict[str, Any]:
     return {**form, **params.get("server_params", {}), **params.get("client_input_params", {})}
 
 
-def request_of(route: str, *, code: str = CODE, source: str = "", **changes: object) -> Heard:
+async def request_of(route: str, *, code: str = CODE, source: str = "", **changes: object) -> Heard:
     """Send a code and return the request that carried it."""
-    verdict, provider = asyncio.run(
-        say(route, SUCCESSES[route], code=code, source=source, **changes)
-    )
+    verdict, provider = await say(route, SUCCESSES[route], code=code, source=source, **changes)
     assert isinstance(verdict, Cleared)
     (heard,) = provider.carrying(code)
     return heard
 
 
-def session_after(route: str, said: bytes, **changes: object) -> dict[str, Any]:
+async def session_after(route: str, said: bytes, **changes: object) -> dict[str, Any]:
     """Finish a login and return the session."""
-    verdict, _ = asyncio.run(say(route, said, **changes))
+    verdict, _ = await say(route, said, **changes)
     assert isinstance(verdict, Cleared)
     return json.loads(json.dumps(verdict.session))
 
@@ -104,12 +101,12 @@ def jar_of(session: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("count", [1, 101, 250, 900])
 @pytest.mark.parametrize("route", [TWO_FACTOR, CHALLENGE_WEB, WEB_2FA])
-def test_a_login_beside_many_cookies_is_a_login(route: str, count: int) -> None:
+async def test_a_login_beside_many_cookies_is_a_login(route: str, count: int) -> None:
     """Some are emptied, some are set; what the next client needs is in the jar's bound."""
     emptied = [f"Set-Cookie: gone{number}=; Max-Age=0" for number in range(count // 2)]
     more = [f"Set-Cookie: seen{number}={'x' * 40}; Path=/" for number in range(count - count // 2)]
     said = body(200, {"status": "ok"}, *emptied, COOKIE, OWNER, *more)
-    session = session_after(route, said)
+    session = await session_after(route, said)
     jar = jar_of(session)
     assert {"sessionid", "ds_user_id", "csrftoken", "mid"} <= jar.keys()
     assert jar["sessionid"] == SESSION_ID
@@ -118,7 +115,7 @@ def test_a_login_beside_many_cookies_is_a_login(route: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 1_500, 3_000])
-def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
+async def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
     """A context that was refused at its own door could not be opened for the next code."""
     said = refusal(message="Please check the code.").replace(
         b"\r\n\r\n",
@@ -126,7 +123,7 @@ def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
         + b"\r\nSet-Cookie: csrftoken=fresh\r\n\r\n",
         1,
     )
-    verdict, _ = asyncio.run(say(TWO_FACTOR, said))
+    verdict, _ = await say(TWO_FACTOR, said)
     assert isinstance(verdict, Rejected)
     held = verdict.context
     assert isinstance(held, InstagramContext)
@@ -136,23 +133,23 @@ def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
     assert Instagram().contexts[TWO_FACTOR].model_validate(held.as_json()) == held
 
 
-def test_a_quoted_value_stays_as_it_was_sent() -> None:
+async def test_a_quoted_value_stays_as_it_was_sent() -> None:
     """``rur`` has quotes and escapes; decoded once it would be another value."""
     value = r'"RVA\0544711\0541800000000:01f7"'
-    session = session_after(
+    session = await session_after(
         TWO_FACTOR, body(200, LOGGED_IN, COOKIE, OWNER, f"Set-Cookie: rur={value}; Path=/")
     )
     assert jar_of(session)["rur"] == value
     again = context(TWO_FACTOR, cookies=[*COOKIES, {"name": "rur", "value": value}])
-    verdict, provider = asyncio.run(say(TWO_FACTOR, SUCCESSES[TWO_FACTOR], cookies=again.cookies))
+    verdict, provider = await say(TWO_FACTOR, SUCCESSES[TWO_FACTOR], cookies=again.cookies)
     assert isinstance(verdict, Cleared)
     assert value in provider.heard[0].headers["cookie"]
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_ids_without_a_cookie_go_where_cookies_would_take_them(route: str) -> None:
+async def test_ids_without_a_cookie_go_where_cookies_would_take_them(route: str) -> None:
     """Client libraries keep ``mid`` and the token beside their jar, or in no jar at all."""
-    heard = request_of(route, **NO_COOKIES, mid="Zbeside", ig_did="D-1")
+    heard = await request_of(route, **NO_COOKIES, mid="Zbeside", ig_did="D-1")
     if route in {CHALLENGE_WEB, WEB_2FA}:
         assert heard.headers["x-csrftoken"] == "canaryToken"
         assert heard.headers["cookie"] == "csrftoken=canaryToken; mid=Zbeside; ig_did=D-1"
@@ -166,9 +163,9 @@ def test_ids_without_a_cookie_go_where_cookies_would_take_them(route: str) -> No
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_cookie_goes_before_what_is_kept_beside_it(route: str) -> None:
+async def test_a_cookie_goes_before_what_is_kept_beside_it(route: str) -> None:
     """It is the newer one: answers set it."""
-    heard = request_of(route, mid="Zold", csrftoken="old")
+    heard = await request_of(route, mid="Zold", csrftoken="old")
     assert b"Zold" not in heard.raw
     assert b"=old" not in heard.raw
     assert b"canaryToken" in heard.raw
@@ -196,12 +193,12 @@ def test_a_cookie_goes_before_what_is_kept_beside_it(route: str) -> None:
     ],
 )
 @pytest.mark.parametrize("route", [CHALLENGE, CHALLENGE_WEB])
-def test_every_spelling_of_a_checkpoint_is_one_path(route: str, spelling: str) -> None:
+async def test_every_spelling_of_a_checkpoint_is_one_path(route: str, spelling: str) -> None:
     """Clients keep ``api_path``, with the prefix or without, or the whole address."""
     held = context(route, api_path=spelling)
     assert isinstance(held, CheckpointContext)
     assert held.api_path == "/challenge/4711/nonce/"
-    path = request_of(route, api_path=spelling).request_line.split()[1]
+    path = (await request_of(route, api_path=spelling)).request_line.split()[1]
     assert path == ("/api/v1" if route == CHALLENGE else "") + "/challenge/4711/nonce/"
 
 
@@ -236,17 +233,21 @@ def test_a_foreign_address_loses_no_host(address: str) -> None:
 @pytest.mark.parametrize(
     "typed", [BACKUP, "1234 5678", "1234-5678", "\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18"]
 )
-def test_a_backup_code_is_taken_at_the_prompt_of_every_second_factor(
+async def test_a_backup_code_is_taken_at_the_prompt_of_every_second_factor(
     source: str, typed: str
 ) -> None:
     """The form tells it; it goes as what it is."""
     whole = check_code(typed, Instagram.code_formats[source])
     assert whole == BACKUP
-    assert sent(request_of(TWO_FACTOR, code=whole, source=source))["verification_method"] == "2"
-    assert sent(request_of(BLOKS_2FA, code=whole, source=source))["challenge"] == "backup_codes"
-    newer = request_of(WEB_2FA, code=whole, source=source, two_factor_path=WEB_PATHS[1])
+    assert (
+        sent(await request_of(TWO_FACTOR, code=whole, source=source))["verification_method"] == "2"
+    )
+    assert (
+        sent(await request_of(BLOKS_2FA, code=whole, source=source))["challenge"] == "backup_codes"
+    )
+    newer = await request_of(WEB_2FA, code=whole, source=source, two_factor_path=WEB_PATHS[1])
     assert sent(newer)["verification_method"] == "2"
-    named = request_of(TWO_FACTOR, code=whole, source=source, verification_method="3")
+    named = await request_of(TWO_FACTOR, code=whole, source=source, verification_method="3")
     assert sent(named)["verification_method"] == "2"
 
 
@@ -254,14 +255,14 @@ def test_a_backup_code_is_taken_at_the_prompt_of_every_second_factor(
     ("flags", "method", "challenge"),
     [({"totp_two_factor_on": True}, "3", "totp"), ({"sms_two_factor_on": True}, "1", "sms")],
 )
-def test_six_digits_at_the_prompt_for_a_backup_code_are_the_method_that_is_on(
+async def test_six_digits_at_the_prompt_for_a_backup_code_are_the_method_that_is_on(
     flags: dict[str, bool], method: str, challenge: str
 ) -> None:
     """Nobody types six digits of a code with eight."""
-    heard = request_of(TWO_FACTOR, source="BACKUP", **flags)
+    heard = await request_of(TWO_FACTOR, source="BACKUP", **flags)
     assert sent(heard)["verification_method"] == method
     named = ("APP",) if challenge == "totp" else ("SMS",)
-    heard = request_of(BLOKS_2FA, source="BACKUP", methods=named)
+    heard = await request_of(BLOKS_2FA, source="BACKUP", methods=named)
     assert sent(heard)["challenge"] == challenge
 
 
@@ -283,15 +284,17 @@ def test_a_checkpoint_by_email_has_no_backup_codes() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_every_header_that_is_made_is_reserved_and_the_client_s_own_go_along(route: str) -> None:
+async def test_every_header_that_is_made_is_reserved_and_the_client_s_own_go_along(
+    route: str,
+) -> None:
     """Language is the client's own where it gives one."""
-    usual = request_of(route).headers
+    usual = (await request_of(route)).headers
     model = Instagram().contexts[route]
     ours = {"content-type", "cookie", "host", "user-agent", "content-length", "connection"}
     made = usual.keys() - ours - {"accept-language", "accept-encoding"}
     assert made <= model.made_headers
     own = {"Accept-Language": "de-DE, en-US", "X-IG-Timezone-Offset": "7200"}
-    heard = request_of(route, headers=own)
+    heard = await request_of(route, headers=own)
     assert heard.headers["accept-language"] == "de-DE, en-US"
     assert heard.headers["x-ig-timezone-offset"] == "7200"
     assert {name: heard.headers[name] for name in made} == {
@@ -306,15 +309,17 @@ def test_every_header_that_is_made_is_reserved_and_the_client_s_own_go_along(rou
     ("route", "names"),
     [(TWO_FACTOR, "trust_this_device"), (BLOKS_2FA, "should_trust_device")],
 )
-def test_whether_the_device_is_remembered_is_the_persons_choice(route: str, names: str) -> None:
+async def test_whether_the_device_is_remembered_is_the_persons_choice(
+    route: str, names: str
+) -> None:
     """Said in the request's own form."""
-    assert str(sent(request_of(route))[names]) == "1"
-    assert str(sent(request_of(route, trust_this_device=False))[names]) == "0"
+    assert str(sent(await request_of(route))[names]) == "1"
+    assert str(sent(await request_of(route, trust_this_device=False))[names]) == "0"
 
 
-def test_the_newer_path_of_the_web_has_more_fields() -> None:
+async def test_the_newer_path_of_the_web_has_more_fields() -> None:
     """The older form stays as it was."""
-    heard = request_of(WEB_2FA, two_factor_path=WEB_PATHS[1], trust_this_device=False)
+    heard = await request_of(WEB_2FA, two_factor_path=WEB_PATHS[1], trust_this_device=False)
     assert heard.request_line.split()[1] == WEB_PATHS[1]
     assert sent(heard) == {
         "username": "some.person",
@@ -324,7 +329,7 @@ def test_the_newer_path_of_the_web_has_more_fields() -> None:
         "trust_signal": "false",
         "queryParams": "{}",
     }
-    older = request_of(WEB_2FA)
+    older = await request_of(WEB_2FA)
     assert older.request_line.split()[1] == WEB_PATHS[0]
     assert sent(older).keys() == {"username", "verificationCode", "identifier"}
 
@@ -348,7 +353,7 @@ def test_the_newer_path_of_the_web_has_more_fields() -> None:
         (WEB_2FA, {}, ["BACKUP", "APP"]),
     ],
 )
-def test_the_other_ways_are_named_in_source_words(
+async def test_the_other_ways_are_named_in_source_words(
     route: str, changes: dict[str, object], ways: list[str]
 ) -> None:
     """In words that an intent's checkpoint has; the provider's numbers mean nothing to people."""
@@ -368,7 +373,7 @@ def test_the_other_ways_are_named_in_source_words(
             assert provider.heard == []
             return caught.value
 
-    detail = asyncio.run(scenario()).detail
+    detail = (await scenario()).detail
     assert all(way in detail for way in ways)
     assert not any(way in detail for way in {"SMS", "EMAIL", "BACKUP", "WHATSAPP"} - set(ways))
 
@@ -383,18 +388,18 @@ def test_every_language_that_is_known_has_a_sentence() -> None:
 
 @pytest.mark.parametrize("language", sentences.WAIT)
 @pytest.mark.parametrize("route", [TWO_FACTOR, WEB_2FA])
-def test_a_sentence_that_asks_to_wait_is_no_refused_code(route: str, language: str) -> None:
+async def test_a_sentence_that_asks_to_wait_is_no_refused_code(route: str, language: str) -> None:
     """In the language of the app or the account, whichever it is; no try is counted."""
     with pytest.raises(ProviderBrokenError) as caught:
-        asyncio.run(say(route, refusal(message=sentences.WAIT[language])))
+        await say(route, refusal(message=sentences.WAIT[language]))
     assert type(caught.value) is ProviderBrokenError
 
 
 @pytest.mark.parametrize("language", sentences.WRONG)
 @pytest.mark.parametrize("route", JSON_ROUTES)
-def test_a_refused_code_is_one_in_every_language(route: str, language: str) -> None:
+async def test_a_refused_code_is_one_in_every_language(route: str, language: str) -> None:
     """Its form says so; its words say nothing else."""
-    verdict, _ = asyncio.run(say(route, refusal(message=sentences.WRONG[language])))
+    verdict, _ = await say(route, refusal(message=sentences.WRONG[language]))
     assert isinstance(verdict, Rejected)
 
 
@@ -422,11 +427,11 @@ HEADER_ONLY = {
 
 @pytest.mark.parametrize("jar", [COOKIES, []], ids=["with a jar", "without"])
 @pytest.mark.parametrize("route", HEADER_ONLY)
-def test_a_login_by_header_alone_has_the_cookies_of_a_browser(
+async def test_a_login_by_header_alone_has_the_cookies_of_a_browser(
     route: str, jar: list[dict[str, str]]
 ) -> None:
     """Clients of the web go on with five cookies, whichever form the login came in."""
-    session = session_after(route, HEADER_ONLY[route], cookies=jar, mid="Zbeside")
+    session = await session_after(route, HEADER_ONLY[route], cookies=jar, mid="Zbeside")
     cookies = jar_of(session)
     assert cookies["sessionid"] == SESSION_ID
     assert cookies["ds_user_id"] == USER == session["user_id"]
@@ -440,10 +445,10 @@ def test_a_login_by_header_alone_has_the_cookies_of_a_browser(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_session_has_the_client_that_it_was_made_by(route: str) -> None:
+async def test_a_session_has_the_client_that_it_was_made_by(route: str) -> None:
     """Another device or user agent later on is a known cause of the next checkpoint."""
     own = {"Accept-Language": "de-DE"}
-    session = session_after(route, SUCCESSES[route], headers=own)
+    session = await session_after(route, SUCCESSES[route], headers=own)
     held = context(route)
     assert session["provider"] == "INSTAGRAM"
     assert session["user_agent"] == held.user_agent
@@ -453,12 +458,12 @@ def test_a_session_has_the_client_that_it_was_made_by(route: str) -> None:
     assert {"sessionid", "ds_user_id", "csrftoken", "mid"} <= jar_of(session).keys()
 
 
-def test_a_device_id_of_the_web_is_kept() -> None:
+async def test_a_device_id_of_the_web_is_kept() -> None:
     """The app's own stands in only where there is none."""
-    kept = session_after(WEB_2FA, SUCCESSES[WEB_2FA], ig_did="D-1")
+    kept = await session_after(WEB_2FA, SUCCESSES[WEB_2FA], ig_did="D-1")
     assert jar_of(kept)["ig_did"] == "D-1"
     said = body(200, LOGGED_IN, AUTHORIZATION, "Set-Cookie: ig_did=D-2; Path=/")
-    assert jar_of(session_after(TWO_FACTOR, said, ig_did="D-1"))["ig_did"] == "D-2"
+    assert jar_of(await session_after(TWO_FACTOR, said, ig_did="D-1"))["ig_did"] == "D-2"
 
 
 # Answers whose body cannot be read -----------------------------------------------------------
@@ -477,19 +482,19 @@ PACKED = "Content-Encoding: compress"
     ids=["unknown packing", "broken packing", "page", "redirect"],
 )
 @pytest.mark.parametrize("route", [CHALLENGE_WEB, WEB_2FA, TWO_FACTOR])
-def test_a_session_in_the_head_needs_no_body(route: str, said: bytes) -> None:
+async def test_a_session_in_the_head_needs_no_body(route: str, said: bytes) -> None:
     """The code is used up, and the provider lets nobody in twice with it."""
-    assert jar_of(session_after(route, said))["sessionid"] == SESSION_ID
+    assert jar_of(await session_after(route, said))["sessionid"] == SESSION_ID
 
 
-def test_a_redirect_needs_no_body_and_what_cannot_be_read_keeps_its_cookies() -> None:
+async def test_a_redirect_needs_no_body_and_what_cannot_be_read_keeps_its_cookies() -> None:
     """Its address is all that it says; a fresh token is needed for the next code."""
     fresh = "Set-Cookie: csrftoken=fresh"
     checkpoint = answer(302, b"\x1f\x9d\x90", PACKED, "Location: /challenge/1/n/", fresh)
     unreadable = answer(200, b"\x1f\x9d\x90", PACKED, fresh)
     for said, kind in ((checkpoint, ActionRequiredError), (unreadable, UnreadableAnswerError)):
         with pytest.raises(kind) as caught:
-            asyncio.run(say(WEB_2FA, said))
+            await say(WEB_2FA, said)
         held = caught.value.context
         assert isinstance(held, InstagramContext)
         assert held.cookie("csrftoken") == "fresh"
@@ -497,12 +502,12 @@ def test_a_redirect_needs_no_body_and_what_cannot_be_read_keeps_its_cookies() ->
 
 @pytest.mark.parametrize("place", ["/challenge/1/n/", "/auth_platform/?apc=x", "/privacy/consent/"])
 @pytest.mark.parametrize("route", JSON_ROUTES)
-def test_a_further_step_that_is_named_holds_though_there_is_a_session(
+async def test_a_further_step_that_is_named_holds_though_there_is_a_session(
     route: str, place: str
 ) -> None:
     """It would end with the first request; the cookies are kept for what comes after the step."""
     with pytest.raises(ActionRequiredError) as caught:
-        asyncio.run(say(route, redirect(place, COOKIE, OWNER)))
+        await say(route, redirect(place, COOKIE, OWNER))
     held = caught.value.context
     assert isinstance(held, InstagramContext)
     assert held.cookie("sessionid") == SESSION_ID
@@ -522,10 +527,10 @@ def test_a_further_step_that_is_named_holds_though_there_is_a_session(
     ids=str,
 )
 @pytest.mark.parametrize("route", JSON_ROUTES)
-def test_a_body_that_names_a_known_step_holds(route: str, said: dict[str, object]) -> None:
+async def test_a_body_that_names_a_known_step_holds(route: str, said: dict[str, object]) -> None:
     """Whatever cookies came with it."""
     with pytest.raises(ActionRequiredError) as caught:
-        asyncio.run(say(route, body(400, {**said, "status": "fail"}, COOKIE, OWNER)))
+        await say(route, body(400, {**said, "status": "fail"}, COOKIE, OWNER))
     assert not caught.value.in_doubt
 
 
@@ -542,9 +547,11 @@ def test_a_body_that_names_a_known_step_holds(route: str, said: dict[str, object
     ids=str,
 )
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-def test_a_session_outweighs_a_body_that_names_none(said: dict[str, object], status: int) -> None:
+async def test_a_session_outweighs_a_body_that_names_none(
+    said: dict[str, object], status: int
+) -> None:
     """A name that nobody knows is no reason to throw a login away."""
-    session = session_after(WEB_2FA, body(status, {**said, "status": "fail"}, COOKIE, OWNER))
+    session = await session_after(WEB_2FA, body(status, {**said, "status": "fail"}, COOKIE, OWNER))
     assert jar_of(session)["sessionid"] == SESSION_ID
 
 
@@ -554,46 +561,43 @@ def test_a_session_outweighs_a_body_that_names_none(said: dict[str, object], sta
     [(BLOKS_2FA, SCREEN), (BLOKS_AP, PROFILE_SCREEN)],
     ids=["second factor", "profile"],
 )
-def test_an_error_that_is_emptied_refuses_nothing(route: str, screen: str, text: str) -> None:
+async def test_an_error_that_is_emptied_refuses_nothing(route: str, screen: str, text: str) -> None:
     """A screen clears its error before it goes on."""
     said = bloks(f"(bk.x {written(text, screen)} {pushed('com.bloks.www.ap.passkey_auth')})")
     with pytest.raises(ActionRequiredError):
-        asyncio.run(say(route, said))
+        await say(route, said)
 
 
 # Steps ---------------------------------------------------------------------------------------
 
 
-def test_a_second_factor_by_whatsapp_after_a_checkpoint_can_be_answered() -> None:
+async def test_a_second_factor_by_whatsapp_after_a_checkpoint_can_be_answered() -> None:
     """202 with the source that the person has to look at; the code goes by its method."""
     info = {"two_factor_identifier": "id-2", "username": "some.person"}
     asked = refusal(
         two_factor_required=True, two_factor_info={**info, "whatsapp_two_factor_on": True}
     )
-    verdict, _ = asyncio.run(say(CHALLENGE, asked))
+    verdict, _ = await say(CHALLENGE, asked)
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint.source == "WHATSAPP"
     following = verdict.context
     assert isinstance(following, InstagramContext)
-
-    async def scenario() -> dict[str, Any]:
-        async with Canned(SUCCESSES[TWO_FACTOR]) as provider:
-            checkpoint = {"type": "2FA", "source": "WHATSAPP"}
-            await attempt(Instagram(), provider.url, following, CODE, checkpoint=checkpoint)
-            return sent(provider.heard[0])
-
-    assert asyncio.run(scenario())["verification_method"] == "6"
+    async with Canned(SUCCESSES[TWO_FACTOR]) as provider:
+        checkpoint = {"type": "2FA", "source": "WHATSAPP"}
+        await attempt(Instagram(), provider.url, following, CODE, checkpoint=checkpoint)
+        found = sent(provider.heard[0])
+    assert (found)["verification_method"] == "6"
 
 
 @pytest.mark.parametrize("step", ["verify_code", "verify_email", "VerifyEmailCodeForm"])
-def test_a_native_checkpoint_whose_step_takes_a_code_takes_it(step: str) -> None:
+async def test_a_native_checkpoint_whose_step_takes_a_code_takes_it(step: str) -> None:
     """Clients disagree about the flag; the step is what the provider waits for."""
     route = CHALLENGE_WEB if step.endswith("Form") else CHALLENGE
-    assert request_of(route, native_flow=True, step_name=step).body
+    assert (await request_of(route, native_flow=True, step_name=step)).body
 
 
 @pytest.mark.parametrize("place", ["/", "/accounts/onetap/", "/accounts/login/?next=%2F"])
 @pytest.mark.parametrize("route", [CHALLENGE_WEB, WEB_2FA])
-def test_a_session_outweighs_where_it_redirects_to(route: str, place: str) -> None:
+async def test_a_session_outweighs_where_it_redirects_to(route: str, place: str) -> None:
     """Browsers follow and are logged in, wherever that is."""
-    assert jar_of(session_after(route, redirect(place, COOKIE, OWNER)))["ds_user_id"] == USER
+    assert jar_of(await session_after(route, redirect(place, COOKIE, OWNER)))["ds_user_id"] == USER

@@ -249,8 +249,7 @@ def test_a_known_id_of_another_account_shows_nothing(
     ledger: LedgerFixture, client: CheckpointClient
 ) -> None:
     """Ids may be guessed; records carry account ids and outcomes."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.open("acc_2")
     before = ledger.dump()
     for other in ({"account_id": "acc_2"}, {"provider": "TWITTER"}):
@@ -294,9 +293,7 @@ def test_a_code_for_no_intent_has_a_final_record(ledger: LedgerFixture) -> None:
 
 def test_a_code_for_an_ended_intent_has_a_final_record(ledger: LedgerFixture) -> None:
     """Completed 409, killed 500; no format is checked where no code is taken any more."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.clear("s1")
     assert ledger.submit("s2", "letters").outcome.status == 409
     ledger.open()
@@ -498,8 +495,7 @@ def test_opening_again_tells_the_next_generation(ledger: LedgerFixture) -> None:
         Open(account_id=ACCOUNT, provider=PROVIDER, checkpoint=EMAIL, purpose=Purpose.CONNECT),
         Sealed(context=CONTEXT),
     )
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     assert ledger.door.run(steps).generation == 2
     assert ledger.outcome("s1").status == 409
     assert ledger.outcome("s1").generation == 1

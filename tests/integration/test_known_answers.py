@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -127,7 +126,7 @@ def test_the_page_names_every_field_of_context_and_session(known: Known) -> None
     CASES,
     ids=[f"{known.provider}-{row.scene}{'-wrong' * row.wrong}" for known, row in CASES],
 )
-def test_each_known_answer_is_read_and_a_doubt_is_told(known: Known, row: Row) -> None:
+async def test_each_known_answer_is_read_and_a_doubt_is_told(known: Known, row: Row) -> None:
     """Sent once; whether the code counts as one in doubt is part of the answer's meaning."""
 
     async def scenario() -> tuple[str, bool]:
@@ -151,4 +150,4 @@ def test_each_known_answer_is_read_and_a_doubt_is_told(known: Known, row: Row) -
             ], False
 
     expected = PASSED if row.becomes == "403 account_mismatch" else row.becomes
-    assert asyncio.run(scenario()) == (expected, row.in_doubt)
+    assert await scenario() == (expected, row.in_doubt)

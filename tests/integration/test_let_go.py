@@ -77,22 +77,19 @@ def test_a_blocking_client_s_503_leaves_nothing(nowhere: Settings) -> None:
         assert left_by(submit) < EACH_MAX
 
 
-def test_an_awaiting_client_s_503_leaves_nothing(nowhere: Settings) -> None:
+async def test_an_awaiting_client_s_503_leaves_nothing(nowhere: Settings) -> None:
     """Nor where many wait for one connection, whose one error is told to all of them."""
+    async with AsyncCheckpointClient(nowhere) as client:
 
-    async def play() -> float:
-        async with AsyncCheckpointClient(nowhere) as client:
+        async def submit() -> None:
+            with pytest.raises(CheckpointError, match="503"):
+                await client.submit(account_id="acc", provider="LINKEDIN", code="482913")
 
-            async def submit() -> None:
-                with pytest.raises(CheckpointError, match="503"):
-                    await client.submit(account_id="acc", provider="LINKEDIN", code="482913")
-
+        await submit()
+        gc.collect()
+        gc.disable()
+        for _ in range(CALLS):
             await submit()
-            gc.collect()
-            gc.disable()
-            for _ in range(CALLS):
-                await submit()
-            await asyncio.gather(*(submit() for _ in range(CALLS)))
-            return sum(garbage().values()) / (2 * CALLS)
-
-    assert asyncio.run(play()) < EACH_MAX
+        await asyncio.gather(*(submit() for _ in range(CALLS)))
+        found = sum(garbage().values()) / (2 * CALLS)
+    assert found < EACH_MAX

@@ -6,7 +6,6 @@ there, which takes a package registry. `test_library_shapes` replays their reque
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -52,7 +51,7 @@ FRESH: Any = {"transaction_id": ""}
 """What a library makes anew at each look."""
 
 
-def played(
+async def played(
     case: Case, then: Then | None = None, note: Note | None = None
 ) -> tuple[dict[str, Any], Account]:
     """Run a case, or skip the test with one sentence."""
@@ -60,16 +59,17 @@ def played(
     if not folder:
         pytest.skip("CHECKPOINT_LIBRARIES names no folder for the libraries' environments")
     try:
-        return asyncio.run(play(case, Path(folder).resolve(), note, then))
+        there = Path(folder).resolve()  # noqa: ASYNC240  nothing else runs yet
+        return await play(case, there, note, then)
     except Unavailable as reason:
         pytest.skip(f"{case.library} did not run: {reason}")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.timeout(600)
-def test_a_library_logs_in(case: Case) -> None:
+async def test_a_library_logs_in(case: Case) -> None:
     """It stops where the code is due, tells a wrong code, takes the right one and goes on."""
-    found, account = played(case)
+    found, account = await played(case)
     if case.first:
         assert str(found["first"]).startswith(case.first), found
     if case.wrong:
@@ -84,7 +84,7 @@ def test_a_library_logs_in(case: Case) -> None:
 
 @pytest.mark.parametrize("case", HANDOVERS, ids=lambda case: case.name)
 @pytest.mark.timeout(600)
-def test_a_bridge_leads_to_an_intent_and_back(case: Case) -> None:
+async def test_a_bridge_leads_to_an_intent_and_back(case: Case) -> None:
     """Library, bridge, adapter with a wrong and the right code, bridge, a new client's call."""
     agents: list[str | None] = []
 
@@ -132,4 +132,4 @@ def test_a_bridge_leads_to_an_intent_and_back(case: Case) -> None:
             other = replace(case, library="linkedin-api")
             assert str((await again(other, session))["owner"]) == account.user_id
 
-    played(case, verify, lambda request, *_: agents.append(request.headers.get("User-Agent")))
+    await played(case, verify, lambda request, *_: agents.append(request.headers.get("User-Agent")))

@@ -7,7 +7,6 @@ these clients send, answers with another status than the one recorded.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import html
 import json
@@ -194,23 +193,20 @@ class Client:
                 self._learn_values(value)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_library_is_answered_as_it_was_recorded(case: Case) -> None:
+async def test_a_library_is_answered_as_it_was_recorded(case: Case) -> None:
     """Each request by its shape, in the order recorded; the code counts come out the same."""
-
-    async def scenario() -> None:
-        shapes = recorded()[case.name]
-        async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
-            account = sandbox.add_account(
-                case.provider,
-                source=case.source,  # type: ignore[arg-type]  # checked by the sandbox
-                kind=case.kind,
-            )
-            client = Client(case, sandbox, account)
-            for shape in shapes:
-                if (shape["host"] + shape["path"]).endswith(BEGINNINGS):
-                    client.cookies.clear()  # A client that begins again, as some do.
-                status = await client.send(session, shape)
-                assert status == shape["status"], (shape["method"], shape["path"], client.told)
-
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    shapes = recorded()[case.name]
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        account = sandbox.add_account(
+            case.provider,
+            source=case.source,  # type: ignore[arg-type]  # checked by the sandbox
+            kind=case.kind,
+        )
+        client = Client(case, sandbox, account)
+        for shape in shapes:
+            if (shape["host"] + shape["path"]).endswith(BEGINNINGS):
+                client.cookies.clear()  # A client that begins again, as some do.
+            status = await client.send(session, shape)
+            assert status == shape["status"], (shape["method"], shape["path"], client.told)

@@ -6,7 +6,6 @@ travel over the real transport.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import traceback
@@ -17,7 +16,6 @@ from pydantic import ValidationError
 from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
-    Adapter,
     Checkpoint,
     Cleared,
     ContentTooLargeError,
@@ -31,8 +29,6 @@ from checkpoint_worker.providers.contract import (
     ResourceRestrictedError,
     ServiceUnavailableError,
     SessionMismatchError,
-    SolutionKind,
-    UnescapedCharactersError,
     UnknownStepError,
     UnreadableAnswerError,
     Verdict,
@@ -104,6 +100,11 @@ def page(body: str) -> str:
     return f"<!DOCTYPE html><html><head><title>x</title></head><body>{body}</body></html>"
 
 
+def redirect(location: str, status: int = 303) -> bytes:
+    """Write a redirect."""
+    return answer(status, "", f"Location: {location}")
+
+
 def pin_form(
     *,
     form_id: str = "email-pin-challenge",
@@ -126,46 +127,26 @@ async def say(*answers: bytes, code: str = CODE, **changes: object) -> tuple[Ver
         return await attempt(LinkedIn(), provider.url, context(**changes), code), provider
 
 
-def fail(kind: type[ProviderFailure], *answers: bytes, code: str = CODE) -> ProviderFailure:
+async def fail(kind: type[ProviderFailure], *answers: bytes, code: str = CODE) -> ProviderFailure:
     """Verify against canned answers; expect that failure, and the code sent exactly once."""
-
-    async def scenario() -> ProviderFailure:
-        async with Canned(*answers) as provider:
-            with pytest.raises(ProviderFailure) as caught:
-                await attempt(LinkedIn(), provider.url, context(), code)
-            assert type(caught.value) is kind
-            assert len(provider.carrying(code)) == 1
-            assert len(provider.heard) >= len(answers)
-            return caught.value
-
-    return asyncio.run(scenario())
+    async with Canned(*answers) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(LinkedIn(), provider.url, context(), code)
+        assert type(caught.value) is kind
+        assert len(provider.carrying(code)) == 1
+        assert len(provider.heard) >= len(answers)
+        return caught.value
 
 
 # What is sent --------------------------------------------------------------------------
 
 
-def test_the_adapter_keeps_the_contract() -> None:
-    """The registry and the task rely on these names and nothing else."""
-    adapter = LinkedIn()
-    assert isinstance(adapter, Adapter)
-    assert adapter.provider == "LINKEDIN"
-    assert adapter.default_url == "https://www.linkedin.com"
-    assert dict(adapter.contexts) == {"http": LinkedInContext}
-    assert {name: f.max_length for name, f in adapter.code_formats.items()} == {
-        "SMS": 6,
-        "EMAIL": 6,
-        "APP": 6,
-    }
-    assert not adapter.prepares
-    assert not adapter.knows_another_way
-
-
-def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
+async def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
     """Every hidden input goes back unchanged and in order, then language and pin.
 
     The cookie keeps its quotes: without them the token check at the provider fails.
     """
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER))
+    _, provider = await say(PASSED, ME_ANSWER)
     sent = provider.heard[0]
     assert sent.request_line == "POST /checkpoint/challenge/verify HTTP/1.1"
     assert sent.body == (
@@ -201,21 +182,19 @@ def test_the_code_request_is_the_form_of_the_page_byte_for_byte() -> None:
     }
 
 
-def test_the_two_step_form_also_sends_its_check_box() -> None:
+async def test_the_two_step_form_also_sends_its_check_box() -> None:
     """``recognizedDevice`` is sent only if the page has that input."""
-    _, provider = asyncio.run(
-        say(PASSED, ME_ANSWER, form_id="two-step-challenge", recognized_device=True)
-    )
+    _, provider = await say(PASSED, ME_ANSWER, form_id="two-step-challenge", recognized_device=True)
     assert provider.heard[0].body.endswith(b"&language=en-US&recognizedDevice=on&pin=048213")
 
 
-def test_the_forms_own_action_is_used() -> None:
+async def test_the_forms_own_action_is_used() -> None:
     """The page decides where its form goes, within its host."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, action="/checkpoint/challenge/verifyV2?x=1"))
+    _, provider = await say(PASSED, ME_ANSWER, action="/checkpoint/challenge/verifyV2?x=1")
     assert provider.heard[0].request_line.startswith("POST /checkpoint/challenge/verifyV2?x=1 ")
 
 
-def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
+async def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
     """A client whose requests are not the browser's own loses the session at once."""
     given = {
         "Accept-Language": "de-DE,de;q=0.9",
@@ -223,7 +202,7 @@ def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
         "Sec-CH-UA": '"Chromium";v="141"',
         "X-LI-Track": '{"clientVersion":"1.13"}',
     }
-    verdict, provider = asyncio.run(say(PASSED, ME_ANSWER, headers=given))
+    verdict, provider = await say(PASSED, ME_ANSWER, headers=given)
     posted, asked = (heard.headers for heard in provider.heard)
     assert posted["accept-language"] == asked["accept-language"] == "de-DE,de;q=0.9"
     assert posted["sec-ch-ua"] == asked["sec-ch-ua"] == '"Chromium";v="141"'
@@ -234,19 +213,9 @@ def test_the_headers_of_the_logins_browser_go_where_it_sends_them() -> None:
     assert given.items() <= verdict.session["headers"].items()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["Accept", "Origin", "referer", "CSRF-Token", "x-restli-protocol-version", "Cookie", "Host"],
-)
-def test_a_header_that_is_made_here_cannot_be_given(name: str) -> None:
-    """It would be dropped, or contradict ours."""
-    with pytest.raises(ValidationError):
-        context(headers={name: "x"})
-
-
-def test_the_language_of_the_page_is_kept() -> None:
+async def test_the_language_of_the_page_is_kept() -> None:
     """The form may say in which language it was made."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, fields={**HIDDEN, "language": "de-DE"}))
+    _, provider = await say(PASSED, ME_ANSWER, fields={**HIDDEN, "language": "de-DE"})
     assert provider.heard[0].body.endswith(b"&language=de-DE&pin=048213")
 
 
@@ -262,28 +231,10 @@ def test_an_address_of_the_provider_is_its_path(name: str, host: str) -> None:
             context(**{name: other})
 
 
-def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
+async def test_spaces_and_dashes_of_a_typed_code_are_left_out_and_zeros_kept() -> None:
     """An inner space makes a good code fail; so would a number without its zero."""
-    _, provider = asyncio.run(say(PASSED, ME_ANSWER, code=" 048-2 13 "))
+    _, provider = await say(PASSED, ME_ANSWER, code=" 048-2 13 ")
     assert provider.heard[0].body.endswith(b"&pin=048213")
-
-
-def test_a_request_for_another_way_sends_nothing() -> None:
-    """No request for it is known, so none may be invented."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(ActionRequiredError):
-                await attempt(
-                    LinkedIn(),
-                    provider.url,
-                    context(),
-                    "TRY_ANOTHER_WAY",
-                    solution=SolutionKind.ANOTHER_WAY,
-                )
-            assert provider.heard == []
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -308,35 +259,12 @@ def test_an_unfit_context_is_refused_at_the_door(changes: dict[str, object]) -> 
     assert "evil" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ü", "/100%", "/a#b", '/"'])
-@pytest.mark.parametrize("name", ["action", "referer"])
-def test_a_path_with_unescaped_characters_is_refused_before_anything_is_sent(
-    name: str, path: str
-) -> None:
-    """What cannot go into a URL could cut one request into two."""
-
-    async def scenario() -> None:
-        async with Canned() as provider:
-            with pytest.raises(UnescapedCharactersError):
-                await attempt(LinkedIn(), provider.url, context(**{name: path}), CODE)
-            assert provider.heard == []
-
-    asyncio.run(scenario())
-
-
-def test_a_context_shows_none_of_its_secrets() -> None:
-    """A context is secret from end to end, also in logs of its repr."""
-    shown = repr(context())
-    for secret in ("ajax", "AgFirst", "AQdata", "StepOne", "AQtoken"):
-        assert secret not in shown
-
-
 # Success -------------------------------------------------------------------------------
 
 
-def test_a_session_cookie_is_success_and_a_second_request_names_the_account() -> None:
+async def test_a_session_cookie_is_success_and_a_second_request_names_the_account() -> None:
     """``li_at`` is the only reliable sign; the answer itself does not say whose it is."""
-    verdict, provider = asyncio.run(say(PASSED, ME_ANSWER))
+    verdict, provider = await say(PASSED, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
     asked = provider.heard[1]
@@ -351,9 +279,9 @@ def test_a_session_cookie_is_success_and_a_second_request_names_the_account() ->
     assert len(provider.carrying(CODE)) == 1
 
 
-def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
+async def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
     """The backend goes on with cookies and token, and stores them as JSON."""
-    verdict, _ = asyncio.run(say(PASSED, ME_ANSWER))
+    verdict, _ = await say(PASSED, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     session = json.loads(json.dumps(verdict.session))
     assert session["csrf_token"] == "ajax:999"
@@ -380,9 +308,9 @@ def test_the_session_handed_back_is_json_with_all_a_backend_needs() -> None:
         ME,
     ],
 )
-def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) -> None:
+async def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) -> None:
     """Two places name the member; either will do."""
-    verdict, _ = asyncio.run(say(PASSED, answer(200, json.dumps(me))))
+    verdict, _ = await say(PASSED, answer(200, json.dumps(me)))
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
 
@@ -402,21 +330,21 @@ def test_the_member_number_is_found_wherever_it_stands(me: dict[str, object]) ->
         answer(200, '{"data": {}, "included": [{"plainId": 1}, {"plainId": 1}]}'),
         answer(200, '{"plainId": 0}'),
         answer(401),
-        answer(303, "", "Location: /uas/login"),
+        redirect("/uas/login"),
         answer(200, json.dumps(ME), "Set-Cookie: li_at=delete me; Path=/; Max-Age=0"),
     ],
 )
-def test_a_success_without_an_account_is_the_providers_fault(me: bytes) -> None:
+async def test_a_success_without_an_account_is_the_providers_fault(me: bytes) -> None:
     """Nobody may be connected to an account whose owner is not known."""
-    fail(ProviderBrokenError, PASSED, me)
+    await fail(ProviderBrokenError, PASSED, me)
 
 
-def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -> None:
+async def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -> None:
     """It carries no code; a hiccup there must not waste an accepted one."""
-    verdict, provider = asyncio.run(say(PASSED, answer(503), answer(502), ME_ANSWER))
+    verdict, provider = await say(PASSED, answer(503), answer(502), ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert len(provider.carrying(CODE)) == 1
-    fail(ProviderBrokenError, PASSED, *[answer(503)] * len(ME_PAUSES_S))
+    await fail(ProviderBrokenError, PASSED, *[answer(503)] * len(ME_PAUSES_S))
 
 
 @pytest.mark.parametrize(
@@ -432,9 +360,9 @@ def test_asking_whose_account_it_is_is_tried_again_a_bounded_number_of_times() -
         answer(200, "", LI_AT).replace(b"Length: 0", b"Length: 9"),
     ],
 )
-def test_a_session_outweighs_what_else_is_said(said: bytes) -> None:
+async def test_a_session_outweighs_what_else_is_said(said: bytes) -> None:
     """The code is used up: an error would throw the login away. Asking whose it is tells."""
-    verdict, provider = asyncio.run(say(said, ME_ANSWER))
+    verdict, provider = await say(said, ME_ANSWER)
     assert isinstance(verdict, Cleared)
     assert verdict.user_id == "4711"
     assert len(provider.heard) == 2
@@ -451,166 +379,138 @@ DEAD_LI_AT = (
     "Set-Cookie: li_at=; Path=/",
 )
 
-FAILURES: dict[str, tuple[type[ProviderFailure], bytes]] = {
-    # Addresses
-    "too many attempts": (
-        DeadIntentError,
-        answer(303, "", "Location: /checkpoint/lg/login?errorKey=challenge_global_internal_error"),
-    ),
-    "errorKey, short login": (DeadIntentError, answer(302, "", "Location: /login/?errorKey=x")),
-    "errorKey, reset page": (
-        DeadIntentError,
-        answer(302, "", "Location: /checkpoint/rp/request-password-reset?errorKey=x"),
-    ),
-    "unexpected error": (
-        ProviderBrokenError,
-        answer(302, "", "Location: /uas/login?a=b&errorKey=unexpected_error"),
-    ),
-    "session expired, login": (DeadIntentError, answer(302, "", "Location: /login")),
-    "session expired, uas": (DeadIntentError, answer(302, "", "Location: /uas/login?x=y")),
-    "session expired, wall": (DeadIntentError, answer(302, "", "Location: /authwall?trk=1")),
-    "session expired, page": (DeadIntentError, answer(200, page(LOGIN_FORM))),
-    "captcha, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/challenge/funCaptchaInternal?x=1"),
-    ),
-    "approval, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/challengesV2/AQF"),
-    ),
-    "password, address": (
-        ActionRequiredError,
-        answer(303, "", "Location: /checkpoint/rp/password-reset"),
-    ),
-    "unknown, address": (UnknownStepError, answer(303, "", "Location: /checkpoint/new/thing")),
-    "unknown, endless address": (
-        UnreadableAnswerError,
-        answer(303, "", f"Location: /checkpoint/challenge/{'x' * 5_000}"),
-    ),
-    "unknown, host": (UnknownStepError, answer(303, "", "Location: https://x.example/feed/")),
-    "redirect without address": (UnreadableAnswerError, answer(303)),
-    "redirect with nonsense": (UnknownStepError, answer(303, "", "Location: http://[")),
-    "feed without session": (UnreadableAnswerError, answer(303, "", "Location: /feed/")),
-    "resend, 307": (
-        UnreadableAnswerError,
-        answer(307, "", "Location: /checkpoint/challenge/verify"),
-    ),
-    "resend, 308": (UnreadableAnswerError, answer(308, "", "Location: /feed/")),
-    # Pages
-    "restricted, marker": (
-        AccountRestrictedError,
-        answer(200, page('<i id="pagekey-uas-account-restricted"></i>')),
-    ),
-    "restricted, words": (
-        AccountRestrictedError,
-        answer(200, page("<h1>Your account is temporarily restricted</h1>")),
-    ),
-    "restricted, forbidden": (
-        AccountRestrictedError,
-        answer(403, page("<h1>Your account is restricted</h1>")),
-    ),
-    "captcha, key": (
-        ActionRequiredError,
-        answer(200, page('<form><input type="hidden" name="captchaSiteKey"></form>')),
-    ),
-    "captcha, block": (ActionRequiredError, answer(200, page('<div id="captcha-internal"></div>'))),
-    "captcha, data": (
-        ActionRequiredError,
-        answer(200, page('<code id="securedDataExchange" style="display: none">x</code>')),
-    ),
-    "captcha, words": (
-        ActionRequiredError,
-        answer(200, page("<h1>Let's do a quick\n security check</h1>")),
-    ),
-    "approval, marker": (
-        ActionRequiredError,
-        answer(200, page('<div data-test-id="auth-app-approval"></div>')),
-    ),
-    "approval, words": (ActionRequiredError, answer(200, page("<h1>Check your LinkedIn app</h1>"))),
-    "password, words": (
-        ActionRequiredError,
-        answer(200, page("<p>Please choose a more secure password.</p>")),
-    ),
-    "identity, url": (ActionRequiredError, answer(200, page('<a id="idverifyUrl">go</a>'))),
-    "identity, words": (
-        ActionRequiredError,
-        answer(200, page("<p>Upload a government-issued ID</p>")),
-    ),
-    "identity, take-over form": (
-        ActionRequiredError,
-        answer(200, page('<form name="ATOPinChallengeForm"><input name="pin"></form>')),
-    ),
-    "unknown, form": (UnknownStepError, answer(200, page("<form><input name=q></form>"))),
-    "no form": (UnreadableAnswerError, answer(200, page("<h1>Hello</h1>"))),
-    "empty": (UnreadableAnswerError, answer(200)),
-    "garbage": (UnreadableAnswerError, answer(200, bytes(range(256)))),
-    "form without token": (
-        UnreadableAnswerError,
-        answer(200, page('<form id="email-pin-challenge"><input name="pin"></form>')),
-    ),
-    # Statuses
-    "csrf": (SessionMismatchError, answer(403, "CSRF check failed.")),
-    "forbidden, empty": (ResourceRestrictedError, answer(403)),
-    "csrf, in the markup alone": (
-        MalformedRequestError,
-        answer(400, page('<form id="x"><input name="csrfToken"></form>')),
-    ),
-    "unauthorised": (UnreadableAnswerError, answer(401)),
-    "forbidden": (ResourceRestrictedError, answer(403, page("<h1>Access denied</h1>"))),
-    "malformed": (MalformedRequestError, answer(400, "Bad Request")),
-    "too large": (ContentTooLargeError, answer(413)),
-    "gone": (UnreadableAnswerError, answer(404, page("<form></form>"))),
-    "timeout there": (ProviderTimeoutError, answer(408)),
-    "throttled": (ProviderBrokenError, answer(429, "", "Retry-After: 60")),
-    "blocked": (ResourceRestrictedError, answer(999)),
-    "error": (ProviderBrokenError, answer(500, page("<h1>Oops</h1>"))),
-    "gateway": (ProviderBrokenError, answer(502)),
-    "gateway timeout": (ProviderTimeoutError, answer(504)),
-    "unavailable": (ServiceUnavailableError, answer(503)),
+BY_KIND: dict[type[ProviderFailure], dict[str, bytes]] = {
+    DeadIntentError: {
+        "too many attempts": redirect(
+            "/checkpoint/lg/login?errorKey=challenge_global_internal_error"
+        ),
+        "errorKey, short login": redirect("/login/?errorKey=x", 302),
+        "errorKey, reset page": redirect("/checkpoint/rp/request-password-reset?errorKey=x", 302),
+        "session expired, login": redirect("/login", 302),
+        "session expired, uas": redirect("/uas/login?x=y", 302),
+        "session expired, wall": redirect("/authwall?trk=1", 302),
+        "session expired, page": answer(200, page(LOGIN_FORM)),
+    },
+    ProviderBrokenError: {
+        "unexpected error": redirect("/uas/login?a=b&errorKey=unexpected_error", 302),
+        "throttled": answer(429, "", "Retry-After: 60"),
+        "error": answer(500, page("<h1>Oops</h1>")),
+        "gateway": answer(502),
+    },
+    ActionRequiredError: {
+        "captcha, address": redirect("/checkpoint/challenge/funCaptchaInternal?x=1"),
+        "approval, address": redirect("/checkpoint/challengesV2/AQF"),
+        "password, address": redirect("/checkpoint/rp/password-reset"),
+        "captcha, key": answer(
+            200, page('<form><input type="hidden" name="captchaSiteKey"></form>')
+        ),
+        "captcha, block": answer(200, page('<div id="captcha-internal"></div>')),
+        "captcha, data": answer(
+            200, page('<code id="securedDataExchange" style="display: none">x</code>')
+        ),
+        "captcha, words": answer(200, page("<h1>Let's do a quick\n security check</h1>")),
+        "approval, marker": answer(200, page('<div data-test-id="auth-app-approval"></div>')),
+        "approval, words": answer(200, page("<h1>Check your LinkedIn app</h1>")),
+        "password, words": answer(200, page("<p>Please choose a more secure password.</p>")),
+        "identity, url": answer(200, page('<a id="idverifyUrl">go</a>')),
+        "identity, words": answer(200, page("<p>Upload a government-issued ID</p>")),
+        "identity, take-over form": answer(
+            200, page('<form name="ATOPinChallengeForm"><input name="pin"></form>')
+        ),
+    },
+    UnknownStepError: {
+        "unknown, address": redirect("/checkpoint/new/thing"),
+        "unknown, host": redirect("https://x.example/feed/"),
+        "redirect with nonsense": redirect("http://["),
+        "unknown, form": answer(200, page("<form><input name=q></form>")),
+    },
+    UnreadableAnswerError: {
+        "unknown, endless address": answer(
+            303, "", f"Location: /checkpoint/challenge/{'x' * 5_000}"
+        ),
+        "redirect without address": answer(303),
+        "feed without session": redirect("/feed/"),
+        "resend, 307": answer(307, "", "Location: /checkpoint/challenge/verify"),
+        "resend, 308": answer(308, "", "Location: /feed/"),
+        "no form": answer(200, page("<h1>Hello</h1>")),
+        "empty": answer(200),
+        "garbage": answer(200, bytes(range(256))),
+        "form without token": answer(
+            200, page('<form id="email-pin-challenge"><input name="pin"></form>')
+        ),
+        "unauthorised": answer(401),
+        "gone": answer(404, page("<form></form>")),
+    },
+    AccountRestrictedError: {
+        "restricted, marker": answer(200, page('<i id="pagekey-uas-account-restricted"></i>')),
+        "restricted, words": answer(200, page("<h1>Your account is temporarily restricted</h1>")),
+        "restricted, forbidden": answer(403, page("<h1>Your account is restricted</h1>")),
+    },
+    SessionMismatchError: {
+        "csrf": answer(403, "CSRF check failed."),
+    },
+    ResourceRestrictedError: {
+        "forbidden, empty": answer(403),
+        "forbidden": answer(403, page("<h1>Access denied</h1>")),
+        "blocked": answer(999),
+    },
+    MalformedRequestError: {
+        "csrf, in the markup alone": answer(
+            400, page('<form id="x"><input name="csrfToken"></form>')
+        ),
+        "malformed": answer(400, "Bad Request"),
+    },
+    ContentTooLargeError: {
+        "too large": answer(413),
+    },
+    ProviderTimeoutError: {
+        "timeout there": answer(408),
+        "gateway timeout": answer(504),
+    },
+    ServiceUnavailableError: {
+        "unavailable": answer(503),
+    },
 }
+FAILURES = {name: (kind, said) for kind, rows in BY_KIND.items() for name, said in rows.items()}
 
 
 @pytest.mark.parametrize(("kind", "said"), FAILURES.values(), ids=FAILURES)
-def test_each_failure_is_told_apart(kind: type[ProviderFailure], said: bytes) -> None:
+async def test_each_failure_is_told_apart(kind: type[ProviderFailure], said: bytes) -> None:
     """Each answer has its failure, and the code leaves exactly once."""
-    failure = fail(kind, said)
+    failure = await fail(kind, said)
     assert failure.detail
     assert CODE not in "".join(traceback.format_exception(failure))
 
 
 @pytest.mark.parametrize("cookie", DEAD_LI_AT)
-def test_a_revoked_session_cookie_is_the_opposite_of_success(cookie: str) -> None:
+async def test_a_revoked_session_cookie_is_the_opposite_of_success(cookie: str) -> None:
     """The provider writes words or an expiry over the cookie when it logs someone out."""
-    fail(DeadIntentError, answer(303, "", "Location: /uas/login", cookie))
-    fail(UnreadableAnswerError, answer(303, "", "Location: /feed/", cookie))
-    verdict, _ = asyncio.run(say(answer(200, pin_form(), cookie)))
+    await fail(DeadIntentError, answer(303, "", "Location: /uas/login", cookie))
+    await fail(UnreadableAnswerError, answer(303, "", "Location: /feed/", cookie))
+    verdict, _ = await say(answer(200, pin_form(), cookie))
     assert isinstance(verdict, Rejected)
 
 
-def test_how_long_to_wait_is_told_to_the_caller() -> None:
+async def test_how_long_to_wait_is_told_to_the_caller() -> None:
     """The number is all that is passed on of the header."""
-    failure = fail(ProviderBrokenError, answer(429, "", "Retry-After: 60"))
+    failure = await fail(ProviderBrokenError, answer(429, "", "Retry-After: 60"))
     assert "60" in str(failure.detail)
 
 
-def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
+async def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
     """Whoever solves the captcha and comes back needs the jar as the provider left it."""
     said = answer(200, page('<i id="captcha-internal"></i>'), "Set-Cookie: fid=new; Path=/")
-    failure = fail(ActionRequiredError, said)
+    failure = await fail(ActionRequiredError, said)
     assert failure.context is not None
     assert failure.context.cookies[-1].value == "new"
 
 
-def test_the_page_the_provider_named_for_failures_ends_the_challenge() -> None:
+async def test_the_page_the_provider_named_for_failures_ends_the_challenge() -> None:
     """``failureRedirectUri`` says in advance where a fatal failure leads."""
-
-    async def scenario() -> None:
-        fields = {**HIDDEN, "failureRedirectUri": "/checkpoint/odd/end?x=1"}
-        async with Canned(answer(303, "", "Location: /checkpoint/odd/end?x=1")) as provider:
-            with pytest.raises(DeadIntentError):
-                await attempt(LinkedIn(), provider.url, context(fields=fields), CODE)
-
-    asyncio.run(scenario())
+    fields = {**HIDDEN, "failureRedirectUri": "/checkpoint/odd/end?x=1"}
+    async with Canned(redirect("/checkpoint/odd/end?x=1")) as provider:
+        with pytest.raises(DeadIntentError):
+            await attempt(LinkedIn(), provider.url, context(fields=fields), CODE)
 
 
 # The form again ------------------------------------------------------------------------
@@ -631,17 +531,17 @@ SHOWN = '<div id="email-pin-error">That code is not valid.</div>'
         "",
     ],
 )
-def test_the_same_form_again_is_a_rejection(error: str) -> None:
+async def test_the_same_form_again_is_a_rejection(error: str) -> None:
     """With its error shown or hidden: without a session the code was not taken."""
-    verdict, provider = asyncio.run(say(answer(200, pin_form(error=error))))
+    verdict, provider = await say(answer(200, pin_form(error=error)))
     assert isinstance(verdict, Rejected)
     assert len(provider.heard) == 1
 
 
-def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
+async def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
     """Providers rotate both with every answer; with the old ones the next try must fail."""
     said = answer(200, pin_form(error=SHOWN), "Set-Cookie: bcookie=new; Path=/")
-    verdict, _ = asyncio.run(say(said))
+    verdict, _ = await say(said)
     assert isinstance(verdict, Rejected)
     after = verdict.context
     assert isinstance(after, LinkedInContext)
@@ -666,9 +566,9 @@ def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
         ("/a b", "/checkpoint/challenge/verify"),
     ],
 )
-def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str) -> None:
+async def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str) -> None:
     """A page may be wrong or forged; the next code still goes to the provider."""
-    verdict, _ = asyncio.run(say(answer(200, pin_form(action=action))))
+    verdict, _ = await say(answer(200, pin_form(action=action)))
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.action == expected
@@ -690,40 +590,38 @@ def test_a_scraped_action_never_leads_to_another_host(action: str, expected: str
         (pin_form(form_id="new-kind"), Checkpoint(type="OTP", source="EMAIL")),
     ],
 )
-def test_another_form_without_an_error_is_a_further_checkpoint(
+async def test_another_form_without_an_error_is_a_further_checkpoint(
     form: str, expected: Checkpoint
 ) -> None:
     """The code was taken and one more is wanted; its form is the next context."""
-    verdict, _ = asyncio.run(say(answer(200, form)))
+    verdict, _ = await say(answer(200, form))
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == expected
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.fields["requestSubmissionId"] == "sub-2"
 
 
-def test_another_form_with_an_error_shown_is_a_rejection() -> None:
+async def test_another_form_with_an_error_shown_is_a_rejection() -> None:
     """A visible error outweighs a rotated challenge id."""
-    verdict, _ = asyncio.run(say(answer(200, pin_form(challenge_id="AgSecond", error=SHOWN))))
+    verdict, _ = await say(answer(200, pin_form(challenge_id="AgSecond", error=SHOWN)))
     assert isinstance(verdict, Rejected)
 
 
-def test_a_check_box_on_the_new_form_is_noted() -> None:
+async def test_a_check_box_on_the_new_form_is_noted() -> None:
     """The next request depends on it."""
     box = '<input type="checkbox" name="recognizedDevice">'
-    verdict, _ = asyncio.run(say(answer(200, pin_form(form_id="two-step-challenge", extra=box))))
+    verdict, _ = await say(answer(200, pin_form(form_id="two-step-challenge", extra=box)))
     assert isinstance(verdict, NextCheckpoint)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.recognized_device
     assert verdict.context.form_id == "two-step-challenge"
 
 
-def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
+async def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
     """The page after the redirect is a request of its own; the code stays where it was."""
-    verdict, provider = asyncio.run(
-        say(
-            answer(303, "", "Location: /checkpoint/challenge/AQnext?ut=2", "Set-Cookie: c=1"),
-            answer(200, pin_form(challenge_id="AgSecond")),
-        )
+    verdict, provider = await say(
+        answer(303, "", "Location: /checkpoint/challenge/AQnext?ut=2", "Set-Cookie: c=1"),
+        answer(200, pin_form(challenge_id="AgSecond")),
     )
     assert isinstance(verdict, NextCheckpoint)
     assert isinstance(verdict.context, LinkedInContext)
@@ -734,37 +632,33 @@ def test_a_challenge_page_behind_a_redirect_is_read_without_the_code() -> None:
     assert len(provider.carrying(CODE)) == 1
 
 
-def test_redirects_in_a_circle_end() -> None:
+async def test_redirects_in_a_circle_end() -> None:
     """Every loop has a bound."""
-    circle = [answer(303, "", "Location: /checkpoint/challenge/AQround")] * (HOPS_MAX + 2)
-
-    async def scenario() -> None:
-        async with Canned(*circle) as provider:
-            with pytest.raises(ProviderBrokenError):
-                await attempt(LinkedIn(), provider.url, context(), CODE)
-            assert len(provider.heard) <= HOPS_MAX + 2
-            assert len(provider.carrying(CODE)) == 1
-
-    asyncio.run(scenario())
+    circle = [redirect("/checkpoint/challenge/AQround")] * (HOPS_MAX + 2)
+    async with Canned(*circle) as provider:
+        with pytest.raises(ProviderBrokenError):
+            await attempt(LinkedIn(), provider.url, context(), CODE)
+        assert len(provider.heard) <= HOPS_MAX + 2
+        assert len(provider.carrying(CODE)) == 1
 
 
-def test_hostile_pages_end_quickly() -> None:
+async def test_hostile_pages_end_quickly() -> None:
     """A page is parsed on the loop that serves everybody; depth costs quadratic time."""
     end = "<form><input name=q></form>"
-    fail(UnknownStepError, answer(200, page("<span role=alert>x" * 9_000 + end)))
-    fail(UnreadableAnswerError, answer(200, page("<div>" * TAGS_MAX + end)))
+    await fail(UnknownStepError, answer(200, page("<span role=alert>x" * 9_000 + end)))
+    await fail(UnreadableAnswerError, answer(200, page("<div>" * TAGS_MAX + end)))
 
 
-def test_a_form_beyond_the_bounds_of_a_context_is_not_kept() -> None:
+async def test_a_form_beyond_the_bounds_of_a_context_is_not_kept() -> None:
     """Else the next submission would find a context that it may not use."""
     many = "".join(f'<input type="hidden" name="n{n}" value="">' for n in range(101))
-    fail(UnreadableAnswerError, answer(200, pin_form(extra=many)))
+    await fail(UnreadableAnswerError, answer(200, pin_form(extra=many)))
 
 
-def test_of_several_forms_the_one_of_the_checkpoint_is_read() -> None:
+async def test_of_several_forms_the_one_of_the_checkpoint_is_read() -> None:
     """Its id was noted in the first step; another form on the page changes nothing."""
     other = '<form id="sms-instead"><input name="pin"></form>'
-    verdict, _ = asyncio.run(say(answer(200, page(other + pin_form(error=SHOWN)))))
+    verdict, _ = await say(answer(200, page(other + pin_form(error=SHOWN))))
     assert isinstance(verdict, Rejected)
     assert isinstance(verdict.context, LinkedInContext)
     assert verdict.context.form_id == "email-pin-challenge"

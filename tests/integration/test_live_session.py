@@ -107,17 +107,17 @@ class Answering:
         raise AssertionError
 
 
-def verify(answer: object) -> contract.Verdict:
+async def verify(answer: object) -> contract.Verdict:
     """Return the verdict an answer leads to."""
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return asyncio.run(LiveSession("LINKEDIN").verify(CHALLENGE, Answering(body)))
+    return await LiveSession("LINKEDIN").verify(CHALLENGE, Answering(body))
 
 
 # Answers -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("provider", sorted(providers.adapters()))
-def test_every_provider_has_the_route(provider: str) -> None:
+async def test_every_provider_has_the_route(provider: str) -> None:
     """The session does the provider's part, so the route needs no adapter to know it."""
     adapter = adapter_for(provider, LIVE_SESSION)
     assert isinstance(adapter, Adapter)
@@ -127,50 +127,52 @@ def test_every_provider_has_the_route(provider: str) -> None:
     )
     challenge = Challenge(checkpoint=CHALLENGE.checkpoint, context=context, base_url="")
     exchange = Answering(b'{"verdict": "cleared", "user_id": "u1"}')
-    verdict = asyncio.run(adapter.verify(challenge, exchange))
+    verdict = await adapter.verify(challenge, exchange)
     assert verdict == Cleared(user_id="u1", session={})
     assert exchange.asked == {"type": "OTP", "source": "SMS"}
 
 
-def test_the_three_verdicts_are_read() -> None:
+async def test_the_three_verdicts_are_read() -> None:
     """Their words are public; what comes beside them is ignored, as everywhere."""
     session = {"cookies": [{"name": "a", "value": "b"}], "deep": {"x": [1, None]}}
-    assert verify({"verdict": "cleared", "user_id": "u1", "session": session, "x": 1}) == Cleared(
-        user_id="u1", session=session
-    )
-    assert verify({"verdict": "rejected"}) == Rejected()
+    assert await verify(
+        {"verdict": "cleared", "user_id": "u1", "session": session, "x": 1}
+    ) == Cleared(user_id="u1", session=session)
+    assert await verify({"verdict": "rejected"}) == Rejected()
     step = {"type": "2FA", "source": "APP"}
-    assert verify({"verdict": "next_checkpoint", "checkpoint": step}) == NextCheckpoint(
+    assert await verify({"verdict": "next_checkpoint", "checkpoint": step}) == NextCheckpoint(
         checkpoint=Checkpoint(type="2FA", source="APP"), context=CHALLENGE.context
     )
-    unnamed = verify({"verdict": "next_checkpoint", "checkpoint": {"type": "NEW"}})
+    unnamed = await verify({"verdict": "next_checkpoint", "checkpoint": {"type": "NEW"}})
     assert isinstance(unnamed, NextCheckpoint)
     assert unnamed.checkpoint == Checkpoint(type="NEW", source=None)
 
 
 @pytest.mark.parametrize("kind", FAILURES, ids=lambda kind: f"{kind.status}-{kind.type}")
 @pytest.mark.parametrize("start", ["", "errors/"])
-def test_each_pair_of_a_provider_is_that_failure(kind: type[ProviderFailure], start: str) -> None:
+async def test_each_pair_of_a_provider_is_that_failure(
+    kind: type[ProviderFailure], start: str
+) -> None:
     """A session reports what an adapter may report, in the same words."""
     with pytest.raises(kind):
-        verify({"status": kind.status, "type": start + kind.type})
+        await verify({"status": kind.status, "type": start + kind.type})
 
 
-def test_a_session_says_that_a_code_is_in_doubt() -> None:
+async def test_a_session_says_that_a_code_is_in_doubt() -> None:
     """Else a session that cannot read its provider would be a way to guess."""
     for kind in (UnknownStepError, UnreadableAnswerError):
         with pytest.raises(kind):
-            verify({"status": kind.status, "type": kind.type, "in_doubt": True})
+            await verify({"status": kind.status, "type": kind.type, "in_doubt": True})
     with pytest.raises(ActionRequiredError) as caught:
-        verify({"status": 403, "type": "action_required"})
+        await verify({"status": 403, "type": "action_required"})
     assert not caught.value.in_doubt
     with pytest.raises(NetworkDownError):
-        verify({"status": 503, "type": "network_down", "in_doubt": True})
+        await verify({"status": 503, "type": "network_down", "in_doubt": True})
 
 
-def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
+async def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
     """401 is in the catalogue too; as a failure it would not be counted."""
-    assert verify({"status": 401, "type": "errors/invalid_checkpoint_solution"}) == Rejected()
+    assert await verify({"status": 401, "type": "errors/invalid_checkpoint_solution"}) == Rejected()
 
 
 @pytest.mark.parametrize(
@@ -224,13 +226,13 @@ def test_the_pair_of_a_refused_code_is_a_verdict() -> None:
     ],
     ids=str,
 )
-def test_an_answer_nobody_can_read_is_a_provider_error(answer: object) -> None:
+async def test_an_answer_nobody_can_read_is_a_provider_error(answer: object) -> None:
     """What only this worker may say, contradictions and nonsense are no verdict.
 
     The code may have been right, so the intent stays open; it counts as one in doubt.
     """
     with pytest.raises(UnreadableAnswerError) as caught:
-        verify(answer)
+        await verify(answer)
     assert caught.value.in_doubt
     assert caught.value.detail == "The client session's answer cannot be read."
 
@@ -248,9 +250,9 @@ LOGIN = {"user_id": "u1", "session": {"cookies": [{"name": "li_at", "value": "b"
     ],
     ids=str,
 )
-def test_a_finished_login_outweighs_a_word_that_is_not_known(answer: object) -> None:
+async def test_a_finished_login_outweighs_a_word_that_is_not_known(answer: object) -> None:
     """The session is there and the code used up: an error would throw the login away."""
-    assert verify(answer) == Cleared(**LOGIN)  # type: ignore[arg-type]
+    assert await verify(answer) == Cleared(**LOGIN)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -264,15 +266,15 @@ def test_a_finished_login_outweighs_a_word_that_is_not_known(answer: object) -> 
     ],
     ids=str,
 )
-def test_a_session_is_taken_at_its_word(answer: object, expected: contract.Verdict) -> None:
+async def test_a_session_is_taken_at_its_word(answer: object, expected: contract.Verdict) -> None:
     """What it plainly says holds; a number for an id, null for nothing and capitals are its way."""
-    assert verify(answer) == expected
+    assert await verify(answer) == expected
 
 
-def test_a_failure_that_a_session_names_holds_beside_its_login() -> None:
+async def test_a_failure_that_a_session_names_holds_beside_its_login() -> None:
     """The session has judged: it knows more of the login than stands in its answer."""
     with pytest.raises(ActionRequiredError):
-        verify({"status": 403, "type": "action_required", **LOGIN})
+        await verify({"status": 403, "type": "action_required", **LOGIN})
 
 
 # The secret ----------------------------------------------------------------------------
@@ -604,30 +606,26 @@ class Asking:
             return await LiveSession("LINKEDIN").verify(CHALLENGE, self.exchange)
 
 
-def test_the_code_travels_sealed_and_the_answer_comes_back() -> None:
+async def test_the_code_travels_sealed_and_the_answer_comes_back() -> None:
     """The request says whose code it is, for what, until when and where to answer."""
-
-    async def play() -> None:
-        channel = FakeChannel({"verdict": "rejected"})
-        asking = Asking(channel)
-        assert await asking.ask() == Rejected()
-        assert asking.exchange.code_sent
-        assert channel.codes == [CODE]
-        [text] = channel.heard
-        assert CODE not in text
-        message = json.loads(text)
-        assert len(message.pop("request_id")) == 32
-        assert CODE.encode() not in base64.b64decode(message.pop("solution"))
-        assert len(base64.b64decode(message.pop("proof"))) == 32
-        assert message == {
-            "v": 2,
-            "submission_id": "sub_1",
-            "checkpoint": {"type": "OTP", "source": "SMS"},
-            "deadline_ms": 1_000,
-            "reply_to": "replies",
-        }
-
-    asyncio.run(play())
+    channel = FakeChannel({"verdict": "rejected"})
+    asking = Asking(channel)
+    assert await asking.ask() == Rejected()
+    assert asking.exchange.code_sent
+    assert channel.codes == [CODE]
+    [text] = channel.heard
+    assert CODE not in text
+    message = json.loads(text)
+    assert len(message.pop("request_id")) == 32
+    assert CODE.encode() not in base64.b64decode(message.pop("solution"))
+    assert len(base64.b64decode(message.pop("proof"))) == 32
+    assert message == {
+        "v": 2,
+        "submission_id": "sub_1",
+        "checkpoint": {"type": "OTP", "source": "SMS"},
+        "deadline_ms": 1_000,
+        "reply_to": "replies",
+    }
 
 
 ZERO_KEY = base64.b64encode(bytes(32)).decode()
@@ -658,26 +656,22 @@ ZERO_KEY = base64.b64encode(bytes(32)).decode()
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_code_is_not_claimed_for_a_session_that_cannot_be_asked(
+async def test_a_code_is_not_claimed_for_a_session_that_cannot_be_asked(
     registered: str | dict[str, object] | None, failure: type[ProviderFailure]
 ) -> None:
     """All that can be wrong with a registration is found before the code is taken."""
-
-    async def play() -> None:
-        channel = FakeChannel()
-        if isinstance(registered, dict):
-            fields = json.loads(channel.registered or "") | registered
-            with contextlib.suppress(ValidationError):  # One that knows the secret says it.
-                fields = KEYS.prove(Registration.model_validate(fields)).model_dump(mode="json")
-            channel.registered = json.dumps(fields)
-        else:
-            channel.registered = registered
-        asking = Asking(channel)
-        with pytest.raises(failure):
-            await asking.ask()
-        assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
-
-    asyncio.run(play())
+    channel = FakeChannel()
+    if isinstance(registered, dict):
+        fields = json.loads(channel.registered or "") | registered
+        with contextlib.suppress(ValidationError):  # One that knows the secret says it.
+            fields = KEYS.prove(Registration.model_validate(fields)).model_dump(mode="json")
+        channel.registered = json.dumps(fields)
+    else:
+        channel.registered = registered
+    asking = Asking(channel)
+    with pytest.raises(failure):
+        await asking.ask()
+    assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
 
 
 @pytest.mark.parametrize(
@@ -692,124 +686,100 @@ def test_a_code_is_not_claimed_for_a_session_that_cannot_be_asked(
     ],
     ids=str,
 )
-def test_a_registration_that_is_not_the_session_s_is_told_and_not_asked(
+async def test_a_registration_that_is_not_the_session_s_is_told_and_not_asked(
     changed: dict[str, object], detail: str
 ) -> None:
     """A stranger's key in the session's place, or the version before: unsent, and why."""
-
-    async def play() -> None:
-        channel = FakeChannel()
-        channel.registered = json.dumps(json.loads(channel.registered or "") | changed)
-        asking = Asking(channel)
-        with pytest.raises(NoHandlerError) as caught:
-            await asking.ask()
-        assert caught.value.detail == detail
-        assert detail.endswith("he code was not sent.")
-        assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
-
-    asyncio.run(play())
+    channel = FakeChannel()
+    channel.registered = json.dumps(json.loads(channel.registered or "") | changed)
+    asking = Asking(channel)
+    with pytest.raises(NoHandlerError) as caught:
+        await asking.ask()
+    assert caught.value.detail == detail
+    assert detail.endswith("he code was not sent.")
+    assert (asking.claims, channel.heard, asking.exchange.code_sent) == (0, [], False)
 
 
-def test_a_code_nobody_heard_was_claimed_but_not_sent() -> None:
+async def test_a_code_nobody_heard_was_claimed_but_not_sent() -> None:
     """The claim precedes the publication, whoever listens."""
-
-    async def play() -> None:
-        channel = FakeChannel()
-        channel.listeners = 0
-        asking = Asking(channel)
-        with pytest.raises(NoChannelError):
-            await asking.ask()
-        assert (asking.claims, len(channel.heard), asking.exchange.code_sent) == (1, 1, False)
-
-    asyncio.run(play())
+    channel = FakeChannel()
+    channel.listeners = 0
+    asking = Asking(channel)
+    with pytest.raises(NoChannelError):
+        await asking.ask()
+    assert (asking.claims, len(channel.heard), asking.exchange.code_sent) == (1, 1, False)
 
 
-def test_nothing_is_published_after_its_moment() -> None:
+async def test_nothing_is_published_after_its_moment() -> None:
     """A process that was stopped after the claim must not send when nobody counts on it."""
-
-    async def play() -> None:
-        channel = FakeChannel()
-        asking = Asking(channel, left_s=-0.1)
-        with pytest.raises(ExchangeRefusedError):
-            await asking.ask()
-        assert (channel.heard, asking.exchange.code_sent) == ([], False)
-
-    asyncio.run(play())
+    channel = FakeChannel()
+    asking = Asking(channel, left_s=-0.1)
+    with pytest.raises(ExchangeRefusedError):
+        await asking.ask()
+    assert (channel.heard, asking.exchange.code_sent) == ([], False)
 
 
-def test_a_publication_that_hangs_may_have_been_heard() -> None:
+async def test_a_publication_that_hangs_may_have_been_heard() -> None:
     """It is given up at its moment, told as sent, and the session is told that nobody waits."""
+    channel = FakeChannel()
 
-    async def play() -> None:
-        channel = FakeChannel()
+    async def hang() -> None:
+        if len(channel.heard) == 1:
+            await asyncio.Event().wait()
 
-        async def hang() -> None:
-            if len(channel.heard) == 1:
-                await asyncio.Event().wait()
-
-        channel.publishing = hang
-        asking = Asking(channel, left_s=0.05)
-        with pytest.raises(ProviderTimeoutError):
-            await asking.ask()
-        assert asking.exchange.code_sent
-        assert channel.cancelled
-
-    asyncio.run(play())
+    channel.publishing = hang
+    asking = Asking(channel, left_s=0.05)
+    with pytest.raises(ProviderTimeoutError):
+        await asking.ask()
+    assert asking.exchange.code_sent
+    assert channel.cancelled
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["waiting", "publishing"])
-def test_a_closed_exchange_tells_the_session(hangs: bool) -> None:
+async def test_a_closed_exchange_tells_the_session(hangs: bool) -> None:
     """Superseded, killed or out of time: a person's session must not go on typing."""
+    channel = FakeChannel()
 
-    async def play() -> None:
-        channel = FakeChannel()
+    async def hang() -> None:
+        if hangs and len(channel.heard) == 1:
+            await asyncio.Event().wait()
 
-        async def hang() -> None:
-            if hangs and len(channel.heard) == 1:
-                await asyncio.Event().wait()
-
-        channel.publishing = hang
-        asking = Asking(channel)
-        running = asyncio.create_task(asking.ask())
-        await channel.told.wait()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert asking.exchange.code_sent
-        assert channel.cancelled
-
-    asyncio.run(play())
+    channel.publishing = hang
+    asking = Asking(channel)
+    running = asyncio.create_task(asking.ask())
+    await channel.told.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert asking.exchange.code_sent
+    assert channel.cancelled
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["hangs", "raises"])
-def test_a_cancel_that_fails_holds_nobody_up(raises: bool) -> None:
+async def test_a_cancel_that_fails_holds_nobody_up(raises: bool) -> None:
     """It is a courtesy, with a bound."""
+    channel = FakeChannel()
 
-    async def play() -> None:
-        channel = FakeChannel()
+    async def fail() -> None:
+        if len(channel.heard) > 1:
+            if raises:
+                raise ProviderTimeoutError
+            await asyncio.Event().wait()
 
-        async def fail() -> None:
-            if len(channel.heard) > 1:
-                if raises:
-                    raise ProviderTimeoutError
-                await asyncio.Event().wait()
-
-        channel.publishing = fail
-        running = asyncio.create_task(Asking(channel).ask())
-        await channel.told.wait()
-        running.cancel()
-        done, _ = await asyncio.wait({running}, timeout=BOUND_S / 2)
-        assert done, "the courtesy has no bound"
-        assert running.cancelled()
-        assert channel.cancelled
-
-    asyncio.run(play())
+    channel.publishing = fail
+    running = asyncio.create_task(Asking(channel).ask())
+    await channel.told.wait()
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=BOUND_S / 2)
+    assert done, "the courtesy has no bound"
+    assert running.cancelled()
+    assert channel.cancelled
 
 
-def test_the_route_has_no_requests_without_the_code() -> None:
+async def test_the_route_has_no_requests_without_the_code() -> None:
     """The session does everything else itself."""
     with pytest.raises(NotImplementedError):
-        asyncio.run(Asking(FakeChannel()).exchange.fetch(Request(method="GET", url="")))
+        await Asking(FakeChannel()).exchange.fetch(Request(method="GET", url=""))
 
 
 # The manual ----------------------------------------------------------------------------

@@ -34,9 +34,7 @@ def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixt
 
 def test_what_waits_for_an_elder_s_exchange_is_no_backlog(ledger: LedgerFixture) -> None:
     """No further worker would make it go faster, so it must not look like a lack of them."""
-    ledger.open()
-    ledger.submit("elder")
-    ledger.claim("elder")
+    ledger.claimed("elder")
     ledger.submit("newer", "654321")
     seen = look(ledger)
     assert (seen.waiting, seen.oldest) == (1, None)
@@ -46,9 +44,7 @@ def test_workers_are_shown_with_what_they_hold_and_must_close(ledger: LedgerFixt
     """Who is busy, who is silent and who sweeps are the first questions."""
     ledger.door.run(ledger.store.beat("w1", 0))
     ledger.door.run(ledger.store.lead("w1", 60_000))
-    ledger.open()
-    ledger.submit("elder")
-    ledger.claim("elder")
+    ledger.claimed("elder")
     ledger.submit("newer", "654321")
     seen = look(ledger)
     assert [(each.name, each.holds, each.drains) for each in seen.workers] == [("w1", 1, 1)]
@@ -69,9 +65,7 @@ def test_what_nobody_swept_is_overdue_and_named(ledger: LedgerFixture) -> None:
 
 def test_an_exchange_that_is_waited_for_is_not_overdue(ledger: LedgerFixture) -> None:
     """Its worker is lost and cannot say that it hung up; the sweep does its work all the same."""
-    ledger.open()
-    ledger.submit("elder")
-    ledger.claim("elder")
+    ledger.claimed("elder")
     ledger.submit("newer", "654321")
     late_ms = look(ledger).now_ms - OVERDUE_MS - 1_000  # As if the drain had ended long ago.
     ledger.redis.zadd(ledger.store.keys.due, {f"{PROVIDER}:acc_1": late_ms})
@@ -94,8 +88,7 @@ def test_a_workers_keys_of_another_kind_stop_neither_a_look_nor_a_sweep(
 
 def test_looking_changes_nothing(ledger: LedgerFixture) -> None:
     """It is run every second by whoever is worried."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.redis.lpush(ledger.store.keys.dead_letters, "{}")
     before = ledger.dump()
     assert look(ledger).dead_letters == 1

@@ -66,22 +66,18 @@ def test_submissions_racing_from_threads_are_each_answered_once(
     assert race_violations(ledger, ids, results.heard()) == []
 
 
-def test_submissions_racing_on_one_loop_are_each_answered_once(
+async def test_submissions_racing_on_one_loop_are_each_answered_once(
     ledger: LedgerFixture, results: Subscriber, redis_url: str
 ) -> None:
     """The same through the awaited door."""
     ledger.open()
     ids = [f"s{number}" for number in range(CONTENDERS * 4)]
-
-    async def race() -> None:
-        client = connect_async(redis_url)
-        door = AsyncExecutor(client)
-        for at in range(0, len(ids), CONTENDERS):
-            batch = ids[at : at + CONTENDERS]
-            await asyncio.gather(*(door.run(ledger.submitting(name)) for name in batch))
-        await client.aclose()
-
-    asyncio.run(race())
+    client = connect_async(redis_url)
+    door = AsyncExecutor(client)
+    for at in range(0, len(ids), CONTENDERS):
+        batch = ids[at : at + CONTENDERS]
+        await asyncio.gather(*(door.run(ledger.submitting(name)) for name in batch))
+    await client.aclose()
     assert race_violations(ledger, ids, results.heard()) == []
 
 

@@ -35,8 +35,7 @@ class CountingDoor(SyncExecutor):
 @pytest.fixture
 def claimed(ledger: LedgerFixture) -> Result:
     """Return the claim of a submission, by a ledger that counts from then on."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     result = ledger.claim("s1")
     ledger.door = CountingDoor(ledger.redis)
     return result

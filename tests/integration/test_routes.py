@@ -1,6 +1,5 @@
 """Routes out of service: refused at the door, before anything is stored."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,16 +48,14 @@ def test_a_route_that_is_off_is_refused_and_nothing_is_stored(
     assert ledger.redis.dbsize() == 0
 
 
-def test_the_asynchronous_client_refuses_it_too(ledger: LedgerFixture, redis_url: str) -> None:
+async def test_the_asynchronous_client_refuses_it_too(
+    ledger: LedgerFixture, redis_url: str
+) -> None:
     """Both clients stand at the same door."""
-
-    async def scenario() -> CheckpointError:
-        async with AsyncCheckpointClient(settings_for(redis_url)) as client:
-            with pytest.raises(CheckpointError) as caught:
-                await client.open_intent(**opening())
-        return caught.value
-
-    assert asyncio.run(scenario()).status == OFF[0]
+    async with AsyncCheckpointClient(settings_for(redis_url)) as client:
+        with pytest.raises(CheckpointError) as caught:
+            await client.open_intent(**opening())
+    assert (caught.value).status == OFF[0]
     assert ledger.redis.dbsize() == 0
 
 

@@ -12,7 +12,6 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
@@ -31,16 +30,6 @@ from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInConte
 from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, SandboxError, background
 from checkpoint_worker.providers.sandbox.accounts import Account, World
 from tests.support.canned_server import attempt
-
-
-def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
-    """Run a scenario with a fresh sandbox."""
-
-    async def run() -> None:
-        async with Sandbox() as sandbox:
-            await scenario(sandbox)
-
-    asyncio.run(run())
 
 
 async def solve(sandbox: Sandbox, account: Account, code: str) -> object:
@@ -235,93 +224,73 @@ def test_no_two_codes_are_the_same() -> None:
         ({"kind": "restricted"}, ProviderFailure),
     ],
 )
-def test_each_fault_shows_at_the_client_and_the_code_is_sent_once(
-    faults: dict[str, object], expected: type[ProviderFailure]
+async def test_each_fault_shows_at_the_client_and_the_code_is_sent_once(
+    sandbox: Sandbox, faults: dict[str, object], expected: type[ProviderFailure]
 ) -> None:
     """A fault is where impatient clients send twice."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account = sandbox.add_account("LINKEDIN", source="APP")
-        sandbox.set_faults(account, **faults)
-        code = account.current_code()
-        with pytest.raises(expected):
-            await solve(sandbox, account, code)
-        assert sandbox.count(code) == 1
-        sandbox.set_faults(account)
-        assert isinstance(await solve(sandbox, account, account.current_code()), Cleared)
-
-    simulated(scenario)
+    account = sandbox.add_account("LINKEDIN", source="APP")
+    sandbox.set_faults(account, **faults)
+    code = account.current_code()
+    with pytest.raises(expected):
+        await solve(sandbox, account, code)
+    assert sandbox.count(code) == 1
+    sandbox.set_faults(account)
+    assert isinstance(await solve(sandbox, account, account.current_code()), Cleared)
 
 
-def test_a_slow_answer_is_still_the_answer() -> None:
+async def test_a_slow_answer_is_still_the_answer(sandbox: Sandbox) -> None:
     """``slow`` waits before the code is evaluated and then goes on as always."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account = sandbox.add_account("LINKEDIN")
-        sandbox.set_faults(account, slow=0.05)
-        assert isinstance(await solve(sandbox, account, account.wrong_code()), Rejected)
-
-    simulated(scenario)
+    account = sandbox.add_account("LINKEDIN")
+    sandbox.set_faults(account, slow=0.05)
+    assert isinstance(await solve(sandbox, account, account.wrong_code()), Rejected)
 
 
 @pytest.mark.parametrize("faults", [{"hang": True}, {"drip": 30.0}, {"hold": True}])
-def test_an_answer_that_never_ends_counts_as_open_until_the_client_leaves(
-    faults: dict[str, object],
+async def test_an_answer_that_never_ends_counts_as_open_until_the_client_leaves(
+    sandbox: Sandbox, faults: dict[str, object]
 ) -> None:
     """The send is counted when the body arrives; the exchange ends when the client hangs up."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account = sandbox.add_account("LINKEDIN", source="APP")
-        sandbox.set_faults(account, **faults)
-        code = account.current_code()
-        task = asyncio.create_task(solve(sandbox, account, code))
-        await sandbox.received(account)
-        assert sandbox.count(code) == 1
-        assert account.open_exchanges == 1
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await sandbox.doors["LINKEDIN"].deserted()
-        await asyncio.sleep(0)  # The handler hears of it one turn after the door.
-        assert account.open_exchanges == 0
-        assert account.max_open_exchanges == 1
-
-    simulated(scenario)
+    account = sandbox.add_account("LINKEDIN", source="APP")
+    sandbox.set_faults(account, **faults)
+    code = account.current_code()
+    task = asyncio.create_task(solve(sandbox, account, code))
+    await sandbox.received(account)
+    assert sandbox.count(code) == 1
+    assert account.open_exchanges == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await sandbox.doors["LINKEDIN"].deserted()
+    await asyncio.sleep(0)  # The handler hears of it one turn after the door.
+    assert account.open_exchanges == 0
+    assert account.max_open_exchanges == 1
 
 
-def test_a_held_request_is_received_and_goes_on_when_released() -> None:
+async def test_a_held_request_is_received_and_goes_on_when_released(sandbox: Sandbox) -> None:
     """So a test can act between the provider's having the code and its answer."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account = sandbox.add_account("LINKEDIN", source="APP")
-        sandbox.hold(account)
-        tasks = [asyncio.create_task(solve(sandbox, account, account.wrong_code()))]
-        await sandbox.received(account, 1)
-        tasks.append(asyncio.create_task(solve(sandbox, account, account.wrong_code())))
-        await sandbox.received(account, 2)
-        assert account.open_exchanges == account.max_open_exchanges == 2
-        sandbox.release(account)
-        assert all(isinstance(each, Rejected) for each in await asyncio.gather(*tasks))
-        assert account.open_exchanges == 0
-
-    simulated(scenario)
+    account = sandbox.add_account("LINKEDIN", source="APP")
+    sandbox.hold(account)
+    tasks = [asyncio.create_task(solve(sandbox, account, account.wrong_code()))]
+    await sandbox.received(account, 1)
+    tasks.append(asyncio.create_task(solve(sandbox, account, account.wrong_code())))
+    await sandbox.received(account, 2)
+    assert account.open_exchanges == account.max_open_exchanges == 2
+    sandbox.release(account)
+    assert all(isinstance(each, Rejected) for each in await asyncio.gather(*tasks))
+    assert account.open_exchanges == 0
 
 
-def test_a_connection_is_seen_before_its_first_byte() -> None:
+async def test_a_connection_is_seen_before_its_first_byte(sandbox: Sandbox) -> None:
     """The claim stands between the two; tests must be able to stop there."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        port = int(sandbox.urls["LINKEDIN"].rpartition(":")[2])
-        waiting = asyncio.create_task(sandbox.connected("LINKEDIN"))
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        await waiting
-        assert sandbox.doors["LINKEDIN"].silent == 1
-        writer.close()
-        await writer.wait_closed()
-        await sandbox.doors["LINKEDIN"].deserted()
-        assert sandbox.doors["LINKEDIN"].silent == 0
-        assert sandbox.sends == []
-
-    simulated(scenario)
+    port = int(sandbox.urls["LINKEDIN"].rpartition(":")[2])
+    waiting = asyncio.create_task(sandbox.connected("LINKEDIN"))
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    await waiting
+    assert sandbox.doors["LINKEDIN"].silent == 1
+    writer.close()
+    await writer.wait_closed()
+    await sandbox.doors["LINKEDIN"].deserted()
+    assert sandbox.doors["LINKEDIN"].silent == 0
+    assert sandbox.sends == []
 
 
 def test_a_code_for_no_challenge_is_counted_all_the_same() -> None:
@@ -335,42 +304,34 @@ def test_a_code_for_no_challenge_is_counted_all_the_same() -> None:
         assert [send["account"] for send in sends] == [""]
 
 
-def test_unknown_kinds_sources_and_faults_are_refused() -> None:
+async def test_unknown_kinds_sources_and_faults_are_refused(sandbox: Sandbox) -> None:
     """A misspelt fault that did nothing would make a test pass for nothing."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account = sandbox.add_account("LINKEDIN")
-        for wrong in (
-            lambda: sandbox.add_account("LINKEDIN", kind="odd"),
-            lambda: sandbox.add_account("LINKEDIN", source="BACKUP"),
-            lambda: sandbox.add_account("MYSPACE"),
-            lambda: sandbox.set_faults(account, slowly=1),
-            lambda: sandbox.set_faults(account, slow="1"),
-            lambda: sandbox.set_faults(account, hang=1),
-            lambda: sandbox.set_faults(account, kind="odd"),
-        ):
-            with pytest.raises(ValueError, match=r"no |not |wants"):
-                wrong()
-
-    simulated(scenario)
+    account = sandbox.add_account("LINKEDIN")
+    for wrong in (
+        lambda: sandbox.add_account("LINKEDIN", kind="odd"),
+        lambda: sandbox.add_account("LINKEDIN", source="BACKUP"),
+        lambda: sandbox.add_account("MYSPACE"),
+        lambda: sandbox.set_faults(account, slowly=1),
+        lambda: sandbox.set_faults(account, slow="1"),
+        lambda: sandbox.set_faults(account, hang=1),
+        lambda: sandbox.set_faults(account, kind="odd"),
+    ):
+        with pytest.raises(ValueError, match=r"no |not |wants"):
+            wrong()
 
 
-def test_a_sandbox_stops_with_requests_still_hanging_and_twice() -> None:
+async def test_a_sandbox_stops_with_requests_still_hanging_and_twice() -> None:
     """Nothing may outlive a test."""
-
-    async def scenario() -> None:
-        sandbox = Sandbox()
-        await sandbox.start()
-        account = sandbox.add_account("LINKEDIN", source="APP")
-        sandbox.set_faults(account, hang=True)
-        task = asyncio.create_task(solve(sandbox, account, account.current_code()))
-        await sandbox.received(account)
-        await sandbox.stop()
-        await sandbox.stop()
-        with pytest.raises(ProviderTimeoutError):
-            await task
-
-    asyncio.run(scenario())
+    sandbox = Sandbox()
+    await sandbox.start()
+    account = sandbox.add_account("LINKEDIN", source="APP")
+    sandbox.set_faults(account, hang=True)
+    task = asyncio.create_task(solve(sandbox, account, account.current_code()))
+    await sandbox.received(account)
+    await sandbox.stop()
+    await sandbox.stop()
+    with pytest.raises(ProviderTimeoutError):
+        await task
 
 
 # From outside --------------------------------------------------------------------------

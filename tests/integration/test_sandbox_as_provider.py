@@ -57,86 +57,74 @@ async def ask(sandbox: Sandbox, host: str, *, through_proxy: bool) -> bytes:
     return answer
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("through_proxy", [True, False])
-def test_each_host_leads_to_its_provider_under_a_certificate_for_it(*, through_proxy: bool) -> None:
+async def test_each_host_leads_to_its_provider_under_a_certificate_for_it(
+    *, through_proxy: bool
+) -> None:
     """By either way; connections are counted where they end."""
-
-    async def scenario() -> None:
-        async with Sandbox(as_provider=True) as sandbox:
-            for host, provider in HOSTS.items():
-                before = sandbox.doors[provider].connections
-                assert (await ask(sandbox, host, through_proxy=through_proxy)).startswith(
-                    b"HTTP/1."
-                )
-                assert sandbox.doors[provider].connections == before + 1
-
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    async with Sandbox(as_provider=True) as sandbox:
+        for host, provider in HOSTS.items():
+            before = sandbox.doors[provider].connections
+            assert (await ask(sandbox, host, through_proxy=through_proxy)).startswith(b"HTTP/1.")
+            assert sandbox.doors[provider].connections == before + 1
 
 
-def test_no_other_host_is_reached() -> None:
+@pytest.mark.timeout(30)
+async def test_no_other_host_is_reached() -> None:
     """A client that means the real world is told so, and nothing leaves this machine."""
-
-    async def scenario() -> None:
-        async with Sandbox(as_provider=True) as sandbox:
-            for target in ("example.com:443", "notlinkedin.com:443", "127.0.0.1:22", "nonsense"):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
-                writer.write(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
-                assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
-                writer.close()
-            for said in (
-                b"GET http://www.linkedin.com/ HTTP/1.1\r\n\r\n",
-                b"\x16\x03\x01\x00\x01x",
-            ):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
-                writer.write(said)
-                writer.write_eof()
-                assert not (await reader.read()).startswith(b"HTTP/1.1 200")
-                writer.close()
-            with pytest.raises((ConnectionError, ssl.SSLError)):
-                await ask(sandbox, "example.com", through_proxy=False)
-            assert all(door.connections == 0 for door in sandbox.doors.values())
-
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    async with Sandbox(as_provider=True) as sandbox:
+        for target in ("example.com:443", "notlinkedin.com:443", "127.0.0.1:22", "nonsense"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
+            writer.write(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+            assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+            writer.close()
+        for said in (
+            b"GET http://www.linkedin.com/ HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x00\x01x",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
+            writer.write(said)
+            writer.write_eof()
+            assert not (await reader.read()).startswith(b"HTTP/1.1 200")
+            writer.close()
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await ask(sandbox, "example.com", through_proxy=False)
+        assert all(door.connections == 0 for door in sandbox.doors.values())
 
 
-def test_it_stops_while_clients_are_connected() -> None:
+@pytest.mark.timeout(30)
+async def test_it_stops_while_clients_are_connected() -> None:
     """One that has said nothing, and one in a tunnel."""
-
-    async def scenario() -> None:
-        async with Sandbox(as_provider=True) as sandbox:
-            _, silent = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
-            reader, tunnel = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
-            tunnel.write(b"CONNECT x.com:443 HTTP/1.1\r\n\r\n")
-            await reader.readuntil(b"\r\n\r\n")
-        assert sandbox.ca_file is None
-        silent.close()
-        tunnel.close()
-
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    async with Sandbox(as_provider=True) as sandbox:
+        _, silent = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
+        reader, tunnel = await asyncio.open_connection("127.0.0.1", port_of(sandbox))
+        tunnel.write(b"CONNECT x.com:443 HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    assert sandbox.ca_file is None
+    silent.close()
+    tunnel.close()
 
 
-def test_cookies_have_the_domain_that_the_client_asked() -> None:
+@pytest.mark.timeout(30)
+async def test_cookies_have_the_domain_that_the_client_asked() -> None:
     """Clients look them up by it; under a loopback address there is none to give."""
-
-    async def scenario() -> None:
-        async with Sandbox(as_provider=True) as sandbox:
-            for host, domain in {
-                "www.instagram.com": "instagram",
-                "m.facebook.com": "facebook",
-            }.items():
-                answer = await ask(sandbox, host, through_proxy=True)
-                cookies = [line for line in answer.splitlines() if line.startswith(b"Set-Cookie")]
-                assert cookies
-                assert all(f"; Domain=.{domain}.com; ".encode() in each for each in cookies)
-            opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}),
-                urllib.request.HTTPSHandler(context=trusting(sandbox)),
-            )
-            reply = await asyncio.to_thread(opener.open, sandbox.urls["INSTAGRAM"], None, 10)
-            with reply:
-                assert "Domain" not in str(reply.headers)
-
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    async with Sandbox(as_provider=True) as sandbox:
+        for host, domain in {
+            "www.instagram.com": "instagram",
+            "m.facebook.com": "facebook",
+        }.items():
+            answer = await ask(sandbox, host, through_proxy=True)
+            cookies = [line for line in answer.splitlines() if line.startswith(b"Set-Cookie")]
+            assert cookies
+            assert all(f"; Domain=.{domain}.com; ".encode() in each for each in cookies)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=trusting(sandbox)),
+        )
+        reply = await asyncio.to_thread(opener.open, sandbox.urls["INSTAGRAM"], None, 10)
+        with reply:
+            assert "Domain" not in str(reply.headers)
 
 
 def test_without_it_the_certificate_names_this_machine_alone(tmp_path: Any) -> None:

@@ -6,7 +6,6 @@ own adapter got through, the two would merely agree with each other.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import http.cookiejar
 import json
@@ -364,18 +363,14 @@ def test_malformed_requests_are_answered(sandbox: SandboxClient, form: dict[str,
 
 @pytest.mark.parametrize("source", sorted(InstagramSimulator.sources))
 @pytest.mark.parametrize("kind", sorted(InstagramSimulator.kinds))
-def test_every_login_has_a_context_that_fits_the_adapter(kind: str, source: str) -> None:
+async def test_every_login_has_a_context_that_fits_the_adapter(kind: str, source: str) -> None:
     """Whatever kind and source are combined; checkpoints know no app, factors no email."""
-
-    async def scenario() -> None:
-        sandbox = Sandbox()
-        account = sandbox.add_account("INSTAGRAM", source=source, kind=kind)  # type: ignore[arg-type]
-        login = sandbox.begin_login(account)
-        Instagram().contexts[str(login.context["route"])].model_validate(login.context)
-        assert login.checkpoint["source"] in Instagram.code_formats
-        assert account.current_code()
-
-    asyncio.run(scenario())
+    sandbox = Sandbox()
+    account = sandbox.add_account("INSTAGRAM", source=source, kind=kind)  # type: ignore[arg-type]
+    login = sandbox.begin_login(account)
+    Instagram().contexts[str(login.context["route"])].model_validate(login.context)
+    assert login.checkpoint["source"] in Instagram.code_formats
+    assert account.current_code()
 
 
 @pytest.mark.parametrize(
@@ -391,7 +386,7 @@ def test_every_login_has_a_context_that_fits_the_adapter(kind: str, source: str)
     ],
 )
 @pytest.mark.parametrize("kind", ["plain", "checkpoint", "bloks", "web"])
-def test_each_fault_shows_at_the_adapter_and_the_code_is_sent_once(
+async def test_each_fault_shows_at_the_adapter_and_the_code_is_sent_once(
     faults: dict[str, object], expected: type[ProviderFailure], kind: str
 ) -> None:
     """A fault is where impatient clients send twice; afterwards everything works again."""
@@ -403,16 +398,13 @@ def test_each_fault_shows_at_the_adapter_and_the_code_is_sent_once(
         url = sandbox.urls["INSTAGRAM"]
         return await attempt(adapter, url, context, code, checkpoint=login.checkpoint)
 
-    async def scenario() -> None:
-        async with Sandbox() as sandbox:
-            account = sandbox.add_account("INSTAGRAM", source="SMS", kind=kind)
-            sandbox.begin_login(account)
-            sandbox.set_faults(account, **faults)
-            code = account.current_code()
-            with pytest.raises(expected):
-                await solve(sandbox, account, code)
-            assert sandbox.count(code) == 1
-            sandbox.set_faults(account)
-            assert isinstance(await solve(sandbox, account, account.current_code()), Cleared)
-
-    asyncio.run(scenario())
+    async with Sandbox() as sandbox:
+        account = sandbox.add_account("INSTAGRAM", source="SMS", kind=kind)
+        sandbox.begin_login(account)
+        sandbox.set_faults(account, **faults)
+        code = account.current_code()
+        with pytest.raises(expected):
+            await solve(sandbox, account, code)
+        assert sandbox.count(code) == 1
+        sandbox.set_faults(account)
+        assert isinstance(await solve(sandbox, account, account.current_code()), Cleared)

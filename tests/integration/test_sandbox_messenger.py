@@ -244,84 +244,72 @@ async def _challenged(
 
 
 @pytest.mark.parametrize("is_strict", [True, False])
-def test_only_a_strict_one_wants_the_code_in_place_of_the_password(*, is_strict: bool) -> None:
+async def test_only_a_strict_one_wants_the_code_in_place_of_the_password(
+    *, is_strict: bool
+) -> None:
     """Clients that hold the password send it along; we do not hold it."""
+    async with Sandbox() as sandbox:
+        simulator, account, stranger = await _challenged(sandbox)
+        simulator.is_strict = is_strict
+        code, password = account.current_code(), account.password
 
-    async def scenario() -> None:
-        async with Sandbox() as sandbox:
-            simulator, account, stranger = await _challenged(sandbox)
-            simulator.is_strict = is_strict
-            code, password = account.current_code(), account.password
+        def send(password: str) -> int:
+            try:
+                stranger.second_step(account.username, code, password=password)
+            except RefusedError as refusal:
+                return int(refusal.code)
+            return 200
 
-            def send(password: str) -> int:
-                try:
-                    stranger.second_step(account.username, code, password=password)
-                except RefusedError as refusal:
-                    return int(refusal.code)
-                return 200
-
-            assert await asyncio.to_thread(send, password) == (401 if is_strict else 200)
-            if is_strict:
-                assert await asyncio.to_thread(send, code) == 200
-
-    asyncio.run(scenario())
+        assert await asyncio.to_thread(send, password) == (401 if is_strict else 200)
+        if is_strict:
+            assert await asyncio.to_thread(send, code) == 200
 
 
-def test_error_data_comes_as_text_when_asked_for() -> None:
+async def test_error_data_comes_as_text_when_asked_for() -> None:
     """The legacy host writes JSON within JSON; a switch has the Graph host do so, too."""
-
-    async def scenario() -> None:
-        async with Sandbox() as sandbox:
-            simulator, account, stranger = await _challenged(sandbox, kind="rotating")
-            simulator.writes_data_as_text = True
-            with pytest.raises(RefusedError) as caught:
-                await asyncio.to_thread(
-                    stranger.second_step, account.username, account.wrong_code()
-                )
-            assert caught.value.code == 406
-            fresh = json.loads(caught.value.data)
-            assert fresh["login_first_factor"] != stranger.found["login_first_factor"]
-
-    asyncio.run(scenario())
+    async with Sandbox() as sandbox:
+        simulator, account, stranger = await _challenged(sandbox, kind="rotating")
+        simulator.writes_data_as_text = True
+        with pytest.raises(RefusedError) as caught:
+            await asyncio.to_thread(stranger.second_step, account.username, account.wrong_code())
+        assert caught.value.code == 406
+        fresh = json.loads(caught.value.data)
+        assert fresh["login_first_factor"] != stranger.found["login_first_factor"]
 
 
-def test_a_login_approved_on_another_device_needs_no_code() -> None:
+async def test_a_login_approved_on_another_device_needs_no_code() -> None:
     """The client asks until it is approved and logs in with the transient token."""
+    async with Sandbox() as sandbox:
+        simulator, account, stranger = await _challenged(sandbox)
+        asked = {
+            "u": account.user_id,
+            "m": stranger.found["machine_id"],
+            "method": "GET",
+            "access_token": f"{APP['app_id']}|{APP['client_token']}",
+        }
 
-    async def scenario() -> None:
-        async with Sandbox() as sandbox:
-            simulator, account, stranger = await _challenged(sandbox)
-            asked = {
-                "u": account.user_id,
-                "m": stranger.found["machine_id"],
-                "method": "GET",
-                "access_token": f"{APP['app_id']}|{APP['client_token']}",
-            }
+        def approved() -> bool:
+            said = stranger.post("/check_approved_machine", asked)
+            return bool(said["data"][0]["approved"])
 
-            def approved() -> bool:
-                said = stranger.post("/check_approved_machine", asked)
-                return bool(said["data"][0]["approved"])
+        def log_in() -> dict[str, Any]:
+            return stranger.login(
+                credentials_type="transient_token",
+                email=account.user_id,
+                password=stranger.found["auth_token"],
+            )
 
-            def log_in() -> dict[str, Any]:
-                return stranger.login(
-                    credentials_type="transient_token",
-                    email=account.user_id,
-                    password=stranger.found["auth_token"],
-                )
-
-            assert not await asyncio.to_thread(approved)
-            with pytest.raises(RefusedError):
-                await asyncio.to_thread(log_in)
-            simulator.approve(account)
-            assert await asyncio.to_thread(approved)
-            assert str((await asyncio.to_thread(log_in))["uid"]) == account.user_id
-            assert sandbox.sends == []
-            asked["access_token"] = "other"
-            with pytest.raises(RefusedError) as caught:
-                await asyncio.to_thread(approved)
-            assert caught.value.code == 190
-
-    asyncio.run(scenario())
+        assert not await asyncio.to_thread(approved)
+        with pytest.raises(RefusedError):
+            await asyncio.to_thread(log_in)
+        simulator.approve(account)
+        assert await asyncio.to_thread(approved)
+        assert str((await asyncio.to_thread(log_in))["uid"]) == account.user_id
+        assert sandbox.sends == []
+        asked["access_token"] = "other"
+        with pytest.raises(RefusedError) as caught:
+            await asyncio.to_thread(approved)
+        assert caught.value.code == 190
 
 
 class Clock:
@@ -334,24 +322,18 @@ class Clock:
         return self.now_s
 
 
-def test_a_challenge_ends_after_a_quarter_of_an_hour() -> None:
+async def test_a_challenge_ends_after_a_quarter_of_an_hour() -> None:
     """Its first factor is then as unknown as one that never was."""
     clock = Clock()
-
-    async def scenario() -> None:
-        async with Sandbox(now=clock) as sandbox:
-            _, account, stranger = await _challenged(sandbox)
-            clock.now_s += 901
-            with pytest.raises(RefusedError) as caught:
-                await asyncio.to_thread(
-                    stranger.second_step, account.username, account.current_code()
-                )
-            assert caught.value.code == 190
-
-    asyncio.run(scenario())
+    async with Sandbox(now=clock) as sandbox:
+        _, account, stranger = await _challenged(sandbox)
+        clock.now_s += 901
+        with pytest.raises(RefusedError) as caught:
+            await asyncio.to_thread(stranger.second_step, account.username, account.current_code())
+        assert caught.value.code == 190
 
 
-def test_a_login_begun_here_fits_the_adapter_after_a_trip_as_json() -> None:
+async def test_a_login_begun_here_fits_the_adapter_after_a_trip_as_json() -> None:
     """The demo and tests of a real worker open intents with it, from another process."""
     with background() as client:
         account = client.add_account("MESSENGER", source="BACKUP", user_id="4711")["id"]
@@ -361,20 +343,14 @@ def test_a_login_begun_here_fits_the_adapter_after_a_trip_as_json() -> None:
         context = MessengerContext.model_validate(login["context"])
         code = client.current_code(account)
         url = client.urls()["MESSENGER"]
-        verdict = asyncio.run(
-            attempt(Messenger(), url, context, code, checkpoint=login["checkpoint"])
-        )
+        verdict = await attempt(Messenger(), url, context, code, checkpoint=login["checkpoint"])
         assert isinstance(verdict, Cleared)
         assert verdict.user_id == "4711"
         assert [send["code"] for send in client.sends(account)] == [code]
 
 
-def test_there_are_no_codes_by_email() -> None:
+async def test_there_are_no_codes_by_email() -> None:
     """They belong to another route of the provider; asking for one is a mistake."""
-
-    async def scenario() -> None:
-        async with Sandbox() as sandbox:
-            with pytest.raises(ValueError, match="no source 'EMAIL'"):
-                sandbox.add_account("MESSENGER", source="EMAIL")
-
-    asyncio.run(scenario())
+    async with Sandbox() as sandbox:
+        with pytest.raises(ValueError, match="no source 'EMAIL'"):
+            sandbox.add_account("MESSENGER", source="EMAIL")

@@ -42,81 +42,61 @@ async def solve(
     return await attempt(LinkedIn(), sandbox.urls["LINKEDIN"], context, code, tls=tls)
 
 
-def test_an_adapter_clears_a_checkpoint_over_tls() -> None:
+async def test_an_adapter_clears_a_checkpoint_over_tls() -> None:
     """The same simulator, behind what a real provider has."""
-
-    async def scenario() -> None:
-        async with Sandbox(tls=True) as sandbox:
-            addresses = [sandbox.page_url, *sandbox.urls.values()]
-            assert all(each.startswith("https://127.0.0.1:") for each in addresses)
-            tls = trusting(sandbox.ca_file)
-            account = sandbox.add_account("LINKEDIN", source="APP")
-            assert isinstance(await solve(sandbox, account, account.wrong_code(), tls), Rejected)
-            assert isinstance(await solve(sandbox, account, account.current_code(), tls), Cleared)
-            assert len(sandbox.sends) == 2
-
-    asyncio.run(scenario())
+    async with Sandbox(tls=True) as sandbox:
+        addresses = [sandbox.page_url, *sandbox.urls.values()]
+        assert all(each.startswith("https://127.0.0.1:") for each in addresses)
+        tls = trusting(sandbox.ca_file)
+        account = sandbox.add_account("LINKEDIN", source="APP")
+        assert isinstance(await solve(sandbox, account, account.wrong_code(), tls), Rejected)
+        assert isinstance(await solve(sandbox, account, account.current_code(), tls), Cleared)
+        assert len(sandbox.sends) == 2
 
 
-def test_without_trust_in_its_authority_nothing_is_sent() -> None:
+async def test_without_trust_in_its_authority_nothing_is_sent() -> None:
     """Another sandbox's authority is of no use either: each run makes its own."""
-
-    async def scenario() -> None:
-        async with Sandbox(tls=True) as sandbox, Sandbox(tls=True) as other:
-            account = sandbox.add_account("LINKEDIN", source="APP")
-            for tls in (None, trusting(other.ca_file)):
-                with pytest.raises(NetworkDownError):
-                    await solve(sandbox, account, account.current_code(), tls)
-            assert sandbox.sends == []
-            assert sandbox.doors["LINKEDIN"].connections == 0
-
-    asyncio.run(scenario())
+    async with Sandbox(tls=True) as sandbox, Sandbox(tls=True) as other:
+        account = sandbox.add_account("LINKEDIN", source="APP")
+        for tls in (None, trusting(other.ca_file)):
+            with pytest.raises(NetworkDownError):
+                await solve(sandbox, account, account.current_code(), tls)
+        assert sandbox.sends == []
+        assert sandbox.doors["LINKEDIN"].connections == 0
 
 
-def test_faults_of_the_line_work_through_tls() -> None:
+async def test_faults_of_the_line_work_through_tls() -> None:
     """They reach below HTTP: cutting and dripping act on the encrypted connection."""
-
-    async def scenario() -> None:
-        async with Sandbox(tls=True) as sandbox:
-            tls = trusting(sandbox.ca_file)
-            account = sandbox.add_account("LINKEDIN", source="APP")
-            sandbox.set_faults(account, drip=0.0001)
-            assert isinstance(await solve(sandbox, account, account.wrong_code(), tls), Rejected)
-            sandbox.set_faults(account, reset=True)
-            with pytest.raises(ProviderFailure):
-                await solve(sandbox, account, account.wrong_code(), tls)
-            await asyncio.wait_for(sandbox.doors["LINKEDIN"].deserted(), 10)
-
-    asyncio.run(scenario())
+    async with Sandbox(tls=True) as sandbox:
+        tls = trusting(sandbox.ca_file)
+        account = sandbox.add_account("LINKEDIN", source="APP")
+        sandbox.set_faults(account, drip=0.0001)
+        assert isinstance(await solve(sandbox, account, account.wrong_code(), tls), Rejected)
+        sandbox.set_faults(account, reset=True)
+        with pytest.raises(ProviderFailure):
+            await solve(sandbox, account, account.wrong_code(), tls)
+        await asyncio.wait_for(sandbox.doors["LINKEDIN"].deserted(), 10)
 
 
-def test_it_stops_while_a_client_keeps_it_waiting_for_the_handshake() -> None:
+@pytest.mark.timeout(20)
+async def test_it_stops_while_a_client_keeps_it_waiting_for_the_handshake() -> None:
     """Whoever connects and says nothing does not hold it up."""
-
-    async def scenario() -> None:
-        async with Sandbox(tls=True) as sandbox:
-            port = int(sandbox.urls["LINKEDIN"].rpartition(":")[2])
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.close()
-        await writer.wait_closed()
-
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    async with Sandbox(tls=True) as sandbox:
+        port = int(sandbox.urls["LINKEDIN"].rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    await writer.wait_closed()
 
 
-def test_key_material_is_private_and_leaves_with_the_sandbox() -> None:
+async def test_key_material_is_private_and_leaves_with_the_sandbox() -> None:
     """What stays on disk while it runs is what everybody may read: the authority."""
-
-    async def scenario() -> tuple[Sandbox, Path]:
-        async with Sandbox(tls=True) as sandbox:
-            ca_file = sandbox.ca_file
-            assert ca_file is not None
-            assert stat.S_IMODE(ca_file.parent.stat().st_mode) == 0o700
-            assert list(ca_file.parent.iterdir()) == [ca_file]
-            assert b"PRIVATE KEY" not in ca_file.read_bytes()
-        return sandbox, ca_file
-
-    stopped, ca_file = asyncio.run(scenario())
-    assert stopped.ca_file is None
+    async with Sandbox(tls=True) as sandbox:
+        ca_file = sandbox.ca_file
+        assert ca_file is not None
+        assert stat.S_IMODE(ca_file.parent.stat().st_mode) == 0o700
+        assert list(ca_file.parent.iterdir()) == [ca_file]
+        assert b"PRIVATE KEY" not in ca_file.read_bytes()
+    assert sandbox.ca_file is None
     assert not ca_file.parent.exists()
 
 
@@ -128,21 +108,16 @@ def test_a_key_is_never_written_over_another_file(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_taken_port_leaves_no_directory_behind() -> None:
+async def test_a_taken_port_leaves_no_directory_behind() -> None:
     """A start that failed cleans up like a stop."""
-
-    async def scenario() -> Sandbox:
-        async with Sandbox() as first:
-            port = int(first.page_url.rpartition(":")[2])
-            second = Sandbox(port=port, tls=True)
-            with pytest.raises(OSError, match="address already in use"):
-                await second.start()
-            return second
-
-    failed = asyncio.run(scenario())
-    assert failed.ca_file is None
-    assert failed._directory is not None
-    assert not Path(failed._directory.name).exists()
+    async with Sandbox() as first:
+        port = int(first.page_url.rpartition(":")[2])
+        second = Sandbox(port=port, tls=True)
+        with pytest.raises(OSError, match="address already in use"):
+            await second.start()
+    assert second.ca_file is None
+    assert second._directory is not None
+    assert not Path(second._directory.name).exists()  # noqa: ASYNC240  nothing else runs here
 
 
 def test_the_client_speaks_to_it_with_its_authority() -> None:

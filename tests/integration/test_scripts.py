@@ -134,8 +134,7 @@ def test_a_commit_declares_every_key_of_its_plan(
     made: list[ScriptCall] = []
     call = ledger.door._call
     monkeypatch.setattr(ledger.door, "_call", lambda each: made.append(each) or call(each))
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2")
     ledger.bring(lambda _: Cancel(submission_id="s2"))
     commits = [each for each in made if each.script == "commit"]

@@ -56,7 +56,7 @@ def test_another_pool_than_ours_is_refused_at_once(app: Celery, settings: Settin
     assert events(logs) == ["worker.refused"]
 
 
-def test_a_wake_that_cannot_be_sent_harms_nobody(app: Celery, settings: Settings) -> None:
+async def test_a_wake_that_cannot_be_sent_harms_nobody(app: Celery, settings: Settings) -> None:
     """The sweeper sends it again; here it is counted, and said without the broker's address."""
 
     async def send() -> None:
@@ -68,81 +68,74 @@ def test_a_wake_that_cannot_be_sent_harms_nobody(app: Celery, settings: Settings
 
     before = _value(METRICS.broker_wake)
     with capture_logs() as logs:
-        asyncio.run(send())
+        await send()
     assert _value(METRICS.broker_wake) == before + 1
     assert events(logs) == ["wake.failed"]
     assert logs[0]["submission_id"] == "sub_1"
 
 
-def test_a_wake_goes_into_the_ledger_s_own_list_where_that_is_the_broker(
+async def test_a_wake_goes_into_the_ledger_s_own_list_where_that_is_the_broker(
     redis_server: EmbeddedRedis, app: Celery
 ) -> None:
     """Celery takes ten times as long for the same element."""
     given: dict[str, Any] = {"redis_url": redis_server.url, "secret_keys": make_key()}
     settings = Settings(**given, prefix="service-here")
-
-    async def send() -> tuple[int, Any]:
-        attempts = await service._make_attempts(settings, app)
-        try:
-            await attempts.send_wake("sub_1", "acc_1", "LINKEDIN")
-            client: Any = attempts.door.client
-            return await client.llen("service-here"), await client.lpop("service-here")
-        finally:
-            await attempts.door.aclose()
-
-    count, element = asyncio.run(send())
+    attempts = await service._make_attempts(settings, app)
+    try:
+        await attempts.send_wake("sub_1", "acc_1", "LINKEDIN")
+        client: Any = attempts.door.client
+        count, element = await client.llen("service-here"), await client.lpop("service-here")
+    finally:
+        await attempts.door.aclose()
     assert count == 1
     assert '"id":"sub_1"' in element
 
 
-def test_a_broker_that_does_not_answer_is_taken_for_a_full_one(app: Celery) -> None:
+async def test_a_broker_that_does_not_answer_is_taken_for_a_full_one(app: Celery) -> None:
     """Else the sweeper would flood it with wakes the moment it is back."""
     before = _value(METRICS.broker_length)
     with capture_logs() as logs:
-        assert asyncio.run(service._queue_length(app)()) == UNKNOWN_LENGTH
+        assert await service._queue_length(app)() == UNKNOWN_LENGTH
     assert _value(METRICS.broker_length) == before + 1
     assert events(logs) == ["queue.unknown"]
 
 
-def test_a_queue_that_was_never_written_to_is_empty(
+async def test_a_queue_that_was_never_written_to_is_empty(
     redis_server: EmbeddedRedis,
 ) -> None:
     """A list in Redis exists from its first element on."""
     given: dict[str, Any] = {"redis_url": redis_server.url, "secret_keys": make_key()}
     app = make_producer(Settings(**given, prefix="service-empty"))
     try:
-        assert asyncio.run(service._queue_length(app)()) == 0
+        assert await service._queue_length(app)() == 0
     finally:
         app.close()
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_something(
+async def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_something(
     settings: Settings, app: Celery, busy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is forgotten is never judged lost; what it still holds must be settled by others."""
-
-    async def live() -> list[str]:
-        attempts = await service._make_attempts(settings, app)
-        if busy:
-            monkeypatch.setitem(attempts.running, "sub_1", object())
-        beating = asyncio.create_task(service._send_heartbeats(Heartbeat(attempts)))
-        async with asyncio.timeout(10):
-            await attempts.ready.wait()
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
-        after = await service._make_attempts(settings, app)
-        try:
-            names: Any = await after.door.client.zrange("service:beats", 0, -1)
-            await after.door.client.delete("service:beats")
-            return [name for name in names if name == attempts.worker]
-        finally:
-            await after.door.aclose()
-
-    assert len(asyncio.run(live())) == int(busy)
+    attempts = await service._make_attempts(settings, app)
+    if busy:
+        monkeypatch.setitem(attempts.running, "sub_1", object())
+    beating = asyncio.create_task(service._send_heartbeats(Heartbeat(attempts)))
+    async with asyncio.timeout(10):
+        await attempts.ready.wait()
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+    after = await service._make_attempts(settings, app)
+    try:
+        names: Any = await after.door.client.zrange("service:beats", 0, -1)
+        await after.door.client.delete("service:beats")
+        found = [name for name in names if name == attempts.worker]
+    finally:
+        await after.door.aclose()
+    assert len(found) == int(busy)
 
 
-def test_a_worker_that_ends_without_a_ledger_ends_all_the_same(
+async def test_a_worker_that_ends_without_a_ledger_ends_all_the_same(
     settings: Settings, app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is taken for lost after a while; its connections are closed in any case."""
@@ -161,7 +154,7 @@ def test_a_worker_that_ends_without_a_ledger_ends_all_the_same(
             await beating
 
     with capture_logs() as logs:
-        asyncio.run(live())
+        await live()
     assert events(logs)[-1] == "worker.not_forgotten"
 
 

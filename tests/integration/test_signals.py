@@ -17,9 +17,7 @@ def test_a_superseded_exchange_is_told_to_stop_and_until_when_to_drain(
 ) -> None:
     """As time left, for the hearer's own clock; with the successor, for Flower."""
     ear = Subscriber(ledger.redis, ledger.store.keys.signals)
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     ledger.submit("s2", "654321")
     stop, drain = [parse_signal(json.dumps(content)) for _, content in ear.heard()]
     ear.close()
@@ -52,8 +50,7 @@ def test_what_another_redis_accepted_is_never_called_unsent(
 
     Not by a cancel, nor by a second attempt of the same submission that could not connect.
     """
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     key = ledger.store.keys.intent(PROVIDER, ACCOUNT)
     stored = str(ledger.redis.get(key))
     ledger.redis.set(key, stored.replace(ledger.run_id, "0" * 40))

@@ -31,7 +31,7 @@ from checkpoint_worker.providers.messenger import session as messenger_session
 from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.providers.sandbox.messenger import MessengerSimulator
 from tests.support.instagram_first_step import DEVICE
-from tests.support.simulated import begin, simulated, solve
+from tests.support.simulated import begin, solve
 
 Kind = tuple[str, str, str]
 """Provider, source of the code, kind of account."""
@@ -84,19 +84,17 @@ ALL_SOURCES: Final = "EMAIL SMS APP BACKUP"
         *each("TWITTER", ALL_SOURCES, "plain at_once asked_only"),
     ],
 )
-def test_a_right_code_clears_the_checkpoint(provider: str, source: str, kind: str) -> None:
+async def test_a_right_code_clears_the_checkpoint(
+    sandbox: Sandbox, provider: str, source: str, kind: str
+) -> None:
     """Whatever the source is and however the flow goes on; one request carries the code."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source, kind)
-        code = account.current_code()
-        verdict = await solve(sandbox, login, code)
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == login.user_id == account.user_id
-        assert sandbox.count(code) == 1
-        assert len(sandbox.sends) == 1
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source, kind)
+    code = account.current_code()
+    verdict = await solve(sandbox, login, code)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == login.user_id == account.user_id
+    assert sandbox.count(code) == 1
+    assert len(sandbox.sends) == 1
 
 
 RETRIED: Final = [
@@ -119,77 +117,65 @@ RETRIED: Final = [
         *((*login, form) for login in each("MESSENGER", "SMS APP BACKUP") for form in FORMS),
     ],
 )
-def test_after_a_wrong_code_the_right_one_works_with_the_new_context(
-    provider: str, source: str, kind: str, form: dict[str, bool]
+async def test_after_a_wrong_code_the_right_one_works_with_the_new_context(
+    sandbox: Sandbox, provider: str, source: str, kind: str, form: dict[str, bool]
 ) -> None:
     """On every route, of the same kind as before; the simulator rotates what its provider does."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, provider, source, kind)
-        wrong, right = account.wrong_code(), account.current_code()
-        first = await solve(sandbox, login, wrong)
-        assert isinstance(first, Rejected)
-        kept = provider == "MESSENGER" and first.context is None
-        assert kept or (first.context and first.context.route == login.context["route"])
-        verdict = await solve(sandbox, login, right, None if kept else first)
-        assert isinstance(verdict, Cleared)
-        assert verdict.user_id == login.user_id
-        assert [send.code for send in account.sends] == [wrong, right]
-        assert sandbox.count(wrong) == sandbox.count(right) == 1
-
-    simulated(scenario)
+    switch(sandbox, **form)
+    account, login = begin(sandbox, provider, source, kind)
+    wrong, right = account.wrong_code(), account.current_code()
+    first = await solve(sandbox, login, wrong)
+    assert isinstance(first, Rejected)
+    kept = provider == "MESSENGER" and first.context is None
+    assert kept or (first.context and first.context.route == login.context["route"])
+    verdict = await solve(sandbox, login, right, None if kept else first)
+    assert isinstance(verdict, Cleared)
+    assert verdict.user_id == login.user_id
+    assert [send.code for send in account.sends] == [wrong, right]
+    assert sandbox.count(wrong) == sandbox.count(right) == 1
 
 
 @pytest.mark.parametrize("provider", ["LINKEDIN", "TWITTER"])
-def test_the_old_context_no_longer_works_after_a_wrong_code(provider: str) -> None:
+async def test_the_old_context_no_longer_works_after_a_wrong_code(
+    sandbox: Sandbox, provider: str
+) -> None:
     """Which is why a rejection hands back a new one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider)
-        await solve(sandbox, login, account.wrong_code())
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code())
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider)
+    await solve(sandbox, login, account.wrong_code())
+    with pytest.raises(DeadIntentError):
+        await solve(sandbox, login, account.current_code())
 
 
 @pytest.mark.parametrize(("source", "kind"), [("APP", "renewing"), ("EMAIL", "auth_platform")])
-def test_the_old_context_no_longer_works_where_the_answer_had_a_new_one(
-    source: str, kind: str
+async def test_the_old_context_no_longer_works_where_the_answer_had_a_new_one(
+    sandbox: Sandbox, source: str, kind: str
 ) -> None:
     """At INSTAGRAM it is refused, or the login is over."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, "INSTAGRAM", source, kind)
-        await solve(sandbox, login, account.wrong_code())
-        try:
-            verdict = await solve(sandbox, login, account.current_code())
-        except DeadIntentError:
-            return
-        assert isinstance(verdict, Rejected)
-
-    simulated(scenario)
+    account, login = begin(sandbox, "INSTAGRAM", source, kind)
+    await solve(sandbox, login, account.wrong_code())
+    try:
+        verdict = await solve(sandbox, login, account.current_code())
+    except DeadIntentError:
+        return
+    assert isinstance(verdict, Rejected)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_rotated_first_factor_is_used_for_the_next_try(form: dict[str, bool]) -> None:
+async def test_a_rotated_first_factor_is_used_for_the_next_try(
+    sandbox: Sandbox, form: dict[str, bool]
+) -> None:
     """After "still 2FA" the simulator takes the new one only."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, "MESSENGER", "SMS", "rotating")
-        first = await solve(sandbox, login, account.wrong_code())
-        assert isinstance(first, Rejected)
-        with pytest.raises(DeadIntentError):
-            await solve(sandbox, login, account.current_code())
-        second = await solve(sandbox, login, account.wrong_code(), first)
-        assert isinstance(second, Rejected)
-        verdict = await solve(sandbox, login, account.current_code(), second)
-        assert isinstance(verdict, Cleared)
-        assert len(account.sends) == 4
-
-    simulated(scenario)
+    switch(sandbox, **form)
+    account, login = begin(sandbox, "MESSENGER", "SMS", "rotating")
+    first = await solve(sandbox, login, account.wrong_code())
+    assert isinstance(first, Rejected)
+    with pytest.raises(DeadIntentError):
+        await solve(sandbox, login, account.current_code())
+    second = await solve(sandbox, login, account.wrong_code(), first)
+    assert isinstance(second, Rejected)
+    verdict = await solve(sandbox, login, account.current_code(), second)
+    assert isinstance(verdict, Cleared)
+    assert len(account.sends) == 4
 
 
 @pytest.mark.parametrize(
@@ -205,41 +191,35 @@ def test_a_rotated_first_factor_is_used_for_the_next_try(form: dict[str, bool]) 
         ("INSTAGRAM", "SMS", "bloks", None),
     ],
 )
-def test_an_expired_code_is_what_each_route_says_it_is(
-    provider: str, source: str, kind: str, expected: Failure | None
+async def test_an_expired_code_is_what_each_route_says_it_is(
+    sandbox: Sandbox, provider: str, source: str, kind: str, expected: Failure | None
 ) -> None:
     """To the person it is the same as a wrong one."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source, kind)
-        code = account.current_code()
-        account.expire_codes()
-        if expected is None:
-            assert isinstance(await solve(sandbox, login, code), Rejected)
-        else:
-            with pytest.raises(expected):
-                await solve(sandbox, login, code)
-        assert [send.code for send in account.sends] == [code]
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source, kind)
+    code = account.current_code()
+    account.expire_codes()
+    if expected is None:
+        assert isinstance(await solve(sandbox, login, code), Rejected)
+    else:
+        with pytest.raises(expected):
+            await solve(sandbox, login, code)
+    assert [send.code for send in account.sends] == [code]
 
 
 @pytest.mark.parametrize(
     ("provider", "source", "kind"),
     [*each("LINKEDIN", "SMS APP"), *each("MESSENGER", "SMS APP BACKUP")],
 )
-def test_a_used_code_is_rejected(provider: str, source: str, kind: str) -> None:
+async def test_a_used_code_is_rejected(
+    sandbox: Sandbox, provider: str, source: str, kind: str
+) -> None:
     """Codes work once, those of an app too."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source, kind)
-        code = account.current_code()
-        assert isinstance(await solve(sandbox, login, code), Cleared)
-        again = sandbox.begin_login(account)
-        assert isinstance(await solve(sandbox, again, code), Rejected)
-        assert [send.code for send in account.sends] == [code, code]
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source, kind)
+    code = account.current_code()
+    assert isinstance(await solve(sandbox, login, code), Cleared)
+    again = sandbox.begin_login(account)
+    assert isinstance(await solve(sandbox, again, code), Rejected)
+    assert [send.code for send in account.sends] == [code, code]
 
 
 @pytest.mark.parametrize(
@@ -253,26 +233,22 @@ def test_a_used_code_is_rejected(provider: str, source: str, kind: str) -> None:
         ("INSTAGRAM", "SMS", [("OTP", "EMAIL")]),
     ],
 )
-def test_a_chain_of_checkpoints_is_walked_to_its_end(
-    provider: str, source: str, steps: list[tuple[str, str]]
+async def test_a_chain_of_checkpoints_is_walked_to_its_end(
+    sandbox: Sandbox, provider: str, source: str, steps: list[tuple[str, str]]
 ) -> None:
     """Each code goes with the context of the step before, after a wrong one too."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source, "chained")
-        step = await solve(sandbox, login, account.current_code())
-        for type_, place in steps:
-            assert isinstance(step, NextCheckpoint)
-            assert step.checkpoint == Checkpoint(type=type_, source=place)
-            refused = await solve(sandbox, login, account.wrong_code(), step)
-            assert isinstance(refused, Rejected)
-            assert refused.context is not None
-            again = NextCheckpoint(checkpoint=step.checkpoint, context=refused.context)
-            step = await solve(sandbox, login, account.current_code(), again)
-        assert isinstance(step, Cleared)
-        assert len(account.sends) == 1 + 2 * len(steps)
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source, "chained")
+    step = await solve(sandbox, login, account.current_code())
+    for type_, place in steps:
+        assert isinstance(step, NextCheckpoint)
+        assert step.checkpoint == Checkpoint(type=type_, source=place)
+        refused = await solve(sandbox, login, account.wrong_code(), step)
+        assert isinstance(refused, Rejected)
+        assert refused.context is not None
+        again = NextCheckpoint(checkpoint=step.checkpoint, context=refused.context)
+        step = await solve(sandbox, login, account.current_code(), again)
+    assert isinstance(step, Cleared)
+    assert len(account.sends) == 1 + 2 * len(steps)
 
 
 @pytest.mark.parametrize(
@@ -284,39 +260,38 @@ def test_a_chain_of_checkpoints_is_walked_to_its_end(
         ("MESSENGER", "APP", 4, None, DeadIntentError),
     ],
 )
-def test_too_many_wrong_codes_end_the_login(
-    provider: str, source: str, allowed: int, then: Failure | None, at_last: Failure | None
+async def test_too_many_wrong_codes_end_the_login(
+    sandbox: Sandbox,
+    provider: str,
+    source: str,
+    allowed: int,
+    then: Failure | None,
+    at_last: Failure | None,
 ) -> None:
     """The provider's own limit: the next wrong code, or at last the right one, is refused."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source)
-        after: Rejected | None = None
-        for _ in range(allowed):
-            after_ = await solve(sandbox, login, account.wrong_code(), after)
-            assert isinstance(after_, Rejected)
-            after = after_ if after_.context else None
-        if then is not None:
-            with pytest.raises(then):
-                await solve(sandbox, login, account.wrong_code(), after)
-        if at_last is not None:
-            with pytest.raises(at_last):
-                await solve(sandbox, login, account.current_code(), after)
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source)
+    after: Rejected | None = None
+    for _ in range(allowed):
+        after_ = await solve(sandbox, login, account.wrong_code(), after)
+        assert isinstance(after_, Rejected)
+        after = after_ if after_.context else None
+    if then is not None:
+        with pytest.raises(then):
+            await solve(sandbox, login, account.wrong_code(), after)
+    if at_last is not None:
+        with pytest.raises(at_last):
+            await solve(sandbox, login, account.current_code(), after)
 
 
 @pytest.mark.parametrize(("provider", "source"), [("LINKEDIN", "EMAIL"), ("TWITTER", "APP")])
-def test_a_hiccup_after_the_code_is_ridden_out(provider: str, source: str) -> None:
+async def test_a_hiccup_after_the_code_is_ridden_out(
+    sandbox: Sandbox, provider: str, source: str
+) -> None:
     """The code is spent by then; whatever is asked afterwards may be repeated."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source)
-        sandbox.set_faults(account, fail_followups=2)
-        assert isinstance(await solve(sandbox, login, account.current_code()), Cleared)
-        assert len(account.sends) == 1
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source)
+    sandbox.set_faults(account, fail_followups=2)
+    assert isinstance(await solve(sandbox, login, account.current_code()), Cleared)
+    assert len(account.sends) == 1
 
 
 # What the provider may say after the right code -----------------------------------------
@@ -383,24 +358,25 @@ SOURCES: Final = {
         for form in (FORMS if provider == "MESSENGER" else FORMS[:1])
     ],
 )
-def test_each_kind_of_account_is_told_apart(
-    provider: str, kind: str, source: str, form: dict[str, bool], expected: Failure
+async def test_each_kind_of_account_is_told_apart(
+    sandbox: Sandbox,
+    provider: str,
+    kind: str,
+    source: str,
+    form: dict[str, bool],
+    expected: Failure,
 ) -> None:
     """What the provider may say after the right code, over real HTTP, in each of its forms."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        switch(sandbox, **form)
-        account, login = begin(sandbox, provider, source, kind)
-        code = account.current_code()
-        with pytest.raises(ProviderFailure) as caught:
-            await solve(sandbox, login, code)
-        # The legacy form has no place for a message to the person.
-        no_place = kind == "unknown" and form.get("is_legacy")
-        assert type(caught.value) is (UnreadableAnswerError if no_place else expected)
-        assert sandbox.count(code) == 1
-        assert provider != "MESSENGER" or len(sandbox.sends) == 1
-
-    simulated(scenario)
+    switch(sandbox, **form)
+    account, login = begin(sandbox, provider, source, kind)
+    code = account.current_code()
+    with pytest.raises(ProviderFailure) as caught:
+        await solve(sandbox, login, code)
+    # The legacy form has no place for a message to the person.
+    no_place = kind == "unknown" and form.get("is_legacy")
+    assert type(caught.value) is (UnreadableAnswerError if no_place else expected)
+    assert sandbox.count(code) == 1
+    assert provider != "MESSENGER" or len(sandbox.sends) == 1
 
 
 # A context that does not fit ------------------------------------------------------------
@@ -451,17 +427,18 @@ def changed(held: object, change: object) -> object:
         ("MESSENGER", "APP", "plain", {"app": {"client_token": "other"}}, SessionMismatchError),
     ],
 )  # fmt: skip
-def test_a_context_that_does_not_fit_is_noticed(
-    provider: str, source: str, kind: str, change: dict[str, object], expected: Failure
+async def test_a_context_that_does_not_fit_is_noticed(
+    sandbox: Sandbox,
+    provider: str,
+    source: str,
+    kind: str,
+    change: dict[str, object],
+    expected: Failure,
 ) -> None:
     """The simulator is as strict as the notes; the code counts as sent."""
-
-    async def scenario(sandbox: Sandbox) -> None:
-        account, login = begin(sandbox, provider, source, kind)
-        login.context.update(changed(login.context, change))  # type: ignore[arg-type, call-overload]
-        code = account.current_code()
-        with pytest.raises(expected):
-            await solve(sandbox, login, code)
-        assert sandbox.count(code) == 1
-
-    simulated(scenario)
+    account, login = begin(sandbox, provider, source, kind)
+    login.context.update(changed(login.context, change))  # type: ignore[arg-type, call-overload]
+    code = account.current_code()
+    with pytest.raises(expected):
+        await solve(sandbox, login, code)
+    assert sandbox.count(code) == 1

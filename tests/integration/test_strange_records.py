@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -95,15 +94,12 @@ def test_a_group_passes_over_what_it_cannot_read(
     assert ledger.redis.xpending(ledger.store.keys.outcomes, GROUP)["pending"] == 0
 
 
-def test_an_awaited_group_passes_over_it_too(ledger: LedgerFixture) -> None:
+async def test_an_awaited_group_passes_over_it_too(ledger: LedgerFixture) -> None:
     """The same steps, told once more."""
     strew(ledger)
-
-    async def run() -> list[str | None]:
-        async with AsyncCheckpointClient(ledger.settings) as client:
-            return [record.submission_id async for record in client.outcomes(group=GROUP)]
-
-    assert asyncio.run(run()) == ["s1", "newer", "s2"]
+    async with AsyncCheckpointClient(ledger.settings) as client:
+        found = [record.submission_id async for record in client.outcomes(group=GROUP)]
+    assert found == ["s1", "newer", "s2"]
 
 
 def test_a_listing_passes_over_it(ledger: LedgerFixture, client: CheckpointClient) -> None:
@@ -119,8 +115,7 @@ def test_rubbish_under_a_record_s_key_is_overwritten_by_the_outcome(
     ledger: LedgerFixture, text: str
 ) -> None:
     """A submission is taken and settled all the same: it has one outcome."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.redis.set(ledger.store.keys.result("s1"), text)
     assert ledger.record("s1") is None
     ledger.claim("s1")

@@ -347,6 +347,7 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
 
 def test_sighup_replaces_one_child_after_the_other(tmp_path: Path) -> None:
     """The next is asked when all are ready again: at most one is away at a time."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` leaves it ignored.
     command = Command(tmp_path, "good", "good", "good")
     away: list[int] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import traceback
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from checkpoint_worker.providers.contract import (
     Cleared,
-    Context,
     NextCheckpoint,
     ProviderFailure,
     Rejected,
@@ -56,34 +54,30 @@ def check_session(verdict: Cleared) -> None:
 @pytest.mark.parametrize(
     ("case", "way"), WAYS, ids=lambda value: getattr(value, "name", value)[:48]
 )
-def test_each_answer_becomes_what_its_row_says(case: Case, way: str) -> None:
+async def test_each_answer_becomes_what_its_row_says(case: Case, way: str) -> None:
     """The code leaves once, nothing secret is shown, and what comes back can be used again."""
     said = case.answers[way]
     answers = said if isinstance(said, tuple) else (said,)
-
-    async def scenario() -> tuple[str, Context | None, str]:
-        async with Canned(*answers) as provider:
-            held = OcfContext.model_validate(CONTEXT)
-            checkpoint = {"type": "2FA", "source": case.source}
-            try:
-                verdict = await attempt(Twitter(), provider.url, held, CODE, checkpoint=checkpoint)
-            except ProviderFailure as failure:
-                doubt = ", in doubt" if failure.in_doubt else ""
-                shown = "".join(traceback.format_exception(failure, chain=False)) + repr(failure)
-                ended = f"{failure.status} {failure.type}{doubt}", failure.context, shown
-            else:
-                match verdict:
-                    case Cleared():
-                        check_session(verdict)
-                        ended = PASSED, None, repr(verdict)
-                    case Rejected(context=context):
-                        ended = REFUSED, context, repr(verdict)
-                    case NextCheckpoint(context=context):
-                        ended = FURTHER, context, repr(verdict)
-            assert len(provider.carrying(CODE)) == 1
-            return ended
-
-    became, context, shown = asyncio.run(scenario())
+    async with Canned(*answers) as provider:
+        held = OcfContext.model_validate(CONTEXT)
+        checkpoint = {"type": "2FA", "source": case.source}
+        try:
+            verdict = await attempt(Twitter(), provider.url, held, CODE, checkpoint=checkpoint)
+        except ProviderFailure as failure:
+            doubt = ", in doubt" if failure.in_doubt else ""
+            shown = "".join(traceback.format_exception(failure, chain=False)) + repr(failure)
+            ended = f"{failure.status} {failure.type}{doubt}", failure.context, shown
+        else:
+            match verdict:
+                case Cleared():
+                    check_session(verdict)
+                    ended = PASSED, None, repr(verdict)
+                case Rejected(context=context):
+                    ended = REFUSED, context, repr(verdict)
+                case NextCheckpoint(context=context):
+                    ended = FURTHER, context, repr(verdict)
+        assert len(provider.carrying(CODE)) == 1
+        became, context, shown = ended
     assert became == case.becomes
     assert not [secret for secret in SECRETS if secret in shown]
     if context is not None:

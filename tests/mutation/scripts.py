@@ -52,8 +52,7 @@ def final_once(ledger: LedgerFixture) -> list[str]:
 
 def final_without_code(ledger: LedgerFixture) -> list[str]:
     """The sealed code is in Redis only while it is queued or begun."""
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     assert ledger.redis.exists(ledger.store.keys.solution("s1")) == 1
     ledger.bring(lambda _: Cancel(submission_id="s1"))
     return (
@@ -63,9 +62,7 @@ def final_without_code(ledger: LedgerFixture) -> list[str]:
 
 def claimed_without_code(ledger: LedgerFixture) -> list[str]:
     """The claim takes the code out of Redis for ever."""
-    ledger.open()
-    ledger.submit("s1")
-    ledger.claim("s1")
+    ledger.claimed("s1")
     assert ledger.outcome("s1").state == "running"
     return (
         ["the code is still there"] if ledger.redis.exists(ledger.store.keys.solution("s1")) else []
@@ -75,8 +72,7 @@ def claimed_without_code(ledger: LedgerFixture) -> list[str]:
 def told_by_the_commit(ledger: LedgerFixture) -> list[str]:
     """Whoever asks after the commit's reply finds its message sent."""
     ear = Subscriber(ledger.redis, RESULTS)
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.bring(lambda _: Cancel(submission_id="s1"))
     heard = ear.heard()
     ear.close()

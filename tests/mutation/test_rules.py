@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.mutation.rules import RULES, UNSEEN_BY_WALKS
 from tests.support.rule_world import Decide, World
-from tests.support.sequences import SEQUENCES
+from tests.support.sequences import SEQUENCES, play
 from tests.support.walks import Walk
 
 SEARCH = settings(
@@ -26,7 +26,7 @@ def noticed_by_sequences(decide: Decide) -> bool:
     """Run the sequences until one fails."""
     for sequence in SEQUENCES:
         try:
-            sequence(World(decide=decide))
+            play(sequence, decide)
         except (AssertionError, StopIteration, ValueError):
             return True
     return False
@@ -55,4 +55,4 @@ def test_sequences_pass_the_rules_as_they_are() -> None:
     """Otherwise every mutant would be caught by a broken test."""
     assert RULES.keys() >= UNSEEN_BY_WALKS
     for sequence in SEQUENCES:
-        sequence(World())
+        play(sequence)

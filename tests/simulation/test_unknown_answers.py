@@ -39,27 +39,23 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("bench", [bench for bench in BENCHES if bench.sends], ids=str)
-def test_no_unknown_answer_loses_anything(bench: Bench) -> None:
+async def test_no_unknown_answer_loses_anything(bench: Bench) -> None:
     """Each kind of loss is told with the answers that bring it."""
     challenge = challenge_of(bench)
     rng = random.Random(str(bench))
     cases = [case_of(rng, bench.provider) for _ in range(COUNT)]
     wrong: dict[str, list[str]] = {}
-
-    async def run() -> None:
-        for case in cases:
-            try:
-                end = await ended(bench, challenge, case)
-            except Exception as error:  # noqa: BLE001  each is 500 unexpected_error
-                broken: str | None = f"unexpected_error: {type(error).__name__}"
-                told = f"{error}"
-            else:
-                broken, told = wrong_with(bench, case, end), repr(end)
-            if broken is not None:
-                wrong.setdefault(broken, []).append(f"{case.told} -> {told[:100]}")
-
     began_s = time.process_time()
-    asyncio.run(run())
+    for case in cases:
+        try:
+            end = await ended(bench, challenge, case)
+        except Exception as error:  # noqa: BLE001  each is 500 unexpected_error
+            broken: str | None = f"unexpected_error: {type(error).__name__}"
+            told = f"{error}"
+        else:
+            broken, told = wrong_with(bench, case, end), repr(end)
+        if broken is not None:
+            wrong.setdefault(broken, []).append(f"{case.told} -> {told[:100]}")
     assert time.process_time() - began_s < SECONDS_MAX
     assert not wrong, "\n".join(
         f"{broken}, {len(told)} of {COUNT}:\n  " + "\n  ".join(told[:12])

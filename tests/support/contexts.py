@@ -8,11 +8,15 @@ models:
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from checkpoint_worker.providers import LIVE_SESSION, adapter_for, adapters
 from checkpoint_worker.providers.contract import CHECKPOINT_KEY, KEPT_KEY, RULE_KEY, Context
@@ -39,6 +43,12 @@ _BOUNDS: Final = {
 Schema = Mapping[str, Any]
 
 
+@functools.cache
+def schema_of(model: type[BaseModel]) -> Schema:
+    """Return the schema of a model; making one takes milliseconds, and each field has tests."""
+    return model.model_json_schema()
+
+
 def example(model: type[Context], *, required: bool = False) -> dict[str, Any]:
     """Return a context of the fields' examples.
 
@@ -47,8 +57,8 @@ def example(model: type[Context], *, required: bool = False) -> dict[str, Any]:
         required: Whether to leave out every field that a context may leave out.
     """
     return {
-        name: field["examples"][0]
-        for name, field in model.model_json_schema()["properties"].items()
+        name: copy.deepcopy(field["examples"][0])
+        for name, field in schema_of(model)["properties"].items()
         if not required or is_needed(model, name)
     }
 
@@ -79,7 +89,7 @@ def _rule(name: str, schema: Schema, model: type[Context]) -> str:
 def _rows(models: Mapping[str, type[Context]]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield each field of each route: the route, and the cells of the field's row."""
     for route, model in models.items():
-        schema = model.model_json_schema()
+        schema = schema_of(model)
         for name, field in schema["properties"].items():
             if name != "route":
                 value = json.dumps(field["examples"][0])
@@ -96,7 +106,7 @@ def table(provider: str) -> str:
         models[route] = model  # Of a model's names the last one is its own.
     lines = ["| `route` | what | `checkpoint.type`: `checkpoint.source` |", "|---|---|---|"]
     for route, model in models.items():
-        field = model.model_json_schema()["properties"]["route"]
+        field = schema_of(model)["properties"]["route"]
         lines.append(f"| `{route}` | {field['description']} | {field[CHECKPOINT_KEY]} |")
     several = len(models) > 1
     heads = ["field", *(["routes"] if several else []), "what, and an example", "rule"]

@@ -32,6 +32,7 @@ from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import connect
 from checkpoint_worker.tasks.storage.vault import make_key
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from checkpoint_worker.worker.local.holding_proxy import (
     GRANTED,
     NO_AUTHENTICATION,
@@ -367,17 +368,19 @@ class Person:
         self.typed.append((submitted.id, code))
         return submitted.id
 
-    def hold(self) -> None:
+    def hold(self) -> Person:
         """Let the provider receive codes and not answer."""
         self.deployment.loops.do(self.deployment.sandbox.hold, self.account)
+        return self
 
     def release(self) -> None:
         """Let the provider answer again."""
         self.deployment.loops.do(self.deployment.sandbox.release, self.account)
 
-    def faults(self, **faults: Any) -> None:
+    def faults(self, **faults: Any) -> Person:
         """Set what goes wrong with the provider's answers."""
         self.deployment.loops.do(self.deployment.sandbox.set_faults, self.account, **faults)
+        return self
 
     def received(self, count: int = 1) -> None:
         """Wait until the provider has received so many codes, in all."""
@@ -514,9 +517,7 @@ class RedisProcess:
     """A Redis of one's own, to be ended and started again at the same address."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"

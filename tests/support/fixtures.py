@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.support.deployment import Deployment
 from tests.support.ledger_fixture import RESULTS, LedgerFixture, Subscriber
@@ -64,6 +65,13 @@ def ledger(redis_url: str) -> Iterator[LedgerFixture]:
     made = LedgerFixture.at(redis_url)
     yield made
     made.redis.close()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Return a sandbox of its own in this process."""
+    async with Sandbox() as made:
+        yield made
 
 
 @pytest.fixture

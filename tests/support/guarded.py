@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, Final, Self
 
 import redis
 
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support import servers
 from tests.support.deployment import BOUND_S, ROOT, Deployment, Worker, until
 
@@ -41,9 +41,7 @@ class GuardedRedis:
         self._directory = directory
         self._passwords = {role: secrets.token_hex(16) for role in ROLES}
         self._passwords["root"] = secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

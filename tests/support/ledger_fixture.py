@@ -111,6 +111,16 @@ class LedgerFixture:
         """Submit a code."""
         return self.door.run(self.submitting(submission_id, code, **more))
 
+    def accepted(self, submission_id: str) -> Submitted:
+        """Open an intent and submit a code."""
+        self.open()
+        return self.submit(submission_id)
+
+    def claimed(self, submission_id: str) -> Result:
+        """Open an intent, submit a code and claim it."""
+        self.accepted(submission_id)
+        return self.claim(submission_id)
+
     def bring(
         self, make: Callable[[Snapshot], Event | None], account: str = ACCOUNT, **more: Any
     ) -> Result:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support.deployment import LINKEDIN, Deployment, Person, until
 from tests.support.hostile import Handler, ProxyLog, serving, socks_proxy
 
@@ -196,14 +196,6 @@ def _listening(deployment: Deployment, handler: Handler) -> Iterator[int]:
         deployment.loops.run(stack.aclose())
 
 
-def closed_port() -> int:
-    """Return a loopback port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 # Plays ---------------------------------------------------------------------------------
 
 
@@ -242,13 +234,12 @@ def _proxy_refuses(deployment: Deployment) -> Told:
 
 
 def _proxy_away(deployment: Deployment) -> Told:
-    person = deployment.person().open(proxy=f"socks5h://127.0.0.1:{closed_port()}")
+    person = deployment.person().open(proxy=f"socks5h://127.0.0.1:{free_port()}")
     return _outcome(deployment, person.submit(person.right()))
 
 
 def _superseded(deployment: Deployment) -> Told:
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = person.submit(person.wrong())
     person.received()
     newer = person.submit(person.right())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from checkpoint_worker import providers
@@ -14,16 +12,6 @@ from tests.support.canned_server import attempt
 if TYPE_CHECKING:
     from checkpoint_worker.providers.sandbox.accounts import Account
     from checkpoint_worker.providers.sandbox.simulator import Login
-
-
-def simulated(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
-    """Run a scenario with a fresh sandbox."""
-
-    async def run() -> None:
-        async with Sandbox() as sandbox:
-            await scenario(sandbox)
-
-    asyncio.run(run())
 
 
 def begin(

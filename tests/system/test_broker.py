@@ -345,8 +345,7 @@ def test_copies_send_once_and_also_after_their_record_is_gone(
     """Fifty copies of a wake, and a raw message again when its record has expired."""
     deployment = new_deployment(result_ttl_s=1.0, log_level="DEBUG", **ROOMY)
     worker = deployment.worker("-l", "DEBUG")
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     code = person.wrong()
     body = [[], {"account_id": person.id, "provider": person.provider, "code": code}, {}]
     copy = element(body, id="poison")
@@ -663,8 +662,7 @@ def test_a_broker_that_refuses_writes_for_a_while(
             ("read-only", turn_read_only, lambda: client.execute_command("REPLICAOF NO ONE")),
             ("full", fill, lambda: client.config_set("maxmemory", 0)),
         ):
-            person = deployment.person().open()
-            person.hold()
+            person = deployment.person().open().hold()
             submission = person.submit(person.right())
             person.received()
             ids = [f"{name}-{number}" for number in range(20)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from checkpoint_worker.tasks.catalogue import PAIRS, Success, error_body
-from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
 from tests.support.deployment import ROOT, Deployment
 from tests.support.outcome_cases import (
     CRASHING,
@@ -17,7 +17,6 @@ from tests.support.outcome_cases import (
     ERRORS,
     SUCCESSES,
     Row,
-    closed_port,
     table,
 )
 from tests.support.plugins import installed
@@ -41,7 +40,7 @@ def shared_deployment(
             "catalogue",
             folders[1],
             providers=ENABLED,
-            messenger_url=f"http://127.0.0.1:{closed_port()}",
+            messenger_url=f"http://127.0.0.1:{free_port()}",
         ) as deployment,
     ):
         worker = deployment.worker()

@@ -555,9 +555,7 @@ def test_a_further_step_is_told_with_where_its_code_comes_from(redis_url: str) -
     """The person's next action is in the outcome: which code, and from where."""
     ledger = LedgerFixture.at(redis_url)
     with contextlib.closing(ledger.redis):
-        ledger.open()
-        ledger.submit("s1")
-        ledger.claim("s1")
+        ledger.claimed("s1")
         further = Checkpoint(type="2FA", source="SMS")
         ledger.answer("s1", NextCheckpoint(checkpoint=further, context=Context()))
         shown = run("result", "s1", env=environment(REDIS_URL=redis_url)).stdout

@@ -208,8 +208,7 @@ def test_a_worker_what_waits_and_outcomes_are_shown(
 ) -> None:
     """The numbers are those of the ledger."""
     ledger.door.run(ledger.store.beat("w1", 0))
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     code, shown = status(env)
     assert (code, shown["healthy"], shown["waiting"], shown["overdue"]) == (0, True, 1, 0)
@@ -291,8 +290,7 @@ def test_outcomes_are_counted_once_over_many_looks_and_forgotten_later(
 def test_a_record_that_cannot_be_read_hides_no_other(ledger: LedgerFixture, odd: str) -> None:
     """Another version's, or rubbish: whoever is worried sees the rest."""
     ledger.redis.xadd(ledger.store.keys.outcomes, {"record": odd})
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     ledger.submit("s2", "654321")
     watcher = StatusReader(ledger.settings, minutes=60)
     try:

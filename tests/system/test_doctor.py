@@ -27,6 +27,7 @@ from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.cli.doctor import host, permissions
 from checkpoint_worker.worker.cli.doctor import ledger as checks
 from checkpoint_worker.worker.local import embedded_redis as embedded
+from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support import servers
 from tests.support.command_line import ESCAPE, environment, on_terminal, run
 from tests.support.deployment import BOUND_S, RedisProcess, until
@@ -107,8 +108,7 @@ def test_it_is_told_in_colours_on_a_terminal_and_plainly_elsewhere(server: redis
 def test_examining_changes_nothing(server: redis.Redis) -> None:
     """Not even where every permission is asked for."""
     ledger = LedgerFixture.at(url_of(server), secret_keys=KEY)
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     before = ledger.dump()
     examined(url_of(server))
     ledger.redis.close()
@@ -453,9 +453,7 @@ def test_a_redis_that_tells_little_is_judged_by_what_it_tells(
 @contextmanager
 def redis_process(directory: Path, *options: str) -> Iterator[redis.Redis]:
     """Run another Redis, or a Sentinel."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     words = [
         servers.program().path,
         *options,
@@ -570,8 +568,7 @@ def test_keys_that_do_not_open_what_rests_must_be_mended(server: redis.Redis) ->
 def test_lost_wakes_dead_letters_and_silent_workers_are_told(server: redis.Redis) -> None:
     """They are symptoms; `status` has the rest."""
     ledger = LedgerFixture.at(url_of(server), secret_keys=KEY)
-    ledger.open()
-    ledger.submit("s1")
+    ledger.accepted("s1")
     server.lpush(ledger.store.keys.dead_letters, "{}")
     server.zadd(ledger.store.keys.beats, {"w-gone": 1})
     _, found = examined(url_of(server))

@@ -94,8 +94,7 @@ def test_a_missing_code_is_answered_before_anything_is_stored(
 
 def test_of_two_submits_the_elder_is_answered_409(deployment: Deployment, backend: Backend) -> None:
     """Two browsers: the elder request ends when the newer comes, not when its time is up."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = backend.post_aside(person, person.wrong())
     person.received()
     newer = backend.post_aside(person, person.right())

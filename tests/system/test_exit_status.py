@@ -170,8 +170,7 @@ def test_a_worker_that_gives_up_what_it_has_is_status_1(
     process = start(deployment, command)
     try:
         until(lambda: deployment.redis.zcard(f"{deployment.prefix}:beats"), "a worker")
-        person = deployment.person().open()
-        person.hold()
+        person = deployment.person().open().hold()
         submission = person.submit(person.right())
         deployment.running(submission)
         process.send_signal(signal.SIGQUIT)

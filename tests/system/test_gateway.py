@@ -50,8 +50,7 @@ def test_the_older_of_two_browsers_is_answered_409(
     deployment: Deployment, gateway: GatewayProcess
 ) -> None:
     """The older request ends as soon as the newer is accepted, which gets its own outcome."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = Waiting(gateway.person, person, person.wrong())
     person.received()
     newer = Waiting(gateway.person, person, person.right())
@@ -151,8 +150,7 @@ def _hang_up(gateway: GatewayProcess, person: Person, code: str, **headers: str)
 
 def test_to_hang_up_does_not_cancel(deployment: Deployment, gateway: GatewayProcess) -> None:
     """A lost connection is not a person's change of mind."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     _hang_up(gateway, person, person.right(), **{"Idempotency-Key": "left-alone"})
     person.release()
     assert deployment.outcome("left-alone").status == 201
@@ -162,8 +160,7 @@ def test_to_hang_up_cancels_for_who_asks_for_it(
     deployment: Deployment, gateway: GatewayProcess
 ) -> None:
     """A page that is closed can take its code back; what has left may still be used."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     asked = {"Idempotency-Key": "taken-back", "Prefer": "cancel-on-disconnect"}
     _hang_up(gateway, person, person.right(), **asked)
     record = deployment.outcome("taken-back")
@@ -175,8 +172,7 @@ def test_a_submission_is_taken_back_by_its_id(
     deployment: Deployment, gateway: GatewayProcess
 ) -> None:
     """The record is final then, or was before; an unknown id is 404."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     waiting = Waiting(gateway.person, person, person.right(), Idempotency_Key="delete-me")
     person.received()
     answer = gateway.call("DELETE", "/v1/submissions/delete-me")
@@ -219,8 +215,7 @@ def test_events_tell_each_change_to_the_end(
     deployment: Deployment, gateway: GatewayProcess
 ) -> None:
     """The record now, then each change; after the final one the stream ends."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission_id = person.submit(person.right())
     person.received()
     with closing(Stream(gateway, submission_id)) as stream:

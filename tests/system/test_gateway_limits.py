@@ -106,8 +106,7 @@ def test_who_fills_the_ledger_keeps_nobody_from_an_outcome(
     deployment = new_deployment(small.url, provider_timeout_s=40.0, deadline_s=50.0)
     deployment.redis.config_set("maxmemory", "24mb")
     deployment.worker()
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     asked = {"Prefer": "respond-async"}
     with GatewayProcess(deployment) as gateway:
         waiting = Waiting(gateway.person, person, person.right(), Idempotency_Key="sent")

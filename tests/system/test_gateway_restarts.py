@@ -98,8 +98,7 @@ def test_requests_outlive_a_worker(new_deployment: NewDeployment) -> None:
     deployment = new_deployment()
     worker = deployment.worker()
     with GatewayProcess(deployment) as gateway:
-        held = deployment.person().open()
-        held.hold()
+        held = deployment.person().open().hold()
         sent = Waiting(gateway.person, held, held.right(), Idempotency_Key="sent")
         held.received()
         worker.kill()

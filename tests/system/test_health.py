@@ -64,8 +64,7 @@ def test_a_worker_at_work_is_alive_and_ready_until_it_is_asked_to_stop(
     assert asked(CHECKPOINT_HEARTBEAT_FILE=str(signs.file)) == (0, "ready")
     assert asked("--json", CHECKPOINT_HEALTH_ADDRESS=address) == (0, '{"ready": true, "why": ""}')
 
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission_id = person.submit(person.right())
     person.received(1)
     signs.worker.process.send_signal(signal.SIGTERM)
@@ -368,45 +367,39 @@ async def serving_health() -> AsyncIterator[tuple[health.Health, SlowView, Calla
         yield served, view, functools.partial(asyncio.open_connection, host, int(port))
 
 
-def test_the_health_page_lets_an_open_request_end_and_takes_no_other() -> None:
+async def test_the_health_page_lets_an_open_request_end_and_takes_no_other() -> None:
     """A scrape is answered in full while the worker stops; an idle connection holds up nothing."""
-
-    async def use() -> None:
-        async with serving_health() as (served, view, connect):
-            idle, idle_writer = await connect()
-            reader, writer = await connect()
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
-            await view.asked.wait()
-            closing = asyncio.create_task(served._close())
-            assert await idle.read() == b""
-            with pytest.raises(ConnectionRefusedError):
-                await connect()
-            assert not closing.done()
-            view.may_end.set()
-            answer = await reader.read()
-            assert answer.startswith(b"HTTP/1.1 200 OK")
-            assert b"checkpoint_ready 0.0" in answer
-            await closing
-            for each in (idle_writer, writer):
-                each.close()
-
-    asyncio.run(use())
+    async with serving_health() as (served, view, connect):
+        idle, idle_writer = await connect()
+        reader, writer = await connect()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        await view.asked.wait()
+        closing = asyncio.create_task(served._close())
+        assert await idle.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await connect()
+        assert not closing.done()
+        view.may_end.set()
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"checkpoint_ready 0.0" in answer
+        await closing
+        for each in (idle_writer, writer):
+            each.close()
 
 
-def test_the_health_page_waits_for_no_scrape_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_health_page_waits_for_no_scrape_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The ledger may be away; the worker ends all the same."""
     monkeypatch.setattr(pages, "LEAVE_S", 0.05)
-
-    async def use() -> None:
-        async with serving_health() as (served, view, connect):
-            _, writer = await connect()
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
-            await view.asked.wait()
-            await served._close()
-            view.may_end.set()
-            writer.close()
-
-    asyncio.run(use())
+    async with serving_health() as (served, view, connect):
+        _, writer = await connect()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        await view.asked.wait()
+        await served._close()
+        view.may_end.set()
+        writer.close()
 
 
 @pytest.mark.parametrize(
@@ -421,18 +414,14 @@ def test_the_health_page_waits_for_no_scrape_without_end(monkeypatch: pytest.Mon
         (b"\x16\x03\x01\x00\xf4\x01\x00\r\n\r\n", 400),
     ],
 )
-def test_the_health_page_answers_whatever_comes(request_: bytes, status: int) -> None:
+async def test_the_health_page_answers_whatever_comes(request_: bytes, status: int) -> None:
     """A head without end is not kept; a probe over TLS by mistake is answered, too."""
-
-    async def use() -> None:
-        async with serving_health() as (served, _, connect):
-            reader, writer = await connect()
-            writer.write(request_)
-            assert (await reader.readline()).split()[1] == str(status).encode()
-            writer.close()
-            await served._close()
-
-    asyncio.run(use())
+    async with serving_health() as (served, _, connect):
+        reader, writer = await connect()
+        writer.write(request_)
+        assert (await reader.readline()).split()[1] == str(status).encode()
+        writer.close()
+        await served._close()
 
 
 class Clock:

@@ -540,8 +540,9 @@ async def running(
     )
     task = asyncio.create_task(host.run())
     try:
-        await host.listening.wait()
-        yield host, Worker(client, host)
+        async with asyncio.timeout(BOUND_S):
+            await host.listening.wait()
+            yield host, Worker(client, host)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -549,21 +550,17 @@ async def running(
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds; `bounded` is the bound."""
+    """Wait until a condition holds; `running` has the bound."""
     while True:
         if condition():
             return
         await asyncio.sleep(POLL_S)
 
 
-def bounded(play: Coroutine[Any, Any, T]) -> T:
+async def bounded(play: Coroutine[Any, Any, T]) -> T:
     """Run a play under the bound."""
-
-    async def run() -> T:
-        async with asyncio.timeout(BOUND_S):
-            return await play
-
-    return asyncio.run(run())
+    async with asyncio.timeout(BOUND_S):
+        return await play
 
 
 @asynccontextmanager
@@ -592,324 +589,268 @@ def test_the_times_of_the_contract_are_the_defaults() -> None:
     assert (REGISTRATION_TTL_S, RENEW_S) == (10, 3)
 
 
-def test_a_registration_is_renewed_while_it_lives_and_taken_back(url: str) -> None:
+async def test_a_registration_is_renewed_while_it_lives_and_taken_back(url: str) -> None:
     """A session that is there stays registered beyond one life; one that went leaves at once."""
-
-    async def play() -> None:
-        async with running(url, Asked(), ttl_s=60.0, renew_s=0.1) as (_, worker):
-            name, left_ms, renewals = worker.name, 60_000, 0
-            while renewals < 3:  # A life that grows was given anew.
-                now_ms = await worker.client.pttl(name)
-                assert 0 < now_ms <= 60_000
-                renewals += now_ms > left_ms
-                left_ms = now_ms
-        async with connect_async(url) as client:
-            assert not await client.exists(name)
-
-    bounded(play())
+    async with running(url, Asked(), ttl_s=60.0, renew_s=0.1) as (_, worker):
+        name, left_ms, renewals = worker.name, 60_000, 0
+        while renewals < 3:  # A life that grows was given anew.
+            now_ms = await worker.client.pttl(name)
+            assert 0 < now_ms <= 60_000
+            renewals += now_ms > left_ms
+            left_ms = now_ms
+    async with connect_async(url) as client:
+        assert not await client.exists(name)
 
 
-def test_the_same_request_is_answered_once(url: str) -> None:
+async def test_the_same_request_is_answered_once(url: str) -> None:
     """A copy of a request must not send the code again, at once or after the answer."""
-
-    async def play() -> None:
-        asked = Asked()
-        asked.go_on.set()
-        async with running(url, asked) as (_, worker), replies(worker) as following:
-            ask, seal = await worker.ask("r1", "11")
-            await worker.say(ask.model_dump_json())
-            assert opened(seal, await following()) == REJECTED
-            await worker.say(ask.model_dump_json())
-            _, seal = await worker.ask("r2", "22")
-            assert opened(seal, await following()) == REJECTED
-            assert asked.codes == ["11", "22"]
-
-    bounded(play())
+    asked = Asked()
+    asked.go_on.set()
+    async with running(url, asked) as (_, worker), replies(worker) as following:
+        ask, seal = await worker.ask("r1", "11")
+        await worker.say(ask.model_dump_json())
+        assert opened(seal, await following()) == REJECTED
+        await worker.say(ask.model_dump_json())
+        _, seal = await worker.ask("r2", "22")
+        assert opened(seal, await following()) == REJECTED
+        assert asked.codes == ["11", "22"]
 
 
-def test_a_request_is_remembered_until_a_clock_refuses_it(
+async def test_a_request_is_remembered_until_a_clock_refuses_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent again before its deadline, after it, and after Redis' clock was set back: once typed."""
+    asked = Asked()
+    asked.go_on.set()
+    async with running(url, asked) as (host, worker), replies(worker) as following:
+        now_ms = await host._now_ms()
+        clock = [now_ms]
 
-    async def play() -> None:
-        asked = Asked()
-        asked.go_on.set()
-        async with running(url, asked) as (host, worker), replies(worker) as following:
-            now_ms = await host._now_ms()
-            clock = [now_ms]
+        async def told() -> int:
+            return clock[0]
 
-            async def told() -> int:
-                return clock[0]
-
-            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: told())
-            ask, seal = await worker.ask("r1", "11")
-            assert opened(seal, await following()) == REJECTED
-            assert host._known == {"r1": ask.deadline_ms}
-            for later_ms, known in ((0, {"r1", "a0"}), (1, {"a0", "a1"}), (-60_000, {"a0", "a1"})):
-                clock[0] = ask.deadline_ms - 1 + later_ms
-                await worker.say(ask.model_dump_json())
-                left_s = 3_600.0 + later_ms
-                if later_ms >= 0:
-                    _, seal = await worker.ask(f"a{later_ms}", "22", left_s=left_s)
-                    assert opened(seal, await following()) == REJECTED
-                    assert host._known.keys() == known
+        monkeypatch.setattr(SessionHost, "_now_ms", lambda _: told())
+        ask, seal = await worker.ask("r1", "11")
+        assert opened(seal, await following()) == REJECTED
+        assert host._known == {"r1": ask.deadline_ms}
+        for later_ms, known in ((0, {"r1", "a0"}), (1, {"a0", "a1"}), (-60_000, {"a0", "a1"})):
+            clock[0] = ask.deadline_ms - 1 + later_ms
             await worker.say(ask.model_dump_json())
-            _, seal = await worker.ask("end", "33", left_s=3_600.0)
-            assert opened(seal, await following()) == REJECTED
-            assert asked.codes == ["11", "22", "22", "33"]
+            left_s = 3_600.0 + later_ms
+            if later_ms >= 0:
+                _, seal = await worker.ask(f"a{later_ms}", "22", left_s=left_s)
+                assert opened(seal, await following()) == REJECTED
+                assert host._known.keys() == known
+        await worker.say(ask.model_dump_json())
+        _, seal = await worker.ask("end", "33", left_s=3_600.0)
+        assert opened(seal, await following()) == REJECTED
+        assert asked.codes == ["11", "22", "22", "33"]
 
-    bounded(play())
 
-
-def test_a_session_that_remembers_all_it_can_drops_nothing(
+async def test_a_session_that_remembers_all_it_can_drops_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that finds no room is answered so, and is not begun by a copy of it later."""
     monkeypatch.setattr("checkpoint_worker.tasks.live_session.host.KNOWN_MAX", 2)
-
-    async def play() -> None:
-        asked = Asked()
-        asked.go_on.set()
-        busy = {"status": 503, "type": "service_unavailable"}
-        async with running(url, asked) as (host, worker), replies(worker) as following:
-            for number in range(2):
-                _, seal = await worker.ask(f"r{number}", str(number))
-                assert opened(seal, await following()) == REJECTED
-            ask, seal = await worker.ask("one too many", "2")
-            assert opened(seal, await following()) == busy
-            await worker.say(worker.cancel("no room"))
-            await worker.ask("as early", "3", left_s=1.0)
-            host._known.clear()
-            await worker.say(ask.model_dump_json())
-            _, seal = await worker.ask("later", "4", left_s=3_600.0)
+    asked = Asked()
+    asked.go_on.set()
+    busy = {"status": 503, "type": "service_unavailable"}
+    async with running(url, asked) as (host, worker), replies(worker) as following:
+        for number in range(2):
+            _, seal = await worker.ask(f"r{number}", str(number))
             assert opened(seal, await following()) == REJECTED
-            assert asked.codes == ["0", "1", "4"]
+        ask, seal = await worker.ask("one too many", "2")
+        assert opened(seal, await following()) == busy
+        await worker.say(worker.cancel("no room"))
+        await worker.ask("as early", "3", left_s=1.0)
+        host._known.clear()
+        await worker.say(ask.model_dump_json())
+        _, seal = await worker.ask("later", "4", left_s=3_600.0)
+        assert opened(seal, await following()) == REJECTED
+        assert asked.codes == ["0", "1", "4"]
 
-    bounded(play())
 
-
-def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
+async def test_a_cancel_ends_the_handler_also_when_it_comes_first(url: str) -> None:
     """Two connections may swap the two; a question nobody waits for is never begun."""
-
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (_, worker):
-            await worker.say(worker.cancel("r1"))
-            await worker.ask("r1", "11")
-            await worker.ask("r2", "22")
-            await asked.came.wait()
-            await worker.say(worker.cancel("r2"))
-            await asked.cancelled.wait()
-            assert asked.codes == ["22"]
-
-    bounded(play())
+    asked = Asked()
+    async with running(url, asked) as (_, worker):
+        await worker.say(worker.cancel("r1"))
+        await worker.ask("r1", "11")
+        await worker.ask("r2", "22")
+        await asked.came.wait()
+        await worker.say(worker.cancel("r2"))
+        await asked.cancelled.wait()
+        assert asked.codes == ["22"]
 
 
-def test_a_question_after_its_deadline_is_not_begun(url: str) -> None:
+async def test_a_question_after_its_deadline_is_not_begun(url: str) -> None:
     """By the clock of Redis, which worker and session share."""
-
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (_, worker):
-            await worker.ask("late", "11", left_s=-0.01)
-            await worker.ask("fine", "22")
-            await asked.came.wait()
-            assert asked.codes == ["22"]
-
-    bounded(play())
+    asked = Asked()
+    async with running(url, asked) as (_, worker):
+        await worker.ask("late", "11", left_s=-0.01)
+        await worker.ask("fine", "22")
+        await asked.came.wait()
+        assert asked.codes == ["22"]
 
 
-def test_a_handler_does_not_outlive_a_lost_cancel(
+async def test_a_handler_does_not_outlive_a_lost_cancel(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that died cannot say that nobody waits; the deadline says it."""
     monkeypatch.setattr("checkpoint_worker.tasks.live_session.host.LATE_S", 0.0)
-
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (host, worker):
-            await worker.ask("r1", left_s=0.5)
-            await asked.cancelled.wait()
-            await eventually(lambda: not host._running)
-
-    bounded(play())
+    asked = Asked()
+    async with running(url, asked) as (host, worker):
+        await worker.ask("r1", left_s=0.5)
+        await asked.cancelled.wait()
+        await eventually(lambda: not host._running)
 
 
-def test_more_questions_than_a_session_takes_are_answered_at_once(url: str) -> None:
+async def test_more_questions_than_a_session_takes_are_answered_at_once(url: str) -> None:
     """Bounded, and nobody waits for a silence that could have been a word."""
-
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (host, worker), replies(worker) as following:
-            for number in range(QUESTIONS_MAX):
-                await worker.ask(f"r{number}")
-            _, seal = await worker.ask("one too many")
-            busy = {"status": 503, "type": "service_unavailable"}
-            assert opened(seal, await following()) == busy
-            assert len(host._running) == QUESTIONS_MAX == len(asked.codes)
-
-    bounded(play())
+    asked = Asked()
+    async with running(url, asked) as (host, worker), replies(worker) as following:
+        for number in range(QUESTIONS_MAX):
+            await worker.ask(f"r{number}")
+        _, seal = await worker.ask("one too many")
+        busy = {"status": 503, "type": "service_unavailable"}
+        assert opened(seal, await following()) == busy
+        assert len(host._running) == QUESTIONS_MAX == len(asked.codes)
 
 
-def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
+async def test_nonsense_on_its_channel_does_not_end_a_session(url: str) -> None:
     """Anybody may publish there; the session goes on as if nothing had been said."""
-
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (_, worker):
-            ask, _ = await worker.ask("r1", left_s=-1)
-            shut = ask.model_dump(mode="json") | {"request_id": "r2"}
-            for text in (
-                *("", "null", "[]", "[" * 100_000, b"\xff\xfe", "x" * (MESSAGE_MAX + 1)),
-                json.dumps(shut),
-                json.dumps(shut | {"solution": "AAAA"}),
-                json.dumps(shut | {"deadline_ms": 1e400}),
-                json.dumps(shut | {"checkpoint": [1]}),
-                json.dumps({"request_id": "r3", "cancel": False}),
-                worker.cancel("unknown"),
-            ):
-                await worker.say(text)
-            await worker.ask("fine", "22")
-            await asked.came.wait()
-            assert asked.codes == ["22"]
-
-    bounded(play())
+    asked = Asked()
+    async with running(url, asked) as (_, worker):
+        ask, _ = await worker.ask("r1", left_s=-1)
+        shut = ask.model_dump(mode="json") | {"request_id": "r2"}
+        for text in (
+            *("", "null", "[]", "[" * 100_000, b"\xff\xfe", "x" * (MESSAGE_MAX + 1)),
+            json.dumps(shut),
+            json.dumps(shut | {"solution": "AAAA"}),
+            json.dumps(shut | {"deadline_ms": 1e400}),
+            json.dumps(shut | {"checkpoint": [1]}),
+            json.dumps({"request_id": "r3", "cancel": False}),
+            worker.cancel("unknown"),
+        ):
+            await worker.say(text)
+        await worker.ask("fine", "22")
+        await asked.came.wait()
+        assert asked.codes == ["22"]
 
 
-def test_a_reply_waits_for_a_worker_that_connects_again(
+async def test_a_reply_waits_for_a_worker_that_connects_again(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody hears a channel whose listener is away for a moment; an answer is worth a retry."""
+    asked = Asked()
+    async with running(url, asked) as (host, worker):
+        unheard = asyncio.Event()
+        publish = host.client.publish
 
-    async def play() -> None:
-        asked = Asked()
-        async with running(url, asked) as (host, worker):
-            unheard = asyncio.Event()
-            publish = host.client.publish
+        async def noting(channel: str, text: str) -> int:
+            heard: int = await publish(channel, text)
+            if heard == 0:
+                unheard.set()
+            return heard
 
-            async def noting(channel: str, text: str) -> int:
-                heard: int = await publish(channel, text)
-                if heard == 0:
-                    unheard.set()
-                return heard
-
-            monkeypatch.setattr(host.client, "publish", noting)
-            _, seal = await worker.ask("r1")
-            asked.go_on.set()
-            await unheard.wait()
-            async with replies(worker) as following:
-                assert opened(seal, await following()) == REJECTED
-
-    bounded(play())
+        monkeypatch.setattr(host.client, "publish", noting)
+        _, seal = await worker.ask("r1")
+        asked.go_on.set()
+        await unheard.wait()
+        async with replies(worker) as following:
+            assert opened(seal, await following()) == REJECTED
 
 
-def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
+async def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
     """Neither its renewal nor its farewell touches a registration that is not its own."""
+    async with running(url, Asked(), renew_s=60.0) as (elder, worker):
+        own = elder._registered
+        assert own is not None
+        client, name = worker.client, worker.name
 
-    async def play() -> None:
-        async with running(url, Asked(), renew_s=60.0) as (elder, worker):
-            own = elder._registered
-            assert own is not None
-            client, name = worker.client, worker.name
+        async def hold(how: Any) -> bool:
+            return await elder._hold(how, own)
 
-            async def hold(how: Any) -> bool:
-                return await elder._hold(how, own)
-
-            assert await hold("keep")
-            await client.set(name, "later", px=10_000)
-            assert not await hold("keep")
-            assert not await hold("leave")
-            assert await client.get(name) == "later"
-            assert await client.persist(name)
-            assert not await hold("leave")
-            assert await hold("keep"), "what is there for good is no session's"
-            await client.set(name, "later", px=60_000)
-            assert await hold("keep"), "nor what is there for longer than they register"
-            await client.delete(name)
-            assert await hold("keep"), "after Redis was emptied"
-            assert await client.pttl(name) > 0
-            assert await hold("leave")
-            assert not await client.exists(name)
-
-    bounded(play())
+        assert await hold("keep")
+        await client.set(name, "later", px=10_000)
+        assert not await hold("keep")
+        assert not await hold("leave")
+        assert await client.get(name) == "later"
+        assert await client.persist(name)
+        assert not await hold("leave")
+        assert await hold("keep"), "what is there for good is no session's"
+        await client.set(name, "later", px=60_000)
+        assert await hold("keep"), "nor what is there for longer than they register"
+        await client.delete(name)
+        assert await hold("keep"), "after Redis was emptied"
+        assert await client.pttl(name) > 0
+        assert await hold("leave")
+        assert not await client.exists(name)
 
 
-def test_a_renewal_does_not_write_over_what_came_in_between(
+async def test_a_renewal_does_not_write_over_what_came_in_between(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """t=0 the elder reads its own · t=1 the later one registers · t=2 the elder would renew."""
+    async with running(url, Asked(), renew_s=60.0) as (elder, worker):
+        own, read = elder._registered, SessionHost._read
+        assert own is not None
 
-    async def play() -> None:
-        async with running(url, Asked(), renew_s=60.0) as (elder, worker):
-            own, read = elder._registered, SessionHost._read
-            assert own is not None
+        async def slow(host: SessionHost, client: Any) -> bytes:
+            found = await read(host, client)
+            await worker.client.set(worker.name, "later", px=10_000)
+            return found
 
-            async def slow(host: SessionHost, client: Any) -> bytes:
-                found = await read(host, client)
-                await worker.client.set(worker.name, "later", px=10_000)
-                return found
-
-            monkeypatch.setattr(SessionHost, "_read", slow)
-            assert not await elder._hold("keep", own)
-            assert await worker.client.get(worker.name) == "later"
-            monkeypatch.undo()
-
-    bounded(play())
+        monkeypatch.setattr(SessionHost, "_read", slow)
+        assert not await elder._hold("keep", own)
+        assert await worker.client.get(worker.name) == "later"
+        monkeypatch.undo()
 
 
-def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
+async def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
     """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
-
-    async def play() -> None:
-        async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (host, worker):
-            own = str(await worker.client.get(worker.name))
-            registered = Registration.model_validate_json(own)
-            elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
-            stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
-            for text in (
-                *(b"\xff\xfe", "{}", stranger.prove(registered).model_dump_json()),
-                worker.own.prove(elder).model_dump_json(),
-            ):
-                await worker.client.set(worker.name, text, px=59_000)
-                await eventually(lambda: host._ousted)
-                assert not host.listening.is_set()
-                await worker.client.delete(worker.name)
-                await host.listening.wait()
-                assert await worker.client.get(worker.name) == own
-            later = registered.model_copy(update={"started_ms": registered.started_ms + 1})
-            text = worker.own.prove(later).model_dump_json()
+    async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (host, worker):
+        own = str(await worker.client.get(worker.name))
+        registered = Registration.model_validate_json(own)
+        elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
+        stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
+        for text in (
+            *(b"\xff\xfe", "{}", stranger.prove(registered).model_dump_json()),
+            worker.own.prove(elder).model_dump_json(),
+        ):
             await worker.client.set(worker.name, text, px=59_000)
-            await eventually(lambda: host._replaced)
+            await eventually(lambda: host._ousted)
+            assert not host.listening.is_set()
+            await worker.client.delete(worker.name)
+            await host.listening.wait()
+            assert await worker.client.get(worker.name) == own
+        later = registered.model_copy(update={"started_ms": registered.started_ms + 1})
+        text = worker.own.prove(later).model_dump_json()
+        await worker.client.set(worker.name, text, px=59_000)
+        await eventually(lambda: host._replaced)
 
-    bounded(play())
 
-
-def test_a_later_session_is_later_also_on_a_redis_set_back(
+async def test_a_later_session_is_later_also_on_a_redis_set_back(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the elder one would take the login back."""
+    async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (elder, _):
 
-    async def play() -> None:
-        async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (elder, _):
+        async def long_ago() -> int:
+            return 1
 
-            async def long_ago() -> int:
-                return 1
-
-            monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
-            async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (later, worker):
-                await eventually(lambda: elder._replaced)
-                await later.listening.wait()
-                there = await later._registration_there()
-                assert there is not None
-                assert there.session_id == later.session_id
-                assert await worker.client.get(worker.name) is not None
-
-    bounded(play())
+        monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
+        async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (later, worker):
+            await eventually(lambda: elder._replaced)
+            await later.listening.wait()
+            there = await later._registration_there()
+            assert there is not None
+            assert there.session_id == later.session_id
+            assert await worker.client.get(worker.name) is not None
 
 
 @pytest.mark.fault
-def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
+async def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
     """It holds a login that cannot be had again: it waits, registers anew and answers."""
 
     async def play(server: RedisProcess) -> None:
@@ -925,7 +866,7 @@ def test_a_session_survives_a_restart_of_redis(tmp_path: Path) -> None:
                 assert opened(seal, await following()) == REJECTED
 
     with RedisProcess(tmp_path) as server:
-        bounded(play(server))
+        await bounded(play(server))
 
 
 # The worker's end alone ----------------------------------------------------------------
@@ -1022,59 +963,51 @@ async def subscribers(client: redis.asyncio.Redis, replies: LiveReplies) -> int:
     return int(count)
 
 
-def test_five_hundred_questions_at_once_share_one_subscription(
+async def test_five_hundred_questions_at_once_share_one_subscription(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection each would empty the pool, and the ledger could not be reached any more."""
     monkeypatch.setattr(
         "checkpoint_worker.tasks.storage.executor.SOCKET_TIMEOUT_S", BOUND_S
     )  # They wait for turns.
-
-    async def play() -> None:
-        crowd, client = Crowd(url, CROWD), connect_async(url)
-        replies = LiveReplies(client, "crowd:session:replies:w", quiet_s=BOUND_S)
-        async with crowd.waiting():
-            asking = [asyncio.create_task(ask(client, name, replies)) for name in crowd.names]
-            complete = asyncio.create_task(crowd.complete.wait())
-            await asyncio.wait({complete, *asking}, return_when=asyncio.FIRST_COMPLETED)
-            assert complete.done(), [task for task in asking if task.done()]
-            assert await subscribers(client, replies) == 1
-            assert await client.ping(), "the pool has connections left"
-            await crowd.answer()
-            verdicts = await asyncio.gather(*asking)
-            assert verdicts == [Cleared(user_id=name, session={}) for name in crowd.names]
-            assert not replies._waiting
-            while await subscribers(client, replies):  # Nobody waits, nobody listens.
-                pass
-        await client.aclose()
-
     assert CROWD > CONNECTIONS_MAX
-    bounded(play())
+    crowd, client = Crowd(url, CROWD), connect_async(url)
+    replies = LiveReplies(client, "crowd:session:replies:w", quiet_s=BOUND_S)
+    async with crowd.waiting():
+        asking = [asyncio.create_task(ask(client, name, replies)) for name in crowd.names]
+        complete = asyncio.create_task(crowd.complete.wait())
+        await asyncio.wait({complete, *asking}, return_when=asyncio.FIRST_COMPLETED)
+        assert complete.done(), [task for task in asking if task.done()]
+        assert await subscribers(client, replies) == 1
+        assert await client.ping(), "the pool has connections left"
+        await crowd.answer()
+        verdicts = await asyncio.gather(*asking)
+        assert verdicts == [Cleared(user_id=name, session={}) for name in crowd.names]
+        assert not replies._waiting
+        while await subscribers(client, replies):  # Nobody waits, nobody listens.
+            pass
+    await client.aclose()
 
 
-def test_a_lost_subscription_is_made_again_for_those_who_wait(url: str) -> None:
+async def test_a_lost_subscription_is_made_again_for_those_who_wait(url: str) -> None:
     """The connection breaks while a session thinks; its answer is heard all the same."""
-
-    async def play() -> None:
-        crowd, client = Crowd(url, 1), connect_async(url)
-        replies = LiveReplies(client, "crowd:session:replies:w")
-        async with crowd.waiting():
-            before = await listeners(client)
-            asking = asyncio.create_task(ask(client, "acc-0", replies))
-            await crowd.complete.wait()
-            [mine] = await listeners(client) - before
-            await client.client_kill_filter(_id=mine)
-            while mine in await listeners(client):
-                pass
-            await crowd.answer()
-            assert await asking == Cleared(user_id="acc-0", session={})
-        await client.aclose()
-
-    bounded(play())
+    crowd, client = Crowd(url, 1), connect_async(url)
+    replies = LiveReplies(client, "crowd:session:replies:w")
+    async with crowd.waiting():
+        before = await listeners(client)
+        asking = asyncio.create_task(ask(client, "acc-0", replies))
+        await crowd.complete.wait()
+        [mine] = await listeners(client) - before
+        await client.client_kill_filter(_id=mine)
+        while mine in await listeners(client):
+            pass
+        await crowd.answer()
+        assert await asking == Cleared(user_id="acc-0", session={})
+    await client.aclose()
 
 
 @pytest.mark.fault
-def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
+async def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
     """A half-open connection brings nothing for ever; asked whether it lives, it says nothing."""
 
     async def play(server: RedisProcess) -> None:
@@ -1091,27 +1024,23 @@ def test_a_subscription_without_a_word_is_given_up(tmp_path: Path) -> None:
         await client.aclose()
 
     with RedisProcess(tmp_path) as server:
-        bounded(play(server))
+        await bounded(play(server))
 
 
-def test_replies_to_nobody_are_dropped(url: str) -> None:
+async def test_replies_to_nobody_are_dropped(url: str) -> None:
     """After its answer, or never asked: nothing is kept and nothing raises."""
-
-    async def play() -> None:
-        client = connect_async(url)
-        replies = LiveReplies(client, "crowd:session:replies:w")
-        async with replies.to("r1", str.encode) as first:
-            for request_id, sealed in (("r0", "x"), ("r1", "one"), ("r1", "two")):
-                text = json.dumps({"v": 2, "request_id": request_id, "sealed": sealed})
-                assert await client.publish(replies.name, text) == 1
-            async with replies.to("r2", str.encode) as second:
-                text = json.dumps({"v": 2, "request_id": "r2", "sealed": "end"})
-                await client.publish(replies.name, text)
-                assert await second == b"end"
-            assert await first == b"one"
-        await client.aclose()
-
-    bounded(play())
+    client = connect_async(url)
+    replies = LiveReplies(client, "crowd:session:replies:w")
+    async with replies.to("r1", str.encode) as first:
+        for request_id, sealed in (("r0", "x"), ("r1", "one"), ("r1", "two")):
+            text = json.dumps({"v": 2, "request_id": request_id, "sealed": sealed})
+            assert await client.publish(replies.name, text) == 1
+        async with replies.to("r2", str.encode) as second:
+            text = json.dumps({"v": 2, "request_id": "r2", "sealed": "end"})
+            await client.publish(replies.name, text)
+            assert await second == b"end"
+        assert await first == b"one"
+    await client.aclose()
 
 
 # The manual ----------------------------------------------------------------------------

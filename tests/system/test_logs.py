@@ -241,8 +241,7 @@ def test_a_live_worker_at_debug_shows_the_steps_and_no_secret(
     """One event for each step with the ids bound; codes and cookies in none, whoever logs."""
     deployment = new_deployment(log_level="DEBUG")
     worker = deployment.worker()
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = person.submit(person.wrong())
     person.received(1)
     newer = person.submit(person.right())

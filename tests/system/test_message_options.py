@@ -152,8 +152,7 @@ def test_a_code_that_expires_while_it_waits_is_not_sent(new_deployment: NewDeplo
     """It was taken in time, and waits for an exchange that is under way."""
     deployment = new_deployment(deadline_s=60.0, provider_timeout_s=30.0, drain_s=20.0)
     deployment.worker()
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     first, right = person.submit(person.wrong()), person.right()
     person.received(1)
     expires = datetime.now(UTC) + timedelta(seconds=3)
@@ -169,8 +168,7 @@ def test_a_code_that_expires_while_it_waits_is_not_sent(new_deployment: NewDeplo
 
 def test_an_expired_wake_is_a_wake(deployment: Deployment, producer: Celery) -> None:
     """The ledger decides on what has a record; an option of its message changes nothing."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission = person.submit(person.right())
     kwargs = {"account_id": person.id, "provider": person.provider}
     producer.send_task(TASK, kwargs=kwargs, task_id=submission, expires=-1, countdown=60)

@@ -69,8 +69,7 @@ def test_ten_copies_of_a_wake_send_once(new_deployment: NewDeployment) -> None:
 
 def test_copies_of_a_wake_during_the_exchange_change_nothing(deployment: Deployment) -> None:
     """A second wake of what runs here ends at once."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     code = person.right()
     submission = person.submit(code)
     person.received(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -98,16 +97,14 @@ def test_numbers_move_as_they_should(swept: tuple[Deployment, str]) -> None:
     wrong = deployment.person().open()
     for status in (401, 401, 500):  # The third kills.
         assert deployment.outcome(wrong.submit(wrong.wrong())).status == status
-    twice = deployment.person().open()
-    twice.hold()
+    twice = deployment.person().open().hold()
     elder = twice.submit(twice.wrong())
     twice.received(1)
     newer = twice.submit(twice.right())
     twice.release()
     assert deployment.outcome(elder).superseded_by == newer
     assert deployment.outcome(newer).status == 201
-    slow = deployment.person().open()
-    slow.hold()
+    slow = deployment.person().open().hold()
     silent = slow.submit(slow.right())
     slow.received(1)
     busy = signs.scrape()
@@ -191,8 +188,7 @@ def test_what_waits_shows_with_its_age(new_deployment: NewDeployment) -> None:
     """
     deployment = new_deployment(deadline_s=60.0, provider_timeout_s=40.0)
     signs = HealthProbe(deployment, "--concurrency", "1").wait()
-    held = deployment.person().open()
-    held.hold()
+    held = deployment.person().open().hold()
     first = held.submit(held.right())
     held.received(1)
     waiting = deployment.person().open()
@@ -262,39 +258,35 @@ def test_a_foreign_message_counts_as_a_dead_letter(new_deployment: NewDeployment
     until(lambda: signs.scrape().sum("checkpoint_dead_letters_kept") == 1, "the list")
 
 
-def test_a_stream_that_begins_anew_is_counted_from_its_beginning(redis_url: str) -> None:
+async def test_a_stream_that_begins_anew_is_counted_from_its_beginning(redis_url: str) -> None:
     """A Redis that lost everything has no group; what it got before that is noticed counts too."""
     metrics = Metrics([LINKEDIN])
+    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
 
-    async def play() -> None:
-        async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+        async def add() -> None:
+            await client.xadd("outcomes", {"record": json.dumps(record(status=401))})
 
-            async def add() -> None:
-                await client.xadd("outcomes", {"record": json.dumps(record(status=401))})
-
-            reads: Any = SimpleNamespace(
-                door=SimpleNamespace(client=client),
-                store=SimpleNamespace(keys=SimpleNamespace(outcomes="outcomes")),
-            )
-            reader = OutcomeReader(reads, metrics)
-            await add()  # Before the first worker ever: history.
-            assert await reader.once()
-            assert not await reader.once()
-            await client.flushall()
-            await add()
-            assert await reader.once()
-            assert not await reader.once()
-            odd = {"record": json.dumps({**record(status=401), "body": 1})}
-            for fields in ({"record": "{"}, {"record": "[]"}, {"other": "x"}, odd):
-                await client.xadd("outcomes", fields)  # type: ignore[arg-type]
-            await add()
-            assert not await reader.once()
-
-    asyncio.run(play())
+        reads: Any = SimpleNamespace(
+            door=SimpleNamespace(client=client),
+            store=SimpleNamespace(keys=SimpleNamespace(outcomes="outcomes")),
+        )
+        reader = OutcomeReader(reads, metrics)
+        await add()  # Before the first worker ever: history.
+        assert await reader.once()
+        assert not await reader.once()
+        await client.flushall()
+        await add()
+        assert await reader.once()
+        assert not await reader.once()
+        odd = {"record": json.dumps({**record(status=401), "body": 1})}
+        for fields in ({"record": "{"}, {"record": "[]"}, {"other": "x"}, odd):
+            await client.xadd("outcomes", fields)  # type: ignore[arg-type]
+        await add()
+        assert not await reader.once()
     assert text(metrics).sum("checkpoint_outcomes_total") == 2
 
 
-def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixture) -> None:  # noqa: F811
+async def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixture) -> None:  # noqa: F811
     """An alert that `checkpoint status` cannot explain is worse than none.
 
     Overdue ones, more of them than are named; what only waits for its exchange; what cannot be
@@ -302,9 +294,7 @@ def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixture) ->
     """
     metrics = Metrics([LINKEDIN])
     keys = ledger.store.keys
-    ledger.open()
-    ledger.submit("elder")
-    ledger.claim("elder")
+    ledger.claimed("elder")
     ledger.submit("newer", "654321")
     draining: Any = ledger.redis.get(keys.intent(PROVIDER, "acc_1"))
     late_ms = ledger.door.run(ledger.store.overview()).now_ms - 2 * OVERDUE_MS
@@ -326,7 +316,7 @@ def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixture) ->
             reads: Any = SimpleNamespace(door=AsyncExecutor(client), store=ledger.store)
             await LedgerGauges(reads, metrics, own_broker=False).refresh()
 
-    asyncio.run(look())
+    await look()
     shown, told = ledger.door.run(ledger.store.overview()), text(metrics)
     assert told.sum("checkpoint_ledger_up") == 1
     assert told.sum("checkpoint_overdue") == shown.overdue == len(unreadable)
@@ -338,7 +328,7 @@ def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixture) ->
     assert math.isnan(told.sum("checkpoint_ledger_memory_share")), "there is no limit"
     ledger.redis.config_set("maxmemory", 2**40)
     try:
-        asyncio.run(look())
+        await look()
     finally:
         ledger.redis.config_set("maxmemory", 0)
     assert text(metrics).sum("checkpoint_ledger_memory_share") < 0.1

@@ -89,8 +89,7 @@ def test_a_node_backend_answers_right_and_wrong_codes(
 @FROM_NODE
 def test_a_node_backend_answers_the_elder_of_two_409(deployment: Deployment, node: Backend) -> None:
     """Superseding is the worker's: no backend has to know of the other."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = node.post_aside(person, person.wrong())
     person.received()
     newer = node.post_aside(person, person.right())

@@ -64,8 +64,7 @@ def test_the_third_wrong_code_kills_and_later_ones_are_not_sent(deployment: Depl
 
 def test_silence_of_the_provider_is_408_and_the_code_counts_as_sent(deployment: Deployment) -> None:
     """Hanging up does not un-send; the login stays open for another code."""
-    person = deployment.person().open()
-    person.faults(hang=True)
+    person = deployment.person().open().faults(hang=True)
     record = deployment.outcome(person.submit(person.wrong()))
     assert (record.status, record.code_sent) == (408, True)
     assert "may have been used" in str((record.body or {})["detail"])

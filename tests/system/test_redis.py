@@ -71,8 +71,7 @@ def test_redis_away_for_many_heartbeats_loses_nobody(
     for worker in workers:
         worker.wait_ready()
     beats = f"{deployment.prefix}:beats"
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission = person.submit(person.right())
     person.received()
     before = {worker.name for worker in workers}
@@ -97,8 +96,7 @@ def test_a_worker_survives_a_redis_that_comes_back_empty(
     """Connections are cut, scripts are gone, the queue is gone: it serves the next code."""
     deployment = new_deployment(own_redis.url, **ROOMY)
     worker = deployment.worker()
-    held = deployment.person().open()
-    held.hold()
+    held = deployment.person().open().hold()
     lost = held.submit(held.right())
     held.received()
     own_redis.kill()

@@ -5,7 +5,6 @@ That it clears a real checkpoint is in `test_live_session`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -65,14 +64,14 @@ def held(actor: Any) -> Held:
     return Held(actor, actor.default_url, Context(user_agent="first"), settings)
 
 
-def ask(login: Held, code: str = "123456") -> Mapping[str, object]:
+async def ask(login: Held, code: str = "123456") -> Mapping[str, object]:
     """Ask it as a worker does."""
     asked = {"type": "OTP", "source": "SMS"}
     question = Question(submission_id="s1", checkpoint=asked, deadline_ms=0, code=code)
-    return asyncio.run(login.answer(question))  # type: ignore[arg-type]
+    return await login.answer(question)  # type: ignore[arg-type]
 
 
-def test_a_further_step_is_told_and_its_context_kept() -> None:
+async def test_a_further_step_is_told_and_its_context_kept() -> None:
     """The next code is asked of where the provider is now."""
 
     async def goes_on(*_: object) -> Verdict:
@@ -82,12 +81,12 @@ def test_a_further_step_is_told_and_its_context_kept() -> None:
     actor = Actor(goes_on)
     login = held(actor)
     told = {"verdict": "next_checkpoint", "checkpoint": {"type": "2FA", "source": "APP"}}
-    assert ask(login) == told
-    ask(login)
+    assert await ask(login) == told
+    await ask(login)
     assert [each.context.user_agent for each in actor.seen] == ["first", "second"]
 
 
-def test_a_refusal_keeps_the_context_it_brought_or_the_one_there_was() -> None:
+async def test_a_refusal_keeps_the_context_it_brought_or_the_one_there_was() -> None:
     """A cookie that turned with the answer is needed for the next try."""
     verdicts = iter((Rejected(context=Context(user_agent="turned")), Rejected(), Rejected()))
 
@@ -96,24 +95,26 @@ def test_a_refusal_keeps_the_context_it_brought_or_the_one_there_was() -> None:
 
     actor = Actor(refuses)
     login = held(actor)
-    assert [ask(login) for _ in range(3)] == [{"verdict": "rejected"}] * 3
+    assert [await ask(login) for _ in range(3)] == [{"verdict": "rejected"}] * 3
     assert [each.context.user_agent for each in actor.seen] == ["first", "turned", "turned"]
 
 
 @pytest.mark.parametrize("failure", [InvalidRequestError, ProviderTimeoutError])
-def test_a_failure_is_an_answer_with_its_pair_of_the_catalogue(failure: Any) -> None:
+async def test_a_failure_is_an_answer_with_its_pair_of_the_catalogue(failure: Any) -> None:
     """A session never raises at its worker; what changed meanwhile is kept here too."""
 
     async def fails(*_: object) -> Verdict:
         raise failure(context=Context(user_agent="later"))
 
     login = held(Actor(fails))
-    assert ask(login) == {"status": failure.status, "type": failure.type}
+    assert await ask(login) == {"status": failure.status, "type": failure.type}
     assert login.context.user_agent == "later"
 
 
 @pytest.mark.parametrize("sent", [True, False])
-def test_doubt_is_told_of_a_code_that_left(sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_doubt_is_told_of_a_code_that_left(
+    sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The worker counts what may have been judged, and nothing else."""
 
     async def fails(*_: object) -> Verdict:
@@ -121,27 +122,27 @@ def test_doubt_is_told_of_a_code_that_left(sent: bool, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(HttpExchange, "code_sent", sent)
     told = {"status": 500, "type": "provider_error"}
-    assert ask(held(Actor(fails))) == (told | {"in_doubt": True} if sent else told)
+    assert await ask(held(Actor(fails))) == (told | {"in_doubt": True} if sent else told)
 
 
-def test_another_way_goes_only_to_an_adapter_that_knows_it() -> None:
+async def test_another_way_goes_only_to_an_adapter_that_knows_it() -> None:
     """To others nothing is sent: the word would be tried as a code, and count."""
 
     async def refuses(*_: object) -> Verdict:
         return Rejected()
 
     knows, other = Actor(refuses, another_way=True), Actor(refuses)
-    assert ask(held(knows), "TRY_ANOTHER_WAY") == {"verdict": "rejected"}
+    assert await ask(held(knows), "TRY_ANOTHER_WAY") == {"verdict": "rejected"}
     assert knows.seen[0].solution is SolutionKind.ANOTHER_WAY
     told = {"status": 403, "type": "action_required"}
-    assert ask(held(other), "TRY_ANOTHER_WAY") == told
+    assert await ask(held(other), "TRY_ANOTHER_WAY") == told
     assert not other.seen
 
 
-def test_a_provider_that_nobody_knows_ends_the_program_with_a_word() -> None:
+async def test_a_provider_that_nobody_knows_ends_the_program_with_a_word() -> None:
     """A misspelt name must not become a session that never answers."""
     with pytest.raises(SystemExit, match="no adapter for NOWHERE"):
-        asyncio.run(serve("NOWHERE", "acc_1", {}, new_session_secret()))
+        await serve("NOWHERE", "acc_1", {}, new_session_secret())
 
 
 @pytest.fixture

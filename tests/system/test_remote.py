@@ -84,8 +84,7 @@ def test_every_command_that_changes_something_is_known() -> None:
 def test_a_command_that_changes_something_is_refused(scene: Scene, command: str) -> None:
     """The worker goes on as if nothing had been said, and says what to do instead."""
     deployment, worker, _ = scene
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission = person.submit(person.right(), None)
     person.received()
     arguments = ARGUMENTS.get(command, {})
@@ -142,8 +141,7 @@ def test_odd_arguments_get_an_answer(scene: Scene, command: str, arguments: dict
 def test_questions_are_answered_and_tell_no_secret(scene: Scene) -> None:
     """What Flower and `celery inspect` need; no code, sealed or not, no password, no key."""
     deployment, _, producer = scene
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     code = person.right()
     send_raw(producer, person, code, "raw-held")
     person.received()

@@ -55,8 +55,7 @@ def test_a_state_says_whether_an_operator_must_act(
 def test_silence_is_a_failure(watched: tuple[Deployment, Monitor]) -> None:
     """408: somebody wants to know; the text names status and type, never a value."""
     deployment, monitor = watched
-    person = deployment.person().open()
-    person.faults(hang=True)
+    person = deployment.person().open().faults(hang=True)
     submission = person.submit(person.right())
     assert deployment.outcome(submission).status == 408
     failed = monitor.wait(submission, "task-failed")
@@ -70,8 +69,7 @@ def test_a_superseded_task_is_revoked_and_names_its_successor(
 ) -> None:
     """REVOKED, not FAILURE: nothing went wrong, a newer code came."""
     deployment, monitor = watched
-    person = deployment.person().open()
-    person.faults(hang=True)
+    person = deployment.person().open().faults(hang=True)
     elder = person.submit(person.wrong())
     person.received()
     person.faults()

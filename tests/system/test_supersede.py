@@ -69,8 +69,7 @@ def test_newer_code_wins_before_the_elder_is_sent(deployment: Deployment) -> Non
 
 def test_newer_code_wins_after_the_elder_was_sent(deployment: Deployment) -> None:
     """The elder is 409 at once; its exchange drains, then the newer is sent: never two."""
-    person = deployment.person().open()
-    person.faults(hang=True)
+    person = deployment.person().open().faults(hang=True)
     old, new = person.wrong(), person.right()
     elder = person.submit(old)
     person.received(1)
@@ -86,8 +85,7 @@ def test_newer_code_wins_after_the_elder_was_sent(deployment: Deployment) -> Non
 
 def test_the_elder_s_refusal_counts_though_nobody_waits_for_it(deployment: Deployment) -> None:
     """A verdict counts by generation and claim: the failure is real, the newer goes on."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = person.submit(person.wrong())
     person.received(1)
     newer = person.submit(person.right())
@@ -101,8 +99,7 @@ def test_the_elder_s_refusal_counts_though_nobody_waits_for_it(deployment: Deplo
 
 def test_an_elder_that_clears_gives_the_waiting_newer_its_success(deployment: Deployment) -> None:
     """201 without a send: the login is done, a second code would only do harm."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     right, other = person.right(), person.wrong()
     elder = person.submit(right)
     person.received(1)
@@ -116,8 +113,7 @@ def test_an_elder_that_clears_gives_the_waiting_newer_its_success(deployment: De
 
 def test_an_elder_s_next_checkpoint_answers_the_newer(deployment: Deployment) -> None:
     """Its code was for the old step: 202, not sent; the next step takes a new code."""
-    person = deployment.person(kind="chained").open()
-    person.hold()
+    person = deployment.person(kind="chained").open().hold()
     person.submit(person.right())
     person.received(1)
     other = person.wrong()
@@ -131,8 +127,7 @@ def test_an_elder_s_next_checkpoint_answers_the_newer(deployment: Deployment) ->
 
 def test_a_double_click_is_sent_once_and_both_are_answered(deployment: Deployment) -> None:
     """The same code on the wire already: the newer takes its verdict, nothing drains."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     code = person.right()
     elder = person.submit(code)
     person.received(1)
@@ -146,8 +141,7 @@ def test_a_double_click_is_sent_once_and_both_are_answered(deployment: Deploymen
 
 def test_a_double_click_shares_the_silence_as_well(deployment: Deployment) -> None:
     """No verdict: the newer gets the elder's error, unsent; typed again it is sent."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     code = person.right()
     person.submit(code)
     person.received(1)
@@ -163,8 +157,7 @@ def test_a_double_click_shares_the_silence_as_well(deployment: Deployment) -> No
 
 def test_five_codes_in_a_row_leave_one_outcome_of_the_last(deployment: Deployment) -> None:
     """Whoever clicks a lot locks nobody out: all but the last are 409, the last is sent."""
-    person = deployment.person().open()
-    person.faults(hang=True)
+    person = deployment.person().open().faults(hang=True)
     ids = [person.submit(person.wrong())]
     person.received(1)
     person.faults()
@@ -180,8 +173,7 @@ def test_the_elder_s_record_and_the_newer_s_are_published_by_one_commit(
     deployment: Deployment,
 ) -> None:
     """A reader who sees the newer accepted never finds the elder unanswered."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     elder = person.submit(person.wrong())
     person.received(1)
     keys = deployment.client._core.store.keys
@@ -206,8 +198,7 @@ def test_the_elder_s_record_and_the_newer_s_are_published_by_one_commit(
 
 def held(deployment: Deployment) -> tuple[Person, str]:
     """Return a person whose code the provider has and does not answer."""
-    person = deployment.person().open()
-    person.hold()
+    person = deployment.person().open().hold()
     submission = person.submit(person.right())
     person.received(1)
     return person, submission

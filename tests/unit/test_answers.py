@@ -23,6 +23,7 @@ from checkpoint_worker.providers.contract import (
     ServiceUnavailableError,
 )
 from checkpoint_worker.providers.http.cookies import cookie_header, parse_set_cookie
+from checkpoint_worker.providers.http.strict_json import Fault, JsonError, parse
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> Reply:
@@ -180,3 +181,23 @@ def test_the_cookie_header_holds_what_fits() -> None:
     assert "deep" not in cookie_header(cookies, path="/checkpoints")
     assert "other=1" in cookie_header(cookies, path="/")
     assert cookie_header((), path="/") == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b'{"a": 1, "a": 2}', Fault.NAMES),
+        (b"[[[]]]", Fault.DEPTH),
+        (b"[" * 9_000, Fault.DEPTH),
+        (b"-1e999", Fault.NUMBER),
+        (b"1" * 65, Fault.NUMBER),
+        (b'"\\udc00"', Fault.TEXT),
+        (b"\xef\xbb\xbf1", Fault.FORM),
+    ],
+    ids=repr,
+)
+def test_each_fault_of_a_text_has_its_reason(raw: bytes, fault: Fault) -> None:
+    """The gateway says it to its caller, who can mend it."""
+    with pytest.raises(JsonError) as caught:
+        parse(raw, 2, names_once=True)
+    assert caught.value.fault is fault

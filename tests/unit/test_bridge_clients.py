@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable
 from http.cookiejar import Cookie, CookieJar
@@ -159,13 +158,9 @@ CLIENTS: Final[dict[str, Callable[[State], Any]]] = {
 }
 
 
-def in_a_loop(check: Callable[[], None]) -> None:
+async def in_a_loop(check: Callable[[], None]) -> None:
     """Run a check where aiohttp's jars may be made."""
-
-    async def run() -> None:
-        check()
-
-    asyncio.run(run())
+    check()
 
 
 def told(pair: tuple[dict[str, str], State]) -> State:
@@ -178,7 +173,7 @@ def told(pair: tuple[dict[str, str], State]) -> State:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_client_says_what_its_recorded_state_says(
+async def test_a_client_says_what_its_recorded_state_says(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The object and its JSON make the same intent."""
@@ -196,7 +191,7 @@ def test_a_client_says_what_its_recorded_state_says(
         assert said == told(bridge.context_from(state, answer, **words))
         assert told(bridge.context_from(bridge.state_of(client), answer, **words)) == said
 
-    in_a_loop(check)
+    await in_a_loop(check)
 
 
 def test_an_exception_of_instagrapi_is_an_answer() -> None:
@@ -246,7 +241,7 @@ def test_instaloader_takes_the_session() -> None:
 
 
 @pytest.mark.parametrize("library", ["linkedin-messaging", "linkedin-api"])
-def test_a_linkedin_client_takes_the_session(library: str) -> None:
+async def test_a_linkedin_client_takes_the_session(library: str) -> None:
     """Either library's session, with its token."""
 
     def check() -> None:
@@ -260,11 +255,11 @@ def test_a_linkedin_client_takes_the_session(library: str) -> None:
         jar = session.cookies if held is None else held
         assert {each["name"]: each["value"] for each in cookies_of(jar)} == values(SESSION)
 
-    in_a_loop(check)
+    await in_a_loop(check)
 
 
 @pytest.mark.parametrize("library", ["maufbapi", "mauigpapi"])
-def test_an_android_state_takes_the_session(library: str) -> None:
+async def test_an_android_state_takes_the_session(library: str) -> None:
     """Session, device and jar."""
 
     def check() -> None:
@@ -279,7 +274,7 @@ def test_an_android_state_takes_the_session(library: str) -> None:
             found = {each["name"]: each["value"] for each in cookies_of(client.cookies)}
             assert found == values(SESSION)
 
-    in_a_loop(check)
+    await in_a_loop(check)
 
 
 def test_twikit_takes_the_session() -> None:
@@ -306,7 +301,7 @@ def test_a_date_that_is_none_is_no_expiry() -> None:
     assert cookies_of(7) == []
 
 
-def test_twikit_stops_at_the_code_and_nowhere_else() -> None:
+async def test_twikit_stops_at_the_code_and_nowhere_else() -> None:
     """The first answer is not asked for a code; then the wrapped method is as it was."""
     step = {"subtask_id": "LoginTwoFactorAuthChallenge"}
     answers: list[Any] = [
@@ -317,16 +312,13 @@ def test_twikit_stops_at_the_code_and_nowhere_else() -> None:
     async def send(_guest: str, *_inputs: Any) -> tuple[Any, None]:
         return answers.pop(0), None
 
-    async def scenario() -> None:
-        client = Has(v11=Has(onboarding_task=send))
-        twikit.stop_at_code(client)
-        assert (await client.v11.onboarding_task("guest"))[0]["subtasks"][0] != step
-        with pytest.raises(twikit.CodeDue) as stop:
-            await client.v11.onboarding_task("guest")
-        assert stop.value.answer == {"subtasks": [step], "guest_token": "guest"}
-        assert client.v11.onboarding_task is send
-
-    asyncio.run(scenario())
+    client = Has(v11=Has(onboarding_task=send))
+    twikit.stop_at_code(client)
+    assert (await client.v11.onboarding_task("guest"))[0]["subtasks"][0] != step
+    with pytest.raises(twikit.CodeDue) as stop:
+        await client.v11.onboarding_task("guest")
+    assert stop.value.answer == {"subtasks": [step], "guest_token": "guest"}
+    assert client.v11.onboarding_task is send
 
 
 def test_a_flow_that_asks_for_no_code_is_no_hand_over() -> None:

@@ -11,7 +11,15 @@ from checkpoint_worker.providers.contract import CHECKPOINT_KEY, KEPT_KEY, Conte
 from checkpoint_worker.providers.linkedin.adapter import LinkedInContext
 from checkpoint_worker.tasks.gateway.models import make_schemas
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
-from tests.support.contexts import CONTEXTS, PROVIDERS, example, is_needed, page_of, with_table
+from tests.support.contexts import (
+    CONTEXTS,
+    PROVIDERS,
+    example,
+    is_needed,
+    page_of,
+    schema_of,
+    with_table,
+)
 
 CANARY: Final = "canary-471100815"
 """In every wrong value. Its digits are so many that no random request id holds them by chance."""
@@ -81,7 +89,7 @@ def test_a_field_says_what_it_is_and_where_clients_keep_it(
     place: Place, model: type[Context], name: str
 ) -> None:
     """In the schema, which is the gateway's too; each example fits alone."""
-    told = model.model_json_schema()["properties"][name]
+    told = schema_of(model)["properties"][name]
     assert told["description"].endswith(".")
     assert len(told["examples"]) == 1
     usual = Context.model_fields.get(name)
@@ -144,7 +152,7 @@ def test_a_field_of_a_wrong_type_is_told_its_rule(
     place: Place, model: type[Context], name: str
 ) -> None:
     """Every field, every type; the sentence says what it must be."""
-    kind = model.model_json_schema()["properties"][name].get("type", "")
+    kind = schema_of(model)["properties"][name].get("type", "")
     for value in WRONG[kind]:
         if isinstance(value, float) and name in {"pk", "verification_method"}:
             continue  # These take numbers, which clients keep.
@@ -157,7 +165,7 @@ def test_a_text_that_may_not_be_empty_or_so_long_is_told_so(
     place: Place, model: type[Context], name: str
 ) -> None:
     """By the bound of its schema."""
-    told = model.model_json_schema()["properties"][name]
+    told = schema_of(model)["properties"][name]
     if told.get("minLength"):
         assert said_of(refusal(place[0], whole(place) | {name: ""}), name) == "must not be empty"
     if (most := told.get("maxLength", 1 << 20)) < 60_000:
@@ -180,7 +188,7 @@ def test_a_number_inside_of_an_object_of_texts_is_told_by_its_name(
     place: Place, model: type[Context], name: str
 ) -> None:
     """It has to become a text."""
-    if model.model_json_schema()["properties"][name].get("type") == "object":
+    if schema_of(model)["properties"][name].get("type") == "object":
         context = whole(place)
         detail = refusal(place[0], context | {name: context[name] | {"more": 4711}})
         assert said_of(detail, f"{name}.more").startswith("must be a string; write a number as")

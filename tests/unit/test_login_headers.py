@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Mapping
@@ -129,20 +128,22 @@ class Noting(Given):
 
 
 @pytest.mark.parametrize("bench", [bench for bench in BENCHES if bench.sends], ids=str)
-def test_every_request_has_them_and_none_of_ours_is_dropped(bench: Bench) -> None:
+async def test_every_request_has_them_and_none_of_ours_is_dropped(bench: Bench) -> None:
     """What an adapter makes can either not be given, or is sent as it was given."""
     asked = challenge_of(bench)
     fixed = OUR_HEADERS | type(asked.context).made_headers
     usual = set[str]()
-    for headers in requests_with(bench, asked, {"X-Further": "as-given"}):
+    for headers in await requests_with(bench, asked, {"X-Further": "as-given"}):
         assert headers["X-Further"] == "as-given"
         usual |= {name for name in headers if name.lower() not in fixed} - {"X-Further"}
     given = dict.fromkeys(usual, "identity")
-    for headers in requests_with(bench, asked, given):
+    for headers in await requests_with(bench, asked, given):
         assert {name: headers.get(name) for name in given} == given
 
 
-def requests_with(bench: Bench, asked: Challenge, given: dict[str, str]) -> list[Mapping[str, str]]:
+async def requests_with(
+    bench: Bench, asked: Challenge, given: dict[str, str]
+) -> list[Mapping[str, str]]:
     """Return the headers of every request of a login whose client has headers of its own."""
     held = asked.context.as_json() | {"headers": given}
     context = type(asked.context).model_validate(held)
@@ -152,7 +153,7 @@ def requests_with(bench: Bench, asked: Challenge, given: dict[str, str]) -> list
     case = Case(raw=raw, has_login=True, has_cookies=True, is_foreign=True, told="")
     exchange = Noting(case)
     with contextlib.suppress(ProviderFailure):
-        asyncio.run(providers.adapters()[bench.provider].verify(challenge, exchange))
+        await providers.adapters()[bench.provider].verify(challenge, exchange)
     assert exchange.code_sent
     return exchange.sent
 

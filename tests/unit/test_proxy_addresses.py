@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 
@@ -25,10 +24,10 @@ class Answers:
         return self.addresses
 
 
-def checked(url: str, *addresses: str, allow_private: bool = False) -> CheckedProxy:
+async def checked(url: str, *addresses: str, allow_private: bool = False) -> CheckedProxy:
     """Check a proxy whose name has these addresses."""
     resolver = Answers(*addresses)
-    return asyncio.run(check_proxy(url, resolver=resolver, allow_private=allow_private))
+    return await check_proxy(url, resolver=resolver, allow_private=allow_private)
 
 
 @pytest.mark.parametrize(
@@ -121,46 +120,46 @@ def literal(address: str) -> str:
 
 
 @pytest.mark.parametrize("address", NEVER)
-def test_addresses_without_proxies_are_never_allowed(address: str) -> None:
+async def test_addresses_without_proxies_are_never_allowed(address: str) -> None:
     """Metadata services hand out the machine's own credentials."""
     for allow_private in (False, True):
         with pytest.raises(ProxyFailedError):
             parse_proxy(literal(address), allow_private=allow_private)
         with pytest.raises(ProxyFailedError):
-            checked("http://proxy.test", address, allow_private=allow_private)
+            await checked("http://proxy.test", address, allow_private=allow_private)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_need_permission(address: str) -> None:
+async def test_private_addresses_need_permission(address: str) -> None:
     """Off by default: an intent must not reach what only the worker can."""
     for url in (literal(address), "http://proxy.test"):
         with pytest.raises(ProxyFailedError):
-            checked(url, address)
-        found = checked(url, address, allow_private=True).addresses
+            await checked(url, address)
+        found = (await checked(url, address, allow_private=True)).addresses
         assert found == (str(ipaddress.ip_address(address)),)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_allowed(address: str) -> None:
+async def test_public_addresses_are_allowed(address: str) -> None:
     """By name and by number."""
     for url in (literal(address), "http://proxy.test"):
-        assert checked(url, address).addresses == (str(ipaddress.ip_address(address)),)
+        assert (await checked(url, address)).addresses == (str(ipaddress.ip_address(address)),)
 
 
-def test_one_bad_address_spoils_the_name() -> None:
+async def test_one_bad_address_spoils_the_name() -> None:
     """Which of them is taken would be chance."""
     with pytest.raises(ProxyFailedError):
-        checked("http://proxy.test", "8.8.8.8", "10.0.0.1")
+        await checked("http://proxy.test", "8.8.8.8", "10.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "017700000001"])
-def test_old_spellings_of_numbers_are_names_to_look_up(host: str) -> None:
+async def test_old_spellings_of_numbers_are_names_to_look_up(host: str) -> None:
     """The system reads them as 127.0.0.1, so the check sees what it says, not the spelling."""
     with pytest.raises(ProxyFailedError):
-        checked(f"http://{host}:1", "127.0.0.1")
+        await checked(f"http://{host}:1", "127.0.0.1")
 
 
-def test_a_name_that_does_not_resolve_is_a_proxy_failure() -> None:
+async def test_a_name_that_does_not_resolve_is_a_proxy_failure() -> None:
     """502: an operator has to mend the setting."""
     with pytest.raises(ProxyFailedError, match="resolve"):
-        checked("http://proxy.test")
+        await checked("http://proxy.test")

@@ -6,14 +6,13 @@ from checkpoint_worker.tasks.events import Claim, Decision, DecisionStatus
 from checkpoint_worker.tasks.model import replace
 from checkpoint_worker.tasks.rules import decide
 from tests.support.builders import BEGUN, LIMITS, NOW, QUEUED, RUN, SUB, WORKER
-from tests.support.rule_world import World
-from tests.support.sequences import SEQUENCES, Sequence
+from tests.support.sequences import SEQUENCES, Sequence, play
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda sequence: sequence.__name__)
 def test_sequence_ends_as_told(sequence: Sequence) -> None:
     """Wire faults need several rare things in one order; random walks meet them too seldom."""
-    sequence(World())
+    play(sequence)
 
 
 def test_a_wire_that_was_taken_away_is_not_begun_anew_by_its_claim() -> None:

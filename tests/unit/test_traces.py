@@ -95,7 +95,7 @@ def test_every_error_of_a_group_and_of_a_chain_is_emptied() -> None:
     assert {one.__traceback__, two.__traceback__, two.__cause__.__traceback__} == {None}  # type: ignore[union-attr]
 
 
-def test_a_call_that_is_cut_off_leaves_nothing_either() -> None:
+async def test_a_call_that_is_cut_off_leaves_nothing_either() -> None:
     """A time-out of the caller's is raised from what came out of ours."""
 
     async def ours(code: str) -> None:
@@ -110,7 +110,7 @@ def test_a_call_that_is_cut_off_leaves_nothing_either() -> None:
             return error.__cause__
         return None
 
-    cut = asyncio.run(backend())
+    cut = await backend()
     assert isinstance(cut, asyncio.CancelledError)
     assert frames(cut.__traceback__) == ["backend", "ours"]
 

@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from checkpoint_worker.providers.answers import nests_deeper
+from checkpoint_worker.providers.http.strict_json import nests_deeper
 from checkpoint_worker.tasks.celery_task.message_options import passed_on
 from checkpoint_worker.tasks.celery_task.sanitize import WAKE
 from checkpoint_worker.tasks.operations.validation import SUBMISSION_ID

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import json
+import secrets
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,8 +35,6 @@ from checkpoint_worker.worker.cli.console import (
 if TYPE_CHECKING:
     from checkpoint_worker.tasks.records import Outcome
     from checkpoint_worker.tasks.settings import Settings
-
-WATCH_PAUSE_S: Final = 1.0
 
 
 @click.command()
@@ -138,48 +138,53 @@ def watch(*, account: str | None, count: int | None, as_json: bool) -> None:
       checkpoint watch
       checkpoint watch --account acc_42 --json
     """  # noqa: D301
-    with sentences(as_json=as_json), contextlib.suppress(KeyboardInterrupt):
-        for number, text in enumerate(_published(read_settings(), account), start=1):
-            if as_json:
-                output(text)
-            else:
-                _put_line(json.loads(text))
-            if number == count:
-                return
+    left = itertools.count() if count is None else iter(range(1, count))
+
+    def put(text: str) -> None:
+        if as_json:
+            output(text)
+        else:
+            _put_line(json.loads(text))
+        if next(left, None) is None:
+            raise _EnoughError
+
+    with sentences(as_json=as_json), contextlib.suppress(KeyboardInterrupt, _EnoughError):
+        asyncio.run(_receive(read_settings(), account, put))
 
 
-def _published(settings: Settings, account: str | None) -> Iterator[str]:
-    """Subscribe to the results channel, reconnect when necessary, and yield records as JSON."""
-    from redis.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415
-    from redis.exceptions import TimeoutError as NoAnswerError  # noqa: PLC0415
+class _EnoughError(Exception):
+    """As many outcomes have been printed as were asked for."""
 
-    from checkpoint_worker.tasks.storage.executor import connect  # noqa: PLC0415
+
+async def _receive(settings: Settings, account: str | None, put: Callable[[str], None]) -> None:
+    """Subscribe to the results channel, reconnect when necessary, and hand each record over."""
+    from checkpoint_worker.tasks.storage.executor import answered, connect_async  # noqa: PLC0415
     from checkpoint_worker.tasks.storage.keys import Keys  # noqa: PLC0415
+    from checkpoint_worker.tasks.storage.subscription import Subscription  # noqa: PLC0415
 
     keys = Keys(settings.prefix)
     name = keys.account_results(account) if account else keys.results
-    subscribed = False
-    with connect(settings.redis_url.get_secret_value(), settings.prefix) as client:
-        while True:
-            try:
-                with client.pubsub() as channel:
-                    channel.subscribe(name)
-                    while True:
-                        message = channel.get_message(timeout=WATCH_PAUSE_S)
-                        if message is None:
-                            channel.ping()
-                        elif message["type"] == "subscribe":
-                            status_line(f"Watching {name}; Ctrl-C ends it.")
-                            subscribed = True
-                        elif message["type"] == "message":
-                            yield message["data"]
-            except (NoConnectionError, NoAnswerError):
-                if not subscribed:
-                    raise
-                status_line(
-                    "Redis does not answer; trying again. Outcomes of this time are not shown."
-                )
-                time.sleep(WATCH_PAUSE_S)
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            status_line(text)
+            said.clear()
+            said.add(text)
+
+    def subscribed() -> None:
+        say(f"Watching {name}; Ctrl-C ends it.")
+
+    def lost(error: Exception) -> None:
+        if not said:
+            with answered():
+                raise error
+        say("Redis does not answer; trying again. Outcomes of this time are not shown.")
+
+    async with connect_async(settings.redis_url.get_secret_value(), settings.prefix) as client:
+        ear = keys.ear(secrets.token_hex(8))
+        subscription = Subscription(client, client.publish, ear, name, subscribed=subscribed)
+        await subscription.run(put, lost)
 
 
 @click.command()
