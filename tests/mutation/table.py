@@ -974,6 +974,17 @@ MUTANTS: Final = (
         test=f"{CLUSTER}test_an_address_in_cluster_mode_wants_a_hash_tag",
     ),
     mutant(
+        "looks that share their fate",
+        "a key that cannot be read fails only its own caller",
+        Edit(
+            "tasks/storage/executor.py",
+            "                    is_bundled = False  # It is repeated alone.\n",
+            "",
+        ),
+        test="tests/integration/test_bundles.py::"
+        "test_a_key_that_cannot_be_read_fails_only_its_own_caller",
+    ),
+    mutant(
         "half a commit while keys move",
         "a commit declares the keys of its plan",
         Edit(
