@@ -84,6 +84,7 @@ NAMES: Final = (
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
     "keys of a cluster that nobody finds again",
+    "looks that share their fate",
     "half a commit while keys move",
     "records read from a replica",
     "one person's trouble is everybody's",

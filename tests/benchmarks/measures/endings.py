@@ -46,9 +46,10 @@ class Ending:
 
 
 GOOD: Final = Ending(name="cleared", statuses=(201,))
+LATE: Final = Ending(name="cleared after 5 s", statuses=(201,), delay_ms=SLOW_MS)
 ENDINGS: Final = (
     GOOD,
-    Ending(name="cleared after 5 s", statuses=(201,), delay_ms=SLOW_MS),
+    LATE,
     Ending(name="refused", statuses=(401,), settings=(("BENCH_REFUSES", 1),)),
     Ending(name="superseded in the queue, then cleared", statuses=(409, 201)),
     Ending(
