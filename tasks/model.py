@@ -153,12 +153,12 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
         wire: The exchange lease, ``None`` while it is free.
     """
 
+    version: Version = Version(0)
     account_id: str
     provider: str
     purpose: Purpose
     checkpoint: Checkpoint
     state: IntentState = IntentState.OPEN
-    version: Version = Version(0)
     generation: Generation = Generation(1)
     step: int = 1
     failures: int = 0

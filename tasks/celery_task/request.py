@@ -1,4 +1,4 @@
-"""The worker's request object of one message, which shows a superseded task as REVOKED.
+"""The worker's request object of one message: decoded once, and REVOKED where it is superseded.
 
 The module is separate from `tasks.celery_task.async_task` because it imports Celery's worker.
 """
@@ -16,7 +16,15 @@ class CheckpointRequest(Request):  # type: ignore[misc]  # Celery has no types.
 
     Celery's own exceptions do not fit: ``Ignore`` leaves the task STARTED in every monitor, and
     ``Terminated`` logs an error with a traceback.
+
+    Celery's tracer decodes the body again unless the content type is empty, but the payload of the
+    message is decoded already.
     """
+
+    def __init__(self, message: Any, **options: Any) -> None:  # noqa: ANN401  # kombu's, Celery's.
+        super().__init__(message, **options)
+        if not self._decoded:
+            self._body, self._content_type = message.payload, None
 
     def on_failure(
         self,

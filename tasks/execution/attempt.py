@@ -406,13 +406,16 @@ class Attempt:
         """
         assert self._limit is not None
         self._limit.reschedule(None)
-        async with ledger.claim_slot():
+        slots = await ledger.take_claim_slot()
+        try:
             if self._stopped:
                 raise ClaimRefusedError(DecisionStatus.STOP)
             self._stage = _Stage.CLAIMING
             # The measurement starts here: only what follows lies between command and first byte.
             asked_s, asked_loop_s = time.monotonic(), asyncio.get_running_loop().time()
             left_s = await ledger.claim()
+        finally:
+            slots.release()
         self._stage, self._claimed_s = _Stage.CLAIMED, asked_s
         self._limit.reschedule(asked_loop_s + left_s)
         if self._stopped:

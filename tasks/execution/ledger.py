@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -244,24 +243,24 @@ class TryLedger:
             # If the lease is gone when Redis is back, the claim is refused.
             self._log.warning("attempt.renew_unanswered", error=type(error).__name__)
 
-    @asynccontextmanager
-    async def claim_slot(self) -> AsyncIterator[None]:
-        """Hold a claim slot, taken while a claim can still be granted.
+    async def take_claim_slot(self) -> asyncio.Semaphore:
+        """Take a claim slot while a claim can still be granted; the caller releases it.
 
         Raises:
             ExchangeRefusedError: The last instant for a claim has passed.
         """
+        slots = self._access.claim_slots
+        if not slots.locked():  # The usual case, without the cost of a timer.
+            await slots.acquire()
+            return slots
         last_ms = self.submission.last_claim_ms(self._access.store.limits.min_send_ms)
         left_s = (last_ms - self._look.snapshot.now_ms - self._look.elapsed_ms()) / 1000
         try:
             async with asyncio.timeout(left_s):
-                await self._access.claim_slots.acquire()
+                await slots.acquire()
         except TimeoutError:
             raise ExchangeRefusedError from None
-        try:
-            yield
-        finally:
-            self._access.claim_slots.release()
+        return slots
 
     async def claim(self) -> float:
         """Take the code out of the ledger; return for how many seconds the wire is held.

@@ -28,6 +28,7 @@ from redis.sentinel import Sentinel
 
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.addresses import RedisAddress
+from checkpoint_worker.tasks.storage.bundles import ReadBundles
 from checkpoint_worker.tasks.storage.cluster import (
     AwaitedClusterConnection,
     AwaitedClusterTlsConnection,
@@ -216,6 +217,7 @@ class AsyncExecutor:
         self.client = client
         self._scripts = pipe or client
         self._known: set[str] = set()
+        self._reads = ReadBundles(lambda keys, args: self._eval(ScriptCall("read", keys, args)))
 
     @property
     def clustered(self) -> bool:
@@ -270,8 +272,12 @@ class AsyncExecutor:
             return stop.value  # type: ignore[no-any-return]
 
     async def _call(self, call: ScriptCall) -> list[Any]:
+        is_bundled = call.script == "read" and not call.args[0]
         for pause_s in (*PAUSES_S, None):
             try:
+                if is_bundled:
+                    is_bundled = False  # It is repeated alone.
+                    return await self._reads.read(call.keys, call.args)
                 return await self._eval(call)
             except (RedisError, OSError, TimeoutError) as error:
                 if is_elsewhere(error):

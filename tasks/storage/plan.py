@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from msgspec import Struct
 
 from checkpoint_worker.tasks.events import Decision
@@ -26,6 +25,7 @@ from checkpoint_worker.tasks.records import (
 )
 from checkpoint_worker.tasks.rules import next_due_ms
 from checkpoint_worker.tasks.storage.base import StoreBase
+from checkpoint_worker.tasks.storage.executor import ScriptCall
 from checkpoint_worker.tasks.storage.ids import process_unique_id
 from checkpoint_worker.tasks.storage.intent_json import dump_intent
 from checkpoint_worker.tasks.storage.keys import Keys
@@ -42,6 +42,15 @@ was answered more than this time after the decision:
 t=0 a newer code is decided on, drain from 0 to 5 · t=5.9 the holder's heartbeat is answered · t=6
 the delayed commit arrives · t=6.1 the drain has ended and a heartbeat was answered after 0, but
 the holder knows of no drain and its exchange goes on."""
+
+
+INDEX_TTL_MS: Final = 24 * 3600 * 1000
+"""Life of a worker's indexes after the last change, ms."""
+
+Row = tuple[str, str, int, int]
+"""A record to write: its key, its JSON, its life in ms and whether it is final."""
+Command = tuple[str, str, *tuple[str | int, ...]]
+"""A Redis command: its name, its key or channel, and its other words."""
 
 
 class CommitExtras(Struct, frozen=True, kw_only=True, gc=False):
@@ -103,7 +112,11 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CommitPlan:
-    """Turns one decision into the JSON that ``commit.lua`` carries out."""
+    """Turns one decision into the keys and words that ``commit.lua`` carries out.
+
+    Attributes:
+        finals: The final records that the commit writes, unless there are earlier ones.
+    """
 
     def __init__(
         self,
@@ -122,7 +135,6 @@ class CommitPlan:
         self.token = process_unique_id()
         self.after = self._next_version()
         self.finals: list[Outcome] = []
-        self.touched: tuple[str, ...] = ()
 
     def _next_version(self) -> Intent | None:
         if self.decision.intent is None:
@@ -130,49 +142,84 @@ class CommitPlan:
         version = self.before.version if self.before else 0
         return replace(self.decision.intent, version=Version(version + 1))
 
-    def build(self, extra: CommitExtras) -> str:
-        """Return the plan as JSON, and set `finals` and `touched`."""
-        decision, now_ms = self.decision, self.snapshot.now_ms
-        plan: dict[str, Any] = {
-            "version": self.before.version if self.before else 0,
-            "token": self.token,
-            "run_id": self.snapshot.run_id,
-            "member": self.keys.member(self.provider, self.account_id),
-            "expect": dict(extra.expect),
-            "put": [list(item) for item in extra.put],
-            "del": [*extra.delete, *self._spent_solutions(), *self._spent_context()],
-            "records": self._records(now_ms),
-            "messages": [[self.keys.signals, signal_text(s, now_ms)] for s in decision.signals],
-            "log": [],
-            "log_max": self.store.outcomes_max,
-            "wakes": extra.wakes,
-            "intake": extra.intake,
-            "queue": self.keys.queue,
-        }
-        if (not_after_ms := self._not_after_ms()) is not None:
-            plan["not_after"] = not_after_ms
-        if self.snapshot.extrapolated:
-            plan["near"] = now_ms
-        if self.after is not None:
-            self._intent(plan, self.after, now_ms)
-            if decision.publish_intent:
-                text = intent_message(self.after, now_ms).to_json()
-                plan["log"].append(text)
-                channels = (self.keys.results, self.keys.account_results(self.account_id))
-                plan["messages"] += [[channel, text] for channel in channels]
-        self.touched = _touched(plan)
-        return orjson.dumps(plan).decode()
+    def build(self, extra: CommitExtras) -> ScriptCall:
+        """Return the call of the script, and set `finals`."""
+        keys, now_ms, not_after_ms = self.keys, self.snapshot.now_ms, self._not_after_ms()
+        records, commands = self._records(now_ms), self._commands(extra, now_ms)
+        spent = (*extra.delete, *self._spent_solutions(), *self._spent_context())
+        member = keys.member(self.provider, self.account_id)
+        words: list[str | int] = [
+            self.token,
+            self.before.version if self.before else 0,
+            self.snapshot.run_id,
+            now_ms if self.snapshot.extrapolated else "",
+            "" if not_after_ms is None else not_after_ms,
+            int(extra.intake),
+            member,
+            *self._intent(now_ms),
+            self.store.outcomes_max,
+            keys.results,
+            keys.account_results(self.account_id),
+            len(extra.expect),
+            len(extra.put),
+            len(records),
+            len(spent),
+            *extra.expect.values(),
+        ]
+        named = [
+            keys.intent(self.provider, self.account_id),
+            keys.due,
+            keys.queued,
+            keys.outcomes,
+            *extra.expect,
+        ]
+        rows: list[tuple[str, str, int] | Row] = [*extra.put, *records]
+        for row in rows:
+            named.append(row[0])
+            words += row[1:]
+        named += spent
+        for command in commands:
+            if command[0] != "PUBLISH":  # A channel is no key.
+                named.append(command[1])
+            words.append(len(command))
+            words += command
+        return ScriptCall("commit", tuple(named), tuple(words))
 
-    def _intent(self, plan: dict[str, Any], after: Intent, now_ms: int) -> None:
+    def _intent(self, now_ms: int) -> tuple[str | int, ...]:
+        """Return the intent, its end, its scores in due and queued, and whether it was woken."""
+        after = self.after
+        if after is None:
+            return "", "", "", "", ""
         tokens = (*self.snapshot.tokens, self.token)[-TOKENS_KEPT:]
-        plan["intent"] = dump_intent(after, tokens)
-        plan["expire_at"] = after.expires_at_ms + self.store.limits.deadline_ms + self.store.kept_ms
-        if (due_ms := next_due_ms(after, self.store.limits)) is not None:
-            plan["due"] = due_ms
-        if after.current is not None and after.own_wire is None:
-            plan["queued"] = now_ms
-            plan["requeue"] = self.decision.queued is not None or self.decision.wake is not None
-        plan |= _wire_moves(self.keys, self.before.wire if self.before else None, after.wire)
+        end_ms = after.expires_at_ms + self.store.limits.deadline_ms + self.store.kept_ms
+        due_ms = next_due_ms(after, self.store.limits)
+        waits = after.current is not None and after.own_wire is None
+        requeue = self.decision.queued is not None or self.decision.wake is not None
+        return (
+            dump_intent(after, tokens),
+            end_ms,
+            "" if due_ms is None else due_ms,
+            now_ms if waits else "",
+            int(requeue),
+        )
+
+    def _commands(self, extra: CommitExtras, now_ms: int) -> list[Command]:
+        """Return what follows the records: the workers' indexes, wakes, and news of other kinds."""
+        keys, decision, after = self.keys, self.decision, self.after
+        commands: list[Command] = []
+        if after is not None:
+            old = self.before.wire if self.before else None
+            member = keys.member(self.provider, self.account_id)
+            commands += _wire_moves(keys, member, old, after.wire)
+        commands += [("LPUSH", keys.queue, message) for message in extra.wakes]
+        if after is not None and decision.publish_intent:
+            text = intent_message(after, now_ms).to_json()
+            most = self.store.outcomes_max
+            commands.append(("XADD", keys.outcomes, "MAXLEN", "~", most, "*", "record", text))
+            channels = (keys.results, keys.account_results(self.account_id))
+            commands += [("PUBLISH", channel, text) for channel in channels]
+        commands += [("PUBLISH", keys.signals, signal_text(s, now_ms)) for s in decision.signals]
+        return commands
 
     def _not_after_ms(self) -> int | None:
         """Return the instant from which the commit of this decision is refused."""
@@ -198,9 +245,9 @@ class CommitPlan:
             return []
         return [self.keys.context(self.provider, self.account_id)]
 
-    def _records(self, now_ms: int) -> list[list[object]]:
+    def _records(self, now_ms: int) -> list[Row]:
         intent = self.after or self.before
-        rows: list[list[object]] = []
+        rows: list[Row] = []
         for submission, state in (
             (self.decision.queued, RecordState.QUEUED),
             (self.decision.running, RecordState.RUNNING),
@@ -224,37 +271,26 @@ class CommitPlan:
             rows.append(self._row(record, settlement.submission.id, 0))
         return rows
 
-    def _row(self, record: Outcome, submission_id: str, waits_ms: int) -> list[object]:
-        return [
-            self.keys.result(submission_id),
-            record.to_json(),
-            self.store.result_ttl_ms + max(0, waits_ms),
-            int(record.is_final),
-            self.keys.results,
-            self.keys.account_results(self.account_id),
-        ]
-
-
-def _touched(plan: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys that a plan names, each once."""
-    lists = (*plan["put"], *plan["records"], plan.get("drain"), plan.get("undrain"))
-    names = (*plan["expect"], *plan["del"], plan.get("hold"), plan.get("unhold"))
-    queue = plan["queue"] if plan["wakes"] else None
-    found = (*(each[0] for each in lists if each), *names, queue)
-    return tuple(dict.fromkeys(filter(None, found)))
+    def _row(self, record: Outcome, submission_id: str, waits_ms: int) -> Row:
+        life_ms = self.store.result_ttl_ms + max(0, waits_ms)
+        key = self.keys.result(submission_id)
+        return key, record.to_json(), life_ms, int(record.is_final)
 
 
 def _wire_moves(
-    keys: Keys, old: ExchangeLease | None, new: ExchangeLease | None
-) -> dict[str, object]:
+    keys: Keys, member: str, old: ExchangeLease | None, new: ExchangeLease | None
+) -> list[Command]:
     """Return the changes of the workers' indexes that a change of the exchange lease needs."""
-    moves: dict[str, object] = {}
-    if old is not None and (new is None or new.worker != old.worker):
-        moves["unhold"] = keys.holds(old.worker)
+    moves: list[Command] = []
     if new is not None and (old is None or new.worker != old.worker):
-        moves["hold"] = keys.holds(new.worker)
-    if old is not None and old.phase is Phase.DRAINING and (new is None or new.claim != old.claim):
-        moves["undrain"] = [keys.drains(old.worker), old.submission_id]
+        holds = keys.holds(new.worker)
+        moves += [("SADD", holds, member), ("PEXPIRE", holds, INDEX_TTL_MS)]
+    if old is not None and (new is None or new.worker != old.worker):
+        moves.append(("SREM", keys.holds(old.worker), member))
     if new is not None and new.drain_until_ms is not None and new != old:
-        moves["drain"] = [keys.drains(new.worker), new.submission_id, new.drain_until_ms]
+        drains = keys.drains(new.worker)
+        moves.append(("HSET", drains, new.submission_id, new.drain_until_ms))
+        moves.append(("PEXPIRE", drains, INDEX_TTL_MS))
+    if old is not None and old.phase is Phase.DRAINING and (new is None or new.claim != old.claim):
+        moves.append(("HDEL", keys.drains(old.worker), old.submission_id))
     return moves

@@ -212,14 +212,7 @@ class Store(SweepOperations, StreamOperations):
         last writes counts the same versions again, so a decision made on the old version 40 would
         be written over the new version 40.
         """
-        keys = (
-            self.keys.intent(plan.provider, plan.account_id),
-            self.keys.due,
-            self.keys.queued,
-            self.keys.outcomes,
-        )
-        text = plan.build(extra)
-        code, now_ms, written = yield ScriptCall("commit", (*keys, *plan.touched), (text,))
+        code, now_ms, written = yield plan.build(extra)
         if code not in ("done", "again"):
             return None
         wrote = code == "again" or int(written) == len(plan.finals)

@@ -16,6 +16,8 @@ from checkpoint_worker.providers import contract
 
 LAG_FILE: Final = os.environ.get("BENCH_LAG_FILE")
 """Where the lateness of the worker's loop is written, if it is to be measured."""
+REFUSES: Final = os.environ.get("BENCH_REFUSES")
+"""Set if every answer is taken for a refusal of the code."""
 LAG_EVERY_S: Final = 0.01
 LAGS_MAX: Final = 20_000
 
@@ -46,6 +48,8 @@ class Bench:
                 body=lambda code: json.dumps({"code": code}).encode(),
             )
         )
+        if REFUSES is not None:
+            return contract.Rejected()
         return contract.Cleared(user_id=reply.text, session={"cookie": "made-up"})
 
 

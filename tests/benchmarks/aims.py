@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.benchmarks.baselines import PRODUCT
+from tests.benchmarks.measures.endings import GOOD, LATE
 from tests.benchmarks.measures.inflight import ASKED
 from tests.benchmarks.measures.supersede import IDLE
 
@@ -74,6 +75,15 @@ def _tail(found: Found) -> float:
     return float(mine["p99_ms"] / mine["p50_ms"])
 
 
+def _dearest(figure: str) -> Callable[[Found], float]:
+    def read(found: Found) -> float:
+        middle = found["medians"]
+        bad = [mine[figure] for name, mine in middle.items() if name not in (GOOD.name, LATE.name)]
+        return float(max(bad) / middle[LATE.name][figure])
+
+    return read
+
+
 def _growth(found: Found) -> float:
     return max(float(ratio["cpu_us"]) for ratio in found["ratios"].values())
 
@@ -108,6 +118,27 @@ AIMS: Final = (
         measure="throughput",
         read=_ratio("cpu_us"),
         bound=FASTEST_CPU,
+        unit=TIMES,
+    ),
+    Aim(
+        what="Redis CPU a job, against plain Celery's threads",
+        measure="throughput",
+        read=_ratio("redis_cpu_us"),
+        bound=1.0,
+        unit=TIMES,
+    ),
+    Aim(
+        what="worker CPU of the dearest failing end, against a good one after 5 s",
+        measure="endings",
+        read=_dearest("cpu_us"),
+        bound=1.3,
+        unit=TIMES,
+    ),
+    Aim(
+        what="its memory, likewise",
+        measure="endings",
+        read=_dearest("grown_kb"),
+        bound=1.3,
         unit=TIMES,
     ),
     Aim(

@@ -57,9 +57,16 @@ class Contender(Protocol):
 class Product:
     """The product, with every promise on."""
 
-    def __init__(self, environment: Environment, processes: int = 1, **settings: object) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        processes: int = 1,
+        delay_ms: int = DELAY_MS,
+        **settings: object,
+    ) -> None:
         self.name = PRODUCT if processes == 1 else f"{PRODUCT}, {processes} processes"
         self._stand, self._processes, self._settings = environment, processes, settings
+        self._delay_ms = delay_ms
         self._accounts: list[str] = []
 
     def prepare(self, jobs: int) -> int:
@@ -82,9 +89,10 @@ class Product:
 
     @contextlib.contextmanager
     def workers(self) -> Iterator[Sequence[int]]:
-        with self._stand.workers(DELAY_MS, self._processes, **self._settings) as processes:
+        with self._stand.workers(self._delay_ms, self._processes, **self._settings) as processes:
+            warm = Product.done(self) + WARM
             self._stand.submitted(self._warm)
-            until(lambda: self.done() >= WARM, START_S, "the first outcomes")
+            until(lambda: Product.done(self) >= warm, START_S, "the first outcomes")
             yield [process.pid for process in processes]
 
     def done(self) -> int:

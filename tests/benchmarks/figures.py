@@ -33,6 +33,7 @@ FIGURES: Final[Mapping[str, tuple[str, int]]] = {
     "closed_p50_ms": ("its connection closed, median ms", 2),
     "closed_p99_ms": ("its connection closed, p99 ms", 2),
     "asked": ("asked for", 0),
+    "grown_kb": ("worker's growth, KB/job", 1),
     "peak": ("most in flight", 0),
     "rss_kb": ("memory of one, KB", 1),
     "late_p99_ms": ("answer to outcome, p99 ms", 0),

@@ -1,5 +1,6 @@
 """Every answer of ``commit.lua``, and what one commit writes and tells."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,42 @@ def test_a_commit_over_another_version_is_refused(ledger: LedgerFixture) -> None
     before = ledger.dump()
     assert ledger.door._call(call)[0] == "conflict"
     assert ledger.dump() == before
+
+
+def rewritten(ledger: LedgerFixture, key: str) -> None:
+    """Give the JSON under a key the order and spaces of another version."""
+    stored = json.loads(str(ledger.redis.get(key)))
+    ledger.redis.set(key, json.dumps(dict(sorted(stored.items())), indent=1), keepttl=True)
+
+
+def test_the_order_of_a_stored_intent_is_no_contract(ledger: LedgerFixture) -> None:
+    """Versions before write other fields first; version and tokens are found all the same."""
+    key = ledger.store.keys.intent(PROVIDER, ACCOUNT)
+    ledger.open()
+    first, second = ledger.submitting("s1"), ledger.submitting("s2")
+    calls = [steps.send(ledger.door._call(next(steps))) for steps in (first, second)]
+    rewritten(ledger, key)
+    assert ledger.door._call(calls[0])[0] == "done"
+    rewritten(ledger, key)
+    assert ledger.door._call(calls[0])[0] == "again"
+    assert ledger.door._call(calls[1])[0] == "conflict"
+    assert ledger.intent().seq == 1
+
+
+def test_the_order_of_a_stored_record_is_no_contract(ledger: LedgerFixture) -> None:
+    """A final record stays as it is, and one that waits is replaced."""
+    waiting, final = (ledger.store.keys.result(name) for name in ("s1", "s2"))
+    ledger.open()
+    ledger.submit("s1")
+    rewritten(ledger, waiting)
+    ledger.claim("s1")
+    assert ledger.outcome("s1").state == "running"
+    ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
+    rewritten(ledger, final)
+    stored = ledger.redis.get(final)
+    assert not ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
+    assert ledger.redis.get(final) == stored
+    assert len(ledger.stream()) == 1
 
 
 def test_a_claim_decided_in_time_and_committed_late_is_refused(ledger: LedgerFixture) -> None:

@@ -142,21 +142,22 @@ def _commit(check: Check, old: str, new: str = "") -> Guarded:
     return Guarded(check=check, edit=Edit(file=COMMIT, old=old, new=new))
 
 
-VERSION = "if version ~= plan.version then\n  return reply('conflict')\nend\n"
-XADD = "  redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', record[2])\n"
-PUBLISH = "  redis.call('PUBLISH', record[5], record[2])\n"
+VERSION = "if version ~= expected then\n  return reply('conflict')\nend\n"
+XADD = "  redis.call('XADD', stream_key, 'MAXLEN', '~', ARGV[13], '*', 'record', text)\n"
+PUBLISH = "  redis.call('PUBLISH', ARGV[14], text)\n"
 
 SCRIPTS: Final = {
     "version check removed from commit.lua": _commit(races, VERSION),
     "supersede checked outside the commit": _commit(reopened_keeps_no_old_version, VERSION),
     'record written without "if absent"': _commit(
         final_once,
-        "if not (old and state_of(old) == 'final') then",
+        "if not (old and is_final(old)) then",
         "if true then",
     ),
     "final record leaves the code": _commit(
         final_without_code,
-        "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
+        "if removals > 0 then",
+        "if false then",
     ),
     "publish outside the commit": _commit(told_by_the_commit, PUBLISH),
     "outcome missing from the stream": _commit(
@@ -165,22 +166,22 @@ SCRIPTS: Final = {
     ),
     "no `not_after` in the commit": _commit(
         never_claimed_late,
-        "if plan.not_after and now_ms > plan.not_after then",
+        "if not_after and now_ms > not_after then",
         "if false then",
     ),
     "`run_id` ignored": _commit(
         never_claimed_elsewhere,
-        "if run_id ~= plan.run_id then",
+        "if run_id ~= identity then",
         "if false then",
     ),
     "expectations ignored": _commit(
         one_id_one_account,
-        "if (redis.call('GET', key) or '') ~= value then",
+        "if (redis.call('GET', KEYS[key_at]) or '') ~= ARGV[at] then",
         "if false then",
     ),
     "a repeat is not recognised": _commit(
         repeats_count_once,
-        "if token == plan.token then",
+        "if string.find(tokens, '\"' .. token .. '\"', 1, true) then",
         "if false then",
     ),
 }

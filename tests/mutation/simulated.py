@@ -162,13 +162,18 @@ SIMULATED: Final = (
         storms=("stop", "calls"),
         first=150,
     ),
+    Simulated(
+        name="lost worker's sent wire freed at once",
+        make=_rules("lost worker's sent wire freed at once"),
+        storms=("crash",),
+        first=150,
+    ),
     *(
         Simulated(name=name, make=_rules(name), storms=storms)
         for name, storms in (
             ("no wire check before begin and claim", ()),
             ("superseded wire freed at once", ()),
             ("run_id ignored", ("failover",)),
-            ("lost worker's sent wire freed at once", ("crash",)),
             ("reopen drops a sent wire", ()),
             ("kill frees a sent wire", ()),
             ("wire freed only by its holder", ("crash",)),

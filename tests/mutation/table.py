@@ -84,6 +84,7 @@ NAMES: Final = (
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
     "keys of a cluster that nobody finds again",
+    "looks that share their fate",
     "half a commit while keys move",
     "records read from a replica",
     "one person's trouble is everybody's",
@@ -200,9 +201,10 @@ MUTANTS: Final = (
         "the sealed code is read before the claim, so its repeat needs none",
         Edit(
             "tasks/storage/scripts/commit.lua",
-            "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
-            "local held = plan.del[1] and redis.call('GET', plan.del[1]) or ''\n"
-            "if plan.del[1] then\n  redis.call('DEL', unpack(plan.del))\nend\n",
+            "local function remove()\n",
+            "local code = removals > 0 and KEYS[5 + expectations + values + records]\n"
+            "local held = code and redis.call('GET', code) or ''\n"
+            "local function remove()\n",
         ),
         Edit(
             "tasks/storage/scripts/commit.lua",
@@ -211,8 +213,8 @@ MUTANTS: Final = (
         ),
         Edit(
             "tasks/storage/store.py",
-            "        code, now_ms, written = yield ScriptCall(",
-            "        code, now_ms, written, *HELD[:] = yield ScriptCall(",
+            "        code, now_ms, written = yield plan.build(",
+            "        code, now_ms, written, *HELD[:] = yield plan.build(",
         ),
         Edit(
             "tasks/storage/store.py",
@@ -386,11 +388,11 @@ MUTANTS: Final = (
         _script("publish outside the commit"),
         Edit(
             "tasks/storage/scripts/commit.lua",
-            "local plan = cjson.decode(ARGV[1])\n",
-            "local plan = cjson.decode(ARGV[1])\n"
-            "for _, record in ipairs(plan.records) do\n"
-            "  if record[4] == 1 then\n"
-            "    redis.call('PUBLISH', record[5], record[2])\n"
+            "local time = redis.call('TIME')\n",
+            "local time = redis.call('TIME')\n"
+            "for word = at, #ARGV - 2 do\n"
+            "  if ARGV[word + 2] == '1' and string.sub(ARGV[word], 1, 5) == '{\"v\":' then\n"
+            "    redis.call('PUBLISH', ARGV[14], ARGV[word])\n"
             "  end\n"
             "end\n",
         ),
@@ -401,8 +403,8 @@ MUTANTS: Final = (
         "a newer submission is compared like any other change",
         Edit(
             "tasks/storage/scripts/commit.lua",
-            "if version ~= plan.version then\n",
-            "if version ~= plan.version and not plan.requeue then\n",
+            "if version ~= expected then\n",
+            "if version ~= expected and ARGV[12] ~= '1' then\n",
         ),
         test="tests/integration/test_races.py::test_every_interleaving_of_submissions_is_answered_once",
     ),
@@ -772,7 +774,7 @@ MUTANTS: Final = (
     mutant(
         "memory filled by what is new",
         "a full Redis lets through what is under way",
-        Edit("tasks/storage/scripts/commit.lua", "if not plan.intake then\n", "if false then\n"),
+        Edit("tasks/storage/scripts/commit.lua", "if not intake then\n", "if false then\n"),
         test="tests/integration/test_door.py::"
         "test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome",
     ),
@@ -978,12 +980,23 @@ MUTANTS: Final = (
         test=f"{CLUSTER}test_an_address_in_cluster_mode_wants_a_hash_tag",
     ),
     mutant(
+        "looks that share their fate",
+        "a key that cannot be read fails only its own caller",
+        Edit(
+            "tasks/storage/executor.py",
+            "                    is_bundled = False  # It is repeated alone.\n",
+            "",
+        ),
+        test="tests/integration/test_bundles.py::"
+        "test_a_key_that_cannot_be_read_fails_only_its_own_caller",
+    ),
+    mutant(
         "half a commit while keys move",
         "a commit declares the keys of its plan",
         Edit(
-            "tasks/storage/store.py",
-            'Call("commit", (*keys, *plan.touched), (text,))',
-            'Call("commit", keys, (text,))',
+            "tasks/storage/plan.py",
+            'if command[0] != "PUBLISH":  # A channel is no key.',
+            "if False:",
         ),
         test=f"{CLUSTER}test_while_a_slot_moves_a_commit_is_refused_as_a_whole",
     ),

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from checkpoint_worker.tasks.storage.executor import script
+from tests.support.plans import Plan
 from tests.support.simulation.loop import Clock
 from tests.support.simulation.network import SCRIPTS
 from tests.support.simulation.server import SimServer
@@ -45,7 +46,7 @@ class Both:
     def _steered(name: str) -> str:
         text = script(name).text
         text = text.replace(TIME_CALL, f"cjson.decode(redis.call('GET', '{NOW}'))")
-        return text.replace(INFO_CALL, f"'run_id:' .. redis.call('GET', '{IDENTITY}')")
+        return text.replace(INFO_CALL, f"'\\nrun_id:' .. redis.call('GET', '{IDENTITY}')")
 
     def ask(self, now_ms: int, run_id: str, name: str, keys: list[str], args: list[str]) -> None:
         """Ask both and compare what they say and tell."""
@@ -151,25 +152,22 @@ def test_a_taken_session_and_a_worker_forgotten_are_as_in_redis(redis_url: str) 
     """The scripts that runs seldom call, with the replies they seldom give."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         both = Both(client)
-        plan: dict[str, Any] = {
-            "version": 0,
-            "token": "t",
-            "member": "P:a",
-            "expect": {},
-            "put": [["session", "sealed", 10_000], ["kept", "v", 0]],
-            "del": [],
-            "records": [],
-            "messages": [],
-            "log": ["{}"],
-            "log_max": 10,
-            "wakes": ["one", "two"],
-            "queue": "checkpoint",
-            "hold": "holds:w1",
-        }
+        plan = Plan(
+            fixed=("i", "due", "queued", "checkpoint:outcomes"),
+            run_id=both.model.run_id,
+            put={"session": ("sealed", "10000"), "kept": ("v", "0")},
+            commands=[
+                ["SADD", "holds:w1", "P:a"],
+                ["PEXPIRE", "holds:w1", "86400000"],
+                ["LPUSH", "checkpoint", "one"],
+                ["LPUSH", "checkpoint", "two"],
+                ["XADD", "checkpoint:outcomes", "MAXLEN", "~", "10", "*", "record", "{}"],
+            ],
+        )
         indexes = ["beats", "acked", "due", "queued"]
         now_ms = both.model.now_ms
         for later_ms, name, keys, args in (
-            (0, "commit", ["i", "due", "queued", "checkpoint:outcomes"], [json.dumps(plan)]),
+            (0, "commit", plan.keys, plan.words),
             (0, "take", ["session", "taken"], ["one", "5000"]),
             (10, "take", ["session", "taken"], ["other", "5000"]),
             (20, "take", ["session", "taken"], ["one", "5000"]),

@@ -23,6 +23,7 @@ from checkpoint_worker.tasks.storage.keys import Keys
 from tests.support.deployment import BOUND_S, LINKEDIN, ROOT, Deployment, Worker, until
 from tests.support.flowers import FlowerProcess
 from tests.support.guarded import FILES, ROLES, GuardedRedis, acl_file, guarded_stage
+from tests.support.plans import Plan
 from tests.system.test_messages import send_raw
 
 Scene = tuple[Deployment, GuardedRedis, Worker]
@@ -388,11 +389,12 @@ def test_a_role_is_refused_what_is_not_its_own(scene: Scene, role: str) -> None:
 
 def test_a_script_of_ours_gives_nobody_more_rights(scene: Scene) -> None:
     """Who may EVAL may send the text of commit.lua; its writes are judged as the caller's."""
-    plan = {"version": 0, "token": "t", "member": "L:a", "expect": {}, "put": [[RECORD, "{}", 0]]}
-    plan |= {"records": [], "del": [], "log": [], "messages": [], "log_max": 1}
     keys = (INTENT, "checkpoint:due", "checkpoint:queued", "checkpoint:outcomes")
+    with scene[1].client("root") as root:
+        run_id = root.info("server")["run_id"]
+    plan = Plan(fixed=keys, member="L:a", run_id=run_id, put={RECORD: ("{}", "0")})
     for role in ("reader", "session", "operator", "flower"):
-        command = ("EVAL", script("commit").text, 4, *keys, json.dumps(plan))
+        command = ("EVAL", script("commit").text, len(plan.keys), *plan.keys, *plan.words)
         assert_refused(scene[1], role, command)
     with scene[1].client("root") as root:
         assert not root.exists(RECORD)

@@ -4,33 +4,37 @@
 -- command (same token, reply lost) is recognised. Atomic because a crash between any two of
 -- these writes would lose an outcome or send a code twice. Checks come first, then writes,
 -- then publications (PUBLISH works where SET is refused).
--- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream; then all other keys that the plan names:
--- a cluster that moves keys between nodes then refuses the script before its first write. ARGV[1]:
--- the plan, JSON:
---   intake         true: the commit accepts new work, so a full Redis refuses it; it refuses no other
---   version        expected version of the intent; 0: there must be none
---   token          id of this command, which the caller uses once
---   member         the intent's name inside sets
---   not_after      ms or absent: refuse when Redis time is past it
---   near           ms or absent: refuse when Redis time is not within a second of it
---   run_id         identity that this Redis must have, or absent
---   expect         {key: value}: the key must hold exactly this value; '' means absent
---   intent         JSON to write, or absent to leave the intent; expire_at: its end, ms
---   due, queued    scores in ms; absent removes the member; an existing instant of the last wake
---                  is kept unless requeue is true
---   hold, unhold   key of the set of a worker's intents: add, remove
---   drain          [key, submission id, instant ms]; undrain [key, submission id]
---   put            [[key, value, ttl ms or 0], ...]; del [key, ...]
---   records        [[key, JSON, ttl ms, final 0|1, channel, channel], ...]
---   messages       [[channel, text], ...]; log [JSON, ...] goes to the stream
---   log_max        approximate maximum length of the stream
---   wakes          [message, ...]: written to queue, the list that workers take wakes from
+-- KEYS[1] intent, [2] due, [3] queued, [4] outcomes stream; then the keys of the expectations, of the
+-- values, of the records and to delete, in the order of their counts, and those of the commands: a
+-- cluster that moves keys between nodes then refuses the script before its first write.
+-- ARGV: the plan, as plain words: decoding JSON here took Redis longer than the writes.
+--   ARGV[1]  token: id of this command, which the caller uses once
+--   ARGV[2]  expected version of the intent; 0: there must be none
+--   ARGV[3]  identity that this Redis must have
+--   ARGV[4]  near, ms or '': refuse when Redis time is not within a second of it
+--   ARGV[5]  not_after, ms or '': refuse when Redis time is past it
+--   ARGV[6]  '1': the commit accepts new work, so a full Redis refuses it; it refuses no other
+--   ARGV[7]  the intent's name inside sets
+--   ARGV[8]  intent to write, JSON; '' leaves it; ARGV[9] its end, ms
+--   ARGV[10], [11]  scores in due and queued, ms; '' removes the member
+--   ARGV[12] '1': replace an existing score in queued, the instant of the last wake
+--   ARGV[13] approximate maximum length of the stream; ARGV[14], [15] channels of final records
+--   ARGV[16] number of expectations, [17] of values, [18] of records, [19] of keys to delete; then:
+--   for each expectation the value that its key must hold; '' means absent
+--   for each value: value, ttl in ms or 0
+--   for each record: JSON, ttl in ms, final 0|1; written if its key holds no final record
+--   commands up to the end, each after the number of its words, carried out as they are
 -- Returns {code, now_ms, written}: 'done' and the number of final records written; 'again': this
 -- token ran already, the caller treats it as done; 'conflict': another version or time, the caller
 -- reads again; 'late': past not_after; 'moved': another Redis; 'taken': an expectation failed. All
 -- but the first two wrote nothing.
 local intent_key, due_key, queued_key, stream_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local plan = cjson.decode(ARGV[1])
+local token, expected, identity = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local near, not_after, intake = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+local member, intent, due, queued = ARGV[7], ARGV[8], ARGV[10], ARGV[11]
+local expectations, values = tonumber(ARGV[16]), tonumber(ARGV[17])
+local records, removals = tonumber(ARGV[18]), tonumber(ARGV[19])
+local key_at, at = 5, 20 -- The next key and the next word of the plan.
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -41,108 +45,109 @@ end
 local stored = redis.call('GET', intent_key)
 local version = 0
 if stored then
-  local current = cjson.decode(stored)
-  version = current.version
-  for _, token in ipairs(current.tokens) do
-    if token == plan.token then
-      return reply('again')
-    end
+  -- Tokens and version come first; other orders, of the versions before, are decoded.
+  local tokens, number = string.match(stored, '^{"v":%d+,"tokens":%[([^%]]*)%],"version":(%d+)[,}]')
+  if not tokens then
+    local current = cjson.decode(stored)
+    tokens, number = cjson.encode(current.tokens), current.version
+  end
+  version = tonumber(number)
+  if string.find(tokens, '"' .. token .. '"', 1, true) then
+    return reply('again')
   end
 end
-if plan.run_id then
-  local info = redis.pcall('INFO', 'server')
-  local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
-  if run_id ~= plan.run_id then
-    return reply('moved')
-  end
+local info = redis.pcall('INFO', 'server')
+local run_id = 'embedded'
+if type(info) == 'string' then
+  local _, last = string.find(info, 'run_id:', 1, true) -- A pattern would take much longer.
+  run_id = last and string.match(info, '^%w+', last + 1) or run_id
 end
-if version ~= plan.version then
+if run_id ~= identity then
+  return reply('moved')
+end
+if version ~= expected then
   return reply('conflict')
 end
-if plan.near and math.abs(now_ms - plan.near) > 1000 then
+if near and math.abs(now_ms - near) > 1000 then
   return reply('conflict')
 end
-if plan.not_after and now_ms > plan.not_after then
+if not_after and now_ms > not_after then
   return reply('late')
 end
-for key, value in pairs(plan.expect) do
-  if (redis.call('GET', key) or '') ~= value then
+for _ = 1, expectations do
+  if (redis.call('GET', KEYS[key_at]) or '') ~= ARGV[at] then
     return reply('taken')
   end
+  key_at, at = key_at + 1, at + 1
 end
 
-if not plan.intake then
+local function remove()
+  local first = 5 + expectations + values + records
+  if removals > 0 then
+    redis.call('DEL', unpack(KEYS, first, first + removals - 1))
+  end
+end
+if not intake then
   -- A full Redis refuses a growing write only if it is the script's first write, because a script is
   -- not stopped halfway. So the first write is a removal, of a member that does not exist if need be.
-  redis.call('ZREM', queued_key, plan.intent and not plan.queued and plan.member or '')
+  redis.call('ZREM', queued_key, intent ~= '' and queued == '' and member or '')
+  remove()
 end
-if plan.intent then
-  redis.call('SET', intent_key, plan.intent, 'PXAT', string.format('%.0f', plan.expire_at))
-  if plan.due then
-    redis.call('ZADD', due_key, string.format('%.0f', plan.due), plan.member)
+if intent ~= '' then
+  redis.call('SET', intent_key, intent, 'PXAT', ARGV[9])
+  if due ~= '' then
+    redis.call('ZADD', due_key, due, member)
   else
-    redis.call('ZREM', due_key, plan.member)
+    redis.call('ZREM', due_key, member)
   end
-  if plan.queued and plan.requeue then
-    redis.call('ZADD', queued_key, string.format('%.0f', plan.queued), plan.member)
-  elseif plan.queued then
-    redis.call('ZADD', queued_key, 'NX', string.format('%.0f', plan.queued), plan.member)
-  elseif plan.intake then -- Plans without intake have removed the member above.
-    redis.call('ZREM', queued_key, plan.member)
+  if queued ~= '' and ARGV[12] == '1' then
+    redis.call('ZADD', queued_key, queued, member)
+  elseif queued ~= '' then
+    redis.call('ZADD', queued_key, 'NX', queued, member)
+  elseif intake then -- Plans without intake have removed the member above.
+    redis.call('ZREM', queued_key, member)
   end
 end
-for _, item in ipairs(plan.put) do
-  if item[3] > 0 then
-    redis.call('SET', item[1], item[2], 'PX', string.format('%.0f', item[3]))
+for _ = 1, values do
+  if ARGV[at + 1] ~= '0' then
+    redis.call('SET', KEYS[key_at], ARGV[at], 'PX', ARGV[at + 1])
   else
-    redis.call('SET', item[1], item[2])
+    redis.call('SET', KEYS[key_at], ARGV[at])
   end
+  key_at, at = key_at + 1, at + 2
 end
-if plan.hold then
-  redis.call('SADD', plan.hold, plan.member)
-  redis.call('PEXPIRE', plan.hold, 86400000)
-end
-if plan.unhold then
-  redis.call('SREM', plan.unhold, plan.member)
-end
-if plan.drain then
-  redis.call('HSET', plan.drain[1], plan.drain[2], string.format('%.0f', plan.drain[3]))
-  redis.call('PEXPIRE', plan.drain[1], 86400000)
-end
-if plan.undrain then
-  redis.call('HDEL', plan.undrain[1], plan.undrain[2])
-end
-local function state_of(text) -- An unreadable record is no outcome, so a new record replaces it.
+local function is_final(text) -- An unreadable record is no outcome, so a new record replaces it.
+  local state = string.match(text, '"seq":%d+,"state":"(%a+)"')
+  if state == 'queued' or state == 'running' then
+    return false
+  end
   local readable, record = pcall(cjson.decode, text)
-  return readable and type(record) == 'table' and record.state
+  return readable and type(record) == 'table' and record.state == 'final'
 end
 local written = {}
-for _, record in ipairs(plan.records) do
-  local old = redis.call('GET', record[1])
-  if not (old and state_of(old) == 'final') then
-    redis.call('SET', record[1], record[2], 'PX', string.format('%.0f', record[3]))
-    if record[4] == 1 then
-      written[#written + 1] = record
+for _ = 1, records do
+  local old = redis.call('GET', KEYS[key_at])
+  if not (old and is_final(old)) then
+    redis.call('SET', KEYS[key_at], ARGV[at], 'PX', ARGV[at + 1])
+    if ARGV[at + 2] == '1' then
+      written[#written + 1] = ARGV[at]
     end
   end
+  key_at, at = key_at + 1, at + 3
 end
-if plan.del[1] then
-  redis.call('DEL', unpack(plan.del))
+if intake then
+  remove()
 end
-for _, record in ipairs(written) do
-  redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', record[2])
+for _, text in ipairs(written) do
+  redis.call('XADD', stream_key, 'MAXLEN', '~', ARGV[13], '*', 'record', text)
 end
-for _, text in ipairs(plan.log) do
-  redis.call('XADD', stream_key, 'MAXLEN', '~', plan.log_max, '*', 'record', text)
+for _, text in ipairs(written) do
+  redis.call('PUBLISH', ARGV[14], text)
+  redis.call('PUBLISH', ARGV[15], text)
 end
-for _, message in ipairs(plan.wakes) do
-  redis.call('LPUSH', plan.queue, message)
-end
-for _, record in ipairs(written) do
-  redis.call('PUBLISH', record[5], record[2])
-  redis.call('PUBLISH', record[6], record[2])
-end
-for _, message in ipairs(plan.messages) do
-  redis.call('PUBLISH', message[1], message[2])
+while ARGV[at] do
+  local last = at + ARGV[at]
+  redis.call(unpack(ARGV, at + 1, last))
+  at = last + 1
 end
 return reply('done', #written)

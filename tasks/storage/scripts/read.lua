@@ -20,12 +20,15 @@ if needs_master then
   end
 end
 local info = redis.pcall('INFO', 'server')
-local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
-local count, aged, filled = 0, 0, 0
-local function number(text, name) -- A plain search; one with a pattern takes 20 us (measured).
+local function word(text, name) -- A plain search; one with a pattern takes 20 us (measured).
   local _, last = string.find(text, '\n' .. name .. ':', 1, true)
-  return tonumber(last and string.match(text, '^%d+', last + 1) or 0)
+  return last and string.match(text, '^%w+', last + 1)
 end
+local function number(text, name)
+  return tonumber(word(text, name) or 0)
+end
+local run_id = type(info) == 'string' and word(info, 'run_id') or 'embedded'
+local count, aged, filled = 0, 0, 0
 if counted ~= '' then
   local memory = redis.pcall('INFO', 'memory')
   local most = type(memory) == 'string' and number(memory, 'maxmemory') or 0

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.benchmarks.measures import (
     drain,
+    endings,
     gateway,
     growth,
     idle,
@@ -24,6 +25,7 @@ ALL: Final = tuple(
         supersede,
         inflight,
         drain,
+        endings,
         gateway,
         growth,
         startup,

@@ -28,6 +28,7 @@ from checkpoint_worker.tasks.events import (
 from checkpoint_worker.tasks.model import Intent, IntentState, Phase, Submission, replace
 from checkpoint_worker.tasks.rules import next_due_ms
 from checkpoint_worker.tasks.storage.plan import DRAIN_LAG_MS
+from tests.support.plans import Plan
 from tests.support.simulation.provider import Send
 
 if TYPE_CHECKING:
@@ -126,9 +127,9 @@ class Witness:
             self._judged(command.args[1], command.process)
         if command.name != "commit" or reply[0] != "done":
             return
-        plan: dict[str, Any] = old["plan"]
-        event, decision = self._brought.get(plan["token"], (None, None))
-        member = plan["member"]
+        plan: Plan = old["plan"]
+        event, decision = self._brought.get(plan.token, (None, None))
+        member = plan.member
         before = self.books.intents.get(member)
         self.world.note(
             command.process,
@@ -137,13 +138,13 @@ class Witness:
         if isinstance(event, AttemptFinished):
             self.answered.add(event.claim)
         after = before
-        if "intent" in plan:
+        if plan.intent[0]:
             assert decision is not None
             assert decision.intent is not None
             after = self.books.intents[member] = decision.intent
             self.ends_ms[member, after.generation] = after.expires_at_ms
         self._records(plan, decision, told)
-        if after is not None and "intent" in plan:
+        if after is not None and plan.intent[0]:
             self._intent(member, before, after, event)
         if isinstance(event, WorkerLost):
             self._judged(event.worker, command.process)
@@ -167,13 +168,13 @@ class Witness:
             self.holds("claimed only min_send_s before its deadline", in_time)
 
     def _records(
-        self, plan: dict[str, Any], decision: Decision | None, told: Sequence[tuple[str, str]]
+        self, plan: Plan, decision: Decision | None, told: Sequence[tuple[str, str]]
     ) -> None:
         books, server = self.books, self.world.server
         news: list[str] = []
         waiting = [one for one in (decision.queued, decision.running) if one] if decision else []
         deadlines = {one.id: one.deadline_ms for one in waiting}
-        for key, text, _, final, *_ in plan["records"]:
+        for key, text, _, final in plan.records:
             sid = key.rpartition(":")[2]
             known = books.finals.get(sid)
             if known is not None:
@@ -186,14 +187,14 @@ class Witness:
                 self.reborn.add(sid)  # A Redis that lost it has taken it again.
                 self.twins.discard(sid)
             self.accepted.add(sid)
-            if final == 1:
+            if final == "1":
                 books.finals[sid] = text
                 books.waiting.pop(sid, None)
                 news.append(text)
-                self._final(sid, record, plan["member"])
+                self._final(sid, record, plan.member)
                 self.holds("a final record leaves no code", not server.exists(sealed))
                 continue
-            books.waiting[sid] = (plan["member"], deadlines[sid])
+            books.waiting[sid] = (plan.member, deadlines[sid])
             if record["state"] == "running":
                 assert decision is not None
                 assert decision.intent is not None
@@ -404,10 +405,10 @@ class Witness:
         return self.gave_up_ms.get(send.submission_id, 0) > until_ms
 
 
-def _told(plan: dict[str, Any], decision: Decision | None) -> str:
+def _told(plan: Plan, decision: Decision | None) -> str:
     """Return what a commit does, for the trace."""
     words = []
-    for key, text, *_ in plan["records"]:
+    for key, text, *_ in plan.records:
         record = json.loads(text)
         sent = {True: " sent", False: " not sent", None: ""}[record["code_sent"]]
         words.append(f"{key.rpartition(':')[2]} {record['state']} {record['status'] or ''}{sent}")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.plans import Plan
 from tests.support.simulation.loop import Clock
 
 EPOCH_MS = 1_800_000_000_000
@@ -202,68 +203,99 @@ class SimServer:
         return sealed
 
     def _commit(self, keys: list[str], args: list[str]) -> Any:
-        plan: dict[str, Any] = json.loads(args[0])
-        refused = self._refused(keys[0], plan)
-        written: list[list[Any]] = []
+        plan = Plan.read(keys, args)
+        refused = self._refused(plan)
+        written: list[str] = []
         if refused is None:
-            self._write_intent(keys, plan)
-            self._write_indexes(plan)
+            self._write_intent(plan)
+            for key, (value, life_ms) in plan.put.items():
+                self._set(key, value, self.now_ms + int(life_ms) if life_ms != "0" else None)
             written = self._write_records(plan)
-            for key in plan["del"]:
+            for key in plan.delete:
                 self._delete(key)
-            self._tell(plan, written)
+            for text in written:
+                self._append(text)
+            for text in written if self.PUBLISHES else ():
+                for channel in plan.channels:
+                    self._publish(channel, text)
+            for name, *words in plan.commands:
+                carry: Callable[..., None] = getattr(self, f"_do_{name.lower()}")
+                carry(*words)
         return [refused or "done", str(self.now_ms), len(written)]
 
-    def _refused(self, intent_key: str, plan: dict[str, Any]) -> str | None:
-        stored = self.get(intent_key)
+    def _refused(self, plan: Plan) -> str | None:
+        stored = self.get(plan.fixed[0])
         current: Any = json.loads(stored) if stored else {"version": 0, "tokens": []}
-        if self.KNOWS_TOKENS and plan["token"] in current["tokens"]:
+        if self.KNOWS_TOKENS and plan.token in current["tokens"]:
             return "again"
-        if self.CHECKS_RUN_ID and plan.get("run_id", self.run_id) != self.run_id:
+        if self.CHECKS_RUN_ID and plan.run_id != self.run_id:
             return "moved"
-        apart_ms = abs(self.now_ms - plan.get("near", self.now_ms))
-        if (self.CHECKS_VERSION and current["version"] != plan["version"]) or apart_ms > 1_000:
+        apart_ms = abs(self.now_ms - int(plan.near or self.now_ms))
+        if (self.CHECKS_VERSION and current["version"] != int(plan.version)) or apart_ms > 1_000:
             return "conflict"
-        if self.CHECKS_NOT_AFTER and self.now_ms > plan.get("not_after", self.now_ms):
+        if self.CHECKS_NOT_AFTER and self.now_ms > int(plan.not_after or self.now_ms):
             return "late"
-        if any((self.get(key) or "") != value for key, value in plan["expect"].items()):
+        if any((self.get(key) or "") != value for key, value in plan.expect.items()):
             return "taken"
         return None
 
-    def _write_intent(self, keys: list[str], plan: dict[str, Any]) -> None:
-        intent_key, due, queued, *_ = keys
-        member = plan["member"]
-        if "intent" not in plan:
+    def _write_intent(self, plan: Plan) -> None:
+        intent_key, due_key, queued_key, _ = plan.fixed
+        text, end_ms, due, queued, woken = plan.intent
+        if not text:
             return
-        self._set(intent_key, plan["intent"], plan["expire_at"])
-        if "due" in plan:
-            self._zset(due)[member] = plan["due"]
+        self._set(intent_key, text, int(end_ms))
+        if due:
+            self._zset(due_key)[plan.member] = int(due)
         else:
-            self._zrem(due, member)
-        if "queued" in plan and (
-            plan.get("requeue") or member not in self.data.zsets.get(queued, {})
-        ):
-            self._zset(queued)[member] = plan["queued"]
-        elif "queued" not in plan:
-            self._zrem(queued, member)
+            self._zrem(due_key, plan.member)
+        if queued and (woken == "1" or plan.member not in self.data.zsets.get(queued_key, {})):
+            self._zset(queued_key)[plan.member] = int(queued)
+        elif not queued:
+            self._zrem(queued_key, plan.member)
 
-    def _write_indexes(self, plan: dict[str, Any]) -> None:
-        now_ms, data = self.now_ms, self.data
-        for key, value, life_ms in plan["put"]:
-            self._set(key, value, now_ms + life_ms if life_ms > 0 else None)
-        if "hold" in plan:
-            self._expire(plan["hold"])
-            data.sets.setdefault(plan["hold"], {})[plan["member"]] = None
-            data.ends[plan["hold"]] = now_ms + DAY_MS
-        if "unhold" in plan:
-            self._remove(data.sets, plan["unhold"], plan["member"])
-        if "drain" in plan:
-            key, name, at_ms = plan["drain"]
-            self._expire(key)
-            data.hashes.setdefault(key, {})[name] = str(at_ms)
-            data.ends[key] = now_ms + DAY_MS
-        if "undrain" in plan:
-            self._remove(data.hashes, *plan["undrain"])
+    def _write_records(self, plan: Plan) -> list[str]:
+        written = []
+        for key, text, life_ms, final in plan.records:
+            old = self.get(key)
+            if self.KEEPS_FINALS and old is not None and json.loads(old)["state"] == "final":
+                continue
+            self._set(key, text, self.now_ms + int(life_ms))
+            if final == "1":
+                written.append(text)
+        return written
+
+    # The commands of a plan
+
+    def _do_sadd(self, key: str, member: str) -> None:
+        self._expire(key)
+        self.data.sets.setdefault(key, {})[member] = None
+
+    def _do_srem(self, key: str, member: str) -> None:
+        self._remove(self.data.sets, key, member)
+
+    def _do_hset(self, key: str, name: str, value: str) -> None:
+        self._expire(key)
+        self.data.hashes.setdefault(key, {})[name] = value
+
+    def _do_hdel(self, key: str, name: str) -> None:
+        self._remove(self.data.hashes, key, name)
+
+    def _do_pexpire(self, key: str, life_ms: str) -> None:
+        self.data.ends[key] = self.now_ms + int(life_ms)
+
+    def _do_lpush(self, key: str, text: str) -> None:
+        self.data.lists.setdefault(key, []).insert(0, text)
+        self.pushed(text)
+
+    def _do_xadd(self, _key: str, *words: str) -> None:
+        self._append(words[-1])
+
+    def _do_publish(self, channel: str, text: str) -> None:
+        self._publish(channel, text)
+
+    def _append(self, text: str) -> None:
+        self.data.stream.append((f"{self.now_ms}-{len(self.data.stream)}", text))
 
     def _remove(self, kind: Any, key: str, name: str) -> None:
         self._expire(key)
@@ -271,27 +303,3 @@ class SimServer:
             kind[key].pop(name, None)
             if not kind[key]:
                 self._delete(key)
-
-    def _write_records(self, plan: dict[str, Any]) -> list[list[Any]]:
-        written = []
-        for record in plan["records"]:
-            key, text, life_ms, final = record[:4]
-            old = self.get(key)
-            if self.KEEPS_FINALS and old is not None and json.loads(old)["state"] == "final":
-                continue
-            self._set(key, text, self.now_ms + life_ms)
-            if final == 1:
-                written.append(record)
-        return written
-
-    def _tell(self, plan: dict[str, Any], written: list[list[Any]]) -> None:
-        for text in plan["wakes"]:
-            self.data.lists.setdefault(plan["queue"], []).insert(0, text)
-            self.pushed(text)
-        for text in [record[1] for record in written] + plan["log"]:
-            self.data.stream.append((f"{self.now_ms}-{len(self.data.stream)}", text))
-        for record in written if self.PUBLISHES else ():
-            self._publish(record[4], record[1])
-            self._publish(record[5], record[1])
-        for channel, text in plan["messages"]:
-            self._publish(channel, text)

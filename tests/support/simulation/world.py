@@ -36,6 +36,7 @@ from checkpoint_worker.tasks.storage import plan, store
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError
 from checkpoint_worker.tasks.storage.vault import context_name
 from checkpoint_worker.worker.runtime import signal_listener as listener
+from tests.support.plans import Plan
 from tests.support.simulation import provider
 from tests.support.simulation.loop import Clock, SimLoop
 from tests.support.simulation.network import Command, SimClient, SimPubSub
@@ -519,7 +520,7 @@ class World:
         """Carry out a command at Redis and look at what it does."""
         old: dict[str, Any] = {}
         if command.name == "commit":
-            old["plan"] = json.loads(command.args[0])
+            old["plan"] = Plan.read(command.keys, command.args)
             if "failover" in self.kinds:
                 self._replicas.append((self.server.data.copy(), self.witness.books.copy()))
         elif command.name == "beat":
