@@ -21,9 +21,12 @@ def short_name(test: str) -> str:
 
 
 def row(mutant: Mutant) -> str:
-    """Return one row of the page's table; the page is read as a whole and has a size to keep."""
-    test = short_name(mutant.test).replace("/test_", "/").replace(".py::test_", "::")
-    return f"| {mutant.name} | {mutant.guard} | `{test}` |"
+    """Return one row of the page's table.
+
+    The page is read as a whole and has a size to keep: the test's own name is in the source.
+    """
+    file = short_name(mutant.test).partition("::")[0].removesuffix(".py").replace("/test_", "/")
+    return f"| {mutant.name} | {mutant.guard} | `{file}` |"
 
 
 def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
@@ -37,7 +40,7 @@ def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
         "<details>",
         f"<summary>{len(mutants)} guards removed one by one, all noticed, on {date}:</summary>",
         "",
-        "| mutant | the guard that is removed | caught by |",
+        "| mutant | the guard that is removed | caught in |",
         "|---|---|---|",
         *map(row, mutants),
         "",
