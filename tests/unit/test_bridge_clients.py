@@ -60,6 +60,7 @@ def instagrapi(state: State) -> Any:
     client = Has(
         private=Has(cookies=jar_of(state.get("jar") or state["cookies"])),
         app_id=state["app_id"],
+        base_headers={**state.get("headers", {}), "User-Agent": "x", "X-Pigeon-Rawclienttime": "1"},
         bloks_versioning_id=state.get("bloks_versioning_id"),
         username=state.get("username"),
         last_json=state.get("last_json"),
@@ -67,7 +68,7 @@ def instagrapi(state: State) -> Any:
         settings={},
     )
     client.get_settings = lambda: {
-        name: value for name, value in state.items() if name not in {"jar", "last_json"}
+        name: value for name, value in state.items() if name not in {"jar", "last_json", "headers"}
     }
     client.set_settings = client.settings.update
     return client
@@ -124,7 +125,8 @@ def mauigpapi(state: State) -> Any:
 def tweety(state: State) -> Any:
     """Return a ``Twitter``; the constants stand in a module of the library."""
     session = Has(cookies=jar_of(state["cookies"]))
-    request = Has(_guest_token=state["guest_token"], session=session)
+    made = Has(generate_transaction_id=lambda _method, _path: state["transaction_id"])
+    request = Has(_guest_token=state["guest_token"], session=session, _transaction=made)
     return Has(_last_json=state["answer"], request=request, session=Has())
 
 
