@@ -47,9 +47,12 @@ def found(state: object, name: str) -> Any:  # noqa: ANN401  JSON
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  JSON
-    """Return an answer as JSON: a mapping, or a library's object with ``serialize``."""
+    """Return an answer as JSON: a mapping, a library's object with ``serialize``, or a page."""
     make = getattr(value, "serialize", None)
-    return make() if callable(make) else value
+    if callable(make):
+        return make()
+    page = {"url": getattr(value, "url", None), "html": getattr(value, "text", None)}
+    return page if all(isinstance(each, str) for each in page.values()) else value
 
 
 def given(**fields: Any) -> State:  # noqa: ANN401  JSON
