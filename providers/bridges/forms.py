@@ -72,6 +72,15 @@ def checkpoint_of(library: str, kind: str, source: str | None) -> dict[str, str]
     raise MissingError(msg)
 
 
+_HOSTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "INSTAGRAM": ("instagram.com",),
+        "LINKEDIN": ("linkedin.com",),
+        "TWITTER": ("x.com", "twitter.com"),
+    }
+)
+
+
 # Cookies read ---------------------------------------------------------------------------
 
 
@@ -93,6 +102,16 @@ def cookies_of(said: object) -> list[State]:
         return []
     read = map(_cookie, said)
     return [each for each in read if each["name"] and each["value"]]
+
+
+def own_cookies(provider: str, said: object) -> list[State]:
+    """Return the cookies of `cookies_of` that a provider's host would be sent."""
+
+    def is_own(domain: str) -> bool:
+        bare = domain.lower().lstrip(".")
+        return not bare or any(f".{bare}".endswith(f".{host}") for host in _HOSTS[provider])
+
+    return [each for each in cookies_of(said) if is_own(each.get("domain", ""))]
 
 
 def _named(pair: tuple[str, object]) -> State:

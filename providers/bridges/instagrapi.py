@@ -15,6 +15,7 @@ from checkpoint_worker.providers.bridges.forms import (
     found,
     given,
     need,
+    own_cookies,
     values,
 )
 from checkpoint_worker.providers.bridges.instagram import intent_of
@@ -87,7 +88,7 @@ def context_from(
         answer = vars(answer)
     said = answer if isinstance(answer, Mapping) else found(state, "last_json") or {}
     settings = "client.get_settings(), the file of dump_settings"
-    cookies = cookies_of(state.get("jar") or state.get("cookies"))
+    cookies = own_cookies(PROVIDER, state.get("jar") or state.get("cookies"))
     # `ig-set-x-mid` renews the machine id, and not its cookie in the library's jar.
     newer = given(mid=state.get("mid"))
     common: State = {

@@ -1,7 +1,7 @@
 """linkedin-messaging and linkedin-api: the site's challenge page and its cookies.
 
 linkedin-api stops before the challenge page. Only the traceback of its exception has the answer
-that names the page: `challenge_of` finds it, and the caller loads the page with the client's session.
+that names the page: `challenge_of` finds it, and the client's session loads the page.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from checkpoint_worker.providers.bridges.forms import (
     cookies_of,
     fill_aiohttp,
     need,
+    own_cookies,
     plain,
     values,
 )
@@ -138,7 +139,7 @@ def context_from(
     kind = f"{form.get('form_id')} {form['fields'].get('pageInstance')}".lower()
     if not source and "email" in kind:
         source = "EMAIL"
-    cookies = cookies_of(state.get("cookies"))
+    cookies = own_cookies(PROVIDER, state.get("cookies"))
     need(_LIBRARY, {"cookies": cookies}, "cookies", "client.session.cookie_jar")
     return checkpoint_of(_LIBRARY, "OTP" if source == "EMAIL" else "2FA", source), {
         "route": "http",

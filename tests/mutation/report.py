@@ -23,7 +23,7 @@ def short_name(test: str) -> str:
 def row(mutant: Mutant) -> str:
     """Return one row of the page's table; the page is read as a whole and has a size to keep."""
     test = short_name(mutant.test).replace("/test_", "/").replace(".py::test_", "::")
-    return f"| {mutant.name} | {mutant.guard} | `{test}` |"
+    return f"| {mutant.name}|{mutant.guard}|`{test}`"
 
 
 def table(date: str, mutants: Sequence[Mutant] = MUTANTS) -> str:
