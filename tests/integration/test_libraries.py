@@ -129,12 +129,17 @@ async def test_a_bridge_leads_to_an_intent_and_back(case: Case) -> None:
             session = bridge_of(case).settings_from(session, intent["state"])
         before = set(agents)
         agents.clear()
-        assert str((await again(case, session))["owner"]) == account.user_id
+        owner = account.user_id
+        assert str((await again(case, session))["owner"]) == owner
         # A library that sends a second name does so before the code, too.
         assert context.user_agent in agents
         assert set(agents) <= before, "the provider would tell them apart"
+        if case.library not in {"node-twitter", "node-instagram", "linkedin-api"}:
+            # The first of Node has loaded it already; the last has no form of its own.
+            loaded = bridge_of(case).settings_from(session, intent["state"])
+            assert str((await again(replace(case, way="settings"), loaded))["owner"]) == owner
         if case.library == "linkedin-messaging":
             other = replace(case, library="linkedin-api")
-            assert str((await again(other, session))["owner"]) == account.user_id
+            assert str((await again(other, session))["owner"]) == owner
 
     await played(case, verify, lambda request, *_: agents.append(request.headers.get("User-Agent")))

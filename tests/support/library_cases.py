@@ -207,7 +207,8 @@ def command_for(case: Case, folder: Path) -> list[str]:
         except Unavailable:
             shutil.rmtree(home)
             raise
-    driver = "drive_bridge" if case.way.startswith("handover") else driver
+    if case.way.startswith(("handover", "settings")):
+        driver = "drive_settings" if case.way == "settings" else "drive_bridge"
     return [str(python), str(DRIVERS / f"{driver}.py")]
 
 
