@@ -840,7 +840,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "checkpoint that contradicts its context",
-        "an intent whose step is none of its checkpoint is not opened",
+        "such an intent is not opened",
         Edit(
             "tasks/operations/validation.py",
             "    if checkpoint is not None and (why := why_contrary(",
@@ -867,7 +867,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "bridge that forgets a device's id",
-        "a context has each id of the device that the first step sent",
+        "a context has each id of the first step",
         Edit(
             "providers/bridges/instagrapi.py",
             '            "phone_id": need(_LIBRARY, state, "uuids.phone_id", settings),\n',
@@ -886,7 +886,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "bridge that sends what the library does not",
-        "the machine id of a request is the one that the library sends",
+        "a request has the machine id of the library",
         Edit(
             "providers/bridges/instagrapi.py", 'newer = given(mid=state.get("mid"))', "newer = {}"
         ),
