@@ -184,6 +184,30 @@ _TRUE = frozenset({"true", "1"})
 _SAME_SITE = frozenset({"Strict", "Lax", "None"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The checkpoints that a step may be; `providers.steps` compares them with the intent's.
+
+    Attributes:
+        by_type: Checkpoint type to the sources of its codes. Empty: any.
+        field: The field of the context that says so.
+        no_source: What to give, if the step cannot be answered without a source among these;
+            empty if it can.
+    """
+
+    by_type: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    field: str = "route"
+    no_source: str = ""
+
+    def __str__(self) -> str:
+        """Return the table as a sentence of the context's schema: ```2FA`: `SMS`, `APP```."""
+        rows = (
+            f"`{type_}`: {', '.join(f'`{source}`' for source in sources)}"
+            for type_, sources in self.by_type.items()
+        )
+        return "; ".join(rows)
+
+
 # Headers of the login's client -----------------------------------------------------------
 
 HEADERS_MAX = 50
@@ -275,6 +299,8 @@ class Context(BaseModel):
 
     made_headers: ClassVar[frozenset[str]] = frozenset()
     """Headers, in lower case, that only the adapter sets, in addition to `OUR_HEADERS`."""
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Fields whose value becomes the path of a request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -318,6 +344,21 @@ class Context(BaseModel):
         with the field's name and quotes no value.
         """
         return None
+
+    def kinds_sent(self) -> Kinds:
+        """Return the checkpoints whose codes the adapter sends; it refuses other sources, unsent.
+
+        Asked when an intent is opened and before each code.
+        """
+        return Kinds()
+
+    def kinds_told(self) -> Kinds:
+        """Return the checkpoints that the page or answer of the first step can be.
+
+        Asked when an intent is opened, and not of contexts that are stored: a provider that
+        refuses a code may show the step of another code with it.
+        """
+        return self.kinds_sent()
 
     def with_headers(self, made: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of a request: the adapter's, then the context's own.

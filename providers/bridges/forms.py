@@ -47,9 +47,12 @@ def found(state: object, name: str) -> Any:  # noqa: ANN401  JSON
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  JSON
-    """Return an answer as JSON: a mapping, or a library's object with ``serialize``."""
+    """Return an answer as JSON: a mapping, a library's object with ``serialize``, or a page."""
     make = getattr(value, "serialize", None)
-    return make() if callable(make) else value
+    if callable(make):
+        return make()
+    page = {"url": getattr(value, "url", None), "html": getattr(value, "text", None)}
+    return page if all(isinstance(each, str) for each in page.values()) else value
 
 
 def given(**fields: Any) -> State:  # noqa: ANN401  JSON
@@ -67,6 +70,15 @@ def checkpoint_of(library: str, kind: str, source: str | None) -> dict[str, str]
         return {"type": kind, "source": source}
     msg = f"{library}: source is missing; the library does not keep it: give EMAIL, SMS or APP"
     raise MissingError(msg)
+
+
+_HOSTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "INSTAGRAM": ("instagram.com",),
+        "LINKEDIN": ("linkedin.com",),
+        "TWITTER": ("x.com", "twitter.com"),
+    }
+)
 
 
 # Cookies read ---------------------------------------------------------------------------
@@ -90,6 +102,16 @@ def cookies_of(said: object) -> list[State]:
         return []
     read = map(_cookie, said)
     return [each for each in read if each["name"] and each["value"]]
+
+
+def own_cookies(provider: str, said: object) -> list[State]:
+    """Return the cookies of `cookies_of` that a provider's host would be sent."""
+
+    def is_own(domain: str) -> bool:
+        bare = domain.lower().lstrip(".")
+        return not bare or any(f".{bare}".endswith(f".{host}") for host in _HOSTS[provider])
+
+    return [each for each in cookies_of(said) if is_own(each.get("domain", ""))]
 
 
 def _named(pair: tuple[str, object]) -> State:

@@ -12,10 +12,10 @@ from typing import Any, Final
 from checkpoint_worker.providers.bridges.forms import (
     State,
     as_tough,
-    cookies_of,
     found,
     given,
     need,
+    own_cookies,
 )
 from checkpoint_worker.providers.bridges.instagram import intent_of
 
@@ -56,7 +56,7 @@ def context_from(
     language = need(_LIBRARY, state, "language", _PLACE)
     common: State = {
         "user_agent": f"Instagram {version} Android ({device}; {language}; {code})",
-        "cookies": cookies_of(state.get("cookies")),
+        "cookies": own_cookies(PROVIDER, state.get("cookies")),
         "device": {
             "guid": need(_LIBRARY, state, "uuid", _PLACE),
             "device_id": need(_LIBRARY, state, "deviceId", _PLACE),

@@ -15,6 +15,7 @@ from checkpoint_worker.providers.bridges.forms import (
     found,
     given,
     need,
+    own_cookies,
     values,
 )
 from checkpoint_worker.providers.bridges.instagram import intent_of
@@ -28,8 +29,24 @@ _AGENT: Final = re.compile(
     r"; (?P<device>[^;]+); (?P<cpu>[^;]+); (?P<locale>[^;]+); (?P<version_code>\d+)\)"
 )
 """The user agent, which the library makes of ``device_settings`` whenever it loads settings."""
-_OURS: Final = ("jar", "app_id", "bloks_versioning_id", "username", "last_json", "challenge_path")
+_OURS: Final = (
+    "jar", "app_id", "bloks_versioning_id", "username", "last_json", "challenge_path", "headers",
+)  # fmt: skip
 """What `state_of` adds to the library's own settings."""
+_APP: Final = {
+    "X-FB-HTTP-Engine": "http_engine",
+    "X-IG-Capabilities": "capabilities",
+    "X-IG-Connection-Type": "connection_type",
+}
+"""Headers that a context has among its constants of the app."""
+_STANDING: Final = (
+    "X-Bloks-Is-Layout-RTL", "X-Bloks-Is-Panorama-Enabled", "X-FB-Client-IP", "X-FB-Server-Cluster",
+    "X-IG-App-Startup-Country", "X-IG-Bandwidth-Speed-KBPS", "X-IG-Bandwidth-TotalBytes-B",
+    "X-IG-Bandwidth-TotalTime-MS", "X-IG-Device-Locale", "X-IG-Mapped-Locale", "X-IG-Nav-Chain",
+    "X-IG-Timezone-Offset", "X-Pigeon-Session-Id", "X-Tigon-Is-Retry", "X-Zero-Balance",
+    "X-Zero-State", "Zero-HTTP-Network-Interface",
+)  # fmt: skip
+"""Headers of each of the library's requests that no adapter makes and that hold no time."""
 
 
 def state_of(client: Any) -> State:  # noqa: ANN401  a Client
@@ -41,6 +58,11 @@ def state_of(client: Any) -> State:  # noqa: ANN401  a Client
         "app_id": client.app_id,
         "bloks_versioning_id": client.bloks_versioning_id,
         "username": client.username,
+        "headers": {
+            name: value
+            for name, value in getattr(client, "base_headers", {}).items()
+            if name in {*_APP, *_STANDING}
+        },
         "last_json": client.last_json,
         "challenge_path": path if "/challenge/" in path else "",
     }
@@ -66,9 +88,12 @@ def context_from(
         answer = vars(answer)
     said = answer if isinstance(answer, Mapping) else found(state, "last_json") or {}
     settings = "client.get_settings(), the file of dump_settings"
+    cookies = own_cookies(PROVIDER, state.get("jar") or state.get("cookies"))
+    # `ig-set-x-mid` renews the machine id, and not its cookie in the library's jar.
+    newer = given(mid=state.get("mid"))
     common: State = {
         "user_agent": need(_LIBRARY, state, "user_agent", settings),
-        "cookies": cookies_of(state.get("jar") or state.get("cookies")),
+        "cookies": [{**each, "value": newer.get(each["name"], each["value"])} for each in cookies],
         "device": {
             "guid": need(_LIBRARY, state, "uuids.uuid", settings),
             "device_id": need(_LIBRARY, state, "uuids.android_device_id", settings),
@@ -79,8 +104,13 @@ def context_from(
             bloks_version_id=state.get("bloks_versioning_id")
             or found(state, "device_settings.bloks_versioning_id"),
             locale=state.get("locale"),
+            **{ours: found(state, f"headers.{name}") for name, ours in _APP.items()},
         ),
-        **given(mid=state.get("mid"), www_claim=state.get("ig_www_claim")),
+        **given(
+            mid=state.get("mid"),
+            www_claim=state.get("ig_www_claim"),
+            headers=given(**{name: found(state, f"headers.{name}") for name in _STANDING}),
+        ),
     }
     return intent_of(
         _LIBRARY,

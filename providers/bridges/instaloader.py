@@ -11,6 +11,7 @@ from checkpoint_worker.providers.bridges.forms import (
     cookies_of,
     found,
     need,
+    own_cookies,
     values,
 )
 
@@ -45,7 +46,7 @@ def context_from(
     The library does not keep where the code comes from: ``source`` is needed.
     """
     state = client if isinstance(client, Mapping) else state_of(client)
-    cookies = cookies_of(state.get("cookies"))
+    cookies = own_cookies(PROVIDER, state.get("cookies"))
     token = {"cookie": {each["name"]: each["value"] for each in cookies}}
     need(_LIBRARY, token, "cookie.csrftoken", f"{_PLACE}[0].cookies")
     return checkpoint_of(_LIBRARY, "2FA", source), {

@@ -12,6 +12,7 @@ from checkpoint_worker.providers.bridges.forms import (
     found,
     given,
     need,
+    own_cookies,
     plain,
 )
 from checkpoint_worker.providers.bridges.instagram import intent_of
@@ -56,7 +57,7 @@ def context_from(
     said = plain(answer) or state.get("challenge") or {}
     common: State = {
         "user_agent": need(_LIBRARY, state, "user_agent", _ADDED),
-        "cookies": cookies_of(state.get("cookies")),
+        "cookies": own_cookies(PROVIDER, state.get("cookies")),
         "device": {
             "guid": need(_LIBRARY, state, "device.uuid", "api.state.device"),
             "device_id": need(_LIBRARY, state, "device.id", "api.state.device"),

@@ -11,17 +11,20 @@ from checkpoint_worker.providers.bridges.forms import State, cookies_of, values
 
 PROVIDER: Final = "TWITTER"
 _LIBRARY: Final = "tweety-ns"
+_TASK: Final = "/1.1/onboarding/task.json"
 
 
 def state_of(client: Any) -> State:  # noqa: ANN401  a Twitter or TwitterAsync
     """Return the flow and what its requests carried."""
     constants = sys.modules.get("tweety.constants")
+    transaction = getattr(client.request, "_transaction", None)
     return {
         "answer": client._last_json,  # noqa: SLF001  its only place
         "guest_token": client.request._guest_token,  # noqa: SLF001  as above
         "user_agent": getattr(constants, "REQUEST_USER_AGENT", ""),
         "bearer_token": getattr(constants, "DEFAULT_BEARER_TOKEN", ""),
         "cookies": cookies_of(client.request.session.cookies),
+        "transaction_id": transaction.generate_transaction_id("POST", _TASK) if transaction else "",
     }
 
 

@@ -8,10 +8,10 @@ from checkpoint_worker.providers.bridges.forms import (
     MissingError,
     State,
     checkpoint_of,
-    cookies_of,
     found,
     given,
     need,
+    own_cookies,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def intent_of(
         "user_agent": need(library, state, "user_agent", constants),
         "app": {"bearer_token": need(library, state, "bearer_token", constants)},
         "guest_token": need(library, state, "guest_token", guest),
-        "cookies": cookies_of(state.get("cookies")),
+        "cookies": own_cookies("TWITTER", state.get("cookies")),
         **given(
             hint_text=found(step, "enter_text.hint_text"),
             keyboard_type=found(step, "enter_text.keyboard_type"),

@@ -41,9 +41,6 @@ from checkpoint_worker.providers.http.jar import bounded, settled
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.contexts import (
     APP_HOST,
-    CODE_FORMATS,
-    OWN_STEPS,
-    REDIRECT_ACTION,
     BloksAuthPlatformContext,
     BloksContext,
     BloksTwoFactorContext,
@@ -54,6 +51,7 @@ from checkpoint_worker.providers.instagram.contexts import (
     TwoFactorContext,
     WebContext,
 )
+from checkpoint_worker.providers.instagram.fields import CODE_FORMATS, OWN_STEPS, REDIRECT_ACTION
 from checkpoint_worker.providers.instagram.further import (
     MID_MAX,
     checkpoint_after,
@@ -73,6 +71,7 @@ from checkpoint_worker.providers.instagram.session import (
     text,
 )
 from checkpoint_worker.providers.sessions import Session
+from checkpoint_worker.providers.steps import refuse_source
 
 OK: Final = 200
 REFUSAL: Final = 400
@@ -112,6 +111,7 @@ class Instagram:
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         source = challenge.checkpoint.source
+        refuse_source(challenge)
         request = code_request(held, source=source, base_url=_home(held, challenge.base_url))
         answer = _ResponseReader(held=held, challenge=challenge, exchange=exchange)
         try:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ValidationInfo, field_validator
 
 from checkpoint_worker.providers.contract import (
-    CodeFormat,
     Context,
     Cookie,
+    Kinds,
     broken_rule,
     cookie_field,
     header_field,
@@ -28,8 +29,17 @@ from checkpoint_worker.providers.http.html import cookie_value
 from checkpoint_worker.providers.instagram.fields import (
     APP_KEPT,
     BY_MESSAGE,
+    CODE_FORMATS,
     COOKIE_KEPT,
     DEVICE,
+    MADE_APP,
+    MADE_WEB,
+    OWN_STEPS,
+    PRIORITY,
+    PROFILE_CHECK,
+    REDIRECT_ACTION,
+    SECOND_FACTOR,
+    WAYS,
     flag_field,
     identifier_field,
     username_field,
@@ -46,60 +56,6 @@ WEB_PATHS = (
 )
 """Paths at which the web's login takes a code. The second is the newer one, with more fields."""
 
-# Steps of a checkpoint that take no code, by ``step_name`` and web ``challengeType``.
-OWN_STEPS = frozenset(
-    {
-        "add_birthday",
-        "change_password",
-        "delta_acknowledge_approved",
-        "delta_login_review",
-        "review_contact_point_change",
-        "scraping_warning",
-        "select_contact_point_recovery",
-        "select_verify_method",
-        "selfie_captcha",
-        "STEP_NAME",
-        "submit_phone",
-        "ufac_www_bloks",
-        "LegacyForceSetNewPasswordForm",
-        "RecaptchaChallengeForm",
-        "ReviewContactPointChangeForm",
-        "SelectContactPointRecoveryForm",
-        "SelectVerificationMethodForm",
-        "SubmitPhoneNumberForm",
-    }
-)
-REDIRECT_ACTION = "com.bloks.www.ig.challenge.redirect.async"
-
-_BACKUP = CodeFormat(max_length=8, min_length=8)
-_SIX = CodeFormat(max_length=6, min_length=6, alternatives={"BACKUP": _BACKUP})
-CODE_FORMATS: Mapping[str, CodeFormat] = {
-    "SMS": _SIX,
-    "APP": _SIX,
-    "WHATSAPP": _SIX,
-    "EMAIL": CodeFormat(max_length=6),
-    "BACKUP": _BACKUP,
-}
-"""Form of each source's codes; every second factor also accepts a backup code in its field."""
-_WAYS = {
-    "TOTP": "APP", "AUTHENTICATOR": "APP", "PHONE": "SMS", "PHONE_NUMBER": "SMS",
-    "BACKUP_CODES": "BACKUP", "BACKUP_CODE": "BACKUP", "WHATS_APP": "WHATSAPP",
-}  # fmt: skip
-"""The provider's words for methods, with the source word for each."""
-
-_MADE = frozenset(
-    {
-        "x-ig-app-id", "x-ig-device-id", "x-ig-family-device-id", "x-ig-android-id", "x-mid",
-        "x-bloks-version-id", "x-ig-app-locale", "x-ig-www-claim", "ig-intended-user-id",
-        "x-ig-capabilities", "x-ig-connection-type", "x-fb-http-engine", "x-fb-friendly-name",
-    }
-)  # fmt: skip
-_MADE_WEB = frozenset(
-    {
-        "accept", "origin", "referer", "x-csrftoken", "x-ig-app-id", "x-instagram-ajax",
-        "x-ig-www-claim", "x-requested-with",
-    }
-)  # fmt: skip
 _PREFIX = re.compile(r"\A(?:/api)?(?:/v1)?(?=/challenge/)")
 """Prefixes of one path: ``/challenge/…``, ``/api/challenge/…``, ``/api/v1/challenge/…``."""
 _BARE_HOST = re.compile(r"\A[a-z.]*instagram\.com/", re.IGNORECASE)
@@ -115,6 +71,7 @@ class InstagramContext(Context):
     host: ClassVar[str] = APP_HOST
     always: ClassVar[tuple[str, ...]] = ()
     """Methods that the route takes in any case."""
+    kinds: ClassVar[Kinds] = Kinds()
 
     user_agent: str = secret(
         "Of the first step, as it was sent.",
@@ -168,8 +125,12 @@ class InstagramContext(Context):
     @field_validator("methods")
     @classmethod
     def _in_source_words(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        words = (_WAYS.get(each.strip().upper(), each.strip().upper()) for each in methods)
+        words = (WAYS.get(each.strip().upper(), each.strip().upper()) for each in methods)
         return tuple(dict.fromkeys(word for word in words if word in CODE_FORMATS))
+
+    def kinds_sent(self) -> Kinds:
+        """Return those of the route."""
+        return self.kinds
 
     def cookie(self, name: str) -> str:
         """Return a cookie's value, empty if there is none."""
@@ -189,11 +150,21 @@ class InstagramContext(Context):
         """Return the methods that the provider offers, as source words."""
         return tuple(dict.fromkeys((*self.methods, *self.always)))
 
+    def usual(self) -> str | None:
+        """Return the method of a code whose checkpoint names none, ``None`` if nothing says it."""
+        return next((word for word in PRIORITY if word in self.offered()), None)
+
+    def kinds_unless(self, named: str, field: str) -> Kinds:
+        """Return those of the route; without a method the checkpoint has to name it."""
+        if named or self.usual() is not None:
+            return self.kinds
+        return replace(self.kinds, no_source=f"context.{field}")
+
 
 class AppContext(InstagramContext):
     """A login of the mobile app."""
 
-    made_headers: ClassVar[frozenset[str]] = _MADE
+    made_headers: ClassVar[frozenset[str]] = MADE_APP
 
     device: Mapping[str, str] = told(
         "`guid`, `device_id` (`android-…`) and `phone_id` of the first step.",
@@ -238,10 +209,11 @@ class TwoFactorContext(AppContext):
     that of the checkpoint's source, else that of the flags; a backup code is sent as such.
     """
 
+    kinds: ClassVar[Kinds] = SECOND_FACTOR
     route: Literal["two_factor", "http"] = told(
         "The app's login was answered with `two_factor_info`; also `http`, or left out.",
         example="two_factor",
-        checkpoint="`2FA`: `SMS`, `APP`, `WHATSAPP`, `BACKUP`",
+        checkpoint=str(SECOND_FACTOR),
         default="two_factor",
     )
     username: str = username_field()
@@ -277,6 +249,10 @@ class TwoFactorContext(AppContext):
         most=64,
     )
 
+    def kinds_sent(self) -> Kinds:
+        """Return the second factors."""
+        return self.kinds_unless(self.verification_method, "verification_method")
+
     def offered(self) -> tuple[str, ...]:
         """Return the methods of the flags, and backup codes, which a second factor always takes."""
         flags = (
@@ -290,6 +266,9 @@ class TwoFactorContext(AppContext):
 
 class CheckpointContext(InstagramContext):
     """A checkpoint, ``challenge_required``, whose code has been sent to the person."""
+
+    kinds: ClassVar[Kinds] = BY_MESSAGE
+    paths: ClassVar[tuple[str, ...]] = ("api_path",)
 
     api_path: str = told(
         "`/challenge/<user id>/<nonce>/`, with or without `/api/v1`, or its address.",
@@ -354,6 +333,21 @@ class CheckpointContext(InstagramContext):
             raise broken_rule(msg)
         return path
 
+    def kinds_told(self) -> Kinds:
+        """Return the checkpoint that the step's name means."""
+        source = CODE_STEPS.get(self.step_name)
+        return Kinds(by_type={"OTP": (source,)}, field="step_name") if source else self.kinds
+
+    def why_hopeless(self) -> str | None:
+        """Return why the checkpoint takes no code."""
+        if self.takes_code:
+            return None
+        if not self.has_form:
+            return "api_path must be the checkpoint's own, /challenge/<user id>/<nonce>/"
+        own = self.step_name in OWN_STEPS
+        name = "step_name" if own else "native_flow" if self.native_flow else "bloks_action"
+        return f"{name} is of a step without a code: the person passes it in the provider's app"
+
     @property
     def has_form(self) -> bool:
         """Whether a code can be posted to the path; the bare ``/challenge/`` takes none."""
@@ -392,7 +386,9 @@ class ChallengeContext(AppContext, CheckpointContext):
     """Route ``challenge``: a checkpoint answered by the app."""
 
     route: Literal["challenge"] = told(
-        "`challenge_required`, answered by the app.", example="challenge", checkpoint=BY_MESSAGE
+        "`challenge_required`, answered by the app.",
+        example="challenge",
+        checkpoint=str(BY_MESSAGE),
     )
 
 
@@ -400,7 +396,7 @@ class _WithToken(InstagramContext):
     """A form of a web page, which the provider refuses without the CSRF token."""
 
     host: ClassVar[str] = WEB_HOST
-    made_headers: ClassVar[frozenset[str]] = _MADE_WEB
+    made_headers: ClassVar[frozenset[str]] = MADE_WEB
 
     app: Mapping[str, str] = told(
         "`instagram_ajax`: the page's build number, if it is known; `app_id`.",
@@ -434,7 +430,7 @@ class ChallengeWebContext(_WithToken, CheckpointContext):
     route: Literal["challenge_web"] = told(
         "`challenge_required`, answered by its web form.",
         example="challenge_web",
-        checkpoint=BY_MESSAGE,
+        checkpoint=str(BY_MESSAGE),
     )
 
 
@@ -474,10 +470,11 @@ class BloksTwoFactorContext(BloksContext):
     """
 
     always: ClassVar[tuple[str, ...]] = ("BACKUP",)
+    kinds: ClassVar[Kinds] = SECOND_FACTOR
     route: Literal["bloks_two_factor"] = told(
         "A program with a `two_step_verification_context`.",
         example="bloks_two_factor",
-        checkpoint="`2FA`: `APP`, `SMS`, `WHATSAPP`, `BACKUP`",
+        checkpoint=str(SECOND_FACTOR),
     )
     two_step_verification_context: str = secret(
         "From the login's answer; replaced by each screen.",
@@ -494,6 +491,17 @@ class BloksTwoFactorContext(BloksContext):
         max_length=64,
     )
 
+    def kinds_sent(self) -> Kinds:
+        """Return the second factors."""
+        return self.kinds_unless(self.challenge, "challenge")
+
+    def kinds_told(self) -> Kinds:
+        """Return the method of the screen that the first step opened, and backup codes."""
+        source = WAYS.get(self.challenge.upper(), self.challenge.upper())
+        if source not in self.kinds.by_type["2FA"]:
+            return self.kinds_sent()
+        return Kinds(by_type={"2FA": (source, "BACKUP")}, field="challenge")
+
 
 class BloksAuthPlatformContext(BloksContext):
     """Route ``bloks_auth_platform``: the code of a profile check, from its code screen.
@@ -502,10 +510,11 @@ class BloksAuthPlatformContext(BloksContext):
     """
 
     host: ClassVar[str] = BLOKS_HOST
+    kinds: ClassVar[Kinds] = PROFILE_CHECK
     route: Literal["bloks_auth_platform"] = told(
         "The code of a profile check, from its code screen.",
         example="bloks_auth_platform",
-        checkpoint="`OTP`: `EMAIL`, `SMS`",
+        checkpoint=str(PROFILE_CHECK),
     )
     context_data: str = secret(
         "From the code's screen; replaced by each screen.",
@@ -526,10 +535,11 @@ class WebContext(_WithToken):
     """Route ``web``: the web login answered with ``two_factor_info``."""
 
     always: ClassVar[tuple[str, ...]] = ("BACKUP",)
+    kinds: ClassVar[Kinds] = SECOND_FACTOR
     route: Literal["web"] = told(
         "The web's login was answered with `two_factor_info`.",
         example="web",
-        checkpoint="`2FA`: `SMS`, `APP`, `WHATSAPP`, `BACKUP`",
+        checkpoint=str(SECOND_FACTOR),
     )
     username: str = username_field()
     two_factor_identifier: str = identifier_field()

@@ -17,7 +17,7 @@ from checkpoint_worker.providers.contract import (
 )
 from checkpoint_worker.providers.instagram import bloks as instagram_bloks
 from checkpoint_worker.providers.instagram import responses as means
-from checkpoint_worker.providers.instagram.contexts import OWN_STEPS
+from checkpoint_worker.providers.instagram.fields import OWN_STEPS
 from checkpoint_worker.providers.instagram.session import Found, find, text
 from checkpoint_worker.providers.meanings import Meaning
 

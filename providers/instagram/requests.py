@@ -19,7 +19,6 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import require_path
 from checkpoint_worker.providers.instagram.contexts import (
-    CODE_FORMATS,
     WEB_PATHS,
     AppContext,
     BloksAuthPlatformContext,
@@ -32,6 +31,7 @@ from checkpoint_worker.providers.instagram.contexts import (
     TwoFactorContext,
     WebContext,
 )
+from checkpoint_worker.providers.instagram.fields import CODE_FORMATS
 
 TWO_FACTOR_PATH = "/api/v1/accounts/two_factor_login/"
 VERIFY_ACTION = "com.bloks.www.two_step_verification.verify_code.async"
@@ -55,8 +55,6 @@ _METHODS = {
     "APP": ("3", "totp"),
     "WHATSAPP": ("6", "whatsapp"),
 }
-_FLAGS = ("APP", "SMS", "WHATSAPP")
-"""Priority of the methods where several are on and the checkpoint names none."""
 
 
 def code_request(context: InstagramContext, *, source: str | None, base_url: str) -> CodeRequest:
@@ -94,10 +92,7 @@ def code_request(context: InstagramContext, *, source: str | None, base_url: str
 
 def _method(context: InstagramContext, source: str | None) -> str | None:
     """Return the source of the prompt's method: the checkpoint's own, else one that is offered."""
-    if source in _METHODS:
-        return source
-    offered = context.offered()
-    return next((word for word in _FLAGS if word in offered), None)
+    return source if source in _METHODS else context.usual()
 
 
 def _source_of(context: InstagramContext, source: str, code: str) -> str:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from pydantic import field_validator
 
@@ -28,6 +28,7 @@ from checkpoint_worker.providers.contract import (
     Context,
     Cookie,
     Exchange,
+    Kinds,
     NextCheckpoint,
     ProviderBrokenError,
     ProviderFailure,
@@ -48,7 +49,7 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.http.cookies import cookie_header
 from checkpoint_worker.providers.http.html import cookie_value, is_path, path_on_host, require_path
 from checkpoint_worker.providers.http.jar import Jar, settled
-from checkpoint_worker.providers.linkedin.meanings import CODE_FORMS
+from checkpoint_worker.providers.linkedin.meanings import CODE_FORMS, KINDS, kinds_of
 from checkpoint_worker.providers.linkedin.pages import (
     CODE_FIELD,
     Onward,
@@ -59,6 +60,7 @@ from checkpoint_worker.providers.linkedin.pages import (
 )
 from checkpoint_worker.providers.linkedin.session import LinkedInSession, ask_owner, make_session
 from checkpoint_worker.providers.meanings import NO_SESSION
+from checkpoint_worker.providers.steps import refuse_source
 
 if TYPE_CHECKING:
     from checkpoint_worker.providers.http.html import Form
@@ -87,17 +89,23 @@ _SCRIPT_HEADERS: Final = "x-li-"
 """Prefix of headers that the site's scripts send to its API, and that page requests lack."""
 
 
+def _bare(token: str) -> str:
+    """Return a token without the quotes, and the escapes before them, that jars keep or add."""
+    return unquote(token).replace("\\", "").strip('"')
+
+
 class LinkedInContext(Context):
     """The challenge page of the first step."""
 
     made_headers: ClassVar[frozenset[str]] = frozenset(
         {"accept", "csrf-token", "origin", "referer", "x-restli-protocol-version"}
     )
+    paths: ClassVar[tuple[str, ...]] = ("action", "referer")
 
     route: str = told(
         "The form of the challenge page; may be left out.",
         example="http",
-        checkpoint="`OTP`: `EMAIL`; `2FA`: `SMS`, `APP`",
+        checkpoint=str(KINDS),
         default="http",
     )
     user_agent: str = secret(
@@ -176,11 +184,24 @@ class LinkedInContext(Context):
             raise broken_rule(rule)
         return fields
 
+    def kinds_sent(self) -> Kinds:
+        """Return all that a form may ask for."""
+        return KINDS
+
+    def kinds_told(self) -> Kinds:
+        """Return what the form asks for."""
+        return kinds_of(self.form_id, self.fields.get("pageInstance", ""))
+
     def why_hopeless(self) -> str | None:
-        """Return that the cookie is missing which the form's token is compared with."""
-        if cookie_value(self.cookies, CSRF_COOKIE):
+        """Return that the form's token is not the cookie with which the provider compares it."""
+        if not cookie_value(self.cookies, CSRF_COOKIE):
+            return "cookies needs JSESSIONID, which the provider compares with csrfToken"
+        tokens = {_bare(each.value) for each in self.cookies if each.name == CSRF_COOKIE}
+        if _bare(self.fields["csrfToken"]) in tokens:
             return None
-        return "cookies needs JSESSIONID, which the provider compares with csrfToken"
+        return (
+            "fields.csrfToken must be the cookie JSESSIONID without quotes: take both at one time"
+        )
 
 
 class LinkedIn:
@@ -214,6 +235,7 @@ class LinkedIn:
         assert isinstance(held, LinkedInContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
+        refuse_source(challenge)
         reply = await hear(exchange, _code_request(held, challenge.base_url), _is_login)
         answer = _ResponseReader(held=held, base_url=challenge.base_url, exchange=exchange)
         try:

@@ -17,6 +17,7 @@ from checkpoint_worker.providers.contract import (
     AccountRestrictedError,
     ActionRequiredError,
     DeadIntentError,
+    Kinds,
     ProviderBrokenError,
     ResourceRestrictedError,
     UnreadableAnswerError,
@@ -225,6 +226,10 @@ class CodeForm:
         """Whether a form with that id is of this kind."""
         return bool(form_id) and f"form#{form_id}," in self.marker
 
+    def is_page(self, instance: str) -> bool:
+        """Whether a page of that ``pageInstance`` is of this kind; its end is a random id."""
+        return re.search(self.instance, instance.partition(";")[0].lower()) is not None
+
 
 CODE_FORMS: Final = (
     CodeForm(
@@ -247,6 +252,24 @@ OTHER_FORM: Final = CodeForm(
     type="OTP",
     sources=((words.AUTHENTICATOR, "APP"), (words.EMAIL, "EMAIL"), (words.TEXT_MESSAGE, "SMS")),
 )
+
+
+KINDS: Final = Kinds(by_type={"OTP": ("EMAIL", "SMS"), "2FA": ("SMS", "APP")})
+"""What a form may ask for; of a text message the provider's pages do not say which type it is."""
+
+
+def kinds_of(form_id: str, instance: str) -> Kinds:
+    """Return what a form asks for, by its id or else by the ``pageInstance`` of its page."""
+    by_id = next((kind for kind in CODE_FORMS if kind.is_form(form_id)), None)
+    kind = by_id or next((kind for kind in CODE_FORMS if kind.is_page(instance)), None)
+    if kind is None:
+        return KINDS
+    rows = (
+        (type_, tuple(each for each in sources if each in dict(kind.sources).values()))
+        for type_, sources in KINDS.by_type.items()
+    )
+    place = "form_id" if by_id else "fields.pageInstance"
+    return Kinds(by_type={type_: sources for type_, sources in rows if sources}, field=place)
 
 
 def sign_of_address(path: str, query: str) -> Sign | None:

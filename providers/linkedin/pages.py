@@ -214,11 +214,11 @@ def _checkpoint(page: Page, form: Form) -> Checkpoint:
 
 
 def _kind(page: Page, form: Form) -> CodeForm:
-    instance = form.hidden.get("pageInstance", "").lower()
+    instance = form.hidden.get("pageInstance", "")
     for kind in CODE_FORMS:
         if page.has(kind.marker):
             return kind
-    return next((kind for kind in CODE_FORMS if re.search(kind.instance, instance)), OTHER_FORM)
+    return next((kind for kind in CODE_FORMS if kind.is_page(instance)), OTHER_FORM)
 
 
 def _refuse_status(status: int, text: str) -> None:

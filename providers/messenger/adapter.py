@@ -26,7 +26,6 @@ from checkpoint_worker.providers.contract import (
     CodeFormat,
     Context,
     Exchange,
-    InvalidRequestError,
     ProviderBrokenError,
     ProviderFailure,
     Rejected,
@@ -45,6 +44,7 @@ from checkpoint_worker.providers.messenger.meanings import (
     TRANSIENT,
 )
 from checkpoint_worker.providers.messenger.requests import (
+    KINDS,
     TRIES_MAX,
     MessengerContext,
     brought,
@@ -58,12 +58,13 @@ from checkpoint_worker.providers.messenger.session import (
     login_in,
     make_session,
 )
+from checkpoint_worker.providers.steps import refuse_source
 
 if TYPE_CHECKING:
     from checkpoint_worker.providers.messenger.meanings import Error
     from checkpoint_worker.providers.messenger.session import Login
 
-WAYS: Final = ("SMS", "APP", "BACKUP")
+WAYS: Final = KINDS.by_type["2FA"]
 """Sources whose codes this step accepts, whichever of them the provider asked for."""
 THROTTLED: Final = 429
 
@@ -104,9 +105,7 @@ class Messenger:
         assert isinstance(held, MessengerContext), "the caller validates with `contexts`"
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
-        if challenge.checkpoint.source == "EMAIL":
-            msg = "The provider takes no codes from an email at this step."
-            raise InvalidRequestError(msg)
+        refuse_source(challenge)
         request = code_request(held, challenge.base_url)
         reply = await hear(exchange, request, lambda head: login_in(head, {}).is_whole)
         return await _read(reply, held, challenge.base_url, exchange)

@@ -19,6 +19,7 @@ from checkpoint_worker.providers.contract import (
     CodeRequest,
     Context,
     Cookie,
+    Kinds,
     ProviderBrokenError,
     Reply,
     Request,
@@ -70,6 +71,9 @@ def brought(data: Mapping[str, object]) -> dict[str, object]:
     return found
 
 
+KINDS: Final = Kinds(by_type={"2FA": ("SMS", "APP", "BACKUP")})
+
+
 class MessengerContext(Context):
     """The values of the first step's error 406, and those that the step itself used.
 
@@ -89,7 +93,7 @@ class MessengerContext(Context):
     route: str = told(
         "The app's `auth/login`; also `http`, or left out.",
         example="http",
-        checkpoint="`2FA`: `SMS`, `APP`, `BACKUP`; a code of `EMAIL` is refused, unsent",
+        checkpoint=str(KINDS),
         default="http",
     )
     user_agent: str = secret(
@@ -184,6 +188,10 @@ class MessengerContext(Context):
             if not kept.get(name) and (found := [*given, *filter(None, [inside.get(name)])]):
                 kept[name] = found[0]
         return kept
+
+    def kinds_sent(self) -> Kinds:
+        """Return the second factors; codes by email belong to another route of the provider."""
+        return KINDS
 
     @field_validator("device")
     @classmethod

@@ -46,6 +46,7 @@ from checkpoint_worker.providers.contract import (
     tell_ways,
 )
 from checkpoint_worker.providers.meanings import UNREADABLE
+from checkpoint_worker.providers.steps import refuse_source
 from checkpoint_worker.providers.twitter.meanings import (
     ADDRESS_ASKED,
     DUPLICATION_CHECK,
@@ -64,6 +65,7 @@ from checkpoint_worker.providers.twitter.protocol import (
     ACID,
     API_URL,
     FORMATS,
+    STEPS,
     TWO_FACTOR,
     JetfuelContext,
     OcfContext,
@@ -85,7 +87,9 @@ if TYPE_CHECKING:
 
 TASK_PATH = "/1.1/onboarding/task.json"
 CHOOSE_METHOD = "LoginTwoFactorAuthChooseMethod"
-WAYS: Mapping[str, tuple[str, ...]] = {TWO_FACTOR: ("APP", "SMS", "BACKUP"), ACID: ("EMAIL", "SMS")}
+WAYS: Mapping[str, tuple[str, ...]] = {
+    name: next(iter(kinds.by_type.values())) for name, kinds in STEPS.items()
+}
 """Sources of the codes that a subtask may ask for."""
 
 BROWSER_BOUND = (
@@ -133,6 +137,7 @@ class Twitter:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
         request = _code_request(held, challenge)
+        refuse_source(challenge)
         answer = _ResponseReader(held, challenge, exchange)
         reply = await hear(exchange, request, is_login)
         try:
@@ -329,7 +334,8 @@ class _ResponseReader(LoginState):
             self._keep_step(flow)
             if self.context.asks_for_address:
                 raise ActionRequiredError(ADDRESS_ASKED)
-            source = source_in(text_of(subtask["enter_text"]))
+            told = source_in(text_of(subtask["enter_text"]))
+            source = told if told in WAYS[name] else None
             checkpoint = Checkpoint(type="OTP" if name == ACID else "2FA", source=source)
             return NextCheckpoint(checkpoint=checkpoint, context=self.context)
         if not is_ending(subtask) and (detail := known_step(subtask)):

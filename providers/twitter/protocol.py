@@ -14,6 +14,7 @@ from checkpoint_worker.providers.contract import (
     CodeFormat,
     Context,
     Cookie,
+    Kinds,
     broken_rule,
     check_code,
     cookie_field,
@@ -34,6 +35,17 @@ WEB_URL = "https://x.com"
 
 TWO_FACTOR: Final = "LoginTwoFactorAuthChallenge"
 ACID: Final = "LoginAcid"
+STEPS: Final[Mapping[str, Kinds]] = {
+    TWO_FACTOR: Kinds(by_type={"2FA": ("APP", "SMS", "BACKUP")}, field="subtask_id"),
+    ACID: Kinds(by_type={"OTP": ("EMAIL", "SMS")}, field="subtask_id"),
+}
+"""Subtasks that ask for a code."""
+ADDRESS: Final[Mapping[str, Kinds]] = {
+    name: Kinds(by_type={"OTP": ("ADDRESS",)}, field=name)
+    for name in ("keyboard_type", "hint_text")
+}
+"""Step that asks for the account's address instead, by the field that says so. Sources that are no
+sources of codes pass, whatever their word."""
 
 DEFAULTS: Final = {
     # Headers of the provider's site in a browser; a context may replace them.
@@ -65,8 +77,7 @@ class OcfContext(Context):
     route: Literal["http", "ocf"] = told(
         "The flow of subtasks; also `http`, or left out.",
         example="ocf",
-        checkpoint=f"`{TWO_FACTOR}` is `2FA`: `APP`, `SMS`, `BACKUP`; `{ACID}` is `OTP`: `EMAIL`,"
-        " `SMS`",
+        checkpoint="; ".join(f"`{name}` is {kinds}" for name, kinds in STEPS.items()),
         default="ocf",
     )
     user_agent: str = secret(
@@ -194,6 +205,15 @@ class OcfContext(Context):
             rule = "is needed: by itself (x-guest-token of the first step) or as the cookie gt"
             raise broken_rule(rule)
         return token
+
+    def kinds_sent(self) -> Kinds:
+        """Return those of the subtask."""
+        return STEPS[self.subtask_id]
+
+    def kinds_told(self) -> Kinds:
+        """Return none of the sources of codes if the subtask asks for the account's address."""
+        field = "keyboard_type" if self.keyboard_type in ADDRESS_KEYBOARDS else "hint_text"
+        return ADDRESS[field] if self.asks_for_address else self.kinds_sent()
 
     @property
     def asks_for_address(self) -> bool:

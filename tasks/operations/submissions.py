@@ -162,7 +162,8 @@ class Operations:
             purpose=Purpose(str(purpose)),
             user_id=expected,
         )
-        held = read_context(name, context, routes_off=self.settings.routes_off)
+        off = self.settings.routes_off
+        held = read_context(name, context, checkpoint=event.checkpoint, routes_off=off)
         sealed = Sealed(context=held.as_json(), proxy=_read_proxy(self.settings, proxy))
         intent = yield from open_steps(self.store, self.vault, event, sealed)
         return _info(intent)

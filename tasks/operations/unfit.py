@@ -136,14 +136,24 @@ def _unknown(model: type[Context], name: str) -> str:
 def _fitting(provider: str, model: type[Context], context: Mapping[str, object]) -> str:
     """Return the sentence that names the route or provider whose fields these are, if any."""
     names = {name for name in context if name != "route"}
+    found: list[tuple[bool, str]] = []
     for whose, route, other in _others(provider, model):
         fields = other.model_fields
         needed = {name for name in fields if fields[name].is_required()} - {"route"}
         if needed and needed <= names <= fields.keys():
+            said = f" These are fields of another route: set `route` to `{route}`."
             if whose != provider:
-                return f" These are fields of {whose}, route `{route}`."
-            return f" These are fields of another route: set `route` to `{route}`."
-    return ""
+                said = f" These are fields of {whose}, route `{route}`."
+            found.append((_fits(other, {**context, "route": route}), said))
+    return max(found, key=lambda each: each[0])[1] if found else ""
+
+
+def _fits(model: type[Context], context: Mapping[str, object]) -> bool:
+    try:
+        model.model_validate(context)
+    except ValidationError:
+        return False
+    return True
 
 
 def _others(provider: str, model: type[Context]) -> Iterator[tuple[str, str, type[Context]]]:

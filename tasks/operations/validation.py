@@ -25,6 +25,7 @@ from checkpoint_worker.providers.contract import (
     SolutionKind,
     fold,
 )
+from checkpoint_worker.providers.steps import unsendable_path, why_contrary
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import Pair
 from checkpoint_worker.tasks.model import Seq, Submission
@@ -189,16 +190,24 @@ class Sealed:
         return cls(**json.loads(raw))
 
 
-def read_context(provider: str, context: object, *, routes_off: Collection[str] = ()) -> Context:
-    """Check a challenge context against its adapter's model.
+def read_context(
+    provider: str,
+    context: object,
+    *,
+    checkpoint: Checkpoint | None = None,
+    routes_off: Collection[str] = (),
+) -> Context:
+    """Check a challenge context against its adapter's model, and against its checkpoint.
 
     Args:
         provider: A provider that `read_account` has accepted.
         context: The caller's value.
+        checkpoint: The checkpoint that it belongs to; without it the context is checked alone.
         routes_off: `Settings.routes_off`, each ``PROVIDER/route``.
 
     Raises:
-        CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value; 403
+        CheckpointError: 400 ``invalid_parameters`` that names the fields, never a value; 400
+            ``unescaped_characters`` for a path that cannot be sent; 403
             ``feature_not_subscribed`` for a route that is off.
     """
     if not isinstance(context, Mapping):
@@ -219,6 +228,11 @@ def read_context(provider: str, context: object, *, routes_off: Collection[str] 
         _refuse_form(why_unfit(provider, model, error, context))
     if (why := held.why_hopeless()) is not None:
         _refuse_form(f"No code can succeed with this context: context.{why}.")
+    if checkpoint is not None and (why := why_contrary(checkpoint, held)) is not None:
+        _refuse_form(f"No code can succeed with this checkpoint and context: {why}.")
+    if (name := unsendable_path(held)) is not None:
+        msg = f"`context.{name}` cannot go into a URL: write each such character as %XX."
+        raise CheckpointError(catalogue.UNESCAPED_CHARACTERS, msg)
     return held
 
 

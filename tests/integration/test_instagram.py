@@ -22,6 +22,7 @@ from checkpoint_worker.providers.contract import (
     CodeRequest,
     Context,
     DeadIntentError,
+    InvalidRequestError,
     MalformedRequestError,
     NextCheckpoint,
     ProviderBrokenError,
@@ -429,9 +430,8 @@ async def test_a_checkpoint_that_takes_no_code_is_the_persons_to_pass(
 @pytest.mark.parametrize("route", [TWO_FACTOR, BLOKS_2FA])
 async def test_a_second_factor_of_unknown_kind_is_not_guessed(route: str) -> None:
     """A wrong method spends the code and moves some accounts to another route."""
-    await unsent(
-        MalformedRequestError, context(route), checkpoint={"type": "2FA", "source": "EMAIL"}
-    )
+    for source, error in (("OTHER", MalformedRequestError), ("EMAIL", InvalidRequestError)):
+        await unsent(error, context(route), checkpoint={"type": "2FA", "source": source})
 
 
 @pytest.mark.parametrize(

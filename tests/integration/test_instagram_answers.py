@@ -15,7 +15,8 @@ import pytest
 from checkpoint_worker.providers.contract import Cleared, NextCheckpoint, ProviderFailure, Rejected
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.adapter import Instagram
-from checkpoint_worker.providers.instagram.contexts import OWN_STEPS, InstagramContext
+from checkpoint_worker.providers.instagram.contexts import InstagramContext
+from checkpoint_worker.providers.instagram.fields import OWN_STEPS
 from checkpoint_worker.providers.instagram.session import InstagramSession
 from tests.support.canned_server import Canned, attempt
 from tests.support.instagram_answers import KNOWN, ROUTES, TAGS, Known, table

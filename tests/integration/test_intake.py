@@ -39,6 +39,7 @@ OPENING: dict[str, Any] = {
 }
 SUBMITTING: dict[str, Any] = {"account_id": ACCOUNT, "provider": PROVIDER, "code": "123456"}
 INVALID, MISSING = (400, "errors/invalid_parameters"), (400, "errors/missing_parameters")
+UNESCAPED = (400, "errors/unescaped_characters")
 UNFIT, TOO_MANY = (400, "errors/invalid_request"), (400, "errors/too_many_characters")
 SURROGATE = "\ud800"
 SLACK_MS = 60_000
@@ -344,6 +345,9 @@ def test_a_step_that_is_the_current_one_is_accepted(ledger: LedgerFixture) -> No
         ),
         ({"context": CONTEXT | {"user_agent": SURROGATE}}, INVALID, "context.user_agent"),
         ({"context": CONTEXT | {"cookies": []}}, INVALID, "context.cookies needs JSESSIONID"),
+        ({"context": CONTEXT | {"action": "/a b"}}, UNESCAPED, "context.action"),
+        ({"checkpoint": {"type": "2FA", "source": "EMAIL"}}, INVALID, "checkpoint.type"),
+        ({"checkpoint": {"type": "2FA", "source": "BACKUP"}}, INVALID, "checkpoint.source"),
         ({"checkpoint": None}, INVALID, "checkpoint"),
         ({"checkpoint": {}}, MISSING, "checkpoint.type"),
         ({"checkpoint": {"type": ""}}, INVALID, "checkpoint.type"),

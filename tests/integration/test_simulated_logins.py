@@ -404,7 +404,7 @@ def changed(held: object, change: object) -> object:
         ("LINKEDIN", "EMAIL", "plain", {"fields": {"challengeType": None}}, MalformedRequestError),
         ("TWITTER", "APP", "plain", {"flow_token": "g;1:-2:nobody:1"}, DeadIntentError),
         ("TWITTER", "APP", "plain", {"guest_token": "1"}, DeadIntentError),
-        ("TWITTER", "APP", "plain", {"subtask_id": "LoginAcid", "hint_text": "Confirmation code"},
+        ("TWITTER", "SMS", "plain", {"subtask_id": "LoginAcid", "hint_text": "Confirmation code"},
          MalformedRequestError),
         ("INSTAGRAM", "APP", "plain", {"two_factor_identifier": "stale"}, DeadIntentError),
         ("INSTAGRAM", "APP", "plain", OTHER_DEVICE, DeadIntentError),

@@ -768,7 +768,7 @@ async def test_another_step_that_takes_a_code_is_a_further_checkpoint(
 ) -> None:
     """Its token, hint and link are the next context, which is fit to be sent."""
     part = enter_text("confirmation CODE", lead, next_link={"link_id": "other"})
-    verdict, _ = await say(step(subtask, **part), base=base, source="EMAIL")
+    verdict, _ = await say(step(subtask, **part), base=base, source="SMS")
     assert isinstance(verdict, NextCheckpoint)
     assert verdict.checkpoint == expected
     held = verdict.context

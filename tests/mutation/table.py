@@ -73,6 +73,12 @@ NAMES: Final = (
     "a key reaches every account",
     "work before sizes",
     "code spent in vain",
+    "checkpoint that contradicts its context",
+    "source that the provider never takes",
+    "bridge that takes a cookie of another host",
+    "bridge that forgets a device's id",
+    "bridge that hands back a session without its token",
+    "bridge that sends what the library does not",
     "connection held open for ever",
     "one unreadable record stops its readers",
     "stop unheard while it starts",
@@ -174,6 +180,7 @@ CLUSTER: Final = "tests/integration/test_cluster.py::"
 IG: Final = "tests/integration/test_instagram_reports.py::"
 
 LIMITS: Final = "tests/system/test_gateway_limits.py::"
+BRIDGES: Final = "tests/unit/test_bridges.py::"
 
 PAGES: Final = "tests/integration/test_sandbox_web.py::"
 
@@ -830,6 +837,60 @@ MUTANTS: Final = (
         ),
         test="tests/unit/test_contexts.py::"
         "test_a_field_that_is_missing_is_described[LINKEDIN-http-cookies]",
+    ),
+    mutant(
+        "checkpoint that contradicts its context",
+        "such an intent is not opened",
+        Edit(
+            "tasks/operations/validation.py",
+            "    if checkpoint is not None and (why := why_contrary(",
+            "    if checkpoint is None and (why := why_contrary(",
+        ),
+        test="tests/integration/test_intake.py::"
+        "test_an_intent_that_does_not_fit_is_refused_by_the_name_of_the_field",
+    ),
+    mutant(
+        "source that the provider never takes",
+        "a code by email is not sent where none is mailed",
+        Edit("providers/messenger/adapter.py", "        refuse_source(challenge)\n"),
+        test="tests/unit/test_steps.py::test_the_opening_refuses_what_no_code_can_clear",
+    ),
+    mutant(
+        "bridge that takes a cookie of another host",
+        "only the provider's own cookies go into a context",
+        Edit(
+            "providers/bridges/forms.py",
+            'if is_own(each.get("domain", ""))]',
+            'if is_own(each.get("domain", "")) or True]',
+        ),
+        test=f"{BRIDGES}test_a_cookie_of_another_host_stays_in_its_jar",
+    ),
+    mutant(
+        "bridge that forgets a device's id",
+        "a context has each id of the first step",
+        Edit(
+            "providers/bridges/instagrapi.py",
+            '            "phone_id": need(_LIBRARY, state, "uuids.phone_id", settings),\n',
+        ),
+        test=f"{BRIDGES}test_a_missing_value_is_named_with_its_place",
+    ),
+    mutant(
+        "bridge that hands back a session without its token",
+        "a client goes on with the token of its session",
+        Edit(
+            "providers/bridges/linkedin.py",
+            'held.headers.update({"csrf-token": session["csrf_token"], ',
+            "held.headers.update({",
+        ),
+        test="tests/unit/test_bridge_clients.py::test_a_linkedin_client_takes_the_session",
+    ),
+    mutant(
+        "bridge that sends what the library does not",
+        "a request has the machine id of the library",
+        Edit(
+            "providers/bridges/instagrapi.py", 'newer = given(mid=state.get("mid"))', "newer = {}"
+        ),
+        test="tests/unit/test_code_requests.py::test_our_request_is_that_of_the_library",
     ),
     mutant(
         "connection held open for ever",

@@ -9,8 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from checkpoint_worker.providers.contract import Challenge, Checkpoint, SolutionKind
+from checkpoint_worker.providers.contract import (
+    Challenge,
+    Checkpoint,
+    NextCheckpoint,
+    SolutionKind,
+)
 from checkpoint_worker.providers.http.exchange import ClaimTicket, HttpExchange
+from checkpoint_worker.providers.steps import why_contrary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +98,14 @@ def answer(status: int, body: str | bytes = b"", *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def _asked(context: Context) -> dict[str, str]:
+    """Return the checkpoint of a context: a code by email, or the first that its step takes."""
+    for type_, sources in context.kinds_sent().by_type.items():
+        if "EMAIL" not in sources:
+            return {"type": type_, "source": sources[0]}
+    return {"type": "OTP", "source": "EMAIL"}
+
+
 async def attempt(
     adapter: Adapter,
     url: str,
@@ -108,7 +122,11 @@ async def attempt(
         return ClaimTicket(code=code, send_before=time.monotonic() + ATTEMPT_TIMEOUT_S)
 
     exchange = HttpExchange(claim=claim, connect_timeout_s=ATTEMPT_TIMEOUT_S, tls=tls)
-    asked = Checkpoint(**(checkpoint or {"type": "OTP", "source": "EMAIL"}))
+    asked = Checkpoint(**(checkpoint or _asked(context)))
     challenge = Challenge(checkpoint=asked, context=context, base_url=url, solution=solution)
     async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
-        return await adapter.verify(challenge, exchange)
+        verdict = await adapter.verify(challenge, exchange)
+    if isinstance(verdict, NextCheckpoint):
+        contrary = why_contrary(verdict.checkpoint, verdict.context)
+        assert contrary is None, contrary
+    return verdict

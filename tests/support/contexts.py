@@ -31,6 +31,8 @@ CONTEXTS: Final[Mapping[tuple[str, str], type[Context]]] = {
     for route, model in held.contexts.items()
     if route != LIVE_SESSION or provider == PROVIDERS[0]  # It is the same for each of them.
 }
+PAGES: Final = (*PROVIDERS, LIVE_SESSION)
+"""Folders whose page has the tables of its contexts."""
 _PLACE: Final = re.compile(r"(<!-- context -->\n).*?(<!-- /context -->)", re.DOTALL)
 _BOUNDS: Final = {
     "maxLength": "at most {:,} characters",
@@ -98,10 +100,12 @@ def _rows(models: Mapping[str, type[Context]]) -> Iterator[tuple[str, tuple[str,
                 yield route, cells
 
 
-def table(provider: str) -> str:
-    """Return the tables of a provider's page: its routes, and the fields of their contexts."""
+def table(name: str) -> str:
+    """Return the tables of a page of `PAGES`: its routes, and the fields of their contexts."""
     models: dict[str, type[Context]] = {}
-    for route, model in adapters()[provider].contexts.items():
+    held = adapter_for(PROVIDERS[0], name) if name == LIVE_SESSION else adapters()[name]
+    assert held is not None
+    for route, model in held.contexts.items():
         models = {name: each for name, each in models.items() if each is not model}
         models[route] = model  # Of a model's names the last one is its own.
     lines = ["| `route` | what | `checkpoint.type`: `checkpoint.source` |", "|---|---|---|"]
@@ -115,23 +119,23 @@ def table(provider: str) -> str:
     found: dict[tuple[str, ...], list[str]] = {}
     for route, cells in _rows(models):
         found.setdefault(cells, []).append(route)
-    for (name, *cells), routes in found.items():
+    for (field, *cells), routes in found.items():
         where = "all" if len(routes) == len(models) else ", ".join(routes)
-        lines.append("| " + " | ".join([name, *([where] if several else []), *cells]) + " |")
+        lines.append("| " + " | ".join([field, *([where] if several else []), *cells]) + " |")
     return "\n".join(lines)
 
 
-def page_of(provider: str) -> Path:
-    """Return the page of a provider."""
-    return ROOT / "providers" / provider.lower() / "README.md"
+def page_of(name: str) -> Path:
+    """Return a page of `PAGES`."""
+    return ROOT / "providers" / name.lower() / "README.md"
 
 
-def with_table(page: str, provider: str) -> str:
-    """Return the text of a page with the tables of its provider."""
-    return _PLACE.sub(lambda found: f"{found[1]}{table(provider)}\n{found[2]}", page)
+def with_table(page: str, name: str) -> str:
+    """Return the text of a page with its tables."""
+    return _PLACE.sub(lambda found: f"{found[1]}{table(name)}\n{found[2]}", page)
 
 
 if __name__ == "__main__":
-    for each in PROVIDERS:
+    for each in PAGES:
         there = page_of(each)
         there.write_text(with_table(there.read_text("utf-8"), each), "utf-8")

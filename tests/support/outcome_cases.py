@@ -202,8 +202,8 @@ def _listening(deployment: Deployment, handler: Handler) -> Iterator[int]:
 def _unescaped(deployment: Deployment) -> Told:
     person = deployment.person()
     login = deployment.loops.do(deployment.sandbox.begin_login, person.account)
-    person.open(context={**login.context, "action": "/checkpoint/challenge/ verify"})
-    return _outcome(deployment, person.submit(person.wrong()))
+    context = {**login.context, "action": "/checkpoint/challenge/ verify"}
+    return _refused(deployment, person, lambda: person.open(context=context))
 
 
 def _limit(deployment: Deployment) -> Told:
@@ -323,8 +323,8 @@ def _errors() -> tuple[Row, ...]:
          "open", _answered(faults={"status": 413})),
         (400, "too_many_characters", "the code is longer than its source allows; not sent",
          "open", _code("1234567")),
-        (400, "unescaped_characters", "a path of the context cannot go into a URL; not sent",
-         "open", _unescaped),
+        (400, "unescaped_characters", "a path of the context cannot go into a URL; not opened",
+         "-", _unescaped),
         (400, "limit_too_high", f"a listing is asked for more than {LIMIT_MAX:,} entries",
          "-", _limit),
         (401, "invalid_checkpoint_solution", "the provider refuses the code: wrong, expired, used",

@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from checkpoint_worker import providers
-from checkpoint_worker.providers.contract import Context, NextCheckpoint, Rejected, Verdict
+from checkpoint_worker.providers.contract import (
+    Checkpoint,
+    Context,
+    NextCheckpoint,
+    Rejected,
+    Verdict,
+)
 from checkpoint_worker.providers.sandbox import Sandbox
+from checkpoint_worker.tasks.operations.validation import read_context
 from tests.support.canned_server import attempt
 
 if TYPE_CHECKING:
@@ -19,7 +26,10 @@ def begin(
 ) -> tuple[Account, Login]:
     """Make up an account and do the first step."""
     account = sandbox.add_account(provider, source=source, kind=kind)  # type: ignore[arg-type]
-    return account, sandbox.begin_login(account)
+    login = sandbox.begin_login(account)
+    asked = Checkpoint(type=login.checkpoint["type"], source=login.checkpoint["source"])
+    read_context(provider, login.context, checkpoint=asked)  # As `open_intent` does.
+    return account, login
 
 
 async def solve(

@@ -15,8 +15,10 @@ import aiohttp
 import pytest
 
 from checkpoint_worker.providers import bridges
-from checkpoint_worker.providers.bridges import twikit
+from checkpoint_worker.providers.bridges import linkedin, twikit
 from checkpoint_worker.providers.bridges.forms import as_tough, cookies_of, fill_aiohttp, values
+from checkpoint_worker.providers.contract import Checkpoint
+from checkpoint_worker.tasks.operations.validation import read_context
 from tests.support.library_cases import Case, bridge_of
 from tests.unit.test_bridges import CASES, LOGIN, SESSION, recorded
 
@@ -60,6 +62,7 @@ def instagrapi(state: State) -> Any:
     client = Has(
         private=Has(cookies=jar_of(state.get("jar") or state["cookies"])),
         app_id=state["app_id"],
+        base_headers={**state.get("headers", {}), "User-Agent": "x", "X-Pigeon-Rawclienttime": "1"},
         bloks_versioning_id=state.get("bloks_versioning_id"),
         username=state.get("username"),
         last_json=state.get("last_json"),
@@ -67,7 +70,7 @@ def instagrapi(state: State) -> Any:
         settings={},
     )
     client.get_settings = lambda: {
-        name: value for name, value in state.items() if name not in {"jar", "last_json"}
+        name: value for name, value in state.items() if name not in {"jar", "last_json", "headers"}
     }
     client.set_settings = client.settings.update
     return client
@@ -124,7 +127,8 @@ def mauigpapi(state: State) -> Any:
 def tweety(state: State) -> Any:
     """Return a ``Twitter``; the constants stand in a module of the library."""
     session = Has(cookies=jar_of(state["cookies"]))
-    request = Has(_guest_token=state["guest_token"], session=session)
+    made = Has(generate_transaction_id=lambda _method, _path: state["transaction_id"])
+    request = Has(_guest_token=state["guest_token"], session=session, _transaction=made)
     return Has(_last_json=state["answer"], request=request, session=Has())
 
 
@@ -319,6 +323,80 @@ async def test_twikit_stops_at_the_code_and_nowhere_else() -> None:
         await client.v11.onboarding_task("guest")
     assert stop.value.answer == {"subtasks": [step], "guest_token": "guest"}
     assert client.v11.onboarding_task is send
+
+
+PAGE: Final = """<html><form id="nav" action="/search"><input name="q"></form>
+<form id="%s" action="/checkpoint/challenge/verify" method="post">
+<input type="hidden" name="csrfToken" value="ajax:1">
+<INPUT TYPE="HIDDEN" NAME="challengeId" VALUE="a&amp;b">
+<input name="pin"><input type="checkbox" name="recognizedDevice"><input type="submit"></form>"""
+ADDRESS: Final = "https://www.linkedin.com/checkpoint/challenge/made-up?ut=x"
+
+
+class ChallengeException(Exception):  # noqa: N818  as the library's
+    """What linkedin-api raises."""
+
+
+def linkedin_api() -> Any:
+    """Return a ``Linkedin`` whose jar has the cookies of the page before the login."""
+    jar = Jar()
+    jar.set("JSESSIONID", '"ajax:1"', domain=".www.linkedin.com")
+    jar.update = lambda more: [jar.set_cookie(each) for each in more]  # type: ignore[attr-defined]
+    return Has(client=Has(session=Has(headers={"user-agent": "A/1"}, cookies=jar)))
+
+
+def challenged(told: State, cookies: object = ()) -> ChallengeException:
+    """Return the exception of ``authenticate``, which keeps its answer in a local variable."""
+
+    def authenticate() -> None:
+        res = Has(json=lambda: told, cookies=cookies)
+        raise ChallengeException(res.json().get("login_result"))
+
+    try:
+        authenticate()
+    except ChallengeException as error:
+        return error
+    raise AssertionError
+
+
+def test_linkedin_api_stops_with_the_address_in_its_traceback() -> None:
+    """The cookies of that answer, which the library leaves out, go into the jar."""
+    client, more = linkedin_api(), Jar()
+    more.set("chp_token", "made-up", domain=".www.linkedin.com")
+    answer = {"login_result": "CHALLENGE", "challenge_url": "/checkpoint/challenge/made-up?ut=x"}
+    assert linkedin.challenge_of(client, challenged(answer, more)) == ADDRESS
+    page = Has(url=ADDRESS, text=PAGE % "email-pin-challenge")
+    checkpoint, context = linkedin.context_from(client, page)
+    assert checkpoint == {"type": "OTP", "source": "EMAIL"}
+    assert context["fields"] == {"csrfToken": "ajax:1", "challengeId": "a&b"}
+    assert context["recognized_device"]
+    assert context["user_agent"] == "A/1"
+    held = read_context("LINKEDIN", context, checkpoint=Checkpoint(**checkpoint))
+    assert {each.name for each in held.cookies} == {"JSESSIONID", "chp_token"}
+    again = linkedin.context_from(linkedin.state_of(client), {"url": ADDRESS, "html": page.text})
+    assert told(again) == told((checkpoint, context))
+    page.text = PAGE % "two-step-challenge"
+    assert linkedin.context_from(client, page, source="APP")[0] == {"type": "2FA", "source": "APP"}
+    with pytest.raises(bridges.MissingError, match="source is missing"):
+        linkedin.context_from(client, page)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (challenged({"login_result": "BAD_PASSWORD"}), "challenge_url is missing"),
+        (ChallengeException("CHALLENGE"), "challenge_url is missing"),
+    ],
+    ids=["no address", "no traceback"],
+)
+def test_an_answer_without_a_page_is_no_hand_over(error: Exception, sentence: str) -> None:
+    """The password was wrong, or the exception was made elsewhere."""
+    with pytest.raises(bridges.MissingError, match=sentence):
+        linkedin.challenge_of(linkedin_api(), error)
+    with pytest.raises(bridges.MissingError, match="two_factor_payload"):
+        linkedin.context_from(linkedin_api(), source="EMAIL")
+    with pytest.raises(bridges.MissingError, match="the input pin is missing"):
+        linkedin.context_from(linkedin_api(), Has(url=ADDRESS, text="<form></form>"))
 
 
 def test_a_flow_that_asks_for_no_code_is_no_hand_over() -> None:

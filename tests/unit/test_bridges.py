@@ -127,6 +127,24 @@ def test_a_state_makes_an_intent(case: Case) -> None:
     assert json.loads(json.dumps(context)) == context
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "host", ["example.com", "not{0}", "{0}.example.com", "www.{0}", ".{0}", ""]
+)
+def test_a_cookie_of_another_host_stays_in_its_jar(case: Case, host: str) -> None:
+    """No client sends it to this provider; one of its name here would take its place."""
+    state, answer = recorded(case)
+    if case.provider == "MESSENGER":
+        return  # Its context has no cookies.
+    domain = host.format({"TWITTER": "x.com"}.get(case.provider, f"{case.provider.lower()}.com"))
+    jar = "jar" if "jar" in state else "cookies"
+    added = {"name": "made_up", "value": "canary", "domain": domain}
+    listed = [*cookies_of(state[jar]), added]
+    state[jar] = json.dumps({"cookies": listed}) if isinstance(state[jar], str) else listed
+    _, context = bridge_of(case).context_from(state, answer, source=case.source, login=LOGIN)
+    assert ("canary" in str(context["cookies"])) == (host in {"www.{0}", ".{0}", ""})
+
+
 def leaves(value: object) -> Iterator[str]:
     """Each text in a state, without the names."""
     if isinstance(value, dict | list):

@@ -13,6 +13,7 @@ from checkpoint_worker.tasks.gateway.models import make_schemas
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
 from tests.support.contexts import (
     CONTEXTS,
+    PAGES,
     PROVIDERS,
     example,
     is_needed,
@@ -118,12 +119,12 @@ def test_the_gateways_document_has_all_of_it() -> None:
             assert each["examples"], (model, name)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_page_has_the_tables_of_the_models(provider: str) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_has_the_tables_of_the_models(name: str) -> None:
     """``python -m tests.support.contexts`` writes them."""
-    page = page_of(provider).read_text("utf-8")
+    page = page_of(name).read_text("utf-8")
     assert "<!-- context -->" in page
-    assert with_table(page, provider) == page
+    assert with_table(page, name) == page
 
 
 # Contexts that do not fit ---------------------------------------------------------------
@@ -296,8 +297,11 @@ def test_an_unknown_route_is_told_all_of_them(provider: str, route: object) -> N
 @pytest.mark.parametrize(
     ("place", "provider", "sentence"),
     [
-        (("INSTAGRAM", "challenge"), "INSTAGRAM", "set `route` to `challenge`."),
-        (("INSTAGRAM", "web"), "INSTAGRAM", "set `route` to `web`."),
+        *(
+            (("INSTAGRAM", route), "INSTAGRAM", f"set `route` to `{route}`.")
+            for whose, route in CONTEXTS
+            if whose == "INSTAGRAM" and route not in {"http", "two_factor"}
+        ),
         (("LINKEDIN", "live_session"), "TWITTER", "set `route` to `live_session`."),
         (("LINKEDIN", "http"), "TWITTER", "These are fields of LINKEDIN, route `http`."),
         (("TWITTER", "ocf"), "MESSENGER", "These are fields of TWITTER, route `http`."),

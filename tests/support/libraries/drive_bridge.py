@@ -1,23 +1,15 @@
 """A bridge and its library: the first step up to the intent, or what follows the session."""
 
-# ruff: noqa: ANN001, ANN003, ANN201, D103, E402  a script for the library's own Python
+# ruff: noqa: ANN001, ANN003, ANN201, D103  a script for the library's own Python
 
 import asyncio
 import importlib
 import inspect
 import sys
-import types
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-package = types.ModuleType("checkpoint_worker")  # The tree, which is not installed here.
-package.__path__ = [str(ROOT)]
-sys.modules["checkpoint_worker"] = package
+from support import ROOT, Person, name_patch, report, stopped
+
 sys.path.append(str(ROOT / "deploy/docs/examples/bridges"))
-
-from support import Person, name_patch, report
-
-from checkpoint_worker.providers.bridges.forms import plain
 
 person = Person()
 if person.library in {"linkedin-messaging", "maufbapi", "mauigpapi"}:
@@ -26,14 +18,9 @@ way = f"{person.library} {person.way}".replace(" handover", "")
 example = importlib.import_module(f"login_{way.replace('-', '_').replace(' ', '_')}")
 
 
-held = {}
-
-
 def keep(client, answer=None, **more):
     """Keep what an operator would save, and go on."""
-    held["state"] = example.bridge.state_of(client)
-    answer = getattr(answer, "answer", answer)
-    held["answer"] = vars(answer) if isinstance(answer, Exception) else plain(answer)
+    stopped(client, answer, library=person.library)
     return context_from(client, answer, **more)
 
 
@@ -44,7 +31,7 @@ class Worker:
     """What the examples use of `CheckpointClient`."""
 
     def open_intent(self, **fields):
-        report(**fields, **held)
+        report(**fields)
 
     def take_session(self, **_named):
         return person.session

@@ -5,7 +5,7 @@
 import asyncio
 
 from linkedin_messaging import LinkedInMessaging
-from support import Person, awaited, name_patch, report
+from support import Person, awaited, name_patch, report, stopped
 
 name_patch()
 person = Person()
@@ -15,6 +15,7 @@ async def main():
     found = {}
     client = LinkedInMessaging()
     found["first"] = await awaited(client.login(person.username, person.password))
+    stopped(client)
     found["wrong"] = await awaited(client.enter_2fa(person.code(wrong=True)))
     await awaited(client.login(person.username, person.password))
     found["right"] = await awaited(client.enter_2fa(person.code()))

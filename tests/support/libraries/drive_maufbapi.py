@@ -6,7 +6,7 @@ import asyncio
 
 from maufbapi import AndroidAPI, AndroidState
 from mautrix.util.proxy import ProxyHandler
-from support import Person, awaited, name_patch, report
+from support import Person, awaited, name_patch, report, stopped
 
 name_patch()
 person = Person()
@@ -18,6 +18,7 @@ async def main():
     api = AndroidAPI(state, proxy_handler=ProxyHandler(None))
     await api.mobile_config_sessionless()
     first = await awaited(api.login(person.username, person.password))
+    stopped(state)
     wrong = await awaited(api.login_2fa(person.username, person.code(wrong=True)))
     right = await awaited(api.login_2fa(person.username, person.code()))
     user = await awaited(api.fetch_logged_in_user())

@@ -7,7 +7,7 @@ import asyncio
 from mauigpapi.http import AndroidAPI
 from mauigpapi.state import AndroidState
 from mautrix.util.proxy import ProxyHandler
-from support import Person, awaited, name_patch, report
+from support import Person, awaited, name_patch, report, stopped
 
 name_patch()
 person = Person()
@@ -25,16 +25,18 @@ async def main():
         first, info = type(error).__name__, getattr(error, "body", error)
     if person.way == "checkpoint":
         await awaited(api.challenge_auto())
+        stopped(state)
         wrong = await awaited(api.challenge_send_security_code(person.code(wrong=True)))
         right = await awaited(api.challenge_send_security_code(person.code()))
     else:
-        info = getattr(info, "two_factor_info", None)
+        answer, info = info, getattr(info, "two_factor_info", None)
 
         async def step(code):
             return await api.two_factor_login(
                 person.handle, code, info.two_factor_identifier, is_totp=person.source == "APP"
             )
 
+        stopped(state, info and answer)
         wrong = await awaited(step(person.code(wrong=True)))
         right = await awaited(step(person.code()))
     user = await awaited(api.current_user())

@@ -18,7 +18,7 @@ if (person.session) {
 }
 await client.simulate.preLoginFlow();
 
-let info;
+let answer, info;
 const first = await tried(async () => {
   try {
     return await client.account.login(person.handle, person.password);
@@ -29,13 +29,14 @@ const first = await tried(async () => {
       report({ state: await client.state.serialize(), answer });
       process.exit();
     }
-    info = error.response.body.two_factor_info;
+    answer = error.response.body;
+    info = answer.two_factor_info;
     throw error;
   }
 });
 let step = async () => "";
 if (person.way === "checkpoint") {
-  await client.challenge.auto(true);
+  Object.assign(answer, await client.challenge.auto(true));
   step = code => client.challenge.sendSecurityCode(code);
 } else if (info) {
   step = code => client.account.twoFactorLogin({
@@ -45,9 +46,12 @@ if (person.way === "checkpoint") {
     verificationMethod: { APP: "0", SMS: "1", BACKUP: "2" }[person.source],
   });
 }
+const state = await client.state.serialize();
 const wrong = await tried(async () => step(await person.code(true)));
 const right = await tried(async () => typeof (await step(await person.code())));
 report({
+  state,
+  answer,
   first: typeof first === "string" ? first : typeof first,
   wrong,
   right,

@@ -4,7 +4,7 @@
 
 import asyncio
 
-from support import Person, awaited, report
+from support import Person, awaited, report, stopped
 from tweety import TwitterAsync
 from tweety.session import MemorySession
 
@@ -14,6 +14,7 @@ person = Person()
 async def login(code):
     client = TwitterAsync(MemorySession())
     first = await awaited(client.sign_in(person.handle, person.password))
+    stopped(client)
     done = await awaited(client.sign_in(person.handle, person.password, extra=code()))
     return client, first, done
 

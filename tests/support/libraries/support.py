@@ -12,8 +12,23 @@ import socket
 import ssl
 import sys
 import traceback
+import types
 import urllib.error
 import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+package = types.ModuleType("checkpoint_worker")  # The tree, which is not installed here.
+package.__path__ = [str(ROOT)]
+sys.modules["checkpoint_worker"] = package
+
+from checkpoint_worker.providers import bridges  # noqa: E402
+from checkpoint_worker.providers.bridges.forms import plain  # noqa: E402
+
+typed = {}
+"""The first code that the person typed."""
+held = {}
+"""What a bridge reads where the code is due, and the answer beside it."""
 
 
 class Person:
@@ -43,7 +58,9 @@ class Person:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
         try:
             with opener.open(request, timeout=10) as reply:
-                return json.load(reply)["code"]
+                code = json.load(reply)["code"]
+                typed.setdefault("code", code)
+                return code
         except urllib.error.HTTPError:
             return ""  # None has been sent.
 
@@ -84,6 +101,16 @@ async def awaited(step):
         return said(error)
 
 
+def stopped(client, answer=None, *, library=""):
+    """Keep what the bridge reads of a client that is about to send its first code; return it."""
+    if not held:
+        bridge = bridges.of(library or Path(sys.argv[0]).stem[6:].replace("_", "-"))
+        answer = getattr(answer, "answer", answer)
+        said = vars(answer) if isinstance(answer, Exception) else plain(answer)
+        held.update(state=bridge.state_of(client), answer=said)
+    return client
+
+
 def report(**steps):
     """Write what happened."""
-    print(json.dumps(steps, default=str))  # noqa: T201
+    print(json.dumps({**typed, **held, **steps}, default=str))  # noqa: T201
