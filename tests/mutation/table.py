@@ -1241,7 +1241,7 @@ MUTANTS: Final = (
         "a live session's doubt counts as well",
         Edit(
             "providers/live_session/adapter.py",
-            "    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
+            "    if answer.in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
             "    if (doubt := None) is not None:\n",
         ),
         test="tests/integration/test_live_session.py::test_a_session_says_that_a_code_is_in_doubt",
