@@ -29,6 +29,7 @@ UNREADABLE: Final = _pair(500, "provider_error", in_doubt=True)
 _STATES: Final[Mapping[State, Answer]] = {
     State.REFUSED: REJECTED,
     State.THROTTLED: BROKEN,
+    State.LOADING: TIMED_OUT,
     State.RESTRICTED: _pair(403, "account_restricted"),
     State.ENDED: _pair(500, "authentication_intent_error"),
     State.LOCKED: _pair(500, "authentication_intent_error"),

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CALL_S: Final = 3.0
-"""Timeout for one call; a page whose script runs without end answers none."""
+"""Timeout for a call that presses a key or the button."""
+READ_S: Final = 1.0
+"""Timeout for a call that reads. Chromium answers none of a page whose form is being sent, and a
+page whose script runs without end answers none either."""
 INSTALL: Final = "a browser session needs Playwright: pip install 'checkpoint-worker[browser]'"
 
 
@@ -51,6 +54,20 @@ def playwright_error() -> type[Exception]:
     return Error
 
 
+async def read(call: Awaitable[T]) -> T:
+    """Await a call that changes nothing, within `READ_S`.
+
+    Raises:
+        PageBusyError: It failed or took too long, as while the answer to a form is awaited.
+        PageLostError: There is no page any more.
+    """
+    try:
+        async with asyncio.timeout(READ_S):
+            return await call
+    except Exception as error:  # noqa: BLE001  whatever a browser's client raises
+        raise _told(error) from None
+
+
 async def whole(call: Awaitable[T]) -> T:
     """Await a call to the browser to its end, within `CALL_S`, also where we are canceled.
 
@@ -68,9 +85,13 @@ async def whole(call: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait({running}, timeout=CALL_S)
         raise
-    except Exception as error:  # noqa: BLE001  whatever a browser's client raises
-        # Without a cause: its message may quote what was typed.
-        raise (PageLostError if _is_lost(error) else PageBusyError) from None
+    except Exception as error:  # noqa: BLE001  as above
+        raise _told(error) from None
+
+
+def _told(error: Exception) -> Exception:
+    """Return what a failed call means, without its message, which may quote what was typed."""
+    return PageLostError() if _is_lost(error) else PageBusyError()
 
 
 def _is_lost(error: Exception) -> bool:

@@ -24,7 +24,7 @@ from checkpoint_worker.providers.live_session.browser import answers
 from checkpoint_worker.providers.live_session.browser.calls import (
     PageBusyError,
     PageLostError,
-    whole,
+    read,
 )
 from checkpoint_worker.providers.live_session.browser.judging import read_cookies
 from checkpoint_worker.providers.sessions import Session, SessionCookie
@@ -47,6 +47,10 @@ _ABOUT: Final = """() => ({
   agent: navigator.userAgent, origin: location.origin,
   stored: Object.entries(localStorage).map(([name, value]) => ({name, value})),
 })"""
+
+_OWNER: Final = """() => [...document.querySelectorAll("code[id^=bpr-guid]")]
+  .map((each) => each.textContent.slice(0, 100000)).find((text) => /"plainId":/.test(text))"""
+"""Finds the answer about the login's owner that LINKEDIN writes into its pages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +86,17 @@ class _Asking:
         raise NotImplementedError(request)
 
     async def fetch(self, request: Request) -> Reply:
-        """Send a request with the cookies of the browser."""
+        """Read the owner in the page, where its scripts find it; else ask with its cookies."""
         try:
-            answer = await whole(
+            written = await read(self._page.evaluate(_OWNER))
+            if isinstance(written, str):
+                return Reply(status=200, headers={}, body=written.encode())
+            answer = await read(
                 self._page.context.request.get(
                     request.url, headers=dict(request.headers), max_redirects=0
                 )
             )
-            body = await whole(answer.body())
+            body = await read(answer.body())
         except (PageBusyError, PageLostError):
             raise ProviderTimeoutError from None
         return Reply(status=answer.status, headers={}, body=body)
@@ -113,7 +120,7 @@ async def collect(
     cookies = await _at_rest(page, site)
     about: Mapping[str, Any] = {}
     with suppress(PageBusyError):
-        about = await whole(page.evaluate(_ABOUT))
+        about = await read(page.evaluate(_ABOUT))
     owner = await _owner(page, recipe, cookies) or user_id
     session = Session(
         provider=provider,
@@ -149,7 +156,7 @@ async def _at_rest(page: Page, site: str) -> Sequence[Cookie]:
     last: Sequence[Cookie] = ()
     while True:
         with suppress(PageBusyError):
-            found = read_cookies(await whole(page.context.cookies()), site)
+            found = read_cookies(await read(page.context.cookies()), site)
             if found == last or clock() >= until_s:
                 return found
             last = found

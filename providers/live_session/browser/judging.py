@@ -26,8 +26,6 @@ BOXES_MIN: Final = 4
 """Fewest inputs of one character each that together are a field for a code."""
 _ENDS: Final = frozenset({"restricted", "ended", "locked"})
 """Stops that end the login: only headings and errors are read for them, no running text."""
-_UNJUDGED: Final = frozenset({408, 429})
-_REFUSALS: Final = range(400, 500)
 _IP_PARTS: Final = 4
 _SHORT: Final = 3
 
@@ -49,6 +47,7 @@ class State(enum.Enum):
     ENDED = "ended"
     LOCKED = "locked"
     AWAY = "away"
+    LOADING = "loading"
     UNKNOWN = "unknown"
 
 
@@ -58,7 +57,7 @@ class View:
 
     Attributes:
         url: Address of the page.
-        looks: The page and its frames of the same site, the page first.
+        looks: The page and its frames of the same site, the page first; none while it is loading.
         cookies: Those of the browser for the site.
     """
 
@@ -79,7 +78,7 @@ class View:
     @property
     def alerts(self) -> frozenset[tuple[float, str]]:
         """The errors that are shown, each with its document."""
-        return frozenset((look.document, text) for look in self.looks for text in look.alerts)
+        return frozenset((look.document, each.text) for look in self.looks for each in look.alerts)
 
 
 def site_of(url: str) -> str:
@@ -129,7 +128,7 @@ class Attempt:
         typed: Whether a key of the code was pressed.
         pressed: Whether the form was submitted by us.
         taken: Whether a request of the page has carried the code.
-        statuses: Statuses of the answers to these requests.
+        replies: How many of these requests were answered.
         posts: Answers to the page's other requests with a body, since the submit.
     """
 
@@ -138,7 +137,7 @@ class Attempt:
     typed: bool = False
     pressed: bool = False
     taken: bool = False
-    statuses: list[int] = field(default_factory=list)
+    replies: int = 0
     posts: int = 0
     _stale: set[tuple[float, str]] = field(default_factory=set, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
@@ -151,24 +150,28 @@ class Attempt:
 
     def note(self, view: View) -> None:
         """Take what is shown since the submit into account."""
+        if not view.looks:
+            return
         self._moved |= self.has_moved(view)
-        self._shown |= {text for document, text in view.alerts - self._stale}
+        self._shown |= {text for _, text in view.alerts - self._stale}
+        self._shown |= {each.text for look in view.looks for each in look.alerts if each.fresh}
         self._stale &= view.alerts  # What went away and comes back is new.
 
     def has_moved(self, view: View) -> bool:
         """Whether the form of before is gone, or is in a new document."""
+        if not view.looks:
+            return False
         before, now = self.before.asking, view.asking
         return before is None or now is None or before.document != now.document
 
     @property
     def answered(self) -> bool:
         """Whether the provider has answered the submit, as far as the browser shows it."""
-        return self._moved or bool(self.statuses) or (not self.taken and self.posts > 0)
+        return self._moved or self.replies > 0 or (not self.taken and self.posts > 0)
 
-    def errors(self, view: View) -> frozenset[str]:
-        """Return the errors that answer this code: new ones, or any beside a refusing status."""
-        if any(each in _REFUSALS and each not in _UNJUDGED for each in self.statuses):
-            return frozenset(self._shown) | {text for _, text in view.alerts}
+    @property
+    def errors(self) -> frozenset[str]:
+        """The errors that have been shown since the submit, and not before."""
         return frozenset(self._shown)
 
 
@@ -189,6 +192,8 @@ def meet(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State:
     """Say what a page is before the code is typed."""
     if is_cleared(recipe, view, attempt.baseline):
         return State.CLEARED
+    if not view.looks:
+        return State.LOADING
     if site_of(view.url) != site:
         return State.AWAY
     if (asking := view.asking) is not None:
@@ -200,31 +205,37 @@ def judge(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State | No
     """Say what a page answers to a submitted code; ``None``: nothing yet."""
     if is_cleared(recipe, view, attempt.baseline):
         return State.CLEARED
+    if not view.looks:
+        return None
     if site_of(view.url) != site:
         return State.AWAY
     if (asking := view.asking) is None:
         return _stop(recipe, view) or State.UNKNOWN
-    return _judge_form(recipe, view, attempt, asking)
+    return _judge_form(recipe, attempt, asking)
 
 
-def _judge_form(recipe: Recipe, view: View, attempt: Attempt, asking: Look) -> State | None:
+def _judge_form(recipe: Recipe, attempt: Attempt, asking: Look) -> State | None:
     """Say what a page answers that has a field for a code."""
     before = attempt.before.asking
-    errors = attempt.errors(view)
+    if before is None or not attempt.answered:
+        return None
+    errors = attempt.errors
     if any(map(recipe.throttles, errors)):
         return State.THROTTLED
     if any(map(recipe.refuses, errors)):
         return State.REFUSED
-    if before is None or not attempt.answered:
-        return None
-    if asking.invalid and not before.invalid:
-        return State.REFUSED
+    if asking.invalid and (errors or not before.invalid):
+        return State.REFUSED  # In whatever words: the page marks this very field.
     return State.NEXT if _asks_otherwise(before, asking) and not errors else None
 
 
 def _stop(recipe: Recipe, view: View) -> State | None:
     path = urlsplit(view.url).path
-    loud = " \n".join(text for look in view.looks for text in (*look.headings, *look.alerts))
+    loud = " \n".join(
+        text
+        for look in view.looks
+        for text in (*look.headings, *(each.text for each in look.alerts))
+    )
     said = loud + " \n" + " ".join(look.text for look in view.looks)
     for name in STOPS:
         sign = recipe.signs.get(name)

@@ -21,6 +21,7 @@ from checkpoint_worker.providers.live_session.browser.calls import (
     PageBusyError,
     PageLostError,
     RecordingError,
+    read,
     refuse_recording,
     whole,
 )
@@ -41,12 +42,13 @@ from checkpoint_worker.providers.live_session.browser.script import (
     CLEAR,
     FIND,
     LOOK,
+    SINCE,
     Look,
     wanted,
 )
 
 if TYPE_CHECKING:
-    from playwright.async_api import ElementHandle, Frame, Page, Request, Response
+    from playwright.async_api import ElementHandle, Frame, JSHandle, Page, Request, Response
 
 log = logging.getLogger("checkpoint.session")
 
@@ -89,8 +91,10 @@ class Patience:
     unknown_s: float = 6.0
 
     def met_s(self, state: State) -> float:
-        """Return how long a state without a field has to stay before a code is typed."""
-        return self.find_s if state is State.UNKNOWN else self.settle_s
+        """Return how long a state has to stay before a code is typed; a field for two looks."""
+        if state is State.FIELD:
+            return 0.0
+        return self.find_s if state in {State.UNKNOWN, State.LOADING} else self.settle_s
 
     def held_s(self, state: State) -> float:
         """Return how long a state has to stay until it counts."""
@@ -138,11 +142,13 @@ class LoginPage:
         self._user_id = user_id
         self._site = ""
         self._baseline: Mapping[str, str | None] = {}
+        self._held: tuple[Cookie, ...] = ()
         self._turn = asyncio.Lock()
         self._clearing: asyncio.Task[None] | None = None
         self._typed: set[str] = set()
         self._attempt: Attempt | None = None
         self._inputs: list[ElementHandle] = []
+        self._since: dict[Frame, JSHandle] = {}
         self._code = ""
 
     # Beginning and end
@@ -259,15 +265,15 @@ class LoginPage:
         if (refused := _misfit(found.look, code)) is not None:
             return refused
         refuse_recording(self.page)
-        attempt.begin_watching(view)
+        await self._begin_watching(attempt, view)
         self._typed.add(submission_id)
         await self._type(found, attempt, code)
         return await self._submit(found, attempt, len(code)) or await self._watch(attempt)
 
     # Looking
 
-    async def _view(self) -> View | None:
-        """Look at the page; return ``None`` while it is loading.
+    async def _view(self) -> View:
+        """Look at the page; while it is loading, its cookies are all there is to see.
 
         Raises:
             PageLostError: It is gone.
@@ -275,18 +281,17 @@ class LoginPage:
         if self.lost.is_set():
             raise PageLostError
         recipe = wanted(self.recipe)
-        try:
+        looks: list[Look] = []
+        with suppress(PageBusyError, ValidationError):
             looks = [await self._look(frame, recipe) for frame in self._frames()]
-            cookies = await self._cookies()
-        except (PageBusyError, ValidationError):
-            return None
-        if not looks or not looks[0].ready:
-            return None
-        return View(url=self.page.url, looks=tuple(looks), cookies=cookies)
+        if looks and not looks[0].ready:
+            looks = []
+        with suppress(PageBusyError):
+            self._held = await self._cookies()
+        return View(url=self.page.url, looks=tuple(looks), cookies=self._held)
 
     async def _cookies(self) -> tuple[Cookie, ...]:
-        found = await whole(self.page.context.cookies())
-        return read_cookies(found, self._site)
+        return read_cookies(await read(self.page.context.cookies()), self._site)
 
     def _frames(self) -> list[Frame]:
         """Return the page's own frame and its frames of the same site.
@@ -298,7 +303,19 @@ class LoginPage:
         return [main, *(each for each in own if site_of(each.url) == self._site)][:FRAMES_MAX]
 
     async def _look(self, frame: Frame, recipe: Mapping[str, object]) -> Look:
-        return Look.model_validate(await whole(frame.evaluate(LOOK, recipe)))
+        since = self._since.pop(frame, None)
+        found = await read(frame.evaluate(LOOK, {"recipe": recipe, "since": since}))
+        if since is not None:  # Of this document still, or the call would have failed.
+            self._since[frame] = since
+        return Look.model_validate(found)
+
+    async def _begin_watching(self, attempt: Attempt, view: View) -> None:
+        """Note what is shown before the submit, and from now on what is written anew."""
+        attempt.begin_watching(view)
+        self._since = {}
+        for frame in self._frames():
+            with suppress(PageBusyError):
+                self._since[frame] = await whole(frame.evaluate_handle(SINCE, wanted(self.recipe)))
 
     async def _meet(self, attempt: Attempt) -> tuple[View, State]:
         """Wait until the page is one that is known; return it.
@@ -310,19 +327,16 @@ class LoginPage:
         until_s = clock() + self.patience.find_s
         last: tuple[State, frozenset[float]] | None = None
         since_s = clock()
-        view, state = attempt.before, State.UNKNOWN
-        while clock() < until_s:
-            seen = await self._view()
-            if seen is not None:
-                view, state = seen, meet(self.recipe, seen, attempt, self._site)
-                if state is State.CLEARED:
-                    return view, state
-                if last != (state, view.documents):
-                    last, since_s = (state, view.documents), clock()
-                elif state is State.FIELD or clock() - since_s >= self.patience.met_s(state):
-                    return view, state
+        while True:
+            view = await self._view()
+            state = meet(self.recipe, view, attempt, self._site)
+            if state is State.CLEARED or clock() >= until_s:
+                return view, state
+            if last != (state, view.documents):
+                last, since_s = (state, view.documents), clock()
+            elif clock() - since_s >= self.patience.met_s(state):
+                return view, state
             await self._pause()
-        return view, state
 
     async def _pause(self) -> None:
         """Wait until it is time for another look, or until the page is gone."""
@@ -340,10 +354,10 @@ class LoginPage:
             if site_of(frame.url) != self._site:
                 continue
             try:
-                held = await whole(frame.evaluate_handle(FIND, recipe))
-                parts = await whole(held.get_properties())
-                look = Look.model_validate(await whole(parts["look"].json_value()))
-                listed = await whole(parts["fields"].get_properties())
+                held = await read(frame.evaluate_handle(FIND, {"recipe": recipe}))
+                parts = await read(held.get_properties())
+                look = Look.model_validate(await read(parts["look"].json_value()))
+                listed = await read(parts["fields"].get_properties())
             except (PageBusyError, ValidationError):
                 continue
             inputs = [each for each in map(_element, listed.values()) if each is not None]
@@ -358,7 +372,7 @@ class LoginPage:
         self._inputs = found.inputs
         boxed = len(found.inputs) > 1
         if found.look.fields[0].held:  # A code of before, or one that the browser filled in.
-            await self._empty(found.inputs)
+            await self._empty(found.inputs, stops=False)
         for number, character in enumerate(code):
             attempt.typed = True
             await whole(found.inputs[number if boxed else 0].type(character))
@@ -377,13 +391,13 @@ class LoginPage:
         enable_s = itself_s + self.patience.enable_s
         while not attempt.taken:
             view = await self._view()
-            if view is not None and attempt.has_moved(view):
+            if attempt.has_moved(view):
                 return None  # It has gone on by itself.
-            if (look := view.asking if view else None) and view and clock() >= itself_s:
+            if (look := view.asking) is not None and clock() >= itself_s:
                 if sum(each.held for each in look.fields) != length:
                     return answers.BROKEN
                 if not look.disabled:
-                    attempt.begin_watching(view)
+                    await self._begin_watching(attempt, view)
                     await self._press(found, attempt)
                     return None
             if clock() >= enable_s:
@@ -408,19 +422,16 @@ class LoginPage:
         last, since_s = None, clock()
         while True:
             view = await self._view()
-            if view is not None:
-                attempt.note(view)
-                state = judge(self.recipe, view, attempt, self._site)
-                if state is State.CLEARED:
-                    return await self._cleared()
-                if state is not last:
-                    last, since_s = state, clock()
-                elif state is not None and clock() - since_s >= self.patience.held_s(state):
-                    if state is State.NEXT:
-                        asked = checkpoint_in(self.recipe, view)
-                        assert asked is not None, "it has a field"
-                        return answers.next_checkpoint(asked)
-                    return answers.of_state(state, in_doubt=True)
+            attempt.note(view)
+            state = judge(self.recipe, view, attempt, self._site)
+            if state is State.CLEARED:
+                return await self._cleared()
+            if state is not last:
+                last, since_s = state, clock()
+            elif state is not None and clock() - since_s >= self.patience.held_s(state):
+                if state is State.NEXT and (asked := checkpoint_in(self.recipe, view)):
+                    return answers.next_checkpoint(asked)
+                return answers.of_state(state, in_doubt=True)
             await self._pause()
 
     async def _cleared(self) -> Mapping[str, object]:
@@ -435,18 +446,32 @@ class LoginPage:
 
     async def _clear(self, attempt: Attempt) -> None:
         """Empty the inputs that a code was typed into, whatever became of it."""
+        inputs, self._inputs = self._inputs, []
         if not attempt.typed or self.lost.is_set():
             return
-        inputs, self._inputs = self._inputs, []
-        self._clearing = asyncio.create_task(self._empty(inputs))
+        self._clearing = asyncio.create_task(self._empty(inputs, stops=self.login is None))
         await asyncio.shield(self._clearing)
 
-    async def _empty(self, inputs: list[ElementHandle]) -> None:
-        # Where a call fails, the document of these inputs is gone, and their values with it.
-        with suppress(PageBusyError, PageLostError, TimeoutError):
-            async with asyncio.timeout(CLEAR_S):
-                for each in inputs:
-                    await whole(each.evaluate(CLEAR))
+    async def _empty(self, inputs: list[ElementHandle], *, stops: bool) -> None:
+        """Empty inputs.
+
+        A page whose form is still being sent can be reached by no script. Its sending is stopped,
+        as a person does who waits no longer; unless the login is finished.
+        """
+        # Where a call fails for another reason, the document of these inputs is gone.
+        with suppress(PageBusyError, PageLostError):
+            try:
+                await read(inputs[0].evaluate(CLEAR, inputs[1:]))
+            except PageBusyError:
+                if stops:
+                    await self._stop_loading()
+                    await read(inputs[0].evaluate(CLEAR, inputs[1:]))
+
+    async def _stop_loading(self) -> None:
+        """Press "stop", so to speak; only Chromium needs it, and has it."""
+        session = await read(self.page.context.new_cdp_session(self.page))
+        await read(session.send("Page.stopLoading"))
+        await read(session.detach())
 
     # What the page sends
 
@@ -460,7 +485,7 @@ class LoginPage:
         if attempt is None or not attempt.typed:
             return
         if self._code and _carries(request, self._code):
-            attempt.statuses.append(response.status)
+            attempt.replies += 1
         elif request.method != "GET" and request.resource_type in _BODIES:
             attempt.posts += site_of(request.url) == self._site
 

@@ -201,6 +201,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         success=("sessionid", "ds_user_id", "csrftoken"),
         user_id=UserId(cookie="ds_user_id"),
         session={"sessionid": "sessionid", "mid": "mid", "rur": "rur"},
+        refused=(*_REFUSED, r"check the (?:security )?code (?:we sent you )?and try again"),
         types={"SMS": "2FA"},
     ),
     "TWITTER": _recipe(
@@ -229,6 +230,14 @@ def recipe_for(provider: str) -> Recipe:
     return RECIPES.get(provider, GENERIC)
 
 
+_NAME_OF_TWO_STEPS: Final = re.compile(
+    r"(?:two|2)[- ](?:factor|step) (?:authentication|verification)"
+)
+"""A heading that names the method, whatever the source; "authentication" alone reads as an app."""
+_NUMBER: Final = re.compile(r"\bnumber ending\b")
+
+
 def source_in(text: str) -> str | None:
     """Return where a page's text says that its code comes from, ``None`` if it does not."""
-    return twitter.source_in(text)
+    text = _NAME_OF_TWO_STEPS.sub(" ", instagram.fold(text))
+    return twitter.source_in(text) or ("SMS" if _NUMBER.search(text) else None)

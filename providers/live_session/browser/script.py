@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.live_session.browser.recipes import Recipe
 
 FIND: Final = r"""
-(recipe) => {
+({recipe, since}) => {
   const roots = [document];
   for (let at = 0; at < roots.length && roots.length < 100; at++)
     for (const each of roots[at].querySelectorAll("*"))
@@ -28,6 +28,8 @@ FIND: Final = r"""
   const clip = (text, most) => String(text ?? "").replace(/\s+/g, " ").trim().slice(0, most);
   const texts = (css, most) =>
     all(css).filter(seen).map((each) => clip(each.innerText, most)).filter(Boolean).slice(0, 20);
+  const shown = (css) => all(css).filter(seen).slice(0, 20)
+    .map((each) => ({text: clip(each.innerText, 500), fresh: Boolean(since?.has(each))}));
 
   const NO_CODE = /username|email|tel$|name|address|password|search|cc-/;
   const takes = (input) => !input.readOnly &&
@@ -66,12 +68,11 @@ FIND: Final = r"""
   const disabled = (element) =>
     Boolean(element.disabled) || element.getAttribute("aria-disabled") === "true";
 
-  const ALERT = "[role=alert], [role=alertdialog], [aria-live=assertive]";
   const described = fields.flatMap((each) => [
     each.getAttribute("aria-errormessage"),
     each.ariaInvalid === "true" ? each.getAttribute("aria-describedby") : "",
   ]).join(" ").split(/\s+/).filter(Boolean).map((id) => `#${CSS.escape(id)}`).join(", ");
-  const alerts = [ALERT, recipe.error, described].filter(Boolean).join(", ");
+  const alerts = [recipe.error, described].filter(Boolean).join(", ");
   const body = document.body ? document.body.innerText : "";
   const signs = Object.fromEntries(
     Object.entries(recipe.signs).map(([name, css]) => [name, all(css).some(seen)]));
@@ -87,7 +88,7 @@ FIND: Final = r"""
       button: button !== null,
       disabled: button !== null && disabled(button),
       invalid: fields.some((each) => each.ariaInvalid === "true"),
-      alerts: texts(alerts, 500),
+      alerts: shown(alerts),
       headings: texts("h1, h2, h3, [role=heading]", 300).concat(clip(document.title, 200)),
       about: clip(fields[0] && group(fields[0]).innerText, 1000),
       text: clip(body, 2000),
@@ -97,15 +98,41 @@ FIND: Final = r"""
   };
 }
 """
-LOOK: Final = f"(recipe) => ({FIND.strip()})(recipe).look"
-CLEAR: Final = r"""
-(input) => {
-  if (input.value === "") return;
-  Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, "");
-  input.dispatchEvent(new Event("input", {bubbles: true}));
+LOOK: Final = f"(asked) => ({FIND.strip()})(asked).look"
+SINCE: Final = r"""
+(recipe) => {
+  const touched = new WeakSet();
+  const touch = (node) => {
+    const element = node instanceof Element ? node : node.parentElement;
+    for (let each = element?.closest(recipe.error); each;
+         each = each.parentElement?.closest(recipe.error)) touched.add(each);
+    if (node instanceof Element) node.querySelectorAll(recipe.error).forEach((e) => touched.add(e));
+  };
+  new MutationObserver((records) => {
+    for (const {target, type, addedNodes} of records)
+      if (type === "characterData") touch(target);
+      else if (addedNodes.length) for (const node of [target, ...addedNodes])
+        if (node !== target || target.matches?.(recipe.error)) touch(node);
+  }).observe(document, {subtree: true, childList: true, characterData: true});
+  return touched;
 }
 """
-"""Empties an input, also one that is disabled or hidden by now, as scripts of pages expect it."""
+"""Notes which errors are written anew from now on, also with the same words as before."""
+ALERT: Final = "[role=alert], [role=alertdialog], [aria-live=assertive]"
+CLEAR: Final = r"""
+(first, others) => {
+  const inputs = [first, ...others];
+  const typed = inputs.map((each) => each.value).join("");
+  if (typed === "") return;
+  // A page may keep the whole code in a hidden input of the form, too.
+  const copies = [...(first.form?.elements ?? [])].filter((each) => each.value === typed);
+  for (const input of [...inputs, ...copies].filter((each) => each instanceof HTMLInputElement)) {
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, "");
+    input.dispatchEvent(new Event("input", {bubbles: true}));
+  }
+}
+"""
+"""Empties inputs, also disabled or hidden ones, in the way that scripts of pages notice."""
 
 
 def wanted(recipe: Recipe) -> Mapping[str, object]:
@@ -113,7 +140,7 @@ def wanted(recipe: Recipe) -> Mapping[str, object]:
     return {
         "field": recipe.input,
         "submit": recipe.submit,
-        "error": recipe.error,
+        "error": ", ".join(filter(None, (ALERT, recipe.error))),
         "signs": {name: sign.css for name, sign in recipe.signs.items()},
     }
 
@@ -133,6 +160,13 @@ class Input(_Told):
     disabled: bool
 
 
+class Alert(_Told):
+    """An error that the page shows; ``fresh``: it was written since the submit."""
+
+    text: str = Field(max_length=500)
+    fresh: bool = False
+
+
 class Look(_Told):
     """One look at one frame of a page.
 
@@ -147,7 +181,7 @@ class Look(_Told):
     button: bool = False
     disabled: bool = False
     invalid: bool = False
-    alerts: tuple[str, ...] = Field((), max_length=20)
+    alerts: tuple[Alert, ...] = Field((), max_length=20)
     headings: tuple[str, ...] = Field((), max_length=21)
     about: str = Field("", max_length=1_000)
     text: str = Field("", max_length=2_000)
