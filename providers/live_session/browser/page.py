@@ -246,6 +246,8 @@ class LoginPage:
         except PageLostError:
             self.lost.set()
             return answers.TIMED_OUT
+        except PageBusyError:
+            return answers.BROKEN  # The field did not take a key: nothing is submitted.
         except RecordingError:
             log.error("session.recorded provider=%s", self.provider)  # noqa: TRY400  no trace
             return answers.NO_HANDLER
