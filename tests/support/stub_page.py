@@ -40,8 +40,9 @@ class Element:
         await self._page.reached("click")
         await self._page.submit()
 
-    async def evaluate(self, script: str, others: list[Element]) -> None:
+    async def evaluate(self, script: str, given: tuple[list[Element], str]) -> None:
         assert script == CLEAR
+        others, _code = given
         await self._page.reached("clear")
         for each in (self, *others):
             each.value = ""

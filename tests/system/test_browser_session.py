@@ -6,19 +6,26 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+from click.testing import CliRunner
 
 from checkpoint_worker.providers import bridges
 from checkpoint_worker.providers.live_session.browser import Patience, RecordingError
+from checkpoint_worker.tasks.live_session import new_session_secret
 from checkpoint_worker.tasks.live_session.browser import Ended
 from checkpoint_worker.tasks.records import Outcome
+from checkpoint_worker.worker.cli.main import cli
 from tests.support.browsers import (
     PATIENCE,
     TIMES,
@@ -29,7 +36,10 @@ from tests.support.browsers import (
     files_with,
     needs_chromium,
 )
-from tests.support.deployment import BOUND_S, Deployment, Person, until
+from tests.support.deployment import BOUND_S, ROOT, Deployment, Person, until
+from tests.support.examples import defined_by
+from tests.support.measuring import IMPORTS
+from tests.support.web_logins import Client
 
 pytestmark = needs_chromium
 
@@ -224,9 +234,9 @@ def test_another_way_is_not_typed(chromium: Chromium) -> None:
 
 
 def test_a_code_that_cannot_fit_is_not_typed(chromium: Chromium) -> None:
-    """Six boxes take no seven digits; the try is not wasted."""
+    """Five digits are not for six boxes; the try is not wasted."""
     with BrowserLogin(chromium, look="boxes") as login:
-        record = login.outcome("1234567")
+        record = login.outcome("12345")
         assert record.status == 400
         assert login.sends() == 0
         assert wire(login.outcome(login.person.right())) == CLEARED
@@ -334,13 +344,9 @@ def children_of(parent: int, word: str) -> list[int]:
 # Recordings ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["video", "har"])
-def test_a_recorded_page_is_refused(chromium: Chromium, tmp_path: Path, kind: str) -> None:
+def test_a_recorded_page_is_refused(chromium: Chromium, tmp_path: Path) -> None:
     """A code in a recording would outlive its login; the message says what to do."""
-    options: dict[str, Any] = {
-        "video": {"record_video_dir": str(tmp_path)},
-        "har": {"record_har_path": str(tmp_path / "all.har")},
-    }[kind]
+    options = {"record_har_path": str(tmp_path / "all.har")}
     with (
         pytest.raises(RecordingError, match="begin the login in a context without it"),
         BrowserLogin(chromium, context=options),
@@ -427,3 +433,187 @@ def test_patience_fits_the_worker() -> None:
     from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
 
     assert Patience().whole_s < Settings.model_fields["provider_timeout_s"].default
+
+
+# The examples ----------------------------------------------------------------------------
+
+
+def test_the_backend_of_the_page(
+    chromium: Chromium, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five lines, as the page shows them."""
+    for name, value in deployment.environ().items():
+        if name.startswith("CHECKPOINT_"):
+            monkeypatch.setenv(name, value)
+    backend = defined_by("browser_login.py")
+    with BrowserLogin(chromium, opens=False) as login:
+        deployment.loops.run(login.session.__aexit__())
+        stopped = backend.login_stopped(login.page, login.provider, login.person.id)
+        waiting = asyncio.run_coroutine_threadsafe(stopped, deployment.loops.loop)
+        until(lambda: deployment.client.intent(login.person.id, login.provider), "the intent")
+        assert wire(login.outcome(login.person.right())) == CLEARED
+        session = waiting.result(BOUND_S)
+        assert session["user_id"] == login.person.account.user_id
+        deployment.loops.run(backend.client.close())
+
+
+class Driver:
+    """Selenium's driver calls on a page without scripts; Selenium itself is not installed here."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._keys, self._named = client, "", ""
+
+    def find_element(self, by: str, selector: str) -> Driver:
+        """Return the field or the button."""
+        assert by == "css selector"
+        self._named = selector
+        assert self._client.form.code_field["autocomplete"] == "one-time-code"
+        return self
+
+    def find_elements(self, by: str, selector: str) -> list[Any]:
+        """Return the errors that are shown."""
+        assert (by, selector) == ("css selector", "[role='alert']")
+        return [SimpleNamespace(text=each) for each in self._client.form.alerts]
+
+    def clear(self) -> None:
+        """Empty the field."""
+        self._keys = ""
+
+    def send_keys(self, key: str) -> None:
+        """Type."""
+        self._keys += key
+
+    def click(self) -> None:
+        """Submit."""
+        assert "submit" in self._named
+        self._client.submit(self._keys)
+
+    def get_cookies(self) -> list[dict[str, str]]:
+        """Return the browser's cookies."""
+        return [{"name": name, "value": value} for name, value in self._client.cookies.items()]
+
+
+def test_the_selenium_example(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused, then cleared, over the protocol; each code is sent once."""
+    monkeypatch.setenv("CHECKPOINT_REDIS_URL", deployment.url)
+    monkeypatch.setenv("CHECKPOINT_PREFIX", deployment.prefix)
+    example = defined_by("selenium_session.py")
+    account = deployment.loops.do(deployment.sandbox.add_account, "TWITTER", source="SMS")
+    person = Person(deployment, account)
+    deployment.persons.append(person)
+    client = Client(deployment.sandbox.page_url)
+    client.begin("TWITTER", person.id)
+    secret = new_session_secret()
+    holding = asyncio.run_coroutine_threadsafe(
+        example.hold(Driver(client), secret, "TWITTER", person.id), deployment.loops.loop
+    )
+    deployment.client.open_intent(
+        account_id=person.id,
+        provider="TWITTER",
+        checkpoint={"type": "2FA", "source": "SMS"},
+        context={"route": "live_session", "secret": secret},
+    )
+    name = f"{deployment.prefix}:session:TWITTER:{person.id}"
+    until(lambda: deployment.redis.exists(name), "the registration")
+    wrong, right = person.wrong(), person.right()
+    assert wire(deployment.outcome(person.submit(wrong))) == REFUSED
+    assert wire(deployment.outcome(person.submit(right))) == CLEARED
+    assert (person.sends(wrong), person.sends(right)) == (1, 1)
+    session = deployment.client.take_session(person.id, "TWITTER")
+    assert session is not None
+    assert session["user_id"] == account.user_id
+    holding.cancel()
+
+
+def test_the_selenium_example_stops_between_two_keys(deployment: Deployment) -> None:
+    """A code that nobody waits for is neither submitted nor left in the field."""
+    del deployment
+    example = defined_by("selenium_session.py")
+    typed: list[str] = []
+    stop = threading.Event()
+
+    def send_keys(key: str) -> None:
+        typed.append(key)
+        stop.set()
+
+    field = SimpleNamespace(clear=typed.clear, send_keys=send_keys)
+    driver = SimpleNamespace(find_element=lambda *_: field, find_elements=lambda *_: [])
+    assert example.type_code(driver, "271828", stop)["status"] == 408
+    assert typed == []
+
+
+# The command -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["right", "none"])
+def test_the_command_holds_a_login_of_the_sandbox(deployment: Deployment, code: str) -> None:
+    """It opens the intent, says what to type, and ends with the login."""
+    command = [sys.executable, "-m", "checkpoint_worker.worker.cli.main", "session", "--browser"]
+    command += ["-p", "LINKEDIN", "--sandbox", deployment.sandbox.page_url, "--headless"]
+    command += ["--json", "--timeout", "60" if code == "right" else "0.1"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**deployment.environ(), **IMPORTS},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    told = iter(process.stderr.readline, "")
+    if code == "right":
+        line = next(each for each in told if "checkpoint submit" in each)
+        account = deployment.sandbox.world.accounts[line.split()[2]]
+        person = Person(deployment, account)
+        assert wire(deployment.outcome(person.submit(person.right()))) == CLEARED
+    output, errors = process.communicate(timeout=BOUND_S)
+    ended = json.loads(output)
+    if code == "right":
+        assert (process.returncode, ended["ended"]) == (0, "cleared"), errors
+        assert ended["user_id"] == account.user_id
+    else:
+        assert (process.returncode, ended["ended"]) == (1, "timed out"), errors
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        ([], 2, "say --browser"),
+        (["--browser"], 2, "say where the login is"),
+        (["--browser", "--sandbox", "http://x", "--url", "http://y"], 2, "leave out --url"),
+        (["--browser", "--url", "file:///etc", "--account", "a"], 2, "begins with https"),
+        (["--browser", "--url", "http://127.0.0.1:1", "--account", "a"], 1, "check --url"),
+        (["--browser", "--sandbox", "http://127.0.0.1:1"], 1, "no sandbox answers"),
+        (
+            ["--browser", "--url", "http://x", "--account", "a", "--executable", "/bin/false"],
+            1,
+            "no browser starts",
+        ),
+    ],
+)
+def test_the_command_says_what_to_do(
+    deployment: Deployment,
+    options: list[str],
+    status: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one sentence, without a traceback."""
+    for name, value in deployment.environ().items():
+        if name.startswith("CHECKPOINT_"):
+            monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli, ["session", "-p", "LINKEDIN", "--headless", *options])
+    assert result.exit_code == status, result.output
+    assert sentence in result.output
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"cookies": 1}', "[]"])
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path, text: str) -> None:
+    """And nothing of it is shown."""
+    file = tmp_path / "state.json"
+    file.write_text(text)
+    options = ["--browser", "--url", "http://x", "--account", "a", "--state", str(file)]
+    result = CliRunner().invoke(cli, ["session", "-p", "LINKEDIN", *options])
+    assert result.exit_code == 2
+    assert "no storage state" in result.output
+    assert text not in result.output

@@ -232,7 +232,7 @@ class LoginPage:
                 return await self._bounded(submission_id, attempt, code)
             finally:
                 self._code = ""
-                await self._clear(attempt)
+                await self._clear(attempt, code)
 
     async def _bounded(
         self, submission_id: str, attempt: Attempt, code: str
@@ -374,7 +374,7 @@ class LoginPage:
         self._inputs = found.inputs
         boxed = len(found.inputs) > 1
         if found.look.fields[0].held:  # A code of before, or one that the browser filled in.
-            await self._empty(found.inputs, stops=False)
+            await self._empty(found.inputs, code, stops=False)
         for number, character in enumerate(code):
             attempt.typed = True
             await whole(found.inputs[number if boxed else 0].type(character))
@@ -446,15 +446,15 @@ class LoginPage:
 
     # Clearing
 
-    async def _clear(self, attempt: Attempt) -> None:
+    async def _clear(self, attempt: Attempt, code: str) -> None:
         """Empty the inputs that a code was typed into, whatever became of it."""
         inputs, self._inputs = self._inputs, []
         if not attempt.typed or self.lost.is_set():
             return
-        self._clearing = asyncio.create_task(self._empty(inputs, stops=self.login is None))
+        self._clearing = asyncio.create_task(self._empty(inputs, code, stops=self.login is None))
         await asyncio.shield(self._clearing)
 
-    async def _empty(self, inputs: list[ElementHandle], *, stops: bool) -> None:
+    async def _empty(self, inputs: list[ElementHandle], code: str, *, stops: bool) -> None:
         """Empty inputs.
 
         A page whose form is still being sent can be reached by no script. Its sending is stopped,
@@ -463,11 +463,11 @@ class LoginPage:
         # Where a call fails for another reason, the document of these inputs is gone.
         with suppress(PageBusyError, PageLostError):
             try:
-                await read(inputs[0].evaluate(CLEAR, inputs[1:]))
+                await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
             except PageBusyError:
                 if stops:
                     await self._stop_loading()
-                    await read(inputs[0].evaluate(CLEAR, inputs[1:]))
+                    await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
 
     async def _stop_loading(self) -> None:
         """Press "stop", so to speak; only Chromium needs it, and has it."""

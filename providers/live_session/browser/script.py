@@ -1,6 +1,6 @@
-"""The one script that runs in a page: it finds the field for the code and says what it sees.
+"""The scripts that run in a page: they find the field for the code and say what they see.
 
-It reads, and it changes nothing. The code is never given to a script; it is typed.
+They read, and change nothing, but for the one that empties the field. The code is typed by keys.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ FIND: Final = r"""
   const clip = (text, most) => String(text ?? "").replace(/\s+/g, " ").trim().slice(0, most);
   const texts = (css, most) =>
     all(css).filter(seen).map((each) => clip(each.innerText, most)).filter(Boolean).slice(0, 20);
-  const shown = (css) => all(css).filter(seen).slice(0, 20)
-    .map((each) => ({text: clip(each.innerText, 500), fresh: Boolean(since?.has(each))}));
+  const shown = (css) => all(css).filter(seen)
+    .map((each) => ({text: clip(each.innerText, 500), fresh: Boolean(since?.has(each))}))
+    .filter(({text}) => text).slice(0, 20);
 
   const NO_CODE = /username|email|tel$|name|address|password|search|cc-/;
   const takes = (input) => !input.readOnly &&
@@ -120,19 +121,19 @@ SINCE: Final = r"""
 """Notes which errors are written anew from now on, also with the same words as before."""
 ALERT: Final = "[role=alert], [role=alertdialog], [aria-live=assertive]"
 CLEAR: Final = r"""
-(first, others) => {
+(first, [others, code]) => {
   const inputs = [first, ...others];
-  const typed = inputs.map((each) => each.value).join("");
-  if (typed === "") return;
-  // A page may keep the whole code in a hidden input of the form, too.
-  const copies = [...(first.form?.elements ?? [])].filter((each) => each.value === typed);
-  for (const input of [...inputs, ...copies].filter((each) => each instanceof HTMLInputElement)) {
+  // A page of several inputs keeps the whole code in a hidden one of its form, too.
+  const copies = [...(first.form?.elements ?? [])].filter((each) => each.value === code);
+  for (const input of [...inputs, ...copies].filter((each) => each.value !== "")) {
+    if (!(input instanceof HTMLInputElement)) continue;
     Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, "");
     input.dispatchEvent(new Event("input", {bubbles: true}));
   }
 }
 """
-"""Empties inputs, also disabled or hidden ones, in the way that scripts of pages notice."""
+"""Empties inputs, also disabled or hidden ones, in the way that scripts of pages notice. It is the
+one script that is given the code; it keeps it nowhere."""
 
 
 def wanted(recipe: Recipe) -> Mapping[str, object]:
