@@ -458,25 +458,26 @@ def test_the_backend_of_the_page(
 
 
 class Driver:
-    """Selenium's driver calls on a page without scripts; Selenium itself is not installed here."""
+    """Selenium's driver calls on a page whose script is played; Selenium is not installed here."""
 
     def __init__(self, client: Client) -> None:
-        self._client, self._keys, self._named = client, "", ""
+        self._client, self._form, self._keys, self._named = client, client.form, "", ""
+        self._alerts: list[str] = []
 
     def find_element(self, by: str, selector: str) -> Driver:
         """Return the field or the button."""
         assert by == "css selector"
         self._named = selector
-        assert self._client.form.code_field["autocomplete"] == "one-time-code"
+        assert self._form.code_field["autocomplete"] == "one-time-code"
         return self
 
     def find_elements(self, by: str, selector: str) -> list[Any]:
         """Return the errors that are shown."""
         assert (by, selector) == ("css selector", "[role='alert']")
-        return [SimpleNamespace(text=each) for each in self._client.form.alerts]
+        return [SimpleNamespace(text=each) for each in self._alerts]
 
     def clear(self) -> None:
-        """Empty the field."""
+        """Empty the field; the error goes away with it."""
         self._keys = ""
 
     def send_keys(self, key: str) -> None:
@@ -484,9 +485,10 @@ class Driver:
         self._keys += key
 
     def click(self) -> None:
-        """Submit."""
+        """Submit as the page's script does."""
         assert "submit" in self._named
-        self._client.submit(self._keys)
+        said = self._client.submit_by_script(self._form, self._keys)["page"]
+        self._alerts = [said["error"]] if "error" in said else []
 
     def get_cookies(self) -> list[dict[str, str]]:
         """Return the browser's cookies."""

@@ -17,7 +17,12 @@ from pydantic import ValidationError
 
 from checkpoint_worker.providers.contract import Checkpoint, Cookie
 from checkpoint_worker.providers.http.html import cookie_value, has_session
-from checkpoint_worker.providers.live_session.browser.recipes import STOPS, Recipe, source_in
+from checkpoint_worker.providers.live_session.browser.recipes import (
+    STOPS,
+    Recipe,
+    asks_for_backup,
+    source_in,
+)
 
 if TYPE_CHECKING:
     from checkpoint_worker.providers.live_session.browser.script import Look
@@ -249,7 +254,7 @@ def _stop(recipe: Recipe, view: View) -> State | None:
 
 def _asks_otherwise(before: Look, now: Look) -> bool:
     """Whether a form asks for another code: another field, or a code from another place."""
-    names = [[(each.name, each.id) for each in look.fields] for look in (before, now)]
+    names = [[(each.name, each.id, each.most) for each in look.fields] for look in (before, now)]
     sources = {source_of(before), source_of(now)}
     return names[0] != names[1] or (len(sources) > 1 and None not in sources)
 
@@ -262,9 +267,10 @@ def source_of(look: Look) -> str | None:
     for text in (*(each.label for each in look.fields), *look.headings):
         if source := source_in(text):
             return source
-    return next(
-        (s for s in map(source_in, (look.about, look.text)) if s not in {None, "BACKUP"}), None
-    )
+    around = (look.about, look.text)
+    if any(map(asks_for_backup, around)):
+        return "BACKUP"
+    return next((found for found in map(source_in, around) if found not in {None, "BACKUP"}), None)
 
 
 def checkpoint_in(recipe: Recipe, view: View, type_: str | None = None) -> Checkpoint | None:

@@ -234,6 +234,10 @@ _NAME_OF_TWO_STEPS: Final = re.compile(
     r"(?:two|2)[- ](?:factor|step) (?:authentication|verification)"
 )
 """A heading that names the method, whatever the source; "authentication" alone reads as an app."""
+_BACKUP: Final = re.compile(
+    r"enter (?:an? |one of )?(?:your )?(?:\d-digit )?(?:backup|recovery) codes?\b"
+)
+"""Words that ask for a backup code; others offer one as another way."""
 _NUMBER: Final = re.compile(r"\bnumber ending\b")
 
 
@@ -241,3 +245,8 @@ def source_in(text: str) -> str | None:
     """Return where a page's text says that its code comes from, ``None`` if it does not."""
     text = _NAME_OF_TWO_STEPS.sub(" ", instagram.fold(text))
     return twitter.source_in(text) or ("SMS" if _NUMBER.search(text) else None)
+
+
+def asks_for_backup(text: str) -> bool:
+    """Whether a page's text asks for a backup code, and does not only offer to take one."""
+    return _BACKUP.search(instagram.fold(text)) is not None
