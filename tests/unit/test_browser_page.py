@@ -13,6 +13,7 @@ import pytest
 
 from checkpoint_worker.providers.live_session.browser import (
     GENERIC,
+    RECIPES,
     BrowserExtraMissingError,
     LoginPage,
     PageLostError,
@@ -23,10 +24,12 @@ from checkpoint_worker.providers.live_session.browser import (
     calls,
     finished,
     is_end,
+    judging,
     playwright_error,
+    recipe_for,
 )
 from checkpoint_worker.providers.live_session.browser.finished import SESSION_MAX
-from tests.support.stub_page import URL, Answer, CutError, StubPage
+from tests.support.stub_page import URL, Answer, CutError, Request, Response, StubPage
 
 CODE: Final = "271828"
 RECIPE: Final = replace(GENERIC, success=("sid", "uid"), user_id=UserId(cookie="uid"))
@@ -608,3 +611,123 @@ def test_the_code_is_in_no_representation() -> None:
     assert CODE not in repr(vars(login))
     assert "s1" not in repr(login.login)
     assert login.page.url == URL
+
+
+@pytest.mark.parametrize(
+    ("url", "site"),
+    [
+        ("https://www.linkedin.com/checkpoint", "linkedin.com"),
+        ("https://login.bank.co.uk/otp", "bank.co.uk"),
+        ("http://127.0.0.1:8700/web", "127.0.0.1:8700"),
+        ("http://localhost:1/", "localhost:1"),
+        ("http://[::1]:2/", "[::1]:2"),
+        ("about:blank", ""),
+    ],
+)
+def test_a_site_is_what_belongs_together(url: str, site: str) -> None:
+    """Cookies and frames of it belong to the login, others do not."""
+    assert judging.site_of(url) == site
+
+
+def test_cookies_of_other_sites_and_forms_are_left_out() -> None:
+    """Of the login's own, none is of a form that no context takes."""
+    given = [
+        {"name": "a", "value": "1", "domain": ".example.test", "path": "/", "expires": 5.5},
+        {"name": "b", "value": "2", "domain": "www.example.test", "path": "/", "expires": -1},
+        {"name": "", "value": "3", "domain": "example.test", "path": "/", "expires": -1},
+        {"name": "c", "value": "4", "domain": "myexample.test", "path": "/", "expires": -1},
+    ]
+    found = judging.read_cookies(given, "example.test")
+    assert [(each.name, each.expires_at) for each in found] == [("a", 5.5), ("b", None)]
+
+
+@pytest.mark.parametrize("provider", sorted(RECIPES))
+def test_a_recipe_names_whose_login_it_is(provider: str) -> None:
+    """Every provider has the cookies of a login, and a way to its owner."""
+    recipe = recipe_for(provider)
+    assert recipe is not GENERIC
+    assert recipe.success
+    assert (recipe.user_id is None) is bool(recipe.owner_path)
+
+
+@pytest.mark.parametrize(
+    ("cookie", "expected"), [("u%3D77", "77"), ('"u=77"', "77"), ("u=x", None), ("", None)]
+)
+def test_the_owner_is_read_from_its_cookie(cookie: str, expected: str | None) -> None:
+    """In the forms that browsers hold it in."""
+    named = recipe_for("TWITTER").user_id
+    assert named is not None
+    assert named.read(cookie) == expected
+
+
+@pytest.mark.parametrize(
+    ("heading", "text", "source"),
+    [
+        ("Two-factor authentication required", "sent to your phone by text message", "SMS"),
+        ("Two-factor authentication", "Enter one of your recovery codes.", "BACKUP"),
+        ("Enter code", "We sent it by email. Or use a backup code.", "EMAIL"),
+        ("Enter code", "Enter the code we sent to your number ending in 09.", "SMS"),
+        ("Enter code", "Use a backup code", None),
+    ],
+)
+def test_a_page_says_where_its_code_comes_from(heading: str, text: str, source: str | None) -> None:
+    """What it asks for, and not what it offers beside."""
+    page = StubPage()
+    page.headings, page.text = [heading], text
+
+    async def play() -> Any:
+        stub: Any = page
+        return await LoginPage(stub, "ACME", patience=QUICK).begin()
+
+    assert asyncio.run(play()).source == source
+
+
+def test_a_recipe_without_a_sign_reads_none() -> None:
+    """A caller may leave signs out: the page is then not known."""
+    page = StubPage()
+    page.on_submit = lambda _: page.hide("Solve the captcha")
+    assert run(page, recipe=replace(RECIPE, signs={})) == IN_DOUBT
+
+
+def test_a_browser_without_a_handle_of_its_own_is_watched_too() -> None:
+    """A persistent context names no browser."""
+    page = StubPage()
+    page.context.browser = None
+    page.on_submit = page.refuse
+    assert run(page) == REJECTED
+
+
+def test_a_body_that_cannot_be_read_is_none_that_is_known() -> None:
+    """Other requests of the page are no answer to the code; the address may hold it."""
+    page = StubPage()
+
+    class Odd(Request):
+        @property
+        def post_data_buffer(self) -> bytes:
+            raise CutError
+
+        @post_data_buffer.setter
+        def post_data_buffer(self, value: bytes) -> None:
+            del value
+
+    def send(code: str) -> None:
+        page.emit("request", Odd(URL))
+        page.emit("response", Response(Odd(URL)))
+        page.emit("request", Request(f"{URL}?code={code}", method="GET"))
+        page.emit("response", Response(Request(URL, method="GET")))
+        page.refuse(code)
+
+    page.on_submit = send
+    assert run(page) == REJECTED
+
+
+def test_codes_that_a_page_encrypts_are_answered_by_its_other_requests() -> None:
+    """The request with the code is not recognised; the page's own errors still count."""
+    page = StubPage()
+
+    def send(_: str) -> None:
+        page.emit("response", Response(Request(URL, b"sealed")))
+        page.alerts = ["That code is incorrect."]
+
+    page.on_submit = send
+    assert run(page) == REJECTED

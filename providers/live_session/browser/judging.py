@@ -20,7 +20,6 @@ from checkpoint_worker.providers.http.html import cookie_value, has_session
 from checkpoint_worker.providers.live_session.browser.recipes import (
     STOPS,
     Recipe,
-    asks_for_backup,
     source_in,
 )
 
@@ -267,10 +266,8 @@ def source_of(look: Look) -> str | None:
     for text in (*(each.label for each in look.fields), *look.headings):
         if source := source_in(text):
             return source
-    around = (look.about, look.text)
-    if any(map(asks_for_backup, around)):
-        return "BACKUP"
-    return next((found for found in map(source_in, around) if found not in {None, "BACKUP"}), None)
+    around = map(source_around, (look.about, look.text))
+    return next((found for found in around if found is not None), None)
 
 
 def checkpoint_in(recipe: Recipe, view: View, type_: str | None = None) -> Checkpoint | None:

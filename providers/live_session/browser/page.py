@@ -341,13 +341,10 @@ class LoginPage:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait until it is time for another look, or until the page is gone."""
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await self.lost.wait()
-        except TimeoutError:
-            return
-        raise PageLostError
+        """Wait until it is time for another look."""
+        await asyncio.sleep(LOOK_S)
+        if self.lost.is_set():
+            raise PageLostError
 
     async def _find(self) -> Found | None:
         """Return the inputs for the code themselves."""

@@ -238,6 +238,7 @@ _BACKUP: Final = re.compile(
     r"enter (?:an? |one of )?(?:your )?(?:\d-digit )?(?:backup|recovery) codes?\b"
 )
 """Words that ask for a backup code; others offer one as another way."""
+_OFFERED: Final = re.compile(r"\b(?:back-?up|recovery) codes?\b")
 _NUMBER: Final = re.compile(r"\bnumber ending\b")
 
 
@@ -247,6 +248,7 @@ def source_in(text: str) -> str | None:
     return twitter.source_in(text) or ("SMS" if _NUMBER.search(text) else None)
 
 
-def asks_for_backup(text: str) -> bool:
-    """Whether a page's text asks for a backup code, and does not only offer to take one."""
-    return _BACKUP.search(instagram.fold(text)) is not None
+def source_around(text: str) -> str | None:
+    """Return the source that the text around a form names: backup codes are mostly an offer."""
+    text = instagram.fold(text)
+    return "BACKUP" if _BACKUP.search(text) else source_in(_OFFERED.sub(" ", text))
