@@ -20,6 +20,7 @@ from checkpoint_worker.providers.http.html import cookie_value, has_session
 from checkpoint_worker.providers.live_session.browser.recipes import (
     STOPS,
     Recipe,
+    source_around,
     source_in,
 )
 
