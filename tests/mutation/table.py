@@ -1784,6 +1784,8 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_supervisor.py::"
         "test_a_child_that_falls_silent_is_not_ready_before_it_is_killed",
+    ),
+    mutant(
         "a code typed twice",
         "a submission is typed into a page once",
         Edit(
@@ -1877,8 +1879,8 @@ MUTANTS: Final = (
             "        return State.LOADING\n    if False:\n",
         ),
         Edit(
-            "providers/live_session/browser/page.py",
-            "            if site_of(frame.url) != self._site:\n",
+            "providers/live_session/browser/looking.py",
+            "            if site_of(frame.url) != self.site:\n",
             "            if False:\n",
         ),
         test=f"{PAGE}test_a_page_without_its_field_is_not_typed_into[away]",
@@ -1894,7 +1896,7 @@ MUTANTS: Final = (
         test=f"{PAGE}test_a_recorded_page_is_refused[trace]",
     ),
     mutant(
-        "a code in a trace",
+        "code in a trace",
         "no message of a browser's client leaves a call",
         Edit(
             "providers/live_session/browser/calls.py",

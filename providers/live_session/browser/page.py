@@ -13,9 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
-from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY, Checkpoint, Cookie, fold
+from checkpoint_worker.providers.contract import TRY_ANOTHER_WAY, Checkpoint, fold
 from checkpoint_worker.providers.live_session.browser import answers
 from checkpoint_worker.providers.live_session.browser.calls import (
     PageBusyError,
@@ -34,28 +32,20 @@ from checkpoint_worker.providers.live_session.browser.judging import (
     checkpoint_in,
     judge,
     meet,
-    read_cookies,
     site_of,
 )
+from checkpoint_worker.providers.live_session.browser.looking import Eyes, Found
 from checkpoint_worker.providers.live_session.browser.recipes import Recipe, recipe_for
 from checkpoint_worker.providers.live_session.browser.script import (
     CLEAR,
-    FIND,
-    LOOK,
-    SINCE,
     Look,
-    wanted,
 )
 
 if TYPE_CHECKING:
-    from playwright.async_api import ElementHandle, Frame, JSHandle, Page, Request, Response
+    from playwright.async_api import ElementHandle, Page, Request, Response
 
 log = logging.getLogger("checkpoint.session")
 
-LOOK_S: Final = 0.1
-"""Interval between two looks at the page."""
-FRAMES_MAX: Final = 20
-"""Maximum number of frames that are looked at."""
 CODE_MAX: Final = 64
 """Maximum number of characters of a code."""
 PRESS_S: Final = 2.0
@@ -101,15 +91,6 @@ class Patience:
         return {State.AWAY: self.away_s, State.UNKNOWN: self.unknown_s}.get(state, self.settle_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The inputs that take the code, and the button of their form."""
-
-    look: Look
-    inputs: list[ElementHandle]
-    button: ElementHandle | None
-
-
 class LoginPage:
     """A page that has stopped at a checkpoint.
 
@@ -137,18 +118,16 @@ class LoginPage:
         self.page, self.provider = page, provider
         self.recipe = recipe or recipe_for(provider)
         self.patience = patience or Patience()
-        self.lost = asyncio.Event()
+        self._eyes = Eyes(page, self.recipe)
+        self.lost = self._eyes.lost
         self.login: Login | None = None
         self._user_id = user_id
-        self._site = ""
         self._baseline: Mapping[str, str | None] = {}
-        self._held: tuple[Cookie, ...] = ()
         self._turn = asyncio.Lock()
         self._clearing: asyncio.Task[None] | None = None
         self._typed: set[str] = set()
         self._attempt: Attempt | None = None
         self._inputs: list[ElementHandle] = []
-        self._since: dict[Frame, JSHandle] = {}
         self._code = ""
 
     # Beginning and end
@@ -163,9 +142,9 @@ class LoginPage:
         refuse_recording(self.page)
         for source, event, handler in self._listeners():
             source.on(event, handler)
-        self._site = site_of(self.page.url)
+        self._eyes.site = site_of(self.page.url)
         try:
-            self._baseline = baseline_of(self.recipe, await self._cookies())
+            self._baseline = baseline_of(self.recipe, await self._eyes.cookies())
         except PageBusyError:
             raise PageLostError from None
         view, _ = await self._meet(self._new_attempt())
@@ -174,7 +153,7 @@ class LoginPage:
     async def is_there(self) -> bool:
         """Ask the browser whether it still answers; a script that keeps the page busy is no end."""
         try:
-            await self._cookies()
+            await self._eyes.cookies()
         except PageBusyError:
             return True
         except PageLostError:
@@ -261,7 +240,7 @@ class LoginPage:
             return await self._cleared()
         if state is not State.FIELD:
             return answers.of_state(state, in_doubt=False)
-        found = await self._find()
+        found = await self._eyes.find()
         if found is None:
             return answers.action_required("unknown")
         if (refused := _misfit(found.look, code)) is not None:
@@ -274,50 +253,10 @@ class LoginPage:
 
     # Looking
 
-    async def _view(self) -> View:
-        """Look at the page; while it is loading, its cookies are all there is to see.
-
-        Raises:
-            PageLostError: It is gone.
-        """
-        if self.lost.is_set():
-            raise PageLostError
-        recipe = wanted(self.recipe)
-        looks: list[Look] = []
-        with suppress(PageBusyError, ValidationError):
-            looks = [await self._look(frame, recipe) for frame in self._frames()]
-        if looks and not looks[0].ready:
-            looks = []
-        with suppress(PageBusyError):
-            self._held = await self._cookies()
-        return View(url=self.page.url, looks=tuple(looks), cookies=self._held)
-
-    async def _cookies(self) -> tuple[Cookie, ...]:
-        return read_cookies(await read(self.page.context.cookies()), self._site)
-
-    def _frames(self) -> list[Frame]:
-        """Return the page's own frame and its frames of the same site.
-
-        No code is typed into a frame of another site, nor into a page that has left the site.
-        """
-        main = self.page.main_frame
-        own = (each for each in self.page.frames if each is not main)
-        return [main, *(each for each in own if site_of(each.url) == self._site)][:FRAMES_MAX]
-
-    async def _look(self, frame: Frame, recipe: Mapping[str, object]) -> Look:
-        since = self._since.pop(frame, None)
-        found = await read(frame.evaluate(LOOK, {"recipe": recipe, "since": since}))
-        if since is not None:  # Of this document still, or the call would have failed.
-            self._since[frame] = since
-        return Look.model_validate(found)
-
     async def _begin_watching(self, attempt: Attempt, view: View) -> None:
         """Note what is shown before the submit, and from now on what is written anew."""
         attempt.begin_watching(view)
-        self._since = {}
-        for frame in self._frames():
-            with suppress(PageBusyError):
-                self._since[frame] = await whole(frame.evaluate_handle(SINCE, wanted(self.recipe)))
+        await self._eyes.mark()
 
     async def _meet(self, attempt: Attempt) -> tuple[View, State]:
         """Wait until the page is one that is known; return it.
@@ -330,39 +269,15 @@ class LoginPage:
         last: tuple[State, frozenset[float]] | None = None
         since_s = clock()
         while True:
-            view = await self._view()
-            state = meet(self.recipe, view, attempt, self._site)
+            view = await self._eyes.view()
+            state = meet(self.recipe, view, attempt, self._eyes.site)
             if state is State.CLEARED or clock() >= until_s:
                 return view, state
             if last != (state, view.documents):
                 last, since_s = (state, view.documents), clock()
             elif clock() - since_s >= self.patience.met_s(state):
                 return view, state
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Wait until it is time for another look."""
-        await asyncio.sleep(LOOK_S)
-        if self.lost.is_set():
-            raise PageLostError
-
-    async def _find(self) -> Found | None:
-        """Return the inputs for the code themselves."""
-        recipe = wanted(self.recipe)
-        for frame in self._frames():
-            if site_of(frame.url) != self._site:
-                continue
-            try:
-                held = await read(frame.evaluate_handle(FIND, {"recipe": recipe}))
-                parts = await read(held.get_properties())
-                look = Look.model_validate(await read(parts["look"].json_value()))
-                listed = await read(parts["fields"].get_properties())
-            except (PageBusyError, ValidationError):
-                continue
-            inputs = [each for each in map(_element, listed.values()) if each is not None]
-            if inputs:
-                return Found(look, inputs, _element(parts["button"]))
-        return None
+            await self._eyes.pause()
 
     # Typing
 
@@ -389,7 +304,7 @@ class LoginPage:
         itself_s = clock() + self.patience.itself_s
         enable_s = itself_s + self.patience.enable_s
         while not attempt.taken:
-            view = await self._view()
+            view = await self._eyes.view()
             if attempt.has_moved(view):
                 return None  # It has gone on by itself.
             if (look := view.asking) is not None and clock() >= itself_s:
@@ -401,7 +316,7 @@ class LoginPage:
                     return None
             if clock() >= enable_s:
                 return answers.INVALID
-            await self._pause()
+            await self._eyes.pause()
         return None
 
     async def _press(self, found: Found, attempt: Attempt) -> None:
@@ -420,9 +335,9 @@ class LoginPage:
         clock = asyncio.get_running_loop().time
         last, since_s = None, clock()
         while True:
-            view = await self._view()
+            view = await self._eyes.view()
             attempt.note(view)
-            state = judge(self.recipe, view, attempt, self._site)
+            state = judge(self.recipe, view, attempt, self._eyes.site)
             if state is State.CLEARED:
                 return await self._cleared()
             if state is not last:
@@ -431,13 +346,13 @@ class LoginPage:
                 if state is State.NEXT and (asked := checkpoint_in(self.recipe, view)):
                     return answers.next_checkpoint(asked)
                 return answers.of_state(state, in_doubt=True)
-            await self._pause()
+            await self._eyes.pause()
 
     async def _cleared(self) -> Mapping[str, object]:
         """Collect the finished login; the page stays where it is."""
         if self.login is None:
             self.login = await collect(
-                self.page, self.recipe, self.provider, self._site, user_id=self._user_id
+                self.page, self.recipe, self.provider, self._eyes.site, user_id=self._user_id
             )
         return self.login.answer()
 
@@ -486,12 +401,7 @@ class LoginPage:
         if self._code and _carries(request, self._code):
             attempt.replies += 1
         elif request.method != "GET" and request.resource_type in _BODIES:
-            attempt.posts += site_of(request.url) == self._site
-
-
-def _element(handle: Any) -> ElementHandle | None:  # noqa: ANN401  JSHandle
-    found: ElementHandle | None = handle.as_element()
-    return found
+            attempt.posts += site_of(request.url) == self._eyes.site
 
 
 def _carries(request: Request, code: str) -> bool:
