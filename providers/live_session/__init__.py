@@ -4,7 +4,8 @@ Some logins live in a browser or a native client of the operator's own. Such a *
 registers and listens; the worker sends it the sealed code, and its answer is a verdict like any
 other. `protocol` has the messages, `sealing` their cryptography, `exchange` one request to a
 session, and `adapter` the verdict. A `SessionChannel` transports the messages
-(`tasks.live_session` implements it over Redis).
+(`tasks.live_session` implements it over Redis). `browser` is the page side of a session that lives
+in a browser; it is imported where it is used, and by no worker.
 """
 
 from __future__ import annotations

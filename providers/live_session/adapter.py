@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 from pydantic import ValidationError, field_validator
 
-from checkpoint_worker.providers import LIVE_SESSION
+from checkpoint_worker.providers import LIVE_SESSION, meanings
 from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
     Challenge,
     Checkpoint,
     Cleared,
@@ -66,6 +67,27 @@ DOUBTS: Final[Mapping[tuple[int, str], type[ProviderFailure]]] = {
     (each.status, each.type): each for each in (UnknownStepError, UnreadableAnswerError)
 }
 """Failures for a pair that the session marks as in doubt."""
+
+
+ACTION_REQUIRED: Final = (ActionRequiredError.status, ActionRequiredError.type)
+ACTIONS: Final[Mapping[str, str]] = {
+    "captcha": meanings.CAPTCHA.detail,
+    "consent": meanings.CONSENT.detail,
+    "password": meanings.NEW_PASSWORD.detail,
+    "approval": (
+        "The provider waits until the person approves the login in its app, or on another device."
+    ),
+    "identity": "The provider asks the person to prove the identity on its site.",
+    "another_way": (
+        "The session cannot ask for another method; the person may choose one on the page, and"
+        " submit its code."
+    ),
+    "unknown": (
+        "The page of the login asks for no code; the person may look at it and go on there."
+    ),
+}
+"""Sentences for the word ``action`` of an answer. A session's own text is never shown, because it
+may quote the page."""
 
 
 def _failure(status: int, type_: str) -> ProviderFailure | None:
@@ -125,7 +147,7 @@ def _verdict(answer: SessionAnswer, context: Context, provider: str) -> Verdict:
             raise _unreadable()  # The answer is contradictory, or it names no step.
         case SessionAnswer(verdict=None, status=int() as status):
             type_ = (answer.type or "").removeprefix("errors/")
-            if (pair := _pair(status, type_, in_doubt=answer.in_doubt)) is not None:
+            if (pair := _pair(status, type_, answer)) is not None:
                 return pair
         case _:  # An unknown word, or a contradiction.
             pass
@@ -135,12 +157,14 @@ def _verdict(answer: SessionAnswer, context: Context, provider: str) -> Verdict:
     raise _unreadable()
 
 
-def _pair(status: int, type_: str, *, in_doubt: bool) -> Verdict | None:
+def _pair(status: int, type_: str, answer: SessionAnswer) -> Verdict | None:
     """Return or raise the result that a pair means, ``None`` if an answer may not have the pair."""
     if (status, type_) == REJECTED:
         return Rejected()
-    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:
+    if answer.in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:
         raise doubt
+    if (status, type_) == ACTION_REQUIRED:
+        raise ActionRequiredError(ACTIONS.get(answer.action or ""))
     if failure := _failure(status, type_):
         raise failure
     return None

@@ -26,7 +26,8 @@ answer inside is one of
     {"verdict": "next_checkpoint", "checkpoint": {"type": "…", "source": "…"}}
     {"status": 403, "type": "action_required"}        any pair a provider's answer may have; with
                                                       "in_doubt": true where the answer to the
-                                                      code neither accepts nor refuses it
+                                                      code neither accepts nor refuses it, and
+                                                      "action" for what the person has to do
 
 No message has more than `MESSAGE_MAX` characters. If the session's own answer cannot be read, or
 its verdict is none of these words, the result is ``provider_error`` and the intent stays open; a
@@ -167,7 +168,8 @@ class SessionAnswer(_Words):
     """A session's answer, after it was opened.
 
     ``verdict`` may be any word: an unknown one is in doubt, and a finished login beside it still
-    counts. ``user_id`` may be a number, as some providers write it.
+    counts. ``user_id`` may be a number, as some providers write it. ``action`` is a word that the
+    adapter has a sentence for; another one says nothing.
     """
 
     verdict: str | None = None
@@ -177,6 +179,7 @@ class SessionAnswer(_Words):
     status: int | None = None
     type: str | None = None
     in_doubt: bool = False
+    action: str | None = None
 
     @field_validator("user_id", mode="before")
     @classmethod
@@ -192,6 +195,11 @@ class SessionAnswer(_Words):
     @classmethod
     def _is_said(cls, in_doubt: object) -> bool:
         return in_doubt is True
+
+    @field_validator("action", mode="before")
+    @classmethod
+    def _is_known_kind(cls, action: object) -> str | None:
+        return action if isinstance(action, str) else None
 
     @field_validator("verdict")
     @classmethod

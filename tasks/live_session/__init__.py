@@ -5,6 +5,7 @@ subscription, `LiveReplies`. `SessionHost` is the session's end: a program that 
 browser that it drives, or in a native client) runs it to receive codes. Its handler gets a
 `Question` and returns an answer in the form that `providers.live_session` defines. The program
 makes a secret with `new_session_secret` and puts it into the challenge context of the intent.
+`tasks.live_session.browser.BrowserSession` does all of that for a page that Playwright drives.
 """
 
 from __future__ import annotations

@@ -166,6 +166,11 @@ class SessionHost:
         finally:
             await self._leave()
 
+    async def settled(self) -> None:
+        """Wait until every question that was taken is answered."""
+        while self._running:
+            await asyncio.wait(set(self._running.values()))
+
     def _is_over(self) -> bool:
         return self._replaced and not self._running
 

@@ -124,6 +124,14 @@ NAMES: Final = (
     "a child that never ends",
     "one Ctrl-C heard twice",
     "a silent child called ready",
+    "a code typed twice",
+    "typing that a cancel does not stop",
+    "a code left in a page",
+    "a page's refusal that is none",
+    "a page's login of before",
+    "a code typed into another site",
+    "a code in a recording",
+    "a browser that is gone keeps its registration",
 )
 """What a suite for this product must catch."""
 
@@ -176,6 +184,8 @@ SAYINGS: Final = "tests/integration/test_conformance.py::test_what_the_provider_
 TWITTER: Final = "tests/integration/test_twitter.py::"
 ATTACKS: Final = "tests/system/test_live_attacks.py::"
 CLUSTER: Final = "tests/integration/test_cluster.py::"
+
+PAGE: Final = "tests/unit/test_browser_page.py::"
 
 IG: Final = "tests/integration/test_instagram_reports.py::"
 
@@ -1241,7 +1251,7 @@ MUTANTS: Final = (
         "a live session's doubt counts as well",
         Edit(
             "providers/live_session/adapter.py",
-            "    if in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
+            "    if answer.in_doubt and (doubt := DOUBTS.get((status, type_))) is not None:\n",
             "    if (doubt := None) is not None:\n",
         ),
         test="tests/integration/test_live_session.py::test_a_session_says_that_a_code_is_in_doubt",
@@ -1774,5 +1784,136 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_supervisor.py::"
         "test_a_child_that_falls_silent_is_not_ready_before_it_is_killed",
+    ),
+    mutant(
+        "a code typed twice",
+        "a submission is typed into a page once",
+        Edit(
+            "providers/live_session/browser/page.py",
+            "            if submission_id in self._typed:\n",
+            "            if False:\n",
+        ),
+        test=f"{PAGE}test_a_submission_is_typed_once",
+    ),
+    mutant(
+        "a code typed twice",
+        "a form that submits itself is not submitted again",
+        Edit(
+            "providers/live_session/browser/page.py",
+            "        while not attempt.taken:\n",
+            "        while True:\n",
+        ),
+        Edit(
+            "providers/live_session/browser/page.py",
+            "            if attempt.has_moved(view):\n",
+            "            if False:\n",
+        ),
+        test=f"{PAGE}test_a_form_that_submits_itself_is_not_submitted_again",
+    ),
+    mutant(
+        "typing that a cancel does not stop",
+        "a canceled call to the browser is followed by no other",
+        Edit(
+            "providers/live_session/browser/calls.py",
+            "        await asyncio.wait({running}, timeout=CALL_S)\n        raise\n",
+            "        return await running\n",
+        ),
+        test=f"{PAGE}test_a_canceled_code_is_not_submitted_and_not_left",
+    ),
+    mutant(
+        "a code left in a page",
+        "the field is emptied whatever came",
+        Edit(
+            "providers/live_session/browser/page.py",
+            "                await self._clear(attempt, code)\n",
+            "                pass\n",
+        ),
+        test=f"{PAGE}test_a_refused_code_is_refused_and_cleared",
+    ),
+    mutant(
+        "a code left in a page",
+        "a form that is still being sent is stopped",
+        Edit(
+            "providers/live_session/browser/page.py",
+            "                if stops:\n",
+            "                if False:\n",
+        ),
+        test=f"{PAGE}test_a_page_that_never_answers_is_timed_out_and_cleared",
+    ),
+    mutant(
+        "a page's refusal that is none",
+        "an error of before the submit refuses nothing",
+        Edit(
+            "providers/live_session/browser/judging.py",
+            "        self._stale = set(before.alerts)\n",
+            "        self._stale = set()\n",
+        ),
+        test=f"{PAGE}test_an_error_of_before_refuses_nothing",
+    ),
+    mutant(
+        "a page's refusal that is none",
+        "a page whose provider has not answered refuses nothing",
+        Edit(
+            "providers/live_session/browser/judging.py",
+            "    if before is None or not attempt.answered:\n",
+            "    if before is None:\n",
+        ),
+        test=f"{PAGE}test_an_error_without_an_answer_of_the_provider_refuses_nothing",
+    ),
+    mutant(
+        "a page's login of before",
+        "the session's own cookie is new",
+        Edit(
+            "providers/live_session/browser/judging.py",
+            "    return cookie_value(view.cookies, own) != baseline.get(own)\n",
+            "    return own is not None\n",
+        ),
+        test=f"{PAGE}test_a_login_of_before_is_none_of_now",
+    ),
+    mutant(
+        "a code typed into another site",
+        "a page that has left the login's site has no field",
+        Edit(
+            "providers/live_session/browser/judging.py",
+            "        return State.LOADING\n    if site_of(view.url) != site:\n",
+            "        return State.LOADING\n    if False:\n",
+        ),
+        Edit(
+            "providers/live_session/browser/looking.py",
+            "            if site_of(frame.url) != self.site:\n",
+            "            if False:\n",
+        ),
+        test=f"{PAGE}test_a_page_without_its_field_is_not_typed_into[away]",
+    ),
+    mutant(
+        "a code in a recording",
+        "a page is asked for recordings before each code",
+        Edit(
+            "providers/live_session/browser/page.py",
+            "        refuse_recording(self.page)\n        await self._begin_watching",
+            "        await self._begin_watching",
+        ),
+        test=f"{PAGE}test_a_recorded_page_is_refused[trace]",
+    ),
+    mutant(
+        "code in a trace",
+        "no message of a browser's client leaves a call",
+        Edit(
+            "providers/live_session/browser/calls.py",
+            "if _is_lost(error) else PageBusyError()",
+            "if _is_lost(error) else PageBusyError(str(error))",
+        ),
+        test=f"{PAGE}test_no_error_quotes_a_key",
+    ),
+    mutant(
+        "a browser that is gone keeps its registration",
+        "the session ends with its page",
+        Edit(
+            "tasks/live_session/browser.py",
+            " and await self._login.is_there():\n",
+            ":\n",
+        ),
+        test="tests/integration/test_browser_session.py::"
+        "test_a_lost_page_is_no_session_at_once[close]",
     ),
 )

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "Submissions": {
         "open": ("intents:open_", "Open an intent: a login that has stopped at a checkpoint."),
+        "session": ("session:session", "Hold a login in a browser, and type the codes there."),
         "submit": ("submissions:submit", "Submit a code and print its outcome."),
         "result": ("submissions:result", "Print the record of a submission."),
         "watch": ("submissions:watch", "Print outcomes as they arrive, until Ctrl-C."),

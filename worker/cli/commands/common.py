@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from checkpoint_worker.tasks.settings import Settings
 
 PACKAGE: Final = "checkpoint-worker"
-OPTIONAL: Final = ("aiohttp", "pyotp")
-"""Packages that only the sandbox needs. Any other missing package is a packaging fault."""
+OPTIONAL: Final = ("aiohttp", "playwright", "pyotp")
+"""Packages that an extra brings. Any other missing package is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
 INPUT_MAX: Final = 1024 * 1024

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import IO, Any, Final
 
 import click
@@ -177,28 +179,44 @@ def _field_named(error: TypeError) -> str:
 
 def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
     """Make the sandbox perform the first login step; return the fields of the intent."""
+    with sandbox_at(page) as client:
+        person = sandbox_person(client, provider, source, account)
+        login = client.begin_login(person)
+    fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
+    return {"account_id": account or person, **fields}
+
+
+@contextlib.contextmanager
+def sandbox_at(page: str) -> Iterator[Any]:
+    """Yield a client of a running sandbox; end the command with a sentence if it fails."""
     import ssl  # noqa: PLC0415
 
     from checkpoint_worker.providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415
 
-    client = SandboxClient(page)
     try:
-        state = client.state()
-        if account is not None and account in {each["id"] for each in state["accounts"]}:
-            person = account
-        else:
-            there = state["providers"].get(provider, {}).get("sources", ())
-            usual = next((each for each in SOURCES if each in there), SOURCES[0])
-            person = client.add_account(provider, source=source or usual)["id"]
-        login = client.begin_login(person)
+        yield SandboxClient(page)
     except SandboxError as error:
         fail(f"the sandbox refuses: {error}")
     except (OSError, ValueError) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
             fail(f"{page} is not trusted; set SSL_CERT_FILE to the ca_file the sandbox printed")
         fail(f"no sandbox answers at {page}; start one with `checkpoint up` or `… sandbox`")
-    fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
-    return {"account_id": account or person, **fields}
+
+
+def sandbox_person(
+    client: Any,  # noqa: ANN401  SandboxClient, imported late
+    provider: str,
+    source: str | None,
+    account: str | None,
+) -> str:
+    """Return the id of an account of the sandbox: the named one if it has it, else a new one."""
+    state = client.state()
+    if account is not None and account in {each["id"] for each in state["accounts"]}:
+        return account
+    there = state["providers"].get(provider, {}).get("sources", ())
+    usual = next((each for each in SOURCES if each in there), SOURCES[0])
+    added: str = client.add_account(provider, source=source or usual)["id"]
+    return added
 
 
 @click.command()
