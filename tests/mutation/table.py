@@ -1835,8 +1835,8 @@ MUTANTS: Final = (
         "a form that is still being sent is stopped",
         Edit(
             "providers/live_session/browser/page.py",
-            "                if stops:\n",
-            "                if False:\n",
+            "            if stops:\n",
+            "            if False:\n",
         ),
         test=f"{PAGE}test_a_page_that_never_answers_is_timed_out_and_cleared",
     ),

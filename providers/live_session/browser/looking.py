@@ -77,6 +77,12 @@ class Eyes:
         return View(url=self.page.url, looks=tuple(looks), cookies=self._cookies)
 
     async def cookies(self) -> tuple[Cookie, ...]:
+        """Return the site's cookies, also of a page that answers no script.
+
+        Raises:
+            PageBusyError: The browser did not answer in time.
+            PageLostError: There is no page any more.
+        """
         return read_cookies(await read(self.page.context.cookies()), self.site)
 
     def _frames(self) -> list[Frame]:

@@ -286,7 +286,7 @@ class LoginPage:
         self._inputs = found.inputs
         boxed = len(found.inputs) > 1
         if found.look.fields[0].held:  # A code of before, or one that the browser filled in.
-            await self._empty(found.inputs, code, stops=False)
+            await _empty(self.page, found.inputs, code, stops=False)
         for number, character in enumerate(code):
             attempt.typed = True
             await whole(found.inputs[number if boxed else 0].type(character))
@@ -363,29 +363,10 @@ class LoginPage:
         inputs, self._inputs = self._inputs, []
         if not attempt.typed or self.lost.is_set():
             return
-        self._clearing = asyncio.create_task(self._empty(inputs, code, stops=self.login is None))
+        self._clearing = asyncio.create_task(
+            _empty(self.page, inputs, code, stops=self.login is None)
+        )
         await asyncio.shield(self._clearing)
-
-    async def _empty(self, inputs: list[ElementHandle], code: str, *, stops: bool) -> None:
-        """Empty inputs.
-
-        A page whose form is still being sent can be reached by no script. Its sending is stopped,
-        as a person does who waits no longer; unless the login is finished.
-        """
-        # Where a call fails for another reason, the document of these inputs is gone.
-        with suppress(PageBusyError, PageLostError):
-            try:
-                await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
-            except PageBusyError:
-                if stops:
-                    await self._stop_loading()
-                    await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
-
-    async def _stop_loading(self) -> None:
-        """Press "stop", so to speak; only Chromium needs it, and has it."""
-        session = await read(self.page.context.new_cdp_session(self.page))
-        await read(session.send("Page.stopLoading"))
-        await read(session.detach())
 
     # What the page sends
 
@@ -402,6 +383,29 @@ class LoginPage:
             attempt.replies += 1
         elif request.method != "GET" and request.resource_type in _BODIES:
             attempt.posts += site_of(request.url) == self._eyes.site
+
+
+async def _empty(page: Page, inputs: list[ElementHandle], code: str, *, stops: bool) -> None:
+    """Empty inputs.
+
+    A page whose form is still being sent can be reached by no script. Its sending is stopped,
+    as a person does who waits no longer; unless the login is finished.
+    """
+    # Where a call fails for another reason, the document of these inputs is gone.
+    with suppress(PageBusyError, PageLostError):
+        try:
+            await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
+        except PageBusyError:
+            if stops:
+                await _stop_loading(page)
+                await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
+
+
+async def _stop_loading(page: Page) -> None:
+    """Press "stop", so to speak; only Chromium needs it, and has it."""
+    session = await read(page.context.new_cdp_session(page))
+    await read(session.send("Page.stopLoading"))
+    await read(session.detach())
 
 
 def _carries(request: Request, code: str) -> bool:
