@@ -34,8 +34,8 @@ from tests.support.browsers import (
     chromium_of,
     elapsed,
     files_with,
-    needs_chromium,
 )
+from tests.support.chromium import needs_chromium
 from tests.support.deployment import BOUND_S, ROOT, Deployment, Person, until
 from tests.support.examples import defined_by
 from tests.support.measuring import IMPORTS
