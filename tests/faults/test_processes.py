@@ -188,7 +188,8 @@ def test_a_worker_told_to_end_takes_no_longer_than_a_deadline(
     successor = deployment.start_worker()
     assert worker.process.wait(BOUND_S) == 0, worker.log[-4000:]
     assert time.monotonic() - begin_s < deployment.settings.deadline_s
-    assert worker.name is None
+    # It leaves by itself; on a starved machine its successor's sweep forgets it.
+    until(lambda: worker.name is None, "the worker to be forgotten")
     for submission in sent:
         record = settled(deployment, submission)
         assert (record.status, record.code_sent) == (408, True)

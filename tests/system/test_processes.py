@@ -140,6 +140,7 @@ def settled(deployment: Deployment, submitted: list[tuple[Person, str, str]]) ->
     found = [deployment.outcome(submission) for _, submission, _ in submitted]
     for person, submission, code in submitted:
         assert person.sends(code) <= 1
+        until(lambda: deployment.publications.of(submission), "its publication")  # noqa: B023
         assert len(deployment.publications.of(submission)) == 1
         person.check()
     return found
