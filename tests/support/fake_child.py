@@ -4,6 +4,7 @@ It answers the health pages over its stdin and writes what it does into the log,
 ``KIND`` says what is wrong with it.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -47,6 +48,13 @@ def main() -> None:
         sys.exit(2)
     if KIND == "silent":
         time.sleep(600)
+    with contextlib.suppress(OSError):  # The supervisor ended while it was answered.
+        answer()
+    say("left alone")
+
+
+def answer() -> None:
+    """Answer until the channel ends."""
     with socket.socket(fileno=0) as channel:
         while data := channel.recv(65_536):
             path = data.split()[1]
@@ -62,7 +70,6 @@ def main() -> None:
             if KIND == "hangs up":
                 channel.close()
                 time.sleep(600)
-    say("left alone")
 
 
 main()
