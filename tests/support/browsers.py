@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-from playwright.async_api import Browser, BrowserContext, Error, Page, Playwright, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
 from checkpoint_worker.providers.live_session.browser import Patience
 from checkpoint_worker.tasks.live_session.browser import BrowserEnd, BrowserSession
@@ -18,8 +18,6 @@ from checkpoint_worker.tasks.records import Outcome
 from tests.support.chromium import CHROMIUM, OPTIONS
 from tests.support.deployment import Deployment, Person, until
 
-STARTS_MAX: Final = 3
-"""Chromium may abort while it starts on a starved machine."""
 TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 25.0, "drain_s": 1.0, "deadline_s": 60.0}
 """A browser on a busy machine is slower than a test's own calls."""
 PATIENCE: Final = Patience(whole_s=20.0, key_s=0.02, away_s=1.0, unknown_s=2.0)
@@ -40,20 +38,11 @@ class Chromium:
 
     def __enter__(self) -> Self:
         self._playwright = self.deployment.loops.run(async_playwright().start())
-        for start in range(1, STARTS_MAX + 1):
-            try:
-                self.browser = self._launch()
-                break
-            except Error:
-                if start == STARTS_MAX:
-                    raise
-        return self
-
-    def _launch(self) -> Browser:
         launching = self._playwright.chromium.launch(
             executable_path=CHROMIUM, args=[*OPTIONS], **self._options
         )
-        return self.deployment.loops.run(launching)
+        self.browser = self.deployment.loops.run(launching)
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self.browser.is_connected():

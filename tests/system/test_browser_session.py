@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -294,23 +295,24 @@ def test_a_browser_that_is_lost_after_the_code_is_408(deployment: Deployment, go
 
 
 def test_a_killed_browser_leaves_no_code_behind(
-    deployment: Deployment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In no profile, crash dump, log or record, although it ends with the code in its field."""
     caplog.set_level("DEBUG")
     code = "939393"
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    with (
-        Chromium(deployment, env=environment) as own,
-        BrowserLogin(own, patience=replace(PATIENCE, itself_s=8.0)) as login,
-    ):
-        login.submit(code)
-        until(lambda: login.held() == code, "the whole code in the field")
-        for pid in children_of(os.getpid(), "chrom"):
-            if str(tmp_path) in Path(f"/proc/{pid}/environ").read_text("utf-8", "replace"):
-                os.kill(pid, signal.SIGSEGV)
-        assert login.ended().why is Ended.LOST
-    assert files_with(tmp_path, code) == []
+    with TemporaryDirectory(prefix="crash-") as home:  # Chromium's socket needs a short path.
+        environment = {**os.environ, "TMPDIR": home, "HOME": home}
+        with (
+            Chromium(deployment, env=environment) as own,
+            BrowserLogin(own, patience=replace(PATIENCE, itself_s=8.0)) as login,
+        ):
+            login.submit(code)
+            until(lambda: login.held() == code, "the whole code in the field")
+            for pid in children_of(os.getpid(), "chrom"):
+                if home in Path(f"/proc/{pid}/environ").read_text("utf-8", "replace"):
+                    os.kill(pid, signal.SIGSEGV)
+            assert login.ended().why is Ended.LOST
+        assert files_with(Path(home), code) == []
     assert code not in caplog.text
     for worker in deployment._workers:
         assert code not in worker.log

@@ -111,7 +111,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 def test_the_commands_of_the_contract_are_there() -> None:
     """Manuals and scripts call them by these names."""
     names = "demo up worker gateway open submit result watch show intent cancel kill"
-    names += " status doctor health sandbox bench config version"
+    names += " status doctor health session sandbox bench config version"
     assert set(names.split()) == set(cli.commands)
 
 
