@@ -341,11 +341,14 @@ def test_a_slow_ledger_delays_and_harms_nobody(
     later than anybody may count on: 504, unsent.
     """
     deployment = new_deployment(server.url, **ROOMY | {"lost_after_s": 10.0, "heartbeat_s": 2.0})
-    worker = deployment.worker(app="worker", redis_url=way.url)
+    worker = deployment.worker(redis_url=way.url)
     way.delay_s = 0.2
     persons = [deployment.person().open() for _ in range(10)]
     for submission in [person.submit(person.right()) for person in persons]:
         assert deployment.outcome(submission).status == 201
+    way.delay_s = 0.0
+    assert worker.terminate() == 0
+    worker = deployment.worker(app="worker", redis_url=way.url)  # With the bound as it is.
     person = deployment.person()
     with deployment.gate() as gate:
         person.open(proxy=gate.url)
