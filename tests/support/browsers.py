@@ -18,9 +18,9 @@ from checkpoint_worker.tasks.records import Outcome
 from tests.support.chromium import CHROMIUM, OPTIONS
 from tests.support.deployment import Deployment, Person, until
 
-TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 25.0, "drain_s": 1.0, "deadline_s": 60.0}
+TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 50.0, "drain_s": 1.0, "deadline_s": 60.0}
 """A browser on a busy machine is slower than a test's own calls."""
-PATIENCE: Final = Patience(whole_s=20.0, key_s=0.02, away_s=1.0, unknown_s=2.0)
+PATIENCE: Final = Patience(whole_s=45.0, key_s=0.02, away_s=1.0, unknown_s=2.0)
 
 HELD: Final = """() => [...document.querySelectorAll("input")]
   .filter((each) => each.matches("[autocomplete=one-time-code], [data-code], [data-joined]"))

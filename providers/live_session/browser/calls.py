@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 CALL_S: Final = 3.0
 """Timeout for a call that presses a key or the button."""
-READ_S: Final = 1.0
+READ_S: Final = 2.0
 """Timeout for a call that reads. Chromium answers none of a page whose form is being sent, and a
 page whose script runs without end answers none either."""
 INSTALL: Final = "a browser session needs Playwright: pip install 'checkpoint-worker[browser]'"
