@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from checkpoint_worker.worker.cli.main import cli
 from checkpoint_worker.worker.local import scenarios
 from checkpoint_worker.worker.local.demo import Row, show_rows
 from checkpoint_worker.worker.local.scenarios import CREATED, REJECTED, Scenario, ScenarioContext
+from tests.support.measuring import IMPORTS
 
 PROGRAM = [sys.executable, "-m", "checkpoint_worker.worker.cli"]
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,44 @@ def child_named(pids: set[int], name: str) -> int:
         in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
     ]
     return found
+
+
+HIDES = """
+import importlib.machinery, importlib.metadata, os, re
+locked = set(os.environ["LOCKED"].split())
+owners = importlib.metadata.packages_distributions()
+plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+hidden = {name for name, of in owners.items() if not locked & set(map(plain, of))}
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, *more: (
+    None if name in hidden else find(name, *more))
+"""
+"""Hides every package that the environment of `make demo` does not hold, in children too."""
+
+
+def test_the_demo_runs_with_what_its_own_environment_holds(tmp_path: Path) -> None:
+    """A fresh clone installs its part alone; the tests' environment would not show a lack."""
+    python_env = (ROOT / "deploy/python_env.sh").read_text("utf-8")
+    (listed,) = re.findall(r"DEMO_LOCKS=\((.*?)\)", python_env)
+    locks = [(ROOT / name).read_text("utf-8") for name in listed.split()]
+    locked = {
+        name for lock in locks for name in re.findall(r"^([\w.-]+)(?:\[|==)", lock, re.MULTILINE)
+    }
+    assert "celery" in locked
+    assert not locked & {"playwright", "pytest"}, "what is hidden below is not needed"
+    (tmp_path / "sitecustomize.py").write_text(HIDES)
+    paths = os.pathsep.join([str(tmp_path), IMPORTS["PYTHONPATH"]])
+    names = " ".join([*(name.lower() for name in locked), "checkpoint-worker"])
+    env = {**clean_environment(), "PYTHONPATH": paths, "LOCKED": names}
+    hides = subprocess.run(
+        [sys.executable, "-c", "import playwright"], env=env, capture_output=True, check=False
+    )
+    assert hides.returncode == 1
+    done = subprocess.run(
+        [*PROGRAM, "demo", "--json"], env=env, capture_output=True, check=False,
+        text=True, timeout=RUN_TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

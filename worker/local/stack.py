@@ -38,7 +38,7 @@ from redis.retry import Retry
 from checkpoint_worker.tasks.settings import ENV_PREFIX, Settings
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.vault import make_key
-from checkpoint_worker.worker.cli.commands.common import OPTIONAL
+from checkpoint_worker.worker.cli.commands.common import EXTRAS
 from checkpoint_worker.worker.cli.console import status_line
 from checkpoint_worker.worker.local.embedded_redis import (
     SHORTFALL,
@@ -203,7 +203,7 @@ class LocalStack:
             LocalStackError: A package is missing, a port is taken, or the sandbox did not become
                 ready.
         """
-        if any(importlib.util.find_spec(name) is None for name in OPTIONAL):
+        if any(importlib.util.find_spec(name) is None for name in EXTRAS["sandbox"]):
             msg = "the sandbox needs a package: pip install 'checkpoint-worker[sandbox]'"
             raise LocalStackError(msg)
         port = str(self._sandbox_port)

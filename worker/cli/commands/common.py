@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from checkpoint_worker.tasks.settings import Settings
 
 PACKAGE: Final = "checkpoint-worker"
-OPTIONAL: Final = ("aiohttp", "playwright", "pyotp")
-"""Packages that an extra brings. Any other missing package is a packaging fault."""
+_SANDBOX: Final = ("aiohttp", "pyotp")
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
+    "browser": ("playwright",),
+    "demo": _SANDBOX,
+    "sandbox": _SANDBOX,
+}
+"""Packages that each extra brings to a command. Any other missing one is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
 INPUT_MAX: Final = 1024 * 1024
@@ -107,7 +112,7 @@ def sentences(*, as_json: bool = False, part: str = "", extra: str = "") -> Iter
     except click.exceptions.ClickException:
         raise
     except ModuleNotFoundError as error:
-        if not extra or error.name not in OPTIONAL:
+        if error.name not in EXTRAS.get(extra, ()):
             raise
         msg = f"{part} needs {error.name}: pip install '{PACKAGE}[{extra}]'"
         raise click.ClickException(msg) from None
