@@ -435,6 +435,9 @@ class Deployment:
             self.redis = connect(self.url, self.prefix)
         else:
             self.redis = redis.Redis.from_url(self.url, decode_responses=True)
+        # A module whose tests are shared among processes may be set up twice in one of them.
+        for name in [self.prefix, *self.redis.scan_iter(f"{self.prefix}:*", count=1_000)]:
+            self.redis.delete(name)
         self.client = CheckpointClient(self.settings)
         self.publications = Publications(self.redis, f"{self.prefix}:results")
         return self
