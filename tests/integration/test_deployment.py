@@ -12,6 +12,6 @@ def test_a_deployment_begins_with_nothing_of_another_one(redis_url: str, tmp_pat
     for number in (1, 2):
         with Deployment(redis_url, "again", tmp_path) as deployment:
             person = deployment.person().open()
-            found = deployment.client.get_intent(account_id=person.id, provider=person.provider)
+            found = deployment.client.intent(person.id, person.provider)
             assert found is not None
             assert found.generation == 1, f"set up for the {number}. time"
