@@ -277,8 +277,11 @@ async def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cl
         channel = RedisSessionChannel(door, keys, "LINKEDIN", "a", LiveReplies(door.client, "r"))
         assert await channel.publish("a code") == 1
         assert await _next_message(there) == "a code"
-        with pytest.raises(redis.ConnectionError, match="not where the keys are"):
-            await _hear_nothing(there)
+        refusal = await _refusal(there)
+        if refusal is None:  # Its node closed the connection, and redis-py made the next one.
+            assert cluster.subscribers(cluster.owner(PREFIX), name) == 1
+        else:
+            assert "not where the keys are" in str(refusal)
     await door.aclose()
 
 
@@ -290,9 +293,13 @@ async def _next_message(there: Subscription) -> str | None:
     return None
 
 
-async def _hear_nothing(there: Subscription) -> None:
-    for _ in range(10):
-        assert await there.next(0.3) is None
+async def _refusal(there: Subscription) -> redis.ConnectionError | None:
+    try:
+        for _ in range(10):
+            assert await there.next(0.3) is None
+    except redis.ConnectionError as error:
+        return error
+    return None
 
 
 def test_while_a_slot_moves_a_commit_is_refused_as_a_whole(cluster: Cluster) -> None:

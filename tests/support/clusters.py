@@ -137,11 +137,22 @@ class Cluster:
         told: Any = self.clients[port].info("replication")
         return told  # type: ignore[no-any-return]
 
+    def subscribers(self, port: int, channel: str) -> int:
+        """Return how many subscribers of a channel a node has itself."""
+        return int(self.clients[port].pubsub_numsub(channel)[0][1])
+
     def owner(self, prefix: str, *, asked: int | None = None) -> int:
-        """Return the port of the master that has a prefix' keys, as a node sees it."""
+        """Return the port of the master that has a prefix' keys, as a node sees it.
+
+        During a failover a node may know none for a moment.
+        """
+        return int(until(lambda: self._seen(prefix, asked or self.living[0]), "a slot's owner"))
+
+    def _seen(self, prefix: str, port: int) -> int | None:
         slot = key_slot(prefix.encode())
-        told = self.tell(asked or self.living[0], "SLOTS")
-        return next(int(row[2][1]) for row in told if row[0] <= slot <= row[1])
+        rows = (row for row in self.tell(port, "SLOTS") if row[0] <= slot <= row[1])
+        # No StopIteration: a thread that ends with one never answers the loop that awaits it.
+        return next((int(row[2][1]) for row in rows), None)
 
     def until_agreed(self, prefix: str, *, heard_at: int) -> None:
         """Wait until all nodes name one owner, and its messages reach a subscriber elsewhere.
@@ -167,9 +178,13 @@ class Cluster:
         return [port for port in self.ports if self._children[port].poll() is None]
 
     def replica_of(self, master: int) -> int:
-        """Return the port of a replica of a master."""
-        found = (port for port in self.living if self.info(port).get("master_port") == master)
-        return next(found)
+        """Return the port of a replica of a master, which a failover may have still to tell."""
+
+        def found() -> int | None:
+            ports = (port for port in self.living if self.info(port).get("master_port") == master)
+            return next(ports, None)
+
+        return int(until(found, "a replica"))
 
     def caught_up(self, master: int) -> None:
         """Wait until the replica has everything."""
