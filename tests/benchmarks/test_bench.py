@@ -16,10 +16,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.benchmarks import __main__ as runner
-from tests.benchmarks import report
-from tests.benchmarks.baselines import PLAIN, PRODUCT
+from tests.benchmarks import aims, report
+from tests.benchmarks.baselines import PLAIN, PRODUCT, WARM
 from tests.benchmarks.environment import started_environment
 from tests.benchmarks.figures import Measure, Options, Rows, add, summary
+from tests.benchmarks.measures.arrivals import arrive
+from tests.benchmarks.measures.throughput import work_off
+from tests.benchmarks.peers.contenders import PEERS, peers
 from tests.benchmarks.plot import svg
 from tests.support.processes import ROOT, StuckError
 
@@ -109,6 +112,31 @@ def test_a_wrong_outcome_is_not_measured() -> None:
         environment.raw.xadd("checkpoint:outcomes", {"record": json.dumps({"status": 504})})
         with pytest.raises(StuckError, match="504"):
             environment.check()
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["dramatiq", "taskiq"])
+def test_another_queue_does_the_same_job(place: int) -> None:
+    """A backlog that was held, and jobs that arrive; `peers` starts nothing."""
+    with started_environment() as environment:
+        found = peers(environment)
+        if not found:
+            pytest.skip("no package index has the other queues")
+        assert [each.name for each in found] == list(PEERS)
+        for measure in (work_off, arrive):
+            environment.raw.flushall()
+            assert "redis_cpu_us" in measure(found[place], environment, 20)
+            assert environment.raw.exists(*(f"peer:{number}" for number in range(20))) == 20
+            assert found[place].done() == WARM + 20, "each job was done once"
+
+
+def test_an_aim_beside_other_queues_is_told_where_they_were_measured() -> None:
+    """The better one counts; without them there is no row."""
+    ours, other = {"jobs_s": 10.0, "cpu_us": 10.0}, {"jobs_s": 20.0, "cpu_us": 5.0}
+    first, second = PEERS
+    middle = {PRODUCT: ours, first: other, second: ours}
+    rows = aims.table({"arrivals": {"medians": middle}}).splitlines()[2:]
+    assert [row.split("|")[3].strip() for row in rows] == [f"0.5{aims.TIMES}", f"2{aims.TIMES}"]
+    assert aims.table({"arrivals": {"medians": {PRODUCT: ours}}}).count("\n") == 1
 
 
 def test_an_unknown_measurement_is_refused_with_the_known_ones(

@@ -9,15 +9,12 @@ is handed out once, every id has its record, and every submission its wake. By h
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +29,7 @@ from celery import Celery
 from checkpoint_worker.tasks.operations.validation import Sealed
 from checkpoint_worker.tasks.storage.vault import session_name
 from tests.support.deployment import wait_stopped
+from tests.support.extra_packages import installed_from
 from tests.support.ledger_fixture import CONTEXT, PROVIDER, LedgerFixture
 from tests.support.measuring import MEASURES
 
@@ -43,7 +41,6 @@ SESSIONS: Final = 8
 CALLERS: Final = 6
 READ_MOST: Final = 7
 BOUND_S: Final = 90.0
-INSTALL_S: Final = 110.0
 
 GUNICORN: Final = (
     "-m",
@@ -78,31 +75,12 @@ PLACE: Final = re.compile(
 )
 
 
-def has(module: str, *paths: Path) -> bool:
-    """Whether a module can be imported."""
-    asks = [sys.executable, "-c", f"import {module}"]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return not subprocess.run(asks, env=env, capture_output=True, check=False).returncode
-
-
 @pytest.fixture(scope="session")
 def uwsgi() -> Path:
-    """Install uWSGI in a folder of its own, once; it is kept beside the environment."""
-    mark = hashlib.sha256(NEEDS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = ROOT / ".venv" / f"peers-{mark}"
-    if folder.exists():
-        return folder
-    options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(NEEDS)]
-    pip = [sys.executable, "-m", "pip", "install"]
-    if shutil.which("uv") and not has("pip"):
-        pip = ["uv", "pip", "install", "--python", sys.executable]
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        command = [*pip, *options, "--quiet", "--target", f"{made}/site"]
-        done = subprocess.run(command, capture_output=True, timeout=INSTALL_S, check=False)
-        if done.returncode:
-            pytest.skip("no package index has uWSGI for this Python; `fork-in-C` is its kind")
-        with contextlib.suppress(OSError):  # Another run was faster.
-            Path(made, "site").rename(folder)
+    """Install uWSGI in a folder of its own."""
+    folder = installed_from(NEEDS)
+    if folder is None:
+        pytest.skip("no package index has uWSGI for this Python; `fork-in-C` is its kind")
     return folder
 
 

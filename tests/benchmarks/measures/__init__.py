@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.benchmarks.measures import (
+    arrivals,
     drain,
     endings,
     gateway,
@@ -21,6 +22,7 @@ ALL: Final = tuple(
     module.MEASURE
     for module in (
         throughput,
+        arrivals,
         latency,
         supersede,
         inflight,

@@ -9,6 +9,7 @@ from typing import Final
 from tests.benchmarks.baselines import PLAIN, PRODUCT, Bare, Contender, Plain, Product
 from tests.benchmarks.environment import Environment, started_environment
 from tests.benchmarks.figures import Measure, Options, Rows, add
+from tests.benchmarks.peers.contenders import Peer, peers
 from tests.support.processes import StuckError, cpu_s
 
 ROUND_S: Final = 300.0
@@ -76,6 +77,7 @@ def contenders(environment: Environment, *, quick: bool) -> list[Contender]:
         Product(environment, 2),
         Plain(environment, "prefork", 8),
         Plain(environment, "gevent", 1_000),
+        *peers(environment),
         Bare(environment),
     ]
 
@@ -89,7 +91,7 @@ def run(options: Options, told: Callable[[str], None]) -> Rows:
                 told(f"round {number + 1}, {contender.name}")
                 environment.raw.flushall()
                 figures = work_off(contender, environment, options.jobs)
-                if contender.name == Bare.name:
+                if isinstance(contender, Bare | Peer):  # Another process submits.
                     figures.pop("client_cpu_us")
                 add(rows, contender.name, figures)
     return rows
