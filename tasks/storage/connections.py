@@ -166,6 +166,33 @@ class SentinelTlsConnection(_ClosesItself, sentinel.SentinelManagedSSLConnection
     """A blocking TLS connection to the master that Sentinels name."""
 
 
+class Sentinels(sentinel.Sentinel):
+    """Blocking clients of the Sentinels, which keep no connection: questions are rare.
+
+    redis-py leaves such a connection to the garbage collector when the client of the master closes.
+    """
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return host and port of the master."""
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-any-return,no-untyped-call]
+        finally:
+            for each in self.sentinels:
+                each.connection_pool.disconnect(inuse_connections=False)
+
+
+class AwaitedSentinels(awaited_sentinel.Sentinel):
+    """Awaited clients of the Sentinels; the next question may come from another event loop."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return host and port of the master."""
+        try:
+            return await super().discover_master(service_name)  # type: ignore[no-any-return]
+        finally:
+            for each in self.sentinels:
+                await each.connection_pool.disconnect(inuse_connections=False)
+
+
 class AwaitedConnection(_ClosesItselfAwaited, awaited.Connection):
     """An awaited connection over TCP."""
 

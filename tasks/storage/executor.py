@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Final, TypeVar
 
@@ -24,7 +24,6 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.addresses import RedisAddress
@@ -40,11 +39,13 @@ from checkpoint_worker.tasks.storage.cluster import (
 from checkpoint_worker.tasks.storage.connections import (
     AwaitedConnection,
     AwaitedSentinelConnection,
+    AwaitedSentinels,
     AwaitedSentinelTlsConnection,
     AwaitedSocketConnection,
     AwaitedTlsConnection,
     Connection,
     SentinelConnection,
+    Sentinels,
     SentinelTlsConnection,
     SocketConnection,
     TlsConnection,
@@ -402,7 +403,7 @@ def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
     address = parse_redis(url)
     options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
     if address.sentinels is not None:
-        found = Sentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+        found = Sentinels(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
         master: redis.Redis = found.master_for(
             address.sentinels.service,
             connection_class=SentinelConnection if address.tls is None else SentinelTlsConnection,
@@ -422,7 +423,7 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
     options = {**_options(address), "retry": AsyncRetry(NoBackoff(), 0)}
     if address.sentinels is not None:
         kind = AwaitedSentinelConnection if address.tls is None else AwaitedSentinelTlsConnection
-        master: redis.asyncio.Redis = _async_sentinel(address).master_for(
+        master: redis.asyncio.Redis = _async_sentinels(address).master_for(
             address.sentinels.service,
             connection_class=kind,
             max_connections=max(address.connections_max or 0, SENTINEL_CONNECTIONS_MAX),
@@ -435,11 +436,9 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _async_sentinel(address: RedisAddress) -> Any:  # noqa: ANN401  the library's
-    from redis.asyncio.sentinel import Sentinel as AsyncSentinel  # noqa: PLC0415  only where awaited
-
+def _async_sentinels(address: RedisAddress) -> AwaitedSentinels:
     assert address.sentinels is not None
-    return AsyncSentinel(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+    return AwaitedSentinels(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
 
 
 def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
@@ -447,17 +446,7 @@ def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
     given = parse_redis(url)
     find: FindMaster | None = None
     if given.sentinels is not None:
-        sentinel, service = _async_sentinel(given), given.sentinels.service
-
-        async def find_master() -> tuple[str, int]:
-            try:
-                host, port = await sentinel.discover_master(service)
-            finally:  # Calls are rare, and the next one may come from another event loop.
-                for each in sentinel.sentinels:
-                    await each.connection_pool.disconnect()
-            return str(host), int(port)
-
-        find = find_master
+        find = partial(_async_sentinels(given).discover_master, given.sentinels.service)
     elif given.cluster:
         find = nodes_of(given, prefix).find_awaited
     address = Address(

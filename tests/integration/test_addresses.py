@@ -486,7 +486,7 @@ async def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str
 async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
     server: _Server, tmp_path: Path
 ) -> None:
-    """Its password is not the one of Redis, and it listens on IPv6."""
+    """Its password is not the one of Redis, and it listens on IPv6; no connection to it is kept."""
     port = embedded.free_port()
     config = tmp_path / "sentinel.conf"
     config.write_text(
@@ -499,11 +499,20 @@ async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
         given = [program, str(config), "--sentinel"]
         child = subprocess.Popen(given, stdout=output, stderr=output)  # noqa: ASYNC220  short
     try:
-        with redis.Redis(port=port, password="watch-word") as asked:
-            until(lambda: _is_up(asked), "the Sentinel")
         places = f"[::1]:{port},127.0.0.1:{port}"
         own = "sentinel_password=watch-word"
-        await _speaks(f"sentinel://us%40er:{WORD}@{places}/main/1?{own}")
+        url = f"sentinel://us%40er:{WORD}@{places}/main/1?{own}"
+        awaited = connect_async(url)
+        with (
+            redis.Redis(port=port, password="watch-word") as asked,
+            closing(connect(url)) as client,
+        ):
+            until(lambda: _is_up(asked), "the Sentinel")
+            await _speaks(url)
+            assert client.ping()
+            assert await awaited.ping()
+            until(lambda: len(asked.client_list()) == 1, "the others to have hung up")
+        await awaited.aclose()
         wrong = closing(connect(f"sentinel://us%40er:{WORD}@{places}/main"))
         with wrong as client, pytest.raises(redis.RedisError):
             client.ping()

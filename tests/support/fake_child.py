@@ -55,8 +55,11 @@ def main() -> None:
 
 def answer() -> None:
     """Answer until the channel ends."""
+    answered = False
     with socket.socket(fileno=0) as channel:
         while data := channel.recv(65_536):
+            if answered and KIND == "crashes":  # Who asks again has heard the first answer.
+                sys.exit(3)
             path = data.split()[1]
             body = {"dead": DEAD, "away": AWAY, "drains": DRAINS}.get(KIND, READY)
             if path == b"/metrics":
@@ -65,8 +68,7 @@ def answer() -> None:
                     time.sleep(600)
             head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
             channel.sendall(b"what?\r\n\r\n" if KIND == "garbled" else head + body)
-            if KIND == "crashes":
-                sys.exit(3)
+            answered = True
             if KIND == "hangs up":
                 channel.close()
                 time.sleep(600)
