@@ -98,7 +98,8 @@ def test_dead_names_of_proxies_stop_nobody(new_deployment: NewDeployment) -> Non
 
     Others go to a provider that has a name, directly and through a proxy that has one.
     """
-    deployment = new_deployment(deadline_s=10.0)
+    # A starved machine needs long for so many; who waits for a dead name would wait for ever.
+    deployment = new_deployment(deadline_s=30.0)
     port = int(deployment.sandbox.urls["LINKEDIN"].rpartition(":")[2])
     deployment.worker(linkedin_url=f"http://{PROVIDER}:{port}")
     with deployment.gate() as gate:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -20,7 +21,10 @@ from tests.support.deployment import Deployment, Person, until
 
 TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 50.0, "drain_s": 1.0, "deadline_s": 60.0}
 """A browser on a busy machine is slower than a test's own calls."""
-PATIENCE: Final = Patience(whole_s=45.0, key_s=0.02, away_s=1.0, unknown_s=2.0)
+PATIENCE: Final = Patience(whole_s=45.0, key_s=0.02, away_s=20.0, unknown_s=20.0)
+"""On a starved machine a page may be between two others for long."""
+HASTY: Final = replace(PATIENCE, away_s=1.0, unknown_s=2.0)
+"""For scenes that end on a page that is not known, or of another site."""
 
 HELD: Final = """() => [...document.querySelectorAll("input")]
   .filter((each) => each.matches("[autocomplete=one-time-code], [data-code], [data-joined]"))
@@ -58,7 +62,7 @@ class BrowserLogin:
         provider: Provider of the login.
         look: Looks of the page.
         scene: Scene of the login.
-        patience: Of the session.
+        patience: Of the session; what suits the scene, if none is given.
         opens: Whether the intent is opened.
         context: Options of the browser's context.
         account: Options of the account.
@@ -71,14 +75,15 @@ class BrowserLogin:
         *,
         look: str = "plain",
         scene: str = "normal",
-        patience: Patience = PATIENCE,
+        patience: Patience | None = None,
         opens: bool = True,
         context: dict[str, Any] | None = None,
         **account: Any,
     ) -> None:
         self.chromium, self.deployment = chromium, chromium.deployment
         self.loops, self.provider = self.deployment.loops, provider
-        self.opens, self._patience, self._options = opens, patience, context or {}
+        self.opens, self._options = opens, context or {}
+        self._patience = patience or (PATIENCE if scene == "normal" else HASTY)
         deployment = self.deployment
         found = self.loops.do(
             deployment.sandbox.add_account, provider, **{"source": "SMS", **account}
