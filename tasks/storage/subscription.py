@@ -19,8 +19,8 @@ from redis.exceptions import RedisError
 from checkpoint_worker.tasks.storage.executor import LedgerError
 
 QUIET_S: Final = 3.0
-"""Silence after which a subscription is tested; after twice this time its connection counts as
-dead."""
+"""Silence after which a subscription is tested; its connection counts as dead if the test does not
+arrive within the same time."""
 RECONNECT_S: Final = 0.1
 """Pause before the first reconnect; each further pause is twice as long."""
 RECONNECT_MAX_S: Final = 1.0
@@ -30,7 +30,11 @@ LOST: Final = (RedisError, OSError, LedgerError)
 
 
 class Silence:
-    """The silence of a subscription, measured by the time since its last message."""
+    """The silence of a subscription, measured by the time since its last message.
+
+    Only a test that went unanswered proves a dead connection: a process that itself stood still has
+    received nothing either.
+    """
 
     def __init__(self, quiet_s: float, clock: Callable[[], float]) -> None:
         self._quiet_s, self._clock = quiet_s, clock
@@ -38,7 +42,7 @@ class Silence:
 
     def end(self) -> None:
         """Record that a message has arrived."""
-        self._received_s = self._tested_s = self._clock()
+        self._since_s, self._tested = self._clock(), False
 
     def needs_test(self) -> bool:
         """Return whether to publish a test message now.
@@ -47,11 +51,11 @@ class Silence:
             TimeoutError: The connection is dead.
         """
         now_s = self._clock()
-        if now_s - self._received_s >= 2 * self._quiet_s:
-            raise TimeoutError
-        if now_s - self._tested_s < self._quiet_s:
+        if now_s - self._since_s < self._quiet_s:
             return False
-        self._tested_s = now_s
+        if self._tested:
+            raise TimeoutError
+        self._since_s, self._tested = now_s, True
         return True
 
 

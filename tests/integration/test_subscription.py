@@ -8,8 +8,24 @@ from collections.abc import Callable
 import pytest
 
 from checkpoint_worker.tasks.storage.executor import connect_async
-from checkpoint_worker.tasks.storage.subscription import Subscription
+from checkpoint_worker.tasks.storage.subscription import Silence, Subscription
 from tests.support.deployment import BOUND_S
+
+
+def test_only_a_test_without_an_answer_proves_a_dead_connection() -> None:
+    """A process that was starved or suspended has received nothing, and lost nothing."""
+    now_s = [0.0]
+    silence = Silence(3.0, lambda: now_s[0])
+
+    def after(passed_s: float) -> bool:
+        now_s[0] += passed_s
+        return silence.needs_test()
+
+    assert [after(2.9), after(0.1), after(2.9)] == [False, True, False]
+    silence.end()
+    assert [after(60.0), after(2.9)] == [True, False], "it stood still for a minute"
+    with pytest.raises(TimeoutError):
+        after(0.1)
 
 
 async def _read_until(there: Subscription, met: Callable[[], bool]) -> list[str]:

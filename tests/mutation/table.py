@@ -1661,6 +1661,17 @@ MUTANTS: Final = (
     ),
     mutant(
         "a subscription that hears nothing for ever",
+        "a stall of the process itself does not end the connection",
+        Edit(
+            "tasks/storage/subscription.py",
+            "        if self._tested:\n",
+            "        if self._tested or now_s - self._since_s >= 2 * self._quiet_s:\n",
+        ),
+        test="tests/integration/test_subscription.py::"
+        "test_only_a_test_without_an_answer_proves_a_dead_connection",
+    ),
+    mutant(
+        "a subscription that hears nothing for ever",
         "a test message that reaches no subscriber ends the connection",
         Edit(
             "tasks/storage/subscription.py",
