@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 
@@ -30,6 +31,12 @@ from tests.support.fixtures import (
 __all__ = [
     "deployment", "env", "ledger", "new_deployment", "results", "sandbox", "shared_deployment",
 ]  # fmt: skip
+
+# How long an example takes, and making it, is the machine's business.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 NO_SERVER = "the tests need a real server: put redis-server 6.2 or newer, or valkey-server, on PATH"
 

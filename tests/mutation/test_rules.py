@@ -14,7 +14,6 @@ SEARCH = settings(
     stateful_step_count=50,
     derandomize=True,
     database=None,
-    deadline=None,
     phases=[Phase.generate],  # Found is enough, no need for the smallest example.
     report_multiple_bugs=False,
     print_blob=False,

@@ -10,6 +10,5 @@ TestWalk.settings = settings(
     stateful_step_count=50,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -76,7 +76,7 @@ turns = itertools.count()
 
 
 @schema.parametrize()
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_nothing_is_found_behind_the_document(
     case: schemathesis.Case, shared_deployment: Deployment, gateway: GatewayProcess
 ) -> None:

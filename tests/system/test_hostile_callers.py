@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 from celery import Celery
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from checkpoint_worker.providers import adapter_for, adapters
@@ -124,7 +124,7 @@ def test_control_characters_and_half_pairs_are_refused_everywhere(name: str) -> 
 TEXT = st.text(st.characters(), max_size=300)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(account=TEXT, provider=TEXT | st.just(LINKEDIN), code=TEXT)
 @example(account="acc_1", provider=LINKEDIN, code="\u2028")
 @example(account="\u202e", provider=LINKEDIN, code="1")

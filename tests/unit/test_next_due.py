@@ -62,7 +62,6 @@ def intents(draw: st.DrawFn) -> Intent:
     max_examples=400,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 @given(intent=intents(), acked_ms=st.none() | MOMENTS, later=MOMENTS)
@@ -82,7 +81,7 @@ def test_no_sweep_before_the_due_instant_changes_anything(
         assert not decision.signals
 
 
-@settings(max_examples=400, derandomize=True, database=None, deadline=None)
+@settings(max_examples=400, derandomize=True, database=None)
 @given(intent=intents(), now_ms=MOMENTS, later=MOMENTS)
 def test_after_a_sweep_in_vain_none_changes_anything_before_the_next_instant(
     intent: Intent, now_ms: int, later: int
@@ -97,7 +96,7 @@ def test_after_a_sweep_in_vain_none_changes_anything_before_the_next_instant(
             assert not decide(intent, tick, moment, LIMITS).writes
 
 
-@settings(max_examples=400, derandomize=True, database=None, deadline=None)
+@settings(max_examples=400, derandomize=True, database=None)
 @given(intent=intents())
 def test_sweeps_at_the_due_instants_bring_every_intent_to_rest(intent: Intent) -> None:
     """Each sweep at its instant moves something on; nothing is due for ever.
