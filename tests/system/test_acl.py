@@ -59,7 +59,7 @@ def refused(guarded: GuardedRedis) -> set[tuple[str, str, str]]:
 def run(scene: Scene, role: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run ``checkpoint …`` as a role."""
     deployment, guarded, _ = scene
-    environ = deployment.environ(redis_url=guarded.url(role))
+    environ = deployment.environ(redis_url=guarded.url(role), concurrency=100)
     if role == "operator":  # Who reads nothing sealed is given no key.
         del environ["CHECKPOINT_SECRET_KEYS"]
     return subprocess.run(

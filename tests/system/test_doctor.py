@@ -36,7 +36,8 @@ from tests.support.scripts import SCRIPTS
 
 CANARY = "canary-password-91"
 KEY = make_key()
-QUIET = {"RAW_INTAKE": "false", "SECRET_KEYS": KEY}
+QUIET = {"RAW_INTAKE": "false", "SECRET_KEYS": KEY, "CONCURRENCY": "100"}
+"""Nothing to mend, also where 1,024 files may be open."""
 
 
 @pytest.fixture

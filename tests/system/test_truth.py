@@ -125,7 +125,7 @@ CASES = {
         r"nothing new is taken in .*503|maxmemory: from 30% ",
         r"of its maxmemory: nothing new is taken in \(503\); the limit is 30%",
         "^$",  # A worker stays ready: what was accepted needs it.
-        lambda client: client.config_set("maxmemory", 2 * client.info("memory")["used_memory"]),
+        lambda client: client.config_set("maxmemory", 3 * client.info("memory")["used_memory"]),
         env={"MEMORY_SHARE_MAX": "0.3"},
     ),
     "replica": Case(
@@ -232,7 +232,11 @@ def test_the_cause_is_named(broken: tuple[Case, dict[str, str]], tmp_path: Path)
             why = from_file(str(file), live=False).why
             return re.search(case.ready, why) is not None
 
-        until(told, f"{case.ready} from {from_file(str(file), live=False)}")
+        try:
+            until(told, case.ready)
+        except AssertionError as error:
+            error.add_note(f"{from_file(str(file), live=False)}\n{log.read_text()[-4_000:]}")
+            raise
         shown = done.stdout + done.stderr + said.stdout + said.stderr + log.read_text()
         assert CANARY not in shown
     finally:
