@@ -7,6 +7,7 @@ response into that of a faulty network or provider.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import struct
@@ -142,7 +143,8 @@ async def _drip(request: web.Request, response: web.Response, *, pause_s: float)
 async def _flood(request: web.Request, *, size: int) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/html"})
     response.content_length = size
-    await response.prepare(request)
-    for sent in range(0, size, CHUNK_BYTES):
-        await response.write(b"x" * min(CHUNK_BYTES, size - sent))
+    with contextlib.suppress(ConnectionError):  # The client hangs up, as it should.
+        await response.prepare(request)
+        for sent in range(0, size, CHUNK_BYTES):
+            await response.write(b"x" * min(CHUNK_BYTES, size - sent))
     return response
