@@ -123,8 +123,7 @@ def test_what_cannot_be_read_keeps_no_lost_wake_from_being_sent_again(
     new_deployment: NewDeployment,
 ) -> None:
     """Thousands of them wait as well, and were woken before: the code is sent in time."""
-    # A worker that starts slowly lets the others grow old: they are no reason to refuse here.
-    deployment = new_deployment(queue_age_max_s=600.0)
+    deployment = new_deployment()
     litter(deployment, waiting=WAITING)
     worker = deployment.worker()
     record = deployment.outcome(_submit_without_wake(deployment, "sub_1"))

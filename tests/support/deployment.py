@@ -62,9 +62,11 @@ SHORT: Final[dict[str, Any]] = {
     "sweep_s": 0.2,
     "leader_s": 0.6,
     "wake_again_s": 0.6,
+    "queue_age_max_s": 600.0,
     "allow_private_proxies": True,
 }
-"""Times that nest, as short as two busy cores allow."""
+"""Times that nest, as short as two busy cores allow. How long a code waits for a worker's start is
+the machine's business, and no reason to refuse the next one."""
 
 PATIENT: Final[dict[str, Any]] = {"deadline_s": 60.0}
 """For codes that wait for a worker to start: how long that takes is the machine's business."""
@@ -137,9 +139,9 @@ class LoopThread:
         # A task that is cancelled before it begins closes nothing. What stayed open would be told
         # by the collector, in whichever test runs by then.
         transports: Any = self.loop._transports  # type: ignore[attr-defined]
-        for transport in list(transports.values()):
-            transport.abort()
-        for _ in range(5):  # A connection is cut, and then lost.
+        for _ in range(5):  # A connection is cut, and then lost; another may come meanwhile.
+            for transport in list(transports.values()):
+                transport.abort()
             await asyncio.sleep(0)
 
 

@@ -161,6 +161,7 @@ def running(server: str, ledger: LedgerFixture, folder: Path, *paths: Path) -> I
         "PYTHONPATH": os.pathsep.join([str(ROOT), *map(str, paths)]),
         "PYTHONUNBUFFERED": "1",
         "CHECKPOINT_REDIS_URL": address,
+        "CHECKPOINT_QUEUE_AGE_MAX_S": "600",  # No worker takes what waits.
         "CHECKPOINT_SECRET_KEYS": ledger.settings.secret_keys[0].get_secret_value(),
         # A broker of its own, so that wakes go through Celery's producer in every process.
         "CHECKPOINT_BROKER_URL": database(ledger, 1),

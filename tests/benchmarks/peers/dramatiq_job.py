@@ -5,37 +5,22 @@ Its worker runs on gevent, so that what waits here lets others run.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import urllib.request
 
 import dramatiq
-import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from tests.benchmarks.plain import POOL_MAX
+from tests.benchmarks.job import connect, work
 
-URL = os.environ["BENCH_REDIS"]
-dramatiq.set_broker(RedisBroker(url=URL))
-client = redis.Redis.from_url(URL, max_connections=POOL_MAX)
+dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS"]))
+client = connect()
 
 
 @dramatiq.actor(max_retries=0)
 def solve(number: int) -> None:
-    """POST the code, SET and PUBLISH the outcome."""
-    request = urllib.request.Request(  # noqa: S310  the bench's own loopback server
-        f"{os.environ['BENCH_URL']}/verify",
-        data=json.dumps({"code": str(number)}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
-        outcome = json.dumps({"status": 201, "number": number, "user": reply.read().decode()})
-    pipe = client.pipeline(transaction=False)
-    pipe.set(f"peer:{number}", outcome, ex=600)
-    pipe.publish("peer:results", outcome)
-    pipe.incr("peer:done")
-    pipe.execute()
+    """Do the job."""
+    work(client, "peer", number)
 
 
 if __name__ == "__main__":
