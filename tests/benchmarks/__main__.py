@@ -1,6 +1,6 @@
 """``make bench``: what the product does and costs, beside plain Celery and the bare limit.
 
-    python -m tests.benchmarks                        everything, ten minutes
+    python -m tests.benchmarks                        everything, a quarter of an hour
     python -m tests.benchmarks --quick                a look at everything, a minute and a half
     python -m tests.benchmarks --only throughput      one measurement, or several with commas
     python -m tests.benchmarks --json FILE --svg FILE keep the figures and the plot

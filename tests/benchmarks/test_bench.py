@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -22,8 +22,10 @@ from tests.benchmarks.environment import started_environment
 from tests.benchmarks.figures import Measure, Options, Rows, add, summary
 from tests.benchmarks.measures.arrivals import arrive
 from tests.benchmarks.measures.throughput import work_off
+from tests.benchmarks.peers import contenders
 from tests.benchmarks.peers.contenders import PEERS, peers
 from tests.benchmarks.plot import svg
+from tests.support import extra_packages
 from tests.support.processes import ROOT, StuckError
 
 BOUND_S: Final = 110.0
@@ -118,7 +120,7 @@ def test_a_wrong_outcome_is_not_measured() -> None:
 def test_another_queue_does_the_same_job(place: int) -> None:
     """A backlog that was held, and jobs that arrive; `peers` starts nothing."""
     with started_environment() as environment:
-        found = peers(environment)
+        found = peers(environment, lambda _: None)
         if not found:
             pytest.skip("no package index has the other queues")
         assert [each.name for each in found] == list(PEERS)
@@ -127,6 +129,33 @@ def test_another_queue_does_the_same_job(place: int) -> None:
             assert "redis_cpu_us" in measure(found[place], environment, 20)
             assert environment.raw.exists(*(f"peer:{number}" for number in range(20))) == 20
             assert found[place].done() == WARM + 20, "each job was done once"
+
+
+@pytest.mark.parametrize(
+    "failure", [subprocess.CalledProcessError(1, "pip"), subprocess.TimeoutExpired("pip", 1)]
+)
+def test_packages_that_no_index_has_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """An index that refuses, and one that does not answer: what needs them is left out."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(extra_packages, "can_import", lambda _: True)
+    monkeypatch.setattr(extra_packages.subprocess, "run", fails)
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(str(tmp_path))
+    assert extra_packages.installed_from(requirements) is None
+
+
+def test_other_queues_that_cannot_be_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are measured."""
+    monkeypatch.setattr(contenders, "installed_from", lambda _: None)
+    told: list[str] = []
+    nowhere: Any = None
+    assert peers(nowhere, told.append) == []
+    assert "are left out" in told[0]
 
 
 def test_an_aim_beside_other_queues_is_told_where_they_were_measured() -> None:

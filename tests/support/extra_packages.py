@@ -6,6 +6,7 @@ Their requirements are pinned with hashes; what they share with the project come
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -27,6 +28,7 @@ def can_import(module: str, *paths: Path) -> bool:
     return not subprocess.run(asks, env=env, capture_output=True, check=False).returncode
 
 
+@functools.cache
 def installed_from(requirements: Path) -> Path | None:
     """Return the folder with what a file of requirements names, installed once and kept.
 
@@ -34,7 +36,8 @@ def installed_from(requirements: Path) -> Path | None:
         requirements: The file; a folder of another content or Python is another one.
 
     Returns:
-        The folder, or ``None`` where no package index has them for this Python.
+        The folder, or ``None`` where no package index has them for this Python, or none answers.
+        A process asks once.
     """
     mark = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = ROOT / ".venv" / f"extra-{mark}"
@@ -46,8 +49,9 @@ def installed_from(requirements: Path) -> Path | None:
         pip = ["uv", "pip", "install", "--python", sys.executable]
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         command = [*pip, *options, "--quiet", "--target", f"{made}/site"]
-        done = subprocess.run(command, capture_output=True, timeout=INSTALL_S, check=False)
-        if done.returncode:
+        try:
+            subprocess.run(command, capture_output=True, timeout=INSTALL_S, check=True)
+        except subprocess.SubprocessError:
             return None
         with contextlib.suppress(OSError):  # Another run was faster.
             Path(made, "site").rename(folder)

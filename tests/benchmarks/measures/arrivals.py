@@ -64,7 +64,7 @@ def run(options: Options, told: Callable[[str], None]) -> Rows:
     with started_environment() as environment:
         for number in range(options.rounds):
             few = [Product(environment), Plain(environment, "threads", THREADS)]
-            many = [] if options.quick else [Monitored(environment), *peers(environment)]
+            many = [] if options.quick else [Monitored(environment), *peers(environment, told)]
             for contender in (*few, *many):
                 told(f"round {number + 1}, {contender.name}")
                 environment.raw.flushall()

@@ -67,7 +67,9 @@ def _watch(
         time.sleep(POLL_S)
 
 
-def contenders(environment: Environment, *, quick: bool) -> list[Contender]:
+def contenders(
+    environment: Environment, told: Callable[[str], None], *, quick: bool
+) -> list[Contender]:
     """Return everybody in the order in which they take turns."""
     few: list[Contender] = [Product(environment), Plain(environment, "threads", THREADS)]
     if quick:
@@ -77,7 +79,7 @@ def contenders(environment: Environment, *, quick: bool) -> list[Contender]:
         Product(environment, 2),
         Plain(environment, "prefork", 8),
         Plain(environment, "gevent", 1_000),
-        *peers(environment),
+        *peers(environment, told),
         Bare(environment),
     ]
 
@@ -87,7 +89,7 @@ def run(options: Options, told: Callable[[str], None]) -> Rows:
     rows: Rows = {}
     with started_environment() as environment:
         for number in range(options.rounds):
-            for contender in contenders(environment, quick=options.quick):
+            for contender in contenders(environment, told, quick=options.quick):
                 told(f"round {number + 1}, {contender.name}")
                 environment.raw.flushall()
                 figures = work_off(contender, environment, options.jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -128,10 +128,13 @@ class Taskiq(Peer):
         self._stand.raw.eval(COPY, 2, HELD, "taskiq")
 
 
-def peers(environment: Environment) -> list[Peer]:
-    """Return the peers; none where their packages cannot be installed."""
+def peers(environment: Environment, told: Callable[[str], None]) -> list[Peer]:
+    """Return the peers; none, which is told, where their packages cannot be installed."""
     packages = installed_from(REQUIREMENTS)
-    return [] if packages is None else [each(environment, packages) for each in (Dramatiq, Taskiq)]
+    if packages is None:
+        told(f"{' and '.join(PEERS)} are left out: no package index has them")
+        return []
+    return [each(environment, packages) for each in (Dramatiq, Taskiq)]
 
 
 __all__ = ["PEERS", "Peer", "peers"]
