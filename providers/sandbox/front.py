@@ -12,6 +12,8 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from checkpoint_worker.providers.sandbox.listeners import stop_accepting
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -79,7 +81,7 @@ class Front:
     async def stop(self) -> None:
         """Stop listening and end all connections."""
         if self._server is not None:
-            self._server.close()
+            await stop_accepting(self._server)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

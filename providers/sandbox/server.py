@@ -30,7 +30,7 @@ from checkpoint_worker.providers.sandbox.accounts import (
 )
 from checkpoint_worker.providers.sandbox.certificate import make_tls
 from checkpoint_worker.providers.sandbox.front import Front, hosts_of, name_the_domain
-from checkpoint_worker.providers.sandbox.listeners import Door, harm
+from checkpoint_worker.providers.sandbox.listeners import Door, harm, stop_accepting
 from checkpoint_worker.providers.sandbox.web import add_sites
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Sandbox:
         if self._front is not None:
             await self._front.stop()
         for server in self._servers:
-            server.close()
+            await stop_accepting(server)
         for answer in self._answers:
             answer.cancel()
         await asyncio.gather(*self._answers, return_exceptions=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import urlsplit
 
 import pytest
 
+from checkpoint_worker.providers.sandbox.front import Front
+from checkpoint_worker.providers.sandbox.server import Sandbox
 from checkpoint_worker.worker.local.auth_proxy import (
     GRANTED,
     NOT_HERE,
@@ -206,4 +211,47 @@ async def test_a_connection_whose_task_never_began_is_closed_all_the_same() -> N
     writer = Mock()
     async with LocalServer(serve) as server:
         server._accept(asyncio.StreamReader(), writer)
+        for task in server._running:
+            task.cancel()
     writer.close.assert_called()
+
+
+@contextlib.asynccontextmanager
+async def sandbox() -> AsyncIterator[int]:
+    """Run a sandbox; give the port of a simulator."""
+    async with Sandbox() as started:
+        yield urlsplit(started.urls["LINKEDIN"]).port or 0
+
+
+@contextlib.asynccontextmanager
+async def front() -> AsyncIterator[int]:
+    """Run the front of a sandbox."""
+    started = Front({})
+    yield await started.start(0)
+    await started.stop()
+
+
+@contextlib.asynccontextmanager
+async def local_server() -> AsyncIterator[int]:
+    """Run a server that answers nobody."""
+    async with LocalServer(lambda *_: asyncio.sleep(BOUND_S)) as server:
+        yield server.port
+
+
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("run", [local_server, front, sandbox])
+async def test_a_connection_is_closed_in_whichever_turn_it_was_accepted(
+    run: Callable[[], contextlib.AbstractAsyncContextManager[int]], turns: int
+) -> None:
+    """The kernel had it, the loop had it, the protocol had it: nothing is left or told."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setblocking(False)
+        async with run() as port:
+            await loop.sock_connect(client, (HOST, port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(BOUND_S):
+            with contextlib.suppress(ConnectionError):  # Where it was never accepted.
+                assert await loop.sock_recv(client, 1) == b""
+    gc.collect()  # An unclosed socket would be told here.

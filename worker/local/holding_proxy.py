@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
+from checkpoint_worker.providers.sandbox.listeners import stop_accepting
+
 HOST: Final = "127.0.0.1"
 CHUNK_BYTES: Final = 65_536
 RELAY_TIMEOUT_S: Final = 60.0
@@ -59,7 +61,7 @@ class LocalServer:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await stop_accepting(self._server)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
