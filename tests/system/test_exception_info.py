@@ -31,7 +31,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
     monkeypatch.setattr(trace, "ExceptionInfo", ExceptionInfo)  # Restored after the test.
     with Celery(set_as_current=False) as app:
 
-        @app.task(name="raises", throws=(SolveFailed,), ignore_result=True)
+        @app.task(name="raises", throws=(SolveFailed,), ignore_result=True, shared=False)
         def raises(kind: type[Exception]) -> None:
             raise kind
 
