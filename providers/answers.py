@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ JSON_BYTES_MAX = 2 * 1024 * 1024
 JSON_DEPTH_MAX = 64
 """Depth limit: providers nest about 30 deep (Bloks trees)."""
 RETRY_AFTER_DIGITS_MAX = 6
+_GUARD = re.compile(rb"\A\s*(?:for\s*\(;;\);|while\s*\(1\);|\)\]\}',?)\s*")
 EPOCH_DIGITS_MAX = 10
 
 
@@ -52,22 +54,23 @@ async def hear(
         return error.head
 
 
-def read_json(reply: Reply, *, prefix: bytes = b"") -> object:
+def read_json(reply: Reply) -> object:
     """Read the body as JSON, within bounds on size, depth and numbers.
+
+    A guard against script inclusion (``for (;;);``) and halves of surrogate pairs, with which a
+    text was cut in the middle of a character, hide no answer.
 
     Args:
         reply: The answer.
-        prefix: The provider's guard against script inclusion (``for (;;);``), which is dropped if
-            the body begins with it.
 
     Raises:
         UnreadableAnswerError: The body is not JSON, or it exceeds a bound.
     """
-    body = reply.body.removeprefix(prefix)
+    body = _GUARD.sub(b"", reply.body.removeprefix(codecs.BOM_UTF8), count=1)
     fault = "too long"
     if len(body) <= JSON_BYTES_MAX:
         try:
-            return parse(body.removeprefix(codecs.BOM_UTF8), JSON_DEPTH_MAX)
+            return parse(body, JSON_DEPTH_MAX, repairs_text=True)
         except JsonError as error:
             fault = str(error)
     msg = f"The provider's answer is unreadable: {fault}."

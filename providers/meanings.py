@@ -1,8 +1,18 @@
-"""Meanings of signs in an answer, for the tables of the adapters."""
+"""Meanings of signs in an answer, for the tables of the adapters.
+
+Two kinds of sentences judge no code at any provider, whatever else they say: those that ask to wait
+(`asks_to_wait`) and those that report a fault of the provider (`reports_problem`). Their words are
+here, by language; English ones are from reports, most others are translations.
+"""
+
+# ruff: noqa: RUF001  words of other scripts have letters that look like Latin ones
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from checkpoint_worker.providers.contract import (
     ActionRequiredError,
@@ -51,3 +61,180 @@ INTERNAL = Meaning(ProviderBrokenError, "The provider reports an error of its ow
 THROTTLED = Meaning(ProviderBrokenError, "The provider asks to wait before the next try.")
 UNREADABLE = Meaning(UnreadableAnswerError, "The provider's answer cannot be read.")
 NO_SESSION = Meaning(UnreadableAnswerError, "The provider let the login pass but gave no session.")
+
+TEXT_MAX: Final = 4_000
+"""Limit of characters of a text that the patterns see."""
+
+WAIT_WORDS: Final[Mapping[str, str]] = {
+    "af": r"wag .{0,30}minute",
+    "ar": r"انتظ.{0,30}دقائق|محاولات كثيرة|كثيرة جد|العديد من المحاولات",
+    "bg": r"изчака.{0,30}минути|твърде много|прекалено много",
+    "bn": r"মিনিট .{0,20}অপেক্ষা|অনেকবার|অনেক বেশি",
+    "ca": r"massa intents|massa vegades",
+    "cs": r"počkej.{0,30}minut|příliš mnoho",
+    "da": r"vent .{0,30}minutter|for mange",
+    "de": r"wart.{0,40}minuten|minuten.{0,40}warte|zu viele|zu oft",
+    "el": r"περιμέν.{0,30}λεπτά|πάρα πολλές|υπερβολικ",
+    "en": (
+        r"wait (?:for )?(?:a|an|some|few|\d+)\b[^.!?]{0,20}"
+        r"(?:second|minute|hour|day|while|moment|time)"
+        r"|(?:try|come back) again (?:later|after|in (?:a|an|some|few|about|\d+)\b)"
+        r"|too (?:many|often)\b|we limit how (?:often|many)|temporarily limited"
+    ),
+    "es": r"(?:espera|aguarda).{0,40}minutos|demasiad",
+    "et": r"oodake .{0,30}minut|oota .{0,30}minut",
+    "fa": r"دقیقه .{0,20}صبر|صبر .{0,30}دقیقه|بیش از حد|بسیار زیاد",
+    "fi": r"odota .{0,30}minuut|liian monta",
+    "fr": r"(?:patient|attend|réessay).{0,40}minutes|trop de|trop nombreus",
+    "gu": r"મિનિટ .{0,20}રાહ|ઘણા બધા",
+    "he": r"(?:המתן|להמתין|נא להמתין|המתינו|חכה|לחכות).{0,30}דקות|יותר מדי",
+    "hi": (
+        r"मिनट .{0,20}(?:इंतज़ार|इंतजार|प्रतीक्षा)|(?:इंतज़ार"
+        r"|प्रतीक्षा).{0,30}मिनट|बहुत अधिक|बहुत ज़्यादा"
+    ),
+    "hr": r"pričeka.{0,30}minut|previše",
+    "hu": r"várj.{0,30}perc|túl sok",
+    "id": r"(?:tunggu|coba lagi).{0,30}menit|terlalu banyak",
+    "it": r"(?:attendi|aspetta|riprova).{0,40}minut|troppi|troppe",
+    "ja": (
+        r"(?:数分|しばらく).{0,20}(?:待|時間|してから)"
+        r"|試行回数|多すぎ|回数.{0,12}(?:超|上限|制限)"
+    ),
+    "kn": r"ನಿಮಿಷ.{0,20}ನಿರೀಕ್ಷಿಸಿ|ಹಲವಾರು ಪ್ರಯತ್ನ|ಹಲವಾರು ಬಾರಿ",
+    "ko": r"(?:몇 분|잠시).{0,20}(?:기다|후)|너무 많|시도 횟수|횟수.{0,8}초과",
+    "ml": r"മിനിറ്റ്.{0,20}കാത്തിരിക്കുക",
+    "mr": r"मिनिटे .{0,20}(?:थांबा|प्रतीक्षा)|खूप जास्त",
+    "ms": r"tunggu .{0,30}minit|terlalu banyak",
+    "nb": r"vent .{0,30}minutter|for mange",
+    "ne": r"मिनेट .{0,20}(?:पर्ख|प्रतीक्षा)",
+    "nl": r"wacht .{0,30}minuten|te veel|te vaak",
+    "pa": r"ਮਿੰਟ .{0,20}(?:ਉਡੀਕ|ਇੰਤਜ਼ਾਰ)",
+    "pl": r"(?:poczekaj|zaczekaj|odczekaj).{0,30}minut|spróbuj .{0,30}minut|zbyt wiele|za dużo",
+    "pt": (
+        r"(?:aguarde|espere|aguarda|espera).{0,40}minutos"
+        r"|muitas (?:tentativas|vezes)|demasiad"
+    ),
+    "ro": r"a[șş]tea?pt.{0,30}minute|prea multe",
+    "ru": r"(?:подожди|повтори).{0,40}минут|слишком много",
+    "si": r"මිනිත්තු .{0,20}(?:රැඳ|ඉන්න)",
+    "sk": r"počkaj.{0,30}minút|príliš veľa",
+    "sr": r"(?:сачека|sačeka).{0,30}(?:минут|minut)|превише",
+    "sv": r"vänta .{0,30}minuter|för många",
+    "sw": r"subiri .{0,30}dakika",
+    "ta": r"நிமிட.{0,20}காத்திரு|பல முறை",
+    "te": r"నిమిషా.{0,20}వేచి",
+    "th": r"รอ.{0,20}นาที|มากเกินไป|หลายครั้ง",
+    "tl": r"maghintay .{0,30}minuto|masyadong",
+    "tr": r"dakika .{0,20}bekle|bekle.{0,30}dakika|çok fazla",
+    "uk": r"зачекай.{0,30}хвилин|забагато|занадто багато",
+    "ur": r"منٹ .{0,20}انتظار|بہت زیادہ",
+    "vi": r"(?:chờ|đợi).{0,20}phút|quá nhiều",
+    "zh": (
+        r"(?:稍等|等待|几分钟|幾分鐘).{0,20}(?:再|后|後|重试|重試)"
+        r"|(?:次数|次數|尝试|嘗試).{0,4}(?:过多|過多)|太多次|过于频繁|過於頻繁"
+    ),
+}
+"""Patterns on a folded text that asks to wait, too many tries among its reasons."""
+
+PROBLEM_WORDS: Final[Mapping[str, str]] = {
+    "af": r"daar was 'n probleem|iets het (?:verkeerd|skeef)",
+    "ar": r"حدث(?:ت)? (?:خطأ|مشكلة)|حدث خطأ",
+    "bg": r"възникна (?:проблем|грешка)",
+    "bn": r"সমস্যা হয়েছে",
+    "cs": r"došlo k (?:problému|chybě)|něco se pokazilo",
+    "da": r"der opstod et problem|noget gik galt",
+    "de": r"problem mit deiner anfrage|ein (?:unerwarteter )?fehler|schief ?gelaufen",
+    "el": r"παρουσιάστηκε (?:πρόβλημα|σφάλμα)",
+    "en": (
+        r"there was a problem with your request|(?:un(?:expected|known) )?error occurred"
+        r"|something went wrong|(?:could not|couldn't) log you in"
+    ),
+    "es": r"(?:hubo|ocurri|produjo|habido) .{0,20}(?:problema|error)|algo salió mal",
+    "et": r"esines probleem|midagi läks valesti",
+    "fa": r"مشکلی .{0,30}(?:رخ|پیش)|خطایی رخ",
+    "fi": r"(?:tapahtui|ilmeni) .{0,10}(?:ongelma|virhe)|jokin meni pieleen",
+    "fr": (
+        r"problème avec votre demande|(?:une erreur"
+        r"|un problème) .{0,30}(?:est survenu|s.est produit)"
+    ),
+    "gu": r"સમસ્યા (?:આવી|હતી)",
+    "he": r"אירעה (?:שגיאה|בעיה)|משהו השתבש",
+    "hi": r"समस्या (?:हुई|थी|आई)|गड़बड़",
+    "hr": r"došlo je do (?:problema|pogreške)|nešto nije",
+    "hu": r"(?:probléma|hiba) (?:történt|merült|lépett)|hiba történt",
+    "id": r"(?:ada|terjadi) (?:masalah|kesalahan)",
+    "it": (
+        r"(?:problema con la tua richiesta|si è verificato un (?:problema"
+        r"|errore))|qualcosa è andato storto"
+    ),
+    "ja": r"(?:問題|エラー)が(?:発生|起き)",
+    "ko": r"(?:문제|오류)가 (?:발생|있)",
+    "mr": r"समस्या (?:आली|होती)",
+    "ms": r"terdapat masalah|berlaku (?:masalah|ralat)",
+    "nb": r"(?:oppstod|var) et problem|noe gikk galt",
+    "nl": r"probleem met je (?:aanvraag|verzoek)|er is (?:een probleem|een fout|iets)",
+    "pl": r"wystąpił .{0,12}(?:problem|błąd)|coś poszło nie tak",
+    "pt": r"(?:houve|ocorreu) .{0,20}(?:problema|erro)|algo deu errado|algo correu mal",
+    "ro": r"(?:a apărut|a existat) o (?:problemă|eroare)|ceva nu a",
+    "ru": (
+        r"(?:возникла проблема|произошла (?:неизвестная )?ошибка"
+        r"|возникла ошибка|что-то пошло не так)"
+    ),
+    "sk": r"vyskytol sa problém|vyskytla sa chyba|niečo sa pokazilo",
+    "sr": r"дошло је до (?:проблема|грешке)|došlo je do (?:problema|greške)",
+    "sv": r"(?:uppstod|var) (?:ett problem|ett fel|problem)|något gick fel",
+    "th": r"(?:เกิด|มี)ปัญหา|เกิดข้อผิดพลาด",
+    "tl": r"(?:nagkaroon|may) ng? ?problema|nagkaproblema",
+    "tr": r"(?:sorun|hata) oluştu|bir (?:sorun|hata)|bir şeyler (?:ters|yanlış)",
+    "uk": r"(?:виникла проблема|сталася помилка|щось пішло не так)",
+    "ur": r"مسئلہ (?:پیش|ہوا)",
+    "vi": r"(?:đã xảy ra|có) (?:sự cố|lỗi)|đã xảy ra lỗi",
+    "zh": r"(?:出现|出現|发生|發生).{0,6}(?:问题|問題|错误|錯誤)|出错|出錯",
+}
+"""Patterns on a folded text that reports a fault of the provider."""
+
+EXPIRED_WORDS: Final[Mapping[str, str]] = {
+    "en": r"session (?:has )?expired",
+    "de": r"sitzung (?:ist )?abgelaufen",
+    "fr": r"session (?:a )?expiré",
+    "es": r"sesión (?:ha )?(?:caducado|expirado)|sesión caducó",
+    "pt": r"sessão (?:expirou|expirada)",
+    "it": r"sessione (?:è )?scaduta",
+    "nl": r"sessie is verlopen",
+    "pl": r"sesja wygasła",
+    "tr": r"oturum(?:un|unuz)?(?:un)? süresi (?:doldu|geçti)",
+    "ru": r"(?:сессия|сеанс) (?:истек|истёк|истекла)|срок действия сеанса",
+    "ar": r"انتهت (?:صلاحية )?(?:الجلسة|جلسة|جلستك)",
+    "hi": r"सत्र (?:समाप्त|की समय)",
+    "vi": r"phiên (?:đăng nhập |làm việc )?(?:của bạn )?(?:đã )?hết hạn",
+    "th": r"เซสชัน\w*หมดอายุ",
+    "id": r"sesi (?:anda )?(?:telah )?(?:berakhir|kedaluwarsa|habis)",
+    "zh": r"(?:会话|會話|工作階段|登录|登入).{0,4}(?:过期|過期)",
+    "ja": r"セッション.{0,8}(?:切れ|期限)",
+    "ko": r"세션.{0,4}만료",
+}
+"""Patterns on a folded text that says that the login's session is over."""
+
+ASKS_TO_WAIT: Final = re.compile("|".join(WAIT_WORDS.values()))
+REPORTS_PROBLEM: Final = re.compile("|".join(PROBLEM_WORDS.values()))
+SESSION_EXPIRED: Final = re.compile("|".join(EXPIRED_WORDS.values()))
+
+
+def plain(text: str) -> str:
+    """Return a provider's text as patterns expect it: lower case, one line, bounded."""
+    return " ".join(text[:TEXT_MAX].lower().split()).replace("\u2019", "'")
+
+
+def asks_to_wait(text: str) -> bool:
+    """Whether a text asks to wait before the next try, in any of the languages."""
+    return ASKS_TO_WAIT.search(plain(text)) is not None
+
+
+def reports_problem(text: str) -> bool:
+    """Whether a text reports a fault of the provider, in any of the languages."""
+    return REPORTS_PROBLEM.search(plain(text)) is not None
+
+
+def without_problem(text: str) -> str:
+    """Return a folded text without the words that report a fault ("something went *wrong*")."""
+    return REPORTS_PROBLEM.sub(" ", plain(text))

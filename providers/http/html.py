@@ -81,12 +81,23 @@ class Page:
         """Whether an element matches, visible or hidden: markers are often hidden."""
         return self._tree.css_first(selector) is not None
 
-    def says_in(self, selector: str) -> bool:
-        """Whether a matching element shows any text.
+    def said_in(self, selector: str, *, outside: str = "") -> str:
+        """Return the visible text of the matching elements, white space collapsed.
 
         Every page contains error blocks; they count only when they are visible.
+
+        Args:
+            selector: CSS selector.
+            outside: CSS selector of elements that do not count, nor what is in them.
         """
-        return any(node.mem_id in self._speaking for node in self._tree.css(selector))
+        barred = {node.mem_id for node in self._tree.css(outside)} if outside else set()
+        texts = (
+            text
+            for node in self._tree.css(selector)
+            if node.mem_id in self._speaking and not _is_within(node, barred)
+            for text in (each.text_content or "" for each in _spoken(node))
+        )
+        return " ".join(" ".join(texts).split())
 
     def forms(self, *, with_input: str = "") -> tuple[Form, ...]:
         """The page's forms in order, all of them or those with an input of that name."""
@@ -98,21 +109,32 @@ class Page:
 
         Marking stops at the first marked ancestor, so the walk is linear in the page.
         """
-        stack = [self._tree.root] if self._tree.root is not None else []
-        while stack:
-            node = stack.pop()
-            if not node.is_text_node:
-                if not _is_hidden(node):
-                    stack.extend(reversed(list(node.iter(include_text=True))))
-                continue
-            text = node.text_content or ""
-            if not text.strip():
-                continue
-            yield text
+        for node in _spoken(self._tree.root):
+            yield node.text_content or ""
             parent = node.parent
             while parent is not None and parent.mem_id not in self._speaking:
                 self._speaking.add(parent.mem_id)
                 parent = parent.parent
+
+
+def _spoken(root: LexborNode | None) -> Iterator[LexborNode]:
+    """Yield the visible nodes of text below a node, in order."""
+    stack = [root] if root is not None else []
+    while stack:
+        node = stack.pop()
+        if node.is_text_node:
+            if (node.text_content or "").strip():
+                yield node
+        elif not _is_hidden(node):
+            stack.extend(reversed(list(node.iter(include_text=True))))
+
+
+def _is_within(node: LexborNode | None, barred: set[int]) -> bool:
+    while barred and node is not None:
+        if node.mem_id in barred:
+            return True
+        node = node.parent
+    return False
 
 
 def _is_hidden(node: LexborNode) -> bool:

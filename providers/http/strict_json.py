@@ -36,7 +36,9 @@ class JsonError(ValueError):
         self.fault = fault
 
 
-def parse(raw: bytes, depth_max: int, *, names_once: bool = False) -> Any:  # noqa: ANN401  JSON is any
+def parse(
+    raw: bytes, depth_max: int, *, names_once: bool = False, repairs_text: bool = False
+) -> Any:  # noqa: ANN401  JSON is any
     """Return the value of a JSON text in UTF-8.
 
     Args:
@@ -44,6 +46,7 @@ def parse(raw: bytes, depth_max: int, *, names_once: bool = False) -> Any:  # no
         depth_max: How deep objects and lists may be nested. Python's parser fails near 1000.
         names_once: Whether to refuse an object with a name given twice: a proxy may have read the
             other value.
+        repairs_text: Whether half a surrogate pair becomes a question mark instead of a refusal.
 
     Raises:
         JsonError: The text is not JSON, or it exceeds a bound.
@@ -59,7 +62,9 @@ def parse(raw: bytes, depth_max: int, *, names_once: bool = False) -> Any:  # no
         )
         if _SURROGATE.search(raw):
             # Half a surrogate pair parses, and then breaks any writer of UTF-8.
-            json.dumps(value, ensure_ascii=False).encode()
+            text = json.dumps(value, ensure_ascii=False)
+            whole = text.encode(errors="replace" if repairs_text else "strict")
+            value = json.loads(whole) if repairs_text else value
         brackets = raw.count(b"[") + raw.count(b"{")  # Usually few.
         if brackets > depth_max and nests_deeper(value, depth_max):
             fault = Fault.DEPTH

@@ -184,6 +184,8 @@ class _ResponseReader:
         """
         if isinstance(self.context, WebContext) and parsed.body.get("authenticated") is False:
             return parsed.status in {OK, REFUSAL}
+        if means.names_other_cause(parsed.message, parsed.error_type):
+            return False
         return parsed.status == REFUSAL and parsed.body.get("status") == "fail"
 
     def _refuse_page(self, parsed: ParsedResponse) -> None:
@@ -274,12 +276,14 @@ class _ResponseReader:
         """Distinguish a repeated step, which refuses the code, from the next step."""
         if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
             means.refuse(means.IN_APP)
-        if parsed.errors:
-            meaning = means.of_words(*parsed.errors) or means.WRONG
-            if meaning in {means.THROTTLED, means.PROBLEM, means.UNSENT}:
-                means.refuse(meaning)
+        said = means.of_words(parsed.message, *parsed.errors)
+        if said is not None and said.failure is not None and said is not means.DEAD:
+            means.refuse(said)  # A code that is no longer valid is asked for anew here.
         source = code_source(parsed)
-        is_same = self._source in {None, source} or source is None
+        # Other words than these for a source say nothing of the step that asked for the code.
+        named = self._source if self._source in {"EMAIL", "SMS"} else None
+        asked = named or means.CODE_STEPS.get(self.context.step_name)
+        is_same = source is None or asked in {None, source}
         self._keep(step_name=parsed.step)
         if is_same or parsed.errors:
             return Rejected(context=self.context)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
@@ -25,8 +24,6 @@ ERRORS_MAX: Final = 10
 PLAIN_MAX: Final = 4_096
 
 _SEND_AGAIN: Final = frozenset({307, 308})
-_GUARD: Final = re.compile(rb"\A\s*(?:for\s*\(;;\);|while\s*\(1\);|\)\]\}',?)\s*")
-"""Prefix of JSON that prevents its inclusion as a script."""
 _HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
 """Meanings that name a further step of the login."""
 _ENDS: Final = frozenset(
@@ -78,10 +75,9 @@ class ParsedResponse:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Sentences of a form that was refused."""
-        listed = (self.part("challenge").get("errors"), self.body.get("errors"))
-        lists = (each[:ERRORS_MAX] for each in listed if isinstance(each, list))
-        return tuple(filter(None, (text(each) for found in lists for each in found)))
+        """Sentences of a form that was refused: a list, by field, or with a title each."""
+        told = (self.part("challenge").get("errors"), self.body.get("errors"))
+        return tuple(each for value in told for each in _sentences(value))[:ERRORS_MAX]
 
     @property
     def step(self) -> str:
@@ -157,6 +153,16 @@ class ParsedResponse:
         return find(self.headers, self.cookies)
 
 
+def _sentences(value: object, depth: int = 3) -> Iterator[str]:
+    """Yield the texts in a form's errors."""
+    if depth and isinstance(value, Mapping | list):
+        inside = list(value.values()) if isinstance(value, Mapping) else value
+        for each in inside[:ERRORS_MAX]:
+            yield from _sentences(each, depth - 1)
+    elif found := text(value):
+        yield found
+
+
 def parse_response(reply: Reply, *, home: str, is_bloks: bool) -> ParsedResponse:
     """Read an answer into the common vocabulary. A defect becomes a field and no exception.
 
@@ -186,9 +192,8 @@ def parse_response(reply: Reply, *, home: str, is_bloks: bool) -> ParsedResponse
 
 
 def _read(reply: Reply) -> Mapping[str, object] | None:
-    bare = _GUARD.sub(b"", reply.body)
     try:
-        body = read_json(Reply(status=reply.status, headers={}, body=bare))
+        body = read_json(reply)
     except ProviderBrokenError:
         return None
     return body if isinstance(body, Mapping) else None

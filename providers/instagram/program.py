@@ -40,12 +40,15 @@ _STAYS: Final = frozenset(
 """Calls of the code's own screen: to send the code, or to request a new one."""
 _ENDS: Final = frozenset({means.SUSPENDED, means.DISABLED, means.OLD_APP})
 _SAYS_ELSE: Final = frozenset(
-    {means.THROTTLED, means.PROBLEM, means.UNSENT, means.DEAD, means.DISABLED, means.PASSWORD}
-)
+    {
+        means.THROTTLED, means.PROBLEM, means.UNSENT, means.DEAD, means.DISABLED, means.PASSWORD,
+        means.SUSPENDED, means.UNREADABLE,
+    }
+)  # fmt: skip
 """Meanings of an error's words other than a wrong code."""
 
 
-_SAYS_MILD: Final = (_SAYS_ELSE | {means.WRONG}) - {means.DEAD, means.DISABLED}
+_SAYS_MILD: Final = (_SAYS_ELSE | {means.WRONG}) - {means.DEAD, means.DISABLED, means.SUSPENDED}
 """Meanings of a sentence anywhere in a program."""
 
 

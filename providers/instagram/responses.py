@@ -55,11 +55,14 @@ OVER = Meaning(
 
 CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower case.
     "bad_password": UNREADABLE,  # The first step's; never observed as an answer to a code.
+    "block_eu_user_login_in_old_app": OLD_APP,
     "consent_required": CONSENT,
     "feedback_required": SUSPECTED,
     "generic_request_error": PROBLEM,
+    "geoblock_required": ADDRESS,
     "inactive user": DISABLED,
     "inactive_user": DISABLED,
+    "invalid_identifier": DEAD,
     "invalid_nonce": DEAD,
     "invalid_parameters": FORM,
     "invalid_trusted_notification": METHOD,
@@ -72,6 +75,7 @@ CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower cas
     "rate_limit_error": THROTTLED,
     "sentry_block": SUSPECTED,
     "sms_code_validation_code_invalid": WRONG,
+    "sms_code_validation_code_missing": FORM,
     "sms_code_validation_failed": WRONG,
     "unsupported_version": OLD_APP,
     "unusable_password": PASSWORD,
@@ -89,6 +93,11 @@ CHECKPOINT_CONSTANTS = frozenset(
 
 _FORGED = re.compile(r"csrf\b.{0,40}\b(?:missing|incorrect|invalid|fail)|(?:missing|invalid) csrf")
 """A sentence about the token; a page's form or script that has a token does not match."""
+_OTHER_NEWS = re.compile(
+    r"\bsent (?:you )?(?:a |the |another )?(?:new )?code|\bcode (?:was |has been )?sent\b"
+    r"|internet connection|\boffline\b|login (?:was )?approved|welcome back"
+)
+"""A notice about something other than this code."""
 WORDS = (  # Pattern on the message's text, folded; the first match counts.
     (re.compile(r"username you entered doesn't appear to belong"), ADDRESS),
     (_FORGED, TOKEN),
@@ -96,17 +105,33 @@ WORDS = (  # Pattern on the message's text, folded; the first match counts.
     (re.compile(r"session (?:has )?expired"), DEAD),
     (re.compile(r"(?:can't|cannot|couldn't) send (?:a |the |you )*(?:\w+ )?code"), UNSENT),
     (re.compile(r"invalid parameters"), FORM),
-    (re.compile(r"version of instagram is out of date|(?:update|upgrade) your app"), OLD_APP),
+    (
+        re.compile(
+            r"version of instagram is out of date|(?:update|upgrade) (?:your app|instagram\b)"
+        ),
+        OLD_APP,
+    ),
+    (re.compile(r"been logged out|log back in"), DEAD),
+    (re.compile(r"request signature|\binvalid request|missing param"), FORM),
+    (re.compile(r"suspicious login|automated behaviou?r|action (?:was )?blocked"), SUSPECTED),
+    (re.compile(r"suspended your account|account has been deactivated"), SUSPENDED),
+    (
+        re.compile(
+            r"transient error|temporarily unavailable|error with your request|\bserver error"
+        ),
+        PROBLEM,
+    ),
+    (_OTHER_NEWS, UNREADABLE),
     (words.DISABLED, DISABLED),
     (words.NEW_PASSWORD, PASSWORD),
     (words.FIELD, FORM),
-    (words.WAIT, THROTTLED),
-    (words.PROBLEM, PROBLEM),
+    (meanings.ASKS_TO_WAIT, THROTTLED),
+    (meanings.REPORTS_PROBLEM, PROBLEM),
     (re.compile(r"check the (?:security )?code|re-?enter|code has expired|incorrect code"), WRONG),
 )
 PAGES = (  # Status and pattern for a body that is no JSON.
     (403, _FORGED, TOKEN),
-    (None, words.WAIT, THROTTLED),
+    (None, meanings.ASKS_TO_WAIT, THROTTLED),
     (400, words.FIELD, FORM),
     (None, re.compile(r"oops, an error occurred"), PROBLEM),
 )
@@ -158,6 +183,10 @@ SCREENS = (  # Prefixes of the Bloks ids of steps that the person has to pass.
 )
 
 
+_CONSTANT = re.compile(r"[a-z]+(?:_[a-z]+)+")
+_REFUSING = re.compile(r"code.*(?:invalid|incorrect|wrong|expired|fail)|(?:invalid|wrong).*code")
+
+
 def refuse(meaning: Meaning) -> NoReturn:
     """Raise the failure of a meaning.
 
@@ -173,19 +202,25 @@ def of_constants(*texts: str) -> Meaning | None:
     return next((meaning for meaning in known if meaning is not None), None)
 
 
+def names_other_cause(*texts: str) -> bool:
+    """Whether a constant that is not known says something other than that the code is wrong."""
+    folded = (text.strip().lower() for text in texts)
+    return any(_CONSTANT.fullmatch(each) and not _REFUSING.search(each) for each in folded)
+
+
 def of_words(*texts: str) -> Meaning | None:
     """Return the meaning of texts for the person, if it is known."""
     return next(_readings(*texts), None)
 
 
 def _readings(*texts: str) -> Iterator[Meaning]:
-    folded = "\n".join(words.fold(text) for text in texts if text)
+    folded = "\n".join(meanings.plain(text) for text in texts if text)
     yield from (meaning for pattern, meaning in WORDS if pattern.search(folded))
 
 
 def of_page(status: int, text: str) -> Meaning | None:
     """Return the meaning of a body that is no JSON."""
-    folded = words.fold(text)
+    folded = meanings.plain(text)
     fits = (
         meaning
         for of_status, pattern, meaning in PAGES

@@ -372,6 +372,8 @@ class _ResponseReader:
             except UnreadableAnswerError:
                 if not seen.is_shown:
                     raise
+        if seen.error is not None:
+            raise seen.error.error()
         if seen.checkpoint is None:
             return Rejected(context=self.context)
         return NextCheckpoint(checkpoint=seen.checkpoint, context=self.context)

@@ -25,9 +25,6 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.linkedin import words
 from checkpoint_worker.providers.meanings import Meaning
 
-WORDS_MAX: Final = 4_000
-"""Limit of a page's text, in characters; a challenge page has a heading and a few sentences."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sign:
@@ -176,7 +173,8 @@ ACCESS_DENIED: Final = Sign(
     DENIED,
     words={"en": r"^(?:error )?(?:access|request) (?:is )?denied|unusual traffic"},
 )
-TOO_MANY: Final = Sign("too many", meanings.THROTTLED, words=words.TOO_MANY)
+TOO_MANY: Final = Sign("too many", meanings.THROTTLED, words=meanings.WAIT_WORDS)
+PROBLEM: Final = Sign("problem", meanings.INTERNAL, words=meanings.PROBLEM_WORDS)
 REFUSED: Final = Sign("refused", meanings.WRONG, words=words.REFUSED)
 LOGIN_PAGE: Final = Sign(
     "login page", EXPIRED, marker="form input[name=session_password], #rememberme-div"
@@ -191,6 +189,8 @@ SPOKEN: Final = (
     ACCESS_DENIED, TOO_MANY,
 )  # fmt: skip
 """Signs in the text of a page, if its markup has none."""
+IN_ERROR: Final = (TOO_MANY, RESTRICTED, REFUSED, PROBLEM)
+"""Signs in the text of a form's error; any other text refuses the code."""
 
 
 # Forms for the code --------------------------------------------------------------------
@@ -201,6 +201,8 @@ ERROR_BLOCKS: Final = (
     ".body__banner--error, .artdeco-toast-item, .artdeco-inline-feedback--error"
 )
 """Elements that show a refusal: beneath the input, in a banner, a toast or a dialog."""
+ELSEWHERE: Final = "#artdeco-global-alert-container, .artdeco-global-alert"
+"""Elements for notices of the whole site, such as that of its cookies."""
 PIN_ERRORS: Final = "#email-pin-error, #phone-pin-error, [id$=pin-error]"
 """Elements for errors that concern the code alone, on the form of another step too."""
 INVALID_INPUT: Final = "input[name=pin][aria-invalid=true]"
@@ -284,12 +286,12 @@ def sign_of_address(path: str, query: str) -> Sign | None:
     return None
 
 
-def plain(text: str) -> str:
-    """Return a text in the form that the patterns expect."""
-    return text.lower().replace("\u2019", "'")
-
-
 def sign_of_words(text: str, signs: Iterable[Sign] = SPOKEN) -> Sign | None:
-    """Return the meaning of a page's text, if it is known."""
-    text = plain(text[:WORDS_MAX])
-    return next((sign for sign in signs if sign.is_said(text)), None)
+    """Return the meaning of a text, if it is known.
+
+    A page about too many wrong codes, or about a session that has expired, refuses no code.
+    """
+    text = meanings.plain(text)
+    judges = not TOO_MANY.is_said(text) and not meanings.SESSION_EXPIRED.search(text)
+    known = (sign for sign in signs if sign is not REFUSED or judges)
+    return next((sign for sign in known if sign.is_said(text)), None)

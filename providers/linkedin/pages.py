@@ -23,14 +23,17 @@ from checkpoint_worker.providers.linkedin.meanings import (
     CAPTCHA,
     CODE_FORMS,
     DENIED,
+    ELSEWHERE,
     ERROR_BLOCKS,
     FAILED_LOGIN,
+    IN_ERROR,
     IN_FORM,
     INVALID_INPUT,
     LOGIN_PAGE,
     MARKED,
     OTHER_FORM,
     PIN_ERRORS,
+    REFUSED,
     REFUSED_WITHOUT_REASON,
     sign_of_address,
     sign_of_words,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.contract import Reply
     from checkpoint_worker.providers.http.html import Form
     from checkpoint_worker.providers.linkedin.meanings import CodeForm, Sign
+    from checkpoint_worker.providers.meanings import Meaning
 
 CODE_FIELD: Final = "pin"
 OK, UNAUTHORISED, FORBIDDEN = 200, 401, 403
@@ -53,6 +57,7 @@ _DOMAIN: Final = "linkedin.com"
 _SEND_AGAIN: Final = frozenset({307, 308})
 _STATUSES: Final = {400: FORM, FORBIDDEN: DENIED, 451: DENIED, BLOCKED: DENIED}
 _APPROVALS: Final = r"^/checkpoint/challengesv2(?:/|$)"
+_OWN_FORM: Final = f"form:has(input[name={CODE_FIELD}])"
 _TAKE_OVER: Final = "form[name=ATOPinChallengeForm]"
 """Form that asks whether the account was taken over; its code needs another path and inputs."""
 
@@ -148,11 +153,13 @@ class Seen:
     Attributes:
         form: The form for the next code; ``None``: refused without one.
         is_shown: Whether the page shows the refusal, and does not only ask again.
+        error: The meaning of the form's error, if it judges no code.
         checkpoint: The checkpoint of the form, if it is another step's.
     """
 
     form: Form | None = None
     is_shown: bool
+    error: Meaning | None = None
     checkpoint: Checkpoint | None = None
 
 
@@ -197,10 +204,15 @@ def _read_form(page: Page, form: Form, *, form_id: str, challenge_id: str) -> Se
     is_other_form = bool(form_id and form.id) and form.id != form_id
     is_another = is_other_form or (bool(challenge_id and asked) and asked != challenge_id)
     # The form of another step may begin with a notice, in the same elements as errors.
-    blocks = PIN_ERRORS if is_other_form else ERROR_BLOCKS
-    is_shown = page.says_in(blocks) or page.has(INVALID_INPUT)
+    said = page.said_in(PIN_ERRORS if is_other_form else ERROR_BLOCKS, outside=ELSEWHERE)
+    sign = sign_of_words(said, IN_ERROR)
+    if sign is not None and sign.meaning is not WRONG:
+        return Seen(form=form, is_shown=True, error=sign.meaning)
+    is_shown = bool(said) or page.has(INVALID_INPUT)
     if not is_shown and form.hidden.get("captchaSiteKey"):
         raise CAPTCHA.meaning.error()
+    if not is_other_form and not is_shown:  # An error in an element that is not known here.
+        is_shown = sign_of_words(page.said_in(_OWN_FORM), (REFUSED,)) is not None
     if is_shown or not is_another:
         return Seen(form=form, is_shown=is_shown)
     return Seen(form=form, is_shown=False, checkpoint=_checkpoint(page, form))

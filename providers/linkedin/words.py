@@ -140,25 +140,10 @@ OLD_CLIENT: Final[Mapping[str, str]] = {
     ),
 }
 
-TOO_MANY: Final[Mapping[str, str]] = {
-    "en": r"too many (?:attempts|requests|tries)|(?:try|come back) again later",
-    "de": r"zu viele (?:versuche|anfragen)",
-    "fr": r"trop de (?:tentatives|demandes)",
-    "es": r"demasiad[oa]s (?:intentos|solicitudes)",
-    "pt": r"(?:muitas|demasiadas) tentativas",
-    "it": r"troppi tentativi",
-    "nl": r"te veel pogingen",
-    "pl": r"zbyt wiele prób",
-    "tr": r"çok fazla deneme",
-    "ru": r"слишком много попыток",
-    "zh": r"尝试次数过多|嘗試次數過多",
-    "ja": r"試行回数",
-    "ko": r"시도 횟수",
-}
-
 REFUSED: Final[Mapping[str, str]] = {
     "en": (
-        r"\b(?:code|pin)\b.{0,40}(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match"
+        r"(?<!error )\b(?:code|pin)\b(?!\").{0,40}"
+        r"(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match"
         r"|work)|(?:is|was) (?:not (?:valid|correct|right)|invalid|incorrect|wrong|expired)"
         r"|has expired)|not the right code|(?:wrong|incorrect|invalid|expired)"
         r" (?:verification |security )?(?:code|pin)\b"

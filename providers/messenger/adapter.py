@@ -35,7 +35,7 @@ from checkpoint_worker.providers.contract import (
     Verdict,
     tell_ways,
 )
-from checkpoint_worker.providers.meanings import INTERNAL, UNKNOWN_STEP, WRONG
+from checkpoint_worker.providers.meanings import INTERNAL, THROTTLED, UNKNOWN_STEP, WRONG
 from checkpoint_worker.providers.messenger.errors import error_in, sign_of
 from checkpoint_worker.providers.messenger.meanings import (
     ADDRESSES,
@@ -52,7 +52,6 @@ from checkpoint_worker.providers.messenger.requests import (
     session_request,
 )
 from checkpoint_worker.providers.messenger.session import (
-    GUARD,
     MessengerSession,
     exchanged,
     login_in,
@@ -66,7 +65,7 @@ if TYPE_CHECKING:
 
 WAYS: Final = KINDS.by_type["2FA"]
 """Sources whose codes this step accepts, whichever of them the provider asked for."""
-THROTTLED: Final = 429
+TOO_MANY_REQUESTS: Final = 429
 
 _DOMAINS: Final = ("facebook.com", "messenger.com", "meta.com")
 _INTEGRITY: Final = "x-fb-integrity-required"
@@ -149,7 +148,7 @@ async def _finished(
 def _body(reply: Reply) -> Mapping[str, object]:
     """Return the answer's JSON object; empty if there is none."""
     try:
-        body = read_json(reply, prefix=GUARD)
+        body = read_json(reply)
     except ProviderBrokenError:
         return {}
     return body if isinstance(body, Mapping) else {}
@@ -195,12 +194,15 @@ def _refuse_address(reply: Reply, base_url: str) -> None:
 
 def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
     """Return the refusal of a code, or raise the failure that the error means."""
-    if (sign := sign_of(error)) is not None:
+    sign = sign_of(error)
+    if error.code in THROTTLING and (sign is None or sign.meaning in {WRONG, THROTTLED}):
+        # These numbers mean what status 429 means, so the answer is read as a 429 with its wait.
+        refuse_common(replace(reply, status=TOO_MANY_REQUESTS))
+    if sign is not None:
         if sign.meaning is WRONG:
             return _rejected(error, held)
         raise sign.meaning.error()
-    # These numbers mean what status 429 means, so the answer is read as a 429 with its wait.
-    refuse_common(replace(reply, status=THROTTLED) if error.code in THROTTLING else reply)
+    refuse_common(reply)
     if error.code in TRANSIENT:
         raise INTERNAL.error()
     if error.speaks:

@@ -19,14 +19,21 @@ from checkpoint_worker.providers.contract import (
     InsufficientPermissionsError,
     MalformedRequestError,
     ProviderBrokenError,
+    ResourceRestrictedError,
     SessionMismatchError,
     UnreadableAnswerError,
 )
-from checkpoint_worker.providers.meanings import CONSENT, WRONG, Meaning
+from checkpoint_worker.providers.meanings import (
+    CONSENT,
+    EXPIRED_WORDS,
+    THROTTLED,
+    WAIT_WORDS,
+    WRONG,
+    Meaning,
+)
 from checkpoint_worker.providers.messenger.words import (
     BLOCKED_WORDS,
     DISABLED_WORDS,
-    EXPIRED_WORDS,
     OLD_APP_WORDS,
     REFUSED_WORDS,
     SECURITY_WORDS,
@@ -137,6 +144,9 @@ MEANINGS: Final = (
     Sign("refused, asked anew", WRONG, codes=frozenset({406}), with_factor=True),
     Sign("refused, asked anew", WRONG, subcodes=_TWO_FACTOR, with_factor=True),
     Sign("refused, asked anew", WRONG, subcodes=frozenset({_SECURITY_CHECK}), with_factor=True),
+    Sign("too many wrong codes", THROTTLED, codes=frozenset({401}), words=WAIT_WORDS),
+    Sign("disabled", RESTRICTED, codes=frozenset({401}), words=DISABLED_WORDS),
+    Sign("session expired", ENDED, codes=frozenset({401}), words=EXPIRED_WORDS),
     Sign("refused", WRONG, codes=frozenset({401})),
     Sign("approval", APPROVE, codes=frozenset({406})),
     Sign("approval", APPROVE, subcodes=_TWO_FACTOR),
@@ -150,12 +160,13 @@ MEANINGS: Final = (
         Meaning(ProviderBrokenError, "The provider blocks this as a guard against abuse."),
         codes=frozenset({368}),
     ),
+    Sign("too many wrong codes", THROTTLED, words=WAIT_WORDS),
+    Sign("session expired", ENDED, words=EXPIRED_WORDS),
     Sign("refused in words", WRONG, words=REFUSED_WORDS),
     Sign("disabled", RESTRICTED, words=DISABLED_WORDS),
     Sign("old app", OLD_APP, codes=frozenset({12, 2635})),
     Sign("old app", OLD_APP, words=OLD_APP_WORDS),
     Sign("security check", ON_SITE, words=SECURITY_WORDS),
-    Sign("session expired", ENDED, words=EXPIRED_WORDS),
     Sign(
         "unknown login",
         Meaning(DeadIntentError, "The provider does not know this login; it must start again."),
@@ -165,6 +176,16 @@ MEANINGS: Final = (
         "app token",
         Meaning(SessionMismatchError, "The provider does not take the app's token here."),
         codes=frozenset({190}),
+    ),
+    Sign(
+        "session key",
+        Meaning(SessionMismatchError, "The provider does not take the session's key."),
+        codes=frozenset({102}),
+    ),
+    Sign(
+        "network address",
+        Meaning(ResourceRestrictedError, "The provider refuses this network address."),
+        codes=frozenset({5}),
     ),
     Sign(
         "form or signature",

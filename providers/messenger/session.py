@@ -18,13 +18,12 @@ from checkpoint_worker.providers.contract import (
     Cookie,
     ProviderBrokenError,
     ProviderFailure,
-    UnreadableAnswerError,
 )
 from checkpoint_worker.providers.http.cookies import parse_set_cookie
 from checkpoint_worker.providers.http.html import has_session
 from checkpoint_worker.providers.http.jar import Jar, settled
-from checkpoint_worker.providers.messenger.errors import number
-from checkpoint_worker.providers.messenger.meanings import NO_SESSION
+from checkpoint_worker.providers.messenger.errors import error_in, number
+from checkpoint_worker.providers.messenger.meanings import NO_SESSION, THROTTLING, TRANSIENT
 from checkpoint_worker.providers.messenger.requests import parsed_list
 from checkpoint_worker.providers.sessions import Session, of_context
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.contract import Exchange, Reply, Request
     from checkpoint_worker.providers.messenger.requests import MessengerContext
 
-GUARD: Final = b"for (;;);"
-"""Prefix of JSON that prevents its inclusion as a script."""
 EXCHANGE_PAUSES_S: Final = (0.0, 0.3, 0.6, 1.2)
 """Pause before each try to exchange a token for cookies. The request carries no code."""
 AUTHENTICATING: Final = ("c_user", "xs")
@@ -97,10 +94,7 @@ async def exchanged(login: Login, exchange: Exchange, request: Request) -> Login
         try:
             reply = await exchange.fetch(request)
             refuse_common(reply)
-            body = read_json(reply, prefix=GUARD)
-        except UnreadableAnswerError as failure:
-            cause = failure
-            break
+            body = read_json(reply)
         except ProviderFailure as failure:
             cause = failure
             continue
@@ -111,7 +105,9 @@ async def exchanged(login: Login, exchange: Exchange, request: Request) -> Login
                 cookies=found.cookies,
                 body={**found.body, **login.body},
             )
-        break
+        error = error_in(found.body)
+        if error is not None and error.code not in {0, *TRANSIENT, *THROTTLING}:
+            break  # The next answer would be the same.
     raise NO_SESSION.error() from cause
 
 

@@ -79,8 +79,8 @@ BLOCKED_WORDS: Final[Mapping[str, str]] = {
 
 DISABLED_WORDS: Final[Mapping[str, str]] = {
     "en": (
-        r"(?<!feature is )(?<!feature was )(?<!method is )(?<!cookies are )(?<!app is )"
-        r"(?<!javascript is )(?<!button is )(?<!authentication is )\b(?:disabled|locked)\b"
+        r"\b(?:account|profile)\b[^.!?]{0,60}\b(?:disabled|locked)\b"
+        r"|\b(?:disabled|locked)\b[^.!?]{0,40}\b(?:account|profile)\b"
     ),
     "de": r"konto (?:wurde|ist) (?:deaktiviert|gesperrt)",
     "fr": r"compte (?:a été|est) (?:désactivé|verrouillé)",
@@ -103,30 +103,10 @@ DISABLED_WORDS: Final[Mapping[str, str]] = {
     "ko": r"계정이 (?:비활성화|잠겼|잠김)",
 }
 
-EXPIRED_WORDS: Final[Mapping[str, str]] = {
-    "en": r"session (?:has )?expired",
-    "de": r"sitzung (?:ist )?abgelaufen",
-    "fr": r"session (?:a )?expiré",
-    "es": r"sesión (?:ha )?(?:caducado|expirado)|sesión caducó",
-    "pt": r"sessão (?:expirou|expirada)",
-    "it": r"sessione (?:è )?scaduta",
-    "nl": r"sessie is verlopen",
-    "pl": r"sesja wygasła",
-    "tr": r"oturum(?:un|unuz)?(?:un)? süresi (?:doldu|geçti)",
-    "ru": r"(?:сессия|сеанс) (?:истек|истёк|истекла)|срок действия сеанса",
-    "ar": r"انتهت (?:صلاحية )?(?:الجلسة|جلسة|جلستك)",
-    "hi": r"सत्र (?:समाप्त|की समय)",
-    "vi": r"phiên (?:đăng nhập |làm việc )?(?:của bạn )?(?:đã )?hết hạn",
-    "th": r"เซสชัน\w*หมดอายุ",
-    "id": r"sesi (?:anda )?(?:telah )?(?:berakhir|kedaluwarsa|habis)",
-    "zh": r"(?:会话|會話|工作階段|登录|登入).{0,4}(?:过期|過期)",
-    "ja": r"セッション.{0,8}(?:切れ|期限)",
-    "ko": r"세션.{0,4}만료",
-}
-
 REFUSED_WORDS: Final[Mapping[str, str]] = {
     "en": (
-        r"\bcode\b.{0,50}(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match|work)"
+        r"(?<!error )\bcode\b(?!\W*[0-9]).{0,50}"
+        r"(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match|work)"
         r"|(?:is|was) (?:not (?:valid|correct|right)|invalid|incorrect|wrong|expired)"
         r"|does not match"
         r"|has expired)|(?:wrong|incorrect|invalid|expired) (?:\w+ ){0,2}code\b"

@@ -59,11 +59,13 @@ from checkpoint_worker.providers.twitter.meanings import (
     name_of,
     part,
     read_refusal,
+    refuse_notice,
     text_of,
 )
 from checkpoint_worker.providers.twitter.protocol import (
     ACID,
     API_URL,
+    CODE_KEYBOARDS,
     FORMATS,
     STEPS,
     TWO_FACTOR,
@@ -136,9 +138,9 @@ class Twitter:
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         assert isinstance(held, OcfContext), "the caller validates with `contexts`"
-        request = _code_request(held, challenge)
-        refuse_source(challenge)
         answer = _ResponseReader(held, challenge, exchange)
+        request = _code_request(held, challenge, answer)
+        refuse_source(challenge)
         reply = await hear(exchange, request, is_login)
         try:
             return await answer.read(reply)
@@ -150,8 +152,10 @@ class Twitter:
 # The requests --------------------------------------------------------------------------
 
 
-def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
-    solution = _solution(context, challenge.checkpoint.source)
+def _code_request(
+    context: OcfContext, challenge: Challenge, answer: _ResponseReader
+) -> CodeRequest:
+    solution = _solution(context, challenge.checkpoint.source, answer)
     castle = {"castle_token": context.castle_token} if context.castle_token else {}
 
     def body(code: str) -> bytes:
@@ -163,7 +167,9 @@ def _code_request(context: OcfContext, challenge: Challenge) -> CodeRequest:
     )
 
 
-def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
+def _solution(
+    context: OcfContext, source: str | None, answer: _ResponseReader
+) -> Callable[[str], str]:
     """Return the function that turns a solution into the subtask's answer, or refuses it.
 
     An address is a solution if the checkpoint's source is not a source of codes and the subtask
@@ -179,7 +185,8 @@ def _solution(context: OcfContext, source: str | None) -> Callable[[str], str]:
         raise ActionRequiredError(msg)
 
     def as_it_is(text: str) -> str:
-        return fold(text) if _ADDRESS.fullmatch(fold(text)) else code_of(text, source)
+        answer.sent_address = _ADDRESS.fullmatch(fold(text)) is not None
+        return fold(text) if answer.sent_address else code_of(text, source)
 
     says_nothing = context.subtask_id == ACID and not context.hint_text.strip()
     if source not in FORMATS and says_nothing:
@@ -213,7 +220,14 @@ def _follow_up(name: str) -> list[dict[str, object]] | None:
 
 
 class _ResponseReader(LoginState):
-    """Reads one answer and sends the flow's further inputs."""
+    """Reads one answer and sends the flow's further inputs.
+
+    Attributes:
+        sent_address: Whether the solution was sent as an address to a step that did not say what
+            it asked for.
+    """
+
+    sent_address = False
 
     def __init__(self, held: OcfContext, challenge: Challenge, exchange: Exchange) -> None:
         super().__init__(held=held, exchange=exchange, api_url=challenge.base_url)
@@ -315,10 +329,22 @@ class _ResponseReader(LoginState):
         if self.is_signed_in:
             return False
         subtask = _current(flow)
+        notices = [text_of(each) for each in _subtasks(flow) if is_notice(each)]
         if name_of(subtask) == self._held.subtask_id and has_part(subtask, "enter_text"):
             self._keep_step(flow)
-            return self.context.asks_for_address == self._held.asks_for_address
-        return any(is_notice(each) and refuses(text_of(each)) for each in _subtasks(flow))
+            for text in notices:
+                refuse_notice(text)
+            return self._asks_the_same()
+        return any(map(refuses, notices))
+
+    def _asks_the_same(self) -> bool:
+        """Whether the subtask asks for what was sent to it, an address or a code."""
+        held, now = self._held, self.context
+        if held.asks_for_address and now.asks_for_address:
+            return (held.hint_text, held.keyboard_type) == (now.hint_text, now.keyboard_type)
+        if self.sent_address and (now.hint_text.strip() or now.keyboard_type in CODE_KEYBOARDS):
+            return False  # The step before did not say what it asked for; this one does.
+        return held.asks_for_address == now.asks_for_address
 
     def _further_step(self, flow: Mapping[str, Any]) -> Verdict | None:
         """Return the further checkpoint that an answer names.

@@ -35,8 +35,12 @@ from checkpoint_worker.providers.meanings import (
     INTERNAL,
     NEW_PASSWORD,
     NO_SESSION,
+    THROTTLED,
+    WAIT_WORDS,
     WRONG,
     Meaning,
+    asks_to_wait,
+    reports_problem,
 )
 from checkpoint_worker.providers.meanings import TOKEN as TOKEN_REFUSED
 from checkpoint_worker.providers.twitter.words import refuses
@@ -44,7 +48,7 @@ from checkpoint_worker.providers.twitter.words import refuses
 if TYPE_CHECKING:
     from checkpoint_worker.providers.contract import Reply
 
-OK, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, THROTTLED = 200, 400, 401, 403, 429
+OK, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS = 200, 400, 401, 403, 429
 SUCCESSES, REDIRECTS = range(200, 300), range(300, 400)
 RETRIABLE: Final = 399
 """``OnboardingFlowRetriableFailure``: any failure within a flow; its text says which."""
@@ -106,13 +110,13 @@ _SIGNS = (
     _Sign(
         Meaning(AccountRestrictedError, "The provider has suspended or locked this account."),
         codes=frozenset({27, 63, 64, 141, 159, 242, 326}),
-        words=r"\b(?:suspended|locked)\b",
+        words=r"\b(?:suspended|locked(?! out))\b",
     ),
     _Sign(_ENDED, codes=frozenset({237, 241, 246})),
     _Sign(
         Meaning(ProviderBrokenError, "The provider is throttling requests."),
         codes=frozenset({33, 88, 129, 205, 243, 245, 295, 299, 344, 395}),
-        words=r"too many attempts|try again in a few minutes|temporarily limited",
+        words=WAIT_WORDS["en"],
     ),
     _Sign(
         WRONG,
@@ -178,6 +182,10 @@ _SIGNS = (
         Meaning(ResourceRestrictedError, "The provider refuses this address."),
         codes=frozenset({249}),
     ),
+    _Sign(
+        Meaning(ResourceRestrictedError, "The provider takes this client for a bot."),
+        codes=frozenset({226}),
+    ),
     _Sign(INTERNAL, codes=frozenset({29, 67, 130, 131})),
 )
 
@@ -215,8 +223,11 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
     errors = errors_of(body)
     sign = _sign_of(errors, source=source, status=reply.status)
     if sign is None:
-        if any(code == RETRIABLE and refuses(message) for code, message in errors):
+        retriable = [message for code, message in errors if code == RETRIABLE]
+        if any(map(refuses, retriable)):
             return True
+        if any(map(asks_to_wait, retriable)):
+            raise THROTTLED.error()
         _refuse_status(reply, errors)
         return False
     if sign.meaning is WRONG:
@@ -265,7 +276,9 @@ def _sign_of(errors: Iterable[tuple[int, str]], *, source: str | None, status: i
 def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
     """Raise the meaning of an answer without a known error; return if it is a flow to read."""
     is_page = reply.body.lstrip().startswith(b"<")
-    if "cf-mitigated" in reply.headers or (is_page and reply.status in {FORBIDDEN, THROTTLED}):
+    if "cf-mitigated" in reply.headers or (
+        is_page and reply.status in {FORBIDDEN, TOO_MANY_REQUESTS}
+    ):
         msg = "The provider's gate refuses this client or its address."
         raise ResourceRestrictedError(msg)
     refuse_common(reply)
@@ -381,6 +394,18 @@ def known_step(subtask: Mapping[str, Any]) -> str | None:
 def is_notice(subtask: Mapping[str, Any]) -> bool:
     """Whether a subtask is only a message before another subtask."""
     return any(has_part(subtask, name) for name in NOTICES)
+
+
+def refuse_notice(text: str) -> None:
+    """Raise what a notice says instead of a judgement on the code.
+
+    Raises:
+        ProviderBrokenError: It asks to wait, or reports a fault of the provider.
+    """
+    if asks_to_wait(text):
+        raise THROTTLED.error()
+    if not refuses(text) and reports_problem(text):
+        raise INTERNAL.error()
 
 
 def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:

@@ -228,22 +228,25 @@ class LoginState:
     async def _ask_me(self) -> None:
         """Ask whose login it is; the request has no code, so it is retried.
 
+        The first answer may only set the token that it requires.
+
         Raises:
             UnreadableAnswerError: The answers do not name the account.
         """
         cause: ProviderFailure | None = None
         again = (*HICCUPS, ProviderTimeoutError)
-        for _ in range(2):  # The first answer may only set the token that it requires.
-            token = cookie_value(self.context.cookies, TOKEN)
+        for asked in range(ASKED_MAX):
+            await asyncio.sleep(ASKED_PAUSE_S * asked)
             try:
                 reply = await self._fetch_with_retries(
                     self._me(), asked_max=ME_ASKED_MAX, again=again
                 )
                 if self._apply_account(reply):
                     return
+            except UnreadableAnswerError as failure:  # A page: the next answer may be another.
+                cause = failure
             except ProviderFailure as failure:
                 cause = failure
-            if cookie_value(self.context.cookies, TOKEN) == token:
                 break
         msg = "The provider accepted the code but did not say whose account it is."
         raise UnreadableAnswerError(msg) from cause

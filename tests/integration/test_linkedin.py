@@ -607,6 +607,69 @@ async def test_another_form_with_an_error_shown_is_a_rejection() -> None:
     assert isinstance(verdict, Rejected)
 
 
+async def test_a_refusal_beside_the_code_is_read_wherever_it_stands() -> None:
+    """The provider's class names change; its sentence says that the code was not taken."""
+    sentence = "The verification code you entered isn't valid. Please check it and try again."
+    said = pin_form(challenge_id="AgSecond", extra=f'<p class="input-error">{sentence}</p>')
+    verdict, _ = await say(answer(200, said))
+    assert isinstance(verdict, Rejected)
+
+
+COOKIE_BANNER = (
+    '<div aria-live="assertive" id="artdeco-global-alert-container" role="alert">'
+    '<div class="artdeco-global-alert artdeco-global-alert--COOKIE_CONSENT" role="alert">'
+    "<p>LinkedIn and 3rd parties use cookies.</p></div></div>"
+)
+
+
+@pytest.mark.parametrize("banner", ["", COOKIE_BANNER])
+async def test_a_notice_of_the_whole_site_is_no_error_of_the_code(banner: str) -> None:
+    """It stands on pages of every kind, and must not count a code that was taken as wrong."""
+
+    def with_banner(form: str) -> bytes:
+        return answer(200, form.replace("<body>", f"<body>{banner}"))
+
+    verdict, _ = await say(with_banner(pin_form(challenge_id="AgSecond")))
+    assert isinstance(verdict, NextCheckpoint)
+    captcha = '<input type="hidden" name="captchaSiteKey" value="6L">'
+    await fail(ActionRequiredError, with_banner(pin_form(extra=captcha)))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Too many attempts. Please try again later.", ProviderBrokenError),
+        ("You've entered an incorrect code too many times.", ProviderBrokenError),
+        ("Something went wrong. Please try again.", ProviderBrokenError),
+        ("Etwas ist schiefgelaufen.", ProviderBrokenError),
+        ("Your account has been temporarily restricted.", AccountRestrictedError),
+    ],
+)
+async def test_an_error_of_the_form_that_judges_no_code_is_told(
+    text: str, kind: type[ProviderFailure]
+) -> None:
+    """No try is counted, and the fresh form is kept for the next code."""
+    form = pin_form(error=f'<div id="email-pin-error">{text}</div>', challenge_id="AgSecond")
+    failure = await fail(kind, answer(200, form))
+    assert isinstance(failure.context, LinkedInContext)
+    assert failure.context.fields["requestSubmissionId"] == "sub-2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error code 4021: your session has expired.",
+        "You've entered an incorrect code too many times. Please try again later.",
+        '{"status":400,"code":"BAD","message":"The request is invalid"}',
+    ],
+)
+async def test_a_page_that_only_names_a_code_refuses_none(text: str) -> None:
+    """A wrong refusal costs the person one of three tries."""
+    async with Canned(answer(200, page(text))) as provider:
+        with pytest.raises(ProviderFailure):
+            await attempt(LinkedIn(), provider.url, context(), CODE)
+
+
 async def test_a_check_box_on_the_new_form_is_noted() -> None:
     """The next request depends on it."""
     box = '<input type="checkbox" name="recognizedDevice">'

@@ -20,12 +20,14 @@ from checkpoint_worker.providers.contract import (
     Cleared,
     ContentTooLargeError,
     DeadIntentError,
+    InsufficientPermissionsError,
     InvalidRequestError,
     MalformedRequestError,
     ProviderBrokenError,
     ProviderFailure,
     ProviderTimeoutError,
     Rejected,
+    ResourceRestrictedError,
     ServiceUnavailableError,
     SessionMismatchError,
     SolutionKind,
@@ -534,6 +536,70 @@ async def test_a_token_alone_is_turned_into_cookies() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        answer(200, "<html>x</html>"),
+        answer(401, "x"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
+        graph(2, message="Service temporarily unavailable", is_transient=True),
+        graph(613),
+        legacy(1),
+        said({}),
+    ],
+)
+async def test_one_failure_on_the_way_to_the_cookies_loses_no_login(first: bytes) -> None:
+    """The request carries no code, and three further tries stand ready."""
+    token_alone = {key: value for key, value in SESSION.items() if key != "session_cookies"}
+    cookies = said({"session_cookies": COOKIES, "uid": 100047110815})
+    verdict, provider = await say(said(token_alone), first, cookies)
+    assert isinstance(verdict, Cleared)
+    assert len(provider.carrying(CODE)) == 1
+
+
+async def test_what_is_said_of_the_apps_token_is_not_asked_again() -> None:
+    """The answer would be the same."""
+    token_alone = {key: value for key, value in SESSION.items() if key != "session_cookies"}
+    async with Canned(said(token_alone), graph(190), said(SESSION)) as provider:
+        with pytest.raises(UnreadableAnswerError):
+            await attempt(Messenger(), provider.url, context(), CODE, checkpoint=APP_STEP)
+    assert len(provider.heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (
+            graph(401, message="Incorrect code too many times. Try again later."),
+            ProviderBrokenError,
+        ),
+        (graph(401, error_user_title="Account disabled"), AccountRestrictedError),
+        (graph(401, message="Session expired"), DeadIntentError),
+        (
+            graph(613, message="You've entered an incorrect code too many times"),
+            ProviderBrokenError,
+        ),
+        (graph(190, message="Error code 190: your session has expired"), DeadIntentError),
+        (graph(9999, message="Fehlercode 190: Die Sitzung ist abgelaufen"), DeadIntentError),
+        (
+            graph(
+                200, message="Access to this data is temporarily disabled for non-active accounts"
+            ),
+            InsufficientPermissionsError,
+        ),
+        (graph(10, message="Login has been disabled for this app."), InsufficientPermissionsError),
+        (graph(1, message="The application has been disabled"), ProviderBrokenError),
+        (graph(102, message="Session key invalid"), SessionMismatchError),
+        (graph(5, message="Unauthorized source IP address"), ResourceRestrictedError),
+    ],
+)
+async def test_words_about_something_else_neither_count_nor_kill(
+    refusal: bytes, kind: type[ProviderFailure]
+) -> None:
+    """The operator's trouble, or a wait, is not the person's code or account."""
+    await fail(kind, refusal)
+
+
 async def test_the_user_is_the_one_who_logged_in_not_the_one_expected() -> None:
     """Whether it is the right account is the intent's to judge (403 ``account_mismatch``)."""
     cookies = [*without("c_user"), {"name": "c_user", "value": "42"}]
@@ -554,7 +620,7 @@ AGAIN_TEXT = json.dumps(AGAIN)
         graph(401),
         graph(401, status=401),
         graph(401, status=500),
-        graph(401, error_user_title="Your session expired or a checkpoint is disabled"),
+        graph(401, error_user_title="A checkpoint or a feature is disabled"),
         legacy(401),
         said({"error": {"code": "401"}}, 400),
         said({"errors": [{"code": 401, "message": "x"}, {"code": 1}]}, 400),
@@ -643,7 +709,7 @@ BY_KIND: dict[type[ProviderFailure], dict[str, bytes]] = {
     AccountRestrictedError: {
         "disabled, legacy": legacy(1, error_msg="Account disabled"),
         "disabled, title": graph(7, error_user_title="Account Disabled"),
-        "disabled, message": graph(1, error_user_msg="It was disabled."),
+        "disabled, message": graph(1, error_user_msg="Your account was disabled."),
         "disabled, address": answer(
             302, "", "Location: https://www.facebook.com/accounts/suspended/"
         ),

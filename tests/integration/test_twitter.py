@@ -629,6 +629,64 @@ async def test_a_step_that_says_nothing_takes_what_was_typed(typed: str) -> None
     assert sent["text"] == typed
 
 
+def acid(hint: str, **enter: Any) -> dict[str, Any]:
+    """Build the subtask that asks for an address or a code."""
+    return {"subtask_id": "LoginAcid", **enter_text(hint, **enter)}
+
+
+@pytest.mark.parametrize("following", [acid("Confirmation code"), acid("", keyboard_type="number")])
+async def test_an_address_that_was_taken_is_not_refused(following: dict[str, Any]) -> None:
+    """The step said nothing, took the address and sent a code: that code is what comes next."""
+    base = {**ACID, "hint_text": ""}
+    verdict, _ = await say(
+        said(flow(following)), base=base, source="ADDRESS", code="someone@example.test"
+    )
+    assert isinstance(verdict, NextCheckpoint)
+
+
+async def test_an_address_that_was_not_taken_is_refused() -> None:
+    """The same step again, which says as little as before."""
+    base = {**ACID, "hint_text": ""}
+    verdict, _ = await say(
+        said(flow(acid(""))), base=base, source="ADDRESS", code="someone@example.test"
+    )
+    assert isinstance(verdict, Rejected)
+
+
+async def test_a_step_for_another_address_needs_the_person() -> None:
+    """The first one was taken."""
+    base = {**ACID, "hint_text": "Email address"}
+    async with Canned(said(flow(acid("Phone number")))) as provider:
+        with pytest.raises(ActionRequiredError):
+            await attempt(
+                Twitter(),
+                provider.url,
+                context(base),
+                "someone@example.test",
+                checkpoint={"type": "OTP", "source": "ADDRESS"},
+            )
+
+
+@pytest.mark.parametrize("text", ["Something went wrong.", "Too many attempts. Try later."])
+async def test_a_notice_before_the_same_step_may_judge_no_code(text: str) -> None:
+    """No try is counted; the flow's new token is kept."""
+    toast = {"subtask_id": "x", "in_app_notification": {"message": {"text": text}}}
+    again = {"subtask_id": OCF["subtask_id"], **enter_text("Enter code")}
+    failure = await fail(ProviderBrokenError, said(flow(toast, again, token=LATER)))
+    assert isinstance(failure.context, OcfContext)
+    assert failure.context.flow_token == LATER
+
+
+@pytest.mark.parametrize("first", [answer(200, "<html>x</html>"), answer(403, "x"), answer(429)])
+async def test_one_failure_on_the_way_to_the_accounts_name_loses_no_login(first: bytes) -> None:
+    """The request carries no code."""
+    verdict, provider = await say(
+        said(flow(), *SESSION[:2]), first, *[said({"id_str": "4711"})] * 2
+    )
+    assert isinstance(verdict, Cleared)
+    assert len(provider.carrying(CODE)) == 1
+
+
 async def test_a_further_step_keeps_what_it_offers_instead() -> None:
     """Source words of ours, for whoever asks for another way then."""
     offered = {"subtask_id": "LoginTwoFactorAuthChallenge", **enter_text("Enter code")}

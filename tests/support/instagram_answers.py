@@ -164,6 +164,12 @@ def _row(
     return Known(said=said, tag=tag, becomes=becomes, cases=sum(cases, ()))
 
 
+def _form_again(*errors: str) -> bytes:
+    """Return the web's form of a checkpoint, with errors."""
+    challenge = {"challengeType": "VerifyEmailCodeForm", "errors": [*errors]}
+    return body(400, {"message": "", "challenge": challenge, "status": "fail"})
+
+
 _STATE_EMAIL = body(200, {"step_name": "verify_email", "status": "ok"})
 _CODE_STATE = {"step_name": "verify_code", "step_data": {"form_type": "phone_number"}}
 _WHATSAPP = {
@@ -505,8 +511,10 @@ def _programs() -> Iterator[Known]:
 
 def _ends() -> Iterator[Known]:
     yield _row(
-        "400 `error_type: invalid_nonce`, or only its English sentence", "report", DEAD,
+        "400 `error_type: invalid_nonce` or `invalid_identifier`, or only the first one's English "
+        "sentence", "report", DEAD,
         on(FACTORS, refusal(error_type="invalid_nonce", message="x")),
+        on(FACTORS, refusal(error_type="invalid_identifier", message="x")),
         on(FACTORS, refusal(message="This code is no longer valid. Please request a new one.")),
     )  # fmt: skip
     yield _row(
@@ -575,11 +583,15 @@ def _ends_of_accounts() -> Iterator[Known]:
 def _operators() -> Iterator[Known]:
     yield _row(
         "`/web/unsupported_version/` in `challenge.url`, a redirect or a program; `needs_upgrade`, "
-        "`unsupported_version`, or a sentence that the app is out of date",
+        "`unsupported_version`, `block_eu_user_login_in_old_app`, or a sentence that the app is "
+        "out of date",
         "report", BROKEN,
         on(JSON_ROUTES, challenge_required(
             url="https://i.instagram.com/web/unsupported_version/", api_path="/challenge/")),
         on(JSON_ROUTES, refusal(error_type="needs_upgrade")),
+        on(JSON_ROUTES, refusal(error_type="block_eu_user_login_in_old_app", message="x")),
+        on(TWO_FACTOR, refusal(message=(
+            "You'll need to update Instagram to the latest version before you can use the app."))),
         on(APPS, refusal(error_type="unsupported_version")),
         on(APPS, refusal(message="Your version of Instagram is out of date. Please upgrade.")),
         on(WEB_2FA, redirect("/web/unsupported_version/")),
@@ -592,8 +604,10 @@ def _operators() -> Iterator[Known]:
         on(JSON_ROUTES, refusal(error_type="sentry_block")),
     )  # fmt: skip
     yield _row(
-        "`ip_block`, `invalid_user`, or the sentence that no account has the user name",
+        "`ip_block`, `geoblock_required`, `invalid_user`, or the sentence that no account has the "
+        "user name",
         "client", BLOCKED,
+        on(JSON_ROUTES, refusal(message="geoblock_required")),
         on(JSON_ROUTES, refusal(error_type="ip_block")),
         on(APPS, refusal(error_type="invalid_user")),
         on(TWO_FACTOR, refusal(
@@ -604,8 +618,11 @@ def _operators() -> Iterator[Known]:
         on(JSON_ROUTES, refusal(message="useragent mismatch")),
     )  # fmt: skip
     yield _row(
-        "`invalid_parameters`, its sentence, or a sentence that a field is required",
+        "`invalid_parameters`, its sentence, a sentence that a field is required, or "
+        "`sms_code_validation_code_missing`",
         "report", MALFORMED,
+        on(FACTORS, refusal(error_type="sms_code_validation_code_missing", message="x")),
+        on(CHALLENGE_WEB, _form_again("This field is required.")),
         on(JSON_ROUTES, refusal(error_type="invalid_parameters", message="x")),
         on(TWO_FACTOR, refusal(message="Invalid Parameters")),
         on(BLOKS, refusal(error_type="invalid_parameters")),
@@ -632,7 +649,15 @@ def _forms() -> Iterator[Known]:
             refusal(200, message="Please wait a few minutes before you try again."),
             refusal(message="Bitte warte ein paar Minuten, bevor du es noch einmal versuchst."),
             refusal(message="Espera unos minutos antes de volver a intentarlo."),
+            refusal(message="Too many attempts."),
+            refusal(message="You've tried too many times. Try again in an hour."),
+            refusal(errors={"verification_code": ["Please wait 5 minutes."]}),
+            refusal(errors=[{"message": "We limit how often you can do certain things."}]),
         ),
+        on(CHALLENGE_WEB, _form_again("Incorrect code too many times. Please try again later.")),
+        on(CHALLENGE, body(400, {
+            "step_name": "verify_email", "message": "Please wait a few minutes.", "status": "fail"})),
+        on(BLOKS_2FA, bloks(written("You've tried too many times. Try again in an hour."))),
         on(WEB_2FA, answer(401, "<p>Please wait a few minutes before you try again.</p>")),
         on(BLOKS, bloks(toast("Please wait a few minutes before you try again."))),
     )  # fmt: skip
@@ -643,6 +668,8 @@ def _forms() -> Iterator[Known]:
             JSON_ROUTES,
             refusal(message="Sorry, there was a problem with your request."),
             refusal(message="Es gab ein Problem mit deiner Anfrage."),
+            refusal(message="We couldn't log you in. Please try again."),
+            refusal(errors={"error": ["Sorry, there was a problem with your request."]}),
         ),
         on(APPS, refusal(error_type="generic_request_error")),
         on(BLOKS, bloks(toast("An unexpected error occurred. Please try again."))),
@@ -671,7 +698,8 @@ def _doubts() -> Iterator[Known]:
         on(WEB_2FA, redirect("https://accountscenter.facebook.com/x/")),
     )  # fmt: skip
     yield _row(
-        "any other 4xx; a 400 without `status: fail`; `bad_password`", "guess", DOUBT,
+        "any other 4xx; a 400 without `status: fail`; `bad_password`; a constant that is not known "
+        "and says nothing of a code", "guess", DOUBT,
         each_of(
             JSON_ROUTES,
             refusal(403, message="canary"),
@@ -683,6 +711,8 @@ def _doubts() -> Iterator[Known]:
             answer(404, "<h1>Page Not Found</h1>"),
             answer(400, "canary"),
             refusal(error_type="bad_password", message="The password you entered is incorrect."),
+            refusal(error_type="signup_block", message="x"),
+            refusal(message="server_error"),
         ),
         each_of(BLOKS, refusal(403, message="canary"), body(400, {"message": "canary"})),
     )  # fmt: skip
@@ -698,6 +728,8 @@ def _doubts() -> Iterator[Known]:
             body(200, {"status": "fail", "message": "canary"}),
         ),
         on(BLOKS, bloks("")),
+        on(BLOKS, bloks(toast("We sent you a new code."))),
+        on(BLOKS, bloks(toast("You're offline. Check your internet connection."))),
         on(FACTORS, body(200, {"action": "close", "status": "ok"})),
         on(BLOKS, bloks("(bk.action.core.Noop)")),
         on(BLOKS, bloks('(x "Your session has expired.")')),

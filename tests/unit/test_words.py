@@ -1,20 +1,58 @@
-"""LINKEDIN and MESSENGER: words decide last, and in every language that they are known in.
+"""Words decide last, and in every language that they are known in.
 
 The sentences are ours, in the manner of the providers'.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import pytest
 
 from checkpoint_worker.providers.linkedin import meanings as of_linkedin
-from checkpoint_worker.providers.linkedin.meanings import plain, sign_of_words
+from checkpoint_worker.providers.linkedin.meanings import sign_of_words
+from checkpoint_worker.providers.live_session.browser.recipes import recipe_for
+from checkpoint_worker.providers.meanings import PROBLEM_WORDS, THROTTLED, WAIT_WORDS, plain
 from checkpoint_worker.providers.messenger import meanings as of_messenger
 from checkpoint_worker.providers.messenger.errors import error_in, sign_of
+from checkpoint_worker.providers.twitter.words import refuses
+from tests.support import instagram_sentences as sentences
 
+WAIT: Final = {
+    **sentences.WAIT,
+    "ca": "Massa intents. Torna-ho a provar més tard.",
+}
+PROBLEM: Final = {
+    **sentences.PROBLEM,
+    "af": "Daar was 'n probleem met jou versoek.",
+    "ar": "حدث خطأ ما.",
+    "bg": "Възникна грешка.",
+    "bn": "একটি সমস্যা হয়েছে।",
+    "cs": "Něco se pokazilo.",
+    "el": "Παρουσιάστηκε σφάλμα.",
+    "et": "Midagi läks valesti.",
+    "fa": "مشکلی در درخواست شما رخ داد.",
+    "fi": "Jokin meni pieleen.",
+    "gu": "એક સમસ્યા આવી.",
+    "he": "משהו השתבש.",
+    "hi": "कुछ गड़बड़ हो गई।",
+    "hr": "Došlo je do pogreške.",
+    "hu": "Hiba történt.",
+    "ko": "문제가 발생했습니다.",
+    "mr": "एक समस्या आली.",
+    "ms": "Berlaku ralat.",
+    "nb": "Noe gikk galt.",
+    "ro": "A apărut o eroare.",
+    "sk": "Niečo sa pokazilo.",
+    "sr": "Дошло је до грешке.",
+    "th": "เกิดข้อผิดพลาด",
+    "tl": "Nagkaroon ng problema.",
+    "uk": "Щось пішло не так.",
+    "ur": "ایک مسئلہ پیش آیا۔",
+    "vi": "Đã xảy ra lỗi.",
+}
 LINKEDIN: Final[Mapping[str, Mapping[str, str]]] = {
     "restricted": {
         "en": "Access to your account has been temporarily restricted",
@@ -122,21 +160,6 @@ LINKEDIN: Final[Mapping[str, Mapping[str, str]]] = {
         "pt": "Seu navegador não é compatível",
     },
     "access denied": {"en": "Access denied"},
-    "too many": {
-        "en": "Too many attempts",
-        "de": "Zu viele Versuche",
-        "fr": "Trop de tentatives",
-        "es": "Demasiados intentos",
-        "pt": "Muitas tentativas",
-        "it": "Troppi tentativi",
-        "nl": "Te veel pogingen",
-        "pl": "Zbyt wiele prób",
-        "tr": "Çok fazla deneme yapıldı",
-        "ru": "Слишком много попыток",
-        "zh": "尝试次数过多",
-        "ja": "試行回数が多すぎます",
-        "ko": "시도 횟수를 초과했습니다",
-    },
     "refused": {
         "en": "The verification code you entered isn’t valid",
         "de": "Der eingegebene Code ist ungültig",
@@ -329,9 +352,39 @@ MESSENGER: Final[Mapping[str, tuple[int, Mapping[str, str]]]] = {
 def test_every_language_of_a_sign_has_a_sentence() -> None:
     """A pattern that no sentence fits is none."""
     spoken = {sign.name: set(sign.words) for sign in of_linkedin.SPOKEN if sign.words}
-    assert {name: set(words) for name, words in LINKEDIN.items()} == spoken
+    spoken |= {of_linkedin.PROBLEM.name: set(of_linkedin.PROBLEM.words)}
+    shared = {"too many": set(WAIT), "problem": set(PROBLEM)}
+    assert {name: set(words) for name, words in LINKEDIN.items()} | shared == spoken
     said = {each.name: set(each.words) for each in of_messenger.MEANINGS if each.words}
-    assert {name: set(words) for name, (_, words) in MESSENGER.items()} == said
+    shared = {"too many wrong codes": set(WAIT)}
+    assert {name: set(words) for name, (_, words) in MESSENGER.items()} | shared == said
+
+
+@pytest.mark.parametrize("language", WAIT)
+def test_a_sentence_that_asks_to_wait_judges_no_code(language: str) -> None:
+    """At any provider, even where it names a wrong code."""
+    sentence = WAIT[language]
+    assert re.search(WAIT_WORDS[language], plain(sentence))
+    sign = sign_of_words(f"LinkedIn {sentence}")
+    assert sign is of_linkedin.TOO_MANY
+    assert not refuses(f"Wrong code. {sentence}")
+    for code in (7, 401):
+        error = error_in({"error": {"code": code, "message": f"Wrong code. {sentence}"}})
+        assert error is not None
+        found = sign_of(error)
+        assert found is not None
+        assert found.meaning is THROTTLED
+    assert recipe_for("LINKEDIN").throttles(sentence)
+
+
+@pytest.mark.parametrize("language", PROBLEM)
+def test_a_sentence_about_a_fault_of_the_provider_judges_no_code(language: str) -> None:
+    """Its word for "wrong" is not said of the code."""
+    sentence = PROBLEM[language]
+    assert re.search(PROBLEM_WORDS[language], plain(sentence))
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.PROBLEM
+    assert not refuses(sentence)
+    assert recipe_for("LINKEDIN").throttles(sentence)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
+from checkpoint_worker.providers import meanings
 from checkpoint_worker.providers.instagram import words as instagram
 from checkpoint_worker.providers.linkedin import words as linkedin
 from checkpoint_worker.providers.messenger import words as messenger
@@ -98,7 +99,7 @@ class Recipe:
 
 
 def _any(patterns: Sequence[str], text: str) -> bool:
-    text = instagram.fold(text)
+    text = meanings.plain(text)
     return any(re.search(each, text) for each in patterns)
 
 
@@ -149,14 +150,12 @@ _RESTRICTED: Final = Sign(
 _ENDED: Final = Sign(
     css="form input[type=password][autocomplete=current-password]",
     words=(
-        *messenger.EXPIRED_WORDS.values(),
+        *meanings.EXPIRED_WORDS.values(),
         r"(?:log|sign)[ -]?in again|start (?:over|again)",
         r"(?:session|login|request|link) (?:has )?expired",
     ),
 )
-_LOCKED: Final = Sign(
-    words=(*linkedin.TOO_MANY.values(), r"too many"),
-)
+_LOCKED: Final = Sign(words=(meanings.ASKS_TO_WAIT.pattern,))
 _SIGNS: Final[Mapping[str, Sign]] = {
     "captcha": _CAPTCHA,
     "consent": _CONSENT,
@@ -169,9 +168,10 @@ _SIGNS: Final[Mapping[str, Sign]] = {
 }
 _REFUSED: Final = (*linkedin.REFUSED.values(), *messenger.REFUSED_WORDS.values())
 _THROTTLED: Final = (
-    *linkedin.TOO_MANY.values(), *messenger.BLOCKED_WORDS.values(),
-    instagram.WAIT.pattern, instagram.PROBLEM.pattern,
-)  # fmt: skip
+    *messenger.BLOCKED_WORDS.values(),
+    meanings.ASKS_TO_WAIT.pattern,
+    meanings.REPORTS_PROBLEM.pattern,
+)
 
 GENERIC: Final = Recipe(signs=_SIGNS, refused=_REFUSED, throttled=_THROTTLED)
 """Works on any page with a field for a one-time code. It names no cookies of a finished login, so a
@@ -244,11 +244,11 @@ _NUMBER: Final = re.compile(r"\bnumber ending\b")
 
 def source_in(text: str) -> str | None:
     """Return where a page's text says that its code comes from, ``None`` if it does not."""
-    text = _NAME_OF_TWO_STEPS.sub(" ", instagram.fold(text))
+    text = _NAME_OF_TWO_STEPS.sub(" ", meanings.plain(text))
     return twitter.source_in(text) or ("SMS" if _NUMBER.search(text) else None)
 
 
 def source_around(text: str) -> str | None:
     """Return the source that the text around a form names: backup codes are mostly an offer."""
-    text = instagram.fold(text)
+    text = meanings.plain(text)
     return "BACKUP" if _BACKUP.search(text) else source_in(_OFFERED.sub(" ", text))
