@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from celery import Celery
@@ -17,15 +18,23 @@ WAKES_MAX: Final = 8
 log = logging.getLogger("checkpoint.client")
 
 
+def _log_failure(submission_id: str, error: Exception) -> None:
+    log.warning("wake.failed submission_id=%s error=%s", submission_id, type(error).__name__)
+
+
 class WakeSender:
     """Sends wakes to the broker.
 
     The ledger has the submission, so the sweeper sends a wake that fails here. A silent broker
     costs a wake twice `wake.PRODUCER_TIMEOUT_S`, and concurrent wakes would wait for these timeouts
     one after the other. So after a failure no wake is sent for as long as the failure took.
+
+    Args:
+        failed: Called with the submission's id and the library's error after a failure.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[str, Exception], None] = _log_failure) -> None:
+        self._failed = failed
         self._slots = threading.BoundedSemaphore(WAKES_MAX)
         self._paused_until = 0.0
 
@@ -40,6 +49,4 @@ class WakeSender:
             except Exception as error:  # noqa: BLE001  the broker's library raises many types
                 ended = time.monotonic()
                 self._paused_until = ended + (ended - began)
-                log.warning(
-                    "wake.failed submission_id=%s error=%s", submission_id, type(error).__name__
-                )
+                self._failed(submission_id, error)

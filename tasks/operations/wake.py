@@ -133,10 +133,19 @@ def _of_amqp(address: AmqpAddress) -> dict[str, Any]:
 
 
 def make_producer(settings: Settings) -> Celery:
-    """Return a Celery app that can send wakes and nothing else."""
+    """Return a Celery app that can send wakes and ask for the queue, each within a short time.
+
+    A consumer's connection may wait for a message without end; one of this app may not, because
+    whoever uses it has a deadline of its own.
+    """
     app = OwnCelery(set_as_current=False)
     app.conf.update(celery_config(settings))
-    limits = {"socket_timeout": PRODUCER_TIMEOUT_S, "socket_connect_timeout": PRODUCER_TIMEOUT_S}
+    names = ("socket_timeout", "socket_connect_timeout")
+    if isinstance(broker_address(settings), AmqpAddress):  # py-amqp knows other names.
+        names = ("read_timeout", "write_timeout")
+        least = min(PRODUCER_TIMEOUT_S, app.conf.broker_connection_timeout)
+        app.conf.broker_connection_timeout = least
+    limits = dict.fromkeys(names, PRODUCER_TIMEOUT_S)
     given = app.conf.broker_transport_options
     app.conf.broker_transport_options = given | {
         **{name: min(most, given.get(name, most)) for name, most in limits.items()},

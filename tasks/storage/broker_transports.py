@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.transport import redis
-from redis import Redis
+from redis import ConnectionPool, Redis
 
 from checkpoint_worker.tasks.storage.cluster import (
     ClusterConnection,
@@ -19,6 +19,7 @@ from checkpoint_worker.tasks.storage.cluster import (
 from checkpoint_worker.tasks.storage.connections import (
     Connection,
     SentinelConnection,
+    Sentinels,
     SentinelTlsConnection,
     TlsConnection,
 )
@@ -36,17 +37,19 @@ class SentinelChannel(redis.SentinelChannel):
 
     The broker's address holds only the first Sentinel. Kombu would take the others from
     alternative addresses, and would switch to its own transport after the first lost connection.
+    It would also ask them as redis-py does: see `Sentinels`.
     """
 
     connection_class: Any = SentinelConnection
     connection_class_ssl: Any = SentinelTlsConnection
 
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  kombu's
-        pool: Any = super()._sentinel_managed_pool(asynchronous)  # type: ignore[no-untyped-call]
-        finder = pool.sentinel_manager
-        others = self.connection.client.transport_options["sentinels"][1:]
-        finder.sentinels += [Redis(host, port, **finder.sentinel_kwargs) for host, port in others]
-        return pool
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002  kombu's
+        options = self.connection.client.transport_options
+        params: dict[str, Any] = self._connparams(asynchronous)  # type: ignore[no-untyped-call]
+        others = {name: each for name, each in params.items() if name not in {"host", "port"}}
+        asked = Sentinels(options["sentinels"], options["sentinel_kwargs"], **others)
+        master: Redis = asked.master_for(options["master_name"], Redis)
+        return master.connection_pool
 
 
 class ClusterChannel(Channel):

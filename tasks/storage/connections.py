@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import redis
 from redis import asyncio as awaited
 from redis import sentinel
 from redis.asyncio import sentinel as awaited_sentinel
+from redis.asyncio.retry import Retry as AwaitedRetry
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
@@ -22,6 +25,9 @@ from redis.exceptions import (
     MovedError,
     ReadOnlyError,
 )
+from redis.retry import Retry
+
+Places = Sequence[tuple[str, int]]
 
 # Redis 6.2 wraps the refusal of a script's command: "ERR Error running script … -READONLY".
 ELSEWHERE: Final = re.compile(
@@ -82,6 +88,7 @@ CAUSES: Final[tuple[tuple[str, str], ...]] = (
         "its certificate is not trusted here (ssl_ca_certs, or another host name)",
     ),
     (_TLS, NO_TLS),
+    ("NoSentinelError", "no Sentinel answers"),
     ("MasterNotFound|No master found", "no Sentinel knows a master of this name"),
     ("unknown command", "it does not know a command that is needed"),
     (
@@ -166,31 +173,101 @@ class SentinelTlsConnection(_ClosesItself, sentinel.SentinelManagedSSLConnection
     """A blocking TLS connection to the master that Sentinels name."""
 
 
-class Sentinels(sentinel.Sentinel):
+class NoSentinelError(redis.ConnectionError):
+    """None of the Sentinels answered."""
+
+
+class _AsksInTurn:
+    """The part that the blocking and the awaited clients of the Sentinels share.
+
+    A Sentinel that is silent or answers an error tells nothing, so the next one is asked, within
+    the time that one connection may take; it is asked last from then on. redis-py would repeat each
+    question ten times, and let an error of one Sentinel end the search.
+    """
+
+    sentinels: list[Any]
+
+    def _address_in(self, masters: Any, service: str) -> tuple[str, int] | None:  # noqa: ANN401
+        state = masters.get(service)
+        if not state or not self.check_master_state(state, service):  # type: ignore[attr-defined]
+            return None
+        return state["ip"], state["port"]
+
+    def _moved(self, each: object, place: int) -> None:
+        """Move a Sentinel in the order in which they are asked: 0 the first, -1 the last."""
+        self.sentinels.remove(each)
+        self.sentinels.insert(place % (len(self.sentinels) + 1), each)
+
+
+def _nothing_told(service: str, failed: int, asked: int) -> redis.ConnectionError:
+    if failed == asked:
+        return NoSentinelError(f"No Sentinel answers for {service!r}")
+    return sentinel.MasterNotFoundError(f"No master found for {service!r}")
+
+
+class Sentinels(_AsksInTurn, sentinel.Sentinel):
     """Blocking clients of the Sentinels, which keep no connection: questions are rare.
 
     redis-py leaves such a connection to the garbage collector when the client of the master closes.
     """
 
+    def __init__(
+        self,
+        places: Places,
+        sentinel_kwargs: Mapping[str, Any],
+        **options: Any,  # noqa: ANN401  the library's, for connections to the master
+    ) -> None:
+        asking = {**sentinel_kwargs, "retry": Retry(NoBackoff(), 0)}
+        super().__init__(places, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Return host and port of the master."""
-        try:
-            return super().discover_master(service_name)  # type: ignore[no-any-return,no-untyped-call]
-        finally:
-            for each in self.sentinels:
+        """Return host and port of the master.
+
+        Raises:
+            ConnectionError: No Sentinel answers, or none knows the master.
+        """
+        failed = 0
+        for each in (asked := list(self.sentinels)):
+            try:
+                found = self._address_in(each.sentinel_masters(), service_name)
+                self._moved(each, 0 if found else -1)
+                if found:
+                    return found
+            except (redis.RedisError, OSError):
+                self._moved(each, -1)
+                failed += 1
+            finally:
                 each.connection_pool.disconnect(inuse_connections=False)
+        raise _nothing_told(service_name, failed, len(asked))
 
 
-class AwaitedSentinels(awaited_sentinel.Sentinel):
+class AwaitedSentinels(_AsksInTurn, awaited_sentinel.Sentinel):
     """Awaited clients of the Sentinels; the next question may come from another event loop."""
 
+    def __init__(self, places: Places, sentinel_kwargs: Mapping[str, Any]) -> None:
+        options = {**sentinel_kwargs, "retry": AwaitedRetry(NoBackoff(), 0)}
+        super().__init__(places, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Return host and port of the master."""
-        try:
-            return await super().discover_master(service_name)  # type: ignore[no-any-return]
-        finally:
-            for each in self.sentinels:
+        """Return host and port of the master.
+
+        Raises:
+            ConnectionError: No Sentinel answers, or none knows the master.
+        """
+        failed = 0
+        for each in (asked := list(self.sentinels)):
+            told = False
+            try:
+                found = self._address_in(await each.sentinel_masters(), service_name)
+                told = found is not None
+                if found is not None:
+                    return found
+            except (redis.RedisError, OSError):
+                failed += 1
+            finally:  # Also where the caller's time ended while this one was silent.
+                self._moved(each, 0 if told else -1)
                 await each.connection_pool.disconnect(inuse_connections=False)
+        raise _nothing_told(service_name, failed, len(asked))
 
 
 class AwaitedConnection(_ClosesItselfAwaited, awaited.Connection):

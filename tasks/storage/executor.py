@@ -374,9 +374,15 @@ def _pool_options(
 
 
 def sentinel_options(address: RedisAddress) -> dict[str, Any]:
-    """Return the options of the clients that ask an address' Sentinels."""
+    """Return the options of the clients that ask an address' Sentinels.
+
+    All of them together have the time of one connection, so that one that is silent does not use up
+    that of the next.
+    """
     assert address.sentinels is not None
-    return {**_timeouts(address), **address.sentinels.options()}
+    count = len(address.sentinels.places)
+    shares = {name: seconds / count for name, seconds in _timeouts(address).items()}
+    return {**shares, **address.sentinels.options()}
 
 
 def asking_options(address: RedisAddress) -> dict[str, Any]:

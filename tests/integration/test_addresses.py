@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import inspect
 import re
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, urlsplit
@@ -25,6 +26,7 @@ from checkpoint_worker.tasks.operations.wake import celery_config, in_ledger, ma
 from checkpoint_worker.tasks.storage import address_parser
 from checkpoint_worker.tasks.storage.address_parser import parse_broker, parse_redis
 from checkpoint_worker.tasks.storage.addresses import AddressError, AmqpAddress, RedisAddress, Tls
+from checkpoint_worker.tasks.storage.connections import why
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, connect, connect_async, pipe_to
 from checkpoint_worker.worker.app import worker_config
 from checkpoint_worker.worker.local import embedded_redis as embedded
@@ -483,22 +485,34 @@ async def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str
     app.close()
 
 
-async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
-    server: _Server, tmp_path: Path
-) -> None:
-    """Its password is not the one of Redis, and it listens on IPv6; no connection to it is kept."""
+@contextmanager
+def sentinel_at(server: _Server, folder: Path) -> Iterator[int]:
+    """Run a Sentinel with a password of its own, over IPv4 and IPv6; give its port."""
     port = embedded.free_port()
-    config = tmp_path / "sentinel.conf"
+    config = folder / "sentinel.conf"
     config.write_text(
-        f"bind 127.0.0.1 ::1\nport {port}\ndir {tmp_path}\nrequirepass watch-word\n"
+        f"bind 127.0.0.1 ::1\nport {port}\ndir {folder}\nrequirepass watch-word\n"
         f"sentinel monitor main 127.0.0.1 {server.port} 1\n"
         "sentinel auth-user main us@er\nsentinel auth-pass main p@ss:w/rd%\n"
     )
     program = servers.program().path
-    with (tmp_path / "log").open("wb") as output:
+    with (folder / "log").open("wb") as output:
         given = [program, str(config), "--sentinel"]
-        child = subprocess.Popen(given, stdout=output, stderr=output)  # noqa: ASYNC220  short
+        child = subprocess.Popen(given, stdout=output, stderr=output)
     try:
+        with redis.Redis(port=port, password="watch-word") as asked:
+            until(lambda: _is_up(asked), "the Sentinel")
+        yield port
+    finally:
+        child.kill()
+        child.wait(BOUND_S)
+
+
+async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
+    server: _Server, tmp_path: Path
+) -> None:
+    """Its password is not the one of Redis, and it listens on IPv6; no connection to it is kept."""
+    with sentinel_at(server, tmp_path) as port:
         places = f"[::1]:{port},127.0.0.1:{port}"
         own = "sentinel_password=watch-word"
         url = f"sentinel://us%40er:{WORD}@{places}/main/1?{own}"
@@ -507,7 +521,6 @@ async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
             redis.Redis(port=port, password="watch-word") as asked,
             closing(connect(url)) as client,
         ):
-            until(lambda: _is_up(asked), "the Sentinel")
             await _speaks(url)
             assert client.ping()
             assert await awaited.ping()
@@ -516,9 +529,86 @@ async def test_a_sentinel_with_a_login_of_its_own_leads_all_to_the_master(
         wrong = closing(connect(f"sentinel://us%40er:{WORD}@{places}/main"))
         with wrong as client, pytest.raises(redis.RedisError):
             client.ping()
-    finally:
-        child.kill()
-        child.wait(BOUND_S)
+
+
+class _Front:
+    """A place that is asked before the good Sentinel, and counts the questions."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.port, self.asked = 0, 0
+        self._answer = answer
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer every command the same, or none."""
+        self._writers.append(writer)
+        self.asked += 1
+        while self._answer is not None and await reader.read(65_536):
+            writer.write(self._answer)
+
+    async def close(self) -> None:
+        """Hang up."""
+        for writer in self._writers:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, b"-ERR unknown command\r\n", b"-NOPERM no permissions\r\n", b"HTTP/1.1 400 -\r\n\r\n"],
+    ids=["silent", "a plain Redis", "another user", "HTTP"],
+)
+async def test_a_sentinel_that_tells_nothing_holds_up_nobody(
+    server: _Server, tmp_path: Path, answer: bytes | None
+) -> None:
+    """The next one is asked in time, and first from then on."""
+    front = _Front(answer)
+    listening = await asyncio.start_server(front.serve, "127.0.0.1", 0)
+    front.port = listening.sockets[0].getsockname()[1]
+    with sentinel_at(server, tmp_path) as port:
+        places = f"127.0.0.1:{front.port},127.0.0.1:{port}"
+        url = f"sentinel://us%40er:{WORD}@{places}/main/1?sentinel_password=watch-word"
+        awaited, pipe = connect_async(url), pipe_to(url)
+        for _ in range(2):
+            assert await pipe.call("PING") == "PONG"
+            assert await awaited.ping()
+            pipe.close()
+            await asyncio.sleep(0)
+            await awaited.connection_pool.disconnect()
+        assert front.asked == 2, "one question of each, at its first connection"
+        with closing(connect(url)) as client:
+            for _ in range(2):
+                assert await asyncio.to_thread(client.ping)
+                client.connection_pool.disconnect()
+        assert front.asked == 3
+        app = make_producer(settings_for(url))
+        await asyncio.to_thread(_pings_over_the_broker, app)
+        assert front.asked == 4
+        await awaited.aclose()
+        app.close()
+    await front.close()
+    listening.close()
+
+
+def _pings_over_the_broker(app: Any) -> None:
+    with app.connection_for_write() as connection:
+        assert connection.default_channel.client.ping()
+
+
+async def test_silent_sentinels_are_not_an_unknown_master() -> None:
+    """What is told leads the operator to the Sentinels."""
+    async with AsyncExitStack() as stack:
+        held = stack.enter_context(socket.socket())
+        held.bind(("127.0.0.1", 0))  # Nobody listens.
+        url = f"sentinel://127.0.0.1:{held.getsockname()[1]}/main"
+        client = stack.enter_context(closing(connect(url)))
+        with pytest.raises(redis.ConnectionError) as caught:
+            client.ping()
+        assert why(caught.value) == "no Sentinel answers"
+        awaited = connect_async(url)
+        with pytest.raises(redis.ConnectionError) as caught:
+            await awaited.ping()
+        assert why(caught.value) == "no Sentinel answers"
+        await awaited.aclose()
 
 
 def _is_up(client: redis.Redis) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,8 @@ from celery.concurrency.solo import TaskPool
 from celery.exceptions import WorkerShutdown
 from structlog.testing import capture_logs
 
+from checkpoint_worker.tasks.client import CheckpointClient
+from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat
 from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.settings import Settings
@@ -22,7 +24,10 @@ from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from checkpoint_worker.worker.observability.metrics import METRICS
 from checkpoint_worker.worker.runtime import bootsteps as service
 from checkpoint_worker.worker.runtime.bootsteps import UNKNOWN_LENGTH, Service
+from tests.support.stub_amqp import CONNECTION_START_OK, QUEUE_DECLARE, Method, StubAmqp
 
+SILENT_S = 20.0
+"""Times the bound of one question, for machines that are slow; without one it takes for ever."""
 NOWHERE = "redis://:canary-broker@127.0.0.1:1/0"
 
 
@@ -109,6 +114,55 @@ async def test_a_queue_that_was_never_written_to_is_empty(
     try:
         assert await service._queue_length(app)() == 0
     finally:
+        app.close()
+
+
+@pytest.fixture
+async def amqp(silent_at: Method | None) -> AsyncIterator[StubAmqp]:
+    """Run a broker that falls silent."""
+    async with StubAmqp(silent_at) as broker:
+        yield broker
+
+
+@pytest.fixture
+def of_amqp(redis_server: EmbeddedRedis, amqp: StubAmqp) -> Settings:
+    """A deployment with that broker."""
+    given: dict[str, Any] = {"redis_url": redis_server.url, "secret_keys": make_key()}
+    return Settings(**given, broker_url=amqp.url, prefix="service-amqp")
+
+
+@pytest.mark.parametrize("silent_at", [None])
+async def test_a_broker_that_answers_tells_the_length_of_its_queue(of_amqp: Settings) -> None:
+    """The stub is one, as long as it speaks."""
+    app = make_producer(of_amqp)
+    assert await service._queue_length(app)() == 0
+    app.close()
+
+
+@pytest.mark.parametrize("silent_at", [CONNECTION_START_OK, QUEUE_DECLARE])
+async def test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission(
+    amqp: StubAmqp, of_amqp: Settings
+) -> None:
+    """What is overdue is settled by the same sweep, and a backend's request has a deadline."""
+    app = make_producer(of_amqp)
+    length = service._queue_length(app)
+    attempts = await service._make_attempts(of_amqp, app)
+    try:
+        with capture_logs() as logs:
+            async with asyncio.timeout(SILENT_S):
+                assert await length() == UNKNOWN_LENGTH
+            async with asyncio.timeout(SILENT_S):
+                wakes = (attempts.send_wake(f"sub_{n}", "acc_1", "LINKEDIN") for n in range(100))
+                await asyncio.gather(*wakes)
+        assert {"queue.unknown", "wake.failed"} == set(events(logs))
+        tried = amqp.heard.count(CONNECTION_START_OK)
+        assert tried <= 3 * WAKES_MAX, "most wakes wait for nothing"
+        client = CheckpointClient(of_amqp)
+        async with asyncio.timeout(SILENT_S):
+            await asyncio.to_thread(client._wake, "sub_1", "acc_1", "LINKEDIN")
+        client.close()
+    finally:
+        await attempts.door.aclose()
         app.close()
 
 

@@ -507,7 +507,8 @@ CASES: Final = (
         **numbers(61, 87, 348, 416),
     ),
     case(
-        "A page with 403 or 429; `cf-mitigated`; errors 226 and 249: the gate refuses client or address",
+        "A page with 403 or 429; `cf-mitigated`; errors 226 and 249: the gate refuses client or "
+        "address",
         REPORT,
         BLOCKED,
         forbidden=answer(403, CLOUDFLARE),

@@ -22,9 +22,14 @@ from celery.platforms import EX_FAILURE, EX_OK
 
 from checkpoint_worker.tasks.celery_task.task import install
 from checkpoint_worker.tasks.client import make_store, make_vault
+from checkpoint_worker.tasks.client.wake_sender import WakeSender
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
-from checkpoint_worker.tasks.operations.wake import in_ledger, send_wake, wake_message
+from checkpoint_worker.tasks.operations.wake import (
+    in_ledger,
+    make_producer,
+    wake_message,
+)
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
 from checkpoint_worker.tasks.storage.keys import Keys
@@ -59,7 +64,7 @@ class Service(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:  # noqa: ANN401  Celery's worker
         """Start after the pool; refuse any pool other than `AsyncioPool`."""
-        pool, app = worker.pool, worker.app
+        pool = worker.pool
         if not isinstance(pool, AsyncioPool):
             log.critical("worker.refused", why="it needs its own pool; leave worker_pool alone")
             raise WorkerShutdown(EX_FAILURE)
@@ -67,17 +72,18 @@ class Service(bootsteps.StartStopStep):
             # Celery's own handler exits with status 1. A warm stop is a success, whichever signal
             # requests it.
             install_worker_int_handler(worker, exitcode=EX_OK)
-        settings: Settings = app.conf.checkpoint_settings
+        settings: Settings = worker.app.conf.checkpoint_settings
         end_s = warm_stop_s(settings.deadline_s, settings.drain_s)
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)
-        attempts = pool.call(_make_attempts(settings, app), START_S)
+        producer = make_producer(settings)
+        attempts = pool.call(_make_attempts(settings, producer), START_S)
         install(attempts)
         heartbeat = Heartbeat(attempts)
         # Before the attempts, so that the metrics count the first outcome.
         _start_observability(worker, pool, heartbeat, settings)
         pool.spawn(_send_heartbeats(heartbeat), name="heartbeat")
         pool.spawn(listen(attempts), name="listener")
-        pool.spawn(Sweeper(attempts, heartbeat, _queue_length(app)).run(), name="sweeper")
+        pool.spawn(Sweeper(attempts, heartbeat, _queue_length(producer)).run(), name="sweeper")
         pool.spawn(watch_growth(lambda: len(attempts.running)), name="garbage")
         spare_the_collector()
         log.info("worker.started", worker=attempts.worker, prefix=settings.prefix)
@@ -130,17 +136,23 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
     door = CountingDoor(connect_async(url, settings.prefix), pipe_to(url, settings.prefix))
     is_here = in_ledger(settings)
 
+    def failed(submission_id: str, error: Exception) -> None:
+        # The sweeper sends the wake again.
+        METRICS.broker_wake.inc()
+        log.warning("wake.failed", submission_id=submission_id, error=type(error).__name__)
+
+    # A sweep sends many wakes; behind a silent broker each would hold it up.
+    sender = WakeSender(failed)
+
     async def wake(submission_id: str, account_id: str, provider: str) -> None:
+        if not is_here:
+            await asyncio.to_thread(sender.wake, app, submission_id, account_id, provider)
+            return
         try:
-            if is_here:
-                message = wake_message(keys.queue, submission_id, account_id, provider)
-                await door.client.lpush(keys.queue, message)
-            else:
-                await asyncio.to_thread(send_wake, app, submission_id, account_id, provider)
-        except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
-            # The sweeper sends the wake again.
-            METRICS.broker_wake.inc()
-            log.warning("wake.failed", submission_id=submission_id, error=type(error).__name__)
+            message = wake_message(keys.queue, submission_id, account_id, provider)
+            await door.client.lpush(keys.queue, message)
+        except Exception as error:  # noqa: BLE001  the library may raise any exception
+            failed(submission_id, error)
 
     METRICS.serve(settings.providers)
     return AttemptRunner(
@@ -182,9 +194,17 @@ def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweep
                 return 0  # An empty queue does not exist in Redis.
             return int(declared.message_count)
 
+    asked: asyncio.Future[int] | None = None
+
     async def length() -> int:
+        nonlocal asked
+        # One question at a time: threads that wait for a silent broker must not pile up.
+        if asked is None or asked.done():
+            asked = asyncio.ensure_future(asyncio.to_thread(count))
+            asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.to_thread(count)
+            async with asyncio.timeout(QUEUE_LENGTH_TIMEOUT_S):
+                return await asyncio.shield(asked)
         except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
             METRICS.broker_length.inc()
             log.warning("queue.unknown", error=type(error).__name__)
@@ -193,5 +213,7 @@ def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweep
     return length
 
 
+QUEUE_LENGTH_TIMEOUT_S: Final = 3.0
+"""Time for the broker's answer; the sweep waits for it before it settles what is overdue."""
 UNKNOWN_LENGTH: Final = 1 << 60
 """The length assumed while the broker does not answer: the sweeper must not add wakes then."""
