@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -126,14 +127,18 @@ class Script:
     sha: str
 
 
+IDENTITY_CALL: Final = "identity()"
+"""The call of what ``_identity.lua`` defines."""
+
+
 @cache
 def script(name: str) -> Script:
-    """Return a script of ``tasks/storage/scripts`` with its digest."""
-    text = (
-        resources.files("checkpoint_worker.tasks.storage")
-        .joinpath("scripts", f"{name}.lua")
-        .read_text("utf-8")
-    )
+    """Return a script of ``tasks/storage/scripts`` with its digest, and with what it shares."""
+    folder = resources.files("checkpoint_worker.tasks.storage").joinpath("scripts")
+    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    if IDENTITY_CALL in text:
+        header, code = re.split(r"(?m)^(?=[^-])", text, maxsplit=1)
+        text = header + folder.joinpath("_identity.lua").read_text("utf-8") + code
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -280,3 +280,38 @@ async def _awaited_code(client: AsyncCheckpointClient, deployment: Deployment) -
 
 
 __all__ = ["Person"]
+
+
+def test_a_master_that_was_replaced_for_a_while_sends_nothing_twice(tmp_path: Path) -> None:
+    """Back in its place it is the same process, but the claim that it had is gone.
+
+    A code is accepted and replicated, the replica is promoted, and the worker that still reaches
+    the old master claims and sends there. The old master then follows the new one, which undoes the
+    claim, and is promoted again.
+    """
+    with Pair(tmp_path, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0") as pair:
+        url = pair.servers[0].url
+        times = {"deadline_s": 20.0, "provider_timeout_s": 8.0, "intent_ttl_s": 100.0}
+        with Deployment(url, "back", tmp_path, **times) as deployment:
+            first, second = deployment.worker(), deployment.worker()
+            first.stop()
+            second.stop()
+            person = deployment.person().open().hold()
+            code = person.right()
+            submission_id = person.submit(code)
+            pair.in_step()
+            pair.new.replicaof("NO", "ONE")
+            first.go_on()
+            person.received()
+            first.stop()
+            pair.old.replicaof("127.0.0.1", str(pair.servers[1].port))
+            until(lambda: _link(pair.old) == "up", "the old master to follow the new one")
+            pair.old.replicaof("NO", "ONE")
+            second.go_on()
+            record = deployment.outcome(submission_id)
+            assert (record.status, record.code_sent) == (504, True)
+            assert person.sends(code) == 1
+            assert person.account.max_open_exchanges == 1
+            first.go_on()
+            person.release()
+            deployment.check()

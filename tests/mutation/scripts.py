@@ -171,7 +171,7 @@ SCRIPTS: Final = {
     ),
     "`run_id` ignored": _commit(
         never_claimed_elsewhere,
-        "if run_id ~= identity then",
+        "if identity() ~= expected_identity then",
         "if false then",
     ),
     "expectations ignored": _commit(

@@ -11,8 +11,7 @@ local worker, last_answered_ms, needs_identity = ARGV[1], ARGV[2], ARGV[3] == '1
 
 local time = redis.call('TIME')
 local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local info = redis.pcall('INFO', 'server')
-local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
+local run_id = identity()
 if run_id == 'embedded' and needs_identity then
   return {now_ms, run_id, {}}
 end

@@ -29,7 +29,7 @@
 -- reads again; 'late': past not_after; 'moved': another Redis; 'taken': an expectation failed. All
 -- but the first two wrote nothing.
 local intent_key, due_key, queued_key, stream_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local token, expected, identity = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local token, expected, expected_identity = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local near, not_after, intake = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
 local member, intent, due, queued = ARGV[7], ARGV[8], ARGV[10], ARGV[11]
 local expectations, values = tonumber(ARGV[16]), tonumber(ARGV[17])
@@ -56,13 +56,7 @@ if stored then
     return reply('again')
   end
 end
-local info = redis.pcall('INFO', 'server')
-local run_id = 'embedded'
-if type(info) == 'string' then
-  local _, last = string.find(info, 'run_id:', 1, true) -- A pattern would take much longer.
-  run_id = last and string.match(info, '^%w+', last + 1) or run_id
-end
-if run_id ~= identity then
+if identity() ~= expected_identity then
   return reply('moved')
 end
 if version ~= expected then

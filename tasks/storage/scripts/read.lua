@@ -19,7 +19,7 @@ if needs_master then
     return redis.error_reply('READONLY This is a replica')
   end
 end
-local info = redis.pcall('INFO', 'server')
+local run_id = identity()
 local function word(text, name) -- A plain search; one with a pattern takes 20 us (measured).
   local _, last = string.find(text, '\n' .. name .. ':', 1, true)
   return last and string.match(text, '^%w+', last + 1)
@@ -27,7 +27,6 @@ end
 local function number(text, name)
   return tonumber(word(text, name) or 0)
 end
-local run_id = type(info) == 'string' and word(info, 'run_id') or 'embedded'
 local count, aged, filled = 0, 0, 0
 if counted ~= '' then
   local memory = redis.pcall('INFO', 'memory')

@@ -16,8 +16,7 @@ local holds_prefix, skip = ARGV[4], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_ms)
-local info = redis.pcall('INFO', 'server')
-local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'embedded'
+local run_id = identity()
 local stale = string.format('%.0f', now_ms - age_ms)
 local silent = string.format('%.0f', now_ms - silence_ms)
 local lost = {}
