@@ -25,11 +25,16 @@ from checkpoint_worker.tasks.storage.connections import (
 )
 
 
+def _consuming(kind: type) -> type:
+    """Return a class of connections on which kombu sends BRPOP and reads its reply much later."""
+    return type(kind.__name__, (kind,), {"answers_calls": False})
+
+
 class Channel(redis.Channel):
     """A channel to a Redis."""
 
-    connection_class: Any = Connection
-    connection_class_ssl: Any = TlsConnection
+    connection_class: Any = _consuming(Connection)
+    connection_class_ssl: Any = _consuming(TlsConnection)
 
 
 class SentinelChannel(redis.SentinelChannel):
@@ -40,8 +45,8 @@ class SentinelChannel(redis.SentinelChannel):
     It would also ask them as redis-py does: see `Sentinels`.
     """
 
-    connection_class: Any = SentinelConnection
-    connection_class_ssl: Any = SentinelTlsConnection
+    connection_class: Any = _consuming(SentinelConnection)
+    connection_class_ssl: Any = _consuming(SentinelTlsConnection)
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002  kombu's
         options = self.connection.client.transport_options
@@ -55,8 +60,8 @@ class SentinelChannel(redis.SentinelChannel):
 class ClusterChannel(Channel):
     """A channel to the node of a cluster that has the keys of the prefix, the queue among them."""
 
-    connection_class: Any = ClusterConnection
-    connection_class_ssl: Any = ClusterTlsConnection
+    connection_class: Any = _consuming(ClusterConnection)
+    connection_class_ssl: Any = _consuming(ClusterTlsConnection)
 
     def __init__(self, connection: Any, **options: Any) -> None:  # noqa: ANN401  kombu's
         # The name of this table contains no exchange, so it has no hash tag of its own.

@@ -118,15 +118,56 @@ def why(error: BaseException) -> str:
 
 
 class _ClosesItself:
-    """Closes a blocking connection when `is_elsewhere` is true of a reply."""
+    """Closes a blocking connection when `is_elsewhere` is true of a reply, or one is owed.
+
+    An exception of a signal handler (a time limit of the host, Ctrl-C) may come after a command is
+    sent and before its reply is read. redis-py gives such a connection back to its pool, and every
+    later command on it would get the reply of the one before.
+    """
+
+    answers_calls = True
+    """Whether each command is a call whose reply is read before the connection is given back."""
+    _owes = False
+    """Whether a reply is on its way that no caller will read if this one is interrupted."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  the library's
+        if not self._sock:  # type: ignore[attr-defined]
+            self.connect_check_health(check_health=False)  # type: ignore[attr-defined]
+        if check_health:
+            self.check_health()  # type: ignore[attr-defined]
+        self._owes = True
+        super().send_packed_command(command, check_health=False)  # type: ignore[misc]
 
     def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  the library's
         try:
-            return super().read_response(*args, **options)  # type: ignore[misc]
+            reply = super().read_response(*args, **options)  # type: ignore[misc]
         except redis.RedisError as error:
+            self._owes = False
             if is_elsewhere(error):
-                self.disconnect()  # type: ignore[attr-defined]
+                self.disconnect()
             raise
+        self._owes = False
+        return reply
+
+    def disconnect(self, *args: Any) -> None:  # noqa: ANN401  the library's
+        self._owes = False
+        super().disconnect(*args)  # type: ignore[misc]
+
+    def register_connect_callback(self, callback: Any) -> None:  # noqa: ANN401  the library's
+        """Note that a subscriber has the connection; the library has no other sign of it."""
+        self.answers_calls = False
+        super().register_connect_callback(callback)  # type: ignore[misc]
+
+    def deregister_connect_callback(self, callback: Any) -> None:  # noqa: ANN401  the library's
+        """Note that the subscriber is about to give the connection back."""
+        self.answers_calls = type(self).answers_calls
+        super().deregister_connect_callback(callback)  # type: ignore[misc]
+
+    def should_reconnect(self) -> bool:
+        """Hang up if a reply is owed; the library asks when a caller gives the connection back."""
+        if self._owes and self.answers_calls:
+            self.disconnect()
+        return super().should_reconnect()  # type: ignore[misc, no-any-return]
 
 
 class _ClosesItselfAwaited:

@@ -435,6 +435,35 @@ def test_a_sentinel_address_is_taken_apart(make: Any) -> None:
     assert pool.max_connections >= executor.SENTINEL_CONNECTIONS_MAX
 
 
+class _HostsLimit(BaseException):
+    """What a time limit of the host raises, from a signal handler."""
+
+
+def test_an_interrupted_call_costs_its_connection_and_no_answer(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sent and not yet read: the next call got its reply, another account's record."""
+    client = connect(redis_server.url)
+    parse = client.parse_response
+
+    def interrupted(*_: object, **__: object) -> None:
+        monkeypatch.setattr(client, "parse_response", parse)
+        raise _HostsLimit
+
+    client.set("limit:b", "b")
+    for _ in range(2):
+        monkeypatch.setattr(client, "parse_response", interrupted)
+        with pytest.raises(_HostsLimit):
+            client.blpop("limit:none", 1)  # Its reply comes after the next call has begun.
+        assert client.get("limit:b") == "b"
+    with client.pubsub() as channel:
+        channel.subscribe("limit")
+        assert channel.get_message(timeout=30.0)
+        client.publish("limit", "x")
+        assert channel.get_message(timeout=30.0)["data"] == "x"
+    client.close()
+
+
 # The embedded mode -------------------------------------------------------------------------
 
 
