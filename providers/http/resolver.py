@@ -140,8 +140,7 @@ class ProviderNames:
         if found is not None:
             return found
         loop = asyncio.get_running_loop()
-        asked = self._asked[host] = loop.create_future()
-        asked.add_done_callback(lambda done: self._keep(host, done.result()))
+        asked: asyncio.Future[_Answer] = loop.create_future()
 
         def ask() -> None:
             answer = _system_answer(host, port)
@@ -149,7 +148,13 @@ class ProviderNames:
                 loop.call_soon_threadsafe(_set_answer, asked, answer)
 
         # A daemon thread: a name server that never answers must not keep the process from ending.
-        threading.Thread(target=ask, name="provider-name", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="provider-name", daemon=True).start()
+        except RuntimeError:  # No thread can be started, so nothing would ever end this look-up.
+            asked.set_result(_Answer(error=socket.EAI_AGAIN))
+            return asked
+        self._asked[host] = asked
+        asked.add_done_callback(lambda done: self._keep(host, done.result()))
         return asked
 
     def _keep(self, host: str, answer: _Answer) -> None:
@@ -208,8 +213,7 @@ class ProxyNames:
 
     def _ask(self, host: str) -> asyncio.Future[_Answer]:
         loop = asyncio.get_running_loop()
-        asked = self._asked[host] = loop.create_future()
-        asked.add_done_callback(lambda _: self._asked.pop(host, None))
+        asked: asyncio.Future[_Answer] = loop.create_future()
 
         def receive(found: pycares.AddrInfoResult | None, _error: int | None) -> None:
             """Pass the answer from the thread of c-ares to the event loop."""
@@ -222,6 +226,11 @@ class ProxyNames:
             self._channel_now().getaddrinfo(host, None, type=socket.SOCK_STREAM, callback=receive)
         except (pycares.AresError, ValueError):  # No channel can be made, or the name is invalid.
             _set_answer(asked, _Answer())
+        except RuntimeError:  # The library could not start its thread.
+            asked.set_result(_Answer(error=socket.EAI_AGAIN))
+            return asked
+        self._asked[host] = asked
+        asked.add_done_callback(lambda _: self._asked.pop(host, None))
         return asked
 
     def _channel_now(self) -> pycares.Channel:

@@ -17,6 +17,7 @@ from checkpoint_worker.providers.http import resolver as names
 from checkpoint_worker.providers.http.proxy import check_proxy
 from checkpoint_worker.providers.http.resolver import ProviderNames, ProxyNames
 from tests.support.name_server import NameServer
+from tests.support.threads import no_thread_starts
 
 BOUND_S = 30.0
 
@@ -190,6 +191,34 @@ async def test_what_cannot_be_a_name_is_no_failure_of_the_network() -> None:
         await ProviderNames().resolve("x" * 70 + ".test", 443)
 
 
+async def test_a_name_is_asked_again_after_no_thread_could_be_started_for_it(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is out of threads for a moment: the provider must not be away until a restart."""
+    system.known["a.test"] = "192.0.2.1"
+    looked_up = ProviderNames()
+    with no_thread_starts(monkeypatch, "provider-name"):
+        async with asyncio.timeout(BOUND_S):
+            with pytest.raises(socket.gaierror) as failed:
+                await looked_up.resolve("a.test", 443)
+    assert failed.value.errno == socket.EAI_AGAIN
+    async with asyncio.timeout(BOUND_S):
+        assert await looked_up.resolve("a.test", 443) == ("192.0.2.1",)
+
+
+async def test_what_was_known_is_used_while_no_thread_can_be_started(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system was not asked, which says nothing about the provider."""
+    monkeypatch.setattr(names, "FRESH_S", 0.0)
+    system.known["a.test"] = "192.0.2.1"
+    looked_up = ProviderNames()
+    await looked_up.resolve("a.test", 443)
+    with no_thread_starts(monkeypatch, "provider-name"):
+        async with asyncio.timeout(BOUND_S):
+            assert await looked_up.resolve("a.test", 443) == ("192.0.2.1",)
+
+
 def test_a_look_up_may_outlive_its_loop(system: System) -> None:
     """A worker that ends does not wait for a name server; another loop asks for itself."""
     system.blocked.add("dead.test")
@@ -211,6 +240,26 @@ def test_a_look_up_may_outlive_its_loop(system: System) -> None:
 
 
 # Proxies -------------------------------------------------------------------------------
+
+
+async def test_a_proxy_s_name_is_asked_again_after_c_ares_could_not_start_its_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The look-up of a name that nothing asks for must not be waited for by all that follow."""
+    with NameServer({"proxy.test": ["192.0.2.1"]}) as server:
+        looked_up = ProxyNames([server.address])
+        with monkeypatch.context() as patch:
+            patch.setattr(names.pycares, "Channel", _no_channel)
+            with pytest.raises(socket.gaierror) as failed:
+                await looked_up.resolve("proxy.test", 1)
+        assert failed.value.errno == socket.EAI_AGAIN
+        async with asyncio.timeout(BOUND_S):
+            assert await looked_up.resolve("proxy.test", 1) == ("192.0.2.1",)
+
+
+def _no_channel(**_: object) -> None:
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
 
 
 async def test_a_thousand_dead_names_cost_the_living_nothing() -> None:
