@@ -101,6 +101,8 @@ class BaseClient(ABC):
             if left_s <= 0:
                 return record
             channel = self._core.store.keys.account_results(record.account_id)
+            if not self._ears.board.hearing:  # The listener starts, or no thread could be started.
+                due_s = min(due_s, POLL_S)
             waiter: Waiter = yield self._ears.wait(submission_id, channel, min(left_s, due_s))
             if waiter.told:
                 return waiter.record

@@ -288,6 +288,7 @@ class OutcomeWaiter(_Listener):
         super().__init__(client, door, store)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._one_at_a_time = threading.Lock()
 
     def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
         """Wait at most ``timeout_s`` until a record is final or has expired.
@@ -320,8 +321,14 @@ class OutcomeWaiter(_Listener):
 
     def _start(self) -> None:
         self._closing.clear()
-        self._thread = threading.Thread(target=self._run, name="checkpoint-ears", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="checkpoint-ears", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # No thread can be started; the next wait tries again.
+            log.debug("ears.not_started error=%s", type(error).__name__)
+            self.board.ended()
+        else:
+            self._thread = thread
 
     def _notify(self) -> None:
         with suppress(RedisError, OSError):  # The listener updates within `LISTEN_S` anyway.
@@ -335,13 +342,16 @@ class OutcomeWaiter(_Listener):
         self._closing.wait(seconds)
 
     def _run(self) -> None:
-        try:
-            run_blocking(self._listen())
-        except BaseException:
-            self.board.ended()
-            raise
-        finally:
-            self._close_channel()
+        # t=0 this listener ends · t=1 a caller starts the next one, which opens its connection ·
+        # t=2 this one would close that connection. So the next one waits until this one has closed.
+        with self._one_at_a_time:
+            try:
+                run_blocking(self._listen())
+            except BaseException:
+                self.board.ended()
+                raise
+            finally:
+                self._close_channel()
 
 
 class AsyncOutcomeWaiter(_Listener):

@@ -22,6 +22,7 @@ from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.storage.keys import Keys
 from tests.support.ledger_fixture import CONTEXT, PROVIDER, LedgerFixture
 from tests.support.measuring import printed_by
+from tests.support.threads import no_thread_starts
 from tests.support.waiting import (
     PATIENCE_S,
     final,
@@ -35,6 +36,24 @@ MEET = 4
 """Who may need a connection of one client at once: caller, waiter, listener, and one to spare."""
 THREADS = 64
 OTP = {"type": "OTP", "source": "EMAIL"}
+
+
+class FakeSubscription:
+    """A subscription on which nothing is heard."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def subscribe(self, *_: str) -> None:
+        """Subscribe to nothing."""
+
+    def get_message(self, timeout: float) -> None:
+        """Hear nothing, for at most a moment."""
+        time.sleep(min(timeout, 0.001))
+
+    def close(self) -> None:
+        """Close."""
+        self.closed = True
 
 
 # Many --------------------------------------------------------------------------------------
@@ -115,6 +134,70 @@ def test_the_listener_goes_when_nobody_waits(
         assert record.state == "queued"
         until(lambda: listeners(ledger) == 0)
         until(lambda: all(t.name != "checkpoint-ears" for t in threading.enumerate()))
+
+
+def test_a_wait_ends_in_time_after_no_thread_could_be_started_for_the_listener(
+    ledger: LedgerFixture, client: CheckpointClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a caller reads its record itself, and the next one has a listener again."""
+    write(ledger, ["s1", "s2"], "queued")
+    with (
+        no_thread_starts(monkeypatch, "checkpoint-ears"),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waiting = pool.submit(client.wait, "s1", PATIENCE_S)
+        until(lambda: client._ears.board.has_waiters)
+        write(ledger, ["s1"], "final")
+        began = time.monotonic()
+        assert waiting.result(PATIENCE_S).status == 409  # type: ignore[union-attr]
+        assert time.monotonic() - began < PATIENCE_S / 2, "found, but only when the time was up"
+        assert not client._ears.board._listening
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait, "s2", PATIENCE_S)
+        until(lambda: followed(ledger) == 1)
+        write(ledger, ["s2"], "final")
+        assert waiting.result(PATIENCE_S).status == 409  # type: ignore[union-attr]
+
+
+def test_a_listener_that_ends_closes_no_connection_of_the_next_one() -> None:
+    """t=0 it ends · t=1 a caller starts the next one · t=2 it closes its connection, and no other."""
+    ended, go, second_made = threading.Event(), threading.Event(), threading.Event()
+    made: list[FakeSubscription] = []
+
+    def subscription() -> FakeSubscription:
+        made.append(FakeSubscription())
+        if len(made) > 1:
+            second_made.set()
+        return made[-1]
+
+    client: Any = SimpleNamespace(pubsub=subscription)
+    store: Any = SimpleNamespace(keys=Keys("checkpoint"))
+    listener = OutcomeWaiter(client, client, store)
+    listener._notify = lambda: None  # type: ignore[method-assign]
+    board, may_end = listener.board, listener.board.may_end
+
+    def end_slowly(idle_s: float) -> bool:
+        if not may_end(idle_s):
+            return False
+        ended.set()
+        return go.wait(PATIENCE_S)
+
+    board.may_end = end_slowly  # type: ignore[method-assign]
+    board._listening = True
+    board.close()
+    listener._start()
+    first = listener._thread
+    assert first is not None
+    assert ended.wait(PATIENCE_S)
+    board._closed = False
+    listener._start()
+    second_made.wait(0.2)  # It must not have one yet; if it has, the first one would close it.
+    go.set()
+    first.join(PATIENCE_S)
+    assert second_made.wait(PATIENCE_S)
+    assert [each.closed for each in made] == [True, False]
+    listener.close()
+    assert made[1].closed
 
 
 # The listener by hand: no Redis, no threads, and the clock is ours --------------------------
