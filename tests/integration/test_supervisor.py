@@ -449,6 +449,20 @@ def test_a_scrape_waits_for_no_child_without_end(
     assert command.run(scene) == 0
 
 
+async def test_a_scrape_that_the_end_of_its_channel_cuts_has_no_metrics_of_that_child() -> None:
+    """The child is killed at this moment; the page with the metrics of the others must come."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    asked = channel.Channel(lambda _: None)
+    with theirs:
+        await asked.open(ours)
+        scrape = asyncio.create_task(asked.metrics(BOUND_S))
+        await asyncio.sleep(0)  # It asks now.
+        await asked.close()
+        async with asyncio.timeout(BOUND_S):
+            assert await scrape is None
+
+
 def test_children_do_not_outlive_a_supervisor_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,10 @@ class Channel:
         if self._scraping is None or self._scraping.done():
             self._scraping = asyncio.create_task(self._ask("/metrics"))
         await asyncio.wait({self._scraping}, timeout=timeout_s)
-        if not self._scraping.done() or self._scraping.exception() is not None:
+        # `close` cancels the question, and `exception` of a cancelled task raises.
+        if not self._scraping.done() or self._scraping.cancelled():
+            return None
+        if self._scraping.exception() is not None:
             return None
         return self._scraping.result().decode()
 
