@@ -25,6 +25,7 @@ from checkpoint_worker.worker.runtime.hub import HUB_LATER_S, HubQueue
 from checkpoint_worker.worker.runtime.pool import AsyncioPool, CoroutineEndedError
 from checkpoint_worker.worker.runtime.runners import SYNC_THREADS_MAX
 from tests.support.measuring import end
+from tests.support.threads import no_thread_starts
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 50  # For every wait; reached only by failures.
@@ -559,8 +560,51 @@ def test_ordinary_tasks_have_a_bound_on_their_threads() -> None:
         assert (threads.running, len(threads.queue)) == (SYNC_THREADS_MAX, SYNC_THREADS_MAX)
         go.set()
         pool.stop()  # Warm: after all of them.
-    assert len(set(names)) == 2 * SYNC_THREADS_MAX
+    assert len(names) == 2 * SYNC_THREADS_MAX
+    assert SYNC_THREADS_MAX <= len(set(names)) <= len(names)
     assert all(name.startswith("checkpoint-sync-") for name in names)
+
+
+def test_an_ordinary_task_that_gets_no_thread_is_told_so_and_the_next_one_gets_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A place that nothing occupies must not count: after eight of them no task would ever run."""
+    ended, errors = threading.Event(), list[ExceptionInfo]()
+    with Lone(limit=100) as pool:
+        with no_thread_starts(monkeypatch, "checkpoint-sync"):
+            for _ in range(SYNC_THREADS_MAX):
+                pool.apply_async(print, error_callback=errors.append)
+        assert [error.type.__name__ for error in errors] == ["WorkerLostError"] * SYNC_THREADS_MAX
+        assert not pool._jobs
+        pool.apply_async(threading.Event, callback=lambda _: ended.set())
+        assert ended.wait(BOUND_S)
+
+
+def test_an_ordinary_task_that_gets_no_thread_waits_for_one_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine is out of threads, not the worker: it has one that is free soon."""
+    go, ended = threading.Event(), threading.Event()
+    with Lone(limit=100) as pool:
+        pool.apply_async(lambda: go.wait(BOUND_S))
+        with no_thread_starts(monkeypatch, "checkpoint-sync"):
+            pool.apply_async(threading.Event, callback=lambda _: ended.set())
+            assert not ended.is_set()
+            go.set()
+            assert ended.wait(BOUND_S)
+
+
+def test_a_pool_whose_loop_gets_no_thread_fails_and_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing waits for a loop that never runs."""
+    pool = AsyncioPool(1, app=Celery("lone", set_as_current=False))
+    with no_thread_starts(monkeypatch, "checkpoint-loop"), pytest.raises(RuntimeError, match="new"):
+        pool.start()
+    assert not pool._loop.alive
+    with pytest.raises(RuntimeError, match="does not run"):
+        pool.call(name_thread(), 5)
+    pool.terminate()
 
 
 class HandHub:

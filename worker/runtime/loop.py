@@ -66,10 +66,16 @@ class LoopThread:
         loop.set_exception_handler(_log_loop_error)
         turning = threading.Event()
         loop.call_soon(turning.set)
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(loop,), name="checkpoint-loop", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # `stop` and `call` would wait for a loop that never runs.
+            self._loop = None
+            loop.close()
+            raise
+        self._thread = thread
         turning.wait()
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401  # Passed on.

@@ -11,7 +11,7 @@ The pool uses three kinds of threads:
 - The *loop thread*, ``checkpoint-loop``, runs every coroutine. It also runs Celery's unmodified
   tracer, in one greenlet per job that switches to the loop when it calls the task. Signal handlers
   of tasks and the result backend therefore run on this thread: keep ``task_ignore_result`` on.
-- Each ordinary task runs on a thread of its own, at most `SYNC_THREADS_MAX` at once. Threads cannot
+- Ordinary tasks run on further threads, at most `SYNC_THREADS_MAX` at once. Threads cannot
   be interrupted: time limits do not apply to them, and a revoked task runs to its end without a
   report.
 

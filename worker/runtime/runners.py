@@ -213,7 +213,7 @@ def _ended_by(exc: BaseException) -> CoroutineEndedError:
 
 
 class ThreadRunner:
-    """Runs each job of an ordinary task on a thread of its own, at most `SYNC_THREADS_MAX` at once.
+    """Runs each job of an ordinary task on a thread, at most `SYNC_THREADS_MAX` at once.
 
     Attributes:
         running: How many threads run.
@@ -231,7 +231,7 @@ class ThreadRunner:
         self._on_end = on_end
 
     def start(self, job: Job) -> None:
-        """Start a job, or keep it until a thread ends."""
+        """Start a job, or keep it until a thread is free."""
         with self._lock:
             if self.running >= SYNC_THREADS_MAX:
                 self.queue.append(job)
@@ -239,9 +239,28 @@ class ThreadRunner:
             self.running += 1
         # A daemon thread: a task that hangs must not keep a stopped worker alive.
         name = f"checkpoint-sync-{job.pid}"
-        threading.Thread(target=self._run, args=(job,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(job,), name=name, daemon=True).start()
+        except RuntimeError as exc:  # No thread can be started.
+            with self._lock:
+                self.running -= 1
+                if self.running:  # One of them runs this job later.
+                    self.queue.append(job)
+                    return
+            self._on_end(job, job.error_report(exc))
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job | None) -> None:
+        while job is not None:
+            report = self._report_of(job)
+            with self._lock:
+                next_job = self.queue.popleft() if self.queue else None
+                if next_job is None:
+                    self.running -= 1
+            self._on_end(job, report)
+            job = next_job
+
+    def _report_of(self, job: Job) -> Report:
+        """Run a job on this thread."""
         report: Report = None
         try:
             if not job.closed:
@@ -251,9 +270,4 @@ class ThreadRunner:
         except BaseException as exc:  # noqa: BLE001  # Each exception of a job is reported.
             report = job.error_report(exc)
             release_frames(exc)
-        with self._lock:
-            self.running -= 1
-            next_job = self.queue.popleft() if self.queue else None
-        if next_job is not None:
-            self.start(next_job)
-        self._on_end(job, report)
+        return report

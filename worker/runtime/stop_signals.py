@@ -139,8 +139,13 @@ def end_promptly() -> Callable[[], None]:
         _signal.set_wakeup_fd(before)
         os.close(writing)
 
+    try:
+        threading.Thread(target=watch, name="checkpoint-stop", daemon=True).start()
+    except RuntimeError:  # No thread can be started: nothing would read the pipe.
+        os.close(reading)
+        os.close(writing)
+        raise
     before = _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=watch, name="checkpoint-stop", daemon=True).start()
     return done
 
 
