@@ -160,7 +160,7 @@ def test_a_wait_ends_in_time_after_no_thread_could_be_started_for_the_listener(
 
 
 def test_a_listener_that_ends_closes_no_connection_of_the_next_one() -> None:
-    """t=0 it ends · t=1 a caller starts the next one · t=2 it closes its connection, and no other."""
+    """t=0 it ends · t=1 a caller starts the next one · t=2 it closes its own one."""
     ended, go, second_made = threading.Event(), threading.Event(), threading.Event()
     made: list[FakeSubscription] = []
 

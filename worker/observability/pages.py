@@ -34,6 +34,12 @@ LEAVE_S: Final = 1.0
 """Time for open HTTP requests to end when the service stops."""
 IDLE_S: Final = 86_400
 """Time for which a connection that was handed over may be idle: its other end asks each second."""
+EXCHANGE_S: Final = 10.0
+"""Longest time for a request at the health address and its answer, until the caller has read it.
+Metrics wait up to 3 s for a child."""
+CONNECTIONS_MAX: Final = 256
+"""Connections at the health address. One more closes the oldest: probes and scrapers have one each,
+for less than a second."""
 JSON: Final = "application/json; charset=utf-8"
 SCRAPE_HEADER_MAX: Final = 1024
 
@@ -72,6 +78,53 @@ async def metrics_page(request: Request, expose: Callable[[str], tuple[bytes, st
     return Response(body, headers={"Content-Type": content_type})
 
 
+class _Bounded(H11Protocol):
+    """A connection of an unknown caller, which is bounded in time and number.
+
+    The time begins anew with each answer. Between two requests uvicorn's own limit is shorter, but
+    ends with the first byte of the next one.
+
+    Args:
+        config: uvicorn's configuration.
+        state: uvicorn's state of the server.
+        others: The open connections of this kind, the oldest first.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, others: dict[_Bounded, None]
+    ) -> None:
+        super().__init__(config, state, {})
+        self._others = others
+        self._limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request; close the oldest connection if there are too many."""
+        super().connection_made(transport)
+        if len(self._others) >= CONNECTIONS_MAX:
+            oldest = next(iter(self._others))
+            del self._others[oldest]  # `connection_lost` follows later.
+            oldest.transport.abort()
+        self._others[self] = None
+        self._begin_exchange()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._others.pop(self, None)
+        if self._limit is not None:
+            self._limit.cancel()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait until the caller has read the answer and sends the next request."""
+        super().on_response_complete()
+        self._begin_exchange()
+
+    def _begin_exchange(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self.loop.call_later(EXCHANGE_S, self.transport.abort)
+
+
 class Pages:
     """A server of a few pages.
 
@@ -89,6 +142,7 @@ class Pages:
         )
         self._server: asyncio.Server | None = None
         self._served = ServerState()
+        self._open: dict[_Bounded, None] = {}
 
     async def listen(self, address: str) -> None:
         """Serve the pages at ``host:port``; port 0 takes any free one.
@@ -101,7 +155,7 @@ class Pages:
         # Not `uvicorn.Server`: it ends the process where the address cannot be bound.
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: H11Protocol(config, self._served, {}), host.strip("[]"), int(port)
+                lambda: _Bounded(config, self._served, self._open), host.strip("[]"), int(port)
             )
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or "not a port"
@@ -115,7 +169,10 @@ class Pages:
         log.info("health.listening", address=self.address)
 
     async def answer(self, connection: socket.socket) -> None:
-        """Serve the pages over a connection that is open already, until its other end closes."""
+        """Serve the pages over a connection that is open already, until its other end closes.
+
+        Its other end is the supervisor, which is known and may be late: it has no limits.
+        """
         connection.setblocking(False)  # noqa: FBT003  as the library has it
         config = self._config(timeout_keep_alive=IDLE_S)
         await asyncio.get_running_loop().connect_accepted_socket(
@@ -201,15 +258,17 @@ class Reports:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writing
         if self.heartbeat_file:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):
                 await asyncio.to_thread(os.unlink, self.heartbeat_file)
 
     async def _write(self, path: str, text: str) -> None:
         try:
             await asyncio.to_thread(write_atomically, Path(path), text)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started.
             if not self._write_failed:
-                log.warning("heartbeat_file.not_written", error=error.strerror)
+                log.warning(
+                    "heartbeat_file.not_written", error=getattr(error, "strerror", str(error))
+                )
             self._write_failed = True
         else:
             self._write_failed = False
