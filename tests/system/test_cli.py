@@ -509,6 +509,27 @@ def test_watch_prints_outcomes_as_they_arrive(env: dict[str, str], account: str)
     assert json.loads(out)["submission_id"] == taken["submission_id"]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["lines", "json"])
+def test_watch_skips_what_is_no_record(env: dict[str, str], form: list[str]) -> None:
+    """Anybody with this Redis may publish there; a watch that is left open outlives it."""
+    with subprocess.Popen(
+        [*PROGRAM, "watch", "--count", "1", *form],
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Watching ")
+        foreign = ("hello", "{}", "[" * 100_000, '"a"', b"\xff")
+        with redis.Redis.from_url(env["CHECKPOINT_REDIS_URL"]) as publisher:
+            for message in foreign:
+                publisher.publish("checkpoint:results", message)
+        submit("acc_nobody", env, "--id", "mine-1")
+        out, errors = process.communicate(timeout=RUN_TIMEOUT_S)
+    assert process.returncode == 0
+    assert errors.splitlines() == ["A message that is no record was skipped."] * len(foreign)
+    (line,) = out.splitlines()
+    assert "mine-1" in line
+
+
 def test_watch_outlives_a_redis_that_restarts_and_prints_a_line_each(tmp_path: Path) -> None:
     """It is left open over a night in which Redis restarts; a person gets one line an outcome."""
     with RedisProcess(tmp_path) as server:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import secrets
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -138,13 +137,22 @@ def watch(*, account: str | None, count: int | None, as_json: bool) -> None:
       checkpoint watch
       checkpoint watch --account acc_42 --json
     """  # noqa: D301
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from checkpoint_worker.tasks.records import Outcome  # noqa: PLC0415
+
     left = itertools.count() if count is None else iter(range(1, count))
 
     def put(text: str) -> None:
+        try:
+            record = Outcome.model_validate_json(text)
+        except ValidationError:  # Anybody who may publish at this Redis may have sent it.
+            status_line("A message that is no record was skipped.")
+            return
         if as_json:
             output(text)
         else:
-            _put_line(json.loads(text))
+            _put_line(record)
         if next(left, None) is None:
             raise _EnoughError
 
@@ -247,13 +255,14 @@ def _put_record(record: Outcome, *, as_json: bool) -> None:
     put_pairs(pairs)
 
 
-def _put_line(record: dict[str, Any]) -> None:
+def _put_line(record: Outcome) -> None:
     """Print a record from the channel on one line."""
-    status, body = record["status"], record["body"]
-    text = outcome_label(status, body, f"intent {(record['intent'] or {}).get('state', '')}")
+    state = record.intent.state if record.intent else ""
+    text = outcome_label(record.status, record.body, f"intent {state}")
+    at = record.model_dump(mode="json", include={"finished_at"})["finished_at"]
     output(
-        f"{record['finished_at']}  {coloured(f'{text:36}', status)}  {record['provider']:9}  "
-        f"{record['account_id']}  {record['submission_id'] or ''}".rstrip()
+        f"{at}  {coloured(f'{text:36}', record.status)}  {record.provider:9}  "
+        f"{record.account_id}  {record.submission_id or ''}".rstrip()
     )
 
 
