@@ -561,6 +561,53 @@ def test_watch_needs_a_redis_that_answers_once() -> None:
     assert "does not answer at 127.0.0.1:1" in done.stderr
 
 
+# A browser session, without its browser ---------------------------------------------------
+
+HELD = ["session", "--browser", "-p", "LINKEDIN", "--account", "a", "--url", "http://x/"]
+WITHOUT_BROWSER = f"""
+import contextlib, types
+from checkpoint_worker.worker.cli.commands import session
+from checkpoint_worker.worker.cli.main import cli
+
+@contextlib.asynccontextmanager
+async def opened(plan):
+    yield types.SimpleNamespace(url="http://x/")
+
+session._opened = opened
+cli({HELD} + ["--headed"], prog_name="checkpoint")
+"""
+
+
+def test_ctrl_c_ends_a_session_that_waits_for_enter(env: dict[str, str]) -> None:
+    """The person has changed their mind before the login: one Ctrl-C is enough, without Enter."""
+    pytest.importorskip("playwright")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_BROWSER],
+        cwd=ROOT, env=env, stdin=theirs, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        try:
+            assert process.stderr is not None
+            assert "press Enter" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=RUN_TIMEOUT_S)
+        finally:
+            process.kill()
+            os.close(ours)
+    assert process.returncode == 1
+    assert errors.strip() == "", "no traceback"
+
+
+def test_a_session_is_not_begun_at_a_redis_that_does_not_answer() -> None:
+    """One sentence, before a browser opens and the person logs in for nothing."""
+    pytest.importorskip("playwright")
+    env = environment(REDIS_URL="redis://127.0.0.1:1/0", SECRET_KEYS=make_key())
+    done = run(*HELD, "--headless", "--executable", "/bin/false", env=env)
+    assert done.returncode == 1
+    assert "Redis does not answer at 127.0.0.1:1" in done.stderr
+
+
 def test_what_has_its_outcome_cannot_be_taken_back(env: dict[str, str]) -> None:
     """Exit status 1 and a sentence; the record stays as it was."""
     submit("acc_nobody", env, "--id", "mine-1")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -30,6 +31,7 @@ from checkpoint_worker.worker.cli.console import output_json, put_pairs, status_
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+    from checkpoint_worker.tasks.client import CheckpointClient
     from checkpoint_worker.tasks.live_session.browser import BrowserEnd
 
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -133,7 +135,10 @@ def session(
             executable=given["executable"] or next(filter(None, map(shutil.which, BROWSERS)), None),
             timeout_s=given["timeout_s"],
         )
-        end = asyncio.run(_hold(plan, sandbox=page))
+        with open_client() as client:
+            # A browser and a login are not begun for a Redis that does not answer.
+            client.intent(plan.account, plan.provider)
+            end = asyncio.run(_hold(plan, client, sandbox=page))
     _tell(end, as_json=as_json)
     sys.exit(0 if end.session is not None else 1)
 
@@ -180,7 +185,7 @@ def _simulated(
     return f"{page.rstrip('/')}/web/{provider.lower()}/login?{query}", account or person
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _opened(plan: Plan) -> AsyncIterator[Page]:
     """Start the browser, without a profile that would stay on the disk, and open the page."""
     from playwright.async_api import Error, async_playwright  # noqa: PLC0415
@@ -211,41 +216,62 @@ async def _opened(plan: Plan) -> AsyncIterator[Page]:
             yield page
 
 
-async def _hold(plan: Plan, *, sandbox: str | None) -> BrowserEnd:
+async def _enter_pressed() -> None:
+    """Wait for a line on stdin. Ctrl-C ends the wait, although it does not end the read.
+
+    asyncio would wait for a thread of its own at the end. And the thread reads without Python's
+    buffer, whose lock the interpreter takes when it ends.
+    """
+    loop, number = asyncio.get_running_loop(), sys.stdin.fileno()
+    pressed = asyncio.Event()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while (part := os.read(number, 1024)) and b"\n" not in part:
+                pass
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
+            loop.call_soon_threadsafe(pressed.set)
+
+    threading.Thread(target=read, name="enter", daemon=True).start()
+    await pressed.wait()
+
+
+async def _hold(plan: Plan, client: CheckpointClient, *, sandbox: str | None) -> BrowserEnd:
     """Open the page and the intent, and wait for the end of the login."""
     from checkpoint_worker.providers.live_session.browser import PageLostError  # noqa: PLC0415
     from checkpoint_worker.tasks.live_session.browser import BrowserSession  # noqa: PLC0415
 
     settings = read_settings()
-    with open_client() as client:
-        async with _opened(plan) as page:
-            if plan.headed and sandbox is None:
-                status_line("Log in there until it asks for the code; then press Enter here.")
-                await asyncio.to_thread(sys.stdin.readline)
-            held = BrowserSession(
-                settings.redis_url.get_secret_value(),
-                page,
-                plan.provider,
-                plan.account,
-                prefix=settings.prefix,
-            )
-            try:
-                async with held:
-                    await asyncio.to_thread(
-                        client.open_intent,
-                        account_id=plan.account,
-                        provider=plan.provider,
-                        checkpoint=held.checkpoint,
-                        context=held.context,
-                    )
-                    asked = " from ".join(each for each in held.checkpoint.values() if each)
-                    status_line(f"The page asks for {asked}. In a second terminal:")
-                    status_line(f"  checkpoint submit {plan.account} --provider {plan.provider}")
-                    if sandbox:
-                        status_line(f"The code is on the sandbox's page: {sandbox}")
-                    return await held.ended(plan.timeout_s)
-            except PageLostError:
-                fail("the browser was closed before the session began")
+    async with _opened(plan) as page:
+        if plan.headed and sandbox is None:
+            status_line("Log in there until it asks for the code; then press Enter here.")
+            await _enter_pressed()
+        held = BrowserSession(
+            settings.redis_url.get_secret_value(),
+            page,
+            plan.provider,
+            plan.account,
+            prefix=settings.prefix,
+        )
+        try:
+            async with held:
+                await asyncio.to_thread(
+                    client.open_intent,
+                    account_id=plan.account,
+                    provider=plan.provider,
+                    checkpoint=held.checkpoint,
+                    context=held.context,
+                )
+                asked = " from ".join(each for each in held.checkpoint.values() if each)
+                status_line(f"The page asks for {asked}. In a second terminal:")
+                status_line(f"  checkpoint submit {plan.account} --provider {plan.provider}")
+                if sandbox:
+                    status_line(f"The code is on the sandbox's page: {sandbox}")
+                return await held.ended(plan.timeout_s)
+        except PageLostError:
+            fail("the browser was closed before the session began")
+        except TimeoutError as error:  # Redis was there before the login.
+            fail(f"{error}; see `checkpoint doctor`")
 
 
 def _tell(end: BrowserEnd, *, as_json: bool) -> None:
