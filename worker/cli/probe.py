@@ -42,13 +42,15 @@ def from_file(path: str, *, live: bool, now_s: float | None = None) -> Health:
             beat = json.loads(file.read(ANSWER_MAX))
         pid, at_s = int(beat["pid"]), float(beat["monotonic_s"])
         good, why = bool(beat["live" if live else "ready"]), ", ".join(map(str, beat["why"]))
+        runs = _runs(pid)
     except FileNotFoundError:
         return Health(ok=False, why=f"there is no {path}: no worker runs, or it writes elsewhere")
     except OSError as error:
         return Health(ok=False, why=f"{path} cannot be read: {error.strerror}")
-    except (KeyError, TypeError, ValueError):
+    # A number may be none for C, and nested lists may be too deep for Python.
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return Health(ok=False, why=f"{path} is no heartbeat file")
-    if not _runs(pid):
+    if not runs:
         return Health(ok=False, why=f"process {pid} has ended without taking {path} away")
     age_s = (time.monotonic() if now_s is None else now_s) - at_s
     if not 0 <= age_s <= FRESH_S:
@@ -79,7 +81,7 @@ def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> H
         status = int(head.split(b" ", 2)[1])
         checks = json.loads(body)["checks"] if status in (OK, UNREADY) else {}
         why = ", ".join(f"{name}: {text}" for name, text in checks.items() if text != "ok")
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return Health(ok=False, why=f"http://{address} answers, but is no checkpoint worker")
     if status == OK:
         return Health(ok=True, why="")
@@ -104,6 +106,8 @@ def _get(host: str, port: int, path: str, timeout_s: float) -> bytes:
 
 
 def _runs(pid: int) -> bool:
+    if pid <= 0:  # For `kill` such a number means a group of processes.
+        raise ValueError(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -29,6 +30,8 @@ DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
 INPUT_MAX: Final = 1024 * 1024
 """Longest intent or code read from a file or stdin, in characters."""
+DAY_S: Final = 86_400.0
+"""Longest duration of an option, in seconds: timers take no infinite one."""
 
 
 class ProviderName(click.ParamType[str]):
@@ -48,6 +51,22 @@ class ProviderName(click.ParamType[str]):
         if found is None:
             self.fail(f"{value!r} is not one of {', '.join(names.values())}.", param, ctx)
         return found
+
+
+class FiniteRange(click.FloatRange):
+    """Parameter type for a number within bounds. ``nan`` is within those of click's own type."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from checkpoint_worker.worker.cli.commands.common import (
+    DAY_S,
+    FiniteRange,
     as_json,
     fail,
     read_settings,
@@ -24,7 +26,7 @@ PORT = 8600
     "--grace",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0.0),
+    type=FiniteRange(0.0, DAY_S),
     help="Seconds for those who wait when it is asked to end; then 503.",
 )
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)

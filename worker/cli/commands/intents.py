@@ -164,7 +164,7 @@ def _bridged(
 def _read_fields(file: IO[str], what: str) -> dict[str, Any]:
     try:
         fields = json.loads(file.read(INPUT_MAX))
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None  # The parser's message may quote the text, which holds secrets.
     if not isinstance(fields, dict):
         msg = f"the {what} is not a JSON object"
@@ -182,7 +182,7 @@ def _login(page: str, provider: str, source: str | None, account: str | None) ->
     with sandbox_at(page) as client:
         person = sandbox_person(client, provider, source, account)
         login = client.begin_login(person)
-    fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
+        fields = {name: login[name] for name in ("provider", "checkpoint", "context", "user_id")}
     return {"account_id": account or person, **fields}
 
 
@@ -190,6 +190,7 @@ def _login(page: str, provider: str, source: str | None, account: str | None) ->
 def sandbox_at(page: str) -> Iterator[Any]:
     """Yield a client of a running sandbox; end the command with a sentence if it fails."""
     import ssl  # noqa: PLC0415
+    from http.client import HTTPException  # noqa: PLC0415
 
     from checkpoint_worker.providers.sandbox import SandboxClient, SandboxError  # noqa: PLC0415
 
@@ -197,7 +198,9 @@ def sandbox_at(page: str) -> Iterator[Any]:
         yield SandboxClient(page)
     except SandboxError as error:
         fail(f"the sandbox refuses: {error}")
-    except (OSError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError):
+        fail(f"{page} answers, but is no sandbox")
+    except (OSError, ValueError, HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
             fail(f"{page} is not trusted; set SSL_CERT_FILE to the ca_file the sandbox printed")
         fail(f"no sandbox answers at {page}; start one with `checkpoint up` or `… sandbox`")

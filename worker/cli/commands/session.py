@@ -17,7 +17,9 @@ from urllib.parse import urlencode, urlsplit
 import click
 
 from checkpoint_worker.worker.cli.commands.common import (
+    DAY_S,
     INPUT_MAX,
+    FiniteRange,
     as_json,
     fail,
     open_client,
@@ -84,7 +86,7 @@ class Plan:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=float,
+    type=FiniteRange(0.0, DAY_S),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
@@ -167,7 +169,7 @@ def _read_state(file: IO[str] | None) -> dict[str, Any] | None:
         return None
     try:
         state = json.loads(file.read(INPUT_MAX))
-    except ValueError:
+    except (ValueError, RecursionError):
         state = None  # The parser's message may quote the text, which holds secrets.
     if not isinstance(state, dict) or not isinstance(state.get("cookies"), list):
         msg = "--state is no storage state of Playwright: `await context.storage_state(path=…)`"

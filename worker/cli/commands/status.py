@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from checkpoint_worker.worker.cli.commands.common import as_json, read_settings, sentences
+from checkpoint_worker.worker.cli.commands.common import (
+    FiniteRange,
+    as_json,
+    read_settings,
+    sentences,
+)
 from checkpoint_worker.worker.cli.console import coloured, output, output_json, status_line, table
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ WATCH_S: Final = 1.0
 @click.option("--count", type=click.IntRange(1), help="With --watch: end after so many looks.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0.1, 60),
+    type=FiniteRange(0.1, 60),
     default=5.0,
     show_default=True,
     help="How far back outcomes are counted.",

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from checkpoint_worker.worker.cli.commands.common import (
+    DAY_S,
     INPUT_MAX,
+    FiniteRange,
     as_json,
     fail,
     open_client,
@@ -43,7 +45,13 @@ if TYPE_CHECKING:
 @click.option("--wait/--no-wait", default=True, help="Wait for the outcome (the default) or not.")
 @click.option("--id", "submission_id", metavar="ID", help="Submission id, to submit once only.")
 @click.option("--step", type=int, help="Checkpoint step that this code answers.")
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Longest to wait.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=FiniteRange(0.0, DAY_S),
+    metavar="SECONDS",
+    help="Longest to wait.",
+)
 @as_json
 def submit(
     *,
