@@ -21,6 +21,7 @@ from checkpoint_worker.tasks.client.base import (
     answering,
 )
 from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
+from checkpoint_worker.tasks.client.wake_sender import log_failure
 from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
 from checkpoint_worker.tasks.operations.validation import CheckpointError
@@ -63,7 +64,10 @@ class AsyncCheckpointClient(BaseClient):
         self._bind_loop()
         await self._ears.close()
         await self._door.aclose()
-        await asyncio.to_thread(self._producer.close)
+        try:
+            await asyncio.to_thread(self._producer.close)
+        except RuntimeError:  # No thread can be started. Closing takes no time without a broker.
+            self._producer.close()
 
     def _bind_loop(self) -> None:
         """Make the client belong to the running event loop.
@@ -134,7 +138,10 @@ class AsyncCheckpointClient(BaseClient):
             )
         submitted = await self._run(self._core.submit(request, new, checkpoint_step), TAKEN, new)
         if submitted.needs_notification:
-            await asyncio.to_thread(self._wake, new, account_id, provider)
+            try:
+                await asyncio.to_thread(self._wake, new, account_id, provider)
+            except RuntimeError as error:  # No thread can be started; the submission is taken.
+                log_failure(new, error)
         return submitted
 
     async def result(self, submission_id: str) -> Outcome | None:

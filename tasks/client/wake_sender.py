@@ -18,7 +18,8 @@ WAKES_MAX: Final = 8
 log = logging.getLogger("checkpoint.client")
 
 
-def _log_failure(submission_id: str, error: Exception) -> None:
+def log_failure(submission_id: str, error: Exception) -> None:
+    """Log a wake that was not sent; the sweeper sends it."""
     log.warning("wake.failed submission_id=%s error=%s", submission_id, type(error).__name__)
 
 
@@ -33,7 +34,7 @@ class WakeSender:
         failed: Called with the submission's id and the library's error after a failure.
     """
 
-    def __init__(self, failed: Callable[[str, Exception], None] = _log_failure) -> None:
+    def __init__(self, failed: Callable[[str, Exception], None] = log_failure) -> None:
         self._failed = failed
         self._slots = threading.BoundedSemaphore(WAKES_MAX)
         self._paused_until = 0.0

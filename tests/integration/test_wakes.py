@@ -6,10 +6,13 @@ import base64
 import json
 from typing import Any
 
-from checkpoint_worker.tasks.client import CheckpointClient
+import pytest
+
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
 from checkpoint_worker.tasks.operations.wake import TASK, in_ledger, make_producer, send_wake
 from checkpoint_worker.worker.runtime.broker import validate_message
 from tests.support.ledger_fixture import ACCOUNT, PROVIDER, LedgerFixture, settings_for
+from tests.support.threads import no_thread_starts
 
 SUBMITTING = {"account_id": ACCOUNT, "provider": PROVIDER, "code": "123456"}
 
@@ -93,6 +96,25 @@ def test_a_broker_of_its_own_gets_its_wakes_from_celery(ledger: LedgerFixture) -
         submitted = c.submit(**SUBMITTING)
     assert not submitted.woken
     assert waiting(ledger) == []
+
+
+async def test_a_submission_is_taken_although_no_thread_can_be_started_for_its_wake(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has it, and the sweeper sends its wake: an error would make the caller repeat."""
+    here = ledger.settings.redis_url.get_secret_value()
+    other = settings_for(here, broker_url=f"{here.rpartition('/')[0]}/9")
+    ledger.open()
+    async with AsyncCheckpointClient(
+        other.model_copy(update={"secret_keys": ledger.settings.secret_keys})
+    ) as client:
+        with no_thread_starts(monkeypatch, "asyncio_"):
+            submitted = await client.submit(**SUBMITTING)
+            await client.close()
+        assert submitted.accepted
+        record = await client.result(submitted.id)
+        assert record is not None
+        assert record.state == "queued"
 
 
 def test_only_a_redis_that_is_the_ledger_is_in_the_ledger() -> None:

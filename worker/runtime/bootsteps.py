@@ -145,12 +145,12 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
     sender = WakeSender(failed)
 
     async def wake(submission_id: str, account_id: str, provider: str) -> None:
-        if not is_here:
-            await asyncio.to_thread(sender.wake, app, submission_id, account_id, provider)
-            return
         try:
-            message = wake_message(keys.queue, submission_id, account_id, provider)
-            await door.client.lpush(keys.queue, message)
+            if is_here:
+                message = wake_message(keys.queue, submission_id, account_id, provider)
+                await door.client.lpush(keys.queue, message)
+            else:
+                await asyncio.to_thread(sender.wake, app, submission_id, account_id, provider)
         except Exception as error:  # noqa: BLE001  the library may raise any exception
             failed(submission_id, error)
 
