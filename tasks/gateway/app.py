@@ -52,8 +52,8 @@ def make_gateway(
     settings = settings or (client.settings if client else Settings())
     if not settings.api_keys and not settings.embedded:
         msg = (
-            "the gateway needs API keys: make one with `openssl rand -hex 32` and set"
-            " CHECKPOINT_API_KEYS (several, separated by commas)"
+            "CHECKPOINT_API_KEYS: the gateway needs a key, and none is set; make one with"
+            " `openssl rand -hex 32` (several, separated by commas)"
         )
         raise NoKeysError(msg)
     gateway = Gateway(settings, client)

@@ -23,6 +23,8 @@ NONCE_BYTES: Final = 12
 """Length of a nonce: 96 random bits, as NIST SP 800-38D recommends for GCM."""
 KEY_ID_BYTES: Final = 4
 DIGEST_BYTES: Final = 16
+VARIABLE: Final = "CHECKPOINT_SECRET_KEYS"
+HOW_TO_MAKE: Final = f"`openssl rand -base64 {KEY_BYTES}`"
 
 
 class VaultError(Exception):
@@ -30,7 +32,7 @@ class VaultError(Exception):
 
 
 class BadKeyError(VaultError):
-    """A configured key is not 32 bytes in base64."""
+    """No key is configured, or one is not 32 bytes in base64; the message names which one."""
 
 
 class CannotOpenError(VaultError):
@@ -66,12 +68,9 @@ class Vault:
         Raises:
             BadKeyError: There is no key, or a key is not 32 bytes in base64.
         """
-        raw = [_decode_key(key) for key in keys]
+        raw = [_decode_key(number, key) for number, key in enumerate(keys, start=1)]
         if not raw:
-            msg = (
-                "no secret key: set CHECKPOINT_SECRET_KEYS to 32 random bytes in base64, for "
-                "example from `openssl rand -base64 32`"
-            )
+            msg = f"{VARIABLE}: no key is set; make one with {HOW_TO_MAKE}"
             raise BadKeyError(msg)
         self._ids = [hashlib.sha256(b"id" + key).digest()[:KEY_ID_BYTES] for key in raw]
         self._ciphers = dict(zip(self._ids, map(AESGCM, raw), strict=True))
@@ -116,12 +115,12 @@ class Vault:
         return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()[: 2 * DIGEST_BYTES]
 
 
-def _decode_key(key: str) -> bytes:
+def _decode_key(number: int, key: str) -> bytes:
     try:
         raw = base64.b64decode(key.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != KEY_BYTES:
-        msg = f"a secret key must be {KEY_BYTES} bytes in base64 (`openssl rand -base64 32`)"
+        msg = f"{VARIABLE}: key {number} is not {KEY_BYTES} bytes in base64 ({HOW_TO_MAKE})"
         raise BadKeyError(msg) from None
     return raw

@@ -267,17 +267,44 @@ def test_missing_secret_keys_are_said_with_how_to_make_one(
 ) -> None:
     """Without a key nothing starts, and nobody should have to look up its form."""
     done = spawn(*command, env=environment(REDIS_URL=redis_url), stdin=f"{CODE}\n")
-    assert done.returncode == 1
-    assert "openssl rand" in done.stderr
+    assert done.returncode == 2
+    assert "CHECKPOINT_SECRET_KEYS: no key is set" in done.stderr
+    assert "openssl rand -base64 32" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_bad_secret_key_is_not_shown(redis_url: str) -> None:
     """It may be a good key with one character lost."""
-    done = run("result", "sub_1", env=environment(REDIS_URL=redis_url, SECRET_KEYS=PASSWORD))
-    assert done.returncode == 1
-    assert "32 bytes" in done.stderr
+    keys = f"{make_key()},{PASSWORD}"
+    done = run("result", "sub_1", env=environment(REDIS_URL=redis_url, SECRET_KEYS=keys))
+    assert done.returncode == 2
+    assert "CHECKPOINT_SECRET_KEYS: key 2 is not 32 bytes in base64" in done.stderr
     assert PASSWORD not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        [*PROGRAM, "worker"],
+        [*PROGRAM, "worker", "--processes", "2"],
+        [*PROGRAM, "gateway", "--port", "0"],
+        [sys.executable, "-m", "celery", "-A", "checkpoint_worker.worker", "worker"],
+    ],
+    ids=["worker", "workers", "gateway", "celery"],
+)
+def test_a_service_with_a_bad_secret_key_ends_as_with_any_other_bad_setting(
+    program: list[str], redis_url: str
+) -> None:
+    """Service managers and scripts tell by status 2 that another start would not help."""
+    env = environment(REDIS_URL=redis_url, SECRET_KEYS=PASSWORD, API_KEYS="k" * 16)
+    done = subprocess.run(
+        program, cwd=ROOT, check=False, capture_output=True, text=True, env=env,
+        timeout=RUN_TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "CHECKPOINT_SECRET_KEYS: key 1 is not 32 bytes in base64" in done.stderr
+    assert PASSWORD not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", [["result", "sub_1"], ["worker"]])

@@ -156,7 +156,9 @@ def test_missing_and_bad_keys_must_be_mended(server: redis.Redis) -> None:
     for keys in ("", CANARY):
         status, found = examined(url_of(server), SECRET_KEYS=keys)
         assert status == 1
-        assert_found(found, "secret keys", "mend", "CHECKPOINT_SECRET_KEYS", "openssl rand")
+        assert_found(
+            found, "secret keys", "mend", "| write the output of `openssl rand -base64 32` into"
+        )
         assert_found(found, "sealed values", "skipped")
 
 

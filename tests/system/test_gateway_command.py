@@ -25,8 +25,8 @@ def _run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_without_keys_it_says_how_to_make_one() -> None:
     """Nobody should have to look it up."""
     done = _run(SECRET_KEYS=make_key())
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "CHECKPOINT_API_KEYS" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "CHECKPOINT_API_KEYS: the gateway needs a key" in done.stderr
     assert "openssl rand -hex 32" in done.stderr
 
 

@@ -184,7 +184,9 @@ def _explain(error: Exception, *, as_json: bool) -> None:
             _refuse(error, as_json=as_json)
         case LedgerUnavailableError() | RedisError():
             raise click.ClickException(_redis_sentence(error)) from None
-        case LedgerError() | BadKeyError():
+        case BadKeyError():  # A setting as any other, although the vault checks it.
+            raise click.UsageError(str(error)) from None
+        case LedgerError():
             raise click.ClickException(str(error)) from None
         case OSError(errno=number) if number in DISK:
             msg = ": ".join(filter(None, (error.strerror, str(error.filename or ""))))

@@ -78,7 +78,9 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
 
         try:
             serve(settings, host=host, port=port, announce=announce, grace_s=grace)
-        except (NoKeysError, ExposedError) as error:
+        except NoKeysError as error:
+            raise click.UsageError(str(error)) from None
+        except ExposedError as error:
             fail(str(error))
         except OSError as error:
             fail(f"cannot listen on {host} port {port} ({error.strerror}); take another --port")

@@ -124,7 +124,11 @@ def secret_keys(target: DoctorTarget) -> Finding:
     try:
         Vault(keys)
     except BadKeyError as error:
-        return failure(str(error), "CHECKPOINT_SECRET_KEYS, the same for every process")
+        return failure(
+            str(error),
+            "write the output of `openssl rand -base64 32` into CHECKPOINT_SECRET_KEYS, the same"
+            " for every worker, gateway and backend; separate several keys by commas",
+        )
     return ok("one" if len(keys) == 1 else f"{len(keys)}; the first seals, all open")
 
 
