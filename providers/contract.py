@@ -390,7 +390,8 @@ class Context(BaseModel):
 class Checkpoint:
     """The step that a provider asks for. Unknown types and sources pass through unchanged.
 
-    ``type`` is ``2FA`` or ``OTP``; ``source`` is ``EMAIL``, ``SMS``, ``APP`` or ``BACKUP``.
+    ``type`` is ``2FA`` or ``OTP``; ``source`` is ``EMAIL``, ``SMS``, ``WHATSAPP``,
+    ``APP`` or ``BACKUP``.
     """
 
     type: str
@@ -467,7 +468,7 @@ class Reply:
         status: HTTP status.
         headers: Lower-case names; a repeated header's values are joined by ``", "``.
         cookies: The cookies of ``Set-Cookie``, in order, revocations included.
-        body: Decoded (gzip, deflate) and limited in size.
+        body: Decoded (gzip, deflate, br, zstd) and limited in size.
     """
 
     status: int

@@ -89,11 +89,11 @@ RULES: Final = {
     "an ignored verdict keeps the wire": _rule(
         "    if not held.holds:\n        return Decision(", "    if True:\n        return Decision("
     ),
-    "elder's next checkpoint leaves the newer one waiting": _rule(
+    "previous one's next checkpoint leaves the newer one waiting": _rule(
         "    return _concluded(held, after, Success.CHECKPOINT)",
         "    return replace(_concluded(held, after, Success.CHECKPOINT), settled=())",
     ),
-    "elder's success leaves the newer one to be sent": _rule(
+    "previous one's success leaves the newer one to be sent": _rule(
         "    return replace(ended, publish_intent=",
         "    return replace(ended, intent=after, publish_intent=",
     ),
@@ -125,7 +125,7 @@ RULES: Final = {
         "    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
         "    wire = intent.wire\n    return _take_away",
     ),
-    "reopen leaves the elder without outcome": _rule(
+    "reopen leaves the previous one without outcome": _rule(
         "    return _take_away(intent, replace(fresh, wire=wire), catalogue.CANCELED)",
         "    taken = _take_away(intent, replace(fresh, wire=wire), catalogue.CANCELED)\n"
         "    return replace(taken, settled=())",
@@ -151,7 +151,7 @@ RULES: Final = {
         "        return _give_up(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED, sent=True)",
         "        return _give_up(intent, catalogue.TIMED_OUT, DETAIL_MAYBE_USED, sent=False)",
     ),
-    "an elder of another Redis is called unsent": _rule(
+    "a previous one of another Redis is called unsent": _rule(
         "    sent = intent.claimed or not _same_redis(intent, newer.run_id)",
         "    sent = intent.claimed",
     ),
@@ -173,7 +173,7 @@ RULES: Final = {
         "    if current is not None and (foreign or current.deadline_ms <= now_ms):",
         "    if foreign:",
     ),
-    "superseded elder not settled": _rule(
+    "superseded submission not settled": _rule(
         "settled=settle(elder, catalogue.CANCELED, sent=sent, superseded_by=newer.id),", ""
     ),
     "superseded by nobody in particular": _rule(
@@ -186,7 +186,7 @@ RULES: Final = {
     "a code whose claim a failover lost called unsent": _rule(
         "        intent = replace(intent, wire=replace(wire, phase=Phase.SENT))", "        pass"
     ),
-    "elder's failure counted as a fault": _rule(
+    "previous one's failure counted as a fault": _rule(
         "    after = _with_fault(held.freed, limits) if held.own else held.freed",
         "    after = _with_fault(held.freed, limits)",
     ),
@@ -268,13 +268,13 @@ UNSEEN_BY_WALKS: Final = frozenset(
         "run_id ignored",
         "run_id ignored by the sweep",
         "what another Redis accepted is called unsent",
-        "an elder of another Redis is called unsent",
+        "a previous one of another Redis is called unsent",
         "a repeated claim granted by another Redis",
         "no not_after in the claim",
         "claim at any time before the deadline",
         "superseded by nobody in particular",
         "a code whose claim a failover lost called unsent",
-        "elder's failure counted as a fault",
+        "previous one's failure counted as a fault",
         "faults without a limit",
         "TRY_ANOTHER_WAY counted as a failure",
         "TRY_ANOTHER_WAY without a limit",

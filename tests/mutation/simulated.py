@@ -180,7 +180,7 @@ SIMULATED: Final = (
             ("verdict of an old generation accepted", ()),
             ("claim leaves the code", ()),
             ("a sent code called unsent", ()),
-            ("elder's next checkpoint leaves the newer one waiting", ()),
+            ("previous one's next checkpoint leaves the newer one waiting", ()),
             ("> for >= at the kill", ()),
             ("double click is sent", ()),
         )

@@ -27,7 +27,7 @@ NAMES: Final = (
     "no `not_after` in the commit",
     "final record leaves the code",
     "verdict accepted without holding the wire",
-    "elder's next checkpoint leaves the newer one waiting",
+    "previous one's next checkpoint leaves the newer one waiting",
     "reopen drops a sent wire",
     "workers judged right after a Redis gap",
     "`run_id` ignored",
@@ -297,9 +297,9 @@ MUTANTS: Final = (
         test=_sequence("rejection_without_the_wire_counts_nothing"),
     ),
     mutant(
-        "elder's next checkpoint leaves the newer one waiting",
+        "previous one's next checkpoint leaves the newer one waiting",
         "a further step answers who waits with 202",
-        _rule("elder's next checkpoint leaves the newer one waiting"),
+        _rule("previous one's next checkpoint leaves the newer one waiting"),
         test=_sequence("elders_next_checkpoint"),
     ),
     mutant(

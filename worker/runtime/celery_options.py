@@ -82,7 +82,7 @@ CONCURRENCY_MAX: Final = 10_000
 
 OPTIONS: Final[Mapping[str, Option]] = {
     # Options of `celery` itself.
-    "app": Option("`-A worker`"),
+    "app": Option("`-A checkpoint_worker.worker`"),
     "broker": Option("set CHECKPOINT_BROKER_URL or CHECKPOINT_REDIS_URL", _never),
     "result_backend": Option("outcomes are records in the ledger", _never),
     "loader": Option("settings are the variables CHECKPOINT_*", _never),
@@ -97,7 +97,8 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "detach": Option(
         "runs in the background, as with `celery multi`",
         _can_detach,
-        "it needs `celery -A worker worker -D --logfile=FILE`, without --uid and --gid",
+        "it needs `celery -A checkpoint_worker.worker worker -D --logfile=FILE`, without --uid"
+        " and --gid",
     ),
     "statedb": Option("`revoke` is refused here; the ledger holds all state", _never),
     "loglevel": Option("in place of CHECKPOINT_LOG_LEVEL"),

@@ -72,7 +72,8 @@ def worker(
 ) -> None:
     """Run a worker in this process, or several below it.
 
-    The same as ``celery -A worker worker -E``. What follows ``--`` goes to Celery as it is.
+    The same as ``celery -A checkpoint_worker.worker worker -E``. What follows ``--`` goes to
+    Celery as it is.
     With --processes N there are N workers with one health address and one drain; this process
     replaces those that die. --concurrency and Celery's options are those of each worker.
 
