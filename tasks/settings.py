@@ -24,14 +24,22 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from checkpoint_worker.providers import BUILT_IN
+from checkpoint_worker.providers import BUILT_IN, LIVE_SESSION, adapter_for, provider_names
 from checkpoint_worker.tasks.events import RuleLimits
 from checkpoint_worker.tasks.storage.address_parser import parse_broker, parse_redis
 from checkpoint_worker.tasks.storage.addresses import RedisAddress
 
 ENV_PREFIX = "CHECKPOINT_"
 PROVIDERS = tuple(BUILT_IN)
+ROUTES_OFF: Final = ("INSTAGRAM/bloks_auth_platform",)
+"""Unverified routes: an operator whose accounts need one switches it on."""
 ROUTE: Final = re.compile(r"[^/\s]+/[^/\s]+")
+PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\})?[A-Za-z0-9_.-]*")
+PREFIX_MAX: Final = 64
+HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+PORT_MAX: Final = 65_535
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS: Final = ("auto", "json", "console")
 API_KEY_WORDS: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_.-]{1,64}) +)?(?P<key>[!-~]{16,})(?: +(?P<prefix>[!-~]{1,256}))?"
 )
@@ -67,9 +75,6 @@ class Settings(BaseSettings):
     )
     prefix: str = Field(
         "checkpoint",
-        pattern=r"^[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\})?[A-Za-z0-9_.-]*$",
-        min_length=1,
-        max_length=64,
         description=(
             "Of every Redis key and channel, and the name of the Celery queue. In cluster mode"
             " with a hash tag: `{checkpoint}`."
@@ -85,8 +90,7 @@ class Settings(BaseSettings):
     )
     providers: Names = Field(PROVIDERS, description="Comma-separated providers in service.")
     routes_off: Names = Field(
-        # Unverified route: an operator whose accounts need it switches it on.
-        ("INSTAGRAM/bloks_auth_platform",),
+        ROUTES_OFF,
         description="Comma-separated routes not in service, as PROVIDER/route; `none`: all are.",
     )
     linkedin_url: str | None = Field(None, description="Where LINKEDIN is. Unset: its own address.")
@@ -171,15 +175,12 @@ class Settings(BaseSettings):
         default=False, description="Let an intent's proxy have a private or loopback address."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    log_format: str = Field(
-        "auto", pattern="^(auto|json|console)$", description="auto: console on a terminal."
-    )
+    log_format: str = Field("auto", description="auto: console on a terminal.")
     log_sample: float = Field(
         1.0, ge=0, le=1, description="Share of submissions whose INFO and DEBUG lines are kept."
     )
     health_address: str | None = Field(
         None,
-        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}$",
         description="host:port of /livez, /readyz and /metrics, one for each worker. Unset: none.",
     )
     heartbeat_file: str | None = Field(
@@ -200,6 +201,40 @@ class Settings(BaseSettings):
         if url is not None:
             parse_broker(url.get_secret_value()).check()
         return url
+
+    # Rules in words: pydantic would print its regular expression.
+    @field_validator("prefix")
+    @classmethod
+    def _is_prefix(cls, prefix: str) -> str:
+        if not (0 < len(prefix) <= PREFIX_MAX and PREFIX.fullmatch(prefix)):
+            msg = (
+                f"a prefix has 1 to {PREFIX_MAX} of the characters A-Z a-z 0-9 _ . - and, in"
+                " cluster mode, one part in braces: `{checkpoint}`"
+            )
+            raise ValueError(msg)
+        return prefix
+
+    @field_validator("health_address")
+    @classmethod
+    def _is_host_and_port(cls, address: str | None) -> str | None:
+        found = HOST_AND_PORT.fullmatch(address or "")
+        if address is not None and not (found and int(found["port"]) <= PORT_MAX):
+            msg = (
+                f"write host:port with a port from 0 (any) to {PORT_MAX}: `127.0.0.1:9540`,"
+                " `[::1]:9540`"
+            )
+            raise ValueError(msg)
+        return address
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_log_level(cls, level: str) -> str:
+        return _one_of(LOG_LEVELS, level)
+
+    @field_validator("log_format")
+    @classmethod
+    def _is_log_format(cls, form: str) -> str:
+        return _one_of(LOG_FORMATS, form)
 
     @field_validator("linkedin_url", "instagram_url", "twitter_url", "messenger_url")
     @classmethod
@@ -227,17 +262,30 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return keys
 
+    @field_validator("providers")
+    @classmethod
+    def _have_adapters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # The default is not checked: a build may omit an adapter.
+        if names == PROVIDERS:
+            return names
+        # Otherwise each code for that provider would end in an error, and no code for the one that
+        # was meant would be taken.
+        return tuple(_with_adapter(name, f"name {at}") for at, name in enumerate(names, start=1))
+
     @field_validator("routes_off")
     @classmethod
     def _are_routes(cls, routes: tuple[str, ...]) -> tuple[str, ...]:
         # An empty variable counts as unset, so an empty list needs a word of its own.
         if [route.lower() for route in routes] == ["none"]:
             return ()
+        # The check imports the adapter: not at each start, and not in a build that omits it.
+        if routes == ROUTES_OFF:
+            return routes
         # A route that is misspelt would otherwise stay on without a warning.
         if not all(ROUTE.fullmatch(route) for route in routes):
             msg = "a route is written as PROVIDER/route"
             raise ValueError(msg)
-        return routes
+        return tuple(_known_route(route, f"route {at}") for at, route in enumerate(routes, start=1))
 
     @model_validator(mode="after")
     def _keys_share_a_slot(self) -> Self:
@@ -305,6 +353,40 @@ class Settings(BaseSettings):
                 variable = _url_variable(name)
                 if url := os.environ.get(variable, ""):
                     self._plug_in_urls[name] = provider_address(url, variable)
+
+
+def _one_of(names: tuple[str, ...], given: str) -> str:
+    """Return the name that is meant, in whichever case it is given."""
+    found = next((name for name in names if name.casefold() == given.casefold()), None)
+    if found is None:
+        msg = f"choose one of {', '.join(names)}"
+        raise ValueError(msg)
+    return found
+
+
+def _with_adapter(name: str, place: str) -> str:
+    """Return a provider's name as its adapter spells it."""
+    names = provider_names()
+    found = next((each for each in names if each.casefold() == name.casefold()), None)
+    if found is None:
+        msg = f"{place} of the list has no adapter here; there are {', '.join(names)}"
+        raise ValueError(msg)
+    return found
+
+
+def _known_route(text: str, place: str) -> str:
+    """Return ``PROVIDER/route`` as the adapter spells it, if the adapter has such a route."""
+    name, _, route = text.partition("/")
+    provider = _with_adapter(name, place)
+    try:
+        adapter = adapter_for(provider)
+    except Exception:  # noqa: BLE001  A plug-in's import may raise any; its codes' outcomes tell so.
+        return f"{provider}/{route}"
+    routes = [*(adapter.contexts if adapter is not None else ()), LIVE_SESSION]
+    if route not in routes:
+        msg = f"{place} of the list is none of {provider}; it has {', '.join(routes)}"
+        raise ValueError(msg)
+    return f"{provider}/{route}"
 
 
 def provider_address(url: str, variable: str = "") -> str:

@@ -19,10 +19,10 @@ INVALID = (400, "errors/invalid_parameters")
 CANARY = "canary-482913"
 
 
-def opening(kind: str = "auth_platform") -> dict[str, Any]:
+def opening(kind: str = "auth_platform", provider: str = PROVIDER) -> dict[str, Any]:
     """Return an intent for a login that the simulator has brought to its checkpoint."""
     sandbox = Sandbox()
-    login = sandbox.begin_login(sandbox.add_account(PROVIDER, source="EMAIL", kind=kind))
+    login = sandbox.begin_login(sandbox.add_account(provider, source="EMAIL", kind=kind))
     fields = {name: getattr(login, name) for name in ("provider", "checkpoint", "context")}
     return {"account_id": ACCOUNT, **fields}
 
@@ -86,8 +86,8 @@ def test_any_route_can_be_switched_off_and_the_others_stay(
 
 def test_a_route_of_that_name_at_another_provider_stays(redis_url: str) -> None:
     """Names of routes repeat: nearly every provider has ``http``."""
-    with CheckpointClient(settings_for(redis_url, routes_off="LINKEDIN/challenge")) as client:
-        assert client.open_intent(**opening("checkpoint")).state == "open"
+    with CheckpointClient(settings_for(redis_url, routes_off="MESSENGER/http")) as client:
+        assert client.open_intent(**opening("plain", "LINKEDIN")).state == "open"
 
 
 def test_an_unknown_route_is_answered_with_those_there_are(

@@ -1,5 +1,6 @@
 """Settings: relations checked, misspellings told, secrets hidden."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from pydantic import ValidationError
 from checkpoint_worker.tasks.client import make_store, make_vault
 from checkpoint_worker.tasks.settings import PROVIDERS, Settings, unknown_variables
 from checkpoint_worker.tasks.storage.vault import BadKeyError, make_key
+from tests.support.deployment import ROOT
 from tests.support.ledger_fixture import KEY
+from tests.support.plugins import installed
 
 SECRET = "canary-pass"
 
@@ -67,7 +70,15 @@ def test_a_worker_must_beat_more_often_than_it_is_judged(lost_after_s: float) ->
         ("prefix", ""),
         ("prefix", "a:b"),
         ("prefix", "a" * 65),
+        ("prefix", "a{b}{c}"),
         ("log_format", "xml"),
+        ("log_level", "LOUD"),
+        ("log_level", "CRITICAL"),
+        ("health_address", "foo"),
+        ("health_address", "127.0.0.1:65536"),
+        ("providers", "LINKEDIN,LINKEDN"),
+        ("routes_off", "LINKEDIN/chalenge"),
+        ("routes_off", "LINKEDN/challenge"),
         ("provider", "LINKEDIN"),
     ],
 )
@@ -75,6 +86,52 @@ def test_values_that_make_no_sense_are_refused_by_name(name: str, value: Any) ->
     """At the door, naming the setting: not when the first code has come."""
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("prefix", "a:b", "characters A-Z a-z 0-9 _ . - and, in cluster mode, one part in braces"),
+        ("health_address", "127.0.0.1:99999", r"host:port with a port from 0 \(any\) to 65535"),
+        ("log_level", "LOUD", "one of DEBUG, INFO, WARNING, ERROR"),
+        ("log_format", "xml", "one of auto, json, console"),
+        ("providers", "LINKEDIN,LINKEDN", "name 2 of the list has no adapter here; there are LINK"),
+        (
+            "routes_off",
+            "LINKEDIN/nonsense",
+            "route 1 of the list is none of LINKEDIN; it has .*, l",
+        ),
+        ("routes_off", "MYSPACE/http", "route 1 of the list has no adapter here; there are LINK"),
+    ],
+)
+def test_a_refusal_says_the_rule_in_words(name: str, value: str, rule: str) -> None:
+    """A regular expression, or a default in force without a word, helps no operator."""
+    with pytest.raises(ValidationError, match=rule) as caught:
+        Settings(**{name: value})  # type: ignore[arg-type]  # As the environment has it.
+    assert value not in str(caught.value), "a value may be a secret in the wrong variable"
+
+
+def test_names_are_taken_in_any_case() -> None:
+    """What is compared later is the name as the adapter and the logging library spell it."""
+    given = {"providers": "linkedin, Twitter", "routes_off": "linkedin/live_session"}
+    settings = Settings(**given, log_level="debug", log_format="JSON")  # type: ignore[arg-type]
+    assert settings.providers == ("LINKEDIN", "TWITTER")
+    assert settings.routes_off == ("LINKEDIN/live_session",)
+    assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
+
+
+def test_a_plug_in_is_a_provider_with_routes(
+    tmp_path: Path,
+) -> None:
+    """Entry points count; one that cannot be loaded hinders no start."""
+    names = ("[checkpoint.providers]", "ACME = acme_settings:Acme", "LOST = lost_settings:Lost")
+    source = (ROOT / "deploy/docs/examples/acme/acme.py").read_text("utf-8")
+    with installed(tmp_path, "acme_settings", source, "\n".join(names)):
+        settings = Settings(providers="acme", routes_off="acme/live_session,LOST/http")  # type: ignore[arg-type]
+        assert settings.providers == ("ACME",)
+        assert settings.routes_off == ("ACME/live_session", "LOST/http")
+        with pytest.raises(ValidationError, match="route 1 of the list is none of ACME"):
+            Settings(routes_off="ACME/nonsense")  # type: ignore[arg-type]
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

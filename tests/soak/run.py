@@ -31,7 +31,7 @@ QUEUE: Final = "checkpoint"
 SETTINGS: Final = {
     "PROVIDERS": PROVIDER,
     "ALLOW_PRIVATE_PROXIES": "true",
-    "LOG_LEVEL": "CRITICAL",
+    "LOG_LEVEL": "ERROR",
     "API_KEYS": KEY,
     "DEADLINE_S": "30",
     "INTENT_TTL_S": "35",

@@ -8,8 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
-from checkpoint_worker.providers import LIVE_SESSION, adapters
+from checkpoint_worker.providers import BUILT_IN, LIVE_SESSION, adapters
 from checkpoint_worker.providers.sandbox import background
+from checkpoint_worker.tasks import settings
 from checkpoint_worker.tasks.settings import ENV_PREFIX, Settings
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.cli.commands import bench, config
@@ -80,6 +81,13 @@ def test_every_secret_setting_is_masked_whatever_it_is_called() -> None:
     assert CANARY not in done.stdout + done.stderr
 
 
+@pytest.fixture
+def myspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MYSPACE have an adapter, as a plug-in's package would."""
+    monkeypatch.setattr(settings, "provider_names", lambda: (*BUILT_IN, "MYSPACE"))
+
+
+@pytest.mark.usefixtures("myspace")
 def test_a_plug_in_s_address_is_a_setting_too() -> None:
     """It is read from the environment like the others."""
     shown = rows(PROVIDERS="MYSPACE", MYSPACE_URL="http://h:1")
@@ -90,6 +98,7 @@ def test_a_plug_in_s_address_is_a_setting_too() -> None:
     "url", [f"http://u:{CANARY}@h", "ftp://h", "h:443", "https://", "http://h:no", "http://h/?a=1"]
 )
 @pytest.mark.parametrize("name", ["LINKEDIN", "MYSPACE"])
+@pytest.mark.usefixtures("myspace")
 def test_a_provider_s_address_that_is_none_is_refused_at_start(name: str, url: str) -> None:
     """Else the first code would be spent on it."""
     done = run("config", env=environment(**{"PROVIDERS": name, f"{name}_URL": url}))

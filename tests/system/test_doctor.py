@@ -646,7 +646,7 @@ def test_a_provider_that_cannot_be_reached_or_trusted_is_told(
 def test_a_provider_nobody_handles_must_be_mended(server: redis.Redis) -> None:
     """Its adapter is another package, and that is not installed here."""
     _, found = examined(url_of(server), "--online", PROVIDERS="MYSPACE")
-    assert_found(found, "MYSPACE", "mend", "CHECKPOINT_PROVIDERS")
+    assert_found(found, "settings", "mend", "CHECKPOINT_PROVIDERS: name 1 of the list", "LINKEDIN")
 
 
 def test_offline_leaves_the_providers_alone(server: redis.Redis) -> None:

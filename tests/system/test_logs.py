@@ -359,7 +359,7 @@ def test_celery_s_lines_for_each_task_are_for_debug(lines: Lines) -> None:
 def test_a_level_that_is_none_is_refused_with_a_sentence(level: str) -> None:
     """It would otherwise be found by the first line that is logged."""
     with pytest.raises(ValueError, match="is no log level; DEBUG, INFO, WARNING and ERROR are"):
-        configure(Settings(log_level=level))
+        configure(Settings(), level=level)
 
 
 # Streams in trouble --------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 
 from checkpoint_worker import providers
 from checkpoint_worker.providers.contract import Adapter
+from checkpoint_worker.tasks import settings as settings_module
 from checkpoint_worker.tasks.settings import Settings, unknown_variables
 from checkpoint_worker.tasks.storage.vault import make_key
 from tests.support.command_line import environment, run
@@ -119,6 +120,7 @@ def test_a_plug_ins_address_is_a_setting_while_it_is_in_service(
     assert unknown_variables(listed) == ()
     assert len(unknown_variables({**listed, "CHECKPOINT_PROVIDERS": "LINKEDIN"})) == 1
     assert len(unknown_variables({**listed, "CHECKPOINT_ACMEE_URL": "x"})) == 1
+    monkeypatch.setattr(settings_module, "provider_names", lambda: ("LINKEDIN", "ACME"))
     for name, value in listed.items():
         monkeypatch.setenv(name, value + "/" if name.endswith("_URL") else value)
     settings = Settings()
@@ -133,6 +135,7 @@ def test_a_plug_in_cannot_be_handed_an_address_of_ours(
 ) -> None:
     """Its codes would go to the ledger's host, and its log line would show the password."""
     monkeypatch.setenv("CHECKPOINT_REDIS_URL", "redis://:canary@127.0.0.1:1")
+    monkeypatch.setattr(settings_module, "provider_names", lambda: (name,))
     assert Settings(providers=(name,)).provider_url(name) is None
 
 

@@ -123,11 +123,7 @@ def provider(name: str) -> Check:
     def reach(target: DoctorTarget) -> Finding:
         own = target.settings.provider_url(name)
         adapter = adapter_for(name)
-        if adapter is None:
-            return failure(
-                f"nothing here handles {name}: its codes would be answered no_handler",
-                "install its adapter, or take it out of CHECKPOINT_PROVIDERS",
-            )
+        assert adapter is not None, "the settings refuse a provider without an adapter"
         url = own or adapter.default_url
         if not url:
             return skipped("it has no address of its own")
