@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from checkpoint_worker.tasks.operations.validation import SUBMISSION_ID
+from checkpoint_worker.worker.cli.commands.common import end_with_sentence
+from checkpoint_worker.worker.runtime.stop_signals import program
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -258,7 +260,13 @@ def make_monitor() -> Celery:
 def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signature
     if name != "celery":
         raise AttributeError(name)
-    globals()["celery"] = app = make_monitor()
+    try:
+        app = make_monitor()
+    except Exception as error:
+        if program(sys.argv, sys.orig_argv) == "celery":
+            end_with_sentence(error)  # Celery would print a traceback.
+        raise
+    globals()["celery"] = app
     return app
 
 
@@ -278,7 +286,12 @@ def main(options: list[str]) -> None:
         msg = "Flower is not installed: pip install 'checkpoint-worker[flower]'"
         raise SystemExit(msg)
     conf = Path(__file__).with_name("flowerconfig.py")
-    make_monitor().start(["flower", f"--conf={conf}", *options])
+    try:
+        app = make_monitor()
+    except Exception as error:
+        end_with_sentence(error)
+        raise
+    app.start(["flower", f"--conf={conf}", *options])
 
 
 if __name__ == "__main__":

@@ -113,6 +113,14 @@ def test_a_refused_option_is_a_sentence(run: Any, name: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--pidfile", "--logfile"])
+def test_a_file_in_a_missing_folder_is_a_sentence(run: Any, option: str, tmp_path: Path) -> None:
+    """Celery ends with a traceback, and with a PID file after everything has started."""
+    with pytest.raises(click.UsageError, match="that can be written") as caught:
+        run("worker", option, str(tmp_path / "missing" / "x"))
+    assert caught.value.exit_code == 2
+
+
 def test_configuration_on_the_command_line_is_refused(run: Any) -> None:
     """Celery takes any setting there, the broker too."""
     with pytest.raises(click.UsageError, match="settings are CHECKPOINT_"):

@@ -358,6 +358,36 @@ def test_up_serves_another_program(running: Running, provider: str) -> None:
     assert invoke("result", record["submission_id"], env=env) == record
 
 
+def test_the_help_s_first_steps_work_as_they_stand(tmp_path: Path) -> None:
+    """A newcomer copies them line by line into the second terminal."""
+    shown = subprocess.run(
+        [*PROGRAM, "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    steps = shown.partition("Try it yourself")[2].partition("Run it:")[0].splitlines()[2:]
+    first, *more = [line.strip() for line in steps if line.strip()]
+    assert steps[0].startswith("    ")
+    assert first == "set -a; . .run/env; set +a"
+    with start_up(tmp_path / ".run") as up:
+        said = subprocess.run(
+            ["sh", "-ec", "\n".join((first, more[0].replace("http://127.0.0.1:8700", up.page)))],
+            cwd=tmp_path, env=with_program(), capture_output=True, text=True, check=True,
+        ).stderr  # fmt: skip
+        account = more[1].split()[2]
+        assert f"Now: {more[1]}" in said
+        code = SandboxClient(up.page).current_code(account)
+        done = subprocess.run(
+            ["sh", "-ec", "\n".join((first, more[1]))], input=code,
+            cwd=tmp_path, env=with_program(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def with_program() -> dict[str, str]:
+    """Return an environment in which ``checkpoint`` is this tree's."""
+    env = clean_environment()
+    return env | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), env["PATH"]))}
+
+
 def test_no_secret_of_up_shows_in_an_argument_list(running: Running) -> None:
     """Everyone on the machine can read argument lists."""
     secret = running.env["CHECKPOINT_SECRET_KEYS"]

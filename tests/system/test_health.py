@@ -179,7 +179,9 @@ def test_a_heartbeat_file_that_cannot_be_written_costs_no_code(
     assert deployment.outcome(person.submit(person.right())).status == 201
     until(lambda: "heartbeat_file.not_written" in worker.log, "the warning")
     assert worker.terminate() == 0
-    assert worker.log.count("heartbeat_file.not_written") == 1
+    told = [json.loads(line) for line in worker.log.splitlines() if "beat_file.not_w" in line]
+    assert [each["path"] for each in told] == [str(deployment.logs / "missing" / "beat.json")]
+    assert "CHECKPOINT_HEARTBEAT_FILE" in told[0]["remedy"]
 
 
 def test_the_service_manager_hears_how_it_stands(

@@ -33,6 +33,16 @@ def status_line(text: str = "") -> None:
     click.echo(text, err=True)
 
 
+def drop_unwritten() -> None:
+    """Drop output that cannot be written, which the interpreter would try again at its exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def output(text: str) -> None:
     """Print data to stdout and flush it, so that a pipe receives it at once."""
     click.echo(text)

@@ -9,13 +9,15 @@ answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Final
 
 import click
 
-from checkpoint_worker.worker.cli.console import status_line, wants_no_colour
+from checkpoint_worker.worker.cli.console import drop_unwritten, status_line, wants_no_colour
 
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "One machine": {
@@ -127,8 +129,10 @@ def cli(ctx: click.Context) -> None:
     \b
     See it work, with nothing set up:
       checkpoint demo
-    Try it yourself, in two terminals:
+    Try it yourself, in two terminals of one directory:
       checkpoint up
+      set -a; . .run/env; set +a
+      checkpoint open --sandbox http://127.0.0.1:8700 --provider LINKEDIN
       checkpoint submit acc_linkedin_1 --provider LINKEDIN
     Run it:
       export CHECKPOINT_REDIS_URL=redis://127.0.0.1:6379/0
@@ -141,7 +145,19 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the console script ``checkpoint``."""
-    cli(prog_name="checkpoint")
+    try:
+        cli(prog_name="checkpoint")
+    except OSError as error:
+        # Every command writes, ``--help`` too; inside `sentences` the commands handle it alike.
+        from checkpoint_worker.worker.cli.commands.common import disk_sentence  # noqa: PLC0415
+
+        if (sentence := disk_sentence(error)) is None:
+            raise
+        with contextlib.suppress(OSError):  # The messages go to the same disk.
+            status_line(f"Error: {sentence}")
+        sys.exit(1)
+    finally:
+        drop_unwritten()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ UNREADY: Final = 503
 ANYWHERE: Final = ("0.0.0.0", "[::]")  # noqa: S104  addresses that a worker binds to; the probe replaces them
 
 
+PORT_MAX: Final = 65_535
+
+
 class Health(NamedTuple):
     """The result of a probe; ``why`` lists the failed checks and is empty if there is none."""
 
@@ -58,6 +61,12 @@ def from_file(path: str, *, live: bool, now_s: float | None = None) -> Health:
     return Health(good, "" if good else why or "not live")
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is ``host:port``."""
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal() and int(port) <= PORT_MAX
+
+
 def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> Health:
     """Evaluate ``/livez`` or ``/readyz`` of a worker.
 
@@ -73,8 +82,8 @@ def from_address(address: str, *, live: bool, timeout_s: float = TIMEOUT_S) -> H
         reply = _get(host, int(port), path, timeout_s)
     except TimeoutError:
         return Health(ok=False, why=f"http://{address} did not answer within {timeout_s:g} s")
-    except (OSError, ValueError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or "not host:port"
+    except (OSError, ValueError) as error:  # The second for a name that no host can have.
+        why = getattr(error, "strerror", None) or "no name of a host"
         return Health(ok=False, why=f"http://{address} cannot be reached: {why}")
     head, _, body = reply.partition(b"\r\n\r\n")
     try:

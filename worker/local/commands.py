@@ -8,10 +8,14 @@ from typing import Any, Final
 
 import click
 
+from checkpoint_worker.providers import BUILT_IN
 from checkpoint_worker.worker.cli.commands.common import as_json, fail, sentences
 from checkpoint_worker.worker.cli.console import output, output_json, status_line, table
 
 SANDBOX_PORT: Final = 8700
+PORT_MAX: Final = 65_535 - len(BUILT_IN) - 1
+"""Largest port of the page: each provider gets one of the next ports, and so does the proxy."""
+Port: Final = click.IntRange(0, PORT_MAX)
 
 until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=True)
 
@@ -67,7 +71,7 @@ def _list(scenarios: tuple[Any, ...], *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--sandbox-port", default=SANDBOX_PORT, show_default=True, help="0: any.")
+@click.option("--sandbox-port", default=SANDBOX_PORT, show_default=True, type=Port, help="0: any.")
 @click.option(
     "--directory",
     default=None,
@@ -98,7 +102,11 @@ def up(*, sandbox_port: int, directory: Path | None, verbose: bool, as_json: boo
 
 @click.command()
 @click.option(
-    "--port", default=SANDBOX_PORT, show_default=True, help="Of the page; 0: any free ones."
+    "--port",
+    default=SANDBOX_PORT,
+    show_default=True,
+    type=Port,
+    help="Of the page; 0: any free ones.",
 )
 @click.option("--tls", is_flag=True, help="Serve HTTPS, with a certificate made for this run.")
 @click.option(
@@ -138,6 +146,10 @@ def sandbox(
       checkpoint sandbox --port 0 --json
       checkpoint sandbox --tls --as-provider
     """  # noqa: D301
+    pairs = [each.partition("=") for each in app_secrets]
+    if not all(name and secret for name, _, secret in pairs):
+        msg = "--app-secret is written ID=SECRET"
+        raise click.UsageError(msg)
     with sentences(as_json=as_json, part="the sandbox", extra="sandbox"):
         from checkpoint_worker.providers.sandbox import run  # noqa: PLC0415
         from checkpoint_worker.worker.runtime.lifetime import end_with_stdin, ends_as_interrupted  # noqa: PLC0415
@@ -151,7 +163,7 @@ def sandbox(
                     port,
                     tls=tls,
                     as_provider=as_provider,
-                    app_secrets=dict(each.partition("=")[::2] for each in app_secrets),
+                    app_secrets={name: secret for name, _, secret in pairs},
                     announce=announce,
                 )
         except OSError as error:

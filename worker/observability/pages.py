@@ -267,7 +267,10 @@ class Reports:
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started.
             if not self._write_failed:
                 log.warning(
-                    "heartbeat_file.not_written", error=getattr(error, "strerror", str(error))
+                    "heartbeat_file.not_written",
+                    error=getattr(error, "strerror", str(error)),
+                    path=path,
+                    remedy="make its folder writable, or set another CHECKPOINT_HEARTBEAT_FILE",
                 )
             self._write_failed = True
         else:

@@ -8,6 +8,7 @@ later version of Celery adds.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,13 @@ def _writable(ctx: click.Context, value: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _pidfile(ctx: click.Context, value: str) -> bool:
+    """Return whether the file can be made; with ``--processes`` each child needs its own."""
+    hostname = ctx.params.get("hostname") or default_nodename(None)
+    folder = Path(node_format(value, hostname)).absolute().parent
+    return os.access(folder, os.W_OK | os.X_OK) and (CHILD.number is None or "%n" in value)
 
 
 _PLACES: Final = "CHECKPOINT_CONCURRENCY bounds what is in flight"
@@ -138,8 +146,8 @@ OPTIONS: Final[Mapping[str, Option]] = {
     ),
     "pidfile": Option(
         "the file is gone after the end",
-        lambda _, value: CHILD.number is None or "%n" in value,
-        "with `--processes` its name needs `%n`",
+        _pidfile,
+        "it needs a folder that can be written; with `--processes` its name needs `%n`",
     ),
     "uid": Option("the user to run as, for root"),
     "gid": Option("the group to run as, for root"),

@@ -178,21 +178,39 @@ def _explain(error: Exception, *, as_json: bool) -> None:
             msg = "a CHECKPOINT_* variable cannot be read"
             raise click.UsageError(msg) from None
         case CheckpointError(__cause__=LedgerError()):
-            status_line(f"checkpoint: {_redis_sentence(error.__cause__)}")
+            status_line(f"Error: {_redis_sentence(error.__cause__)}")
             _refuse(error, as_json=as_json)
         case CheckpointError():
             _refuse(error, as_json=as_json)
         case LedgerUnavailableError() | RedisError():
-            raise click.ClickException(_redis_sentence(error)) from None
+            _fail_unavailable(_redis_sentence(error), as_json=as_json)
         case BadKeyError():  # A setting as any other, although the vault checks it.
             raise click.UsageError(str(error)) from None
         case LedgerError():
-            raise click.ClickException(str(error)) from None
-        case OSError(errno=number) if number in DISK:
-            msg = ": ".join(filter(None, (error.strerror, str(error.filename or ""))))
+            _fail_unavailable(str(error), as_json=as_json)
+        case OSError() if (msg := disk_sentence(error)) is not None:
             raise click.ClickException(msg) from None
         case _:
             return
+
+
+def disk_sentence(error: OSError) -> str | None:
+    """Return what a full or read-only disk refuses; ``None`` for any other error."""
+    if error.errno not in DISK:
+        return None
+    if error.filename is None:
+        return f"the output cannot be written: {error.strerror}"
+    return f"{error.strerror}: {error.filename}"
+
+
+def _fail_unavailable(sentence: str, *, as_json: bool) -> NoReturn:
+    """End a command whose ledger cannot be read, as one that a client answers with 503 ends."""
+    from checkpoint_worker.tasks import catalogue  # noqa: PLC0415
+    from checkpoint_worker.tasks.operations.validation import CheckpointError  # noqa: PLC0415
+
+    if as_json:
+        output_json(CheckpointError(catalogue.UNAVAILABLE, f"{sentence}.").body)
+    raise click.ClickException(sentence) from None
 
 
 def _refuse(error: Any, *, as_json: bool) -> NoReturn:  # noqa: ANN401  CheckpointError

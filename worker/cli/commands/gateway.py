@@ -44,7 +44,7 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
       checkpoint gateway
       checkpoint gateway --host 0.0.0.0 --port 80
     Then, in a second terminal:
-      curl -H "X-API-KEY: $CHECKPOINT_API_KEYS" --json @code.json
+      curl -H "X-API-KEY: $CHECKPOINT_API_KEYS" --json @code.json \\
         http://127.0.0.1:8600/v1/accounts/checkpoint
       with {"account_id": "acc_1", "provider": "LINKEDIN", "code": "123456"} in code.json
     """  # noqa: D301
@@ -82,5 +82,6 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
             raise click.UsageError(str(error)) from None
         except ExposedError as error:
             fail(str(error))
-        except OSError as error:
-            fail(f"cannot listen on {host} port {port} ({error.strerror}); take another --port")
+        except (OSError, UnicodeError) as error:  # The second for a name that no host can have.
+            why = getattr(error, "strerror", None) or "no name of a host"
+            fail(f"cannot listen on {host} port {port} ({why}); take another --host or --port")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from checkpoint_worker.worker.cli.console import output, output_json
-from checkpoint_worker.worker.cli.probe import from_address, from_file
+from checkpoint_worker.worker.cli.probe import from_address, from_file, is_address
 
 
 @click.command()
@@ -29,12 +29,17 @@ def health(*, live: bool, path: str | None, address: str | None, as_json: bool) 
       checkpoint health --live
       checkpoint health --address 127.0.0.1:9540
     """  # noqa: D301
+    source = "--address"
     if path is None and address is None:
+        source = "CHECKPOINT_HEALTH_ADDRESS"
         path = os.environ.get("CHECKPOINT_HEARTBEAT_FILE")
         address = os.environ.get("CHECKPOINT_HEALTH_ADDRESS")
     if path:
         found = from_file(path, live=live)
     elif address:
+        if not is_address(address):
+            msg = f"{source}: write host:port, such as 127.0.0.1:9540"
+            raise click.UsageError(msg)
         found = from_address(address, live=live)
     else:
         msg = "set CHECKPOINT_HEARTBEAT_FILE or CHECKPOINT_HEALTH_ADDRESS, as for the worker"

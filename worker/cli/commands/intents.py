@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -95,12 +97,9 @@ def open_(
             fields = {"account_id": account, **_bridged(library, _or_stdin(file), answer, source)}
         else:
             fields = _read_fields(_or_stdin(file), "intent")
+            _refuse_other_fields(fields)
         with open_client() as client:
-            try:
-                info = client.open_intent(**fields)
-            except TypeError as error:
-                msg = f"a field is missing or unknown: {_field_named(error)}"
-                raise click.UsageError(msg) from None
+            info = client.open_intent(**fields)
     if as_json:
         output_json(info.model_dump(mode="json"))
         return
@@ -172,9 +171,20 @@ def _read_fields(file: IO[str], what: str) -> dict[str, Any]:
     return fields
 
 
-def _field_named(error: TypeError) -> str:
-    """Return the part of a TypeError that names the wrong keyword, without values."""
-    return str(error).partition(") ")[2] or "see --help"
+def _refuse_other_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse an intent that lacks a field or has an unknown one; name it, and show no value."""
+    from checkpoint_worker.tasks.client import CheckpointClient  # noqa: PLC0415
+
+    taken = inspect.signature(CheckpointClient.open_intent).parameters.values()
+    known = {each.name for each in taken if each.kind is each.KEYWORD_ONLY}
+    needed = [each.name for each in taken if each.name in known and each.default is each.empty]
+    faults = {
+        "lacks": [name for name in needed if name not in fields],
+        "has the unknown": [name for name in fields if name not in known],
+    }
+    if parts := [f"{verb} {', '.join(names)}" for verb, names in faults.items() if names]:
+        msg = f"the intent {' and '.join(parts)}"
+        raise click.UsageError(msg)
 
 
 def _login(page: str, provider: str, source: str | None, account: str | None) -> dict[str, Any]:
@@ -189,6 +199,9 @@ def _login(page: str, provider: str, source: str | None, account: str | None) ->
 @contextlib.contextmanager
 def sandbox_at(page: str) -> Iterator[Any]:
     """Yield a client of a running sandbox; end the command with a sentence if it fails."""
+    if not _is_url(page):
+        msg = "--sandbox takes the address of a sandbox's page, such as http://127.0.0.1:8700"
+        raise click.UsageError(msg)
     import ssl  # noqa: PLC0415
     from http.client import HTTPException  # noqa: PLC0415
 
@@ -204,6 +217,14 @@ def sandbox_at(page: str) -> Iterator[Any]:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
             fail(f"{page} is not trusted; set SSL_CERT_FILE to the ca_file the sandbox printed")
         fail(f"no sandbox answers at {page}; start one with `checkpoint up` or `… sandbox`")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # A port that is no number, or an unfinished IPv6 address.
+        return False
 
 
 def sandbox_person(
@@ -235,7 +256,7 @@ def intent(*, account_id: str, provider: str, as_json: bool) -> None:
     """  # noqa: D301
     with sentences(as_json=as_json), open_client(seals=False) as client:
         info = client.intent(account_id, provider)
-    _put_intent(info, account_id, provider, as_json=as_json)
+    _put_intent(info, account_id, provider, "`checkpoint open` opens one", as_json=as_json)
 
 
 @click.command()
@@ -253,12 +274,19 @@ def kill(*, account_id: str, provider: str, as_json: bool) -> None:
     """  # noqa: D301
     with sentences(as_json=as_json), open_client(seals=False) as client:
         info = client.kill_intent(account_id, provider)
-    _put_intent(info, account_id, provider, as_json=as_json)
+    _put_intent(info, account_id, provider, "there is nothing to end", as_json=as_json)
 
 
-def _put_intent(info: Any, account_id: str, provider: str, *, as_json: bool) -> None:  # noqa: ANN401  IntentInfo or None
+def _put_intent(
+    info: Any,  # noqa: ANN401  IntentInfo or None, imported late
+    account_id: str,
+    provider: str,
+    otherwise: str,
+    *,
+    as_json: bool,
+) -> None:
     if info is None:
-        fail(f"no intent is known for {account_id} at {provider}; `checkpoint open` opens one")
+        fail(f"no intent is known for {account_id} at {provider}; {otherwise}")
     if as_json:
         output_json(info.model_dump(mode="json"))
     else:

@@ -86,7 +86,7 @@ class Plan:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=FiniteRange(0.0, DAY_S),
+    type=FiniteRange(0.0, DAY_S, min_open=True),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

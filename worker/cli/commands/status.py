@@ -48,6 +48,9 @@ def status(*, watch: bool, count: int | None, minutes: float, as_json: bool) -> 
       checkpoint status --watch
       checkpoint status --json | jq '.reasons[].what'
     """  # noqa: D301
+    if count is not None and not watch:
+        msg = "--count goes with --watch"
+        raise click.UsageError(msg)
     healthy = True
     with sentences(as_json=as_json):
         from checkpoint_worker.worker.observability.status import StatusReader  # noqa: PLC0415  `--help` must not import it

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 @provider_option
 @click.option("--wait/--no-wait", default=True, help="Wait for the outcome (the default) or not.")
 @click.option("--id", "submission_id", metavar="ID", help="Submission id, to submit once only.")
-@click.option("--step", type=int, help="Checkpoint step that this code answers.")
+@click.option("--step", type=click.IntRange(1), help="Checkpoint step that this code answers.")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=FiniteRange(0.0, DAY_S),
+    type=FiniteRange(0.0, DAY_S, min_open=True),
     metavar="SECONDS",
     help="Longest to wait.",
 )

@@ -39,10 +39,24 @@ class Processes(click.ParamType[int]):
         return click.IntRange(1, PROCESSES_MAX).convert(value, param, ctx)
 
 
+class BeforeDashes(click.Command):
+    """A command whose arguments all stand after ``--``, for another program."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what stands before ``--``; refuse an argument there."""
+        cut = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:cut])
+        if (stray := ctx.params["celery_options"]) and not ctx.resilient_parsing:
+            msg = f"unexpected argument {stray[0]}; options of Celery follow `--`"
+            raise click.UsageError(msg, ctx)
+        ctx.params["celery_options"] = tuple(args[cut + 1 :])
+        return rest
+
+
 until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=True)
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=BeforeDashes, context_settings={"ignore_unknown_options": False})
 @click.option("--concurrency", "-c", type=click.IntRange(1), help="Verifications in flight.")
 @click.option(
     "--log-level",
