@@ -16,6 +16,8 @@ from typing import Final, Self
 
 PLACES_TOLD: Final = 4
 """Number of innermost traceback frames that `places_of` returns."""
+CAUSES_MAX: Final = 8
+"""Exceptions of a chain that `classes_and_stacks` returns."""
 _AT: Final = "at "
 
 
@@ -94,7 +96,20 @@ def places_of(error: BaseException) -> str:
     return "; ".join(places[-PLACES_TOLD:]) or "?"
 
 
+def classes_and_stacks(error: BaseException) -> str:
+    """Return an exception and its causes as stack and class, oldest first, without their texts.
+
+    The texts may hold a code or a cookie.
+    """
+    shown: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(shown) < CAUSES_MAX:
+        frames = "".join(traceback.format_tb(each.__traceback__))
+        shown.append(f"{frames}{type(each).__module__}.{type(each).__qualname__}")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nthen\n".join(reversed(shown))
+
+
 def class_and_stack(error: BaseException) -> str:
-    """Return class and stack of an exception without values: they may hold a code or a cookie."""
-    stack = "".join(traceback.format_tb(error.__traceback__))
-    return f"error={type(error).__qualname__}\n{stack}"
+    """Return the same for the text of a log line, with the class first."""
+    return f"error={type(error).__qualname__}\n{classes_and_stacks(error)}"

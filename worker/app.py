@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
 from typing import Any, Final
 
-import orjson
 import structlog
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_ready
@@ -23,7 +21,7 @@ from checkpoint_worker.worker.observability.hardening import keep_memory_private
 from checkpoint_worker.worker.observability.logs import configure
 from checkpoint_worker.worker.observability.stdio import keep_going
 from checkpoint_worker.worker.runtime.bootsteps import STEPS
-from checkpoint_worker.worker.runtime.broker import TRANSPORTS
+from checkpoint_worker.worker.runtime.broker import TRANSPORTS, json_text
 from checkpoint_worker.worker.runtime.celery_options import check_before_app, check_command_line
 from checkpoint_worker.worker.runtime.exception_info import report_outcomes_without_stack
 from checkpoint_worker.worker.runtime.processes.child import CHILD
@@ -69,15 +67,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _encode_events(events: object) -> str:
-    """Return events as JSON; Python's encoder handles lone surrogates, which orjson refuses."""
-    try:
-        return orjson.dumps(events).decode()
-    except TypeError:
-        return json.dumps(events)
-
-
-register(EVENTS, _encode_events, None, "application/json", "utf-8")
+register(EVENTS, json_text, None, "application/json", "utf-8")
 
 
 def _end_promptly_while_starting(worker: Any) -> None:  # noqa: ANN401  Celery's worker

@@ -12,7 +12,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from checkpoint_worker.providers.sandbox.listeners import stop_accepting
+from checkpoint_worker.providers.sandbox.listeners import CHUNK_BYTES, relay, stop_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 HOST: Final = "127.0.0.1"
-CHUNK_BYTES: Final = 65_536
 _HELLO: Final = 0x16  # First byte of a TLS connection.
 _TAKEN: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _REFUSED: Final = (
@@ -109,10 +108,7 @@ class Front:
                 writer.write(_TAKEN)
             far_reader, far_writer = await asyncio.open_connection(HOST, port)
             far_writer.write(start)
-            try:
-                await _relay(reader, far_writer, far_reader, writer)
-            finally:
-                far_writer.close()
+            await relay(reader, writer, far_reader, far_writer)
 
     def _port_of(self, name: str) -> int | None:
         return self._domains.get(domain_of(name.lower().rstrip("."), self._domains))
@@ -138,28 +134,3 @@ async def _server_name(hello: bytes, reader: asyncio.StreamReader) -> tuple[byte
         except ssl.SSLError:
             break  # This context has no certificate; only the name was wanted.
     return hello, "".join(names[:1])
-
-
-async def _relay(
-    reader: asyncio.StreamReader,
-    far_writer: asyncio.StreamWriter,
-    far_reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> None:
-    """Copy both ways until one side has ended."""
-    ways = {
-        asyncio.create_task(_copy(reader, far_writer)),
-        asyncio.create_task(_copy(far_reader, writer)),
-    }
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(CHUNK_BYTES):
-        writer.write(chunk)
-        await writer.drain()

@@ -114,6 +114,32 @@ async def stop_accepting(server: asyncio.Server) -> None:
     server.close()
 
 
+async def relay(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy bytes in both directions until either side ends; then close the far one."""
+    both = [
+        asyncio.create_task(_copy(reader, far_writer)),
+        asyncio.create_task(_copy(far_reader, writer)),
+    ]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+        far_writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
+
+
 async def harm(request: web.Request, response: web.Response, faults: Faults) -> web.StreamResponse:
     """Return a good response with the faults that are set, such as a reset or garbage."""
     if faults.reset:

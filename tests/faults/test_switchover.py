@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 import pytest
 import redis
 
+from checkpoint_worker.providers.sandbox.listeners import relay
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
-from checkpoint_worker.worker.local.holding_proxy import relay
 from tests.support.deployment import LINKEDIN, Deployment, LoopThread, Person, RedisProcess, until
 from tests.support.flowers import FlowerProcess
 from tests.support.gateways import GatewayProcess

@@ -18,10 +18,13 @@ from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
 from checkpoint_worker.tasks.execution.sweeper import Heartbeat
 from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.connections import CLUSTER
 from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerUnavailableError
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.observability import broker_queue
 from checkpoint_worker.worker.observability.metrics import METRICS
+from checkpoint_worker.worker.observability.status import StatusReader
 from checkpoint_worker.worker.runtime import bootsteps as service
 from checkpoint_worker.worker.runtime.bootsteps import UNKNOWN_LENGTH, Service
 from tests.support.stub_amqp import CONNECTION_START_OK, QUEUE_DECLARE, Method, StubAmqp
@@ -96,11 +99,13 @@ async def test_a_wake_goes_into_the_ledger_s_own_list_where_that_is_the_broker(
     assert '"id":"sub_1"' in element
 
 
-async def test_a_broker_that_does_not_answer_is_taken_for_a_full_one(app: Celery) -> None:
+async def test_a_broker_that_does_not_answer_is_taken_for_a_full_one(
+    settings: Settings, app: Celery
+) -> None:
     """Else the sweeper would flood it with wakes the moment it is back."""
     before = _value(METRICS.broker_length)
     with capture_logs() as logs:
-        assert await service._queue_length(app)() == UNKNOWN_LENGTH
+        assert await service._queue_length(app, settings)() == UNKNOWN_LENGTH
     assert _value(METRICS.broker_length) == before + 1
     assert events(logs) == ["queue.unknown"]
 
@@ -110,9 +115,10 @@ async def test_a_queue_that_was_never_written_to_is_empty(
 ) -> None:
     """A list in Redis exists from its first element on."""
     given: dict[str, Any] = {"redis_url": redis_server.url, "secret_keys": make_key()}
-    app = make_producer(Settings(**given, prefix="service-empty"))
+    settings = Settings(**given, prefix="service-empty")
+    app = make_producer(settings)
     try:
-        assert await service._queue_length(app)() == 0
+        assert await service._queue_length(app, settings)() == 0
     finally:
         app.close()
 
@@ -135,7 +141,7 @@ def of_amqp(redis_server: EmbeddedRedis, amqp: StubAmqp) -> Settings:
 async def test_a_broker_that_answers_tells_the_length_of_its_queue(of_amqp: Settings) -> None:
     """The stub is one, as long as it speaks."""
     app = make_producer(of_amqp)
-    assert await service._queue_length(app)() == 0
+    assert await service._queue_length(app, of_amqp)() == 0
     app.close()
 
 
@@ -145,7 +151,7 @@ async def test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission(
 ) -> None:
     """What is overdue is settled by the same sweep, and a backend's request has a deadline."""
     app = make_producer(of_amqp)
-    length = service._queue_length(app)
+    length = service._queue_length(app, of_amqp)
     attempts = await service._make_attempts(of_amqp, app)
     try:
         with capture_logs() as logs:
@@ -164,6 +170,27 @@ async def test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission(
     finally:
         await attempts.door.aclose()
         app.close()
+
+
+async def test_a_node_of_a_cluster_that_answers_by_chance_does_not_tell_the_queue_s_length(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a single server's address it has the queue until the next failover, or another's."""
+    given: dict[str, Any] = {"redis_url": redis_server.url, "secret_keys": make_key()}
+    elsewhere = {"broker_url": f"{redis_server.url.rpartition('/')[0]}/1"}
+    settings = Settings(**given, **elsewhere, prefix="service-node")
+    app = make_producer(settings)
+    reader = StatusReader(settings, 1.0)
+    try:
+        assert await service._queue_length(app, settings)() == 0
+        monkeypatch.setattr(broker_queue, "in_cluster_mode", lambda _client: True)
+        with capture_logs() as logs:
+            assert await service._queue_length(app, settings)() == UNKNOWN_LENGTH
+        assert (reader.queue_length(), reader.broker_why) == (None, CLUSTER)
+    finally:
+        reader.close()
+        app.close()
+    assert events(logs) == ["queue.unknown"]
 
 
 @pytest.mark.parametrize("busy", [True, False])

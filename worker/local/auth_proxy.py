@@ -15,7 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from checkpoint_worker.providers.sandbox.certificate import make_tls
-from checkpoint_worker.worker.local.holding_proxy import HOST, LocalServer, relay
+from checkpoint_worker.providers.sandbox.listeners import relay
+from checkpoint_worker.worker.local.holding_proxy import HOST, LocalServer
 
 USER: Final = "demo"
 GRANTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"

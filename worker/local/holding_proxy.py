@@ -13,10 +13,9 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
-from checkpoint_worker.providers.sandbox.listeners import stop_accepting
+from checkpoint_worker.providers.sandbox.listeners import relay, stop_accepting
 
 HOST: Final = "127.0.0.1"
-CHUNK_BYTES: Final = 65_536
 RELAY_TIMEOUT_S: Final = 60.0
 NO_AUTHENTICATION: Final = b"\x05\x00"
 CONNECT_IPV4: Final = b"\x05\x01\x00\x01"
@@ -119,29 +118,3 @@ class HoldingProxy(LocalServer):
         far_reader, far_writer = await asyncio.open_connection(host, port)
         writer.write(GRANTED)
         await relay(reader, writer, far_reader, far_writer)
-
-
-async def relay(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    far_reader: asyncio.StreamReader,
-    far_writer: asyncio.StreamWriter,
-) -> None:
-    """Copy bytes in both directions until either side ends; then close the far one."""
-    both = [
-        asyncio.create_task(_copy(reader, far_writer)),
-        asyncio.create_task(_copy(far_reader, writer)),
-    ]
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in both:
-            task.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
-        far_writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(CHUNK_BYTES):
-        writer.write(chunk)
-        await writer.drain()

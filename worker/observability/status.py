@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-import redis
 from redis.exceptions import RedisError
 
 from checkpoint_worker.tasks.catalogue import kind_of
 from checkpoint_worker.tasks.client import make_store
-from checkpoint_worker.tasks.operations.wake import broker_address, in_ledger, make_producer
+from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.settings import PROVIDERS, Settings
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
-from checkpoint_worker.tasks.storage.addresses import RedisAddress
-from checkpoint_worker.tasks.storage.connections import CLUSTER, CLUSTER_DOWN, why
+from checkpoint_worker.tasks.storage.connections import why
 from checkpoint_worker.tasks.storage.executor import (
     Operation,
     SyncExecutor,
@@ -28,11 +26,11 @@ from checkpoint_worker.tasks.storage.executor import (
     connect,
 )
 from checkpoint_worker.tasks.storage.views import Overview, WorkerView
+from checkpoint_worker.worker.observability.broker_queue import queue_length
 
 PAGE: Final = 1_000
 READ_MAX: Final = 10_000
 """Largest number of outcomes that one report reads; larger deployments use the metrics."""
-BROKER_TIMEOUT_S: Final = 3.0
 MEMORY_NEAR: Final = 0.05
 """Distance from `memory_share_max`, as a share of `maxmemory`, at which a warning is given."""
 SILENT_BEATS: Final = 3
@@ -114,21 +112,6 @@ def refusal(info: Mapping[str, Any], *, clustered: bool = False) -> str:
     return ""
 
 
-def in_cluster_mode(client: redis.Redis) -> bool:
-    """Return whether a Redis is part of a cluster, even if it refuses INFO."""
-    try:
-        info: Any = client.info("cluster")
-    except RedisError:
-        info = {}
-    if info.get("cluster_enabled") == 1:
-        return True
-    try:
-        client.eval("return 1", 2, "a", "b")  # Two keys of different slots.
-    except RedisError as error:
-        return why(error) in {CLUSTER, CLUSTER_DOWN}
-    return False
-
-
 class StatusReader:
     """Reads the status of a deployment repeatedly over the same connections.
 
@@ -144,10 +127,6 @@ class StatusReader:
         self._executor = SyncExecutor(self._client)
         self._store = make_store(settings)
         self._producer = make_producer(settings)
-        broker = broker_address(settings)
-        self._expects_single_node = isinstance(broker, RedisAddress) and not (
-            broker.cluster or in_ledger(settings)
-        )
         self._seen: deque[tuple[int, str, int, str]] = deque()
         self._last = ""
         self._complete = True
@@ -191,21 +170,7 @@ class StatusReader:
     def queue_length(self) -> int | None:
         """Return the number of messages in the broker's queue, ``None`` if it does not answer."""
         try:
-            with self._producer.connection_for_read() as connection:
-                connection.ensure_connection(
-                    max_retries=1, interval_start=0.1, timeout=BROKER_TIMEOUT_S
-                )
-                try:
-                    queue = self.settings.prefix
-                    channel = connection.default_channel
-                    if self._expects_single_node and in_cluster_mode(channel.client):
-                        # A single node may answer until the next failover.
-                        self.broker_why = CLUSTER
-                        return None
-                    declared = channel.queue_declare(queue, passive=True)
-                except connection.channel_errors:
-                    return 0  # An empty queue does not exist in Redis.
-                return int(declared.message_count)
+            return queue_length(self._producer, self.settings)
         except Exception as error:  # noqa: BLE001  the broker's library may raise any exception
             self.broker_why = why(error)
             return None

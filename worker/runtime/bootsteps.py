@@ -24,17 +24,14 @@ from checkpoint_worker.tasks.celery_task.task import install
 from checkpoint_worker.tasks.client import make_store, make_vault
 from checkpoint_worker.tasks.client.wake_sender import WakeSender
 from checkpoint_worker.tasks.execution.attempt import AttemptRunner, http_exchange
-from checkpoint_worker.tasks.execution.sweeper import Heartbeat, Sweeper
-from checkpoint_worker.tasks.operations.wake import (
-    in_ledger,
-    make_producer,
-    wake_message,
-)
+from checkpoint_worker.tasks.execution.sweeper import Heartbeat, QueueLength, Sweeper
+from checkpoint_worker.tasks.operations.wake import in_ledger, make_producer, wake_message
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.views import LostWorker
 from checkpoint_worker.worker.observability.access import Access
+from checkpoint_worker.worker.observability.broker_queue import queue_length
 from checkpoint_worker.worker.observability.health import Health, HealthChecks
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
 from checkpoint_worker.worker.observability.metrics import METRICS, Counting, CountingDoor
@@ -83,7 +80,8 @@ class Service(bootsteps.StartStopStep):
         _start_observability(worker, pool, heartbeat, settings)
         pool.spawn(_send_heartbeats(heartbeat), name="heartbeat")
         pool.spawn(listen(attempts), name="listener")
-        pool.spawn(Sweeper(attempts, heartbeat, _queue_length(producer)).run(), name="sweeper")
+        length = _queue_length(producer, settings)
+        pool.spawn(Sweeper(attempts, heartbeat, length).run(), name="sweeper")
         pool.spawn(watch_growth(lambda: len(attempts.running)), name="garbage")
         spare_the_collector()
         log.info("worker.started", worker=attempts.worker, prefix=settings.prefix)
@@ -184,23 +182,14 @@ async def _send_heartbeats(heartbeat: Heartbeat) -> None:
         await attempts.door.aclose()
 
 
-def _queue_length(app: Celery) -> Any:  # noqa: ANN401  a `tasks.execution.sweeper.QueueLength`
-    def count() -> int:
-        with app.connection_for_read() as connection:
-            channel = connection.default_channel
-            try:
-                declared = channel.queue_declare(app.conf.task_default_queue, passive=True)
-            except connection.channel_errors:
-                return 0  # An empty queue does not exist in Redis.
-            return int(declared.message_count)
-
+def _queue_length(app: Celery, settings: Settings) -> QueueLength:
     asked: asyncio.Future[int] | None = None
 
     async def length() -> int:
         nonlocal asked
         # One question at a time: threads that wait for a silent broker must not pile up.
         if asked is None or asked.done():
-            asked = asyncio.ensure_future(asyncio.to_thread(count))
+            asked = asyncio.ensure_future(asyncio.to_thread(queue_length, app, settings))
             asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             async with asyncio.timeout(QUEUE_LENGTH_TIMEOUT_S):

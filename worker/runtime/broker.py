@@ -140,7 +140,7 @@ def validate_message(element: bytes, queue: str) -> ValidMessage:
         _refuse("another task", task)
     if not (isinstance(submission_id, str) and SUBMISSION_ID.fullmatch(submission_id)):
         _refuse("no usable id")
-    found = ValidMessage(task_message(queue, submission_id, _text([*body[:2], {}]), shown="{}"))
+    found = ValidMessage(task_message(queue, submission_id, json_text([*body[:2], {}]), shown="{}"))
     found.body, found.unfit = body, unfit
     if body[1].keys() != WAKE:
         found["headers"].update((name, headers.get(name)) for name in WISHES)
@@ -224,11 +224,12 @@ def _parsed(raw: bytes | str) -> Any:  # noqa: ANN401  JSON is any
         return json.loads(raw)
 
 
-def _text(body: list[Any]) -> str:
+def json_text(value: object) -> str:
+    """Return a value as JSON; Python's encoder handles lone surrogates, which orjson refuses."""
     try:
-        return orjson.dumps(body).decode()
+        return orjson.dumps(value).decode()
     except TypeError:
-        return json.dumps(body)
+        return json.dumps(value)
 
 
 def _refuse(why: str, task: object = None) -> NoReturn:

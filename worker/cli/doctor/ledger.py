@@ -20,9 +20,9 @@ from checkpoint_worker.worker.cli.doctor.finding import (
     skipped,
     warning,
 )
+from checkpoint_worker.worker.observability.broker_queue import in_cluster_mode
 from checkpoint_worker.worker.observability.status import (
     MEMORY_NEAR,
-    in_cluster_mode,
     memory_of,
     refusal,
 )
