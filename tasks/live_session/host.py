@@ -158,7 +158,8 @@ class SessionHost:
                     await self._serve()
                 except (RedisError, OSError) as error:
                     self.listening.clear()
-                    log.warning("session.disconnected error=%s", type(error).__name__)
+                    fields = {"error": type(error).__name__}
+                    log.warning("session.disconnected error=%(error)s", fields)
                     await leave(self.client)
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
@@ -311,7 +312,7 @@ class SessionHost:
     def _log_foreign(self) -> None:
         """Log the number of foreign messages once in each renewal, to bound the log."""
         if self._foreign:
-            log.warning("session.foreign_messages count=%d", self._foreign)
+            log.warning("session.foreign_messages count=%(count)d", {"count": self._foreign})
             self._foreign = 0
 
     def _forget(self, now_ms: int) -> None:
@@ -341,11 +342,11 @@ class SessionHost:
         now_ms = await self._now_ms()
         self._forget(now_ms)
         if ask.deadline_ms <= max(now_ms, self._forgotten_ms):
-            log.warning("session.late_request submission_id=%s", ask.submission_id)
+            _warn("session.late_request", ask)
             return
         left_s = (ask.deadline_ms - now_ms) / 1000
         if not self._remember(ask) or len(self._running) >= QUESTIONS_MAX:
-            log.warning("session.busy submission_id=%s", ask.submission_id)
+            _warn("session.busy", ask)
             busy = seal_answer(seal, {"status": 503, "type": "service_unavailable"})
             with suppress(RedisError, OSError):
                 await self.client.publish(ask.reply_to, busy)
@@ -367,10 +368,11 @@ class SessionHost:
                 reply = seal_answer(seal, await self.handle(question))
         except Exception as error:  # noqa: BLE001  a handler's bug must not end the session
             if limit.expired():
-                log.warning("session.late_answer submission_id=%s", question.submission_id)
+                _warn("session.late_answer", question)
                 return
             # Only the class: the message may quote the code.
-            log.error("session.handler_failed error=%s", type(error).__name__)  # noqa: TRY400
+            fields = {"error": type(error).__name__}
+            log.error("session.handler_failed error=%(error)s", fields)  # noqa: TRY400
             reply = seal_answer(seal, {"status": 500, "type": "provider_error"})
         await self._reply(reply_to, reply)
 
@@ -383,3 +385,8 @@ class SessionHost:
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
         log.warning("session.reply_unheard")
+
+
+def _warn(event: str, about: Question | AskMessage) -> None:
+    """Log what became of a submission; as in `worker.observability.logs.name_fields`."""
+    log.warning(f"{event} submission_id=%(submission_id)s", {"submission_id": about.submission_id})  # noqa: G004  its own constant

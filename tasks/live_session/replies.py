@@ -77,7 +77,7 @@ class LiveReplies:
 
     def _lose(self, error: Exception) -> None:
         self._subscribed.clear()
-        log.warning("replies.disconnected error=%s", type(error).__name__)
+        log.warning("replies.disconnected error=%(error)s", {"error": type(error).__name__})
 
     def _receive(self, text: str) -> None:
         reply = read_reply(text)

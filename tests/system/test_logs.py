@@ -355,6 +355,20 @@ def test_celery_s_lines_for_each_task_are_for_debug(lines: Lines) -> None:
         assert len(lines()) - before == kept, level
 
 
+def test_a_line_of_a_standard_logger_has_fields(lines: Lines) -> None:
+    """The pool and a session's program log without structlog; what they say can be searched too."""
+    configure_again()
+    fields = {"jobs": 3, "bound_s": 60.0}
+    own = logging.getLogger("checkpoint_worker.worker.runtime.pool")
+    own.info("pool.draining jobs=%(jobs)d bound_s=%(bound_s)g", fields)
+    own.info("pool.closed by=%s", "us")
+    logging.getLogger("another").info("said x=%(x)d", {"x": 1})
+    told = lines()[-3:]
+    assert (told[0]["event"], told[0]["jobs"], told[0]["bound_s"]) == ("pool.draining", 3, 60.0)
+    assert [each["event"] for each in told[1:]] == ["pool.closed by=us", "said x=1"]
+    assert not any("positional_args" in each for each in told)
+
+
 @pytest.mark.parametrize("level", ["LOUD", "Level 7"])
 def test_a_level_that_is_none_is_refused_with_a_sentence(level: str) -> None:
     """It would otherwise be found by the first line that is logged."""

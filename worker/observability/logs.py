@@ -24,7 +24,6 @@ import os
 import re
 import select
 import sys
-import traceback
 import zlib
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -35,6 +34,7 @@ from typing import Any, Final
 import structlog
 
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.tracebacks import classes_and_stacks
 
 SECRET_WORDS: Final = (
     "solution", "password", "passwd", "secret", "token", "cookie", "session",
@@ -144,14 +144,8 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def places(exc_info: ExcInfo) -> str:
-    """Return an exception and its causes as class and stack, oldest first, without their texts."""
-    shown: list[str] = []
-    error: BaseException | None = exc_info[1]
-    while error is not None and len(shown) < DEPTH_MAX:
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        shown.append(f"{frames}{type(error).__module__}.{type(error).__qualname__}")
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nthen\n".join(reversed(shown))
+    """Return an exception for a log line, without the texts of its chain."""
+    return classes_and_stacks(exc_info[1])
 
 
 STALL_S: Final = 0.1
@@ -289,6 +283,7 @@ class Sample:
 
 
 ORDINARY: Final = frozenset({"info", "debug"})
+OWN_LOGGERS: Final = ("checkpoint.", "checkpoint_worker.")
 TASK_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
 """Celery's loggers of "received" and "succeeded" for each task. The project's own lines hold more,
 so Celery's appear only at DEBUG; its warnings and errors always appear."""
@@ -302,6 +297,24 @@ def _process_field(number: int) -> Any:  # noqa: ANN401  a processor of structlo
         return event
 
     return add
+
+
+def name_fields(
+    _logger: Any,  # noqa: ANN401  structlog's signature
+    _method: str,
+    event: MutableMapping[str, Any],
+) -> MutableMapping[str, Any]:
+    """Give a line of the standard library's loggers its fields.
+
+    What also runs outside of a worker logs ``"noun.verb name=%(name)s", {"name": …}``: a sentence
+    in another program's log, and here an event with fields as every other one.
+    """
+    fields = event.pop("positional_args", None)
+    name = event["_record"].name
+    if isinstance(fields, Mapping) and name.startswith(OWN_LOGGERS):
+        event["event"] = event["event"].partition(" ")[0]
+        event.update(fields)
+    return event
 
 
 _SHARED: Final[list[Any]] = [
@@ -373,7 +386,8 @@ def configure(
 def _formatter(renderer: Any, shared: list[Any]) -> dict[str, Any]:  # noqa: ANN401  structlog's
     return {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": shared,
+        "foreign_pre_chain": [name_fields, *shared],
+        "pass_foreign_args": True,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.ExceptionRenderer(places),

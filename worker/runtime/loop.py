@@ -167,7 +167,7 @@ async def _cancel_all(tasks: set[asyncio.Task[Any]], bound_s: float) -> None:
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=bound_s)
         if late:
-            log.error("loop.tasks_outlive_it count=%d", len(late))
+            log.error("loop.tasks_outlive_it count=%(count)d", {"count": len(late)})
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

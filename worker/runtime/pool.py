@@ -184,11 +184,12 @@ class AsyncioPool(BasePool):
     def _stop(self, *, cold: bool) -> None:
         self.flush()
         if not cold:
-            log.info("pool.draining jobs=%d bound_s=%g", len(self._jobs), self.warm_stop_s)
+            fields = {"jobs": len(self._jobs), "bound_s": self.warm_stop_s}
+            log.info("pool.draining jobs=%(jobs)d bound_s=%(bound_s)g", fields)
             self._drain(self.warm_stop_s, turn_hub=True)
         if self._jobs and not self._stopped:
             if not cold:
-                log.warning("pool.stop_overdue jobs=%d", len(self._jobs))
+                log.warning("pool.stop_overdue jobs=%(jobs)d", {"jobs": len(self._jobs)})
             for job in list(self._jobs.values()):
                 self._coroutines.cancel(job, CancelReason.SHUTDOWN)
             self._drain(COLD_STOP_S, turn_hub=False)

@@ -144,7 +144,8 @@ class CoroutineRunner:
 
     def _cancel_again(self, job: Job) -> None:
         if job.task is not None and not job.task.done():
-            log.error("job.outlives_its_limit task=%s id=%s", job.args[0], job.args[1])
+            fields = {"task": job.args[0], "id": job.args[1]}
+            log.error("job.outlives_its_limit task=%(task)s id=%(id)s", fields)
             job.task.cancel(CancelReason.HARD_LIMIT.value)
             self._cancel_until_done(job)
 

@@ -188,8 +188,8 @@ def _explain(error: Exception, *, as_json: bool) -> None:
             raise click.UsageError(str(error)) from None
         case LedgerError():
             _fail_unavailable(str(error), as_json=as_json)
-        case OSError() if (msg := disk_sentence(error)) is not None:
-            raise click.ClickException(msg) from None
+        case OSError() if (found := disk_sentence(error)) is not None:
+            raise click.ClickException(found) from None
         case _:
             return
 
