@@ -286,7 +286,7 @@ def test_a_child_ends_with_a_supervisor_that_is_killed_while_it_starts(
     ("options", "env", "status", "sentence"),
     [
         ((), {"deadline_s": "soon"}, 2, "CHECKPOINT_DEADLINE_S"),
-        ((), {"secret_keys": "short"}, 1, "a secret key must be"),
+        ((), {"secret_keys": "short"}, 2, "CHECKPOINT_SECRET_KEYS: key 1 is not"),
         (("--", "--autoscale", "3,1"), {}, 2, "--autoscale is refused"),
         (("--", "--pidfile", "/tmp/w.pid"), {}, 2, "needs `%n`"),  # noqa: S108
         (("--", "--include", "no_such_module"), {}, 1, "no_such_module"),
