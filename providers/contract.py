@@ -189,10 +189,10 @@ class Kinds:
     """The checkpoints that a step may be; `providers.steps` compares them with the intent's.
 
     Attributes:
-        by_type: Checkpoint type to the sources of its codes. Empty: any.
-        field: The field of the context that says so.
-        no_source: What to give, if the step cannot be answered without a source among these;
-            empty if it can.
+        by_type: Maps a checkpoint type to the sources of its codes; empty: any source.
+        field: The field of the context that decides the checkpoint.
+        no_source: The alternative that the error offers if the step needs one of these sources;
+            empty if it needs none.
     """
 
     by_type: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)

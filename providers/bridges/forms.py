@@ -1,7 +1,7 @@
-"""Cookies and sessions in the forms that client libraries and tools keep them in.
+"""Converts cookies and sessions between our form and those of client libraries and tools.
 
 Sessions are those of ``take_session``: mappings with ``cookies``, ``user_agent``, ``device`` and
-the provider's own fields. Nothing here prints or logs a value.
+the provider's own fields. This module neither prints nor logs a value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 State = dict[str, Any]
-"""What a library holds, as JSON."""
+"""The state of a library, as JSON."""
 
 _NETSCAPE: Final = "# Netscape HTTP Cookie File"
 _NETSCAPE_FIELDS: Final = 7
@@ -47,7 +47,7 @@ def found(state: object, name: str) -> Any:  # noqa: ANN401  JSON
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  JSON
-    """Return an answer as JSON: a mapping, a library's object with ``serialize``, or a page."""
+    """Return an answer as JSON: a mapping, a library's ``serialize()``, or a page's URL and HTML."""
     make = getattr(value, "serialize", None)
     if callable(make):
         return make()
@@ -64,7 +64,7 @@ def checkpoint_of(library: str, kind: str, source: str | None) -> dict[str, str]
     """Return the checkpoint of an intent.
 
     Raises:
-        MissingError: The library does not say where the code comes from, and the caller neither.
+        MissingError: Neither the library nor the caller gives the source of the code.
     """
     if source:
         return {"type": kind, "source": source}
@@ -105,7 +105,7 @@ def cookies_of(said: object) -> list[State]:
 
 
 def own_cookies(provider: str, said: object) -> list[State]:
-    """Return the cookies of `cookies_of` that a provider's host would be sent."""
+    """Return the cookies of `cookies_of` that a client would send to the provider's hosts."""
 
     def is_own(domain: str) -> bool:
         bare = domain.lower().lstrip(".")
@@ -115,7 +115,7 @@ def own_cookies(provider: str, said: object) -> list[State]:
 
 
 def _named(pair: tuple[str, object]) -> State:
-    """Return a cookie of a mapping, whose value is a text or has attributes."""
+    """Return a cookie from an item of a mapping; its value is a text or has attributes."""
     name, said = pair
     return {**(said if isinstance(said, Mapping) else {"value": said}), "name": name}
 
@@ -131,7 +131,7 @@ def _cookie(said: Any) -> State:  # noqa: ANN401  of whichever library
 
 
 def _described(name: object, value: object, said: Mapping[str, Any]) -> State:
-    """Return a cookie of a context; names of attributes differ in case and spelling only."""
+    """Return a context's cookie; the names of attributes may differ in case and underscores."""
     more = {key.lower().replace("_", ""): each for key, each in said.items()}
     expires = more.get("expiresat", more.get("expires"))
     if isinstance(expires, str):
@@ -141,7 +141,7 @@ def _described(name: object, value: object, said: Mapping[str, Any]) -> State:
             expires = _iso(str(expires))
     domain = str(more.get("domain") or "")
     if domain and more.get("hostonly") is False and not domain.startswith("."):
-        domain = "." + domain  # tough-cookie keeps the dot apart.
+        domain = "." + domain  # tough-cookie keeps the dot in a separate field.
     return {
         "name": name,
         "value": value,
@@ -180,12 +180,12 @@ def _netscape(text: str) -> list[State]:
 
 
 def values(session: Mapping[str, Any]) -> dict[str, str]:
-    """Return a session's cookies as names and values, for libraries that keep no more."""
+    """Return a session's cookies as names and values, for libraries that keep only those."""
     return {each["name"]: each["value"] for each in session.get("cookies", ())}
 
 
 def fill_aiohttp(jar: Any, session: Mapping[str, Any]) -> None:  # noqa: ANN401  aiohttp's jar
-    """Put a session's cookies into a jar of aiohttp; quotes of a value stay as they are."""
+    """Replace the cookies of an aiohttp jar by a session's; quotes in values are kept."""
     jar.clear()
     for each in session.get("cookies", ()):
         held: SimpleCookie = SimpleCookie()
@@ -197,7 +197,7 @@ def fill_aiohttp(jar: Any, session: Mapping[str, Any]) -> None:  # noqa: ANN401 
 
 
 def as_netscape(session: Mapping[str, Any]) -> str:
-    """Return a ``cookies.txt``, as curl, wget, yt-dlp and `http.cookiejar` read it."""
+    """Return the text of a ``cookies.txt`` for curl, wget, yt-dlp and `http.cookiejar`."""
     lines = [_NETSCAPE]
     for each in session.get("cookies", ()):
         domain = each["domain"]
@@ -244,13 +244,13 @@ def as_tough(session: Mapping[str, Any]) -> State:
 
 
 def _moment(at: float) -> str:
-    """Return an instant as JavaScript writes it."""
+    """Return an instant in JavaScript's ISO format: UTC, milliseconds, ``Z``."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def as_json(session: Mapping[str, Any]) -> State:
-    """Return cookies and headers as plain objects, for whatever sends requests itself."""
+    """Return cookies and headers as plain objects, for programs that send their own requests."""
     agent = given(**{"User-Agent": session.get("user_agent")})
     return {"cookies": values(session), "headers": {**agent, **session.get("headers", {})}}
 

@@ -27,14 +27,14 @@ else:
 CODINGS_MAX: Final = 5
 """Maximum number of nested encodings, as in urllib3."""
 PARTS_MAX: Final = 1_000
-"""Of one packed body, one after the other. Each costs a few microseconds, however small."""
+"""Maximum number of compressed parts in one body. Each costs a few microseconds, however small."""
 _PACKED: Final = frozenset({"gzip", "x-gzip", "deflate", "x-deflate", "br", "zstd"})
 _FOREIGN: Final = frozenset({"compress", "x-compress", "dcb", "dcz"})
-"""Packed in a way that no request asks for."""
+"""Encodings that no request accepts."""
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
-"""A frame, or one that is to be skipped."""
+"""Magic bytes of a Zstandard frame or a skippable frame."""
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
-"""8 MiB of memory, the most that a server may ask for (RFC 9659)."""
+"""Largest window: 8 MiB, the limit of RFC 9659."""
 _GZIP: Final = b"\x1f\x8b"
 _ZLIB_METHOD: Final = 8
 _ZLIB_CHECK: Final = 31
@@ -42,12 +42,12 @@ _NAME: Final = re.compile(r"[^,\s]+")
 
 
 def unreadable() -> UnreadableAnswerError:
-    """Return what a body is that cannot be read, or not to its end."""
+    """Return the error for an unreadable or truncated body."""
     return UnreadableAnswerError("The provider's answer is cut short or unreadable.")
 
 
 def too_large() -> UnreadableAnswerError:
-    """Return what an answer over a limit is."""
+    """Return the error for an answer over a limit."""
     return UnreadableAnswerError("The provider's answer is too large.")
 
 
@@ -78,8 +78,8 @@ class Body:
         """Decode some bytes.
 
         Raises:
-            UnreadableAnswerError: Too much comes out, or it is packed in a way we did not learn.
-            zlib.error: It is packed wrongly.
+            UnreadableAnswerError: The decoded body is too large, or its encoding is unsupported.
+            zlib.error: The data is corrupt.
         """
         if self._is_foreign and data:  # An empty body needs no decoder.
             raise unreadable()
@@ -102,7 +102,7 @@ class Body:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a compressed stream has begun and not ended."""
+        """Whether a compressed stream has begun but not ended."""
         return any(layer.is_cut for layer in self._layers)
 
     def _keep(self, data: bytes) -> None:
@@ -113,10 +113,10 @@ class Body:
 
 
 class Layer(ABC):
-    """One encoding, undone piece by piece within a limit.
+    """Decodes one encoding incrementally and within a limit.
 
     Args:
-        limit_bytes: Limit on what comes out.
+        limit_bytes: Limit on the decoded size.
     """
 
     __slots__ = ("_left",)
@@ -127,7 +127,7 @@ class Layer(ABC):
     @property
     @abstractmethod
     def is_cut(self) -> bool:
-        """Whether something packed has begun and not ended."""
+        """Whether compressed data has begun but not ended."""
 
     @abstractmethod
     def feed(self, data: bytes) -> bytes:
@@ -155,10 +155,10 @@ def _layer(word: str, limit_bytes: int) -> Layer:
 
 
 class Brotli(Layer):
-    """Undoes Brotli, which has no mark by which what is not packed could be told.
+    """Decodes Brotli, whose format has no magic bytes to recognise uncompressed data.
 
-    The library exceeds the limit by its last block only, which is at most three times what came
-    before.
+    The library may exceed the limit by its last block, which is at most three times as large as
+    all output before it.
     """
 
     __slots__ = ("_inflate", "_is_begun")
@@ -174,20 +174,20 @@ class Brotli(Layer):
         return self._is_begun and not self._inflate.is_finished()
 
     def feed(self, data: bytes) -> bytes:
-        """See `Layer`; bytes behind the stream are none of the answer's."""
+        """See `Layer`; bytes after the stream are dropped."""
         if not data or self._inflate.is_finished():
             return b""
         self._is_begun = True
         out: bytes | None = None
         with suppress(brotli.error):
             out = self._inflate.process(data, output_buffer_limit=self._left + 1)
-        if out is None:  # Outside the handler: no error of the library's as context.
+        if out is None:  # Outside the handler, so that the library's error is not the context.
             raise unreadable()
         return self._take(out)
 
 
 class _Parts(Layer):
-    """Compressed parts, one after the other. A body without any is passed on unchanged."""
+    """Decodes consecutive compressed parts; passes on a body without any of them unchanged."""
 
     __slots__ = ("_inflate", "_parts", "_pending", "_plain")
     head_bytes: ClassVar[int]
@@ -203,7 +203,7 @@ class _Parts(Layer):
 
     @property
     def is_cut(self) -> bool:
-        """Whether a part has begun and not ended."""
+        """Whether a part has begun but not ended."""
         return self._inflate is not None
 
     def feed(self, data: bytes) -> bytes:
@@ -257,7 +257,7 @@ class _Parts(Layer):
 
 
 class Zstd(_Parts):
-    """Undoes Zstandard: any number of frames one after the other."""
+    """Decodes Zstandard: any number of consecutive frames."""
 
     __slots__ = ()
     head_bytes = 4

@@ -1,7 +1,7 @@
-"""The cookies of a login while its answers come in: more than a context may hold.
+"""Holds all cookies of a login while its answers arrive, which may be more than a context can hold.
 
-An answer of a real login sets or empties a hundred cookies and more, some under two domains. A
-session is handed over with all that are left; a context keeps what its bound allows.
+One answer of a real login may set or empty more than a hundred cookies, some of them under two
+domains. A session is handed over with all remaining cookies; a context keeps a bounded number.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 CONTEXT_COOKIES_MAX: Final = 200
 CONTEXT_BYTES_MAX: Final = 32_768
-"""Limit of the size of `bounded` cookies, half of a context's own limit."""
+"""Limit on the size of `bounded` cookies, half of a context's own limit."""
 
 
 class Jar:
-    """The cookies held after the answers so far.
+    """The cookies of a login after the answers so far.
 
     Args:
-        held: Those of the context.
+        held: The cookies of the context.
 
     Attributes:
-        cookies: All of them, live ones only.
+        cookies: All cookies that are held; none of them is expired or empty.
     """
 
     __slots__ = ("cookies",)
@@ -36,26 +36,26 @@ class Jar:
         self.cookies = tuple(held)
 
     def keep(self, answered: Iterable[Cookie]) -> tuple[Cookie, ...]:
-        """Take in an answer's cookies; return what it leaves of them, revocations included."""
+        """Apply an answer's cookies; return those of `settled`, which include revocations."""
         left = settled(answered, self.cookies)
         if left:
             self.cookies = merge_cookies(self.cookies, left)
         return left
 
     def value(self, name: str) -> str | None:
-        """Return a value as it stands, quotes included."""
+        """Return a cookie's value unchanged, with its quotes."""
         return cookie_value(self.cookies, name)
 
     @property
     def for_context(self) -> tuple[Cookie, ...]:
-        """As many as a context may hold, those of the first step before later ones."""
+        """The first cookies, at most `CONTEXT_COOKIES_MAX`; those of the first step come first."""
         return self.cookies[:CONTEXT_COOKIES_MAX]
 
 
 def settled(answered: Iterable[Cookie], held: Iterable[Cookie] = ()) -> tuple[Cookie, ...]:
-    """Return what one answer leaves of each name.
+    """Return the cookies that one answer sets or revokes.
 
-    The last word about a name, domain and path counts, as in browsers. A name that is emptied
+    The last header of a name, domain and path counts, as in browsers. A cookie that is emptied
     under one domain and set under another is set, and one that is held under another domain stays:
     providers clear old domains that way.
     """

@@ -37,14 +37,14 @@ _LAST_CHUNK: Final = re.compile(rb"(?:^|\n)0+[ \t]*(?:;[^\n]*)?\r?\n\r?\Z")
 _LAST_CHUNK_BYTES: Final = 64
 _LENGTH: Final = re.compile(r"\d{1,15}")
 _FOLDS: Final = frozenset({"", " ", "\t", "\r"})
-"""First characters of a line that is no header: of a folded line, or of the blank last line."""
+"""First characters of a line that is not a header: a folded line or the blank last line."""
 _SPACE: Final = " \t\r"
 _ONLY_ONE: Final = frozenset({"content-type", "location"})
 """Headers whose values form no list: the first one counts."""
 
 
 _FORGIVEN: Final = (UnreadableAnswerError, OSError, httptools.HttpParserError, zlib.error)
-"""What may be wrong with the body of a redirect: nobody reads it."""
+"""Errors that are ignored in the body of a redirect, which is never read."""
 
 
 class _Place(enum.Enum):
@@ -167,8 +167,8 @@ class ResponseParser:
         """Return the reply.
 
         Raises:
-            UnreadableAnswerError: It is too large, in an encoding we did not learn, or no
-                final answer at all.
+            UnreadableAnswerError: It is too large, in an unsupported encoding, or no final answer
+                at all.
             Exception: The parser's or the decoder's own error, or the connection's.
         """
         if self._error is not None:

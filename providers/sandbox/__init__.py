@@ -119,14 +119,14 @@ def _print(addresses: Mapping[str, str]) -> None:
 
 
 def trust_hint(addresses: Mapping[str, str]) -> str:
-    """Return what to tell whoever is to reach a sandbox that serves HTTPS."""
+    """Return the line that tells how programs trust a sandbox that serves HTTPS."""
     if "ca_file" not in addresses:
         return ""
     return f"Workers and commands that are to trust it need SSL_CERT_FILE={addresses['ca_file']}"
 
 
 def client_hint(addresses: Mapping[str, str]) -> str:
-    """Return the line that points a client of the providers to a sandbox that has their names."""
+    """Return the line that directs the providers' clients to a sandbox under their host names."""
     if "proxy" not in addresses:
         return ""
     values = {"HTTPS_PROXY": addresses["proxy"]}

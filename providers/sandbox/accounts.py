@@ -1,7 +1,7 @@
-"""The people of the sandbox: accounts, inboxes, authenticator apps, and what goes wrong.
+"""The simulated accounts of the sandbox: their inboxes, authenticator apps and faults.
 
-Simulators share it and add only what their provider says on the wire. Everything here is
-made up: no name, number or secret belongs to anyone.
+All simulators share them and add only the protocol of their provider. All names, numbers and
+secrets are invented.
 """
 
 from __future__ import annotations
@@ -25,28 +25,37 @@ SOURCES: tuple[Source, ...] = ("EMAIL", "SMS", "APP", "BACKUP")
 NO_SECOND_FACTOR = "no_second_factor"
 """Kind of account at every provider: the password alone ends the login."""
 
-CODE_TTL_S = 300.0  # Life of a delivered code.
+CODE_TTL_S = 300.0
+"""Life of a delivered code, seconds."""
 TOTP_STEP_S = 30
-_FIRST_USER_ID = 700_000_001  # Ids of a kind no test mistakes for a code.
-_DRAWS_MAX = 1000  # With half of the codes gone, all draws fail once in 10^301.
-_BARRED_STEPS = 240  # A wrong code stays wrong in the app for two hours.
+"""Period of an authenticator app's code, seconds."""
+_FIRST_USER_ID = 700_000_001
+"""First user id; nine digits, so that no test mistakes an id for a code."""
+_DRAWS_MAX = 1000
+"""Maximum number of draws for an unused code. With half of the codes used, all draws fail once in
+10^301 cases."""
+_BARRED_STEPS = 240
+"""Number of future periods in which a wrong code is not the app's code: two hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """One request that carried a code, noted when its body had arrived."""
+    """One request that carried a code, recorded when its body had arrived.
+
+    Attributes:
+        account: Id of the account, empty if the request belongs to no existing challenge.
+        at: Time of the request, seconds since the epoch.
+    """
 
     provider: str
     account: str
-    """Empty for a code that belongs to no challenge there is."""
     code: str
     at: float
-    """Seconds since the epoch."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Delivered:
-    """One code in an inbox. It works once, until it expires."""
+    """One code in an inbox; it works once, before it expires."""
 
     code: str
     source: Source
@@ -56,41 +65,45 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong with an account's next code requests. Switched while it runs.
+    """The faults of an account's next code requests; they may change while the sandbox runs.
 
-    The first three act between the request and its evaluation, `status` in place of it, the
-    others on the finished answer. `hold` waits for `Account.release`.
+    `hold`, `slow` and `hang` act before the code is evaluated, `status` and `redirect307` replace
+    the evaluation, and the others change the finished answer.
+
+    Attributes:
+        hold: Keep the request until `Account.release` is called.
+        slow: Delay before the code is evaluated, seconds.
+        hang: Accept the request and never answer it.
+        status: Answer with this status and do not evaluate the code; 0: off.
+        redirect307: Answer with ``307`` to the same address, which asks for the code again.
+        reset: Evaluate the code, then reset the connection.
+        drip: Pause between single bytes of the answer, seconds; 0: off.
+        empty: Answer with an empty body.
+        wrong_answer: Answer with random bytes under a good status.
+        oversized: Size of the answer, bytes; 0: off.
+        kind: Kind that replaces the account's own, empty: none.
+        fail_followups: Number of requests without a code that are answered with 503 first.
     """
 
     hold: bool = False
     slow: float = 0.0
-    """Seconds before the code is evaluated."""
     hang: bool = False
-    """The request arrives and nothing ever comes back."""
     status: int = 0
-    """Answer with this status instead, the code unseen."""
     redirect307: bool = False
-    """Answer ``307`` to the same address, as if to be sent the code again."""
     reset: bool = False
-    """Evaluate the code, then cut the connection."""
     drip: float = 0.0
-    """Seconds between single bytes of the answer."""
     empty: bool = False
     wrong_answer: bool = False
-    """Answer with garbage under a good status."""
     oversized: int = 0
-    """Answer with this many bytes."""
     kind: str = ""
-    """Overrides the account's kind: what the provider says after the right code."""
     fail_followups: int = 0
-    """So many requests without a code are answered 503 first."""
 
     @classmethod
     def of(cls, faults: Mapping[str, object], *, kinds: frozenset[str]) -> Self:
-        """Build from names and values; a bare kind (``captcha=True``) is one, too.
+        """Build faults from names and values; the name of a kind (``captcha=True``) sets `kind`.
 
         Raises:
-            ValueError: A name that is none, or a value of the wrong type.
+            ValueError: A name is unknown, or a value has the wrong type.
         """
         known = {each.name: type(each.default) for each in fields(cls)}
         values: dict[str, object] = {}
@@ -118,14 +131,14 @@ class Account:
     """One simulated account, with its owner's inbox and authenticator app.
 
     Attributes:
-        id: Our name for it, as in ``account_id``; unique in the sandbox.
-        user_id: The provider's own id of it.
-        source: Where its code comes from.
-        kind: What the provider says after the right code: ``plain`` is success.
-        secret: Of the authenticator app, base32.
-        sends: Every request that carried a code for it.
-        open_exchanges: Such requests that are being answered now.
-        max_open_exchanges: The most there ever were at once.
+        id: Our ``account_id``; unique in the sandbox.
+        user_id: The provider's own id.
+        source: Source of the account's codes.
+        kind: The provider's answer to the right code: ``plain`` is success.
+        secret: Secret of the authenticator app, base32.
+        sends: All requests that carried a code for the account.
+        open_exchanges: Number of such requests that are being answered now.
+        max_open_exchanges: Highest value of ``open_exchanges`` so far.
     """
 
     def __init__(
@@ -162,12 +175,12 @@ class Account:
 
     @property
     def has_second_factor(self) -> bool:
-        """Whether a code is asked for after the password."""
+        """Whether the provider asks for a code after the password."""
         return self.kind != NO_SECOND_FACTOR
 
     @property
     def disposition(self) -> str:
-        """What the provider says after the right code, faults considered."""
+        """Kind of the provider's answer to the right code; a fault's kind takes precedence."""
         return self.faults.kind or self.kind
 
     # The person's side
@@ -183,12 +196,13 @@ class Account:
         )
 
     def current_code(self, source: Source | None = None) -> str:
-        """Return the code the person would type now.
+        """Return the code that the person would type now.
 
-        A used step of the app is followed by the next one, which providers accept early.
+        If the app's code of this period was used, it is the next period's, which providers accept
+        early.
 
         Raises:
-            LookupError: The inbox has no code that still works.
+            LookupError: The inbox has no valid code.
         """
         source = source or (self.inbox[-1].source if self.inbox else self.source)
         if source == "APP":
@@ -197,11 +211,11 @@ class Account:
         for each in reversed(self.inbox):
             if each.source == source and not each.used and each.expires_at > now:
                 return each.code
-        msg = f"no code that still works in the inbox of {self.id}"
+        msg = f"no valid code in the inbox of {self.id}"
         raise LookupError(msg)
 
     def wrong_code(self) -> str:
-        """Return six digits that were never a code of anyone and never become one here."""
+        """Return six digits that were never a code here and will not become one."""
         step = self._totp_step()
         coming = {self._totp.generate_otp(step + n) for n in range(-2, _BARRED_STEPS)}
         code = next(
@@ -275,19 +289,19 @@ class Account:
             await self._released.wait()
 
     def set_faults(self, faults: Faults) -> None:
-        """Replace the faults; whoever is held goes on if the new ones don't hold."""
+        """Replace the faults; requests that are held continue unless the new faults hold them."""
         self.faults = faults
         self.failed_followups = 0
         if not faults.hold:
             self.release()
 
     def release(self) -> None:
-        """Let everyone who is held go on; later ones are held again while the fault is on."""
+        """Let all held requests continue; later ones are held again while the fault is on."""
         self._released.set()
         self._released = asyncio.Event()
 
     def as_json(self) -> dict[str, object]:
-        """Everything about it, for the page and the control API."""
+        """Return all data of the account, for the page and the control API."""
         try:
             code = self.current_code()
         except LookupError:
@@ -316,8 +330,8 @@ class World:
     """All accounts of a sandbox.
 
     Args:
-        now: Seconds since the epoch; tests hand in their own clock.
-        code_ttl_s: Life of a delivered code.
+        now: Clock, seconds since the epoch; tests pass their own.
+        code_ttl_s: Life of a delivered code, seconds.
     """
 
     now: Callable[[], float] = time.time
@@ -330,7 +344,7 @@ class World:
     def add_account(
         self, provider: str, *, source: Source, kind: str, user_id: str | None = None
     ) -> Account:
-        """Make up a person with an account at a provider."""
+        """Create an account at a provider."""
         account = Account(
             world=self,
             number=next(self._numbers),
@@ -350,25 +364,25 @@ class World:
         return None
 
     def fresh_code(self) -> str:
-        """Return six digits that were never given out; leading zeros happen.
+        """Return six digits that were not used before; there may be leading zeros.
 
         Raises:
-            RuntimeError: Most of the million are used up.
+            RuntimeError: Most of the million codes are used.
         """
         for _try in range(_DRAWS_MAX):
             code = f"{secrets.randbelow(1_000_000):06}"
             if code not in self._codes:
                 self._codes.add(code)
                 return code
-        msg = "the sandbox has given out most of its codes; start it anew"
+        msg = "the sandbox has used most of its codes; start it again"
         raise RuntimeError(msg)
 
     def note_send(self, provider: str, account: str, code: str | None) -> Send:
-        """Count a request that carried a code; ``account`` is empty if it is nobody's."""
+        """Count a request that carried a code; ``account`` is empty if it belongs to no account."""
         send = Send(provider=provider, account=account, code=code or "", at=self.now())
         self.sends.append(send)
         return send
 
     def count(self, code: str) -> int:
-        """How many requests carried that code."""
+        """Return the number of requests that carried this code."""
         return sum(send.code == code for send in self.sends)

@@ -1,9 +1,9 @@
-"""INSTAGRAM as it answers: the app's signed forms, Bloks programs, the web's AJAX.
+"""Simulates INSTAGRAM: the app's signed forms, Bloks programs and the web's AJAX requests.
 
-One host for all of it, unlike in life. Which route a login takes is the account's kind, or
-else its source: a code by email is a checkpoint, every other one a second factor. Strict
-where a real client must be right: identifiers, device ids, user name and token are those of
-the first step.
+One host serves all of them; the real provider has several. The account's kind selects the route
+of a login, or else its source does: a code by email is a checkpoint, any other code is a second
+factor. The simulator refuses requests whose identifiers, device ids, user name or token differ
+from those of the first step, as the provider does.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class FirstStep(SessionStep):
         if source != "BACKUP":
             account.deliver(source)
             return
-        # A backup code has two digits more and no haste.
+        # A backup code has eight digits and is valid as long as the login.
         expires_at = self.world.now() + LOGIN_TTL_S
         code = f"{self.world.fresh_code()}{secrets.randbelow(100):02}"
         account.inbox.append(Delivered(code=code, source=source, expires_at=expires_at))

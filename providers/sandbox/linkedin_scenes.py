@@ -40,7 +40,7 @@ _EMPTIED: Final = tuple(f"old_{n}=; Path=/; Max-Age=0" for n in range(150))
 _MANY: Final = tuple(f"pref_{n}={n}; Path=/" for n in range(250))
 
 SCENES: Final[dict[str, Scene]] = {
-    # A finished login, in all the ways in which it is told.
+    # A finished login, in all its forms.
     "cookies emptied": _passed(cookies=(*_EMPTIED, _LI_AT)),
     "cookies in plenty": _passed(cookies=(*_MANY, _LI_AT)),
     "session beside an error": Scene(status=500, cookies=(_LI_AT,), body="<h1>Oops</h1>"),
@@ -54,7 +54,7 @@ SCENES: Final[dict[str, Scene]] = {
         cookies=(_LI_AT, 'JSESSIONID="delete me"; Path=/; Max-Age=0')
     ),
     "session and a page of ours": Scene(cookies=(_LI_AT,), body="<h1>Welcome</h1>"),
-    # Whose it is.
+    # The owner of the account.
     "owner away at first": _passed(_AWAY, Scene(status=429), Scene(body="<h1>Wait</h1>")),
     "owner refused at first": _passed(Scene(status=401), Scene(status=403)),
     "owner in two parts": _passed(
@@ -74,7 +74,7 @@ SCENES: Final[dict[str, Scene]] = {
         _redirect("/uas/login", cookies=('li_at="delete me"; Path=/; Max-Age=0',))
     ),
     "owner never told": _passed(*[Scene(status=403)] * 3),
-    # A further step, and the session not valid before it.
+    # A further step; the session is not valid before it.
     "session before a step": _passed(
         Scene(status=401), _page("{next}"), location="/checkpoint/challenge/{token}"
     ),
@@ -94,7 +94,7 @@ SCENES: Final[dict[str, Scene]] = {
         ' value=""><a id="idverifyUrl" href=""></a>{next}'
     ),
     "empty error key": _redirect("/checkpoint/challenge/{token}?errorKey=", _page("{next}")),
-    # Screens that independent clients know, none of which takes this code.
+    # Screens that public clients know and that accept no code.
     "phone number": _page('<form id="register-phone-challenge"><input name="phoneNumber"></form>'),
     "terms": _page('<h1>Review</h1><button id="content__button--primary--muted">Agree</button>'),
     "passkey": _page('<form id="passkey-challenge"><button>Use your passkey</button></form>'),
@@ -111,7 +111,7 @@ SCENES: Final[dict[str, Scene]] = {
     "identity in Turkish": _page("<h1>Kimliğinizi doğrulayın</h1>"),
     "restricted in German": _page("<h1>Ihr Konto wurde vorübergehend eingeschränkt</h1>"),
     "restricted in Portuguese": _page("<h1>Sua conta foi temporariamente restrita</h1>"),
-    # Screens nobody knows.
+    # Unknown screens.
     "unknown form": _page('<h1>Noch etwas</h1><form><input name="answer"></form>'),
     "unknown address": _redirect("/checkpoint/new/thing", _page("<h1>New</h1>")),
     "unknown host": _redirect("https://login.example.test/next"),
@@ -128,7 +128,7 @@ SCENES: Final[dict[str, Scene]] = {
     ),
     "login wall": _redirect("https://www.linkedin.com/signup/cold-join?session_redirect=x"),
     "saved accounts": _page('<div id="rememberme-div"><button>Continue</button></div>'),
-    # What the operator has to mend.
+    # Faults that the operator must repair.
     "old browser": _redirect("/error_pages/unsupported-browser.html"),
     "browser in German": _page("<h1>Ihr Browser wird nicht mehr unterstützt</h1>"),
     "cookies off": _page("<p>Please enable cookies to continue.</p>"),

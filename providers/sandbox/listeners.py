@@ -103,13 +103,13 @@ async def stop_accepting(server: asyncio.Server) -> None:
     """Close a server once each connection that it has accepted has its protocol.
 
     ``asyncio.Server.close`` alone fails those that were accepted in the last turn of the loop, up
-    to Python 3.13 at least: it tells an ``AssertionError`` and leaves their sockets open until the
-    garbage collector finds them. Connections that are open stay open.
+    to Python 3.13 at least: it reports an ``AssertionError`` and leaves their sockets open until
+    the garbage collector finds them. Connections that are open stay open.
     """
     loop = server.get_loop()
     for listening in server.sockets:
         loop.remove_reader(listening.fileno())
-    for _ in range(2):  # In one turn the transport is made, in the next one the protocol hears it.
+    for _ in range(2):  # One turn makes the transport; the next one tells the protocol.
         await asyncio.sleep(0)
     server.close()
 
@@ -164,7 +164,7 @@ def _cut(request: web.Request) -> None:
 
 
 async def _drip(request: web.Request, response: web.Response, *, pause_s: float) -> None:
-    """Write the response byte by byte, which no timeout of a single read detects."""
+    """Write the response byte by byte, so that the timeout of a single read does not detect it."""
     body = response.body if isinstance(response.body, bytes) else b""
     headers = "".join(
         f"{name}: {value}\r\n"
@@ -184,7 +184,7 @@ async def _drip(request: web.Request, response: web.Response, *, pause_s: float)
 async def _flood(request: web.Request, *, size: int) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/html"})
     response.content_length = size
-    with contextlib.suppress(ConnectionError):  # The client hangs up, as it should.
+    with contextlib.suppress(ConnectionError):  # The client is expected to close the connection.
         await response.prepare(request)
         for sent in range(0, size, CHUNK_BYTES):
             await response.write(b"x" * min(CHUNK_BYTES, size - sent))

@@ -427,7 +427,7 @@ async def _mobile_config(_request: web.Request) -> web.Response:
 
 
 def _refuse_form(form: Mapping[str, str], apps: Apps) -> _Refusal | None:
-    """Say what is wrong with a form whoever sent it, if anything is."""
+    """Return the refusal of a form that no client of the app may send, ``None`` if it is valid."""
     if not apps.knows(form):
         return _UNSEEN["bad_token"]
     required = _REQUIRED

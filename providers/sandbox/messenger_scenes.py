@@ -55,7 +55,7 @@ _NATIVE: Final = json.dumps(
 )
 
 SCENES: Final[dict[str, Scene]] = {
-    # A finished login, in all the ways in which it is told.
+    # A finished login, in all its forms.
     "cookies emptied": _said("{session}", cookies=_EMPTIED),
     "session beside an error": _said("{session}", 500),
     "session beside a refusal": _said(
@@ -126,7 +126,7 @@ SCENES: Final[dict[str, Scene]] = {
     ),
     "consent address": _redirect("https://www.facebook.com/privacy/consent/pft_user/?source=x"),
     "second step on the site": _redirect("/two_step_verification/two_factor/?flow=x"),
-    # Steps nobody knows, answers nobody can read.
+    # Unknown steps and unreadable answers.
     "unknown in German": _error(9001, error_user_msg="Erzähl uns etwas über dich"),
     "unknown number": _error(9001),
     "home without a session": _redirect("/home.php"),
@@ -143,7 +143,7 @@ SCENES: Final[dict[str, Scene]] = {
     "blocked in Vietnamese": _error(368, error_user_msg="Bạn tạm thời bị chặn"),
     "disabled in German": _error(9001, error_user_title="Dein Konto wurde deaktiviert"),
     "disabled address": _redirect("https://www.facebook.com/disabled/"),
-    # What the operator has to mend.
+    # Faults that the operator must repair.
     "old app": _error(9001, error_user_msg="Please update your app to continue."),
     "old interface": _error(2635, message="You are calling a deprecated version"),
     "old app, address": _redirect("https://m.facebook.com/unsupported_app"),

@@ -1,7 +1,7 @@
-"""Answers that a simulated provider gives when told so, besides those that it works out.
+"""Fixed answers that a simulated provider can give in place of those that it computes.
 
-Each has a name, which is the kind of an account or of its faults. What it says is fixed but for a
-few words in braces, which its simulator fills in.
+Each scene has a name, which is the kind of an account or of its faults. Its text is fixed except
+for a few words in braces, which the simulator replaces.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Scene:
     """One answer to a code, and what follows it.
 
     Attributes:
-        to: Which codes get it; the others are answered as usual.
+        to: Codes that get this answer; the others are answered as usual.
         status: HTTP status.
-        location: Of a redirect.
+        location: Target of a redirect, empty for none.
         cookies: Values of ``Set-Cookie``.
         headers: Further header lines.
-        body: Text.
-        content_type: Of the body.
-        then: Answers to the requests without a code that follow, one after the other; after
-            them the simulator answers as usual.
+        body: Text of the body.
+        content_type: Content type of the body.
+        then: Answers to the following requests without a code, in order; after them the simulator
+            answers as usual.
     """
 
     to: Literal["right", "wrong"] = "right"
@@ -50,22 +50,22 @@ class Scene:
 
 
 class Stagehand:
-    """What is to be said next to each account, in the order of its scene."""
+    """The next answers to each account, in the order of its scene."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[tuple[Scene, Words]]] = {}
 
     def begin(self, account_id: str, scene: Scene, words: Words) -> web.Response:
-        """Return a scene's first answer; what an earlier one had left is dropped."""
+        """Return a scene's first answer; the remaining answers of an earlier scene are dropped."""
         self._waiting[account_id] = deque((each, words) for each in (scene, *scene.then))
         return self.next(account_id)
 
     def has_more(self, account_id: str) -> bool:
-        """Whether something is left to be said."""
+        """Whether an answer is left for this account."""
         return bool(self._waiting.get(account_id))
 
     def next(self, account_id: str) -> web.Response:
-        """Return the next answer, its words filled in."""
+        """Return the next answer with its words replaced."""
         scene, words = self._waiting[account_id].popleft()
 
         def filled(text: str) -> str:

@@ -14,7 +14,7 @@ Error = tuple[int, int, str]
 CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
 
 HINTS: Final[Mapping[str, str]] = {
-    # Of the subtask that takes an emailed code, by the account's own kind.
+    # Texts of the subtask that takes an emailed code, by the account's own kind.
     "hint_verification": "Verification code",
     "hint_german": "Bestätigungscode",
     "hint_japanese": "確認コード",
@@ -66,7 +66,7 @@ REFUSALS: Final[Mapping[str, Error]] = {
     "refused_expired": (400, 310, "The PIN has expired."),
 }
 NOTICES: Final[Mapping[str, tuple[Mapping[str, object], ...]]] = {
-    # After a wrong code, too: subtasks in front of the step that is shown again, if it is.
+    # After a wrong code, too: subtasks before the step, which may be shown again.
     "refused_by_toast": (
         {"subtask_id": "Toast", "in_app_notification": {"message": {"text": "Oops."}}},
     ),
@@ -95,7 +95,7 @@ STATUSES: Final[Mapping[str, tuple[int, str, Mapping[str, str]]]] = {
 }
 
 SUBTASKS: Final[Mapping[str, Mapping[str, object]]] = {
-    # After the right code: what is shown.
+    # After the right code: the subtask that is shown.
     "denied": {
         "subtask_id": "DenyLoginSubtask",
         "cta": {
@@ -128,7 +128,7 @@ SUBTASKS: Final[Mapping[str, Mapping[str, object]]] = {
 }
 
 SESSIONS: Final[Mapping[str, str]] = {
-    # After the right code: a session in an answer whose rest says something else; that rest.
+    # After the right code: a session in an answer whose other part contradicts it; that part.
     "session_in_redirect": "redirected",
     "session_in_redirect_to_login": "redirected_to_login",
     "session_in_page": "page",
@@ -140,6 +140,6 @@ SESSIONS: Final[Mapping[str, str]] = {
     "session_in_denial": "denied",
 }
 STEPS: Final[Mapping[str, str]] = {
-    # A session in an answer that names a further step, which holds; that step.
+    # A session in an answer that names a further step, which takes precedence; that step.
     "session_and_captcha": "captcha",
 }

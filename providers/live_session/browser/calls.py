@@ -1,8 +1,8 @@
-"""Calls to a browser: bounded, whole, and without a word of what was typed.
+"""Calls to a browser: bounded in time, awaited to their end, and without the typed text in errors.
 
-Playwright's errors may quote the arguments of a call, and a call that is canceled here goes on in
-the browser. So each call is awaited to its end, and no exception of Playwright's leaves this
-package.
+Playwright's errors may quote the arguments of a call, and a call that is cancelled here continues
+in the browser. Therefore each call is awaited to its end, and no exception of Playwright leaves
+this package.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ T = TypeVar("T")
 CALL_S: Final = 3.0
 """Timeout for a call that presses a key or the button."""
 READ_S: Final = 2.0
-"""Timeout for a call that reads. Chromium answers none of a page whose form is being sent, and a
-page whose script runs without end answers none either."""
+"""Timeout for a call that reads. Chromium answers no call to a page while its form is being sent;
+a page whose script never returns answers none either."""
 INSTALL: Final = "a browser session needs Playwright: pip install 'checkpoint-worker[browser]'"
 
 
@@ -38,7 +38,7 @@ class PageBusyError(Exception):
 
 
 class RecordingError(RuntimeError):
-    """What the browser does is being recorded, so a code would be in the recording."""
+    """The browser is being recorded, so the recording would contain the code."""
 
 
 def playwright_error() -> type[Exception]:
@@ -65,13 +65,13 @@ async def read(call: Awaitable[T]) -> T:
         async with asyncio.timeout(READ_S):
             return await call
     except Exception as error:  # noqa: BLE001  whatever a browser's client raises
-        raise _told(error) from None
+        raise _redacted(error) from None
 
 
 async def whole(call: Awaitable[T]) -> T:
-    """Await a call to the browser to its end, within `CALL_S`, also where we are canceled.
+    """Await a call to the browser to its end, within `CALL_S`, even if this task is cancelled.
 
-    A key that is still on its way would be pressed after the field was emptied.
+    Otherwise a key press that is still in transit could arrive after the field was emptied.
 
     Raises:
         PageBusyError: It failed or took too long.
@@ -86,11 +86,11 @@ async def whole(call: Awaitable[T]) -> T:
         await asyncio.wait({running}, timeout=CALL_S)
         raise
     except Exception as error:  # noqa: BLE001  as above
-        raise _told(error) from None
+        raise _redacted(error) from None
 
 
-def _told(error: Exception) -> Exception:
-    """Return what a failed call means, without its message, which may quote what was typed."""
+def _redacted(error: Exception) -> Exception:
+    """Return the error for a failed call, without the message, which may quote the typed text."""
     return PageLostError() if _is_lost(error) else PageBusyError()
 
 
@@ -101,11 +101,11 @@ def _is_lost(error: Exception) -> bool:
 
 
 def recorded_by(page: Page) -> str | None:
-    """Return what records this page, ``None`` if nothing that can be known from here does.
+    """Return what records this page, ``None`` if no recording is detected.
 
-    Playwright says whether there is a video. Whether a trace or a HAR file is written is seen in
-    its own objects, which have no public name for it. Recordings of another client of the same
-    browser, of the page itself, or by listeners of the caller cannot be seen.
+    Playwright reports a video. A trace or a HAR file is detected in Playwright's private objects,
+    because there is no public name for it. Recordings by another client of the same browser, by
+    the page itself or by listeners of the caller cannot be detected.
     """
     if page.video is not None:
         return "a video (record_video_dir)"
@@ -123,7 +123,7 @@ def refuse_recording(page: Page) -> None:
     """Refuse a page that is being recorded.
 
     Raises:
-        RecordingError: It is; the message says by what and what to do.
+        RecordingError: The page is recorded; the message names the recording and the remedy.
     """
     if found := recorded_by(page):
         msg = (

@@ -58,8 +58,8 @@ class Login:
     """A finished login.
 
     Attributes:
-        user_id: The account's id at the provider, ``None`` if nothing named it.
-        session: What a client needs to go on: a storage state of Playwright with the fields of
+        user_id: The account's id at the provider, ``None`` if it is unknown.
+        session: The session for a client: a storage state of Playwright with the fields of
             `providers.sessions.Session`.
     """
 
@@ -67,7 +67,7 @@ class Login:
     session: Mapping[str, Any] = field(repr=False)
 
     def answer(self) -> Mapping[str, object]:
-        """Return the verdict; a login whose account is not known is in doubt."""
+        """Return the verdict; a login without a known account is in doubt."""
         if self.user_id is None:
             return answers.UNREADABLE
         return {"verdict": "cleared", "user_id": self.user_id, "session": dict(self.session)}
@@ -82,11 +82,11 @@ class _Asking:
         self._page = page
 
     async def send_code(self, request: object) -> Reply:
-        """Raise, because the page has sent the code."""
+        """Raise, because the page has sent the code already."""
         raise NotImplementedError(request)
 
     async def fetch(self, request: Request) -> Reply:
-        """Read the owner in the page, where its scripts find it; else ask with its cookies."""
+        """Read the owner from the page's scripts, or else request it with the page's cookies."""
         try:
             written = await read(self._page.evaluate(_OWNER))
             if isinstance(written, str):

@@ -1,8 +1,8 @@
-"""What a page means: pure rules on looks at it, before a code is typed and after.
+"""Classifies a page before and after a code is typed, by pure rules on its views.
 
-The cookies of a finished login outweigh everything. A code counts as refused only if an error that
-is new since the submit says so beside the field. A page with none of the known meanings has none:
-the answer is then in doubt, and never "rejected" or "cleared".
+The cookies of a finished login decide first. A code counts as refused only if an error that
+appeared after the submit says so beside the field. A page that matches no rule is unknown: the
+answer is then in doubt, never "rejected" or "cleared".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHORT: Final = 3
 
 
 class State(enum.Enum):
-    """What a page is. The values of `STOPS` are states, too."""
+    """Classification of a page. The values of `STOPS` are states, too."""
 
     FIELD = "field"
     CLEARED = "cleared"
@@ -63,7 +63,7 @@ class View:
     Attributes:
         url: Address of the page.
         looks: The page and its frames of the same site, the page first; none while it is loading.
-        cookies: Those of the browser for the site.
+        cookies: The browser's cookies for the site.
     """
 
     url: str
@@ -77,7 +77,7 @@ class View:
 
     @property
     def documents(self) -> frozenset[float]:
-        """Which documents these are."""
+        """The identifiers of the documents."""
         return frozenset(each.document for each in self.looks)
 
     @property
@@ -89,7 +89,8 @@ class View:
 def site_of(url: str) -> str:
     """Return the site of an address: its registrable domain, or its host and port.
 
-    It knows no list of public suffixes: below a short second level (``co.uk``) it takes three.
+    The function uses no list of public suffixes: under a short second level (``co.uk``), the site
+    has three labels.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
@@ -125,7 +126,7 @@ def _cookies(found: Sequence[Mapping[str, Any]], site: str) -> Iterator[Cookie]:
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One code at one page: what was there before, and what has been seen since the submit.
+    """One code on one page: the page before the submit, and the observations since.
 
     Attributes:
         before: The page right before the code was submitted.
@@ -133,8 +134,8 @@ class Attempt:
         typed: Whether a key of the code was pressed.
         pressed: Whether the form was submitted by us.
         taken: Whether a request of the page has carried the code.
-        replies: How many of these requests were answered.
-        posts: Answers to the page's other requests with a body, since the submit.
+        replies: Number of answers to requests that carried the code.
+        posts: Number of answers to the page's other requests with a body, since the submit.
     """
 
     before: View
@@ -149,12 +150,12 @@ class Attempt:
     _moved: bool = False
 
     def begin_watching(self, before: View) -> None:
-        """Take what is shown before the submit for what it is: not an answer to this code."""
+        """Record the page before the submit; the errors that it shows do not answer this code."""
         self.before = before
         self._stale = set(before.alerts)
 
     def note(self, view: View) -> None:
-        """Take what is shown since the submit into account."""
+        """Record a view of the page after the submit."""
         if not view.looks:
             return
         self._moved |= self.has_moved(view)
@@ -163,7 +164,7 @@ class Attempt:
         self._stale &= view.alerts  # What went away and comes back is new.
 
     def has_moved(self, view: View) -> bool:
-        """Whether the form of before is gone, or is in a new document."""
+        """Whether the form is gone since the submit, or is in a new document."""
         if not view.looks:
             return False
         before, now = self.before.asking, view.asking
@@ -176,7 +177,7 @@ class Attempt:
 
     @property
     def errors(self) -> frozenset[str]:
-        """The errors that have been shown since the submit, and not before."""
+        """The errors that the page has shown since the submit, without those shown before."""
         return frozenset(self._shown)
 
 
@@ -194,7 +195,7 @@ def baseline_of(recipe: Recipe, cookies: Sequence[Cookie]) -> Mapping[str, str |
 
 
 def meet(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State:
-    """Say what a page is before the code is typed."""
+    """Classify a page before the code is typed."""
     if is_cleared(recipe, view, attempt.baseline):
         return State.CLEARED
     if not view.looks:
@@ -207,7 +208,7 @@ def meet(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State:
 
 
 def judge(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State | None:
-    """Say what a page answers to a submitted code; ``None``: nothing yet."""
+    """Classify a page after the code was submitted; ``None``: there is no answer yet."""
     if is_cleared(recipe, view, attempt.baseline):
         return State.CLEARED
     if not view.looks:
@@ -220,7 +221,7 @@ def judge(recipe: Recipe, view: View, attempt: Attempt, site: str) -> State | No
 
 
 def _judge_form(recipe: Recipe, attempt: Attempt, asking: Look) -> State | None:
-    """Say what a page answers that has a field for a code."""
+    """Classify a page that still has a field for a code."""
     before = attempt.before.asking
     if before is None or not attempt.answered:
         return None
@@ -230,7 +231,7 @@ def _judge_form(recipe: Recipe, attempt: Attempt, asking: Look) -> State | None:
     if any(map(recipe.refuses, errors)):
         return State.REFUSED
     if asking.invalid and (errors or not before.invalid):
-        return State.REFUSED  # In whatever words: the page marks this very field.
+        return State.REFUSED  # The page marks this field as invalid, whatever the message says.
     return State.NEXT if _asks_otherwise(before, asking) and not errors else None
 
 

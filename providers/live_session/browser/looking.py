@@ -1,4 +1,4 @@
-"""How a page is looked at: its frames of the login's site, its cookies, the field for the code."""
+"""Observes a page: its frames of the login's site, its cookies, the field for the code."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Found:
 
 
 class Eyes:
-    """What is seen of a page; nothing of it is changed.
+    """Reads a page and changes nothing of it.
 
     Args:
         page: The page.
-        recipe: How the provider's pages look.
+        recipe: The patterns of the provider's pages.
 
     Attributes:
-        site: The login's site, that of the page when the session began.
+        site: The login's site: the site of the page when the session began.
         lost: Event that is set once the page, its context or its browser is gone.
     """
 
@@ -59,10 +59,10 @@ class Eyes:
         self._since: dict[Frame, JSHandle] = {}
 
     async def view(self) -> View:
-        """Look at the page; while it is loading, its cookies are all there is to see.
+        """Return a view of the page; while the page is loading, the view has only its cookies.
 
         Raises:
-            PageLostError: It is gone.
+            PageLostError: The page is closed or has crashed.
         """
         if self.lost.is_set():
             raise PageLostError
@@ -81,7 +81,7 @@ class Eyes:
 
         Raises:
             PageBusyError: The browser did not answer in time.
-            PageLostError: There is no page any more.
+            PageLostError: The page is closed or has crashed.
         """
         return read_cookies(await read(self.page.context.cookies()), self.site)
 
@@ -97,18 +97,22 @@ class Eyes:
     async def _look(self, frame: Frame, recipe: Mapping[str, object]) -> Look:
         since = self._since.pop(frame, None)
         found = await read(frame.evaluate(LOOK, {"recipe": recipe, "since": since}))
-        if since is not None:  # Of this document still, or the call would have failed.
+        if since is not None:  # It belongs to this document, or the call would have failed.
             self._since[frame] = since
         return Look.model_validate(found)
 
     async def pause(self) -> None:
-        """Wait until it is time for another look."""
+        """Wait for the interval between two looks, `LOOK_S`.
+
+        Raises:
+            PageLostError: The page is closed or has crashed.
+        """
         await asyncio.sleep(LOOK_S)
         if self.lost.is_set():
             raise PageLostError
 
     async def find(self) -> Found | None:
-        """Return the inputs for the code themselves."""
+        """Return handles of the inputs for the code, ``None`` if the page has none."""
         recipe = wanted(self.recipe)
         for frame in self._frames():
             if site_of(frame.url) != self.site:
@@ -126,7 +130,7 @@ class Eyes:
         return None
 
     async def mark(self) -> None:
-        """Note from now on which errors are written anew."""
+        """Start to track which errors the page writes from now on."""
         self._since = {}
         for frame in self._frames():
             with suppress(PageBusyError):

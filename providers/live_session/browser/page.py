@@ -57,18 +57,18 @@ _BODIES: Final = frozenset({"document", "xhr", "fetch"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a page may take, in seconds.
+    """Time limits for the steps on a page.
 
     Attributes:
-        whole_s: From the question to its answer. It has to be shorter than the worker's
-            ``CHECKPOINT_PROVIDER_TIMEOUT_S``, or the worker answers 408 in its place.
-        find_s: Until the field is there; fields may appear late.
-        key_s: Between two keys.
-        itself_s: Until a form that submits itself has done so.
-        enable_s: Until the button is enabled after the last key.
-        settle_s: For which an answer has to stay, so that it is none in passing.
-        away_s: The same for a page of another site.
-        unknown_s: The same for a page that is not known: it may lead on to another.
+        whole_s: Time to answer the worker's question, seconds. It has to be shorter than the
+            worker's ``CHECKPOINT_PROVIDER_TIMEOUT_S``, or the worker answers 408 itself.
+        find_s: Time to wait for the field to appear, seconds.
+        key_s: Pause between two keys, seconds.
+        itself_s: Time to wait for a form that submits itself, seconds.
+        enable_s: Time to wait for the button to be enabled after the last key, seconds.
+        settle_s: Time for which an answer must stay unchanged before it counts, seconds.
+        away_s: Time to settle for a page of another site, seconds.
+        unknown_s: Time to settle for an unknown page, which may redirect to another, seconds.
     """
 
     whole_s: float = 18.0
@@ -254,15 +254,15 @@ class LoginPage:
     # Looking
 
     async def _begin_watching(self, attempt: Attempt, view: View) -> None:
-        """Note what is shown before the submit, and from now on what is written anew."""
+        """Record what the page shows before the submit; track errors that it writes from now on."""
         attempt.begin_watching(view)
         await self._eyes.mark()
 
     async def _meet(self, attempt: Attempt) -> tuple[View, State]:
-        """Wait until the page is one that is known; return it.
+        """Wait until the page is classified, or until ``find_s`` has passed; return it.
 
-        The field has to be there in two looks of the same document, because a page that is drawn
-        anew would lose a part of the code.
+        Two views of the same document must show the field, because a page that is rendered again
+        while the code is typed would lose a part of the code.
         """
         clock = asyncio.get_running_loop().time
         until_s = clock() + self.patience.find_s
@@ -386,12 +386,12 @@ class LoginPage:
 
 
 async def _empty(page: Page, inputs: list[ElementHandle], code: str, *, stops: bool) -> None:
-    """Empty inputs.
+    """Empty the inputs.
 
-    A page whose form is still being sent can be reached by no script. Its sending is stopped,
-    as a person does who waits no longer; unless the login is finished.
+    No script can reach a page whose form is still being sent. With ``stops`` the sending is
+    stopped first, as by the browser's stop button.
     """
-    # Where a call fails for another reason, the document of these inputs is gone.
+    # If a call fails for another reason, the document of these inputs is gone.
     with suppress(PageBusyError, PageLostError):
         try:
             await read(inputs[0].evaluate(CLEAR, [inputs[1:], code]))
@@ -402,7 +402,10 @@ async def _empty(page: Page, inputs: list[ElementHandle], code: str, *, stops: b
 
 
 async def _stop_loading(page: Page) -> None:
-    """Press "stop", so to speak; only Chromium needs it, and has it."""
+    """Stop the loading of the page, as a browser's stop button does.
+
+    Only Chromium needs this call, and only Chromium offers it.
+    """
     session = await read(page.context.new_cdp_session(page))
     await read(session.send("Page.stopLoading"))
     await read(session.detach())
@@ -412,7 +415,7 @@ def _carries(request: Request, code: str) -> bool:
     """Whether a request has the code in its body or its address."""
     try:
         body = request.post_data_buffer or b""
-    except Exception:  # noqa: BLE001  a body that cannot be read is none that is known
+    except Exception:  # noqa: BLE001  an unreadable body counts as empty
         body = b""
     return code.encode() in body or code in request.url
 

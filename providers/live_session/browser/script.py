@@ -118,12 +118,12 @@ SINCE: Final = r"""
   return touched;
 }
 """
-"""Notes which errors are written anew from now on, also with the same words as before."""
+"""Tracks which errors the page writes from now on, also those with the same text as before."""
 ALERT: Final = "[role=alert], [role=alertdialog], [aria-live=assertive]"
 CLEAR: Final = r"""
 (first, [others, code]) => {
   const inputs = [first, ...others];
-  // A page of several inputs keeps the whole code in a hidden one of its form, too.
+  // A page of several inputs also keeps the whole code in a hidden input of its form.
   const copies = [...(first.form?.elements ?? [])].filter((each) => each.value === code);
   for (const input of [...inputs, ...copies].filter((each) => each.value !== "")) {
     if (!(input instanceof HTMLInputElement)) continue;
@@ -132,12 +132,12 @@ CLEAR: Final = r"""
   }
 }
 """
-"""Empties inputs, also disabled or hidden ones, in the way that scripts of pages notice. It is the
-one script that is given the code; it keeps it nowhere."""
+"""Empties inputs, also disabled or hidden ones, with the events that a page's scripts expect. Only
+this script is given the code, and it stores the code nowhere."""
 
 
 def wanted(recipe: Recipe) -> Mapping[str, object]:
-    """Return what the script has to know of a recipe."""
+    """Return the part of a recipe that the script needs."""
     return {
         "field": recipe.input,
         "submit": recipe.submit,
@@ -169,11 +169,11 @@ class Alert(_Told):
 
 
 class Look(_Told):
-    """One look at one frame of a page.
+    """The observed content of one frame of a page.
 
     Attributes:
-        document: Tells one document of a frame from the next.
-        about: What stands around the field.
+        document: Identifier of the frame's document; another document has another one.
+        about: The text around the field.
     """
 
     document: float = 0.0
