@@ -252,7 +252,7 @@ Event = (
 
 
 class DecisionStatus(enum.Enum):
-    """The next step of the sender of an event."""
+    """Tells the sender of an event how to continue."""
 
     DONE = "done"
     """The event took effect."""

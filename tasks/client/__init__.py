@@ -1,12 +1,12 @@
-"""The clients that a web backend imports: `CheckpointClient` and `AsyncCheckpointClient`.
+"""The clients for a web backend: `CheckpointClient` and `AsyncCheckpointClient`.
 
 Both run the same operations; only the executor differs. If the ledger does not answer, they raise
 a `CheckpointError` 503 whose detail says what is known about the request.
 
 A client may be made and used before a server forks its processes, in Python or in C: each process
-makes its own connections and its own name. A snapshot of a machine that is to be resumed more than
-once must be taken before a client's first call. An `AsyncCheckpointClient` may serve several event
-loops one after the other, but never two at once.
+makes its own connections and its own name. If a snapshot of a machine is resumed more than once,
+take it before the client's first call. An `AsyncCheckpointClient` may serve several event loops
+one after the other, but never two at once.
 """
 
 from __future__ import annotations

@@ -20,15 +20,17 @@ from checkpoint_worker.tasks.storage.ids import this_process
 from checkpoint_worker.tasks.storage.steps import Steps
 
 T = TypeVar("T")
-READ: Final = "The ledger did not answer; ask again."
+READ: Final = "The ledger did not answer; repeat the call."
 OPENED: Final = (
     "The ledger did not answer: whether the intent was opened is unknown; open it again."
 )
 TAKEN: Final = (
-    "The ledger did not answer; ask for this submission id to learn whether it was taken."
+    "The ledger did not answer; read this submission id to learn whether it was accepted."
 )
-ENDED: Final = "The ledger did not answer: whether it was ended is unknown; twice does no harm."
-SESSION: Final = "The ledger did not answer; the same token may ask again for a minute."
+ENDED: Final = (
+    "The ledger did not answer: it is unknown whether it was ended; repeating the call is safe."
+)
+SESSION: Final = "The ledger did not answer; repeat the call with the same token within a minute."
 
 
 @contextmanager

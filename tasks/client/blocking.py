@@ -128,10 +128,23 @@ class CheckpointClient(BaseClient):
         submission_id: str | None = None,
         checkpoint_step: int | None = None,
     ) -> Submitted:
-        """Submit a solution and return at once. The same id again returns the same record.
+        """Submit a solution and return at once, without waiting for the outcome.
 
-        A caller that may have to repeat a submission whose answer was lost passes the id: an
-        accepted submission is not accepted a second time.
+        A second call with the same id returns the record of the first one. A caller that may have
+        to repeat a call whose answer was lost passes the id itself: an accepted submission is not
+        accepted a second time.
+
+        Args:
+            account_id: The account of the intent; opaque, 1-256 characters.
+            provider: The provider of the intent.
+            code: The code, a phone number or ``TRY_ANOTHER_WAY``; at most 256 characters, sealed
+                at once.
+            submission_id: 1-128 of ``A-Za-z0-9_-``; by default a new one is made.
+            checkpoint_step: The checkpoint step that the code answers, from 1; a submission for
+                another step is refused. ``None``: the current step.
+
+        Returns:
+            The record of the submission: queued, or final already if it was settled at once.
 
         Raises:
             CheckpointError: The submission was refused before anything was stored. If the ledger
@@ -150,11 +163,29 @@ class CheckpointClient(BaseClient):
         return submitted
 
     def result(self, submission_id: str) -> Outcome | None:
-        """Return the record, queued, running or final; ``None`` if the id is unknown."""
+        """Return the record, queued, running or final; ``None`` if the id is unknown.
+
+        Raises:
+            CheckpointError: The ledger did not answer (503).
+        """
         return self._run(self._core.result(submission_id))
 
     def wait(self, submission_id: str, timeout_s: float = 35.0) -> Outcome | None:
-        """Wait for the outcome; return the non-final record when the timeout has passed."""
+        """Wait for the outcome of a submission.
+
+        Args:
+            submission_id: The submission.
+            timeout_s: Maximum time to wait, seconds; the default is longer than the default
+                deadline of a submission, 30 s.
+
+        Returns:
+            The final record, or the queued or running one when the timeout has passed; ``None`` if
+            the id is unknown.
+
+        Raises:
+            CheckpointError: The ledger did not answer the first read (503); later failures of it
+                are waited out.
+        """
         return run_blocking(self._wait(submission_id, timeout_s))
 
     def outcomes(
@@ -190,15 +221,32 @@ class CheckpointClient(BaseClient):
             yield from self._run(steps)
 
     def cancel(self, submission_id: str) -> Outcome | None:
-        """Cancel a submission; return its record, which is final afterwards."""
+        """Cancel a submission; return its record, which is final, ``None`` if the id is unknown.
+
+        Raises:
+            CheckpointError: The ledger did not answer (503): it is unknown whether the submission
+                was ended, and repeating the call is safe.
+        """
         return self._run(self._core.cancel(submission_id), ENDED)
 
     def intent(self, account_id: str, provider: str) -> IntentInfo | None:
-        """Return the current state of the intent, ``None`` if there is none."""
+        """Return the current state of the intent, ``None`` if there is none.
+
+        Raises:
+            CheckpointError: An argument is invalid (400), or the ledger did not answer (503).
+        """
         return self._run(self._core.intent(account_id, provider))
 
     def kill_intent(self, account_id: str, provider: str) -> IntentInfo | None:
-        """End an intent; its running submission and all later ones are answered with 500."""
+        """End an intent; its running submission and all later ones are answered with 500.
+
+        Returns:
+            The intent after the call, ``None`` if there is none.
+
+        Raises:
+            CheckpointError: An argument is invalid (400), or the ledger did not answer (503): it
+                is unknown whether the intent was ended, and repeating the call is safe.
+        """
         return self._run(self._core.kill_intent(account_id, provider), ENDED)
 
     def take_session(
@@ -212,8 +260,8 @@ class CheckpointClient(BaseClient):
         Returns:
             The model of its provider as JSON (`providers.sessions.Session`,
             ``deploy/docs/sessions.md``): provider, user id, user agent, device, app, cookies with
-            all their attributes, headers, and what is the provider's own. A live session or a
-            plug-in without a model hands over what it likes, with provider and user id. ``None``
-            where there is none, or another took it.
+            all their attributes, headers, and the provider's own fields. A live session or a
+            plug-in without a model hands over any fields, with provider and user id. ``None`` if
+            there is no session, or if it was taken with another token.
         """
         return self._run(self._core.take_session(account_id, provider, token), SESSION)

@@ -70,10 +70,10 @@ class Waiter:
         submission_id: The submission that the caller waits for.
         channel: The channel on which its outcome is published.
         signal: Event that wakes the caller.
-        told: Whether ``record`` is set.
-        record: The record that was read; ``None`` if the record has expired.
-        known: The record that the caller knows, if it waits for every change and not only for the
-            final record.
+        told: Whether the listener has set ``record``.
+        record: The record that the listener read; ``None`` if the record has expired.
+        known: The caller's last record, if the caller waits for every change; ``None`` if it waits
+            for the final record only.
     """
 
     submission_id: str

@@ -263,7 +263,11 @@ class Attempt:
                 await self._runner.tick(self.target)
 
     async def _try_once(self, look: Look) -> bool:
-        """Make one try at the provider; return true if the ledger is to be read again."""
+        """Make one try at the provider.
+
+        Returns:
+            Whether the attempt must read the ledger again, as after a refused or lost claim.
+        """
         self._stage = _Stage.LOOKING
         self.ledger = ledger = TryLedger(self._runner, self._report.log, self.target, look)
         self._report.begun(look.snapshot.now_ms - ledger.submission.queued_at_ms)
@@ -282,7 +286,7 @@ class Attempt:
         return await self._exchange(ledger, prepared)
 
     async def _exchange(self, ledger: TryLedger, prepared: _Prepared) -> bool:
-        """Talk to the provider and settle the result; return true to read the ledger again."""
+        """Talk to the provider and settle the result; return as `_try_once` does."""
         self._stage, exchange = _Stage.CONNECTING, prepared.exchange
         renewing = None
         if prepared.adapter.prepares:

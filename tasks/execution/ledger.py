@@ -219,7 +219,7 @@ class TryLedger:
         return self._access.vault.open(name, self._solution_text).decode()
 
     async def begin(self) -> bool:
-        """Take the wire to prepare on it; return whether it was granted."""
+        """Take the wire for the preparation; return whether the ledger granted it."""
 
         def begin(snapshot: Snapshot) -> Event:
             return Begin(
@@ -263,13 +263,13 @@ class TryLedger:
         return slots
 
     async def claim(self) -> float:
-        """Take the code out of the ledger; return for how many seconds the wire is held.
+        """Take the code out of the ledger; return the seconds for which the wire is held.
 
         Only an acknowledged claim counts; a repeat by the same try is acknowledged again.
 
         Raises:
-            ClaimRefusedError: It was not granted.
-            LedgerError: It got no answer.
+            ClaimRefusedError: The ledger did not grant the claim.
+            LedgerError: The claim got no answer.
         """
         store, context_key = self._access.store, self._context_key
 

@@ -161,7 +161,7 @@ async def read_fields(request: Request, names: Collection[str], bytes_max: int) 
         refuse_form("Send the body as it is, without a Content-Encoding.")
     fields = parse_object(await _read_body(request, bytes_max))
     if not fields.keys() <= set(names):
-        refuse_form(f"There is a field nobody knows; there are {', '.join(names)}.")
+        refuse_form(f"Unknown field; the fields are {', '.join(names)}.")
     return fields
 
 

@@ -262,11 +262,11 @@ class Operations:
             session = json.loads(self.vault.open(session_name(name, account), sealed))
             if isinstance(session, dict):
                 return session
-            reason = "it is none"
+            reason = "it has an invalid form"
         except CannotOpenError as error:
             reason = str(error)
         except ValueError:
-            reason = "it is none"
+            reason = "it has an invalid form"
         raise _unopened(reason)
 
     def next_of(
@@ -328,8 +328,8 @@ def _info(intent: Intent) -> IntentInfo:
 def _unopened(reason: str) -> CheckpointError:
     """Return the error for a session that was taken and cannot be opened here."""
     msg = (
-        f"There is a session, but it cannot be opened here: {reason}. The same token may ask again"
-        " for a minute; after that it is gone, and the login has to be made anew."
+        f"There is a session, but it cannot be opened here: {reason}. The same token may take it"
+        " again for a minute; after that it is gone, and the login has to start again."
     )
     return CheckpointError(catalogue.UNAVAILABLE, msg, retry_after_s=RETRY_S)
 
@@ -375,9 +375,9 @@ def unavailable(
     """Return the 503 for a ledger that does not answer, with what the caller may rely on."""
     match error:
         case LedgerBusyError():
-            known = "Too many change this login at once; nothing was stored, try again."
+            known = "Too many calls change this login at once; nothing was stored, try again."
         case ForeignLedgerError():  # Its text is this project's own and names no secret.
-            known = f"This ledger is not one to be used; nothing was stored. Cause: {error}."
+            known = f"This ledger must not be used; nothing was stored. Cause: {error}."
         case LedgerUnavailableError(meaning=str(meaning)) if meaning:
             known = f"{known} Cause: {meaning}."
     return CheckpointError(catalogue.UNAVAILABLE, known, submission_id, retry_after_s=RETRY_S)

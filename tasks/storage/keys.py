@@ -185,7 +185,10 @@ class Keys:
         return f"{self.prefix}:signals"
 
     def ear(self, name: str) -> str:
-        """Channel on which a client notifies its own outcome waiter of a new waiting caller."""
+        """Channel on which a client notifies its own outcome waiter of a new waiting caller.
+
+        ``ear`` was the waiter's first name; a stored name keeps its form.
+        """
         return f"{self.prefix}:ear:{name}"
 
     @property

@@ -247,7 +247,7 @@ class _Link(asyncio.Protocol):
 
     def _answer(self, value: Any) -> None:  # noqa: ANN401  any reply
         if not self._waiting:
-            self._end(LostError("an answer nobody waits for"))
+            self._end(LostError("a reply without a waiting command"))
             return
         reply = self._waiting.popleft()
         if not isinstance(value, RedisError):

@@ -117,16 +117,18 @@ class Metrics:
             "killed", "Outcomes of submissions whose intent is killed.", ("provider",)
         )
         self.ambiguous = self._counter(
-            "ambiguous", "Sent, and nobody knows whether the code was used.", ("provider",)
+            "ambiguous",
+            "Codes that were sent; whether the provider used them is unknown.",
+            ("provider",),
         )
         self.swept = self._counter("swept", "Settled by the sweeper.", ("provider",))
         self.lost_successes = self._counter(
-            "successes_lost", "Let in by the provider, but the intent had been opened anew."
+            "successes_lost", "Accepted by the provider after the intent had been opened again."
         )
         self.wakes_again = self._counter("wakes_again", "Woken again: their message was lost.")
         self.workers_lost = self._counter("workers_lost", "Workers judged lost.")
         self.ledger_errors = self._counter(
-            "ledger_errors", "Steps the ledger did not answer.", ("kind",)
+            "ledger_errors", "Operations that the ledger did not answer.", ("kind",)
         )
         self.broker_errors = self._counter(
             "broker_errors", "Operations the broker refused or did not answer.", ("operation",)
@@ -144,7 +146,9 @@ class Metrics:
         self.loop_lag = self._gauge("loop_lag_seconds", "Worst lateness of the event loop lately.")
         self.ready = self._gauge("ready", "1 if ready.")
         self.draining = self._gauge("draining", "1 once the worker was asked to stop.")
-        self.log_lines_lost = self._counter("log_lines_lost", "Log lines nobody took.")
+        self.log_lines_lost = self._counter(
+            "log_lines_lost", "Log lines that could not be written."
+        )
         self.waiting = self._gauge("waiting", "Submissions that wait for an attempt.")
         self.oldest_waiting = self._gauge(
             "oldest_waiting_seconds", "Age of the oldest submission that waits."

@@ -33,7 +33,8 @@ WRITE_EVERY_S: Final = 1.0
 LEAVE_S: Final = 1.0
 """Time for open HTTP requests to end when the service stops."""
 IDLE_S: Final = 86_400
-"""Time for which a connection that was handed over may be idle: its other end asks each second."""
+"""Time for which a connection that was handed over may be idle, seconds: the supervisor sends a
+request over it each second."""
 EXCHANGE_S: Final = 10.0
 """Longest time for a request at the health address and its answer, until the caller has read it.
 Metrics wait up to 3 s for a child."""

@@ -31,7 +31,8 @@ def usable_cpus(proc: Path = PROC) -> int:
 def quota(proc: Path = PROC) -> float:
     """Return the smallest CPU quota of the control groups around a process, in processors.
 
-    Infinite without a quota, and where the files cannot be read: then the affinity counts alone.
+    The result is infinite if there is no quota or if the files cannot be read; then only the
+    affinity limits.
     """
     try:
         groups = (proc / "cgroup").read_text("utf-8")
@@ -75,6 +76,6 @@ def _quota_of(folder: Path) -> float:
             quota_us = (folder / "cpu.cfs_quota_us").read_text("utf-8")
             period_us = (folder / "cpu.cfs_period_us").read_text("utf-8")
         found = int(quota_us) / int(period_us)
-    except (OSError, ValueError, ZeroDivisionError):  # ``max`` is no number, as in most groups.
+    except (OSError, ValueError, ZeroDivisionError):  # In most groups the quota is ``max``.
         return math.inf
-    return found if found > 0 else math.inf  # -1 is version 1's word for no quota.
+    return found if found > 0 else math.inf  # Version 1 writes -1 if there is no quota.

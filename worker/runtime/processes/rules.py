@@ -152,7 +152,7 @@ class Supervision:
         elif (status >= 0 and not self.proven) or all(
             each.failures >= FAILURES_MAX and not each.is_stable(now_s) for each in self._used()
         ):
-            # 0 is the end of `-- --help`; of a child that keeps ending it is no good end.
+            # A child ends with 0 for `-- --help`; the 0 of a child that keeps ending is a failure.
             self.status = FAILED if status < 0 or (status == 0 and self.proven) else status
             self._stop_s = now_s
 
@@ -168,7 +168,7 @@ class Supervision:
         return found
 
     def _hangs(self, slot: Slot, now_s: float) -> bool:
-        """Whether a child is silent, or was asked to stop, by whomever, and does not end."""
+        """Whether a child is silent, or was asked to stop by any process and does not end."""
         patience_s = START_S if slot.answering_s is None else STUCK_S
         since_s = now_s if slot.draining_s is None else slot.draining_s
         return now_s - slot.live_s >= patience_s or now_s - since_s >= self.drain_s

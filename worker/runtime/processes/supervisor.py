@@ -152,7 +152,7 @@ class Supervisor:
         return status
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Handle signals; one that is ignored, as SIGINT is after ``… &``, stays ignored."""
+        """Install the signal handlers; a signal that is ignored (SIGINT after ``… &``) stays so."""
 
         def hear(number: int, _frame: object) -> None:
             if number != signal.SIGCHLD:
@@ -163,13 +163,17 @@ class Supervisor:
         numbers = [*STOPS, signal.SIGUSR1, signal.SIGCHLD]
         if not os.isatty(STDOUT):
             numbers.append(signal.SIGHUP)
-        # They stay to the end of the process: a signal that comes last must not change its status.
+        # The handlers stay to the end of the process: a late signal must not change its status.
         for number in numbers:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, hear)
 
     async def _turn(self) -> bool:
-        """Look once: signals, ended children, silent ones, those to start; true at the end."""
+        """Run one turn: signals, ended children, silent children, starts.
+
+        Returns:
+            Whether the supervision has ended.
+        """
         now_s = self._clock.turn()
         while self._signals:
             self._obey(self._signals.pop(0), now_s)
