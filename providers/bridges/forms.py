@@ -47,7 +47,7 @@ def found(state: object, name: str) -> Any:  # noqa: ANN401  JSON
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  JSON
-    """Return an answer as JSON: a mapping, a library's ``serialize()``, or a page's URL and HTML."""
+    """Return an answer as JSON: a mapping, a library's ``serialize()``, or a page's URL, HTML."""
     make = getattr(value, "serialize", None)
     if callable(make):
         return make()

@@ -248,8 +248,8 @@ def test_every_call_tells_a_ledger_that_is_away_as_503(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (executor.LedgerBusyError("busy"), "Too many change this login"),
-        (executor.ForeignLedgerError("foreign"), "not one to be used.*Cause: foreign"),
+        (executor.LedgerBusyError("busy"), "Too many calls change this login"),
+        (executor.ForeignLedgerError("foreign"), "must not be used.*Cause: foreign"),
     ],
 )
 def test_other_troubles_of_the_ledger_say_that_nothing_was_stored(
@@ -302,7 +302,7 @@ def test_a_submission_whose_replies_are_lost_is_taken_once(
         return reply
 
     monkeypatch.setattr(owner._door, "_eval", awaited if isinstance(client, Awaited) else blocking)
-    with pytest.raises(CheckpointError, match="ask for this submission id"):
+    with pytest.raises(CheckpointError, match="read this submission id"):
         submit(client, "s1")
     again = submit(client, "s1")
     assert (again.id, again.accepted, again.outcome.seq) == ("s1", False, 1)
@@ -663,8 +663,8 @@ def test_a_session_is_taken_once_per_token(
         ("rubbish", "damaged"),
         (b"\xff\xfe", "damaged"),
         (None, "does not hold"),
-        ("{", "it is none"),
-        ("[1]", "it is none"),
+        ("{", "it has an invalid form"),
+        ("[1]", "it has an invalid form"),
     ],
 )
 def test_a_session_that_cannot_be_opened_is_a_503_that_says_so(

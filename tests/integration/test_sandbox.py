@@ -358,7 +358,7 @@ def test_everything_can_be_done_from_another_process() -> None:
             client.received(account, 2, timeout_s=0.01)
         client.begin_login(account)
         client.expired_code(account)
-        with pytest.raises(SandboxError, match="no code"):
+        with pytest.raises(SandboxError, match="no valid code"):
             client.current_code(account)
         with pytest.raises(LookupError):
             client.account("acc_nobody")
