@@ -64,7 +64,7 @@ def _worked(call: Callable[[], object]) -> bool:
     return True
 
 
-def refused(deployment: Deployment, why: str = "ask for this submission id") -> None:
+def refused(deployment: Deployment, why: str = "read this submission id") -> None:
     """Assert that a producer is told 503 in bounded time, and how to learn more."""
     person = deployment.persons[0]
     begin_s = time.monotonic()

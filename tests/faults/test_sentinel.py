@@ -205,7 +205,7 @@ def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
 
     begun_s = time.monotonic()
     sentinels.kill_master()
-    with pytest.raises(CheckpointError, match="ask for this submission id") as refused:
+    with pytest.raises(CheckpointError, match="read this submission id") as refused:
         after.submit(codes[after.id], "sub_after_it")
     assert refused.value.status == 503
     until(lambda: sentinels.told(1)["role"] == "master", "the failover")
