@@ -314,11 +314,11 @@ def settle(
     )
 
 
-def stop_signal(elder: Submission | None, successor: str | None = None) -> tuple[Signal, ...]:
+def stop_signal(previous: Submission | None, successor: str | None = None) -> tuple[Signal, ...]:
     """Return the signal that ends the attempt of a final submission, if there is one."""
-    if elder is None:
+    if previous is None:
         return ()
-    return (Signal(submission_id=elder.id, do=SignalAction.STOP, successor=successor),)
+    return (Signal(submission_id=previous.id, do=SignalAction.STOP, successor=successor),)
 
 
 def drain_signal(wire: ExchangeLease | None) -> tuple[Signal, ...]:

@@ -184,7 +184,7 @@ class Intent(Struct, frozen=True, kw_only=True, gc=False):
         return wire if wire.submission_id == current.id else None
 
     @property
-    def awaits_twin(self) -> bool:
+    def awaits_duplicate(self) -> bool:
         """Whether the current submission waits for the verdict on the same code, on the wire."""
         wire, current = self.wire, self.current
         return wire is not None and current is not None and current.duplicate_of == wire.claim

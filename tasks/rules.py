@@ -6,7 +6,8 @@ intent, to its one unsettled submission and to its wire (the exchange lease). Th
 bring the events and `tasks.storage.store` commits the decisions.
 
 `decide` selects the row of the table and one function per row selects the cell. The moves that
-the rows share (finish, take away, go on, hang up, count a fault) are at the end of the module.
+the rows share (finish, take away, go on, start a drain, count a fault) are at the end of the
+module.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _open(intent: Intent | None, event: Open, now_ms: int, limits: RuleLimits) -
         hour_from_ms=intent.hour_from_ms,
         hour_count=intent.hour_count,
     )
-    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)
+    wire = _start_drain(intent.wire, now_ms, limits.drain_ms)
     return _take_away(intent, replace(fresh, wire=wire), catalogue.CANCELED)
 
 
@@ -193,10 +194,10 @@ def _over_limit(intent: Intent, event: Submit, limits: RuleLimits) -> DecisionSt
 
 
 def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: RuleLimits) -> Decision:
-    elder, wire, twin = intent.current, intent.wire, _twin_of(intent, newer.digest)
-    if _left_alone(intent):
-        wire = _hang_up(wire, now_ms, limits.drain_ms, for_twin=twin is not None)
-    newer = replace(newer, supersedes=elder.id if elder else None, duplicate_of=twin)
+    previous, wire, duplicate = intent.current, intent.wire, _duplicate_of(intent, newer.digest)
+    if _is_unobserved(intent):
+        wire = _start_drain(wire, now_ms, limits.drain_ms, for_duplicate=duplicate is not None)
+    newer = replace(newer, supersedes=previous.id if previous else None, duplicate_of=duplicate)
     after = replace(
         intent,
         seq=newer.seq,
@@ -210,9 +211,9 @@ def _supersede(intent: Intent, newer: Submission, now_ms: int, limits: RuleLimit
     return Decision(
         reply=DecisionStatus.DONE,
         intent=after,
-        settled=settle(elder, catalogue.CANCELED, sent=sent, superseded_by=newer.id),
+        settled=settle(previous, catalogue.CANCELED, sent=sent, superseded_by=newer.id),
         queued=newer,
-        signals=stop_signal(elder, newer.id) + drain_signal(wire),
+        signals=stop_signal(previous, newer.id) + drain_signal(wire),
     )
 
 
@@ -356,7 +357,7 @@ def _answer(intent: Intent, event: AttemptFinished, now_ms: int, limits: RuleLim
         intent = replace(intent, wire=replace(wire, phase=Phase.SENT))
     unsent = isinstance(event.verdict, Failed) and not event.verdict.sent
     held = _held(intent, event, unsent=unsent)
-    if intent.generation != event.generation or not _hears(intent, event):
+    if intent.generation != event.generation or not _accepts_verdict(intent, event):
         return _ignored(held, event)
     match event.verdict:
         case Cleared():
@@ -372,8 +373,8 @@ def _answer(intent: Intent, event: AttemptFinished, now_ms: int, limits: RuleLim
     return replace(decision, context=event.verdict.context)
 
 
-def _hears(intent: Intent, event: AttemptFinished) -> bool:
-    """Whether the intent takes the verdict: an open one any, an expired one only `Cleared`."""
+def _accepts_verdict(intent: Intent, event: AttemptFinished) -> bool:
+    """Whether the intent accepts the verdict: any if it is open, only `Cleared` if it expired."""
     cleared = isinstance(event.verdict, Cleared)
     return intent.state is IntentState.OPEN or (intent.state is IntentState.EXPIRED and cleared)
 
@@ -444,7 +445,7 @@ def _failed(held: Held, event: AttemptFinished, verdict: Failed, limits: RuleLim
 
 def _answered(held: Held, after: Intent, row: Pair, detail: str | None = None) -> Decision:
     """Settle the current submission if it holds the wire or duplicates the code on it."""
-    if held.own or held.intent.awaits_twin:
+    if held.own or held.intent.awaits_duplicate:
         return _concluded(held, after, row, detail)
     return _go_on(after)
 
@@ -463,7 +464,7 @@ def _end(
     """End the intent with this verdict and settle the current submission with it."""
     freed = held.freed
     # Another exchange can run only where the holder lost its wire before this verdict.
-    wire = _hang_up(freed.wire, now_ms, limits.drain_ms)
+    wire = _start_drain(freed.wire, now_ms, limits.drain_ms)
     signals = (() if held.own else stop_signal(freed.current)) + drain_signal(wire)
     after, sent = replace(freed, state=state, wire=wire), held.own or freed.claimed
     ended = _finish(freed, after, answer, sent=sent, signals=signals)
@@ -502,7 +503,7 @@ def _overdue(
     used, wire = foreign or intent.claimed, intent.wire
     detail = DETAIL_MAYBE_USED if used else DETAIL_NOT_USED
     if foreign or intent.own_wire is not None:
-        wire = _hang_up(wire, now_ms, limits.drain_ms)
+        wire = _start_drain(wire, now_ms, limits.drain_ms)
     after = replace(intent, current=None, wire=wire)
     settled = settle(intent.current, catalogue.TIMED_OUT, detail, sent=used)
     return settled, after if foreign or not used else _with_fault(after, limits)
@@ -524,7 +525,7 @@ def _wire_lost(intent: Intent, limits: RuleLimits) -> tuple[tuple[Settlement, ..
     if intent.claimed:
         settled = settle(intent.current, answer, DETAIL_MAYBE_USED, sent=True)
         return settled, _with_fault(replace(freed, current=None), limits)
-    if intent.awaits_twin:
+    if intent.awaits_duplicate:
         settled = settle(intent.current, answer, DETAIL_TWIN_LOST, sent=False)
         return settled, replace(freed, current=None)
     return (), freed
@@ -548,15 +549,15 @@ def _worker_lost(intent: Intent, event: WorkerLost, limits: RuleLimits) -> Decis
 def _cancel(intent: Intent, event: Cancel, now_ms: int, limits: RuleLimits) -> Decision:
     if intent.current is None or intent.current.id != event.submission_id:
         return Decision(reply=DecisionStatus.STOP)
-    left = _left_alone(intent)
-    wire = _hang_up(intent.wire, now_ms, limits.drain_ms) if left else intent.wire
+    ends = _is_unobserved(intent)
+    wire = _start_drain(intent.wire, now_ms, limits.drain_ms) if ends else intent.wire
     return _take_away(intent, replace(intent, wire=wire), catalogue.CANCELED)
 
 
 def _kill(intent: Intent, now_ms: int) -> Decision:
     if intent.state in (IntentState.KILLED, IntentState.EXPIRED):
         return Decision(reply=DecisionStatus.STOP)
-    wire = _hang_up(intent.wire, now_ms, 0)
+    wire = _start_drain(intent.wire, now_ms, 0)
     killed = replace(intent, state=IntentState.KILLED, wire=wire)
     return _take_away(intent, killed, catalogue.KILLED, DETAIL_KILLED)
 
@@ -598,8 +599,8 @@ def _go_on(freed: Intent) -> Decision:
     )
 
 
-def _hang_up(
-    wire: ExchangeLease | None, now_ms: int, drain_ms: int, *, for_twin: bool = False
+def _start_drain(
+    wire: ExchangeLease | None, now_ms: int, drain_ms: int, *, for_duplicate: bool = False
 ) -> ExchangeLease | None:
     """Free a wire that is no longer needed if nothing was sent on it, else drain it."""
     if wire is None or wire.phase is Phase.PREPARING:
@@ -607,12 +608,12 @@ def _hang_up(
     wire = replace(wire, phase=Phase.DRAINING)
     earlier, until_ms = wire.drain_until_ms, now_ms + drain_ms
     # A duplicate waits for the verdict, and a drain that ends earlier stays as it is.
-    if for_twin or (earlier is not None and earlier <= until_ms):
+    if for_duplicate or (earlier is not None and earlier <= until_ms):
         return wire
     return replace(wire, drain_at_ms=now_ms, drain_until_ms=until_ms)
 
 
-def _left_alone(intent: Intent) -> bool:
+def _is_unobserved(intent: Intent) -> bool:
     """Whether no submission needs the wire's exchange once the current one is final.
 
     A sent wire of a submission that is not current is still needed: its worker was lost, its
@@ -622,7 +623,7 @@ def _left_alone(intent: Intent) -> bool:
     return intent.own_wire is not None or (wire is not None and wire.phase is Phase.DRAINING)
 
 
-def _twin_of(intent: Intent, digest: str) -> str | None:
+def _duplicate_of(intent: Intent, digest: str) -> str | None:
     """Return the claim whose exchange carries the same code for the same step, if any."""
     wire = intent.wire
     if wire is None or wire.digest is None or wire.generation != intent.generation:

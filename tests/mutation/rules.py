@@ -36,11 +36,13 @@ RULES: Final = {
         "    if intent.own_wire and intent.own_wire.phase is Phase.SENT and",
     ),
     "superseded wire freed at once": _rule(
-        "        wire = _hang_up(wire, now_ms, limits.drain_ms, for_twin=twin is not None)",
+        "        wire = _start_drain("
+        "wire, now_ms, limits.drain_ms, for_duplicate=duplicate is not None)",
         "        wire = None",
     ),
     "superseded wire not drained": _rule(
-        "        wire = _hang_up(wire, now_ms, limits.drain_ms, for_twin=twin is not None)",
+        "        wire = _start_drain("
+        "wire, now_ms, limits.drain_ms, for_duplicate=duplicate is not None)",
         "        pass",
     ),
     "superseded preparing wire kept": _rule(
@@ -48,7 +50,8 @@ RULES: Final = {
         "    if wire is None:\n        return None",
     ),
     "drain prolonged by each newer code": _rule(
-        "    if for_twin or (earlier is not None and earlier <= until_ms):", "    if for_twin:"
+        "    if for_duplicate or (earlier is not None and earlier <= until_ms):",
+        "    if for_duplicate:",
     ),
     "superseded holder learns by signal only": _rule(
         "    return drained and event.acked_ms > wire.drain_at_ms", "    return drained"
@@ -66,8 +69,8 @@ RULES: Final = {
         "    if False:\n        return True",
     ),
     "verdict of an old generation accepted": _rule(
-        "    if intent.generation != event.generation or not _hears(intent, event):",
-        "    if not _hears(intent, event):",
+        "    if intent.generation != event.generation or not _accepts_verdict(intent, event):",
+        "    if not _accepts_verdict(intent, event):",
     ),
     "killed intent reopened by a verdict": _rule(
         "    return intent.state is IntentState.OPEN or (intent.state is IntentState.EXPIRED"
@@ -97,12 +100,12 @@ RULES: Final = {
         "    return replace(ended, publish_intent=",
         "    return replace(ended, intent=after, publish_intent=",
     ),
-    "double click is sent": _rule("_twin_of(intent, newer.digest)", "None"),
+    "double click is sent": _rule("_duplicate_of(intent, newer.digest)", "None"),
     "double click does not take the verdict": _rule(
-        "    if held.own or held.intent.awaits_twin:", "    if held.own:"
+        "    if held.own or held.intent.awaits_duplicate:", "    if held.own:"
     ),
     "double click goes on when its exchange is lost": _rule(
-        "    if intent.awaits_twin:\n        settled", "    if False:\n        settled"
+        "    if intent.awaits_duplicate:\n        settled", "    if False:\n        settled"
     ),
     "twin of an old generation": _rule(
         "wire.digest is None or wire.generation != intent.generation:", "wire.digest is None:"
@@ -118,11 +121,11 @@ RULES: Final = {
         "    if intent.claimed:\n        after = ", "    if False:\n        after = "
     ),
     "reopen drops a sent wire": _rule(
-        "    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
+        "    wire = _start_drain(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
         "    wire = None\n    return _take_away",
     ),
     "reopen keeps a preparing wire": _rule(
-        "    wire = _hang_up(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
+        "    wire = _start_drain(intent.wire, now_ms, limits.drain_ms)\n    return _take_away",
         "    wire = intent.wire\n    return _take_away",
     ),
     "reopen leaves the previous one without outcome": _rule(
@@ -131,13 +134,13 @@ RULES: Final = {
         "    return replace(taken, settled=())",
     ),
     "kill frees a sent wire": _rule(
-        "    wire = _hang_up(intent.wire, now_ms, 0)", "    wire = None"
+        "    wire = _start_drain(intent.wire, now_ms, 0)", "    wire = None"
     ),
     "cancel frees a sent wire": _rule(
-        "_hang_up(intent.wire, now_ms, limits.drain_ms) if left else intent.wire", "None"
+        "_start_drain(intent.wire, now_ms, limits.drain_ms) if ends else intent.wire", "None"
     ),
     "deadline frees a sent wire": _rule(
-        "        wire = _hang_up(wire, now_ms, limits.drain_ms)\n    after",
+        "        wire = _start_drain(wire, now_ms, limits.drain_ms)\n    after",
         "        wire = None\n    after",
     ),
     "run_id ignored": _rule(
@@ -174,7 +177,7 @@ RULES: Final = {
         "    if foreign:",
     ),
     "superseded submission not settled": _rule(
-        "settled=settle(elder, catalogue.CANCELED, sent=sent, superseded_by=newer.id),", ""
+        "settled=settle(previous, catalogue.CANCELED, sent=sent, superseded_by=newer.id),", ""
     ),
     "superseded by nobody in particular": _rule(
         "sent=sent, superseded_by=newer.id),", "sent=sent),"
