@@ -144,14 +144,14 @@ class Account:
     def __init__(
         self,
         *,
-        world: World,
+        accounts: Accounts,
         number: int,
         provider: str,
         source: Source,
         kind: str,
         user_id: str | None = None,
     ) -> None:
-        self._world = world
+        self._accounts = accounts
         self.provider = provider
         self.source: Source = source
         self.kind = kind
@@ -190,9 +190,9 @@ class Account:
         source = source or self.source
         if source == "APP":
             return
-        expires_at = self._world.now() + self._world.code_ttl_s
+        expires_at = self._accounts.now() + self._accounts.code_ttl_s
         self.inbox.append(
-            Delivered(code=self._world.fresh_code(), source=source, expires_at=expires_at)
+            Delivered(code=self._accounts.fresh_code(), source=source, expires_at=expires_at)
         )
 
     def current_code(self, source: Source | None = None) -> str:
@@ -207,7 +207,7 @@ class Account:
         source = source or (self.inbox[-1].source if self.inbox else self.source)
         if source == "APP":
             return self._totp.generate_otp(max(self._totp_step(), self._totp_used + 1))
-        now = self._world.now()
+        now = self._accounts.now()
         for each in reversed(self.inbox):
             if each.source == source and not each.used and each.expires_at > now:
                 return each.code
@@ -219,7 +219,7 @@ class Account:
         step = self._totp_step()
         coming = {self._totp.generate_otp(step + n) for n in range(-2, _BARRED_STEPS)}
         code = next(
-            code for code in iter(self._world.fresh_code, None) if code not in coming
+            code for code in iter(self._accounts.fresh_code, None) if code not in coming
         )  # Ends: there are more codes than steps, and `fresh_code` has its bound.
         self._barred.add(code)
         return code
@@ -227,7 +227,7 @@ class Account:
     def expire_codes(self) -> None:
         """Let every delivered code expire now."""
         for each in self.inbox:
-            each.expires_at = self._world.now()
+            each.expires_at = self._accounts.now()
 
     # The provider's side
 
@@ -241,7 +241,7 @@ class Account:
             return self._judge_totp(code)
         for each in self.inbox:
             if each.code == code and each.source == (source or self.source) and not each.used:
-                if each.expires_at <= self._world.now():
+                if each.expires_at <= self._accounts.now():
                     return "expired"
                 each.used = True
                 return "right"
@@ -258,13 +258,13 @@ class Account:
         return "wrong"
 
     def _totp_step(self) -> int:
-        return int(self._world.now() // TOTP_STEP_S)
+        return int(self._accounts.now() // TOTP_STEP_S)
 
     # The tests' side
 
     def note_send(self, code: str) -> None:
         """Count a request that carried a code; called when its body has arrived."""
-        self.sends.append(self._world.note_send(self.provider, self.id, code))
+        self.sends.append(self._accounts.note_send(self.provider, self.id, code))
         self._arrived.set()
         self._arrived = asyncio.Event()  # Whoever waits next waits for the next one.
 
@@ -326,7 +326,7 @@ class Account:
 
 
 @dataclass(slots=True, kw_only=True)
-class World:
+class Accounts:
     """All accounts of a sandbox.
 
     Args:
@@ -336,7 +336,7 @@ class World:
 
     now: Callable[[], float] = time.time
     code_ttl_s: float = CODE_TTL_S
-    accounts: dict[str, Account] = field(default_factory=dict)
+    by_id: dict[str, Account] = field(default_factory=dict)
     sends: list[Send] = field(default_factory=list)
     _codes: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -346,19 +346,19 @@ class World:
     ) -> Account:
         """Create an account at a provider."""
         account = Account(
-            world=self,
+            accounts=self,
             number=next(self._numbers),
             provider=provider,
             source=source,
             kind=kind,
             user_id=user_id,
         )
-        self.accounts[account.id] = account
+        self.by_id[account.id] = account
         return account
 
     def find(self, provider: str, username: str) -> Account | None:
         """Return the provider's account of that address or handle."""
-        for account in self.accounts.values():
+        for account in self.by_id.values():
             if account.provider == provider and username in {account.username, account.handle}:
                 return account
         return None

@@ -74,7 +74,7 @@ class _Handlers:
             for name, simulator in sandbox.simulators.items()
         }
         faults = {each.name: type(each.default).__name__ for each in fields(Faults)}
-        accounts = [account.as_json() for account in sandbox.world.accounts.values()]
+        accounts = [account.as_json() for account in sandbox.accounts.by_id.values()]
         return web.json_response(
             {
                 "providers": providers,
@@ -140,7 +140,7 @@ class _Handlers:
         return web.json_response({"total": len(sends), "sends": [asdict(send) for send in sends]})
 
     def _account(self, asked: dict[str, Any]) -> Account:
-        account = self._sandbox.world.accounts.get(str(asked.get("account")))
+        account = self._sandbox.accounts.by_id.get(str(asked.get("account")))
         if account is None:
             _refuse("there is no such account")
         return account

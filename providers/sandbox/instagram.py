@@ -250,7 +250,7 @@ class InstagramSimulator(Screens):
         return self._judge(request, login, code, "BACKUP" if is_backup else None)
 
     def _is_dead(self, login: LoginState) -> bool:
-        return login.over or self.world.now() > login.born + LOGIN_TTL_S
+        return login.over or self.accounts.now() > login.born + LOGIN_TTL_S
 
     def _judge(
         self, request: web.Request, login: LoginState, code: str, source: Source | None = None

@@ -31,7 +31,7 @@ from checkpoint_worker.providers.sandbox.instagram_wire import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts, Source
 
 LOGIN_TTL_S = 900.0
 BEFORE_LOGIN = (
@@ -65,8 +65,8 @@ ROUTES = {
 class FirstStep(SessionStep):
     """What comes before the code. `InstagramSimulator` is the whole provider."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._logins: dict[str, LoginState] = {}  # By key; a rotated key is forgotten.
         self._password_key = PasswordKey()
 
@@ -92,7 +92,7 @@ class FirstStep(SessionStep):
             source=source,
             route=route,
             device={name: device[name] for name in IDS if name in device},
-            born=self.world.now(),
+            born=self.accounts.now(),
             step=step,
         )
         login.token = token or login.token
@@ -109,8 +109,8 @@ class FirstStep(SessionStep):
             account.deliver(source)
             return
         # A backup code has eight digits and is valid as long as the login.
-        expires_at = self.world.now() + LOGIN_TTL_S
-        code = f"{self.world.fresh_code()}{secrets.randbelow(100):02}"
+        expires_at = self.accounts.now() + LOGIN_TTL_S
+        code = f"{self.accounts.fresh_code()}{secrets.randbelow(100):02}"
         account.inbox.append(Delivered(code=code, source=source, expires_at=expires_at))
 
     async def _home(self, request: web.Request) -> web.Response:
@@ -124,7 +124,7 @@ class FirstStep(SessionStep):
         return response
 
     def _sign_in(self, fields: Mapping[str, str]) -> Account | None:
-        account = self.world.find(self.provider, fields.get("username", ""))
+        account = self.accounts.find(self.provider, fields.get("username", ""))
         given = self._password_key.open(fields.get("enc_password", ""))
         if account is None or not secrets.compare_digest(given, account.password.encode()):
             return None

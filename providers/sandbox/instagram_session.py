@@ -23,7 +23,7 @@ from checkpoint_worker.providers.sandbox.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 
 _PICTURE = "https://scontent.cdninstagram.com/v/person.jpg"
 
@@ -33,8 +33,8 @@ class SessionStep(Simulator):
 
     provider: ClassVar[str] = "INSTAGRAM"
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._sessions: dict[str, Account] = {}  # By sessionid.
 
     def _let_in(self, login: LoginState, kind: str) -> web.Response:

@@ -33,13 +33,13 @@ from checkpoint_worker.providers.sandbox.linkedin_wire import (
     session_of,
     set_cookie,
 )
-from checkpoint_worker.providers.sandbox.scenes import Stagehand
+from checkpoint_worker.providers.sandbox.scenes import SceneQueue
 from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts, Source
 
 TRIES_MAX = 4  # Wrong codes until the challenge ends.
 CHALLENGE_TTL_S = 900.0
@@ -79,10 +79,10 @@ class LinkedInSimulator(Pages):
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP"})
     domains: ClassVar[tuple[str, ...]] = ("linkedin.com",)
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._challenges: dict[str, Challenge] = {}  # By challengeId.
-        self._stage = Stagehand()
+        self._scenes = SceneQueue()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
@@ -95,7 +95,7 @@ class LinkedInSimulator(Pages):
                 "type": "OTP" if challenge.source == "EMAIL" else "2FA",
                 "source": challenge.source,
             },
-            context=_context(challenge, cookies, self.world.now()),
+            context=_context(challenge, cookies, self.accounts.now()),
             user_id=account.user_id,
         )
 
@@ -142,7 +142,7 @@ class LinkedInSimulator(Pages):
 
     def _challenge(self, account: Account, session: str) -> Challenge:
         challenge = Challenge(
-            account=account, source=account.source, session=session, born=self.world.now()
+            account=account, source=account.source, session=session, born=self.accounts.now()
         )
         self._challenges[challenge.id] = challenge
         account.deliver()
@@ -161,7 +161,7 @@ class LinkedInSimulator(Pages):
         return response
 
     def _sign_in(self, form: dict[str, str]) -> tuple[Account | None, str]:
-        account = self.world.find(self.provider, form.get("session_key", ""))
+        account = self.accounts.find(self.provider, form.get("session_key", ""))
         if account is None:
             return None, "BAD_EMAIL"
         if not secrets.compare_digest(
@@ -238,7 +238,7 @@ class LinkedInSimulator(Pages):
         return self._render(request, challenge, error=ERRORS[judgement])
 
     def _is_expired(self, challenge: Challenge) -> bool:
-        return self.world.now() > challenge.born + CHALLENGE_TTL_S
+        return self.accounts.now() > challenge.born + CHALLENGE_TTL_S
 
     def _pass(self, request: web.Request, challenge: Challenge) -> web.Response:
         kind = challenge.account.disposition
@@ -265,7 +265,7 @@ class LinkedInSimulator(Pages):
             account=challenge.account,
             source=source,
             session=challenge.session,
-            born=self.world.now(),
+            born=self.accounts.now(),
             step=challenge.step + 1,
         )
         self._challenges[following.id] = following
@@ -277,15 +277,15 @@ class LinkedInSimulator(Pages):
     def _play(self, request: web.Request, challenge: Challenge) -> web.Response:
         """Give the first answer of the account's scene."""
         account, words = challenge.account, self._words(challenge)
-        response = self._stage.begin(account.id, SCENES[account.disposition], words)
+        response = self._scenes.begin(account.id, SCENES[account.disposition], words)
         return self._with_cookie(request, response, account)
 
     def _played(self, request: web.Request) -> web.Response | None:
         """Return what a scene says to a request without a code, if there is more of it."""
         account = self._owner(request)
-        if account is None or not self._stage.has_more(account.id):
+        if account is None or not self._scenes.has_more(account.id):
             return None
-        return self._with_cookie(request, self._stage.next(account.id), account)
+        return self._with_cookie(request, self._scenes.next(account.id), account)
 
     def _with_cookie(
         self, request: web.Request, response: web.Response, account: Account
@@ -297,7 +297,7 @@ class LinkedInSimulator(Pages):
 
     def _words(self, challenge: Challenge) -> dict[str, Callable[[], str]]:
         """Return the words that a scene may name; each is made when it is named."""
-        now = self.world.now
+        now = self.accounts.now
 
         def inputs(other: Challenge) -> str:
             return hidden(other.fields(now()))
@@ -313,12 +313,12 @@ class LinkedInSimulator(Pages):
             return challenge
 
         return {
-            "form": lambda: form_of(self.world.now(), turned()),
+            "form": lambda: form_of(self.accounts.now(), turned()),
             "form inputs": lambda: inputs(turned()),
             "form id": lambda: challenge.form[0],
-            "rotated": lambda: form_of(self.world.now(), rotated()),
+            "rotated": lambda: form_of(self.accounts.now(), rotated()),
             "rotated inputs": lambda: inputs(rotated()),
-            "next": lambda: form_of(self.world.now(), self._following(challenge)),
+            "next": lambda: form_of(self.accounts.now(), self._following(challenge)),
             "next inputs": lambda: inputs(self._following(challenge)),
             "token": lambda: challenge.token,
             "member": lambda: challenge.account.user_id,
@@ -330,7 +330,7 @@ class LinkedInSimulator(Pages):
     ) -> web.Response:
         response = page(
             f"<h1>Let's do a quick verification</h1><p>{LEADS[challenge.source]}</p>"
-            + form_of(self.world.now(), challenge, error)
+            + form_of(self.accounts.now(), challenge, error)
         )
         set_cookie(request, response, "lidc", f'"b=VB{secrets.randbelow(99)}:s=V"')
         set_cookie(request, response, "chp_token", challenge.cookie)

@@ -19,14 +19,14 @@ from checkpoint_worker.providers.sandbox.linkedin_wire import (
 from checkpoint_worker.providers.sandbox.simulator import Simulator
 
 if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 
 
 class Pages(Simulator):
     """What comes after the code."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._sessions: dict[str, tuple[Account, str]] = {}  # By li_at; with its JSESSIONID.
 
     def _new_login(self, account: Account, session: str) -> str:

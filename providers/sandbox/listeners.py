@@ -1,7 +1,7 @@
 """The sandbox's listeners: they count connections and inject faults into responses.
 
-`Door` counts each connection when it is accepted, before its first byte. `harm` turns a good
-response into that of a faulty network or provider.
+`ConnectionLog` counts each connection when it is accepted, before its first byte. `inject_fault`
+turns a good response into that of a faulty network or provider.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GARBAGE_BYTES = 4096
 _LINGER_NOT = struct.pack("ii", 1, 0)  # With this option a close sends RST instead of FIN.
 
 
-class Door:
+class ConnectionLog:
     """The connection counts of one provider's port.
 
     Attributes:
@@ -64,16 +64,16 @@ class Door:
 
 
 class _Watched(asyncio.Protocol):
-    """Forwards all events to the real protocol and counts them in the `Door`."""
+    """Forwards all events to the real protocol and counts them in the `ConnectionLog`."""
 
-    def __init__(self, door: Door, inner: asyncio.Protocol) -> None:
-        self._door = door
+    def __init__(self, log: ConnectionLog, inner: asyncio.Protocol) -> None:
+        self._log = log
         self._inner = inner
         self._is_silent = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inner.connection_made(transport)
-        self._door.note(connections=1, silent=1, open_=1)
+        self._log.note(connections=1, silent=1, open_=1)
 
     def data_received(self, data: bytes) -> None:
         self._speak()
@@ -85,7 +85,7 @@ class _Watched(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._speak()
         self._inner.connection_lost(exc)
-        self._door.note(open_=-1)
+        self._log.note(open_=-1)
 
     def pause_writing(self) -> None:
         self._inner.pause_writing()
@@ -96,7 +96,7 @@ class _Watched(asyncio.Protocol):
     def _speak(self) -> None:
         if self._is_silent:
             self._is_silent = False
-            self._door.note(silent=-1)
+            self._log.note(silent=-1)
 
 
 async def stop_accepting(server: asyncio.Server) -> None:
@@ -140,7 +140,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-async def harm(request: web.Request, response: web.Response, faults: Faults) -> web.StreamResponse:
+async def inject_fault(
+    request: web.Request, response: web.Response, faults: Faults
+) -> web.StreamResponse:
     """Return a good response with the faults that are set, such as a reset or garbage."""
     if faults.reset:
         _cut(request)

@@ -27,13 +27,13 @@ from checkpoint_worker.providers.sandbox.messenger_app import APP, Apps
 from checkpoint_worker.providers.sandbox.messenger_scenes import SCENES
 from checkpoint_worker.providers.sandbox.messenger_session import Challenge, is_right
 from checkpoint_worker.providers.sandbox.messenger_web import WebStep
-from checkpoint_worker.providers.sandbox.scenes import Stagehand
+from checkpoint_worker.providers.sandbox.scenes import SceneQueue
 from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts, Source
 
 TRIES_MAX = 4  # Wrong codes until the first factor ends.
 CHALLENGE_TTL_S = 900.0
@@ -123,14 +123,14 @@ class MessengerSimulator(WebStep):
     sources: ClassVar[frozenset[Source]] = frozenset({"SMS", "APP", "BACKUP"})
     domains: ClassVar[tuple[str, ...]] = ("facebook.com", "messenger.com")
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self.is_strict = False
         self.is_legacy = False
         self.writes_data_as_text = False
         self._challenges: dict[str, Challenge] = {}  # By first factor, dead ones included.
         self.apps = Apps(self.app_secrets)
-        self._stage = Stagehand()
+        self._scenes = SceneQueue()
 
     def begin_login(self, account: Account) -> Login:
         """See `Simulator.begin_login`."""
@@ -180,7 +180,7 @@ class MessengerSimulator(WebStep):
     # The first step --------------------------------------------------------------------
 
     def _challenge(self, account: Account, device_id: str) -> Challenge:
-        challenge = Challenge(account=account, device_id=device_id, born=self.world.now())
+        challenge = Challenge(account=account, device_id=device_id, born=self.accounts.now())
         self._challenges[challenge.first_factor] = challenge
         account.deliver()
         return challenge
@@ -198,7 +198,7 @@ class MessengerSimulator(WebStep):
         return self._first_step(request, form)
 
     def _first_step(self, request: web.Request, form: Mapping[str, str]) -> web.Response:
-        account = self.world.find(self.provider, form["email"])
+        account = self.accounts.find(self.provider, form["email"])
         if account is None:
             return self._refuse(request, _UNKNOWN)
         if not secrets.compare_digest(
@@ -272,7 +272,7 @@ class MessengerSimulator(WebStep):
         return following
 
     def _is_expired(self, challenge: Challenge) -> bool:
-        return self.world.now() > challenge.born + CHALLENGE_TTL_S
+        return self.accounts.now() > challenge.born + CHALLENGE_TTL_S
 
     def _pass(self, request: web.Request, challenge: Challenge) -> web.Response:
         kind = challenge.account.disposition
@@ -293,7 +293,7 @@ class MessengerSimulator(WebStep):
     def _play(self, challenge: Challenge) -> web.Response:
         """Give the account's scene, and keep what follows it."""
         account, words = challenge.account, self._words(challenge)
-        return self._stage.begin(account.id, SCENES[account.disposition], words)
+        return self._scenes.begin(account.id, SCENES[account.disposition], words)
 
     def _words(self, challenge: Challenge) -> dict[str, Callable[[], str]]:
         """Return the words that a scene may name; each is made when it is named."""
@@ -312,14 +312,14 @@ class MessengerSimulator(WebStep):
 
     async def _session_for_app(self, request: web.Request) -> web.Response:
         account = self._tokens.get(_parse(await request.read()).get("access_token", ""))
-        if account is None or not self._stage.has_more(account.id):
+        if account is None or not self._scenes.has_more(account.id):
             return self._refuse(request, _UNSEEN["bad_token"])
-        return self._stage.next(account.id)
+        return self._scenes.next(account.id)
 
     def _session(self, challenge: Challenge, kind: str) -> dict[str, object]:
         owner = int(challenge.account.user_id)
         uid = owner + 1 if kind in {"somebody_else", "contradiction"} else owner
-        values = challenge.cookies(self.world.now())
+        values = challenge.cookies(self.accounts.now())
         if kind == "somebody_else":
             values["c_user"] = str(uid)
         cookies = [
@@ -339,7 +339,7 @@ class MessengerSimulator(WebStep):
         token = "EAAG" + secrets.token_urlsafe(48)
         self._tokens[token] = challenge.account
         return {
-            "session_key": f"5.{secrets.token_urlsafe(9)}.{int(self.world.now())}.0-{uid}",
+            "session_key": f"5.{secrets.token_urlsafe(9)}.{int(self.accounts.now())}.0-{uid}",
             "uid": uid,
             "secret": secrets.token_hex(16),
             "access_token": token,

@@ -14,7 +14,7 @@ from checkpoint_worker.providers.sandbox.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,8 +54,8 @@ class Challenge:
 class TokenStep(Simulator):
     """What comes after the code, for apps."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._tokens: dict[str, Account] = {}  # By access token.
 
     def _token_routes(self) -> Iterable[web.RouteDef]:

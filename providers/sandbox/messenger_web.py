@@ -19,7 +19,7 @@ from checkpoint_worker.providers.sandbox.messenger_session import Challenge, Tok
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 
 TRIES_MAX = 4  # Wrong codes until the login begins again.
 _HOME = "/home.php"
@@ -29,8 +29,8 @@ WRONG = "The login code you entered doesn't match the one sent to your phone. Pl
 class WebStep(TokenStep):
     """The login of a browser."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._forms: dict[str, Challenge] = {}  # By the field ``nh`` of its forms.
         self._passed: set[str] = set()  # Those whose code was right, by the same.
         self._browsers: dict[str, Account] = {}  # By the cookie ``xs``.
@@ -57,8 +57,8 @@ class WebStep(TokenStep):
         self, _request: web.Request, response: web.Response, account: Account
     ) -> web.Response:
         """See `Simulator.begin_session`."""
-        challenge = Challenge(account=account, device_id="", born=self.world.now())
-        for name, value in challenge.cookies(self.world.now()).items():
+        challenge = Challenge(account=account, device_id="", born=self.accounts.now())
+        for name, value in challenge.cookies(self.accounts.now()).items():
             more = "; HttpOnly" if name == "xs" else ""
             response.headers.add("Set-Cookie", f"{name}={value}; Path=/{more}")
             if name == "xs":
@@ -86,11 +86,11 @@ class WebStep(TokenStep):
 
     async def _web_login(self, request: web.Request) -> web.Response:
         form = _form(await request.read())
-        account = self.world.find(self.provider, form.get("email", ""))
+        account = self.accounts.find(self.provider, form.get("email", ""))
         given = form.get("pass") or form.get("encpass", "").partition(":0:")[2].partition(":")[2]
         if account is None or not secrets.compare_digest(account.password.encode(), given.encode()):
             return _redirect("/login/?error=1348028")
-        challenge = Challenge(account=account, device_id="", born=self.world.now())
+        challenge = Challenge(account=account, device_id="", born=self.accounts.now())
         if not account.has_second_factor:
             return self._web_session(request, challenge)
         account.deliver()

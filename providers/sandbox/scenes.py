@@ -49,7 +49,7 @@ class Scene:
     then: tuple[Scene, ...] = ()
 
 
-class Stagehand:
+class SceneQueue:
     """The next answers to each account, in the order of its scene."""
 
     def __init__(self) -> None:

@@ -24,13 +24,17 @@ from checkpoint_worker.providers.sandbox.accounts import (
     CODE_TTL_S,
     NO_SECOND_FACTOR,
     Account,
+    Accounts,
     Faults,
     Send,
-    World,
 )
 from checkpoint_worker.providers.sandbox.certificate import make_tls
 from checkpoint_worker.providers.sandbox.front import Front, hosts_of, name_the_domain
-from checkpoint_worker.providers.sandbox.listeners import Door, harm, stop_accepting
+from checkpoint_worker.providers.sandbox.listeners import (
+    ConnectionLog,
+    inject_fault,
+    stop_accepting,
+)
 from checkpoint_worker.providers.sandbox.web import add_sites
 
 if TYPE_CHECKING:
@@ -78,9 +82,9 @@ class Sandbox:
         as_provider: bool = False,
         app_secrets: Mapping[str, str] | None = None,
     ) -> None:
-        self.world = World(now=now, code_ttl_s=code_ttl_s)
+        self.accounts = Accounts(now=now, code_ttl_s=code_ttl_s)
         self.simulators: dict[str, Simulator] = {}
-        self.doors: dict[str, Door] = {}
+        self.connection_logs: dict[str, ConnectionLog] = {}
         self.urls: dict[str, str] = {}
         self.page_url = ""
         self.proxy_url = ""
@@ -102,7 +106,7 @@ class Sandbox:
                 simulator = importlib.import_module(
                     f"checkpoint_worker.providers.sandbox.{module}"
                 ).SIMULATOR
-                self.simulators[simulator.provider] = simulator(self.world)
+                self.simulators[simulator.provider] = simulator(self.accounts)
         for each in self.simulators.values():
             each.app_secrets.update(app_secrets or {})
 
@@ -121,15 +125,15 @@ class Sandbox:
                 self._tls, self.ca_file = make_tls(Path(self._directory.name), names)
             page = control.application(self)
             add_sites(page, self.simulators, self._middleware)
-            self.page_url = await self._listen(page, Door(), self._port)
+            self.page_url = await self._listen(page, ConnectionLog(), self._port)
             for number, (name, simulator) in enumerate(self.simulators.items(), start=1):
                 application = web.Application(
                     middlewares=[self._middleware(simulator)], client_max_size=BODY_BYTES_MAX
                 )
                 application.add_routes(simulator.routes())
-                self.doors[name] = Door()
+                self.connection_logs[name] = ConnectionLog()
                 port = self._port and self._port + number
-                self.urls[name] = await self._listen(application, self.doors[name], port)
+                self.urls[name] = await self._listen(application, self.connection_logs[name], port)
             if self._as_provider:
                 self._front = Front(self._domains())
                 port = self._port and self._port + len(self.simulators) + 1
@@ -146,7 +150,7 @@ class Sandbox:
             for domain in simulator.domains
         }
 
-    async def _listen(self, application: web.Application, door: Door, port: int) -> str:
+    async def _listen(self, application: web.Application, log: ConnectionLog, port: int) -> str:
         runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -154,7 +158,7 @@ class Sandbox:
         self._runners.append(runner)
         assert runner.server is not None
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(door.watch(runner.server), HOST, port, ssl=self._tls)
+        server = await loop.create_server(log.watch(runner.server), HOST, port, ssl=self._tls)
         self._servers.append(server)
         scheme = "https" if self._tls else "http"
         return f"{scheme}://{HOST}:{server.sockets[0].getsockname()[1]}"
@@ -212,7 +216,7 @@ class Sandbox:
             if value not in known:
                 msg = f"{provider} has no {what} {value!r}; there are {', '.join(sorted(known))}"
                 raise ValueError(msg)
-        return self.world.add_account(provider, source=source, kind=kind, user_id=user_id)
+        return self.accounts.add_account(provider, source=source, kind=kind, user_id=user_id)
 
     def begin_login(self, account: Account) -> Login:
         """Do the first step of a login, which delivers the code.
@@ -259,16 +263,16 @@ class Sandbox:
 
         With TLS a connection counts from the end of its handshake.
         """
-        await self.doors[provider].connected(count)
+        await self.connection_logs[provider].connected(count)
 
     @property
     def sends(self) -> list[Send]:
         """Every request that carried a code, in order of arrival."""
-        return self.world.sends
+        return self.accounts.sends
 
     def count(self, code: str) -> int:
         """Return the number of requests at all providers that carried this code."""
-        return self.world.count(code)
+        return self.accounts.count(code)
 
     # Answering
 
@@ -284,7 +288,7 @@ class Sandbox:
             if seen is None:
                 return await handler(request)
             if seen.account is None:
-                self.world.note_send(observed.provider, "", seen.code)
+                self.accounts.note_send(observed.provider, "", seen.code)
                 return await handler(request)
             if seen.code is None:
                 return await self._follow_up(request, handler, seen.account)
@@ -325,7 +329,7 @@ class Sandbox:
             return web.Response(status=307, headers={"Location": request.path_qs})
         response = await handler(request)
         assert isinstance(response, web.Response), "handlers answer plainly"
-        return await harm(request, response, faults)
+        return await inject_fault(request, response, faults)
 
 
 async def serve(

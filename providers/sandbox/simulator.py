@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Observed(Protocol):
 
 
 class Simulator(abc.ABC):
-    """One provider's wire behaviour over the shared world.
+    """One provider's wire behaviour over the shared accounts.
 
     Attributes:
         provider: As in the contract, ``LINKEDIN`` ….
@@ -80,8 +80,8 @@ class Simulator(abc.ABC):
     sources: ClassVar[frozenset[Source]]
     domains: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
         self.app_secrets: dict[str, str] = {}
 
     @abc.abstractmethod

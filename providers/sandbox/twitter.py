@@ -53,7 +53,7 @@ from checkpoint_worker.providers.sandbox.twitter_pages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from checkpoint_worker.providers.sandbox.accounts import Account, Source, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts, Source
 
 TRIES_MAX = 5  # Wrong codes until the flow ends.
 FLOW_TTL_S = 900.0
@@ -83,8 +83,8 @@ class TwitterSimulator(Pages):
     sources: ClassVar[frozenset[Source]] = frozenset({"EMAIL", "SMS", "APP", "BACKUP"})
     domains: ClassVar[tuple[str, ...]] = ("x.com", "twitter.com", "twimg.com")
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._flows: dict[str, Flow] = {}  # By the random part of the token.
         self._guests: set[str] = set()
 
@@ -182,7 +182,7 @@ class TwitterSimulator(Pages):
         return errors((403, *ERRORS["client_refused"][1:]))
 
     def _new_flow(self) -> Flow:
-        flow = Flow(born=self.world.now())
+        flow = Flow(born=self.accounts.now())
         self._flows[flow.id] = flow
         return flow
 
@@ -217,7 +217,7 @@ class TwitterSimulator(Pages):
         return None
 
     def _is_over(self, flow: Flow) -> bool:
-        return flow.step == "over" or self.world.now() > flow.born + FLOW_TTL_S
+        return flow.step == "over" or self.accounts.now() > flow.born + FLOW_TTL_S
 
     # The flow --------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class TwitterSimulator(Pages):
 
     def _identified(self, _request: web.Request, flow: Flow, given: dict[str, Any]) -> web.Response:
         typed = find(given, "result")
-        flow.account = self.world.find(self.provider, typed)
+        flow.account = self.accounts.find(self.provider, typed)
         if flow.account is None:
             return flow.refuse((400, 399, "Sorry, we could not find your account."))
         flow.step = "LoginEnterPassword"

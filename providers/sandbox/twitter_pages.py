@@ -17,7 +17,7 @@ from checkpoint_worker.providers.sandbox.simulator import Simulator
 from checkpoint_worker.providers.sandbox.twitter_flow import Sessions, id_of
 
 if TYPE_CHECKING:
-    from checkpoint_worker.providers.sandbox.accounts import Account, World
+    from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 
 _KEY_BYTES = 48
 _FRAMES, _ROWS, _NUMBERS = 4, 16, 11  # Drawings; rows of a drawing; numbers of a row.
@@ -60,8 +60,8 @@ def _drawing() -> str:
 class Pages(Simulator):
     """What comes after the code."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, accounts: Accounts) -> None:
+        super().__init__(accounts)
         self._sessions = Sessions()
 
     def begin_session(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from checkpoint_worker.providers.sandbox.accounts import Account, World
+from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.model import Settlement
 from checkpoint_worker.tasks.operations.validation import unknown_submission
@@ -72,8 +72,8 @@ class Case:
     """One submission of the code 123456 and what is found about it."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self.account: Account = self.world.add_account("LINKEDIN", source="EMAIL", kind="plain")
+        self.accounts = Accounts()
+        self.account: Account = self.accounts.add_account("LINKEDIN", source="EMAIL", kind="plain")
         self.book, self.found = Book(accounts=[self.account]), Findings()
         self.typed = Typed(
             id="sub_1_1", code="123456", account=self.account, play="1 right", epoch=0
@@ -97,7 +97,7 @@ class Case:
         """Return what the run finds."""
         seen: list[dict[str, Any]] = [{"submission_id": "sub_1_1"}] * heard
         deployment: Any = SimpleNamespace(
-            sandbox=SimpleNamespace(sends=self.world.sends),
+            sandbox=SimpleNamespace(sends=self.accounts.sends),
             publications=SimpleNamespace(seen=seen),
         )
         by_code = {self.typed.code: [self.typed]}

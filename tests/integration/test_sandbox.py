@@ -28,7 +28,7 @@ from checkpoint_worker.providers.contract import (
 )
 from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInContext
 from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, SandboxError, background
-from checkpoint_worker.providers.sandbox.accounts import Account, World
+from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 from tests.support.canned_server import attempt
 
 
@@ -155,7 +155,7 @@ class Clock:
 def test_a_delivered_code_works_once_until_it_expires() -> None:
     """As providers do: single use, and five minutes of life."""
     clock = Clock()
-    account = World(now=clock).add_account("LINKEDIN", source="SMS", kind="plain")
+    account = Accounts(now=clock).add_account("LINKEDIN", source="SMS", kind="plain")
     account.deliver()
     first = account.current_code()
     assert account.judge(first) == "right"
@@ -171,7 +171,7 @@ def test_a_delivered_code_works_once_until_it_expires() -> None:
 def test_the_app_shows_what_any_authenticator_shows_and_each_step_works_once() -> None:
     """The secret can go into a real app; the last step accepted is never accepted again."""
     clock = Clock()
-    account = World(now=clock).add_account("LINKEDIN", source="APP", kind="plain")
+    account = Accounts(now=clock).add_account("LINKEDIN", source="APP", kind="plain")
     code = account.current_code()
     assert code == pyotp.TOTP(account.secret).at(clock.now_s)
     assert account.judge(code) == "right"
@@ -187,9 +187,9 @@ def test_the_app_shows_what_any_authenticator_shows_and_each_step_works_once() -
 def test_a_wrong_code_is_never_right() -> None:
     """Neither for the inbox nor for the app, now or later."""
     clock = Clock()
-    world = World(now=clock)
+    accounts = Accounts(now=clock)
     for source in ("EMAIL", "APP"):
-        account = world.add_account("LINKEDIN", source=source, kind="plain")
+        account = accounts.add_account("LINKEDIN", source=source, kind="plain")
         wrong = account.wrong_code()
         assert re.fullmatch(r"\d{6}", wrong)
         for _ in range(20):
@@ -201,8 +201,8 @@ def test_a_wrong_code_is_never_right() -> None:
 
 def test_no_two_codes_are_the_same() -> None:
     """Counting sends by code needs it."""
-    world = World()
-    codes = [world.fresh_code() for _ in range(2000)]
+    accounts = Accounts()
+    codes = [accounts.fresh_code() for _ in range(2000)]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(r"\d{6}", code) for code in codes)
 
@@ -259,8 +259,8 @@ async def test_an_answer_that_never_ends_counts_as_open_until_the_client_leaves(
     assert account.open_exchanges == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await sandbox.doors["LINKEDIN"].deserted()
-    await asyncio.sleep(0)  # The handler hears of it one turn after the door.
+    await sandbox.connection_logs["LINKEDIN"].deserted()
+    await asyncio.sleep(0)  # The handler is told one turn after the connection log.
     assert account.open_exchanges == 0
     assert account.max_open_exchanges == 1
 
@@ -285,11 +285,11 @@ async def test_a_connection_is_seen_before_its_first_byte(sandbox: Sandbox) -> N
     waiting = asyncio.create_task(sandbox.connected("LINKEDIN"))
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     await waiting
-    assert sandbox.doors["LINKEDIN"].silent == 1
+    assert sandbox.connection_logs["LINKEDIN"].silent == 1
     writer.close()
     await writer.wait_closed()
-    await sandbox.doors["LINKEDIN"].deserted()
-    assert sandbox.doors["LINKEDIN"].silent == 0
+    await sandbox.connection_logs["LINKEDIN"].deserted()
+    assert sandbox.connection_logs["LINKEDIN"].silent == 0
     assert sandbox.sends == []
 
 

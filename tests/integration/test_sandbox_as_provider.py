@@ -65,9 +65,9 @@ async def test_each_host_leads_to_its_provider_under_a_certificate_for_it(
     """By either way; connections are counted where they end."""
     async with Sandbox(as_provider=True) as sandbox:
         for host, provider in HOSTS.items():
-            before = sandbox.doors[provider].connections
+            before = sandbox.connection_logs[provider].connections
             assert (await ask(sandbox, host, through_proxy=through_proxy)).startswith(b"HTTP/1.")
-            assert sandbox.doors[provider].connections == before + 1
+            assert sandbox.connection_logs[provider].connections == before + 1
 
 
 @pytest.mark.timeout(30)
@@ -90,7 +90,7 @@ async def test_no_other_host_is_reached() -> None:
             writer.close()
         with pytest.raises((ConnectionError, ssl.SSLError)):
             await ask(sandbox, "example.com", through_proxy=False)
-        assert all(door.connections == 0 for door in sandbox.doors.values())
+        assert all(each.connections == 0 for each in sandbox.connection_logs.values())
 
 
 @pytest.mark.timeout(30)

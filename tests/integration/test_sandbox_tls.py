@@ -62,7 +62,7 @@ async def test_without_trust_in_its_authority_nothing_is_sent() -> None:
             with pytest.raises(NetworkDownError):
                 await solve(sandbox, account, account.current_code(), tls)
         assert sandbox.sends == []
-        assert sandbox.doors["LINKEDIN"].connections == 0
+        assert sandbox.connection_logs["LINKEDIN"].connections == 0
 
 
 async def test_faults_of_the_line_work_through_tls() -> None:
@@ -75,7 +75,7 @@ async def test_faults_of_the_line_work_through_tls() -> None:
         sandbox.set_faults(account, reset=True)
         with pytest.raises(ProviderFailure):
             await solve(sandbox, account, account.wrong_code(), tls)
-        await asyncio.wait_for(sandbox.doors["LINKEDIN"].deserted(), 10)
+        await asyncio.wait_for(sandbox.connection_logs["LINKEDIN"].deserted(), 10)
 
 
 @pytest.mark.timeout(20)

@@ -49,7 +49,7 @@ def someone(deployment: Deployment, provider: str, **options: Any) -> Person:
 
 def give(person: Person, code: str, source: Source) -> None:
     """Put a code of our own into a person's inbox."""
-    now = person.deployment.sandbox.world.now()
+    now = person.deployment.sandbox.accounts.now()
     delivered = Delivered(code=code, source=source, expires_at=now + 300)
     person.deployment.loops.do(person.account.inbox.append, delivered)
 

@@ -571,7 +571,7 @@ def test_the_command_holds_a_login_of_the_sandbox(deployment: Deployment, code: 
     told = iter(process.stderr.readline, "")
     if code == "right":
         line = next(each for each in told if "checkpoint submit" in each)
-        account = deployment.sandbox.world.accounts[line.split()[2]]
+        account = deployment.sandbox.accounts.by_id[line.split()[2]]
         person = Person(deployment, account)
         assert wire(deployment.outcome(person.submit(person.right()))) == CLEARED
     output, errors = process.communicate(timeout=BOUND_S)

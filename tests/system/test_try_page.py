@@ -234,11 +234,11 @@ def test_queued_running_and_final_are_seen_live(visit: Visit, deployment: Deploy
     """The events come over the stream as they happen: nobody has to ask again."""
     code = visit.start()
     account = visit.account()
-    deployment.loops.do(deployment.sandbox.hold, deployment.sandbox.world.accounts[account])
+    deployment.loops.do(deployment.sandbox.hold, deployment.sandbox.accounts.by_id[account])
     visit.submit(code)
     expect(visit.card(1).locator(".badge")).to_have_text("running")
     visit.says(1, "From here on it is never sent again.")
-    deployment.loops.do(deployment.sandbox.release, deployment.sandbox.world.accounts[account])
+    deployment.loops.do(deployment.sandbox.release, deployment.sandbox.accounts.by_id[account])
     assert visit.outcome(1)["status"] == 201
 
 

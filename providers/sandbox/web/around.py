@@ -35,7 +35,7 @@ class Around:
         self.provider = dialect.provider
         self.domains: tuple[str, ...] = ()  # No cookie is for a host with a name.
         self.simulator = simulator
-        self.world = simulator.world
+        self.accounts = simulator.accounts
         self.root = dialect.root
 
     def _routes_around(self) -> Iterable[web.RouteDef]:

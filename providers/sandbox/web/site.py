@@ -98,7 +98,7 @@ class Site(Around):
         if "account" not in request.query:
             return self._sign_in_page(request)
         named = request.query["account"]
-        account = self.world.accounts.get(named) or self.world.find(self.provider, named)
+        account = self.accounts.by_id.get(named) or self.accounts.find(self.provider, named)
         if account is None or account.provider != self.provider:
             return web.Response(status=404, text=f"{self.provider} has no such account")
         return self._begin(request, account)
@@ -106,7 +106,7 @@ class Site(Around):
     async def _password(self, request: web.Request) -> web.Response:
         form = _form(await request.read())
         name, password = (form.get(each, "") for each in self.dialect.credentials)
-        account = self.world.find(self.provider, name)
+        account = self.accounts.find(self.provider, name)
         if account is None or not secrets.compare_digest(
             account.password.encode(), password.encode()
         ):
@@ -131,7 +131,7 @@ class Site(Around):
             source=account.source,
             looks=looks,
             scene=scene,
-            born=self.world.now(),
+            born=self.accounts.now(),
             token=self.dialect.new_token(),
             stage=SCENES[scene].first,
             binding=Binding() if "bound" in looks else None,
@@ -176,7 +176,7 @@ class Site(Around):
         parts: dict[str, str] = {
             "title": self.words.title,
             "form": attributes(form),
-            "hidden": hidden(self.dialect.fields(login, self.world.now())),
+            "hidden": hidden(self.dialect.fields(login, self.accounts.now())),
             "field": field_of(taken, login.looks, is_wrong=bool(error)),
             "button": attributes({"disabled": "disabled" in login.looks}),
             "error": error,
@@ -224,7 +224,7 @@ class Site(Around):
         return login, at
 
     def _is_expired(self, login: WebLogin) -> bool:
-        return self.world.now() > login.born + LOGIN_TTL_S
+        return self.accounts.now() > login.born + LOGIN_TTL_S
 
     def _fits(self, request: web.Request, login: WebLogin, form: Mapping[str, str]) -> bool:
         """Whether form and cookie have the login's token."""
@@ -275,7 +275,7 @@ class Site(Around):
         if not _by_script(request):
             return self._page(login, self._form_of(login, error))
         status, body = self.dialect.said(login, judgement)
-        told = {"error": error, "fields": dict(self.dialect.fields(login, self.world.now()))}
+        told = {"error": error, "fields": dict(self.dialect.fields(login, self.accounts.now()))}
         return web.json_response({**body, "page": told}, status=status)
 
     def _forbid(self, login: WebLogin, what: str) -> web.Response:
