@@ -18,7 +18,7 @@ from checkpoint_worker.tasks.gateway.keys import ApiKeys
 from checkpoint_worker.tasks.gateway.middleware import (
     PUBLIC,
     GatewayMiddleware,
-    answer_unrouted,
+    unrouted_response,
 )
 from checkpoint_worker.tasks.gateway.openapi import make_openapi
 from checkpoint_worker.tasks.gateway.routes import Gateway, Handler
@@ -62,7 +62,7 @@ def make_gateway(
     app = Application(
         routes=[_route(*each) for each in gateway.routes],
         middleware=[Middleware(GatewayMiddleware, ring=ApiKeys(settings))],
-        exception_handlers={HTTPException: answer_unrouted},
+        exception_handlers={HTTPException: unrouted_response},
         lifespan=gateway.lifespan,
     )
     app.router.redirect_slashes = False

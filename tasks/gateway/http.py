@@ -114,31 +114,31 @@ def to_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def answer_json(
+def json_response(
     value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a response whose body is a JSON value."""
     return Response(to_json(value), status, dict(headers or {}), JSON)
 
 
-def answer_record(
+def record_response(
     record: Outcome, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a response whose body is the record itself."""
     return Response(record.to_json(), status, dict(headers or {}), JSON)
 
 
-def answer_outcome(record: Outcome, headers: Mapping[str, str]) -> Response:
+def outcome_response(record: Outcome, headers: Mapping[str, str]) -> Response:
     """Return the response of a final record: its status and its body."""
     assert record.status is not None
-    return answer_json(record.body, record.status, headers)
+    return json_response(record.body, record.status, headers)
 
 
-def answer_refusal(refusal: ApiError, request_id: str) -> Response:
+def refusal_response(refusal: ApiError, request_id: str) -> Response:
     """Return the response of an error in the error envelope."""
     pair = refusal.pair
     body = error_body(pair, refusal.instance or request_id, refusal.detail)
-    return answer_json(body, pair.status, refusal.headers)
+    return json_response(body, pair.status, refusal.headers)
 
 
 # Bodies --------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def read_after(request: Request) -> str:
 # The wait for a caller ------------------------------------------------------------------
 
 
-async def hung_up(request: Request) -> None:
+async def client_disconnected(request: Request) -> None:
     """Return when the caller has closed the connection. The body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

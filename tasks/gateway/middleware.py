@@ -26,7 +26,7 @@ from checkpoint_worker.tasks.gateway.http import (
     UNAUTHORIZED,
     ApiError,
     ClientDisconnectedError,
-    answer_refusal,
+    refusal_response,
 )
 from checkpoint_worker.tasks.gateway.keys import KEY_IN_SCOPE, REQUESTS_MAX, ApiKey, ApiKeys
 from checkpoint_worker.tasks.operations.validation import CheckpointError, new_id
@@ -95,7 +95,7 @@ class GatewayMiddleware:
         try:
             refusal = await self._run(key, scope, receive, send_with_headers)
             if refusal is not None and not status:
-                await answer_refusal(refusal, request_id)(scope, receive, send_with_headers)
+                await refusal_response(refusal, request_id)(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             log.info(
@@ -163,7 +163,7 @@ def refusal_of(error: CheckpointError, submission_id: str | None = None) -> ApiE
     return ApiError(error.pair, detail, instance=submission_id, headers=headers)
 
 
-async def answer_unrouted(request: Request, error: Exception) -> Response:
+async def unrouted_response(request: Request, error: Exception) -> Response:
     """Answer an unknown path or method, or an error of the outer application."""
     assert isinstance(error, HTTPException)
     match error.status_code:
@@ -175,7 +175,7 @@ async def answer_unrouted(request: Request, error: Exception) -> Response:
             refusal = ApiError(catalogue.CONTENT_TOO_LARGE)
         case _:
             refusal = ApiError(catalogue.INVALID_PARAMETERS)
-    return answer_refusal(refusal, request.scope[ID_IN_SCOPE])
+    return refusal_response(refusal, request.scope[ID_IN_SCOPE])
 
 
 def _allowed(request: Request) -> str:

@@ -21,15 +21,15 @@ from checkpoint_worker.tasks.gateway.http import (
     BODY_IN_SCOPE,
     NOT_FOUND,
     ApiError,
-    answer_json,
-    answer_outcome,
-    answer_record,
+    json_response,
+    outcome_response,
     read_after,
     read_fields,
     read_idempotency_key,
     read_limit,
     read_preferences,
     read_query,
+    record_response,
     refuse_form,
     whole,
 )
@@ -135,10 +135,10 @@ class Gateway:
             raise ApiError(catalogue.TIMED_OUT, msg, instance=submission_id, headers=told)
         if prefer.respond_async and not (prefer.wait_s and record.is_final):
             where = f"{request.scope.get('root_path', '')}/v1/submissions/{submission_id}"
-            return answer_record(record, 202, {"Location": where, **told})
+            return record_response(record, 202, {"Location": where, **told})
         if not record.is_final:
             raise still_open(submission_id, "There is no outcome yet.")
-        return answer_outcome(record, told)
+        return outcome_response(record, told)
 
     async def _accept(self, fields: dict[str, Any], submission_id: str) -> Submitted:
         try:
@@ -161,7 +161,7 @@ class Gateway:
 
     async def result(self, request: Request, submission_id: str) -> Response:
         """Answer with the record of a submission."""
-        return answer_record(await self._known(request, self.client.result(submission_id)))
+        return record_response(await self._known(request, self.client.result(submission_id)))
 
     async def cancel(self, request: Request, submission_id: str) -> Response:
         """Cancel a submission; answer with its record, which is final afterwards."""
@@ -170,7 +170,7 @@ class Gateway:
         record = await self._known(request, self.client.cancel(submission_id))
         who = (record.account_id, record.provider)
         audit(request, "submission.canceled", *who, submission_id=submission_id)
-        return answer_record(record)
+        return record_response(record)
 
     @staticmethod
     async def _known(request: Request, asking: Awaitable[Outcome | None]) -> Outcome:
@@ -203,7 +203,7 @@ class Gateway:
         async with key.listing:  # One listing at a time for each key, so that keys share fairly.
             page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
         items = [record.model_dump(mode="json") for record in page.records]
-        return answer_json({"object": "OutcomeList", "items": items, "next": page.after})
+        return json_response({"object": "OutcomeList", "items": items, "next": page.after})
 
     # Intents -------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Gateway:
             )
             charge.stands = True
         audit(request, "intent.opened", info.account_id, info.provider, generation=info.generation)
-        return answer_json(_intent_body(info), HTTPStatus.CREATED)
+        return json_response(_intent_body(info), HTTPStatus.CREATED)
 
     async def intent(self, request: Request) -> Response:
         """Answer with the state of an intent."""
@@ -237,7 +237,7 @@ class Gateway:
         )
         if info is None:
             raise ApiError(NOT_FOUND, "There is no intent for this account, or no longer.")
-        return answer_json(_intent_body(info))
+        return json_response(_intent_body(info))
 
     async def take_session(self, request: Request) -> Response:
         """Answer with the session of a finished login, once."""
@@ -254,12 +254,12 @@ class Gateway:
         generation = info.generation if info is not None else "-"
         audit(request, "session.taken", account_id, provider, generation=generation)
         body = {"object": "Session", "account_id": account_id, "provider": provider}
-        return answer_json({**body, "session": session})
+        return json_response({**body, "session": session})
 
     async def openapi(self, request: Request) -> Response:
         """Answer with the OpenAPI document."""
         servers = [{"url": request.scope.get("root_path", "") or "/"}]
-        return answer_json({**request.app.openapi(), "servers": servers})
+        return json_response({**request.app.openapi(), "servers": servers})
 
     async def _read(self, request: Request, names: tuple[str, ...]) -> dict[str, Any]:
         return await read_fields(request, names, self.settings.request_bytes_max)

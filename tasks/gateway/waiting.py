@@ -16,7 +16,11 @@ from starlette.requests import Request
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient
-from checkpoint_worker.tasks.gateway.http import ApiError, ClientDisconnectedError, hung_up
+from checkpoint_worker.tasks.gateway.http import (
+    ApiError,
+    ClientDisconnectedError,
+    client_disconnected,
+)
 from checkpoint_worker.tasks.gateway.middleware import RETRY_AFTER_S
 from checkpoint_worker.tasks.operations.submissions import BEYOND_DEADLINE_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
@@ -85,7 +89,7 @@ class Waiting:
             ClientDisconnectedError: The caller has closed the connection.
         """
         waiting = asyncio.create_task(self._wait(submission_id, wait_s))
-        gone = asyncio.create_task(hung_up(request))
+        gone = asyncio.create_task(client_disconnected(request))
         leaving = asyncio.create_task(self._leaving.wait())
         tasks = (waiting, gone, leaving)
         try:
