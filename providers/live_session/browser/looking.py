@@ -39,7 +39,7 @@ class Found:
     button: ElementHandle | None
 
 
-class Eyes:
+class PageObserver:
     """Reads a page and changes nothing of it.
 
     Args:

@@ -34,7 +34,7 @@ from checkpoint_worker.providers.live_session.browser.judging import (
     meet,
     site_of,
 )
-from checkpoint_worker.providers.live_session.browser.looking import Eyes, Found
+from checkpoint_worker.providers.live_session.browser.looking import Found, PageObserver
 from checkpoint_worker.providers.live_session.browser.recipes import Recipe, recipe_for
 from checkpoint_worker.providers.live_session.browser.script import (
     CLEAR,
@@ -118,8 +118,8 @@ class LoginPage:
         self.page, self.provider = page, provider
         self.recipe = recipe or recipe_for(provider)
         self.patience = patience or Patience()
-        self._eyes = Eyes(page, self.recipe)
-        self.lost = self._eyes.lost
+        self._observer = PageObserver(page, self.recipe)
+        self.lost = self._observer.lost
         self.login: Login | None = None
         self._user_id = user_id
         self._baseline: Mapping[str, str | None] = {}
@@ -142,9 +142,9 @@ class LoginPage:
         refuse_recording(self.page)
         for source, event, handler in self._listeners():
             source.on(event, handler)
-        self._eyes.site = site_of(self.page.url)
+        self._observer.site = site_of(self.page.url)
         try:
-            self._baseline = baseline_of(self.recipe, await self._eyes.cookies())
+            self._baseline = baseline_of(self.recipe, await self._observer.cookies())
         except PageBusyError:
             raise PageLostError from None
         view, _ = await self._meet(self._new_attempt())
@@ -153,7 +153,7 @@ class LoginPage:
     async def is_there(self) -> bool:
         """Ask the browser whether it still answers; a script that keeps the page busy is no end."""
         try:
-            await self._eyes.cookies()
+            await self._observer.cookies()
         except PageBusyError:
             return True
         except PageLostError:
@@ -240,7 +240,7 @@ class LoginPage:
             return await self._cleared()
         if state is not State.FIELD:
             return answers.of_state(state, in_doubt=False)
-        found = await self._eyes.find()
+        found = await self._observer.find()
         if found is None:
             return answers.action_required("unknown")
         if (refused := _misfit(found.look, code)) is not None:
@@ -256,7 +256,7 @@ class LoginPage:
     async def _begin_watching(self, attempt: Attempt, view: View) -> None:
         """Record what the page shows before the submit; track errors that it writes from now on."""
         attempt.begin_watching(view)
-        await self._eyes.mark()
+        await self._observer.mark()
 
     async def _meet(self, attempt: Attempt) -> tuple[View, State]:
         """Wait until the page is classified, or until ``find_s`` has passed; return it.
@@ -269,15 +269,15 @@ class LoginPage:
         last: tuple[State, frozenset[float]] | None = None
         since_s = clock()
         while True:
-            view = await self._eyes.view()
-            state = meet(self.recipe, view, attempt, self._eyes.site)
+            view = await self._observer.view()
+            state = meet(self.recipe, view, attempt, self._observer.site)
             if state is State.CLEARED or clock() >= until_s:
                 return view, state
             if last != (state, view.documents):
                 last, since_s = (state, view.documents), clock()
             elif clock() - since_s >= self.patience.met_s(state):
                 return view, state
-            await self._eyes.pause()
+            await self._observer.pause()
 
     # Typing
 
@@ -304,7 +304,7 @@ class LoginPage:
         itself_s = clock() + self.patience.itself_s
         enable_s = itself_s + self.patience.enable_s
         while not attempt.taken:
-            view = await self._eyes.view()
+            view = await self._observer.view()
             if attempt.has_moved(view):
                 return None  # It has gone on by itself.
             if (look := view.asking) is not None and clock() >= itself_s:
@@ -316,7 +316,7 @@ class LoginPage:
                     return None
             if clock() >= enable_s:
                 return answers.INVALID
-            await self._eyes.pause()
+            await self._observer.pause()
         return None
 
     async def _press(self, found: Found, attempt: Attempt) -> None:
@@ -335,9 +335,9 @@ class LoginPage:
         clock = asyncio.get_running_loop().time
         last, since_s = None, clock()
         while True:
-            view = await self._eyes.view()
+            view = await self._observer.view()
             attempt.note(view)
-            state = judge(self.recipe, view, attempt, self._eyes.site)
+            state = judge(self.recipe, view, attempt, self._observer.site)
             if state is State.CLEARED:
                 return await self._cleared()
             if state is not last:
@@ -346,13 +346,13 @@ class LoginPage:
                 if state is State.NEXT and (asked := checkpoint_in(self.recipe, view)):
                     return answers.next_checkpoint(asked)
                 return answers.of_state(state, in_doubt=True)
-            await self._eyes.pause()
+            await self._observer.pause()
 
     async def _cleared(self) -> Mapping[str, object]:
         """Collect the finished login; the page stays where it is."""
         if self.login is None:
             self.login = await collect(
-                self.page, self.recipe, self.provider, self._eyes.site, user_id=self._user_id
+                self.page, self.recipe, self.provider, self._observer.site, user_id=self._user_id
             )
         return self.login.answer()
 
@@ -382,7 +382,7 @@ class LoginPage:
         if self._code and _carries(request, self._code):
             attempt.replies += 1
         elif request.method != "GET" and request.resource_type in _BODIES:
-            attempt.posts += site_of(request.url) == self._eyes.site
+            attempt.posts += site_of(request.url) == self._observer.site
 
 
 async def _empty(page: Page, inputs: list[ElementHandle], code: str, *, stops: bool) -> None:
