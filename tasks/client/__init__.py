@@ -17,10 +17,12 @@ from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import (
     ABANDONED_MS,
     LIMIT_MAX,
-    OVERDUE_MS,
     IntentInfo,
     make_store,
     make_vault,
+)
+from checkpoint_worker.tasks.operations.submissions import (
+    READER_SETTLES_AFTER_MS as OVERDUE_MS,  # The public name.
 )
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome

@@ -49,8 +49,8 @@ class AsyncCheckpointClient(BaseClient):
     def _connect(self) -> None:
         url = self.settings.redis_url.get_secret_value()
         self._redis = connect_async(url, self.settings.prefix)
-        self._door = AsyncExecutor(self._redis, pipe_to(url, self.settings.prefix))
-        self._ears = AsyncOutcomeWaiter(self._redis, self._door, self._core.store)
+        self._executor = AsyncExecutor(self._redis, pipe_to(url, self.settings.prefix))
+        self._ears = AsyncOutcomeWaiter(self._redis, self._executor, self._core.store)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -63,7 +63,7 @@ class AsyncCheckpointClient(BaseClient):
         """Close the connections."""
         self._bind_loop()
         await self._ears.close()
-        await self._door.aclose()
+        await self._executor.aclose()
         try:
             await asyncio.to_thread(self._producer.close)
         except RuntimeError:  # No thread can be started. Closing takes no time without a broker.
@@ -94,7 +94,7 @@ class AsyncCheckpointClient(BaseClient):
     ) -> T:
         self._bind_loop()
         with no_values(CheckpointError), answering(known, submission_id):
-            return await self._door.run(steps)
+            return await self._executor.run(steps)
 
     async def open_intent(
         self,

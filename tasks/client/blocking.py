@@ -54,10 +54,10 @@ class CheckpointClient(BaseClient):
 
     def _connect(self) -> None:
         self._redis = connect(self.settings.redis_url.get_secret_value(), self.settings.prefix)
-        self._door = SyncExecutor(self._redis)
+        self._executor = SyncExecutor(self._redis)
         places = self._redis.connection_pool.max_connections - LISTENER_CONNECTIONS
         self._room = threading.BoundedSemaphore(min(CALLS_MAX, places))
-        self._ears = OutcomeWaiter(self._redis, self._door, self._core.store)
+        self._ears = OutcomeWaiter(self._redis, self._executor, self._core.store)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +78,7 @@ class CheckpointClient(BaseClient):
             if not self._room.acquire(timeout=TURN_S):
                 raise LedgerUnavailableError(NO_TURN)
             try:
-                return self._door.run(steps)
+                return self._executor.run(steps)
             finally:
                 self._room.release()
 

@@ -180,8 +180,8 @@ class WaitRegistry:
 class _Listener(ABC):
     """The listener's logic, in the steps of `tasks.storage.steps`."""
 
-    def __init__(self, client: Any, door: Any, store: Store) -> None:  # noqa: ANN401  blocking or awaited
-        self._client, self._door, self._store = client, door, store
+    def __init__(self, client: Any, executor: Any, store: Store) -> None:  # noqa: ANN401  blocking or awaited
+        self._client, self._executor, self._store = client, executor, store
         self.board = WaitRegistry(store.keys)
         self._channel: Any = None
 
@@ -273,7 +273,7 @@ class _Listener(ABC):
         for start in range(0, len(waits), LOOK_MOST):
             some = waits[start : start + LOOK_MOST]
             ids = list(dict.fromkeys(wait.submission_id for wait in some))
-            found: Mapping[str, Outcome | None] = yield self._door.run(self._store.records(ids))
+            found: Mapping[str, Outcome | None] = yield self._executor.run(self._store.records(ids))
             for wait in some:
                 record = found[wait.submission_id]
                 if wait.concerns(record):
@@ -284,8 +284,8 @@ class _Listener(ABC):
 class OutcomeWaiter(_Listener):
     """Runs the listener on a thread; under gevent on a greenlet."""
 
-    def __init__(self, client: redis.Redis, door: SyncExecutor, store: Store) -> None:
-        super().__init__(client, door, store)
+    def __init__(self, client: redis.Redis, executor: SyncExecutor, store: Store) -> None:
+        super().__init__(client, executor, store)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._one_at_a_time = threading.Lock()
@@ -357,8 +357,8 @@ class OutcomeWaiter(_Listener):
 class AsyncOutcomeWaiter(_Listener):
     """Runs the listener on the event loop of the waiting callers."""
 
-    def __init__(self, client: redis.asyncio.Redis, door: AsyncExecutor, store: Store) -> None:
-        super().__init__(client, door, store)
+    def __init__(self, client: redis.asyncio.Redis, executor: AsyncExecutor, store: Store) -> None:
+        super().__init__(client, executor, store)
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, submission_id: str, channel: str, timeout_s: float) -> Waiter:
@@ -401,7 +401,7 @@ class AsyncOutcomeWaiter(_Listener):
     async def _notify(self) -> None:
         # redis-py's client may swallow a cancel while it connects; the executor does not.
         with suppress(LedgerError):  # The listener updates within `LISTEN_S` anyway.
-            await self._door.publish(self.board.nudges, "")
+            await self._executor.publish(self.board.nudges, "")
 
     async def _close_channel(self) -> None:
         if self._channel is not None:

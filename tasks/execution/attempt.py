@@ -149,15 +149,15 @@ class AttemptRunner(LedgerAccess):
             clock=time.monotonic,
         )
 
-    def hear(self, signal: HeardSignal) -> None:
-        """Pass a signal to the attempt it names, if that attempt runs here."""
+    def on_signal(self, signal: HeardSignal) -> None:
+        """Pass a signal to the attempt that it names, if that attempt runs here."""
         if (attempt := self.running.get(signal.submission_id)) is not None:
-            attempt.hear(signal.do, signal.left_s)
+            attempt.on_signal(signal.do, signal.left_s)
 
-    def look_all(self) -> None:
+    def recheck_all(self) -> None:
         """Let every waiting attempt read the ledger again, because signals may have been lost."""
         for attempt in self.running.values():
-            attempt.hear(SignalAction.LOOK, None)
+            attempt.on_signal(SignalAction.LOOK, None)
 
 
 def http_exchange(settings: Settings) -> MakeExchange:
@@ -208,7 +208,7 @@ class Attempt:
 
     # Signals
 
-    def hear(self, do: SignalAction, left_s: float | None) -> None:
+    def on_signal(self, do: SignalAction, left_s: float | None) -> None:
         """Apply a signal; called on the event loop that runs the attempt."""
         self._report.heard(do)
         match do:

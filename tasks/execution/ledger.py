@@ -285,7 +285,7 @@ class TryLedger:
             )
 
         # After our own begin this snapshot is stale: it still shows the lease as free.
-        start = None if self._begun else self._look.snapshot.later(self._look.elapsed_ms())
+        start = None if self._begun else self._look.snapshot.advanced_by(self._look.elapsed_ms())
         result = await self._access.door.run(
             store.transact(*self._account, claim, also=(context_key,), start=start)
         )
@@ -347,7 +347,7 @@ class TryLedger:
         granted, self._granted = self._granted, None
         if granted is None:
             return None
-        return granted.later(round((time.monotonic() - self._granted_s) * 1000))
+        return granted.advanced_by(round((time.monotonic() - self._granted_s) * 1000))
 
     def _sealed(self, snapshot: Snapshot, decision: Decision, user_key: str | None) -> CommitExtras:
         """Seal what the verdict brought: the next context, or the session with its owner."""

@@ -25,7 +25,7 @@ from checkpoint_worker.tasks.storage.executor import (
 )
 from checkpoint_worker.tasks.storage.plan import Result
 from checkpoint_worker.tasks.storage.signals import HeardSignal
-from checkpoint_worker.tasks.storage.views import LostWorker, Survey
+from checkpoint_worker.tasks.storage.views import LostWorker, SweepSnapshot
 
 BATCH: Final = 500
 """Intents of each kind in one sweep; after a full batch the next starts at once."""
@@ -69,7 +69,7 @@ class Heartbeat:
         while True:
             asked_s = time.monotonic()
             try:
-                await self.beat()
+                await self.send_heartbeat()
                 self.refused = ""
             except LedgerError as error:
                 self.refused = str(error)
@@ -79,14 +79,14 @@ class Heartbeat:
                 log.error("heartbeat.failed", error=type(error).__name__)  # noqa: TRY400
             await asyncio.sleep(max(0.0, asked_s + period_s - time.monotonic()))
 
-    async def beat(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Send one heartbeat.
 
         Raises:
             LedgerError: The ledger did not answer.
         """
         runner = self.attempts
-        answer = await runner.door.run(runner.store.beat(runner.worker, self.answered_ms))
+        answer = await runner.door.run(runner.store.send_heartbeat(runner.worker, self.answered_ms))
         now_s = time.monotonic()
         gap_s = GAP_BEATS * runner.settings.heartbeat_s
         gap = self.answered_s is None or now_s - self.answered_s > gap_s
@@ -99,7 +99,7 @@ class Heartbeat:
             log.warning("heartbeat.strange_drains", count=answer.strange)
         for submission_id, until_ms in answer.drains.items():
             left_s = max(0, until_ms - answer.now_ms) / 1000
-            runner.hear(
+            runner.on_signal(
                 HeardSignal(submission_id=submission_id, do=SignalAction.DRAIN, left_s=left_s)
             )
         runner.ready.set()
@@ -193,7 +193,7 @@ class Sweeper:
             more |= await self._wake_again(survey)
         return skip if more else None
 
-    async def _tick_each(self, survey: Survey) -> int:
+    async def _tick_each(self, survey: SweepSnapshot) -> int:
         """Apply the time rows to the due intents; return how many of them stay due."""
         now_ms = survey.now_ms
         self._quiet = {each: at for each, at in self._quiet.items() if at[1] > now_ms}
@@ -221,7 +221,7 @@ class Sweeper:
         async with self._slots:
             return await work
 
-    async def _tick(self, intent: tuple[str, str], survey: Survey) -> int | None:
+    async def _tick(self, intent: tuple[str, str], survey: SweepSnapshot) -> int | None:
         """Apply the time rows to one intent.
 
         Returns:
@@ -287,7 +287,7 @@ class Sweeper:
         if (woken := result.decision.wake) is not None:
             await self.attempts.send_wake(woken.id, account_id, provider)
 
-    async def _wake_again(self, survey: Survey) -> bool:
+    async def _wake_again(self, survey: SweepSnapshot) -> bool:
         """Wake submissions that wait without a message; messages still in the queue are no loss.
 
         Returns:
@@ -300,7 +300,7 @@ class Sweeper:
         self._mute = {each: until_ms for each, until_ms in self._mute.items() if until_ms > now_ms}
         mute = [intent for intent in survey.stale if intent in self._mute]
         chosen = [intent for intent in survey.stale if intent not in self._mute][:missing]
-        await runner.door.run(runner.store.woken([*mute, *chosen]))
+        await runner.door.run(runner.store.mark_woken([*mute, *chosen]))
         ends = await self._each(map(self._wake, chosen))
         failed = [each for each, end in zip(chosen, ends, strict=True) if _is_unreadable(end)]
         self._mute.update(dict.fromkeys(failed, now_ms + UNREADABLE_MS))

@@ -93,13 +93,13 @@ class RedisSessionChannel:
 
     def __init__(
         self,
-        door: AsyncExecutor,
+        executor: AsyncExecutor,
         keys: Keys,
         provider: str,
         account_id: str,
         replies: LiveReplies,
     ) -> None:
-        self._door, self._replies = door, replies
+        self._executor, self._replies = executor, replies
         self._key = keys.live_session(provider, account_id)
         self._requests = keys.live_requests(provider, account_id)
 
@@ -115,7 +115,7 @@ class RedisSessionChannel:
             ServiceUnavailableError: Redis did not answer.
         """
         try:
-            return await self._door.beginning(self._key, MESSAGE_MAX + 1) or None
+            return await self._executor.beginning(self._key, MESSAGE_MAX + 1) or None
         except LedgerError:
             raise ServiceUnavailableError from None
 
@@ -136,7 +136,7 @@ class RedisSessionChannel:
             ProviderTimeoutError: Redis did not answer; the session may have received the message.
         """
         try:
-            receivers = await self._door.publish(self._requests, text)
-            return max(receivers, 1) if self._door.clustered else receivers
+            receivers = await self._executor.publish(self._requests, text)
+            return max(receivers, 1) if self._executor.clustered else receivers
         except LedgerError:
             raise ProviderTimeoutError from None

@@ -58,7 +58,7 @@ from checkpoint_worker.tasks.storage.vault import CannotOpenError, Vault, sessio
 LIMIT_MAX: Final = 1_000
 BEYOND_DEADLINE_S: Final = 5.0
 """Time after its deadline by which every submission has its outcome."""
-OVERDUE_MS: Final = 1_000
+READER_SETTLES_AFTER_MS: Final = 1_000
 """Time after the deadline from which a reader settles a record that is not final."""
 ABANDONED_MS: Final = 60_000
 """Time after which a record that a group's reader holds goes to the next reader."""
@@ -212,13 +212,13 @@ class Operations:
         yield from self.store.settle_orphan(
             record.provider, record.account_id, settlement, record.generation
         )
-        return (yield from self.store.record(submission_id))[1], OVERDUE_MS / 1000
+        return (yield from self.store.record(submission_id))[1], READER_SETTLES_AFTER_MS / 1000
 
     def _left_ms(self, record: Outcome, now_ms: int) -> int:
         """Return the time until a record is overdue, by Redis time."""
         if record.queued_at is None:
             return self.store.limits.deadline_ms
-        due_ms = _at_ms(record.queued_at) + self.store.limits.deadline_ms + OVERDUE_MS
+        due_ms = _at_ms(record.queued_at) + self.store.limits.deadline_ms + READER_SETTLES_AFTER_MS
         return due_ms - now_ms
 
     def cancel(self, submission_id: str) -> Operation[Outcome | None]:
@@ -280,7 +280,7 @@ class Operations:
         """Finish one record of a group and read the next ones."""
         name = self.token if reader is None else reader
         return (
-            yield from self.store.unfinished(
+            yield from self.store.next_undelivered(
                 group, name, most=most, left_ms=ABANDONED_MS, done=done, account_id=account_id
             )
         )

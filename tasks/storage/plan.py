@@ -93,7 +93,7 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
         """The intent after the transaction."""
         return self.decision.intent or self.snapshot.intent
 
-    def later(self, elapsed_ms: int) -> Snapshot:
+    def advanced_by(self, elapsed_ms: int) -> Snapshot:
         """Return the state after this commit plus ``elapsed_ms``, without asking Redis.
 
         If the ledger has changed since, or the clocks differ, the commit made on it is refused

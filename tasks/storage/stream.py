@@ -91,7 +91,7 @@ class StreamOperations(StoreBase):
         looked, last, rows = yield ScriptCall("recent", (self.keys.outcomes,), args)
         return int(looked), last, rows
 
-    def unfinished(
+    def next_undelivered(
         self,
         group: str,
         reader: str,

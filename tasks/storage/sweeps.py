@@ -10,10 +10,10 @@ from checkpoint_worker.tasks.storage.base import EMBEDDED_RUN_ID, StoreBase
 from checkpoint_worker.tasks.storage.connections import NO_IDENTITY
 from checkpoint_worker.tasks.storage.executor import ForeignLedgerError, Operation, ScriptCall
 from checkpoint_worker.tasks.storage.views import (
-    Beat,
+    HeartbeatAnswer,
     LostWorker,
     Overview,
-    Survey,
+    SweepSnapshot,
     WaitingView,
     WorkerView,
 )
@@ -37,7 +37,7 @@ class SweepOperations(StoreBase):
 
     def survey(
         self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0, skip: int = 0
-    ) -> Operation[Survey]:
+    ) -> Operation[SweepSnapshot]:
         """Read the snapshot for a sweep, at most ``most`` of each kind.
 
         Args:
@@ -51,7 +51,7 @@ class SweepOperations(StoreBase):
         reply = yield ScriptCall("survey", keys, args)
         now_ms, run_id, due, acked, stale, waiting, lost = reply
         parse = self.keys.parse_member
-        return Survey(
+        return SweepSnapshot(
             now_ms=int(now_ms),
             run_id=run_id,
             due=dict(zip(map(parse, due[::2]), due[1::2], strict=True)),
@@ -112,11 +112,11 @@ class SweepOperations(StoreBase):
         keys = (self.keys.beats, self.keys.acked, self.keys.due, self.keys.queued, thing)
         return ScriptCall("forget", keys, (kind, name, judged_ms))
 
-    def woken(self, intents: Sequence[tuple[str, str]]) -> Operation[None]:
+    def mark_woken(self, intents: Sequence[tuple[str, str]]) -> Operation[None]:
         """Record that the queued submissions of these intents were woken just now."""
         yield ScriptCall("woken", (self.keys.queued,), tuple(self.keys.member(*i) for i in intents))
 
-    def beat(self, worker: str, last_answered_ms: int) -> Operation[Beat]:
+    def send_heartbeat(self, worker: str, last_answered_ms: int) -> Operation[HeartbeatAnswer]:
         """Send a worker's heartbeat; the answer lists the exchanges it must close."""
         keys = (self.keys.beats, self.keys.acked, self.keys.drains(worker))
         args = (worker, last_answered_ms, int(not self.embedded))
@@ -126,7 +126,7 @@ class SweepOperations(StoreBase):
         rows = dict(zip(flat[::2], flat[1::2], strict=True))
         drains = {name: int(at) for name, at in rows.items() if INSTANT.fullmatch(at)}
         strange = len(rows) - len(drains)
-        return Beat(now_ms=int(now_ms), run_id=run_id, drains=drains, strange=strange)
+        return HeartbeatAnswer(now_ms=int(now_ms), run_id=run_id, drains=drains, strange=strange)
 
     def lead(self, worker: str, life_ms: int) -> Operation[bool]:
         """Take or renew the sweeper's lock, or release it (0 ms).

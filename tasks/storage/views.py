@@ -46,7 +46,7 @@ class Snapshot(RedactedStruct, frozen=True, kw_only=True, gc=False):
     values: Mapping[str, str | None] = NOTHING
     extrapolated: bool = False
 
-    def later(self, elapsed_ms: int) -> Snapshot:
+    def advanced_by(self, elapsed_ms: int) -> Snapshot:
         """Return this snapshot advanced by ``elapsed_ms``, assuming that nothing has changed.
 
         If the ledger has changed, or the clocks differ, the commit made on it is refused and the
@@ -65,7 +65,7 @@ class LostWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class SweepSnapshot:
     """The snapshot that a sweep works on. Intents are ``(provider, account_id)``.
 
     Attributes:
@@ -88,7 +88,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class HeartbeatAnswer:
     """The ledger's answer to a heartbeat.
 
     Attributes:

@@ -59,7 +59,7 @@ def superseded_before_the_send(deployment: Deployment) -> list[float]:
             )
             steps = deployment.client._core.submit(request, new, None)
             began = time.monotonic()
-            deployment.client._door.run(steps)
+            deployment.client._executor.run(steps)
             taken.append(gate.wait_left(number) - began)
         deployment.client.kill_intent(person.id, person.provider)
     return taken
@@ -82,7 +82,7 @@ def killed_after_the_send(deployment: Deployment) -> list[float]:
 
 async def deserted(deployment: Deployment) -> float:
     """Return when the last connection to the provider was closed."""
-    await deployment.sandbox.doors[LINKEDIN].deserted()
+    await deployment.sandbox.connection_logs[LINKEDIN].deserted()
     return time.monotonic()
 
 

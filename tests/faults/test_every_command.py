@@ -175,7 +175,7 @@ class Telling:
         door = CountedDoor(house.shared, self.tally)
         self.queue = Queue(house.blocking, self.prefix, self.tally)
         self.client = AsyncCheckpointClient(self.settings)
-        self.client._door = door
+        self.client._executor = door
         self.client._producer = self.queue
         self.attempts = AttemptRunner(
             settings=self.settings,
@@ -259,16 +259,16 @@ class Telling:
             await self.round()
 
     async def round(self) -> None:
-        """Beat, sweep, take wakes; errors are met as in `Heartbeat.run`, `Sweeper.run`, `solve`."""
+        """Send a heartbeat, sweep, take wakes; handle errors as the worker does."""
         with contextlib.suppress(LedgerError):
-            await self.heart.beat()
+            await self.heart.send_heartbeat()
         with contextlib.suppress(LedgerError, redis.RedisError):
             if await self.sweeper.lead():
                 await self.sweeper.once()
         with contextlib.suppress(redis.RedisError):
             while (wake := self.queue.take()) is not None:
                 self.attempts_running.add(asyncio.create_task(self._solve(*wake)))
-        self.attempts.look_all()  # The listener, whose signals are hints.
+        self.attempts.recheck_all()  # The listener, whose signals are hints.
         await self._wait(ROUND_S)
 
     async def _solve(self, *wake: str) -> None:

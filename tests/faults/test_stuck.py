@@ -60,7 +60,7 @@ def litter(deployment: Deployment, *, waiting: int = 0) -> None:
 def _draining(deployment: Deployment) -> dict[str, Any]:
     """Return an intent whose exchange is to be closed by a worker that hears nothing."""
     person = deployment.person().open()
-    store, run = deployment.client._core.store, deployment.client._door.run
+    store, run = deployment.client._core.store, deployment.client._executor.run
     submission = person.submit("123456")
     deployment.redis.delete(deployment.prefix)  # Its wake.
 
@@ -89,7 +89,7 @@ def _submit_without_wake(deployment: Deployment, submission_id: str) -> str:
         request,
         submission_id,
     ).steps()
-    deployment.client._door.run(steps)
+    deployment.client._executor.run(steps)
     person.typed.append((submission_id, code))
     return submission_id
 

@@ -226,7 +226,7 @@ class LedgerFixture:
         self, do: SignalAction, left_s: float | None = None, submission_id: str = "sub_a"
     ) -> None:
         """Hand a signal to the attempt."""
-        self.attempts.hear(HeardSignal(submission_id=submission_id, do=do, left_s=left_s))
+        self.attempts.on_signal(HeardSignal(submission_id=submission_id, do=do, left_s=left_s))
 
 
 async def sees(condition: Callable[[], object]) -> None:
@@ -832,7 +832,7 @@ async def test_a_waiting_attempt_looks_when_it_is_told(ledger: LedgerFixture) ->
     before = time.monotonic()
     await free(ledger)
     while not running.done():
-        ledger.attempts.look_all()
+        ledger.attempts.recheck_all()
         await asyncio.sleep(0.001)
     assert (await running).status == 201
     assert time.monotonic() - before < module.RECHECK_INTERVAL_S / 2
@@ -1247,14 +1247,14 @@ async def test_nobody_is_judged_by_beats_of_another_redis(ledger: LedgerFixture)
     keys, client = ledger.attempts.store.keys, ledger.side.client
     await client.zadd(keys.beats, {"worker-3": 1})
     sweeper = sweeper_of(ledger)
-    await sweeper.heart.beat()
+    await sweeper.heart.send_heartbeat()
     assert sweeper.heart.steady_since_s is not None
     sweeper.heart.steady_since_s -= BOUND_S
     here, sweeper.heart.answered_by = sweeper.heart.answered_by, "the one before"
     assert sweeper.heart.may_judge
     await sweeper.once()
     assert await client.zscore(keys.beats, "worker-3") is not None
-    await sweeper.heart.beat()
+    await sweeper.heart.send_heartbeat()
     assert not sweeper.heart.may_judge, "another Redis begins the wait anew"
     assert sweeper.heart.answered_by == here
     sweeper.heart.steady_since_s -= BOUND_S
@@ -1325,18 +1325,18 @@ async def test_who_has_not_beaten_steadily_judges_nobody(ledger: LedgerFixture) 
     heart = Heartbeat(ledger.attempts)
     assert not heart.may_judge
     ledger.attempts.ready.clear()
-    await heart.beat()
+    await heart.send_heartbeat()
     assert ledger.attempts.ready.is_set()
     assert not heart.may_judge, "not for long enough"
     assert heart.steady_since_s is not None
     heart.steady_since_s -= BOUND_S
     assert heart.may_judge
-    await heart.beat()
+    await heart.send_heartbeat()
     assert heart.may_judge, "a steady beat keeps the right"
     assert heart.answered_s is not None
     heart.answered_s -= BOUND_S
     assert heart.may_judge is False, "its own last answer is too old"
-    await heart.beat()
+    await heart.send_heartbeat()
     assert heart.may_judge is False, "a gap begins the wait anew"
 
 
@@ -1372,7 +1372,7 @@ async def test_a_heart_outlives_what_lies_under_its_drains(
         if kind == "crash" and len(heard) == 1:
             raise ZeroDivisionError
 
-    monkeypatch.setattr(AttemptRunner, "hear", hear)
+    monkeypatch.setattr(AttemptRunner, "on_signal", hear)
     heart = Heartbeat(ledger.attempts)
     await client.delete(key)
     if kind == "list":
@@ -1430,9 +1430,9 @@ async def test_the_listener_gives_up_a_connection_that_says_nothing(
 
     monkeypatch.setattr(AsyncExecutor, "publish", counted)
     looks: list[float] = []
-    monkeypatch.setattr(AttemptRunner, "look_all", lambda _: looks.append(time.monotonic()))
+    monkeypatch.setattr(AttemptRunner, "recheck_all", lambda _: looks.append(time.monotonic()))
     heard: list[HeardSignal] = []
-    monkeypatch.setattr(AttemptRunner, "hear", lambda _, signal: heard.append(signal))
+    monkeypatch.setattr(AttemptRunner, "on_signal", lambda _, signal: heard.append(signal))
     client = ledger.side.client
     channel = ledger.attempts.store.keys.signals
     pool = ledger.door.client.connection_pool
@@ -1463,7 +1463,7 @@ def mute(connection: Any) -> None:
 
 async def test_a_worker_that_is_back_is_not_forgotten(ledger: LedgerFixture) -> None:
     """It has beaten since it was judged."""
-    await Heartbeat(ledger.attempts).beat()
+    await Heartbeat(ledger.attempts).send_heartbeat()
     gone = LostWorker("worker-1", 1, ())
     assert not await ledger.do(ledger.attempts.store.forget_worker(gone))
     assert replace(gone, beat_ms=2) != gone

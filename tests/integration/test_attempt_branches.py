@@ -142,7 +142,7 @@ async def test_a_used_id_is_remembered_longer_than_any_redelivery(ledger: Ledger
 async def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(ledger: LedgerFixture) -> None:
     """A signal may be lost; the beat asks again and again."""
     heard: list[HeardSignal] = []
-    hear = AttemptRunner.hear
+    hear = AttemptRunner.on_signal
 
     hangs = Hangs()
 
@@ -150,12 +150,12 @@ async def test_a_heartbeat_s_answer_tells_the_holder_to_hang_up(ledger: LedgerFi
         heard.append(signal)
         hear(attempts, signal)
 
-    ledger.patch.setattr(AttemptRunner, "hear", noted)
+    ledger.patch.setattr(AttemptRunner, "on_signal", noted)
     await ledger.opened(hangs)
     running = ledger.start()
     await hangs.reached.wait()
     await ledger.transact(Kill())
-    await Heartbeat(ledger.attempts).beat()
+    await Heartbeat(ledger.attempts).send_heartbeat()
     assert heard == [HeardSignal(submission_id="sub_a", do=SignalAction.DRAIN, left_s=0)]
     assert (await running).status == 500
 
@@ -288,6 +288,6 @@ async def test_what_changed_nothing_is_known_later_as_it_was_read(ledger: Ledger
     await ledger.opened()
     seen = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
     result = await ledger.transact(Wake(submission_id="sub_a", run_id=seen.run_id))
-    later = result.later(5)
+    later = result.advanced_by(5)
     assert later.now_ms == result.now_ms + 5
     assert (later.tokens, later.intent) == (seen.tokens, seen.intent)

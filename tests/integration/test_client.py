@@ -280,7 +280,7 @@ def test_a_submission_whose_replies_are_lost_is_taken_once(
     monkeypatch.setattr(executor, "PAUSES_S", (0.0, 0.0))
     opened(client)
     owner = client.client if isinstance(client, Awaited) else client
-    whole = owner._door._eval
+    whole = owner._executor._eval
     lost: list[Any] = []
 
     def losing(call: Any) -> bool:
@@ -301,7 +301,9 @@ def test_a_submission_whose_replies_are_lost_is_taken_once(
             raise redis.ConnectionError
         return reply
 
-    monkeypatch.setattr(owner._door, "_eval", awaited if isinstance(client, Awaited) else blocking)
+    monkeypatch.setattr(
+        owner._executor, "_eval", awaited if isinstance(client, Awaited) else blocking
+    )
     with pytest.raises(CheckpointError, match="read this submission id"):
         submit(client, "s1")
     again = submit(client, "s1")

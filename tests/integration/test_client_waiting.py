@@ -648,7 +648,7 @@ def test_submissions_leave_nothing_behind_in_the_client(
 
     # The pool keeps as many connections as were ever needed at once, and who meets whom is the
     # scheduler's affair: the caller, who waits and who listens meet here, once and for all.
-    pool = client._door.client.connection_pool
+    pool = client._executor.client.connection_pool
     for connection in [pool.get_connection() for _ in range(MEET)]:
         pool.release(connection)
     before = round_of(200)

@@ -254,9 +254,9 @@ def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
         ledger.clear("s1", account="acc_1")
         ledger.bring(lambda _: Kill(), account="acc_2")
         ledger.ago(-60).bring(lambda one: Tick(run_id=one.run_id), account="acc_3")
-        beat = ledger.door.run(ledger.store.beat("w1", 1))
+        beat = ledger.door.run(ledger.store.send_heartbeat("w1", 1))
         assert ledger.door.run(ledger.store.lead("w1", 5_000))
-        ledger.door.run(ledger.store.woken([(PROVIDER, "acc_1")]))
+        ledger.door.run(ledger.store.mark_woken([(PROVIDER, "acc_1")]))
     finally:
         ledger.redis.config_set("maxmemory", 0)
     assert [ledger.outcome(f"s{number}").status for number in (1, 2, 3)] == [201, 500, 504]
@@ -482,7 +482,7 @@ def test_a_redis_without_identity_is_refused(fake: EmbeddedRedis) -> None:
             act()
     assert ledger.redis.dbsize() == 0
     with pytest.raises(ForeignLedgerError, match="does not tell its identity"):
-        ledger.door.run(ledger.store.beat("w1", 0))
+        ledger.door.run(ledger.store.send_heartbeat("w1", 0))
     ledger.redis.close()
 
 
@@ -498,12 +498,12 @@ def test_the_embedded_mode_works_on_a_simulated_redis(fake: EmbeddedRedis) -> No
     assert ledger.outcome("s2").status == 201
     assert [record["submission_id"] for record in ledger.stream()] == ["s1", "s2"]
     assert ledger.door.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is not None
-    assert ledger.door.run(ledger.store.beat("w1", 1)).run_id == "embedded"
+    assert ledger.door.run(ledger.store.send_heartbeat("w1", 1)).run_id == "embedded"
     survey = ledger.door.run(ledger.store.survey(most=10, lost_after_ms=10_000))
     assert (survey.waiting, survey.acked, survey.lost) == (0, {"w1": 1}, ())
     recent = ledger.door.run(ledger.store.recent(None, 1))
     assert [record.submission_id for record in recent] == ["s2"]
-    given = ledger.door.run(ledger.store.unfinished("g", "me", most=10, left_ms=0))
+    given = ledger.door.run(ledger.store.next_undelivered("g", "me", most=10, left_ms=0))
     assert [record.submission_id for _, record in given] == ["s1", "s2"]
     ledger.redis.close()
 

@@ -48,7 +48,7 @@ def test_two_deployments_on_one_redis_share_nothing(redis_url: str) -> None:
     ledger = LedgerFixture.at(redis_url, prefix="other")
     ledger.claimed("s1")
     ledger.clear("s1")
-    ledger.door.run(ledger.store.beat("w1", 1))
+    ledger.door.run(ledger.store.send_heartbeat("w1", 1))
     assert ledger.door.run(ledger.store.lead("w1", 5_000))
     assert {name.split(":")[0] for name in ledger.dump()} == {"other"}
     ledger.redis.close()
@@ -75,7 +75,7 @@ def test_every_key_lives_as_long_as_the_table_says(ledger: LedgerFixture) -> Non
     ledger.claim("s4", account="acc_3")
     ledger.clear("s4", account="acc_3")
     ledger.door.run(ledger.store.take_session(PROVIDER, "acc_3", "me"))
-    ledger.door.run(ledger.store.beat("w1", 1))
+    ledger.door.run(ledger.store.send_heartbeat("w1", 1))
     ledger.door.run(ledger.store.lead("w1", 3_000))
     expected = {
         keys.result("s1"): ttl_ms + limits.deadline_ms,
@@ -221,7 +221,7 @@ def test_woken_notes_the_wake_of_those_that_still_wait(ledger: LedgerFixture) ->
     """A submission taken up meanwhile must not come back into the index."""
     ledger.accepted("s1")
     ledger.redis.zadd(ledger.store.keys.queued, {MEMBER: 5})
-    ledger.door.run(ledger.store.woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
+    ledger.door.run(ledger.store.mark_woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
     now = queued(ledger)
     assert now is not None
     assert now > 5
@@ -251,16 +251,16 @@ def test_a_superseded_exchange_is_listed_for_its_worker_until_it_ends(
     """The answer to a heartbeat brings it, should the signal be lost."""
     keys = ledger.store.keys
     ledger.claimed("s1")
-    assert ledger.door.run(ledger.store.beat("w1", 0)).drains == {}
+    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
     ledger.submit("s2", "654321")
     wire = ledger.intent().wire
     assert wire is not None
-    beat = ledger.door.run(ledger.store.beat("w1", 0))
+    beat = ledger.door.run(ledger.store.send_heartbeat("w1", 0))
     assert beat.drains == {"s1": wire.drain_until_ms}
     assert beat.run_id == ledger.run_id
     assert ledger.redis.smembers(keys.holds("w1")) == {MEMBER}
     ledger.answer("s1", Rejected())
-    assert ledger.door.run(ledger.store.beat("w1", 0)).drains == {}
+    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
     assert ledger.redis.exists(keys.holds("w1")) == 0
 
 
@@ -268,16 +268,16 @@ def test_a_kill_shortens_the_drain_in_the_list_too(ledger: LedgerFixture) -> Non
     """Closed at once: the earliest instant asked for stays."""
     ledger.claimed("s1")
     ledger.submit("s2", "654321")
-    first = ledger.door.run(ledger.store.beat("w1", 0)).drains["s1"]
+    first = ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"]
     ledger.bring(lambda _: Kill())
-    assert ledger.door.run(ledger.store.beat("w1", 0)).drains["s1"] < first
+    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"] < first
 
 
 def test_a_wire_that_outlives_a_reopen_is_still_listed(ledger: LedgerFixture) -> None:
     """Opened again during an exchange: the wire of the old generation drains."""
     ledger.claimed("s1")
     ledger.open()
-    assert set(ledger.door.run(ledger.store.beat("w1", 0)).drains) == {"s1"}
+    assert set(ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains) == {"s1"}
     assert ledger.intent().generation == 2
 
 
@@ -287,9 +287,9 @@ def test_a_wire_that_outlives_a_reopen_is_still_listed(ledger: LedgerFixture) ->
 def test_only_an_answered_beat_counts_as_answered(ledger: LedgerFixture) -> None:
     """A worker that hears nothing beats all the same; what it must drain it does not know."""
     store = ledger.store
-    first = ledger.door.run(store.beat("w1", 0))
+    first = ledger.door.run(store.send_heartbeat("w1", 0))
     assert ledger.door.run(store.survey(most=10)).acked == {}
-    ledger.door.run(store.beat("w1", first.now_ms))
+    ledger.door.run(store.send_heartbeat("w1", first.now_ms))
     assert ledger.door.run(store.survey(most=10)).acked == {"w1": first.now_ms}
 
 
@@ -301,7 +301,7 @@ def test_a_survey_finds_what_is_due_stale_and_lost(ledger: LedgerFixture) -> Non
     past = ledger.ago(60)
     past.open()
     past.submit("s1")
-    ledger.door.run(ledger.store.beat("w2", 0))
+    ledger.door.run(ledger.store.send_heartbeat("w2", 0))
     ledger.redis.zadd(ledger.store.keys.beats, {"w1": 1_000})
     survey = ledger.door.run(
         ledger.store.survey(most=10, wake_after_ms=3_000, lost_after_ms=30_000)
@@ -341,7 +341,7 @@ def test_a_lost_worker_is_forgotten_unless_it_is_back(ledger: LedgerFixture) -> 
     """A worker that beats is never judged lost, also not between the look and the removal."""
     keys, store = ledger.store.keys, ledger.store
     ledger.claimed("s1")
-    ledger.door.run(store.beat("w1", 1))
+    ledger.door.run(store.send_heartbeat("w1", 1))
     judged = LostWorker("w1", 1_000, ())
     assert not ledger.door.run(store.forget_worker(judged))
     assert ledger.redis.zscore(keys.beats, "w1") is not None
@@ -370,10 +370,10 @@ def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(ledger: LedgerFixt
     assert wire is not None
     assert wire.drain_at_ms is not None
     for answered_ms in (0, wire.drain_at_ms + DRAIN_LAG_MS):
-        ledger.door.run(ledger.store.beat("w1", answered_ms))
+        ledger.door.run(ledger.store.send_heartbeat("w1", answered_ms))
         later.door.run(ledger.store.tick(PROVIDER, ACCOUNT))
         assert ledger.intent().wire is not None, "its holder may not know of the drain"
-    ledger.door.run(ledger.store.beat("w1", wire.drain_at_ms + DRAIN_LAG_MS + 1))
+    ledger.door.run(ledger.store.send_heartbeat("w1", wire.drain_at_ms + DRAIN_LAG_MS + 1))
     result = later.door.run(ledger.store.tick(PROVIDER, ACCOUNT))
     assert result is not None
     assert ledger.intent().wire is None

@@ -24,7 +24,7 @@ def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixt
     for account, ago_s in (("acc_old", 9), ("acc_new", 2)):
         ledger.ago(ago_s).open(account)
         ledger.ago(ago_s).submit(f"s_{account}", account=account)
-    ledger.door.run(ledger.store.woken([(PROVIDER, "acc_old")]))
+    ledger.door.run(ledger.store.mark_woken([(PROVIDER, "acc_old")]))
     seen = look(ledger)
     assert seen.waiting == 2
     assert seen.oldest is not None
@@ -42,7 +42,7 @@ def test_what_waits_for_an_elder_s_exchange_is_no_backlog(ledger: LedgerFixture)
 
 def test_workers_are_shown_with_what_they_hold_and_must_close(ledger: LedgerFixture) -> None:
     """Who is busy, who is silent and who sweeps are the first questions."""
-    ledger.door.run(ledger.store.beat("w1", 0))
+    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
     ledger.door.run(ledger.store.lead("w1", 60_000))
     ledger.claimed("elder")
     ledger.submit("newer", "654321")

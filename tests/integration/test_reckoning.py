@@ -71,7 +71,7 @@ def ran(ledger: LedgerFixture) -> Counter[str]:
 def test_nobody_came_between_so_nothing_is_read(ledger: LedgerFixture, claimed: Result) -> None:
     """The usual case: claim, answer, outcome."""
     began_s = time.monotonic()
-    result = settle(ledger, claimed.later(round((time.monotonic() - began_s) * 1000)))
+    result = settle(ledger, claimed.advanced_by(round((time.monotonic() - began_s) * 1000)))
     assert result.records[0].status == 201
     assert ran(ledger) == {"commit": 1}
 
@@ -79,7 +79,7 @@ def test_nobody_came_between_so_nothing_is_read(ledger: LedgerFixture, claimed: 
 def test_what_is_reckoned_is_what_a_read_would_show(ledger: LedgerFixture, claimed: Result) -> None:
     """Intent, version and the commands that changed it."""
     read = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
-    extrapolated = replace(claimed.later(0), now_ms=read.now_ms, extrapolated=False)
+    extrapolated = replace(claimed.advanced_by(0), now_ms=read.now_ms, extrapolated=False)
     assert extrapolated == read
 
 
@@ -89,7 +89,7 @@ def test_somebody_came_between_so_it_is_read_and_decided_anew(
     """A newer code superseded it: its verdict counts for the newer one, as the table says."""
     ledger.submit("s2")
     ran(ledger).clear()
-    settle(ledger, claimed.later(0))
+    settle(ledger, claimed.advanced_by(0))
     assert ran(ledger) == {"read": 1, "commit": 2}
     intent = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT)).intent
     assert intent is not None
@@ -101,7 +101,7 @@ def test_a_clock_that_disagrees_with_redis_is_not_believed(
     ledger: LedgerFixture, claimed: Result, off_ms: int
 ) -> None:
     """A machine that slept counts no time; instants in the ledger are Redis' own."""
-    result = settle(ledger, claimed.later(off_ms))
+    result = settle(ledger, claimed.advanced_by(off_ms))
     assert ran(ledger) == {"read": 1, "commit": 2}
     seconds, micros = ledger.redis.time()
     finished_at = result.records[0].finished_at
@@ -114,12 +114,12 @@ def test_an_owner_nobody_looked_up_is_found_all_the_same(
 ) -> None:
     """The provider's user belongs to another account here: 409, not 201."""
     ledger.redis.set("owner", "acc_other")
-    assert settle(ledger, claimed.later(0)).records[0].status == 409
+    assert settle(ledger, claimed.advanced_by(0)).records[0].status == 409
 
 
 def test_another_redis_is_not_taken_for_this_one(ledger: LedgerFixture, claimed: Result) -> None:
     """After a failover the same version may be another state."""
-    start = replace(claimed.later(0), run_id="f" * 40)
+    start = replace(claimed.advanced_by(0), run_id="f" * 40)
     settle(ledger, start)
     assert ran(ledger)["read"] == 1
 
@@ -130,5 +130,5 @@ def test_a_claim_that_was_granted_before_reckons_on_as_well(
     """Its repeat, after a lost reply, writes nothing: then the tokens are those that were read."""
     repeated = ledger.claim("s1")
     assert repeated.token == ""
-    settle(ledger, repeated.later(0))
+    settle(ledger, repeated.advanced_by(0))
     assert ledger.outcome("s1").status == 201

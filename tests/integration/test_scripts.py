@@ -93,10 +93,10 @@ KEYS = Keys("checkpoint")
 STORE = store.Store(keys=KEYS, limits=RuleLimits(), result_ttl_ms=1, outcomes_max=1)
 FIXED: dict[str, Operation[Any]] = {
     "recent": STORE.recent(None, 1),
-    "group": STORE.unfinished("g", "r", most=1, left_ms=1),
+    "group": STORE.next_undelivered("g", "r", most=1, left_ms=1),
     "lead": STORE.lead("w", 1),
     "take": STORE.take_session("p", "a", "t"),
-    "beat": STORE.beat("w", 0),
+    "beat": STORE.send_heartbeat("w", 0),
     "survey": STORE.survey(most=1),
     "overview": STORE.overview(),
     "forget": STORE.forget_intent("p", "a"),

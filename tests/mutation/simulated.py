@@ -82,7 +82,7 @@ def _overwriting() -> dict[str, Any]:
 async def _deaf_beat(heart: sweep.Heartbeat) -> None:
     """A heartbeat whose answer nobody reads to the end."""
     home = heart.attempts
-    answer = await home.door.run(home.store.beat(home.worker, heart.answered_ms))
+    answer = await home.door.run(home.store.send_heartbeat(home.worker, heart.answered_ms))
     heart.answered_ms = answer.now_ms
     home.ready.set()
 
@@ -144,7 +144,7 @@ SIMULATED: Final = (
     ),
     Simulated(
         name="superseded holder learns by signal only (heart)",
-        make=_patched(sweep.Heartbeat, "beat", _deaf_beat),
+        make=_patched(sweep.Heartbeat, "send_heartbeat", _deaf_beat),
         storms=("signals",),
     ),
     Simulated(

@@ -495,7 +495,7 @@ class Deployment:
     def holder(self, person: Person) -> Worker:
         """Return the worker that holds the wire of a person's intent."""
         store = self.client._core.store
-        snapshot = self.client._door.run(store.read(person.provider, person.id))
+        snapshot = self.client._executor.run(store.read(person.provider, person.id))
         assert snapshot.intent is not None
         assert snapshot.intent.wire is not None, "nobody holds the wire"
         name = snapshot.intent.wire.worker

@@ -60,7 +60,7 @@ def _person(deployment: Deployment, kind: str, source: str, says: str = "", **mo
 
 def doubts(deployment: Deployment, person: Person) -> int:
     """Return how many codes were sent without an answer that says anything."""
-    found = deployment.client._door.run(
+    found = deployment.client._executor.run(
         deployment.client._core.store.read(person.provider, person.id)
     )
     return found.intent.doubts if found.intent else 0

@@ -32,7 +32,7 @@ async def listen(attempts: AttemptRunner, quiet_s: float = QUIET_S) -> None:
         except ValueError:
             log.warning("listener.foreign_message")
             return
-        attempts.hear(signal)
+        attempts.on_signal(signal)
 
     def lose(error: Exception) -> None:
         log.warning("listener.disconnected", error=type(error).__name__)
@@ -43,6 +43,6 @@ async def listen(attempts: AttemptRunner, quiet_s: float = QUIET_S) -> None:
         keys.ear(secrets.token_hex(8)),
         keys.signals,
         quiet_s=quiet_s,
-        subscribed=attempts.look_all,  # Signals may have been lost before the subscription.
+        subscribed=attempts.recheck_all,  # Signals may have been lost before the subscription.
     )
     await subscription.run(receive, lose)
