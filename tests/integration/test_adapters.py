@@ -21,7 +21,7 @@ from checkpoint_worker.providers.instagram.session import InstagramSession
 from checkpoint_worker.providers.sandbox import Sandbox
 from tests.integration.test_conformance import begin, secrets_of
 from tests.support.canned_server import Canned, attempt
-from tests.support.conformance_cases import BENCHES, Bench
+from tests.support.conformance_cases import ADAPTER_ROUTES, AdapterRoute
 
 CODE: Final = "048213"
 NAMES: Final[dict[str, tuple[str, str, dict[str, tuple[int, str]]]]] = {
@@ -74,28 +74,28 @@ def test_a_backup_code_is_taken_for_any_second_factor_of_instagram() -> None:
     assert adapter.session is InstagramSession
 
 
-def first_step(bench: Bench, **changes: object) -> tuple[Adapter, Context, dict[str, str]]:
-    """Return the bench's adapter, context and checkpoint after the first step."""
-    _, login = begin(bench, Sandbox())
-    adapter = providers.adapters()[bench.provider]
+def first_step(tested: AdapterRoute, **changes: object) -> tuple[Adapter, Context, dict[str, str]]:
+    """Return the tested adapter, context and checkpoint after the first step."""
+    _, login = begin(tested, Sandbox())
+    adapter = providers.adapters()[tested.provider]
     model = adapter.contexts[str(login.context["route"])]
     return adapter, model.model_validate({**login.context, **changes}), login.checkpoint
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=str)
-def test_a_context_shows_none_of_its_secrets_and_survives_storage(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", ADAPTER_ROUTES, ids=str)
+def test_a_context_shows_none_of_its_secrets_and_survives_storage(tested: AdapterRoute) -> None:
     """It is secret from end to end, also in logs of its repr, and rests as JSON between tries."""
-    _, held, _ = first_step(bench, user_agent="canary-agent")
+    _, held, _ = first_step(tested, user_agent="canary-agent")
     secrets = [*secrets_of(held.model_dump(mode="json", exclude_defaults=True)), held.user_agent]
     assert len(secrets) > 1
     assert not [secret for secret in secrets if secret in repr(held) + str(held)]
     assert type(held).model_validate_json(held.model_dump_json()) == held
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=str)
-async def test_a_request_for_another_way_sends_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", ADAPTER_ROUTES, ids=str)
+async def test_a_request_for_another_way_sends_nothing(tested: AdapterRoute) -> None:
     """No request for it is known, so none may be invented; a sentence says so."""
-    adapter, held, checkpoint = first_step(bench)
+    adapter, held, checkpoint = first_step(tested)
     async with Canned() as provider:
         with pytest.raises(ActionRequiredError) as caught:
             await attempt(
@@ -106,14 +106,14 @@ async def test_a_request_for_another_way_sends_nothing(bench: Bench) -> None:
     assert caught.value.detail
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=str)
-def test_a_header_that_is_made_here_cannot_be_given(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", ADAPTER_ROUTES, ids=str)
+def test_a_header_that_is_made_here_cannot_be_given(tested: AdapterRoute) -> None:
     """It would be dropped, or contradict ours; the context says which field to use."""
-    _, held, _ = first_step(bench)
-    assert held.made_headers or not bench.sends
+    _, held, _ = first_step(tested)
+    assert held.made_headers or not tested.sends
     for name in {"host", "cookie", *held.made_headers}:
         with pytest.raises(ValidationError):
-            first_step(bench, headers={name.title(): "x"})
+            first_step(tested, headers={name.title(): "x"})
 
 
 BROKEN_PATHS: Final = ("/a b", "/a\r\nX: y", "/ü", "/100%", "/a#b", '/"')
@@ -133,12 +133,12 @@ async def test_what_would_cut_one_request_into_two_is_refused_before_anything_is
     provider: str, changes: dict[str, Any], kind: type[Exception]
 ) -> None:
     """A context comes from outside."""
-    for bench in BENCHES:
-        if bench.provider != provider or (
-            provider == "INSTAGRAM" and "challenge" not in str(bench)
+    for tested in ADAPTER_ROUTES:
+        if tested.provider != provider or (
+            provider == "INSTAGRAM" and "challenge" not in str(tested)
         ):
             continue
-        adapter, held, checkpoint = first_step(bench, **changes)
+        adapter, held, checkpoint = first_step(tested, **changes)
         async with Canned() as there:
             with pytest.raises(kind):
                 await attempt(adapter, there.url, held, CODE, checkpoint=checkpoint)

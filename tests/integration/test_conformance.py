@@ -2,7 +2,7 @@
 
 Every case travels over the real transport to a server on the loopback: the sandbox's simulator
 behind a tap, canned answers, or peers that misbehave. Each is judged by the same rules: the
-pair that `benches` names, `code_sent` as it really was, one request with the code and no
+pair that `conformance_cases` names, `code_sent` as it really was, one request with the code and no
 more, and nothing secret in what an operator could see.
 
 The live session's route is no HTTP and has its own tests.
@@ -47,14 +47,14 @@ from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support.canned_server import answer
 from tests.support.conformance_cases import (
     ACTION,
+    ADAPTER_ROUTES,
     AWAY,
-    BENCHES,
     BROKEN,
     CASES,
     FURTHER,
     PASSED,
     REFUSED,
-    Bench,
+    AdapterRoute,
 )
 from tests.support.hostile import (
     Handler,
@@ -126,7 +126,7 @@ class Line:
     """What lies between the adapter and its provider, and what comes of it.
 
     Attributes:
-        expected: The pair, unless the bench differs.
+        expected: The pair, unless the tested route differs.
         provider: How the provider behaves; ``None``: nobody listens there.
         sent: Whether the code leaves.
         tls: Whether the provider's address is ``https``.
@@ -299,14 +299,14 @@ def tapping(url: str) -> Handler:
     return handler
 
 
-def begin(bench: Bench, sandbox: Sandbox, fault: str = "") -> tuple[Account, Login]:
-    """Do the first step of a login that takes the bench's route."""
+def begin(tested: AdapterRoute, sandbox: Sandbox, fault: str = "") -> tuple[Account, Login]:
+    """Do the first step of a login that takes the tested route."""
     # Kinds that choose the route are the account's; what it says then is a fault.
-    account = sandbox.add_account(bench.provider, source=bench.source, kind=bench.kind)  # type: ignore[arg-type]
-    if fault not in {"", bench.kind}:
+    account = sandbox.add_account(tested.provider, source=tested.source, kind=tested.kind)  # type: ignore[arg-type]
+    if fault not in {"", tested.kind}:
         sandbox.set_faults(account, kind=fault)
     login = sandbox.begin_login(account)
-    assert login.context["route"] in bench.routes
+    assert login.context["route"] in tested.routes
     return account, login
 
 
@@ -329,13 +329,15 @@ def secrets_of(value: object, key: str = "") -> Iterator[str]:
         yield value
 
 
-async def attempt(bench: Bench, login: Login, ended: Ended, url: str, **options: Any) -> None:
+async def attempt(
+    tested: AdapterRoute, login: Login, ended: Ended, url: str, **options: Any
+) -> None:
     """Verify one code over the real transport, as the worker would, and note how it ended.
 
     Options are the exchange's, and two of our own: ``cut`` says whether the peer has hung up,
     which the claim waits for; ``given_up`` ends the caller's time.
     """
-    adapter = providers.adapters()[bench.provider]
+    adapter = providers.adapters()[tested.provider]
     context = adapter.contexts[str(login.context["route"])].model_validate(login.context)
     cut: Callable[[], bool] = options.pop("cut", lambda: True)
     given_up: asyncio.Event = options.pop("given_up", asyncio.Event())
@@ -404,15 +406,17 @@ def told(error: BaseException) -> list[str]:
     return seen
 
 
-def check(ended: Ended, bench: Bench, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+def check(
+    ended: Ended, tested: AdapterRoute, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Judge an attempt by the rules of all of them."""
     assert ended.pair == expected
     status_, _, type_ = ended.pair.partition(" ")
     successes = {(success.status, success.object) for success in Success}
     assert (int(status_), type_) in PAIRS.keys() | successes
     assert ended.sends == ended.code_sent, "code_sent is what really happened"
-    assert ended.copies == ended.code_sent * bench.copies, "one request carries the code"
-    assert bench.sends or not ended.heard, "a route that never sends does not even connect"
+    assert ended.copies == ended.code_sent * tested.copies, "one request carries the code"
+    assert tested.sends or not ended.heard, "a route that never sends does not even connect"
     visible = "\n".join([*ended.seen, caplog.text, *map(repr, caplog.records)])
     shown = [secret for secret in (ended.code, *ended.secrets) if secret in visible]
     assert not shown, "something secret can be seen"
@@ -432,33 +436,33 @@ def found_routes() -> set[tuple[str, frozenset[str]]]:
 
 def test_every_adapter_and_route_has_a_bench() -> None:
     """A fifth adapter, or a new route, is tested here or the suite says so."""
-    laid = [(bench.provider, bench.routes) for bench in BENCHES]
+    laid = [(tested.provider, tested.routes) for tested in ADAPTER_ROUTES]
     assert set(laid) == found_routes()
     assert len(laid) == len(set(laid))
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=str)
-def test_every_bench_answers_every_case(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", ADAPTER_ROUTES, ids=str)
+def test_every_route_answers_every_case(tested: AdapterRoute) -> None:
     """A case left out is one nobody has thought about; what differs must be a case, too."""
-    assert set(CASES) <= bench.said.keys()
-    assert bench.differs.keys() <= LINES.keys()
+    assert set(CASES) <= tested.said.keys()
+    assert tested.differs.keys() <= LINES.keys()
 
 
-SAYINGS = [(bench, case) for bench in BENCHES for case in bench.said]
+SAYINGS = [(tested, case) for tested in ADAPTER_ROUTES for case in tested.said]
 
 
-@pytest.mark.parametrize(("bench", "case"), SAYINGS, ids=str)
+@pytest.mark.parametrize(("tested", "case"), SAYINGS, ids=str)
 async def test_what_the_provider_says_has_its_pair(
-    bench: Bench, case: str, caplog: pytest.LogCaptureFixture
+    tested: AdapterRoute, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each known answer has its pair at the sandbox, over every route."""
-    said, expected = bench.said[case]
+    said, expected = tested.said[case]
 
     async def scenario() -> Ended:
         async with Sandbox() as sandbox, AsyncExitStack() as stack:
-            account, login = begin(bench, sandbox, said if isinstance(said, str) else "")
+            account, login = begin(tested, sandbox, said if isinstance(said, str) else "")
             code = right_code(account, login, sandbox)
-            there = sandbox.urls[bench.provider]
+            there = sandbox.urls[tested.provider]
             if case.startswith("wrong"):
                 code = next(
                     wrong
@@ -469,25 +473,27 @@ async def test_what_the_provider_says_has_its_pair(
                 account.expire_codes()
             elif case == "used":
                 first = Ended(code, frozenset())
-                await attempt(bench, login, first, there)
-                assert first.pair == bench.said["success"][1]
+                await attempt(tested, login, first, there)
+                assert first.pair == tested.said["success"][1]
                 login = sandbox.begin_login(account)
                 assert code not in json.dumps(login.context)
             ended = Ended(code, frozenset(secrets_of(login.context)))
             then = tapping(there) if isinstance(said, str) else answering(said)
             server = await stack.enter_async_context(serving(listening(ended, then)))
-            await attempt(bench, login, ended, server.url)
+            await attempt(tested, login, ended, server.url)
             return ended
 
     with caplog.at_level(logging.DEBUG):
         ended = await scenario()
-    assert ended.code_sent == bench.sends
-    check(ended, bench, expected, caplog)
+    assert ended.code_sent == tested.sends
+    check(ended, tested, expected, caplog)
 
 
-@pytest.mark.parametrize(("bench", "case"), list(itertools.product(BENCHES, LINES)), ids=str)
+@pytest.mark.parametrize(
+    ("tested", "case"), list(itertools.product(ADAPTER_ROUTES, LINES)), ids=str
+)
 async def test_what_happens_on_the_way_has_its_pair(
-    bench: Bench,
+    tested: AdapterRoute,
     case: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -508,7 +514,7 @@ async def test_what_happens_on_the_way_has_its_pair(
         monkeypatch.setattr(dialling, "Connection", Watched)
 
     async def scenario() -> tuple[Ended, Ended]:
-        account, login = begin(bench, sandbox := Sandbox())
+        account, login = begin(tested, sandbox := Sandbox())
         code = right_code(account, login, sandbox)
         ended = Ended(code, frozenset({*secrets_of(login.context), PROXY_PASSWORD}))
         strayed = Ended(code, frozenset())
@@ -532,15 +538,15 @@ async def test_what_happens_on_the_way_has_its_pair(
                 at = f"user:{PROXY_PASSWORD}@127.0.0.1:{await serve(line.proxy)}"
                 options["proxy"] = f"{line.proxy_scheme}://{at}"
             url = f"{scheme}://{line.name or '127.0.0.1'}:{port}"
-            await attempt(bench, login, ended, url, **options)
+            await attempt(tested, login, ended, url, **options)
         return ended, strayed
 
     with caplog.at_level(logging.DEBUG):
         ended, strayed = await scenario()
-    assert ended.code_sent == (line.sent and bench.sends)
+    assert ended.code_sent == (line.sent and tested.sends)
     assert strayed.heard == [], "a redirect was followed"
-    expected = bench.differs.get(case, line.expected) if bench.sends else ACTION
-    check(ended, bench, expected, caplog)
+    expected = tested.differs.get(case, line.expected) if tested.sends else ACTION
+    check(ended, tested, expected, caplog)
 
 
 def _placed(line: Line, elsewhere: int, given_up: asyncio.Event) -> Handler | None:

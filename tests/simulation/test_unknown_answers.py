@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.conformance_cases import BENCHES, Bench
+from tests.support.conformance_cases import ADAPTER_ROUTES, AdapterRoute
 from tests.support.random_answers import (
     BODIES,
     LOGINS,
@@ -22,9 +22,9 @@ from tests.support.random_answers import (
 )
 
 COUNT: Final = 2_500
-"""Answers for each bench."""
+"""Number of answers for each route."""
 SECONDS_MAX: Final = 60.0
-"""For one bench, of processor time: a net, it takes three."""
+"""Limit of processor time for one route, seconds; usually it takes three."""
 
 
 async def _at_once(_seconds: float, result: object = None) -> object:
@@ -38,22 +38,22 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_pauses")
-@pytest.mark.parametrize("bench", [bench for bench in BENCHES if bench.sends], ids=str)
-async def test_no_unknown_answer_loses_anything(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", [tested for tested in ADAPTER_ROUTES if tested.sends], ids=str)
+async def test_no_unknown_answer_loses_anything(tested: AdapterRoute) -> None:
     """Each kind of loss is told with the answers that bring it."""
-    challenge = challenge_of(bench)
-    rng = random.Random(str(bench))
-    cases = [case_of(rng, bench.provider) for _ in range(COUNT)]
+    challenge = challenge_of(tested)
+    rng = random.Random(str(tested))
+    cases = [case_of(rng, tested.provider) for _ in range(COUNT)]
     wrong: dict[str, list[str]] = {}
     began_s = time.process_time()
     for case in cases:
         try:
-            end = await ended(bench, challenge, case)
+            end = await ended(tested, challenge, case)
         except Exception as error:  # noqa: BLE001  each is 500 unexpected_error
             broken: str | None = f"unexpected_error: {type(error).__name__}"
             told = f"{error}"
         else:
-            broken, told = wrong_with(bench, case, end), repr(end)
+            broken, told = wrong_with(tested, case, end), repr(end)
         if broken is not None:
             wrong.setdefault(broken, []).append(f"{case.told} -> {told[:100]}")
     assert time.process_time() - began_s < SECONDS_MAX

@@ -1,11 +1,11 @@
-"""The benches of the conformance suite: each adapter's routes, and its provider's answers.
+"""The routes that the conformance suite tests: each adapter's routes and its provider's answers.
 
-A bench is one adapter over one route: how a login begins in the sandbox, and a table from a case
-to the catalogue pair that the adapter must settle it with. `test_conformance` holds the cases of
-the transport, which are the same for every adapter; a bench names only the pairs that differ for
-its provider.
+An `AdapterRoute` is one adapter over one route: how a login begins in the sandbox, and a table
+from a case to the catalogue pair with which the adapter must settle it. `test_conformance` holds
+the cases of the transport, which are the same for every adapter; an `AdapterRoute` has only the
+pairs that differ for its provider.
 
-A new adapter is tested by adding its benches to `BENCHES`; without them the suite fails.
+A new adapter is tested by adding its routes to `ADAPTER_ROUTES`; without them the suite fails.
 """
 
 from __future__ import annotations
@@ -34,30 +34,31 @@ AWAY: Final = "503 service_unavailable"
 JSON_TYPE: Final = "Content-Type: application/json"
 
 Said = tuple[str | bytes, str]
-"""What the provider says (a kind of the sandbox, or the bytes of an answer), and its pair."""
+"""The provider's answer (a kind of the sandbox, or the bytes of an answer), and its pair."""
 
 CASES: Final = (
     "success", "wrong", "expired", "used", "throttled", "restricted", "further step", "action",
     "unknown step", "dead", "malformed", "mismatch", "no user id",
 )  # fmt: skip
-"""What every bench has an answer for; it may have more."""
+"""Cases for which every route has an answer; a route may have more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class AdapterRoute:
     """One adapter over one route.
 
     Attributes:
-        provider: ``LINKEDIN`` …
+        provider: Name of the provider, as ``LINKEDIN``.
         routes: The names of the route, all of one context model.
-        source: Where the code of its login comes from.
+        source: Source of the login's code.
         kind: The sandbox's kind of account whose login takes this route.
-        copies: How often the code stands in the one request that carries it.
-        said: Case to what is said and what it means. ``wrong``, ``expired`` and ``used`` are
-            about the code: the kind says what the account is.
-        differs: Cases of the wire that mean something else here than usually.
-        sends: Whether the route sends anything, ever. If not, nobody hears of an attempt, and
-            whatever would have happened, each case ends in `ACTION`.
+        copies: How often the code occurs in the one request that carries it.
+        said: Maps a case to the provider's answer and its pair. ``wrong``, ``expired`` and
+            ``used`` are about the code: the kind describes the account.
+        differs: Maps the cases of the transport that end otherwise for this provider to their
+            pair.
+        sends: Whether the route sends any request. If not, no server sees an attempt, and each
+            case ends in `ACTION`.
     """
 
     provider: str
@@ -79,8 +80,8 @@ def _json(status: int, body: object) -> bytes:
 
 def _instagram(
     routes: str, kind: str, source: str, said: Mapping[str, Said], **more: object
-) -> Bench:
-    """Lay out a bench of INSTAGRAM: its routes answer in one vocabulary."""
+) -> AdapterRoute:
+    """Lay out a tested route of INSTAGRAM: its routes answer in one vocabulary."""
     common: dict[str, Said] = {
         "success": (kind, PASSED),
         "wrong": (kind, REFUSED),
@@ -122,7 +123,7 @@ def _instagram(
         "network refused": ("ip_block", BLOCKED),
         "wrong in German": ("german", REFUSED),
     }
-    return Bench(
+    return AdapterRoute(
         provider="INSTAGRAM",
         routes=frozenset(routes.split()),
         kind=kind,
@@ -149,8 +150,8 @@ _PROGRAMS: Mapping[str, Said] = {
 # The web's two-factor step takes no further checkpoint of the app; nobody can answer it here.
 _NO_FURTHER: Mapping[str, Said] = {"further step": ("chained", ACTION)}
 
-BENCHES: Final = (
-    Bench(
+ADAPTER_ROUTES: Final = (
+    AdapterRoute(
         provider="LINKEDIN",
         routes=frozenset({"http"}),
         source="EMAIL",
@@ -184,7 +185,7 @@ BENCHES: Final = (
     _instagram("bloks_two_factor", "bloks", "SMS", {**_PROGRAMS}),
     _instagram("bloks_auth_platform", "auth_platform", "EMAIL", {**_PROGRAMS}),
     _instagram("web", "web", "SMS", {"expired": ("", DEAD), **_NO_FURTHER}),
-    Bench(
+    AdapterRoute(
         provider="TWITTER",
         routes=frozenset({"http", "ocf"}),
         source="SMS",
@@ -258,7 +259,7 @@ BENCHES: Final = (
             "login starts again": ("starts_again", DEAD),
         },
     ),
-    Bench(
+    AdapterRoute(
         provider="TWITTER",
         routes=frozenset({"jetfuel"}),
         kind="jetfuel",
@@ -266,7 +267,7 @@ BENCHES: Final = (
         sends=False,  # Bound to the browser it began in.
         said=dict.fromkeys(CASES, ("jetfuel", ACTION)),
     ),
-    Bench(
+    AdapterRoute(
         provider="MESSENGER",
         routes=frozenset({"http", "auth_login"}),
         source="SMS",

@@ -1,11 +1,11 @@
 """Answers that no provider has given yet, for every adapter and route.
 
 Status, type, body, cookies, redirect and framing are put together at random, from a seed of the
-bench, and read by the real reader of answers and the real adapter. Whatever comes: it ends in a
+route, and read by the real reader of answers and the real adapter. Whatever comes: it ends in a
 verdict or a failure of the contract; a session in the answer is not thrown away; an unknown
 answer neither ends the login nor counts as a refused code.
 
-A new adapter is tried as soon as it has its benches (`benches`) and its line in `LOGINS`.
+A new adapter is tried as soon as it has its routes (`conformance_cases`) and its line in `LOGINS`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from checkpoint_worker.providers.http.response import Limits, ResponseParser
 from checkpoint_worker.providers.sandbox import Sandbox
 from checkpoint_worker.tasks.catalogue import pair
 from checkpoint_worker.tasks.execution.verdicts import validate_failure, validate_verdict
-from tests.support.conformance_cases import Bench
+from tests.support.conformance_cases import AdapterRoute
 
 FETCHES_MAX: Final = 12
 """Further requests after which the exchange's time is up."""
@@ -236,25 +236,27 @@ class Given:
         return Reply(status=200, headers={}, body=json.dumps(ME).encode())
 
 
-def challenge_of(bench: Bench) -> Challenge:
-    """Return a challenge that takes the bench's route."""
+def challenge_of(tested: AdapterRoute) -> Challenge:
+    """Return a challenge that takes the tested route."""
     sandbox = Sandbox()
     account = sandbox.add_account(
-        bench.provider,  # type: ignore[arg-type]
-        source=bench.source,  # type: ignore[arg-type]
-        kind=bench.kind,
+        tested.provider,  # type: ignore[arg-type]
+        source=tested.source,  # type: ignore[arg-type]
+        kind=tested.kind,
         user_id=USER,
     )
     login = sandbox.begin_login(account)
-    adapter = providers.adapters()[bench.provider]
+    adapter = providers.adapters()[tested.provider]
     context = adapter.contexts[str(login.context["route"])].model_validate(login.context)
     checkpoint = Checkpoint(**login.checkpoint)
     return Challenge(checkpoint=checkpoint, context=context, base_url=adapter.default_url)
 
 
-async def ended(bench: Bench, challenge: Challenge, case: Case) -> Verdict | ProviderFailure:
+async def ended(
+    tested: AdapterRoute, challenge: Challenge, case: Case
+) -> Verdict | ProviderFailure:
     """Verify, and tell what comes of it as the worker does."""
-    adapter, exchange = providers.adapters()[bench.provider], Given(case)
+    adapter, exchange = providers.adapters()[tested.provider], Given(case)
     try:
         verdict = await adapter.verify(challenge, exchange)
     except ProviderFailure as failure:
@@ -264,7 +266,7 @@ async def ended(bench: Bench, challenge: Challenge, case: Case) -> Verdict | Pro
     return verdict
 
 
-def wrong_with(bench: Bench, case: Case, end: Verdict | ProviderFailure) -> str | None:
+def wrong_with(tested: AdapterRoute, case: Case, end: Verdict | ProviderFailure) -> str | None:
     """Return which promise an end breaks, ``None`` if it keeps them all."""
     if case.has_login and case.is_foreign and not isinstance(end, Cleared):
         return "a session was thrown away"
@@ -272,11 +274,11 @@ def wrong_with(bench: Bench, case: Case, end: Verdict | ProviderFailure) -> str 
         return None if case.has_cookies else "cleared without a session"
     if isinstance(end, ProviderFailure) and pair(end.status, end.type).kills:
         return "an unknown answer has ended the login"
-    if isinstance(end, Rejected) and case.is_foreign and not end_is_known(bench, case):
+    if isinstance(end, Rejected) and case.is_foreign and not end_is_known(tested, case):
         return "an unknown answer was counted as a refused code"
     return None
 
 
-def end_is_known(bench: Bench, case: Case) -> bool:
+def end_is_known(tested: AdapterRoute, case: Case) -> bool:
     """Whether a body that says nothing elsewhere is this provider's refusal. None is, so far."""
     return False

@@ -25,7 +25,7 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.http.request import checked_headers
 from checkpoint_worker.providers.sessions import Session, SessionCookie, of_context
 from checkpoint_worker.tasks.operations.validation import CheckpointError, read_context
-from tests.support.conformance_cases import BENCHES, Bench
+from tests.support.conformance_cases import ADAPTER_ROUTES, AdapterRoute
 from tests.support.random_answers import LOGINS, Case, Given, challenge_of
 
 
@@ -127,33 +127,33 @@ class Noting(Given):
         return await super().fetch(request)
 
 
-@pytest.mark.parametrize("bench", [bench for bench in BENCHES if bench.sends], ids=str)
-async def test_every_request_has_them_and_none_of_ours_is_dropped(bench: Bench) -> None:
+@pytest.mark.parametrize("tested", [tested for tested in ADAPTER_ROUTES if tested.sends], ids=str)
+async def test_every_request_has_them_and_none_of_ours_is_dropped(tested: AdapterRoute) -> None:
     """What an adapter makes can either not be given, or is sent as it was given."""
-    asked = challenge_of(bench)
+    asked = challenge_of(tested)
     fixed = OUR_HEADERS | type(asked.context).made_headers
     usual = set[str]()
-    for headers in await requests_with(bench, asked, {"X-Further": "as-given"}):
+    for headers in await requests_with(tested, asked, {"X-Further": "as-given"}):
         assert headers["X-Further"] == "as-given"
         usual |= {name for name in headers if name.lower() not in fixed} - {"X-Further"}
     given = dict.fromkeys(usual, "identity")
-    for headers in await requests_with(bench, asked, given):
+    for headers in await requests_with(tested, asked, given):
         assert {name: headers.get(name) for name in given} == given
 
 
 async def requests_with(
-    bench: Bench, asked: Challenge, given: dict[str, str]
+    tested: AdapterRoute, asked: Challenge, given: dict[str, str]
 ) -> list[Mapping[str, str]]:
     """Return the headers of every request of a login whose client has headers of its own."""
     held = asked.context.as_json() | {"headers": given}
     context = type(asked.context).model_validate(held)
     challenge = dataclasses.replace(asked, context=context)
-    login = "".join(f"Set-Cookie: {line}\r\n" for line in LOGINS[bench.provider])
+    login = "".join(f"Set-Cookie: {line}\r\n" for line in LOGINS[tested.provider])
     raw = f"HTTP/1.1 200 OK\r\n{login}Content-Length: 2\r\n\r\n{{}}".encode()
     case = Case(raw=raw, has_login=True, has_cookies=True, is_foreign=True, told="")
     exchange = Noting(case)
     with contextlib.suppress(ProviderFailure):
-        await providers.adapters()[bench.provider].verify(challenge, exchange)
+        await providers.adapters()[tested.provider].verify(challenge, exchange)
     assert exchange.code_sent
     return exchange.sent
 
