@@ -1,4 +1,4 @@
-"""What the product means to reach, beside what was measured; deploy/docs/figures.md has both."""
+"""Compares measured figures with the product's aims; deploy/docs/figures.md shows both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.benchmarks.peers.contenders import PEERS
 
 Found = dict[str, Any]
 SPREAD: Final = 1.1
-"""Costs that differ by less are called flat."""
+"""Ratio below which two costs count as equal."""
 
 
 FASTEST_JOBS: Final = 3.7
 FASTEST_CPU: Final = 0.29
-"""Dramatiq on gevent against plain Celery's threads in a backlog, 2,244 to 613 jobs/s and 422 to
-1,452 us, when these aims were set."""
+"""Ratios of Dramatiq on gevent to plain Celery's threads in a backlog when these aims were set:
+2,244 to 613 jobs/s, and 422 to 1,452 µs."""
 WHOLE: Final = 1_000
-"""From here on a figure is told without decimals."""
+"""Value from which a figure is printed without decimals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,12 @@ class Aim:
     """One aim.
 
     Attributes:
-        what: In words.
-        measure: Whose figures it needs.
-        read: Takes the figure out of that measurement; ``None`` where its subject was not measured.
-        bound: The figure aimed for.
-        at_least: Whether more is better.
-        unit: Follows the figure.
+        what: Description.
+        measure: Name of the measurement.
+        read: Takes the figure from that measurement; ``None`` if its subject was not measured.
+        bound: The figure to reach.
+        at_least: Whether a larger figure is better.
+        unit: Unit that follows the figure.
     """
 
     what: str

@@ -1,7 +1,7 @@
-"""Who is measured with the same backlog: the product, plain Celery, and the bare limit.
+"""The programs that are measured with the same backlog: the product, plain Celery, the bare limit.
 
-A backlog is made before the worker runs and held under another name. The worker starts, does a
-few jobs to be warm, and gets all of it at once when the list takes its own name again.
+The backlog is made before the worker runs and is kept under another name. The worker starts, runs
+a few jobs to warm up, and receives the whole backlog when the list gets its own name back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.benchmarks.environment import Environment
 from tests.support.processes import START_S, line_of, running, until
 
 WARM: Final = 50
-"""Jobs before the clock runs: imports, first connections."""
+"""Number of jobs before the measurement, for imports and first connections."""
 DELAY_MS: Final = 20
 HELD: Final = "bench:held"
 
@@ -24,16 +24,16 @@ PLAIN: Final = "plain Celery, threads"
 
 
 class Contender(Protocol):
-    """Somebody who works off a backlog.
+    """A system under test that works off a backlog.
 
     Attributes:
-        name: For people.
+        name: Name in reports.
     """
 
     name: str
 
     def prepare(self, jobs: int) -> int:
-        """Do what comes before a submission; return how many intents it opened."""
+        """Prepare the submissions; return the number of opened intents."""
 
     def submit(self, jobs: int) -> None:
         """Submit the jobs."""
@@ -42,16 +42,16 @@ class Contender(Protocol):
         """Hide the backlog from the worker."""
 
     def release(self) -> None:
-        """Show it."""
+        """Show the backlog to the worker."""
 
     def workers(self) -> contextlib.AbstractContextManager[Sequence[int]]:
-        """Run the worker, warm; gives the processes' ids."""
+        """Run the worker and warm it up; yield the ids of its processes."""
 
     def done(self) -> int:
-        """Return how many outcomes there are; asks Redis once."""
+        """Return the number of outcomes, with one command to Redis."""
 
     def check(self) -> None:
-        """Make sure that the outcomes are those that were meant."""
+        """Check that the outcomes are the expected ones."""
 
 
 class Product:

@@ -193,20 +193,20 @@ class Environment:
         return [json.loads(text) for _, fields in found for text in fields.values()]
 
     def check(self) -> None:
-        """Make sure that what was measured is what was meant: every outcome is 201.
+        """Check that every outcome is 201, as the measurement expects.
 
         Raises:
-            StuckError: One is not.
+            StuckError: An outcome differs.
         """
         wrong = sorted({str(record["status"]) for record in self.everything()} - {"201"})
         if wrong:
-            msg = f"nothing was measured: there are outcomes {', '.join(wrong)}"
+            msg = f"the measurement is invalid: there are outcomes {', '.join(wrong)}"
             raise StuckError(msg)
 
 
 @contextlib.contextmanager
 def started_environment() -> Iterator[Environment]:
-    """Start what a measurement stands on, and end it."""
+    """Start Redis, a stub provider and the environment of a measurement; end them afterwards."""
     entry = "[checkpoint.providers]\nBENCH = tests.benchmarks.adapter:Bench\n"
     with (
         tempfile.TemporaryDirectory() as name,

@@ -49,20 +49,20 @@ FIGURES: Final[Mapping[str, tuple[str, int]]] = {
     "cpu_s_min": ("CPU s a minute", 2),
     "commands_s": ("Redis commands/s", 1),
 }
-"""Name in the JSON to title and decimals."""
+"""Maps a name in the JSON to its title and its number of decimals."""
 COUNTS: Final = frozenset({"asked", "not_201"})
-"""What is no measure of anything, and has no ratio."""
+"""Figures that are counts, not measurements; they have no ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How much is measured.
+    """Size of a measurement.
 
     Attributes:
-        jobs: Submissions of one round of throughput; the others derive theirs.
-        rounds: Rounds, of which the median counts.
-        quick: A look within a minute, not figures to quote.
-        full: A million stored intents too.
+        jobs: Number of submissions of one throughput round; the other measurements derive theirs.
+        rounds: Number of rounds; the median counts.
+        quick: Whether to measure within a minute, for figures that are not to be quoted.
+        full: Whether to measure a million stored intents, too.
     """
 
     jobs: int

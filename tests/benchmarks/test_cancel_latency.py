@@ -46,7 +46,7 @@ def round_trips(url: str) -> list[float]:
 
 
 def superseded_before_the_send(deployment: Deployment) -> list[float]:
-    """Measure a newer submission until the elder's silent connection is closed."""
+    """Measure the time from a newer submission to the end of the previous one's connection."""
     taken: list[float] = []
     person = deployment.person()
     with deployment.gate() as gate:
@@ -66,7 +66,7 @@ def superseded_before_the_send(deployment: Deployment) -> list[float]:
 
 
 def killed_after_the_send(deployment: Deployment) -> list[float]:
-    """Measure a kill until the provider sees the exchange closed."""
+    """Measure the time from a kill to the end of the exchange at the provider."""
     taken: list[float] = []
     for _ in range(ROUNDS):
         person = deployment.person().open().hold()
@@ -89,7 +89,7 @@ async def deserted(deployment: Deployment) -> float:
 def test_an_exchange_is_closed_within_milliseconds(
     redis_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    """The signal rides on the commit: submit, publish, hear and hang up, no poll in between."""
+    """The commit publishes the signal and the attempt closes its connection, without a poll."""
     times = SHORT | {"connect_timeout_s": 20.0, "heartbeat_s": 2.0, "lost_after_s": 5.0}
     times |= {"wake_again_s": 20.0, "deadline_s": 25.0}
     times |= {"submissions_max": 10 * ROUNDS, "hourly_max": 10 * ROUNDS}  # One person, many codes.

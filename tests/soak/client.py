@@ -1,9 +1,9 @@
-"""A backend in a process of its own: plays what it is told on stdin, a line of JSON at a time.
+"""A backend in its own process that plays the kinds requested on stdin, one line of JSON at a time.
 
     python -m tests.soak.client awaited|blocking|ADDRESS-OF-A-GATEWAY
 
-In: ``{"kinds": [...], "first": N, "count": N}``. Out, first: ``{}``; then for each line what came
-of each kind: ``{"success": {"201": 33}}``.
+Input: ``{"kinds": [...], "first": N, "count": N}``. Output: ``{}`` at the start, then for each
+line the number of outcomes of each kind: ``{"success": {"201": 33}}``.
 """
 
 from __future__ import annotations

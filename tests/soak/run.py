@@ -48,9 +48,9 @@ SETTINGS: Final = {
 }
 """Records that are gone soon, and no limit on what one account may do: all else as shipped."""
 STEP_S: Final = 600.0
-"""For one step to end."""
+"""Timeout for one step, seconds."""
 QUIET_S: Final = 0.5
-"""After a step, for what has ended to be let go."""
+"""Pause after a step, seconds, in which finished objects are released."""
 POISON: Final = (
     "not JSON",
     "",
@@ -60,22 +60,23 @@ POISON: Final = (
     '{"body": "!", "headers": {"id": 7}, "properties": {}}',
 )
 MEANT_SHARE: Final = 0.8
-"""So many outcomes at least are those that were meant: on a busy machine some codes are held back,
-too late to be sent."""
+"""Minimum share of expected outcomes. On a busy machine some codes are not sent, because their
+deadline is too near."""
 SAMPLE: Final = 1_000
-"""Keys whose elements are counted with one round trip."""
+"""Number of keys whose elements are counted in one round trip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is asked for.
+    """The requested run.
 
     Attributes:
-        kinds: Which.
-        submissions: How many, all kinds together.
-        steps: Looks at the processes.
-        warm: Submissions before growth counts.
-        seconds: Go on for so long instead; ``submissions`` is then one round of ``steps``.
+        kinds: The kinds of submissions to play.
+        submissions: Number of submissions of all kinds together.
+        steps: Number of times that the processes are measured.
+        warm: Number of submissions before growth counts.
+        seconds: Duration of the run in place of ``submissions``, which is then one round of
+            ``steps``.
     """
 
     kinds: tuple[Kind, ...] = KINDS
@@ -287,7 +288,7 @@ def _step(
 
 
 def _wrong(kinds: Sequence[Kind], outcomes: dict[str, Counter[str]]) -> list[str]:
-    """Say where something else was measured than what was meant."""
+    """Return the kinds whose outcomes differ from the expected ones, each with its outcomes."""
     wrong = []
     for kind in kinds:
         if kind.play is None:

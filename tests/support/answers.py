@@ -41,7 +41,7 @@ def written_otherwise(code: str) -> Iterator[tuple[str, str]]:
 
 
 def someone(deployment: Deployment, provider: str, **options: Any) -> Person:
-    """Make up a person with an account at a provider."""
+    """Create a person with an account at a provider."""
     account = deployment.loops.do(deployment.sandbox.add_account, provider, **options)
     deployment.persons.append(Person(deployment, account))
     return deployment.persons[-1]
@@ -55,7 +55,7 @@ def give(person: Person, code: str, source: Source) -> None:
 
 
 def pair(record: Outcome) -> str:
-    """Return status and word of an outcome."""
+    """Return status and error type of an outcome."""
     body = record.body or {}
     return f"{record.status} {str(body.get('type', '')).removeprefix('errors/') or body['object']}"
 

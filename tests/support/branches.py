@@ -1,8 +1,8 @@
-"""``python -m tests.support.branches``: what a measured run left out, and whether it may.
+"""``python -m tests.support.branches``: reports uncovered branches, and which of them are allowed.
 
-Reads what `make coverage` has measured. With ``WORKERS=yes`` every process that the tests start
-measures itself as well, which takes minutes more, and every file is asked for; without, those whose
-tests run them in their own process. A process that a test kills tells nothing.
+The program reads the results of `make coverage`. With ``WORKERS=yes`` every process that the tests
+start measures itself too, which takes minutes more, and every file is checked; otherwise only files
+whose tests run them in their own process are checked. A process that a test kills reports nothing.
 """
 
 from __future__ import annotations

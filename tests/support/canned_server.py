@@ -1,4 +1,4 @@
-"""The far end of a wire for adapter tests: a canned provider on loopback, and one attempt."""
+"""A provider with canned answers on the loopback, and one attempt, for adapter tests."""
 
 from __future__ import annotations
 

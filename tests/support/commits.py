@@ -1,4 +1,4 @@
-"""What several tests need beside `test_commit`."""
+"""Helpers for tests of commits, shared with `test_commit`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.ledger_fixture import LedgerFixture
 
 
 class Recorder(SyncExecutor):
-    """A door that notes what commits answer, and may lose the first answer."""
+    """An executor that records the answers of commits and may lose the first answer."""
 
     def __init__(self, client: redis.Redis, *, lose: str = "") -> None:
         super().__init__(client)

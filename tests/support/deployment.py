@@ -1,7 +1,7 @@
-"""A deployment for whole plays: real workers as processes, a real Redis, the sandbox over HTTP.
+"""A deployment for system tests: worker processes, a real Redis, the sandbox over HTTP.
 
-Times are short but nest as in production. Nothing here sleeps for luck: every wait is for a
-fact (a heartbeat, a received code, a record, a closed connection) under one generous bound.
+Times are short but nest as in production. No helper sleeps for a fixed time: each waits for an
+event (a heartbeat, a received code, a record, a closed connection) within one generous bound.
 """
 
 from __future__ import annotations
@@ -303,26 +303,26 @@ class Worker:
         return self
 
     def stop(self) -> None:
-        """Let it stand still (SIGSTOP), and wait until it does."""
+        """Suspend the process with SIGSTOP and wait until it is suspended."""
         self.process.send_signal(signal.SIGSTOP)
         wait_stopped(self.pid)
 
     def go_on(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Resume the process with SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it without a word (SIGKILL)."""
+        """End the process with SIGKILL, without a shutdown."""
         self.process.kill()
         self.process.wait(BOUND_S)
 
     def terminate(self) -> int:
-        """Ask it to end (SIGTERM); return its exit status."""
+        """Request the end of the process with SIGTERM; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(BOUND_S)
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End the process in any state."""
         end(self.process)
 
 

@@ -24,7 +24,7 @@ def shared_deployment(
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[Deployment]:
-    """A deployment with one worker that nobody harms, for a whole module."""
+    """Provide one deployment with one worker for a module; its tests leave the worker intact."""
     name = request.module.__name__.rpartition(".")[2]
     with Deployment(redis_server.url, name, tmp_path_factory.mktemp(name)) as deployment:
         worker = deployment.worker()
@@ -34,7 +34,7 @@ def shared_deployment(
 
 @pytest.fixture
 def deployment(shared_deployment: Deployment) -> Iterator[Deployment]:
-    """The module's deployment; afterwards what holds of every play is checked."""
+    """Provide the module's deployment; check its invariants after the test."""
     yield shared_deployment
     shared_deployment.check()
 
@@ -43,7 +43,7 @@ def deployment(shared_deployment: Deployment) -> Iterator[Deployment]:
 def new_deployment(
     redis_server: EmbeddedRedis, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[NewDeployment]:
-    """Make a deployment for this test alone, without a worker."""
+    """Provide a factory of deployments without a worker, for this test alone."""
     with ExitStack() as stack:
         made: list[Deployment] = []
 
@@ -76,7 +76,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def results(ledger: LedgerFixture) -> Iterator[Subscriber]:
-    """Return an ear on the channel of final records."""
+    """Provide a subscriber to the channel of final records."""
     made = Subscriber(ledger.redis, RESULTS)
     yield made
     made.close()

@@ -228,7 +228,7 @@ class Subscriber:
         return message  # type: ignore[no-any-return]
 
     def heard(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return channel and content of everything published until now."""
+        """Return channel and content of all messages that were published until now."""
         self._client.publish("fence", "")
         found = []
         while (message := self._next())["channel"] != "fence":
@@ -236,12 +236,12 @@ class Subscriber:
         return found
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the subscription."""
         self._pubsub.close()
 
 
 def in_lockstep(ledger: LedgerFixture, many: Sequence[Operation[T]], rng: random.Random) -> list[T]:
-    """Run steps interleaved call by call in a random order: every race, at no speed's mercy."""
+    """Run operations interleaved call by call in a random order, to produce races repeatably."""
     calls = {place: next(steps) for place, steps in enumerate(many)}
     results: dict[int, T] = {}
     while calls:

@@ -127,7 +127,7 @@ def _refused(deployment: Deployment, person: Person | None, call: Callable[[], o
 
 
 def _code(code: Any) -> Play:
-    """Submit something that is refused at the door."""
+    """Submit a code that the client refuses before it is stored."""
 
     def play(deployment: Deployment) -> Told:
         person = deployment.person().open()
@@ -292,7 +292,7 @@ def _no_handler(deployment: Deployment) -> Told:
 
 
 def _nobody_works(deployment: Deployment) -> Told:
-    """Whoever waits settles it, with the one worker standing still."""
+    """Let the waiting client settle the submission while the only worker is suspended."""
     person = deployment.person().open()
     worker = deployment._workers[0]
     worker.stop()

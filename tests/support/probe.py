@@ -68,14 +68,14 @@ def look() -> Look:
 
 
 def hold() -> dict[str, int]:
-    """Switch the collector off, so that cyclic garbage stays to be counted."""
+    """Switch the garbage collector off, so that cyclic garbage stays and can be counted."""
     gc.disable()
     gc.collect()
     return {}
 
 
 def garbage() -> dict[str, int]:
-    """Collect once, and tell what of."""
+    """Collect garbage once; return the number of collected objects by type name."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect()

@@ -1,8 +1,8 @@
-"""What a submission costs by how it ends.
+"""Measures the cost of a submission by its outcome.
 
-A failing way may not be a dear one: refusals and timeouts come in crowds. Ratios are made with the
-good end in the same round. While a crowd hangs, the worker beats and we ask for outcomes, which is
-counted too: compare what hangs with the good end after 5 s.
+Failures must not cost more than successes, because refusals and timeouts arrive in large numbers.
+Ratios compare each outcome with a success in the same round. While submissions hang, the heartbeats
+and our reads of outcomes are measured too, so compare them with the success after 5 s.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ async def _gate_reached(environment: Environment, count: int) -> None:
 
 
 def crowd(environment: Environment, others: int) -> None:
-    """Put others in flight and wait until the provider holds them all."""
+    """Start other submissions and wait until the provider holds all of them."""
     accounts = [f"acc_other_{number}" for number in range(others)]
     environment.opened(accounts)
     environment.submitted(accounts)
@@ -79,7 +79,7 @@ def run(options: Options, told: Callable[[str], None]) -> Rows:
     rows: Rows = {}
     others = 200 if options.quick else 2_000
     samples = SAMPLES // 4 if options.quick else SAMPLES
-    # Nobody gives up at the gate by himself.
+    # The limits are large, so that no attempt ends by its own timeout.
     times = {"CONNECT_TIMEOUT_S": 60, "CONCURRENCY": others + 1_000}
     with started_environment() as environment, environment.workers(HOLD_MS, **times) as (worker,):
         for name, count in ((IDLE, 0), (f"{others:,} others in flight", others)):
