@@ -266,7 +266,7 @@ class Account:
         """Count a request that carried a code; called when its body has arrived."""
         self.sends.append(self._accounts.note_send(self.provider, self.id, code))
         self._arrived.set()
-        self._arrived = asyncio.Event()  # Whoever waits next waits for the next one.
+        self._arrived = asyncio.Event()  # The next caller waits for the next request.
 
     @contextlib.contextmanager
     def exchange(self) -> Iterator[None]:

@@ -46,9 +46,9 @@ BEFORE_LOGIN = (
     "accounts/contact_point_prefill",
     "accounts/get_prefill_candidates",
 )
-"""What the app asks for before anybody has logged in; the answer brings the password's key."""
+"""Paths that the app requests before a login; the answers contain the password's key."""
 
-# Kinds that choose the route, or what its context looks like; the right code is success there.
+# Kinds that select the route or the form of its context; the right code succeeds with them.
 ROUTES = {
     "checkpoint": "challenge",
     "checkpoint_web": "challenge_web",

@@ -136,9 +136,9 @@ class FaultSchedule:
     counts: Counter[str] = field(default_factory=Counter)
     healthy: list[Worker] = field(default_factory=list)
     streams: list[tuple[int, list[str]]] = field(default_factory=list)
-    """What the stream of outcomes held when its Redis was ended, with that instant in ms."""
+    """Entries of the stream of outcomes when its Redis was ended, with that instant, ms."""
     away: list[tuple[float, float]] = field(default_factory=list)
-    """When Redis answered nobody, seconds since the epoch of Unix."""
+    """Periods in which Redis did not answer, seconds since the epoch."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     _mending: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -220,7 +220,7 @@ class FaultSchedule:
         self.healthy.append(worker)
 
     async def pause_redis(self, fault: Fault) -> None:
-        """Redis answers nobody for a while, sometimes for longer than clients wait."""
+        """Let Redis answer no command for a while, sometimes for longer than clients wait."""
         pause_s = 0.3 + 2.4 * fault.size
         await self.client.client_pause(round(1_000 * pause_s))
         self.away.append((time.time(), time.time() + pause_s))

@@ -53,16 +53,17 @@ WORKERS: Final = 3
 RATE: Final = 25.0
 GAP_S: Final = 1.5
 PLAYS_AT_ONCE: Final = 120
-"""Beyond this nobody new begins: what is tested is faults, not load."""
+"""Limit above which no new person begins, because the run tests faults, not load."""
 REPORT_S: Final = 5.0
 LAST_S: Final = 60.0
-"""For what is still under way when nothing new begins."""
+"""Time for plays to end after the last one has begun, seconds."""
 SEND_GRACE_S: Final = FIRST_BYTE_S + 0.5
-"""A claim acknowledged just before Redis was emptied may be followed by its send so late."""
+"""Time by which a send may follow a claim that was acknowledged just before Redis was emptied,
+seconds."""
 STREAM_GRACE_MS: Final = 1_000
 LOST_TOLD: Final = (403, 504)
-"""What may be said of a submission whose Redis was emptied, if anything: the next one does not
-know its intent, or a record has outlived it."""
+"""Statuses that a submission may get, if any, after its Redis was emptied: the new Redis does not
+know its intent, or a record has survived."""
 SHOWN_MAX: Final = 40
 
 
@@ -71,10 +72,10 @@ class Wish:
     """What to run.
 
     Attributes:
-        submissions: After so many nobody new begins.
-        seconds: Nor after so long.
-        rate: Plays begun each second; a play has one to three submissions.
-        gap_s: Between two faults, on average.
+        submissions: Number of submissions after which no new person begins.
+        seconds: Duration after which no new person begins, either.
+        rate: Number of plays that begin each second; a play has one to three submissions.
+        gap_s: Average time between two faults, seconds.
     """
 
     submissions: int
@@ -239,7 +240,7 @@ def _took_s(record: Outcome) -> float:
 
 
 def _away_s(record: Outcome, away: Sequence[tuple[float, float]]) -> float:
-    """How long Redis was away while a submission waited: nobody can promise that time."""
+    """Return the time for which Redis was away while a submission waited; it extends the limit."""
     assert record.queued_at is not None
     assert record.finished_at is not None
     begin, end = record.queued_at.timestamp(), record.finished_at.timestamp()
@@ -256,7 +257,7 @@ async def _judge(
     raw: redis.asyncio.Redis,
     crashed: list[str],
 ) -> Findings:
-    """Hold what was typed, sent, recorded and published against each other."""
+    """Compare what was typed, sent, recorded and published."""
     deployment = fault_schedule.deployment
     found = Findings(
         submissions=len(book.typed),
@@ -309,7 +310,7 @@ async def _judge_outcome(
 
 
 def _judge_missing(typed: Typed, told: Outcome | None, found: Findings) -> None:
-    """Nobody has seen an outcome: judge what a backend is told that asks now."""
+    """Judge the outcome that a backend reads now, because no client has seen one before."""
     if typed.emptied:
         found.emptied += 1
         if told is not None and told.status not in LOST_TOLD:

@@ -1,4 +1,4 @@
-"""The kinds of submissions, each by one backend's view of it: what is done, and what must come."""
+"""The kinds of submissions: the actions of a backend and the outcomes that must follow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 DEAD_PROXY: Final = "http://127.0.0.1:1"
-"""Nobody listens there."""
+"""A proxy address at which no program listens."""
 DEAD_NAME: Final = "http://dead.invalid:8080"
 
 
@@ -27,7 +27,7 @@ class Front(Protocol):
         """Wait for the status of an outcome."""
 
     async def cancel(self, submission_id: str) -> None:
-        """Take a submission back."""
+        """Cancel a submission."""
 
 
 Play = Callable[[Front, str], Awaitable[list[int]]]
@@ -78,7 +78,7 @@ async def canceled(front: Front, account: str) -> list[int]:
 
 
 async def unopened(front: Front, account: str) -> list[int]:
-    """Submit a code for which nobody has opened an intent."""
+    """Submit a code for an account without an intent."""
     return [await front.answer(f"{account}_unopened", "200000")]
 
 

@@ -263,7 +263,7 @@ def run(wish: Wish, told: Callable[[Findings], None]) -> Findings:
 def _step(
     deployment: Deployment, wish: Wish, number: int, done: int, outcomes: dict[str, Counter[str]]
 ) -> int:
-    """Have everybody play a part; return how many submissions and messages that were."""
+    """Let all clients play their share; return the number of submissions and messages."""
     count = wish.submissions // wish.steps
     played = [kind.name for kind in wish.kinds if kind.play is not None]
     pushed = [kind for kind in wish.kinds if kind.play is None]

@@ -99,7 +99,7 @@ def test_outcomes_other_than_those_meant_are_told() -> None:
 
 
 def test_table_and_plot_name_what_grows() -> None:
-    """Whoever reads one of them need not read the figures."""
+    """A reader of the table or the plot need not read the figures."""
     found = Findings(looks=looks_of("rss_kb", [90_000, *range(110_000, 160_000, 1_000)]))
     found.lines = judge(found.looks, 5_000)
     found.outcomes["success"] = Counter({"201": 50_000})

@@ -147,7 +147,7 @@ _PROGRAMS: Mapping[str, Said] = {
     "wrong by toast": ("toast", REFUSED),
     "wrong by dialog": ("dialog", REFUSED),
 }
-# The web's two-factor step takes no further checkpoint of the app; nobody can answer it here.
+# The web's two-factor step takes no further checkpoint of the app, so no code can answer it here.
 _NO_FURTHER: Mapping[str, Said] = {"further step": ("chained", ACTION)}
 
 ADAPTER_ROUTES: Final = (

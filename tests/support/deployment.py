@@ -148,7 +148,7 @@ class LoopThread:
 class Gate:
     """A SOCKS5 proxy that lets no connection through until it is opened.
 
-    Whoever waits at it has a connection on which no byte of the request has left.
+    An attempt that it holds has a connection on which no byte of the request was sent.
     """
 
     def __init__(self, loops: LoopThread) -> None:

@@ -96,7 +96,7 @@ class FlowerProcess:
     def ask(
         self, path: str, *, login: str | None = LOGIN, method: str = "GET", body: object = None
     ) -> tuple[int, str]:
-        """Return status and body of an answer; ``login=None`` asks as nobody."""
+        """Return status and body of an answer; ``login=None`` sends no credentials."""
         return fetch(f"127.0.0.1:{self.port}", path, login, method, body)
 
     def json(self, path: str) -> Any:

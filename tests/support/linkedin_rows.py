@@ -117,7 +117,7 @@ ROWS: Final = (
     _row("terms", "the button to agree", "consent", "client", ACTION),
     _row("terms address", "303 to `/legal/…`", "consent", "guess", ACTION),
     _row("passkey", "a passkey's form", "passkey", "guess", ACTION),
-    # Screens nobody knows.
+    # Unknown screens.
     _doubt("unknown", "a form without a code", "unknown step", "guess", ACTION),
     _doubt("unknown form", "the same, German", "unknown step", "guess", ACTION),
     _doubt("unknown address", "303 to another page of the checkpoint", "unknown step", "guess",

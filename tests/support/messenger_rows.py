@@ -117,7 +117,7 @@ ROWS: Final = (
          ACTION),
     _row("session before a checkpoint", "302 to `/checkpoint/` with `c_user` and `xs`",
          "checkpoint", "client", ACTION, note="a named step holds"),
-    # Steps nobody knows, answers nobody can read.
+    # Unknown steps and unreadable answers.
     _doubt("unknown", "an unknown number with a message for the person", "unknown step", "client",
            ACTION),
     _doubt("unknown in German", "the same, German", "unknown step", "guess", ACTION),

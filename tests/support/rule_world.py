@@ -243,7 +243,7 @@ class World:
     # Time
 
     def pass_ms(self, milliseconds: int) -> None:
-        """Let time pass. Nobody sweeps and nobody beats unless told."""
+        """Let time pass, without a sweep or a heartbeat."""
         self.now_ms += milliseconds
 
     def sweep(self) -> Decision | None:
@@ -509,7 +509,7 @@ def one_unsettled(world: World) -> None:
 
 
 def closed_is_empty(world: World) -> None:
-    """Nobody waits at an intent that is not open; an expired one has a free wire."""
+    """No submission waits at an intent that is not open; an expired intent has a free wire."""
     intent = world.ledger.intent
     if intent is not None and intent.state is not IntentState.OPEN:
         assert intent.current is None

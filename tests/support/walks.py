@@ -94,7 +94,7 @@ class Walk(RuleBasedStateMachine):
         event=st.sampled_from(["newer", "cancel", "kill", "reopen", "lose", "away", "fail over"]),
     )
     def disturb(self, code: str, event: str) -> None:
-        """Something happens during an exchange; whoever should be told may not hear of it."""
+        """Let an event happen during an exchange; its signal may be lost."""
         attempt = next(one for one in self.world.attempts if one.open_at(self.world.now_ms))
         match event:
             case "newer":
@@ -166,7 +166,7 @@ class Walk(RuleBasedStateMachine):
                 pass
 
     def _strangers(self, name: str) -> None:
-        """Names nobody knows move nothing."""
+        """Events with unknown names change nothing."""
         before, run_id = self.world.ledger.intent, self.world.run_id
         self.world.bring(Begin(submission_id="s0", claim=name, worker="w1", run_id=run_id))
         self.world.bring(Claim(submission_id="s0", claim=name, worker="w1", run_id=run_id))

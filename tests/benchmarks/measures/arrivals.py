@@ -59,7 +59,7 @@ def arrive(contender: Contender, environment: Environment, jobs: int) -> dict[st
 
 
 def run(options: Options, told: Callable[[str], None]) -> Rows:
-    """Measure everybody in turns."""
+    """Measure all contenders in turns."""
     rows: Rows = {}
     with started_environment() as environment:
         for number in range(options.rounds):

@@ -70,7 +70,7 @@ def _watch(
 def contenders(
     environment: Environment, told: Callable[[str], None], *, quick: bool
 ) -> list[Contender]:
-    """Return everybody in the order in which they take turns."""
+    """Return all contenders in the order of their turns."""
     few: list[Contender] = [Product(environment), Plain(environment, "threads", THREADS)]
     if quick:
         return [*few, Bare(environment)]
@@ -85,7 +85,7 @@ def contenders(
 
 
 def run(options: Options, told: Callable[[str], None]) -> Rows:
-    """Measure everybody in turns, so that a busy moment of the machine meets all of them."""
+    """Measure all contenders in turns, so that other load on the machine affects all of them."""
     rows: Rows = {}
     with started_environment() as environment:
         for number in range(options.rounds):

@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 
 class Clock:
-    """What time it is, in seconds; whoever steps the world moves it."""
+    """The simulated time, seconds; each step of the world advances it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
 
 
 if TYPE_CHECKING:
-    _Abstract = asyncio.BaseEventLoop  # It has everything; nothing of the rest is ever called.
+    _Abstract = asyncio.BaseEventLoop  # It has all methods; those missing here are never called.
 else:
     _Abstract = asyncio.AbstractEventLoop
 
 
 class SimLoop(_Abstract):
-    """As much of an event loop as asyncio's own primitives ask for.
+    """The part of an event loop that asyncio's own primitives need.
 
     Args:
-        clock: Shared by all.
-        offset_s: What this process' monotonic clock shows beyond it.
-        crashed: Told of every exception nobody handled.
+        clock: The simulated clock, shared by all loops.
+        offset_s: Offset of this process' monotonic clock, seconds.
+        crashed: Callback that receives every unhandled exception.
     """
 
     def __init__(self, clock: Clock, offset_s: float, crashed: Callable[[str], None]) -> None:

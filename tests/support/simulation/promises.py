@@ -371,7 +371,7 @@ class Witness:
                 self.holds(f"a busy wire becomes free ({member})", not late)
 
     def failed_over(self, books: Books) -> None:
-        """The ledger went back: exchanges it has forgotten are nobody's fault."""
+        """Record that the ledger lost its last writes; exchanges that it forgot are no finding."""
         for member, intent in self.books.intents.items():
             if (wire := intent.wire) is None or wire.phase is Phase.PREPARING:
                 continue
@@ -381,7 +381,7 @@ class Witness:
         self.books = books
 
     def at_the_end(self) -> None:
-        """All is quiet: everything has its outcome and nothing is left over."""
+        """Check the state after all activity: each submission has its outcome, no key is left."""
         server, keys = self.world.server, self.world.store.keys
         self.holds("everything accepted is final", not self.books.waiting)
         for sid, text in self.books.finals.items():

@@ -64,7 +64,7 @@ class SimServer:
         self.clock, self.run_id, self._publish = clock, run_id, publish
         self.data = Data()
         self.pushed: Callable[[str], None] = lambda _text: None
-        """Told of each wake; nobody takes them out of the list here."""
+        """Callback that receives each wake; the list itself is never emptied here."""
         self.known: set[str] = set()
 
     @property

@@ -644,7 +644,7 @@ class World:
 
 
 class _Person:
-    """Somebody with an account: opens, submits, doubts, gives up, comes back."""
+    """A person with an account, who opens, submits, repeats, gives up and returns."""
 
     def __init__(
         self, world: World, door: AsyncExecutor, account_id: str, place: str, web: Process
