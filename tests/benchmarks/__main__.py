@@ -43,7 +43,7 @@ FAILURES: Final = (
     OSError,
     ExceptionGroup,
 )
-"""What ends one measurement and not the others."""
+"""Errors that end one measurement and not the others."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 from checkpoint_worker.providers import contract
 
 LAG_FILE: Final = os.environ.get("BENCH_LAG_FILE")
-"""Where the lateness of the worker's loop is written, if it is to be measured."""
+"""File for the lateness of the worker's loop; ``None``: it is not measured."""
 REFUSES: Final = os.environ.get("BENCH_REFUSES")
 """Set if every answer is taken for a refusal of the code."""
 LAG_EVERY_S: Final = 0.01

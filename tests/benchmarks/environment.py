@@ -54,7 +54,7 @@ COUNTED: Final = ("total_commands_processed", "total_net_input_bytes", "total_ne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a Redis has done so far: CPU seconds, commands (those in scripts too), bytes."""
+    """Work of a Redis so far: CPU seconds, commands (those in scripts too), bytes."""
 
     cpu_s: float
     commands: int

@@ -1,4 +1,4 @@
-"""What a measurement gives: figures of every round, by subject; medians and ratios from them."""
+"""Results of a measurement: figures of every round by subject, with medians and ratios."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Measure:
     """One measurement.
 
     Attributes:
-        name: For ``--only`` and the JSON.
-        title: For people.
+        name: Name for ``--only`` and in the JSON.
+        title: Title in reports.
         run: Measures; told how much, and whom to tell that it goes on.
         against: The subject that ratios are made with.
     """

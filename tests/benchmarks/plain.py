@@ -1,4 +1,4 @@
-"""What the product is measured against: the same job on plain Celery, no promises kept."""
+"""The job that the product is compared with: the same work on plain Celery, without guarantees."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SVG: Final = RESULTS / "bench.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 HEADROOM: Final = 0.5
-"""How much of what was measured is planned with: the rest is for bursts and slower days."""
+"""Share of the measured capacity that a plan may use; the rest is for bursts and slower hours."""
 MILLION_S: Final = 1_000_000 / 3600
 """A million submissions an hour, a second."""
 

@@ -1,4 +1,4 @@
-"""How fast a worker hangs up when its code is superseded or its intent is killed.
+"""Measures how fast a worker closes an exchange when its code is superseded or its intent is killed.
 
 Figures depend on the machine and are printed; asserted are only generous bounds against a bare
 Redis pub/sub round trip of the same run. See them with ``pytest -s tests/benchmarks``.
@@ -20,7 +20,7 @@ ROUNDS = 100
 TIMES_A_ROUND_TRIP = 100
 """Measured: 20 to 150 of them, on machines from idle to overloaded; a poll would be thousands."""
 SLACK_S = 0.05
-"""What another process on a busy machine may hold up one in a hundred."""
+"""Delay that another process on a busy machine may cause in one of a hundred measurements."""
 
 
 def figures(name: str, seconds: list[float]) -> tuple[float, float]:

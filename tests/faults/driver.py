@@ -29,11 +29,11 @@ from checkpoint_worker.tasks.storage.executor import LedgerError
 T = TypeVar("T")
 
 LOOK_S: Final = 0.2
-"""Between two looks at the records of everything in flight."""
+"""Interval between two reads of the records in flight, seconds."""
 TRIES_MAX: Final = 60
 TRY_AGAIN_S: Final = 0.25
 LATE_AFTER_S: Final = 5.0
-"""Beyond the deadline: what has no final record by then is late."""
+"""Time after the deadline from which a submission without a final record is late, seconds."""
 READERS_SHARE: Final = 0.2
 """Plays that wait as a backend does, who settles what is overdue; the others leave it to the
 sweep, so that its promise is tested and not the readers'."""
@@ -61,8 +61,8 @@ class Typed:
 
     Attributes:
         play: Number and kind of the play, to find it again by the seed.
-        epoch: Which Redis accepted it, if any.
-        accepted_s: When the backend learnt that it was taken, ``time.monotonic()``.
+        epoch: Number of the Redis that accepted it, if any.
+        accepted_s: Instant at which the backend learnt of the acceptance, ``time.monotonic()``.
         emptied: Its Redis came back empty before its outcome was seen.
         final: The record as first seen final.
     """
@@ -84,7 +84,7 @@ class Book:
 
     Attributes:
         epoch: Counts the Redis that came up empty.
-        emptied_at: When each of them was ended, seconds since the epoch of Unix.
+        emptied_at: Instants at which each of them was ended, seconds since the epoch.
         waiting: Submissions without a final record, by id.
     """
 

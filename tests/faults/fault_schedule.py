@@ -108,7 +108,7 @@ def schedule(seed: int, seconds: float, gap_s: float) -> Iterator[Fault]:
 
     Args:
         seed: The same seed breaks the same things at the same times.
-        seconds: How long.
+        seconds: Duration.
         gap_s: Between two faults, on average.
     """
     rng = random.Random(f"{seed}/faults")

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 ROOMY: Final = PATIENT | {"provider_timeout_s": 8.0}
 LATE_S: Final = 5.0
-"""Beyond the deadline: what has no final record by then is late."""
+"""Time after the deadline from which a submission without a final record is late, seconds."""
 
 pytestmark = pytest.mark.fault
 

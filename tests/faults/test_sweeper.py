@@ -34,7 +34,7 @@ LONG_S: Final = 300.0
 FOUND_S, LEADER_S = 2.0, 3.0
 """A lost worker is found so long after ``lost_after_s``; if it led, so much later."""
 GRACE_S: Final = 1.5
-"""For a machine that has more to do."""
+"""Slack for a busy machine."""
 
 pytestmark = pytest.mark.fault
 

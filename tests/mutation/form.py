@@ -1,4 +1,4 @@
-"""How a guard is removed: a text of the product replaced, in a copy of the tree or in memory."""
+"""Removes a guard: replaces a text of the product, in a copy of the tree or in memory."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ BESIDE: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "req
 HANGS_S: Final = 60.0
 """For one test; some guards keep a test from waiting for ever, and a hang is a failure too."""
 TEST_S: Final = 180.0
-"""For one mutant, with all that is around its test."""
+"""Timeout for one mutant, with the set-up of its test, seconds."""
 BASELINE_S: Final = 600.0
 FAILED: Final = re.compile(r"^FAILED ", re.MULTILINE)
 ERROR: Final = re.compile(r"^ERROR ", re.MULTILINE)
@@ -40,7 +40,7 @@ ERROR: Final = re.compile(r"^ERROR ", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What became of one mutant."""
+    """Result of one mutant."""
 
     mutant: Mutant
     caught: bool

@@ -27,7 +27,7 @@ from tests.soak.adapter import PROVIDER
 from tests.soak.kinds import BY_NAME, Front
 
 SLOTS: Final = 16
-"""What one backend has on its way at once."""
+"""Maximum number of concurrent submissions of one backend."""
 ACCOUNTS: Final = 64
 """Of one backend: what is kept for each account must not grow with what is submitted."""
 WAIT_S: Final = 60.0

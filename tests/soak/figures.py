@@ -1,4 +1,4 @@
-"""What is looked at, how far it may grow with each submission, and whether it does."""
+"""The measured figures, their permitted growth with each submission, and the check of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Figure:
     """One thing that must stay flat.
 
     Attributes:
-        title: For people, with its unit.
-        slope_max: How much may be added by one submission.
+        title: Title in reports, with the unit.
+        slope_max: Maximum growth for each submission.
         noise: Growth over a whole soak that says nothing: warm caches, one key for each account.
     """
 
@@ -33,7 +33,7 @@ FIGURES: Final = {
 }
 """By the name a look gives it."""
 SHOWN: Final = {"keys": "keys, expiring ones too", "redis_kb": "memory, KB"}
-"""What goes up and down with the time records live, and is shown alone."""
+"""Figures that follow the lifetime of records; they are shown and not judged."""
 
 
 MEMORY: Final = "rss_kb"
@@ -41,13 +41,13 @@ MEMORY: Final = "rss_kb"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """How one figure of one process went.
+    """The course of one figure of one process.
 
     Attributes:
         where: The process.
-        name: Of the figure.
-        first: After the warm-up.
-        last: At the end.
+        name: Name of the figure.
+        first: Value after the warm-up.
+        last: Value at the end.
         slope: Least squares, for each submission.
         grows: Whether that is too much; ``None`` where nothing is asked.
     """

@@ -38,11 +38,11 @@ class Kind:
     """One kind.
 
     Attributes:
-        name: For ``--only``.
-        about: For people.
+        name: Name for ``--only``.
+        about: Description in reports.
         play: What a backend does; returns the status of each of its submissions. ``None`` for
             what is no submission: messages that somebody puts into the queue.
-        statuses: What must come of it.
+        statuses: Statuses that must result.
     """
 
     name: str

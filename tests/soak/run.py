@@ -91,9 +91,9 @@ class Findings:
     """What came of it.
 
     Attributes:
-        looks: As `tests.soak.figures.judge` takes them.
+        looks: The values for `tests.soak.figures.judge`.
         outcomes: Status to how often, by kind.
-        lines: How each figure went.
+        lines: The course of each figure.
         wrong: Sentences about outcomes other than those that were meant.
     """
 

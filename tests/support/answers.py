@@ -1,4 +1,4 @@
-"""What the tests of known answers share: a row played through the real pipeline."""
+"""Helpers for tests of known answers: they play one row through the real pipeline."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 50.0, "drain_s": 1.0, "dea
 PATIENCE: Final = Patience(whole_s=45.0, key_s=0.02, away_s=20.0, unknown_s=20.0)
 """On a starved machine a page may be between two others for long."""
 HASTY: Final = replace(PATIENCE, away_s=1.0, unknown_s=2.0)
-"""For scenes that end on a page that is not known, or of another site."""
+"""Time limits for scenes that end on an unknown page or on another site."""
 
 HELD: Final = """() => [...document.querySelectorAll("input")]
   .filter((each) => each.matches("[autocomplete=one-time-code], [data-code], [data-joined]"))
   .map((each) => each.value).join("")"""
-"""What the inputs for a code hold."""
+"""Script that returns the content of the inputs for a code."""
 
 
 class Chromium:

@@ -84,7 +84,7 @@ ORPHANED = replace(IDLE, wire=SENT)
 
 
 class Final(TypedDict, total=False):
-    """What else a final record says."""
+    """Further fields of a final record."""
 
     sent: bool
     detail: str | None

@@ -44,9 +44,9 @@ class Cluster:
     """A cluster; its nodes are told apart by their ports.
 
     Args:
-        directory: Of their files.
-        shards: How many masters share the slots.
-        replicas: Of each master.
+        directory: Directory of the servers' files.
+        shards: Number of masters that share the slots.
+        replicas: Number of replicas of each master.
         options: Further lines of each node's configuration.
     """
 

@@ -1,4 +1,4 @@
-"""What several tests need beside `test_cli`."""
+"""Helpers for tests of the command line, shared with `test_cli`."""
 
 import contextlib
 import os

@@ -52,7 +52,7 @@ class AdapterRoute:
         routes: The names of the route, all of one context model.
         source: Source of the login's code.
         kind: The sandbox's kind of account whose login takes this route.
-        copies: How often the code occurs in the one request that carries it.
+        copies: Number of occurrences of the code in the one request that carries it.
         said: Maps a case to the provider's answer and its pair. ``wrong``, ``expired`` and
             ``used`` are about the code: the kind describes the account.
         differs: Maps the cases of the transport that end otherwise for this provider to their

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 ROOT: Final = Path(__file__).parents[2]
 BOUND_S: Final = 60.0
-"""For every wait; reached only by failures."""
+"""Limit of every wait, seconds; only failures reach it."""
 POLL_S: Final = 0.005
 LINKEDIN: Final = "LINKEDIN"
 
@@ -69,7 +69,7 @@ SHORT: Final[dict[str, Any]] = {
 the machine's business, and no reason to refuse the next one."""
 
 PATIENT: Final[dict[str, Any]] = {"deadline_s": 60.0}
-"""For codes that wait for a worker to start: how long that takes is the machine's business."""
+"""Deadline for codes that wait for a worker to start, which may take long on a busy machine."""
 PATIENT_APP: Final = "tests.support.patient_app"
 """The worker's app, on a machine that may be starved between a claim and its first byte. Tests of
 that very bound name the app ``worker``."""

@@ -1,4 +1,4 @@
-"""What several tests need beside `test_transport`."""
+"""Helpers for tests of exchanges, shared with `test_transport`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SUBMIT: Final = "/v1/accounts/checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back."""
+    """The response."""
 
     status: int
     headers: HTTPMessage

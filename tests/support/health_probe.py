@@ -1,4 +1,4 @@
-"""What the operations tests ask a live worker: its health and its metrics."""
+"""Reads the health and the metrics of a live worker, for tests of operations."""
 
 from __future__ import annotations
 

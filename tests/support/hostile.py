@@ -148,7 +148,7 @@ async def mute(peer: Peer) -> None:
 
 @dataclass
 class ProxyLog:
-    """What a proxy was told."""
+    """The requests that a proxy received."""
 
     targets: list[tuple[str, int]] = field(default_factory=list)
     credentials: list[tuple[str, str]] = field(default_factory=list)

@@ -49,7 +49,7 @@ class Row:
 
     Attributes:
         scene: The simulator's name for it.
-        says: What it looks like.
+        says: Description of the answer.
         told_by: What its meaning is told by: the name of a row in the adapter's tables, or a rule.
         known: One of `SOURCES`.
         becomes: The outcome.

@@ -60,7 +60,7 @@ class Case:
     """One login with one library.
 
     Attributes:
-        way: Which of the library's logins, where it has several.
+        way: The library's login, if it has several.
         first: What it raises after the password; empty where it does not stop there.
         wrong: What it raises after a wrong code; empty where none is tried.
     """

@@ -157,4 +157,4 @@ ROWS: Final = (
 RULES: Final = frozenset(
     {"session", "owner", "code form", "unknown step", "unreadable", "status", "csrf"}
 )
-"""What is told by a rule of the adapter and not by a row of its tables."""
+"""Answers that a rule of the adapter recognises, not a row of its tables."""

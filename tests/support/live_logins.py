@@ -1,4 +1,4 @@
-"""What several tests need beside `test_live_session`."""
+"""Helpers for tests of live sessions, shared with `test_live_session`."""
 
 from __future__ import annotations
 

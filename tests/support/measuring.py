@@ -30,9 +30,9 @@ def printed_by(program: str, env: dict[str, str], bound_s: float, *options: str)
 
     Args:
         program: Its source; it finds the tree's packages.
-        env: What it needs in its environment.
-        bound_s: How long it may take, seconds.
-        options: Of the interpreter.
+        env: Variables for its environment.
+        bound_s: Maximum run time, seconds.
+        options: Options of the interpreter.
     """
     done = subprocess.run(
         [sys.executable, *options, "-c", program],

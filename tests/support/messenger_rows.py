@@ -165,4 +165,4 @@ RULES: Final = frozenset(
     {"session", "owner", "integrity", "unknown step", "unreadable", "transient", "throttling",
      "status"}
 )  # fmt: skip
-"""What is told by a rule of the adapter and not by a row of its tables."""
+"""Answers that a rule of the adapter recognises, not a row of its tables."""

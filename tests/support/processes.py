@@ -59,8 +59,8 @@ def running(
     """Run a Python program in a process of its own for as long as the block.
 
     Args:
-        log: Where its stderr goes; its end is shown when the block fails.
-        command: What follows ``python``.
+        log: File for its stderr; the end of it is shown when the block fails.
+        command: Arguments after ``python``.
         env: Variables besides ours.
         cwd: Folder that it runs in.
         tells: Whether it says on stdout when it is ready; the programs of `TELLS` do.

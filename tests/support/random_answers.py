@@ -69,7 +69,7 @@ TYPES: Final = (
     "application/octet-stream", "application/vnd.linkedin.normalized+json+2.1", ";;;", "image/png",
 )  # fmt: skip
 STEP: Final = "/checkpoint/"
-"""What providers' addresses begin with that lead to a further step."""
+"""Beginnings of the providers' paths that lead to a further step."""
 PLACES: Final = (
     "", "/", "/feed/", "/home.php", "/somewhere/quite/new/?a=b", "?x=1", "new", "//", "http://[",
     "https://elsewhere.example/x", "javascript:alert(1)", "/%zz", "/\u00e9", "#", "data:,x",
@@ -109,7 +109,7 @@ class Case:
     """One answer.
 
     Attributes:
-        raw: As it comes off the connection.
+        raw: The bytes as they arrive.
         has_login: Whether its cookies are a finished login, and no address names a further step:
             what a provider asks for by name outweighs them.
         has_cookies: Whether its cookies are one, whatever else it says.

@@ -79,7 +79,7 @@ class Final:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """What rests in Redis; a failover may bring an older one back."""
+    """The state in Redis; a failover may restore an older one."""
 
     intent: Intent | None = None
     accepted: frozenset[Submission] = frozenset()

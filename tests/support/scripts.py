@@ -1,4 +1,4 @@
-"""What several tests need beside `test_scripts`."""
+"""Helpers for tests of Lua scripts, shared with `test_scripts`."""
 
 from importlib import resources
 

@@ -1,4 +1,4 @@
-"""What several tests need beside `test_switchover`."""
+"""Helpers for tests of a switchover, shared with `test_switchover`."""
 
 from __future__ import annotations
 

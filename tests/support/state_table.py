@@ -94,7 +94,7 @@ ANSWERS: Final[dict[str, Pair | Success]] = {
     **{f"{status} {word}": found for (status, word), found in catalogue.PAIRS.items()},
     **{f"{success.status} {success.object}": success for success in Success},
 }
-"""What a final record says, by its status and its type."""
+"""Content of a final record, by its status and its type."""
 _TAKES: Final[dict[str, Any]] = {
     "submission_id": "s1",
     "claim": "c1",

@@ -99,7 +99,7 @@ class Events:
 
 
 class Answer:
-    """What `context.request` answers."""
+    """The answer of `context.request`."""
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status, self._body = status, body
@@ -195,12 +195,12 @@ class StubPage(Events):
 
     Attributes:
         keys: Every key that was pressed.
-        submits: What the form held at each submit.
-        on_submit: What the page does then.
+        submits: Content of the form at each submit.
+        on_submit: Action of the page after a submit.
         stuck: Kinds of calls that never answer: ``look``, ``clear``, ``type``, ``cookies``.
         broken: Kinds of calls that fail, with their exception.
-        cleared: How often the inputs were emptied by us.
-        stopped: How often the page's loading was stopped by us.
+        cleared: Number of times that we emptied the inputs.
+        stopped: Number of times that we stopped the page's loading.
     """
 
     def __init__(self, boxes: int = 0) -> None:

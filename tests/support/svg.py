@@ -1,4 +1,4 @@
-"""What several tests need beside `plot`."""
+"""Helpers for plots as SVG, shared with `plot`."""
 
 from __future__ import annotations
 

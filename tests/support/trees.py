@@ -1,4 +1,4 @@
-"""What several tests need beside `run`."""
+"""Helpers for source trees of other versions, shared with `run`."""
 
 from __future__ import annotations
 

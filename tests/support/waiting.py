@@ -1,4 +1,4 @@
-"""What tests of clients that wait have in common: records as a commit writes them, and counts."""
+"""Helpers for tests of waiting clients: records in the form of a commit, and counts."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ class Form(HTMLParser):
     """The first form of a page, and what the page says. Templates are no part of a page.
 
     Attributes:
-        action: Where the form is posted to; empty without a form.
+        action: Address to which the form is posted; empty without a form.
         hidden: Its hidden inputs.
         shown: Attributes of its other inputs.
         buttons: Attributes of its buttons.
         alerts: Texts of the elements with the role ``alert`` that are not hidden.
-        labels: What labels are for.
+        labels: Ids of the inputs that have a label.
         scripts: Attributes of scripts, and those of other elements that hold one.
         tags: Names of all elements.
         body: Attributes of the element ``body``.
@@ -120,10 +120,10 @@ class Client:
     """Keeps cookies and follows redirects; an answer of any status is an answer.
 
     Attributes:
-        path: Of the last page, after redirects.
-        status: Of the last answer.
-        html: Of the last page.
-        headers: Of the last answer.
+        path: Path of the last page, after redirects.
+        status: Status of the last answer.
+        html: Text of the last page.
+        headers: Headers of the last answer.
     """
 
     def __init__(self, url: str) -> None:

@@ -66,7 +66,7 @@ BOUND_S: Final = 60.0
 ROLL_S: Final = 25.0
 """About as long as everything takes to be replaced."""
 PAUSE_MOST_S: Final = 0.4
-"""Between two plays."""
+"""Pause between two plays, seconds."""
 
 
 class Client:

@@ -33,7 +33,7 @@ class Tree:
     """One version of the product, and how a process runs it.
 
     Attributes:
-        name: For people.
+        name: Name in reports.
         path: Root of the tree; its processes run there.
     """
 

@@ -1,4 +1,4 @@
-"""How long a backlog takes from the moment a worker sees it."""
+"""Measures the time that a backlog takes from the moment a worker receives it."""
 
 from __future__ import annotations
 

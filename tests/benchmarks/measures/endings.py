@@ -31,11 +31,11 @@ class Ending:
     """One way to end.
 
     Attributes:
-        name: For people.
-        statuses: Of the outcomes of one account's submissions.
+        name: Name in reports.
+        statuses: Statuses of the outcomes of one account's submissions.
         delay_ms: When the provider answers.
         in_flight: Whether the second code comes while the first is with the provider.
-        settings: Of the worker.
+        settings: Settings of the worker.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a worker costs that has nothing to do."""
+"""Measures the cost of an idle worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many verifications one process has in flight, what one weighs, and who is late."""
+"""Measures concurrent verifications of one process: their number, memory and lateness."""
 
 from __future__ import annotations
 

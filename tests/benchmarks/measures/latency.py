@@ -1,4 +1,4 @@
-"""From a submission to its outcome when nothing else happens; the provider answers at once."""
+"""Measures the time from a submission to its outcome on an idle worker; the provider answers at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the start of a worker to the first outcome of what already waits."""
+"""Measures the time from the start of a worker to the first outcome of waiting submissions."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class Peer:
     """Another queue.
 
     Args:
-        environment: Where it is measured.
+        environment: The environment of the measurement.
         packages: Folder of its packages.
-        name: For people.
+        name: Name in reports.
         job: Module of the job, which also enqueues.
         worker: Command of its worker, after ``python``.
     """

@@ -28,7 +28,7 @@ context_from, example.bridge.context_from = example.bridge.context_from, keep
 
 
 class Worker:
-    """What the examples use of `CheckpointClient`."""
+    """The part of `CheckpointClient` that the examples use."""
 
     def open_intent(self, **fields):
         report(**fields)

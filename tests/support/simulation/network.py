@@ -27,7 +27,7 @@ LATE_S = 6.0
 
 
 class SimClient:
-    """What `AsyncDoor` and the listener need of ``redis.asyncio.Redis``."""
+    """The part of ``redis.asyncio.Redis`` that `AsyncExecutor` and the listener need."""
 
     def __init__(self, world: World, process: Process) -> None:
         self.world, self.process = world, process

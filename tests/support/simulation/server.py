@@ -24,7 +24,7 @@ KEPT = 6
 
 @dataclass
 class Data:
-    """What rests in Redis. ``ends`` holds the instants, ms, at which keys expire."""
+    """The data in Redis. ``ends`` holds the instants, ms, at which keys expire."""
 
     strings: dict[str, str] = field(default_factory=dict)
     zsets: dict[str, dict[str, int]] = field(default_factory=dict)

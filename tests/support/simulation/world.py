@@ -62,9 +62,9 @@ UNEXPECTED = {"attempt.crashed", "attempt.verdict_without_claim", "sweep.failed"
 """Log events that tell of a bug, unless all they tell is that the ledger did not answer."""
 TRACE = 160
 REOPENS = 0.7
-"""How likely a person starts again where nothing more can be done."""
+"""Probability that a person starts again after the login has ended."""
 LOOK_S = 0.25
-"""Between two looks at what may be overdue."""
+"""Interval between two checks for overdue submissions, seconds."""
 KINDS = (
     "calls",
     "slow",
