@@ -338,7 +338,7 @@ class Decision(RedactedStruct, frozen=True, kw_only=True, gc=False):
     """Everything that one commit does.
 
     Attributes:
-        reply: What the sender of the event does next.
+        reply: Tells the sender of the event how to continue.
         intent: The intent to write; ``None`` leaves it as it is.
         settled: Submissions that become final with this commit.
         queued: The submission whose ``queued`` record is written.

@@ -115,9 +115,9 @@ class ExchangeLease(Struct, frozen=True, kw_only=True, gc=False):
         worker: The worker that runs the attempt.
         phase: Progress of the attempt.
         until_ms: End of the attempt's own limit.
-        drain_at_ms: When the drain began.
-        drain_until_ms: When the holder closes a draining exchange; ``None`` while a duplicate
-            waits for its verdict.
+        drain_at_ms: Instant at which the drain began.
+        drain_until_ms: Instant at which the holder closes a draining exchange; ``None`` while a
+            duplicate waits for its verdict.
         digest: Keyed hash of the code that was sent, ``None`` while preparing.
         step: The checkpoint step that the code answers.
     """

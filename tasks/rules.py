@@ -75,7 +75,7 @@ def decide(intent: Intent | None, event: Event, now_ms: int, limits: RuleLimits)
     Args:
         intent: The stored intent, ``None`` where there is none. A missing intent is not a fresh
             one: only `Open` creates an intent.
-        event: What happened.
+        event: The event to apply.
         now_ms: Redis server time.
         limits: The times and counts in force.
 
@@ -177,7 +177,7 @@ _CLOSED: Final[dict[IntentState, tuple[Pair, str | None]]] = {
     IntentState.COMPLETED: (catalogue.ALREADY_EXISTS, None),
     IntentState.KILLED: (catalogue.KILLED, DETAIL_KILLED),
 }
-"""What a closed intent answers to a submission; any other has expired."""
+"""The answer of a closed intent to a submission; an intent of any other state has expired."""
 
 
 def _over_limit(intent: Intent, event: Submit, limits: RuleLimits) -> DecisionStatus | None:

@@ -35,7 +35,7 @@ _MODULES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Bridge(Protocol):
-    """What the module of each library offers."""
+    """The functions that the module of each library offers."""
 
     PROVIDER: str
 

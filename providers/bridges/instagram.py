@@ -39,9 +39,9 @@ def intent_of(
         library: Its name, for messages.
         answer: The answer as JSON.
         common: The fields of the context that every route has.
-        place: Where the library keeps the answer.
+        place: Name of the place where the library keeps the answer.
         path: The checkpoint's path, where the answer does not repeat it.
-        source: Where the code comes from; else the answer tells.
+        source: Source of the code; by default the answer tells it.
         login: The user name, where the answer has none.
 
     Raises:

@@ -44,7 +44,7 @@ def context_from(
         answer: ``error.response.body`` of the error that the login raised; after
             ``challenge.auto``, ``client.state.checkpoint`` with the members of
             ``client.state.challenge``.
-        source: Where the code comes from, where the answer does not say.
+        source: Source of the code, needed if the answer does not tell it.
         login: The user name, where the answer has none.
     """
     state = client

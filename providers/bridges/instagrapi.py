@@ -32,7 +32,7 @@ _AGENT: Final = re.compile(
 _OURS: Final = (
     "jar", "app_id", "bloks_versioning_id", "username", "last_json", "challenge_path", "headers",
 )  # fmt: skip
-"""What `state_of` adds to the library's own settings."""
+"""The fields that `state_of` adds to the library's own settings."""
 _APP: Final = {
     "X-FB-HTTP-Engine": "http_engine",
     "X-IG-Capabilities": "capabilities",
@@ -80,7 +80,7 @@ def context_from(
     Args:
         client: The client, its state, or its settings file with an ``answer``.
         answer: By default ``last_json``. An exception of the newer login has it as attributes.
-        source: Where the code comes from, where the answer does not say.
+        source: Source of the code, needed if the answer does not tell it.
         login: The user name, where neither answer nor state has it.
     """
     state = client if isinstance(client, Mapping) else state_of(client)

@@ -121,7 +121,7 @@ def context_from(
         client: The client, or its state.
         answer: The form's hidden inputs, by default ``two_factor_payload``; of linkedin-api the
             page at `challenge_of`: the response, or ``url`` and ``html``.
-        source: Where the code comes from: needed, unless the page is that of an email.
+        source: Source of the code: needed, unless the page asks for an emailed code.
         login: Not used.
     """
     state = client if isinstance(client, Mapping) else state_of(client)

@@ -50,7 +50,7 @@ def context_from(
         client: ``api.state``, or its JSON from `state_of`.
         answer: ``error.body`` of the error that ``login`` raised. A checkpoint whose code was
             sent by ``challenge_auto`` is in the state.
-        source: Where the code comes from, where the answer does not say.
+        source: Source of the code, needed if the answer does not tell it.
         login: The user name, where the answer has none.
     """
     state = client if isinstance(client, Mapping) else state_of(client)

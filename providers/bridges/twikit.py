@@ -64,7 +64,7 @@ def context_from(
     Args:
         client: The client, or its state with ``answer`` and ``guest_token``.
         answer: `CodeDue`, or its ``answer``.
-        source: Where the code comes from: needed, unless it comes by email.
+        source: Source of the code: needed, unless it comes by email.
         login: Not used.
     """
     state = client if isinstance(client, Mapping) else state_of(client)

@@ -29,8 +29,8 @@ def intent_of(
     Args:
         library: Its name, for messages.
         state: ``answer``, ``guest_token``, ``user_agent``, ``bearer_token``, ``cookies``.
-        place: Where the library keeps the answer.
-        guest: Where it keeps the guest token.
+        place: Name of the place where the library keeps the answer.
+        guest: Name of the place where it keeps the guest token.
         source: Where the code comes from. The answer to the password says it in words only;
             a code by email is the usual ``LoginAcid``.
 

@@ -147,7 +147,7 @@ async def check_proxy(url: str, *, resolver: Resolver, allow_private: bool = Fal
     """Parse a proxy URL, resolve its name once and check every address.
 
     Args:
-        url: As for `parse_proxy`.
+        url: The proxy URL, as for `parse_proxy`.
         resolver: Resolver of the proxy's name.
         allow_private: Whether private and loopback addresses are allowed. Link-local, metadata,
             unspecified, multicast and reserved ones never are.

@@ -43,7 +43,7 @@ def run(
     """Run a sandbox in the foreground until interrupted.
 
     Args:
-        port: Of the page; the providers follow on the next ones. 0 takes free ones.
+        port: Port of the page; the providers get the following ports. 0 selects free ports.
         tls: Serve HTTPS everywhere.
         as_provider: Serve the real names of the providers' hosts, too, over HTTPS.
         app_secrets: Id of a client's app to the secret that signs its requests, where a request

@@ -26,7 +26,7 @@ class Spoken:
         status: HTTP status.
         body: Its JSON; ``status: fail`` is added where it has none.
         text: A body that is no JSON.
-        location: Where a redirect leads.
+        location: Target of a redirect.
         program: A Bloks program.
     """
 

@@ -63,7 +63,7 @@ ROUTES = {
 
 
 class FirstStep(SessionStep):
-    """What comes before the code. `InstagramSimulator` is the whole provider."""
+    """The requests before the code. `InstagramSimulator` is the whole provider."""
 
     def __init__(self, accounts: Accounts) -> None:
         super().__init__(accounts)

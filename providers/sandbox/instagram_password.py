@@ -1,4 +1,4 @@
-"""How INSTAGRAM's clients send a password: sealed for a key that they were given before."""
+"""Opens the passwords of INSTAGRAM's clients, which seal them for a key of an earlier answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PasswordKey:
     """One simulated key; made when it is first asked for, which takes a moment.
 
     Attributes:
-        id: As in ``ig-set-password-encryption-key-id``.
+        id: Value of ``ig-set-password-encryption-key-id``.
     """
 
     id = 41

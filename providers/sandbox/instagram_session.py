@@ -29,7 +29,7 @@ _PICTURE = "https://scontent.cdninstagram.com/v/person.jpg"
 
 
 class SessionStep(Simulator):
-    """What comes after the code."""
+    """The requests after the code."""
 
     provider: ClassVar[str] = "INSTAGRAM"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Pages(Simulator):
-    """What comes after the code."""
+    """The requests after the code."""
 
     def __init__(self, accounts: Accounts) -> None:
         super().__init__(accounts)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Challenge:
-    """What one error 406 handed out, and what must come back with the code."""
+    """The data of one error 406, which the request with the code must repeat."""
 
     account: Account
     device_id: str
@@ -52,7 +52,7 @@ class Challenge:
 
 
 class TokenStep(Simulator):
-    """What comes after the code, for apps."""
+    """The requests after the code, for apps."""
 
     def __init__(self, accounts: Accounts) -> None:
         super().__init__(accounts)

@@ -37,10 +37,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Whose request it is and the code in it.
+    """The account of a request and the code in it.
 
     Attributes:
-        account: ``None`` when the code belongs to no challenge there is.
+        account: ``None`` if the code belongs to no existing challenge.
         code: ``None`` for a follow-up.
     """
 
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Observed(Protocol):
-    """What the sandbox must know of a port's or a page's requests before they are handled."""
+    """The part of a simulator or a site that the sandbox uses before it handles a request."""
 
     @property
     def provider(self) -> str:
@@ -67,9 +67,9 @@ class Simulator(abc.ABC):
     """One provider's wire behaviour over the shared accounts.
 
     Attributes:
-        provider: As in the contract, ``LINKEDIN`` ….
-        kinds: What the provider may say after the right code; ``plain`` is success.
-        sources: Where codes of this provider come from.
+        provider: Name of the provider, as in the contract.
+        kinds: Kinds of answers to the right code; ``plain`` is success.
+        sources: Sources of this provider's codes.
         domains: Names under which clients reach the real one, and the hosts in them.
         app_secrets: Id of a client's app to the secret that signs its requests, where a request
             does not bring it along.

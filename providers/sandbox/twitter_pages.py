@@ -58,7 +58,7 @@ def _drawing() -> str:
 
 
 class Pages(Simulator):
-    """What comes after the code."""
+    """The requests after the code."""
 
     def __init__(self, accounts: Accounts) -> None:
         super().__init__(accounts)

@@ -179,7 +179,7 @@ class _SealedError(ExchangeRefusedError):
 
 
 class _Prepared(NamedTuple):
-    """What one try at the provider needs."""
+    """The objects that one try at the provider needs."""
 
     adapter: Adapter
     challenge: Challenge

@@ -71,7 +71,7 @@ class Look(NamedTuple):
     Attributes:
         snapshot: The state, with the sealed context and the sealed solution.
         reply: Whether the submission may start.
-        read_s: When the answer arrived, on ``time.monotonic()``.
+        read_s: Instant at which the answer arrived, ``time.monotonic()``.
     """
 
     snapshot: Snapshot
@@ -91,7 +91,7 @@ class Look(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class LedgerAccess:
-    """What the attempts of this process share to reach the ledger.
+    """The ledger access that the attempts of this process share.
 
     Attributes:
         settings: The settings of the worker.
@@ -166,7 +166,7 @@ class TryLedger:
         claim_name: The unique name under which this try holds the wire.
         proxy: The proxy of the intent, which is sealed with the next context.
         session: The session of a `Cleared` verdict, in the form in which it is sealed.
-        settle_until_s: When settling is given up, on ``time.monotonic()``.
+        settle_until_s: Instant at which settling is given up, ``time.monotonic()``.
     """
 
     def __init__(

@@ -64,10 +64,10 @@ class Ended(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowserEnd:
-    """How a browser session has ended.
+    """The end of a browser session.
 
     Attributes:
-        why: What ended it.
+        why: Reason of the end.
         page: The page, which is the caller's; usable unless it is lost.
         user_id: The account's id at the provider, of a finished login.
         session: The finished login, as `take_session` returns it.
@@ -92,10 +92,10 @@ class BrowserSession:
         provider: Provider of the login.
         account_id: Account of the login.
         prefix: ``CHECKPOINT_PREFIX`` of the deployment.
-        checkpoint: What the page asks for, where it cannot be read from the page.
-        recipe: How the page looks, instead of the provider's own recipe.
+        checkpoint: The checkpoint, needed if it cannot be read from the page.
+        recipe: The patterns of the page, in place of the provider's own recipe.
         user_id: The account's id at the provider, where no cookie of the login names it.
-        patience: How long the page may take.
+        patience: Time limits of the page.
 
     Raises:
         RecordingError: On entering: a video, a trace or a HAR file would hold the code.

@@ -54,9 +54,9 @@ def why_unfit(
     """Return the sentence for a context that its model refuses.
 
     Args:
-        provider: Whose context it should be.
+        provider: The provider of the context.
         model: The model of its route.
-        error: What validation against it raised.
+        error: The error that validation raised.
         context: The caller's value; its names are read, and none of its values.
     """
     items = error.errors(include_input=False, include_url=False)

@@ -31,7 +31,7 @@ def _record_text(account_id: str | None, prefix: str) -> str:
 
 
 class StreamOperations(StoreBase):
-    """What readers of outcomes ask of the ledger."""
+    """The ledger operations of readers of outcomes."""
 
     __slots__ = ()
 

@@ -31,7 +31,7 @@ OVERDUE_MS: Final = 5_000
 
 
 class SweepOperations(StoreBase):
-    """What sweepers, heartbeats and the operator's status ask of the ledger."""
+    """The ledger operations of sweepers, heartbeats and the operator's status."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""What the store reads: snapshots of an intent, and those for sweeps and operators."""
+"""The results of the store's reads: snapshots of an intent, and those for sweeps and operators."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 HEADROOM: Final = 0.5
 """Share of the measured capacity that a plan may use; the rest is for bursts and slower hours."""
 MILLION_S: Final = 1_000_000 / 3600
-"""A million submissions an hour, a second."""
+"""Rate of a million submissions an hour, in submissions a second."""
 
 DASH, TIMES = "\u2013", "\u00d7"
 

@@ -1,4 +1,4 @@
-"""Measures how fast a worker closes an exchange when its code is superseded or its intent is killed.
+"""Measures how fast a worker closes an exchange after a newer code or a kill of the intent.
 
 Figures depend on the machine and are printed; asserted are only generous bounds against a bare
 Redis pub/sub round trip of the same run. See them with ``pytest -s tests/benchmarks``.

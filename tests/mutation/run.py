@@ -30,7 +30,7 @@ from tests.support.trees import NAMES, link_names
 COPIED: Final = ("providers", "tasks", "tests", "worker", "deploy")
 BESIDE: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "requirements.lock")
 HANGS_S: Final = 60.0
-"""For one test; some guards keep a test from waiting for ever, and a hang is a failure too."""
+"""Timeout for one test, seconds: without some guards a test hangs, which counts as a failure."""
 TEST_S: Final = 180.0
 """Timeout for one mutant, with the set-up of its test, seconds."""
 BASELINE_S: Final = 600.0

@@ -22,7 +22,7 @@ from tests.support.deployment import Deployment, Person, until
 TIMES: Final[dict[str, Any]] = {"provider_timeout_s": 50.0, "drain_s": 1.0, "deadline_s": 60.0}
 """A browser on a busy machine is slower than a test's own calls."""
 PATIENCE: Final = Patience(whole_s=45.0, key_s=0.02, away_s=20.0, unknown_s=20.0)
-"""On a starved machine a page may be between two others for long."""
+"""Time limits for a busy machine, on which a page may take long to load."""
 HASTY: Final = replace(PATIENCE, away_s=1.0, unknown_s=2.0)
 """Time limits for scenes that end on an unknown page or on another site."""
 

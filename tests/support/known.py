@@ -49,8 +49,8 @@ class Row:
 
     Attributes:
         scene: The simulator's name for it.
-        says: Description of the answer.
-        told_by: What its meaning is told by: the name of a row in the adapter's tables, or a rule.
+        says: Description of the answer, for the page.
+        told_by: What decides its meaning: the name of a row in the adapter's tables, or a rule.
         known: One of `SOURCES`.
         becomes: The outcome.
         wrong: Whether it is an answer to a wrong code.

@@ -27,9 +27,9 @@ class Liveness:
     """Time stamps of both loops.
 
     Attributes:
-        loop_s: When the asyncio loop last turned, on the given clock.
-        hub_s: When the hub thread last turned or tried to reach the broker.
-        turned_s: When the hub last turned; ``None`` before its first turn.
+        loop_s: Instant of the asyncio loop's last turn, on the given clock.
+        hub_s: Instant at which the hub thread last turned or tried to reach the broker.
+        turned_s: Instant of the hub's last turn; ``None`` before the first one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -86,7 +86,7 @@ class AsyncioPool(BasePool):
     run their own coroutines with `spawn` and `call`.
 
     Attributes:
-        warm_stop_s: How long a warm shutdown waits for running jobs, in seconds.
+        warm_stop_s: Maximum time for which a warm shutdown waits for running jobs, seconds.
         on_background_death: Called on the loop thread with the name and the exception of a
             background coroutine that ended by an exception. By default it stops the worker, warm,
             with exit status 1.

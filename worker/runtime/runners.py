@@ -35,7 +35,7 @@ class CoroutineRunner:
 
     Args:
         thread: The loop thread.
-        hub: Where the limits of jobs are reported.
+        hub: The hub, which receives the reports of jobs over their limits.
         on_end: Called on the loop thread with each job that has ended, and its report.
     """
 
@@ -217,7 +217,7 @@ class ThreadRunner:
     """Runs each job of an ordinary task on a thread, at most `SYNC_THREADS_MAX` at once.
 
     Attributes:
-        running: How many threads run.
+        running: Number of running threads.
         queue: The jobs that wait for a thread.
 
     Args:

@@ -47,7 +47,7 @@ def of_state(state: State, *, in_doubt: bool) -> Answer:
     """Return the answer for a page in this state.
 
     Args:
-        state: What the page is.
+        state: Classification of the page.
         in_doubt: Whether a code was submitted: a page that is not known is then in doubt.
     """
     if (answer := _STATES.get(state)) is not None:

@@ -109,7 +109,7 @@ async def collect(
 
     Args:
         page: The page.
-        recipe: How the provider's logins look.
+        recipe: The patterns of the provider's logins.
         provider: The provider.
         site: The login's site; cookies of other sites are not part of the session.
         user_id: The account's id if the caller knows it; a cookie's outweighs it.

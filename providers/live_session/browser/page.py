@@ -97,9 +97,9 @@ class LoginPage:
     Args:
         page: The page. It stays the caller's.
         provider: Provider of the login, for the recipe.
-        recipe: How its pages look, instead of the provider's own recipe.
+        recipe: The patterns of its pages, in place of the provider's own recipe.
         user_id: The account's id at the provider, where the page's cookies do not name it.
-        patience: How long the page may take.
+        patience: Time limits of the page.
 
     Attributes:
         lost: Event that is set once the page, its context or its browser is closed or has crashed.

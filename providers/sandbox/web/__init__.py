@@ -36,7 +36,7 @@ def add_sites(
     """Add the pages of every provider that has some.
 
     Args:
-        application: What serves them, below ``/web``.
+        application: The application that serves them, below ``/web``.
         simulators: Each provider's name and simulator, whose sessions the logins end with.
         middleware: Makes what counts the codes of a site's requests and injects the faults.
     """

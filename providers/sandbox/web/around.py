@@ -22,8 +22,8 @@ class Around:
     """Pages that take no code.
 
     Args:
-        dialect: What they are like.
-        simulator: Whose sessions the account's page is for.
+        dialect: Words and forms of the pages.
+        simulator: The simulator whose sessions the account's page accepts.
 
     Attributes:
         root: Path that the addresses are below.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What the pages of a provider say.
+    """The texts of a provider's pages.
 
     Attributes:
         title: Heading of the page that asks for the code.
@@ -41,11 +41,11 @@ class Words:
 
 
 class Dialect(abc.ABC):
-    """How one provider's pages are. Its form is the template with the provider's name.
+    """The pages of one provider. Their form is the template with the provider's name.
 
     Attributes:
-        provider: As in the contract.
-        words: What its pages say.
+        provider: Name of the provider, as in the contract.
+        words: The texts of its pages.
         credentials: Names of the fields for name and password.
         code_fields: Names that a code has on the wire.
         cookie: Name of the cookie that a login's token is kept in.

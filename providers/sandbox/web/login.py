@@ -22,12 +22,12 @@ LOOKS: Final = {
     "interstitial": "a page that waits lies between success and home",
     "bound": "TWITTER: requests are signed by a key that never leaves the browser",
 }
-"""How a page is built; the words of ``look``, joined by commas."""
+"""Variants of a page's structure: the words of ``look``, joined by commas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a login's pages answer.
+    """The answers of a login's pages.
 
     Attributes:
         first: Page that the login begins with.
@@ -53,7 +53,7 @@ SCENES: Final = {
     "away": Scene(right="away"),
     "help": Scene(right="help"),
 }
-"""What the answer is; the words of ``scene``."""
+"""Variants of the answer: the words of ``scene``."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -56,8 +56,8 @@ class Site(Around):
     """One provider's login in a browser.
 
     Args:
-        dialect: What its pages are like.
-        simulator: Whose accounts log in, and whose sessions the logins end with.
+        dialect: Words and forms of its pages.
+        simulator: The simulator that has the accounts and makes the sessions.
     """
 
     def __init__(self, dialect: Dialect, simulator: Simulator) -> None:

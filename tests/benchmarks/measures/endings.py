@@ -33,7 +33,7 @@ class Ending:
     Attributes:
         name: Name in reports.
         statuses: Statuses of the outcomes of one account's submissions.
-        delay_ms: When the provider answers.
+        delay_ms: Time until the provider answers, ms.
         in_flight: Whether the second code comes while the first is with the provider.
         settings: Settings of the worker.
     """

@@ -1,4 +1,4 @@
-"""Measures the time from a submission to its outcome on an idle worker; the provider answers at once."""
+"""Measures submission to outcome on an idle worker; the provider answers at once."""
 
 from __future__ import annotations
 

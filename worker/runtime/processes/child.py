@@ -19,7 +19,7 @@ STDIN: Final = 0
 
 @dataclass(slots=True)
 class Child:
-    """What this process is to its supervisor.
+    """The role of this process under its supervisor.
 
     Attributes:
         number: 1 for the first child, ``None`` in a process without a supervisor.

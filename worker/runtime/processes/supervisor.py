@@ -62,7 +62,7 @@ def supervise(settings: Settings, count: int, options: Sequence[str]) -> int:
     Args:
         settings: The settings, which the children read again.
         count: Number of children.
-        options: What follows ``checkpoint worker`` in each child's command.
+        options: Arguments after ``checkpoint worker`` in each child's command.
     """
     keep_going()
     logs.configure(settings)
