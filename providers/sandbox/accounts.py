@@ -67,8 +67,9 @@ class Delivered:
 class Faults:
     """The faults of an account's next code requests; they may change while the sandbox runs.
 
-    `hold`, `slow` and `hang` act before the code is evaluated, `status` and `redirect307` replace
-    the evaluation, and the others change the finished answer.
+    `hold`, `slow` and `hang` act before the code is evaluated; `status` and `redirect307` replace
+    the evaluation; `reset`, `drip`, `empty`, `wrong_answer` and `oversized` change the finished
+    answer.
 
     Attributes:
         hold: Keep the request until `Account.release` is called.
