@@ -31,6 +31,7 @@ from checkpoint_worker.tasks.gateway.http import JSON, to_json
 from checkpoint_worker.tasks.gateway.middleware import CONNECTION
 from checkpoint_worker.tasks.operations.validation import new_id
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker.runtime.stop_signals import unblock
 
 GRACE_S: Final = 10.0
 """Time for which waiting callers may continue to wait after a stop was requested."""
@@ -135,6 +136,7 @@ def run(
     # They handle signals before uvicorn installs its own handlers, and those that it raises again
     # after it has stopped.
     before = {number: signal.signal(number, server.stop) for number in STOPS}
+    unblock()
     try:
         server.run([listener])
     # uvicorn exits with statuses of its own, after it has logged the cause.

@@ -345,6 +345,25 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
     assert command.words()[1, "SIGINT"] == 0
 
 
+def test_signals_that_are_blocked_from_outside_reach_the_supervisor(tmp_path: Path) -> None:
+    """A mask is inherited: a blocked SIGTERM would stay pending, in the children as well."""
+    blocked = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    command = Command(tmp_path, "good")
+    found: list[set[int]] = []
+
+    async def scene() -> None:
+        await command.ready()
+        found.append(blocked & set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+        command.signal(signal.SIGTERM)
+
+    try:
+        assert command.run(scene) == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert found == [set()]
+
+
 def test_sighup_replaces_one_child_after_the_other(tmp_path: Path) -> None:
     """The next is asked when all are ready again: at most one is away at a time."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` leaves it ignored.

@@ -234,3 +234,72 @@ def test_the_first_import_of_ours_hears(argv: list[str], number: int) -> None:
         [sys.executable, "-c", script], check=False, capture_output=True, cwd=ROOT, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+BLOCKED: Final = """
+import os, signal, sys
+sys.argv = {argv!r}
+from checkpoint_worker import worker
+left = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+print([int(each) for each in left], flush=True)
+os.execv(sys.executable, [sys.executable, "-c", (
+    "import signal; print([int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())])"
+)])
+"""
+
+
+def _block() -> None:
+    """Start as a child of a program that waits for its signals with ``sigwait``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals.HANDLED)
+
+
+def _run_blocked(script: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        cwd=ROOT,
+        timeout=60,
+        preexec_fn=_block,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "argv",
+    [["checkpoint", "worker"], ["checkpoint", "gateway"], ["celery", "-A", "worker", "worker"]],
+)
+def test_a_stop_is_heard_where_the_starter_had_blocked_it(argv: list[str], number: int) -> None:
+    """A mask is inherited; the service would answer no stop, and be killed with its codes."""
+    done = _run_blocked(FIRST.format(argv=argv, number=int(number)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_service_and_its_children_block_no_signal() -> None:
+    """A child of `--processes` inherits the mask of the supervisor, and so on."""
+    done = _run_blocked(BLOCKED.format(argv=["checkpoint", "worker", "--processes", "2"]))
+    assert done.stdout.split() == [b"[]", b"[]"], done
+
+
+def test_a_program_that_is_no_service_keeps_its_mask() -> None:
+    """A backend imports this package too, and the mask is the backend's."""
+    done = _run_blocked(BLOCKED.format(argv=["backend"]))
+    masks = set(done.stdout.decode().splitlines())
+    assert masks == {str(sorted(map(int, stop_signals.HANDLED)))}, done
+
+
+INTERRUPTED: Final = """
+import os, signal
+from checkpoint_worker.worker.runtime.lifetime import ends_as_interrupted
+try:
+    with ends_as_interrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("still there")
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+def test_a_command_of_one_machine_hears_a_blocked_stop() -> None:
+    """``checkpoint up``, ``demo`` and ``sandbox`` clean up on SIGTERM as on Ctrl-C."""
+    assert _run_blocked(INTERRUPTED).stdout == b"ended\n"

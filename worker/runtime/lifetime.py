@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from checkpoint_worker.worker.runtime.stop_signals import unblock
+
 LEAVE_S: Final = 5.0
 """Time for an orderly end after the parent's pipe has closed; then the process exits with 1."""
 WARM_STOP_S: Final = 60.0
@@ -45,6 +47,7 @@ def ends_as_interrupted() -> Iterator[None]:
     ends = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in ends]
     try:
+        unblock()
         yield
     finally:
         for number, handler in zip(ends, before, strict=True):

@@ -28,6 +28,8 @@ CELERY_VALUES = frozenset(
 )
 """Options before Celery's command that are followed by a value."""
 STOPS = (_signal.SIGTERM, _signal.SIGINT)
+HANDLED = (*STOPS, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGCHLD)
+"""Signals that a service of ours handles at some time of its life."""
 SERVICES = {
     (False, "worker"): STOPS,
     (True, "worker"): STOPS,
@@ -90,12 +92,25 @@ def install(signals: Sequence[int]) -> None:
 
     SIGINT stays ignored where it was ignored: a shell starts background jobs in that way.
     """
+    if not signals:
+        return
     try:
         for number in signals:
             if number == _signal.SIGTERM or _signal.getsignal(number) != _signal.SIG_IGN:
                 _signal.signal(number, _end)
     except ValueError:  # Not the main thread: a program that imports this there is no service.
         return
+    unblock()
+
+
+def unblock() -> None:
+    """Let this thread, and the threads and processes that it starts, receive the signals of ours.
+
+    A process inherits the signals that its starter has blocked, for example a program that waits
+    for them with ``sigwait``. A blocked SIGTERM stays pending, and the service never stops. Call
+    it after the handlers are installed: a pending signal is delivered here.
+    """
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, HANDLED)
 
 
 def before_end(cleanup: Callable[[], object]) -> None:

@@ -38,6 +38,7 @@ from checkpoint_worker.worker.runtime.lifetime import stop_bound_s
 from checkpoint_worker.worker.runtime.processes.channel import Channel
 from checkpoint_worker.worker.runtime.processes.report import Report
 from checkpoint_worker.worker.runtime.processes.rules import FAILED, Slot, Supervision
+from checkpoint_worker.worker.runtime.stop_signals import unblock
 
 TICK_S: Final = 0.5
 """Longest interval between two looks at the children; the end of one is noticed at once."""
@@ -167,6 +168,7 @@ class Supervisor:
         for number in numbers:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, hear)
+        unblock()  # The children inherit the mask, too.
 
     async def _turn(self) -> bool:
         """Run one turn: signals, ended children, silent children, starts.
