@@ -7,11 +7,13 @@ import sys
 import threading
 from typing import Any, Final
 
+import click
 import structlog
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
+from checkpoint_worker.providers.http.exchange import default_tls
 from checkpoint_worker.tasks.client import make_vault
 from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign
 from checkpoint_worker.tasks.operations.wake import celery_config
@@ -83,6 +85,16 @@ def _end_promptly_while_starting(worker: Any) -> None:  # noqa: ANN401  Celery's
         worker_ready.connect(lambda **_: ready(), weak=False)
 
 
+def _prepare_tls() -> None:
+    """Make the TLS context of all exchanges now: at a code a failure would cost that code."""
+    try:
+        default_tls()
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        msg = f"no TLS for connections to providers ({why}): mend the set-up of OpenSSL here"
+        raise click.ClickException(msg) from None
+
+
 def make_app(settings: Settings | None = None) -> Celery:
     """Return the worker's Celery app.
 
@@ -90,6 +102,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         ValidationError: A setting is invalid.
         BadKeyError: There is no usable secret key.
         UsageError: An option of ``celery`` is refused.
+        ClickException: There can be no TLS here.
     """
     check_before_app()
     foreign: tuple[str, ...] = ()
@@ -101,6 +114,7 @@ def make_app(settings: Settings | None = None) -> Celery:
     settings = settings or Settings()
     # Raises without a usable key: refuse to start, rather than fail at the first code.
     make_vault(settings)
+    _prepare_tls()
     app = OwnCelery()
     app.conf.update(worker_config(settings))
     app.steps["worker"].update(STEPS)

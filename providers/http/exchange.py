@@ -55,6 +55,7 @@ from checkpoint_worker.providers.http.request import (
 )
 from checkpoint_worker.providers.http.resolver import PROVIDER_NAMES, PROXY_NAMES
 from checkpoint_worker.providers.http.response import Limits, ResponseParser
+from checkpoint_worker.providers.http.tls import client_context
 
 _LIBRARY_ERRORS = (
     httptools.HttpParserError,
@@ -78,9 +79,13 @@ class _Stage(enum.IntEnum):
 
 
 @functools.cache
-def _default_tls() -> ssl.SSLContext:
-    """Return the TLS context that all exchanges share, because loading the CAs takes time."""
-    context = ssl.create_default_context()
+def default_tls() -> ssl.SSLContext:
+    """Return the TLS context that all exchanges share, because loading the CAs takes time.
+
+    Raises:
+        OSError: OpenSSL refuses its set-up. A worker calls this when it starts, not at a code.
+    """
+    context = client_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -122,7 +127,7 @@ class HttpExchange:
         self._claim = claim
         self._connect_timeout_s = connect_timeout_s
         self._proxy_url = proxy
-        self._tls = tls or _default_tls()
+        self._tls = tls or default_tls()
         self._limits = limits or _LIMITS
         self._resolver = resolver or PROVIDER_NAMES
         self._proxy_resolver = resolver or PROXY_NAMES

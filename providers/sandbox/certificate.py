@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from checkpoint_worker.providers.http.tls import server_context
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -53,7 +55,7 @@ def make_tls(directory: Path, names: Iterable[str] = ()) -> tuple[ssl.SSLContext
         serialization.NoEncryption(),
     )
     certificate = _certificate(key, ca, ca_key, names).public_bytes(serialization.Encoding.PEM)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = server_context()
     _load(context, directory / "server.pem", private + certificate)
     return context, ca_file
 

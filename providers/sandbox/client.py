@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+from checkpoint_worker.providers.http.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class SandboxClient:
         # Not the default opener, which would read a proxy from the environment.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if self.page_url.startswith("https:"):
-            tls = ssl.create_default_context(cafile=ca_file)
+            tls = client_context(ca_file)
             handlers.append(urllib.request.HTTPSHandler(context=tls))
         self._opener = urllib.request.build_opener(*handlers)
 

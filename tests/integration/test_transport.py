@@ -1080,10 +1080,10 @@ async def test_certificates_are_verified(certificates: Certificates) -> None:
 
 def test_the_default_context_verifies_names_and_certificates() -> None:
     """Shared by all exchanges, made once."""
-    context = transport._default_tls()
+    context = transport.default_tls()
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
-    assert transport._default_tls() is context
+    assert transport.default_tls() is context
 
 
 @in_loop

@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
 from checkpoint_worker.providers import adapter_for
+from checkpoint_worker.providers.http.tls import client_context
 from checkpoint_worker.tasks.storage.executor import sentinel_options
 from checkpoint_worker.worker.cli.doctor.finding import (
     Check,
@@ -155,7 +156,7 @@ def provider(name: str) -> Check:
 
 async def _connect(host: str, port: int, limit_s: float, *, tls: bool) -> None:
     async with asyncio.timeout(limit_s):
-        context = ssl.create_default_context() if tls else None
+        context = client_context() if tls else None
         _, writer = await asyncio.open_connection(host, port, ssl=context)
     writer.close()
     with suppress(OSError, TimeoutError):

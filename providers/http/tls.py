@@ -1,0 +1,42 @@
+"""TLS contexts of everything here: those of the standard library, without a key log.
+
+`ssl.create_default_context` reads ``SSLKEYLOGFILE`` and writes the keys of each session to that
+file, with which whoever has recorded the traffic reads codes and cookies; a file that cannot be
+written fails every context. A variable that a developer has left must do neither.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+from typing import Final
+
+STRICT: Final = ssl.VerifyFlags.VERIFY_X509_STRICT | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+"""What `ssl.create_default_context` asks of certificates since Python 3.13."""
+
+
+def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
+    """Return a context that verifies the certificate and the name of a server.
+
+    Args:
+        ca_file: The authorities to trust; by default those of the machine and of
+            ``SSL_CERT_FILE``.
+
+    Raises:
+        OSError: The file cannot be read, or OpenSSL refuses its set-up.
+    """
+    # It verifies, and it refuses what is older than TLS 1.2.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= STRICT
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def server_context() -> ssl.SSLContext:
+    """Return a context of a server, which asks its clients for no certificate."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
