@@ -25,6 +25,9 @@ __all__ = ["celery"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signature
     if name != "celery":
         raise AttributeError(name)
+    from checkpoint_worker.tasks.operations.foreign import forget_foreign  # noqa: PLC0415
+
+    forget_foreign()  # The app reports these variables; its libraries read some at their import.
     from checkpoint_worker.worker.app import make_app  # noqa: PLC0415  see the module's docstring
 
     try:

@@ -15,7 +15,8 @@ from kombu.serialization import register
 
 from checkpoint_worker.providers.http.exchange import default_tls
 from checkpoint_worker.tasks.client import make_vault
-from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign
+from checkpoint_worker.tasks.operations.celery_app import OwnCelery
+from checkpoint_worker.tasks.operations.foreign import forget_foreign
 from checkpoint_worker.tasks.operations.wake import celery_config
 from checkpoint_worker.tasks.settings import Settings, unknown_variables
 from checkpoint_worker.tasks.storage.keys import Keys

@@ -128,6 +128,7 @@ def run(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        workers=1,  # Else WEB_CONCURRENCY is read, which may be anything.
         backlog=BACKLOG,
         timeout_keep_alive=math.ceil(gateway.state.gateway.settings.keep_alive_s),
         timeout_graceful_shutdown=math.ceil(grace_s + leave_s),

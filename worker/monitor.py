@@ -243,13 +243,14 @@ def make_monitor() -> Celery:
     Raises:
         ValidationError: A setting is invalid.
     """
-    from checkpoint_worker.tasks.operations.celery_app import OwnCelery, forget_foreign  # noqa: PLC0415  Flower's configuration must not import it
+    from checkpoint_worker.tasks.operations.celery_app import OwnCelery  # noqa: PLC0415  Flower's configuration must not import it
+    from checkpoint_worker.tasks.operations.foreign import forget_foreign  # noqa: PLC0415
     from checkpoint_worker.tasks.operations.wake import celery_config  # noqa: PLC0415
     from checkpoint_worker.tasks.settings import Settings  # noqa: PLC0415
     from checkpoint_worker.worker.runtime.monitor_transports import install  # noqa: PLC0415
 
     if foreign := forget_foreign():
-        sys.stderr.write(f"checkpoint: of another Celery, not used: {', '.join(foreign)}\n")
+        sys.stderr.write(f"checkpoint: of other programs, not used: {', '.join(foreign)}\n")
     app = OwnCelery()
     config = celery_config(Settings())
     app.conf.update(config | {"broker_transport": None})

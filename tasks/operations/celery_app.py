@@ -3,32 +3,17 @@
 Celery reads its broker, backend, loader and configuration from the environment before it reads an
 app's own settings, and its command reads further variables. In the process of a web backend these
 variables belong to the backend's own Celery application; in the environment of a worker they are
-leftovers. `OwnCelery` ignores them, so only ``CHECKPOINT_*`` counts; `forget_foreign` removes them
-from a worker's process, because Celery's command would use them.
+leftovers. `OwnCelery` ignores them, so only ``CHECKPOINT_*`` counts; `foreign.forget_foreign`
+removes them from a worker's process, because Celery's command would use them.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any
 
 from celery import Celery
 from celery.app.utils import Settings as CelerySettings
 from celery.loaders.app import AppLoader
-
-FOREIGN: Final = re.compile(
-    r"(?:CELERY|CELERYD|CELERYBEAT|CELERYEV|KOMBU)_\w+"
-    # Options of the `celery` command, some of them with common names.
-    r"|APP|BROKER_URL|RESULT_BACKEND|LOADER|CONFIG_MODULE|SKIP_CHECKS"
-    # Switches for the development of Celery.
-    r"|AUTOSCALE_KEEPALIVE|C_[A-Z_]+|DISABLE_TRACEBACKS|EVENTLET_NOBLOCK|FORKED_BY_MULTIPROCESSING"
-    r"|MP_LOG|MP_MAIN_FILE|NOSETPS|PICKLE_PROTOCOL|REMAP_SIGTERM|TIMER_DEBUG|USE_FAST_LOCALS"
-)
-"""Pattern of the variables that Celery and its libraries read and this program ignores."""
-
-_forgotten: Final[dict[str, None]] = {}
 
 
 class OwnLoader(AppLoader):  # type: ignore[misc]  # Celery has no types.
@@ -73,25 +58,3 @@ class OwnCelery(Celery):  # type: ignore[misc]
         # Celery makes the settings object itself and fills it later, so its class is changed here.
         # A plain assignment would set a Celery setting of this name.
         object.__setattr__(self._conf, "__class__", _OwnSettings)
-
-
-def foreign_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the names of other Celery applications' variables, removed ones included."""
-    environ = os.environ if environ is None else environ
-    return tuple(sorted({*_forgotten, *filter(FOREIGN.fullmatch, environ)}))
-
-
-def forget_foreign(environ: MutableMapping[str, str] | None = None) -> tuple[str, ...]:
-    """Remove the variables of other Celery applications from the environment of a worker.
-
-    Do not call it in a process that another Celery application shares, which needs them.
-
-    Returns:
-        The names for a report; never the values.
-    """
-    environ = os.environ if environ is None else environ
-    names = foreign_variables(environ)
-    for name in names:
-        if environ.pop(name, None) is not None:
-            _forgotten[name] = None
-    return names

@@ -1,4 +1,4 @@
-"""Variables of another Celery application: everything of ours uses its own settings alone."""
+"""Variables of other programs: everything of ours uses its own settings alone."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ import click
 import pytest
 from celery.bin.celery import celery as celery_command
 
-from checkpoint_worker.tasks.operations.celery_app import (
-    FOREIGN,
-    OwnCelery,
-    foreign_variables,
-    forget_foreign,
-)
+from checkpoint_worker.tasks.operations.celery_app import OwnCelery
+from checkpoint_worker.tasks.operations.foreign import FOREIGN, foreign_variables, forget_foreign
 from checkpoint_worker.worker.cli.doctor import host
 from checkpoint_worker.worker.cli.doctor.finding import Result
 from tests.support.deployment import BOUND_S, ROOT, Deployment, until
 from tests.support.flowers import FlowerProcess
 from tests.support.gateways import GatewayProcess
-from tests.support.measuring import IMPORTS, MEASURES, end
+from tests.support.measuring import IMPORTS, MEASURES, end, printed_by
 
 NOWHERE: Final = "redis://:stranger-canary@127.0.0.1:1/9"
 STRANGER: Final[Mapping[str, str]] = {
@@ -60,29 +56,60 @@ STRANGER: Final[Mapping[str, str]] = {
     "LOADER": "no_such_stranger:Loader",
     "LOGLEVEL": "ERROR",
     "PICKLE_PROTOCOL": "2",
+    "PROMETHEUS_MULTIPROC_DIR": "/nonexistent/stranger",
+    "PYDANTIC_SETTINGS_DEBUG": "1",
     "RESULT_BACKEND": NOWHERE,
     "SKIP_CHECKS": "1",
+    "SSLKEYLOGFILE": "/nonexistent/stranger/keys",
+    "WEB_CONCURRENCY": "auto",
+    "prometheus_multiproc_dir": "/nonexistent/stranger",
 }
 """What a stranger's deployment may leave in an environment, of every kind."""
 
 HARMLESS: Final[Mapping[str, str]] = {
+    "AIOHTTP_NOSENDFILE": "how a file is sent: the sandbox has none",
+    "AIOHTTP_NO_EXTENSIONS": "the sandbox without C: slower",
     "CLICK_PLUGINS_HONESTLY": "how a broken plug-in of the command is told",
+    "COMP_CWORD": "completion in a shell",
+    "COMP_WORDS": "completion in a shell",
     "DJANGO_PROJECT_DIR": "billiard's way to start processes, which the pool does not use",
     "DJANGO_SETTINGS_MODULE": "Celery's Django fixup, which our apps do not have",
+    "FORCE_COLOR": "colours",
+    "FORWARDED_ALLOW_IPS": "whose X-Forwarded-For counts: no server of ours reads that header",
+    "FROZENLIST_NO_EXTENSIONS": "the sandbox without C: slower",
+    "HTTP_ACCEPT": "WSGI's, of one request",
+    "HTTP_ACCEPT_ENCODING": "WSGI's, of one request",
     "ITERM_PROFILE": "colours",
+    "LESS": "a pager, which no command uses",
+    "MULTIDICT_NO_EXTENSIONS": "without C: slower",
+    "NETRC": "aiohttp's client, which nothing here uses",
     "NO_COLOR": "colours: ours as well",
     "NO_WORKER": "celery.contrib.pytest",
     "NUMBER_OF_PROCESSORS": "Windows",
+    "PAGER": "a pager, which no command uses",
+    "PROMETHEUS_DISABLE_CREATED_SERIES": "leaves out series that no rule of ours reads",
+    "PROMETHEUS_LEGACY_NAME_VALIDATION": "which names are good: ours are good by both",
+    "PROPCACHE_NO_EXTENSIONS": "without C: slower",
     "PWD": "where Flower looks for relative paths",
+    "PYDANTIC_DISABLE_PLUGINS": "pydantic without plug-ins: we have none",
+    "PYDANTIC_PRIVATE_ALLOW_UNHANDLED_SCHEMA_TYPES": "JSON schemas, which nothing here makes",
+    "PYTHONASYNCIODEBUG": "Python's own",
+    "QUERY_STRING": "WSGI's, of one request",
     "TERM": "colours",
     "TEST_BROKER": "celery.contrib.testing",
     "WORKER_LOGLEVEL": "celery.contrib.testing",
+    "XDG_CONFIG_HOME": "click's folder of an application, which no command asks for",
+    "YARL_NO_EXTENSIONS": "without C: slower",
     "celery_dummy_proxy": "macOS",
 }
 """Variables that our libraries read and that change nothing of where a message goes."""
 TRANSPORTS: Final = ("SLMQ", "gcpubsub", "SQS", "confluentkafka", "qpid", "mongodb")
 """Of kombu, for brokers that are none of ours."""
-PACKAGES: Final = ("celery", "kombu", "billiard", "vine", "amqp", "flower")
+PACKAGES: Final = (
+    *("celery", "kombu", "billiard", "vine", "amqp", "flower"),
+    *("uvicorn", "starlette", "prometheus_client", "redis", "click", "structlog"),
+    *("pydantic", "aiohttp", "frozenlist", "multidict", "propcache", "yarl"),
+)
 READ: Final = re.compile(r"environ\.get|environ|getenv|_(?:int|float)_env")
 
 
@@ -95,7 +122,10 @@ def _reads(path: Path) -> Iterator[str]:
                 # To set one is no reading.
                 if re.fullmatch(rf"(?:os\.)?(?:{READ.pattern})", ast.unparse(called)):
                     yield name
-            case ast.Subscript(value=of, slice=ast.Constant(value=str(name)), ctx=ast.Load()):
+            case (
+                ast.Subscript(value=of, slice=ast.Constant(value=str(name)), ctx=ast.Load())
+                | ast.Compare(left=ast.Constant(value=str(name)), comparators=[of])
+            ):
                 if ast.unparse(of) == "os.environ":
                     yield name
             case ast.FunctionDef(args=ast.arguments(args=names, defaults=defaults)):
@@ -128,14 +158,15 @@ def _read_by_command(command: click.Command, prefix: str) -> Iterator[str]:
         yield from _read_by_command(sub, f"{prefix}_{name.upper().replace('-', '_')}")
 
 
-def test_every_variable_that_celery_reads_is_known() -> None:
-    """A later Celery, kombu or Flower that reads another one is noticed here, not by an operator.
+def test_every_variable_that_our_libraries_read_is_known() -> None:
+    """A later Celery or uvicorn that reads another one is noticed here, not by an operator.
 
     Flower's own ``FLOWER_*`` set up our Flower; that is documented in its configuration file.
     """
     found = _read_by_libraries() | set(_read_by_command(celery_command, "CELERY"))
     assert {"CELERY_BROKER_URL", "CELERY_CONFIG_MODULE", "CELERY_WORKER_REVOKES_MAX"} <= found
     assert {"BROKER_URL", "APP", "CELERY_WORKER_CONCURRENCY"} <= found
+    assert {"WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR"} <= found
     named = {name for name in found if not name.startswith(("FLOWER_", "_MP_FORK_"))}
     unknown = {name for name in named if not FOREIGN.fullmatch(name)} - HARMLESS.keys()
     assert not unknown
@@ -225,7 +256,7 @@ def test_doctor_names_foreign_variables_and_shows_no_value() -> None:
 def test_what_was_taken_away_is_still_named() -> None:
     """Celery's command reads its variables before and after our app is made."""
     command = (
-        "import os; from checkpoint_worker.tasks.operations.celery_app import *; "
+        "import os; from checkpoint_worker.tasks.operations.foreign import *; "
         "print(forget_foreign() == foreign_variables(), 'CELERY_BROKER_URL' in os.environ)"
     )
     env = {**MEASURES, **IMPORTS, "PATH": os.environ["PATH"], **STRANGER}
@@ -241,3 +272,37 @@ def test_what_was_taken_away_is_still_named() -> None:
     own = {"CHECKPOINT_PREFIX": "x"}
     assert forget_foreign(own) == foreign_variables(own) == ()
     assert own
+
+
+COUNTS: Final = """
+import os, sys
+{before}
+from checkpoint_worker.tasks.operations.foreign import forget_foreign
+forget_foreign()
+from prometheus_client import Counter
+Counter("a_total", "b", registry=None).inc()
+print(os.listdir({folder!r}))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import prometheus_client"])
+@pytest.mark.parametrize("name", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+def test_nothing_is_counted_in_another_programs_files(
+    tmp_path: Path, name: str, before: str
+) -> None:
+    """A web server's processes add up what is there; Flower may have imported the library first."""
+    script = COUNTS.format(folder=str(tmp_path), before=before)
+    assert printed_by(script, {name: str(tmp_path)}, BOUND_S).strip() == "[]"
+
+
+def test_no_server_of_ours_asks_the_environment_for_its_processes() -> None:
+    """Else uvicorn reads ``WEB_CONCURRENCY``, and fails where that is empty or ``auto``."""
+    calls = [
+        node
+        for path in (ROOT / "worker").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "uvicorn.Config"
+    ]
+    assert len(calls) == 2
+    for call in calls:
+        assert any(each.arg == "workers" for each in call.keywords), ast.unparse(call)

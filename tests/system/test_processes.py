@@ -309,6 +309,19 @@ def test_what_no_child_can_start_with_ends_the_command(
     assert started.log.count("refused") <= 1
 
 
+def test_variables_of_other_programs_are_reported_once_for_all_processes(
+    new_deployment: NewDeployment, command: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a web server's metrics that is not there ended the command with a traceback."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/nonexistent/stranger")
+    started = command(new_deployment(), "--processes", "2")
+    until(lambda: len(started.names) == 2, "two workers")
+    assert started.terminate() == 0
+    told = [each for each in started.lines() if each.get("event") == "environment.foreign"]
+    assert [each["ignored"] for each in told] == [["PROMETHEUS_MULTIPROC_DIR"]]
+    assert "Traceback" not in started.log
+
+
 def test_processes_are_a_number_or_auto(new_deployment: NewDeployment, command: Start) -> None:
     """None at all and thousands are mistakes."""
     for value in ("0", "257", "all"):

@@ -17,6 +17,7 @@ from typing import Final
 
 import click
 
+from checkpoint_worker.tasks.operations.foreign import forget_foreign
 from checkpoint_worker.worker.cli.console import drop_unwritten, status_line, wants_no_colour
 
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
@@ -145,6 +146,7 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the console script ``checkpoint``."""
+    forget_foreign()  # Before a command imports what would read them.
     try:
         cli(prog_name="checkpoint")
     except OSError as error:

@@ -57,7 +57,7 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
         import structlog  # noqa: PLC0415
 
         from checkpoint_worker.tasks.gateway import NoKeysError  # noqa: PLC0415
-        from checkpoint_worker.tasks.operations.celery_app import foreign_variables  # noqa: PLC0415
+        from checkpoint_worker.tasks.operations.foreign import foreign_variables  # noqa: PLC0415
         from checkpoint_worker.worker.gateway import ExposedError, serve  # noqa: PLC0415
         from checkpoint_worker.worker.observability import logs  # noqa: PLC0415
         from checkpoint_worker.worker.observability.hardening import keep_memory_private  # noqa: PLC0415

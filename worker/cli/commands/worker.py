@@ -111,10 +111,6 @@ def worker(
             from checkpoint_worker.worker.runtime.processes.supervisor import supervise  # noqa: PLC0415
 
             sys.exit(supervise(read_settings(), processes, [*options, "--", *celery_options]))
-        from checkpoint_worker.tasks.operations.celery_app import forget_foreign  # noqa: PLC0415
-
-        # The app reports these variables, but Celery already reads some when it is imported.
-        forget_foreign()
         settings = read_settings(tell_unknown=False)
         if child is not None:
             _become_child(child, settings)

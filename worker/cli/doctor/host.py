@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from checkpoint_worker.tasks.operations.celery_app import foreign_variables
+from checkpoint_worker.tasks.operations.foreign import foreign_variables
 from checkpoint_worker.tasks.settings import unknown_variables
 from checkpoint_worker.tasks.storage.address_parser import parse_broker
 from checkpoint_worker.tasks.storage.addresses import AmqpAddress, RedisAddress
@@ -86,11 +86,11 @@ def variables() -> Finding:
 
 
 def foreign(environ: Mapping[str, str] | None = None) -> Finding:
-    """Report variables of another Celery application, which have no effect here."""
+    """Report variables of other programs, which have no effect here."""
     names = foreign_variables(environ)
     if names:
         return warning(
-            f"of another Celery application, not used here: {', '.join(names)}",
+            f"of other programs, not used here: {', '.join(names)}",
             "nothing; what they were meant to set here is a CHECKPOINT_* (`checkpoint config`)",
         )
     return ok("none")

@@ -29,6 +29,7 @@ from typing import Final
 
 import structlog
 
+from checkpoint_worker.tasks.operations.foreign import foreign_variables
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.worker.observability import logs
 from checkpoint_worker.worker.observability.hardening import keep_memory_private
@@ -68,6 +69,8 @@ def supervise(settings: Settings, count: int, options: Sequence[str]) -> int:
     keep_going()
     logs.configure(settings)
     keep_memory_private()
+    if foreign := foreign_variables():  # They are gone, and the children know of none.
+        log.warning("environment.foreign", ignored=foreign)
     supervisor = Supervisor(
         Supervision(count, stop_bound_s(settings.deadline_s, settings.drain_s) + KILL_BEYOND_S),
         command=lambda number: worker_command(number, options),
