@@ -345,6 +345,13 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
     assert command.words()[1, "SIGINT"] == 0
 
 
+def test_a_failure_is_one_also_where_the_starter_ignores_its_children(tmp_path: Path) -> None:
+    """The kernel would reap them, and the command end with 0, as after a stop."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    command = Command(tmp_path, "wrong", "good")
+    assert command.run() == 2
+
+
 def test_signals_that_are_blocked_from_outside_reach_the_supervisor(tmp_path: Path) -> None:
     """A mask is inherited: a blocked SIGTERM would stay pending, in the children as well."""
     blocked = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}

@@ -50,6 +50,8 @@ KILL_BEYOND_S: Final = 5.0
 settings, within the 90 s that `deploy/` gives a service."""
 STDOUT: Final = 1
 STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+ALWAYS: Final = (signal.SIGTERM, signal.SIGCHLD)
+"""Signals that are handled also where the starter ignored them."""
 STRANGERS_MAX: Final = 100
 """Orphans that process 1 reaps at one look."""
 MANAGER: Final = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -156,7 +158,11 @@ class Supervisor:
         return status
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Install the signal handlers; a signal that is ignored (SIGINT after ``… &``) stays so."""
+        """Install the signal handlers; a signal that is ignored (SIGINT after ``… &``) stays so.
+
+        Not SIGCHLD: while it is ignored, the kernel reaps the children and their statuses are lost,
+        so a failure would look like a good end.
+        """
 
         def hear(number: int, _frame: object) -> None:
             if number != signal.SIGCHLD:
@@ -169,7 +175,7 @@ class Supervisor:
             numbers.append(signal.SIGHUP)
         # The handlers stay to the end of the process: a late signal must not change its status.
         for number in numbers:
-            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            if number in ALWAYS or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, hear)
         unblock()  # The children inherit the mask, too.
 
