@@ -29,6 +29,7 @@ from checkpoint_worker.worker.runtime.celery_options import check_before_app, ch
 from checkpoint_worker.worker.runtime.exception_info import report_outcomes_without_stack
 from checkpoint_worker.worker.runtime.processes.child import CHILD
 from checkpoint_worker.worker.runtime.remote_control import limit_remote_control
+from checkpoint_worker.worker.runtime.restart import restart_as_started
 from checkpoint_worker.worker.runtime.stop_signals import before_end, end_promptly
 
 SOFT_LIMIT_BEYOND_S: Final = 10.0
@@ -126,6 +127,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         keep_memory_private()
         limit_remote_control()
         report_outcomes_without_stack()
+        restart_as_started()
         _end_promptly_while_starting(instance)
 
     @setup_logging.connect(weak=False)
