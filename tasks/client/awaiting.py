@@ -20,6 +20,7 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
+from checkpoint_worker.tasks.client.closed_loop import close_left_open
 from checkpoint_worker.tasks.client.waiter import POLL_S, AsyncOutcomeWaiter, Waiter
 from checkpoint_worker.tasks.client.wake_sender import log_failure
 from checkpoint_worker.tasks.operations.acceptance import Submitted
@@ -49,7 +50,8 @@ class AsyncCheckpointClient(BaseClient):
     def _connect(self) -> None:
         url = self.settings.redis_url.get_secret_value()
         self._redis = connect_async(url, self.settings.prefix)
-        self._executor = AsyncExecutor(self._redis, pipe_to(url, self.settings.prefix))
+        self._pipe = pipe_to(url, self.settings.prefix)
+        self._executor = AsyncExecutor(self._redis, self._pipe)
         self._ears = AsyncOutcomeWaiter(self._redis, self._executor, self._core.store)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -86,6 +88,7 @@ class AsyncCheckpointClient(BaseClient):
                     "loop, or use CheckpointClient, which is safe in every thread"
                 )
                 raise RuntimeError(msg)
+            close_left_open(self._redis, self._pipe)
             self._connect()
         self._loop = loop
 

@@ -588,9 +588,8 @@ def test_an_awaited_client_serves_one_loop_after_the_other(ledger: LedgerFixture
     assert [asyncio.run(backend()) for _ in range(3)] == ["queued"] * 3
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_awaited_client_nobody_closed_serves_the_next_loop(ledger: LedgerFixture) -> None:
-    """Its connections went with the loop they belonged to, as Python warns; it has new ones."""
+    """Its connections went with the loop they belonged to, without a warning; it has new ones."""
 
     async def backend(client: AsyncCheckpointClient, *names: str) -> list[Outcome | None]:
         waits = []
