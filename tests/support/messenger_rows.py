@@ -7,6 +7,7 @@ from typing import Final
 from tests.support.known import (
     ACTION,
     AWAY,
+    BLOCKED,
     BROKEN,
     DEAD,
     FORBIDDEN,
@@ -155,6 +156,10 @@ ROWS: Final = (
     _row("old interface", "error 2635", "old app", "guess", BROKEN),
     _row("old app, address", "302 to an address for unsupported apps", "old app", "guess", BROKEN),
     _row("bad_token", "error 190", "app token", "client", MISMATCH),
+    _row("bad session key", "error 102", "session key", "client", MISMATCH),
+    _row("bad network", "error 5", "network address", "client", BLOCKED),
+    _row("too many codes", "error 401 or an unknown one with a sentence that asks to wait",
+         "too many wrong codes", "guess", BROKEN),
     _row("bad signature", "error 104", "form or signature", "report", MALFORMED),
     _row("bad key", "error 101", "form or signature", "guess", MALFORMED),
     _row("no permission", "error 10 (or 200 to 299)", "permission", "guess", FORBIDDEN),
