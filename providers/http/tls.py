@@ -16,12 +16,16 @@ STRICT: Final = ssl.VerifyFlags.VERIFY_X509_STRICT | ssl.VerifyFlags.VERIFY_X509
 """What `ssl.create_default_context` asks of certificates since Python 3.13."""
 
 
-def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
+def client_context(
+    ca_file: str | Path | None = None, ca_path: str | None = None, ca_data: str | None = None
+) -> ssl.SSLContext:
     """Return a context that verifies the certificate and the name of a server.
 
     Args:
-        ca_file: The authorities to trust; by default those of the machine and of
+        ca_file: The authorities to trust; without any of these three, those of the machine and of
             ``SSL_CERT_FILE``.
+        ca_path: Folder of such files.
+        ca_data: Text of such a file.
 
     Raises:
         OSError: The file cannot be read, or OpenSSL refuses its set-up.
@@ -30,8 +34,8 @@ def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if sys.version_info >= (3, 13):
         context.verify_flags |= STRICT
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
+    if ca_file or ca_path or ca_data:
+        context.load_verify_locations(ca_file, ca_path, ca_data)
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context

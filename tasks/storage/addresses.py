@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import quote
 
+from checkpoint_worker.providers.http.tls import client_context
+
 __all__ = ["AddressError", "AmqpAddress", "Login", "RedisAddress", "Sentinels", "Tls"]
 
 REDIS_PORT: Final = 6379
@@ -46,9 +48,7 @@ class Tls:
             AddressError: A file cannot be read, or its contents are not valid.
         """
         try:
-            context = ssl.create_default_context(
-                cafile=self.ca_certs, capath=self.ca_path, cadata=self.ca_data
-            )
+            context = client_context(self.ca_certs, self.ca_path, self.ca_data)
             context.check_hostname = self.check_hostname
             context.verify_mode = self.cert_reqs
             if self.certfile is not None:

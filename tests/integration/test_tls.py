@@ -21,8 +21,6 @@ from tests.support.exchanges import exchange, in_loop
 from tests.support.hostile import answer, answering, make_certificates, serving
 
 ROOT: Final = Path(__file__).parents[2]
-BARE: Final = {Path("tasks/storage/addresses.py")}
-"""Modules that still use the standard library's context, for the ledger and not for providers."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +91,7 @@ def test_no_other_module_makes_a_context_that_may_log_keys() -> None:
         path for top in ("providers", "tasks", "worker") for path in ROOT.glob(f"{top}/**/*.py")
     ]
     found = {path.relative_to(ROOT) for path in modules if calls.search(path.read_text("utf-8"))}
-    assert found == BARE
+    assert found == set()
 
 
 def test_a_worker_that_can_have_no_tls_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

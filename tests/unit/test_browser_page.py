@@ -28,6 +28,7 @@ from checkpoint_worker.providers.live_session.browser import (
     playwright_error,
     recipe_for,
 )
+from checkpoint_worker.providers.live_session.browser.calls import recorded_by
 from checkpoint_worker.providers.live_session.browser.finished import SESSION_MAX
 from tests.support.stub_page import URL, Answer, CutError, Request, Response, StubPage
 
@@ -586,6 +587,21 @@ def test_a_recorded_page_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) 
 
     assert dict(asyncio.run(play())) == {"status": 503, "type": "no_handler"}
     assert page.keys == []
+
+
+@pytest.mark.parametrize(
+    ("debug", "logs"),
+    [
+        ("pw:protocol", True), ("pw:*", True), ("*", True), ("mine app:*,pw:api", True),
+        ("", False), ("app:*", False), ("-pw:*", False), ("pw:install", False),
+    ],
+)  # fmt: skip
+def test_a_log_that_is_switched_on_by_a_pattern_is_a_recording(
+    debug: str, logs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``DEBUG=*`` is a habit; Playwright's protocol log then has every key."""
+    monkeypatch.setenv("DEBUG", debug)
+    assert (recorded_by(StubPage()) is not None) is logs
 
 
 def test_a_plain_install_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

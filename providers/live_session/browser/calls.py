@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -94,6 +96,10 @@ def _redacted(error: Exception) -> Exception:
     return PageLostError() if _is_lost(error) else PageBusyError()
 
 
+LOGS: Final = ("pw:api", "pw:channel", "pw:protocol", "pw:server")
+"""Logs of Playwright that hold what is typed. `DEBUG` names them by patterns, ``*`` among them."""
+
+
 def _is_lost(error: Exception) -> bool:
     """Whether a call failed because page, context, browser or driver is gone."""
     first = str(error).partition("\n")[0].lower()
@@ -114,8 +120,9 @@ def recorded_by(page: Page) -> str | None:
         return "a trace (context.tracing)"
     if getattr(tracing, "_har_recorders", None):
         return "a HAR file (record_har_path)"
-    if "pw:" in os.environ.get("DEBUG", ""):
-        return "Playwright's log (DEBUG=pw:…)"
+    asked = re.split(r"[\s,]+", os.environ.get("DEBUG", ""))
+    if any(fnmatchcase(name, pattern) for pattern in asked for name in LOGS):
+        return "Playwright's log (DEBUG)"
     return None
 
 
