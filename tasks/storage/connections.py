@@ -149,9 +149,9 @@ class _ClosesItself:
         self._owes = False
         return reply
 
-    def disconnect(self, *args: Any) -> None:  # noqa: ANN401  the library's
+    def disconnect(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  the library's
         self._owes = False
-        super().disconnect(*args)  # type: ignore[misc]
+        super().disconnect(*args, **options)  # type: ignore[misc]
 
     def register_connect_callback(self, callback: Any) -> None:  # noqa: ANN401  the library's
         """Note that a subscriber has the connection; the library has no other sign of it."""
