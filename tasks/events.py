@@ -91,13 +91,15 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
 
     def submission(self, intent: Intent | None, now_ms: int, limits: RuleLimits) -> Submission:
         """Return the submission for an intent; without one it has number 0 and step 0."""
+        run_id, _, history = self.run_id.partition(" ")
         return Submission(
             id=self.submission_id,
             seq=Seq(intent.seq + 1 if intent else 0),
             step=intent.step if intent else 0,
             kind=self.kind,
             digest=self.digest,
-            run_id=self.run_id,
+            run_id=run_id,
+            history=history,
             queued_at_ms=now_ms,
             deadline_ms=now_ms + limits.deadline_ms,
             send_by_ms=self.send_by_ms,

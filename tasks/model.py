@@ -76,7 +76,9 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False, rename={"duplicate
         step: The checkpoint step that the solution answers.
         kind: Code or ``TRY_ANOTHER_WAY``; known although the solution is sealed.
         digest: Keyed hash of the solution, which reveals a double click.
-        run_id: Identity of the Redis that accepted it; with another Redis it is never sent.
+        run_id: The process of the Redis that accepted it.
+        history: The histories of writes that this Redis had followed and that it wrote itself, with
+            a space between; empty for one that does not tell, and of versions before.
         deadline_ms: Instant by which the submission must have its outcome.
         supersedes: The previous submission, which this one superseded.
         duplicate_of: The claim whose exchange carries the same code and whose verdict also
@@ -96,6 +98,24 @@ class Submission(Struct, frozen=True, kw_only=True, gc=False, rename={"duplicate
     supersedes: str | None = None
     duplicate_of: str | None = None
     send_by_ms: int | None = None
+    history: str = ""
+
+    def is_of(self, identity: str) -> bool:
+        """Whether the Redis with this identity accepted it and has kept all writes since.
+
+        With any other one it is never sent: the claim may be lost. A master that was demoted and
+        promoted again has followed another history than before, unless no other master was found:
+        then it has followed its own.
+
+        Args:
+            identity: As ``_identity.lua`` returns it.
+        """
+        run_id, _, history = identity.partition(" ")
+        if run_id != self.run_id:
+            return False
+        if not history or not self.history:
+            return True
+        return history.partition(" ")[0] in self.history.split(" ")
 
     def last_claim_ms(self, min_send_ms: int) -> int:
         """Return the last instant at which the submission may be claimed."""

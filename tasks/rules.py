@@ -296,7 +296,7 @@ def _give_up(intent: Intent, answer: Pair, detail: str, *, sent: bool) -> Decisi
 
 def _same_redis(intent: Intent, run_id: str) -> bool:
     """Whether this Redis accepted the current submission, so that its state can be trusted."""
-    return intent.current is None or intent.current.run_id == run_id
+    return intent.current is None or intent.current.is_of(run_id)
 
 
 # The end of an attempt -----------------------------------------------------------------
@@ -479,7 +479,7 @@ def _tick(intent: Intent, event: Tick, now_ms: int, limits: RuleLimits) -> Decis
     settled: tuple[Settlement, ...] = ()
     signals: tuple[Signal, ...] = ()
     after, current = intent, intent.current
-    foreign = current is not None and current.run_id != event.run_id
+    foreign = current is not None and not current.is_of(event.run_id)
     if current is not None and (foreign or current.deadline_ms <= now_ms):
         settled, after = _overdue(intent, now_ms, limits, foreign=foreign)
         signals = stop_signal(current) + drain_signal(after.wire)

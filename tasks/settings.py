@@ -14,6 +14,7 @@ from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -38,8 +39,6 @@ PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\})?[A-Za-z0-9_.-]
 PREFIX_MAX: Final = 64
 HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
 PORT_MAX: Final = 65_535
-LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-LOG_FORMATS: Final = ("auto", "json", "console")
 API_KEY_WORDS: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_.-]{1,64}) +)?(?P<key>[!-~]{16,})(?: +(?P<prefix>[!-~]{1,256}))?"
 )
@@ -48,6 +47,19 @@ name. A key has no space in it, so each of the three forms has one reading."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+def _one_of(*names: str) -> AfterValidator:
+    """Return a validator that returns the name that is meant, in whichever case it is given."""
+
+    def meant(given: str) -> str:
+        found = next((name for name in names if name.casefold() == given.casefold()), None)
+        if found is None:
+            msg = f"choose one of {', '.join(names)}"
+            raise ValueError(msg)
+        return found
+
+    return AfterValidator(meant)
 
 
 class Settings(BaseSettings):
@@ -174,8 +186,12 @@ class Settings(BaseSettings):
     allow_private_proxies: bool = Field(
         default=False, description="Let an intent's proxy have a private or loopback address."
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    log_format: str = Field("auto", description="auto: console on a terminal.")
+    log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR."
+    )
+    log_format: Annotated[str, _one_of("auto", "json", "console")] = Field(
+        "auto", description="auto: console on a terminal."
+    )
     log_sample: float = Field(
         1.0, ge=0, le=1, description="Share of submissions whose INFO and DEBUG lines are kept."
     )
@@ -225,16 +241,6 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return address
-
-    @field_validator("log_level")
-    @classmethod
-    def _is_log_level(cls, level: str) -> str:
-        return _one_of(LOG_LEVELS, level)
-
-    @field_validator("log_format")
-    @classmethod
-    def _is_log_format(cls, form: str) -> str:
-        return _one_of(LOG_FORMATS, form)
 
     @field_validator("linkedin_url", "instagram_url", "twitter_url", "messenger_url")
     @classmethod
@@ -353,15 +359,6 @@ class Settings(BaseSettings):
                 variable = _url_variable(name)
                 if url := os.environ.get(variable, ""):
                     self._plug_in_urls[name] = provider_address(url, variable)
-
-
-def _one_of(names: tuple[str, ...], given: str) -> str:
-    """Return the name that is meant, in whichever case it is given."""
-    found = next((name for name in names if name.casefold() == given.casefold()), None)
-    if found is None:
-        msg = f"choose one of {', '.join(names)}"
-        raise ValueError(msg)
-    return found
 
 
 def _with_adapter(name: str, place: str) -> str:

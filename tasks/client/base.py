@@ -103,12 +103,15 @@ class BaseClient(ABC):
             if left_s <= 0:
                 return record
             channel = self._core.store.keys.account_results(record.account_id)
-            if not self._ears.board.hearing:  # The listener starts, or no thread could be started.
-                due_s = min(due_s, POLL_S)
-            waiter: Waiter = yield self._ears.wait(submission_id, channel, min(left_s, due_s))
+            is_deaf = not self._ears.board.hearing  # It starts, or no thread could be started.
+            pause_s = min(due_s, POLL_S) if is_deaf else due_s
+            waiter: Waiter = yield self._ears.wait(submission_id, channel, min(left_s, pause_s))
             if waiter.told:
                 return waiter.record
-            if left_s <= due_s and not self._ears.board.hearing:
+            if is_deaf and self._ears.board.hearing:
+                due_s -= pause_s  # It listens now, and reads what was published before.
+                continue
+            if left_s <= pause_s and not self._ears.board.hearing:
                 return record  # The ledger is unreachable; a read would exceed the timeout.
             due_s = POLL_S
             with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.

@@ -133,13 +133,21 @@ IDENTITY_CALL: Final = "identity()"
 
 @cache
 def script(name: str) -> Script:
-    """Return a script of ``tasks/storage/scripts`` with its digest, and with what it shares."""
-    folder = resources.files("checkpoint_worker.tasks.storage").joinpath("scripts")
-    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    """Return a script of ``tasks/storage/scripts`` with its digest."""
+    return assembled(_file(name))
+
+
+def assembled(text: str) -> Script:
+    """Return a script with its digest; what it shares with others follows its header."""
     if IDENTITY_CALL in text:
         header, code = re.split(r"(?m)^(?=[^-])", text, maxsplit=1)
-        text = header + folder.joinpath("_identity.lua").read_text("utf-8") + code
+        text = header + _file("_identity") + code
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _file(name: str) -> str:
+    folder = resources.files("checkpoint_worker.tasks.storage").joinpath("scripts")
+    return folder.joinpath(f"{name}.lua").read_text("utf-8")
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:

@@ -49,7 +49,7 @@ def _of_another_redis(snapshot: Snapshot, event: Event) -> bool:
     · t=3 the other one cannot connect
     """
     current = snapshot.intent.current if snapshot.intent else None
-    if current is None or current.run_id == snapshot.run_id or hasattr(event, "run_id"):
+    if current is None or current.is_of(snapshot.run_id) or hasattr(event, "run_id"):
         return False
     return not (isinstance(event, AttemptFinished) and event.submission_id == current.id)
 

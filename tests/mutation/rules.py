@@ -144,10 +144,10 @@ RULES: Final = {
         "        wire = None\n    after",
     ),
     "run_id ignored": _rule(
-        "    return intent.current is None or intent.current.run_id == run_id", "    return True"
+        "    return intent.current is None or intent.current.is_of(run_id)", "    return True"
     ),
     "run_id ignored by the sweep": _rule(
-        "    foreign = current is not None and current.run_id != event.run_id",
+        "    foreign = current is not None and not current.is_of(event.run_id)",
         "    foreign = False",
     ),
     "what another Redis accepted is called unsent": _rule(

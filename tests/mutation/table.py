@@ -86,6 +86,8 @@ NAMES: Final = (
     "expired code sent",
     "another queue served",
     "code in a trace",
+    "a reply left for the next caller",
+    "an answer about something else counted as a wrong code",
     "events of another deployment heard",
     "broker taken from a stranger's variable",
     "connections that stay with a demoted master",
@@ -1926,5 +1928,48 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_browser_session.py::"
         "test_a_lost_page_is_no_session_at_once[close]",
+    ),
+    mutant(
+        "`run_id` ignored",
+        "a master that was demoted and promoted again is another Redis",
+        Edit(
+            "tasks/model.py",
+            'return history.partition(" ")[0] in self.history.split(" ")',
+            "return True",
+        ),
+        test="tests/faults/test_switchover.py::"
+        "test_a_master_that_was_replaced_for_a_while_sends_nothing_twice",
+    ),
+    mutant(
+        "a reply left for the next caller",
+        "an interrupted call of the blocking client costs its connection",
+        Edit(
+            "tasks/storage/connections.py",
+            "if self._owes and self.answers_calls:",
+            "if False:",
+        ),
+        test="tests/integration/test_door.py::"
+        "test_an_interrupted_call_costs_its_connection_and_no_answer",
+    ),
+    mutant(
+        "one person's trouble is everybody's",
+        "each Sentinel has its share of the time for a connection",
+        Edit(
+            "tasks/storage/executor.py",
+            "{name: seconds / count for",
+            "{name: 10 * seconds for",
+        ),
+        test="tests/integration/test_addresses.py::"
+        "test_a_sentinel_that_tells_nothing_holds_up_nobody[silent]",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "a sentence that asks to wait refuses no code",
+        Edit(
+            "providers/linkedin/meanings.py",
+            "judges = not TOO_MANY.is_said(text) and",
+            "judges =",
+        ),
+        test="tests/integration/test_linkedin.py::test_a_page_that_only_names_a_code_refuses_none",
     ),
 )

@@ -18,7 +18,7 @@ from tests.support.simulation.world import World
 
 NOW, IDENTITY = "sim:now", "sim:identity"
 TIME_CALL = "redis.call('TIME')"
-IDENTITY_READ = "word('run_id'), word('master_replid2')"
+IDENTITY_READ = "word('run_id'), word('master_replid2'), word('master_replid')"
 SLACK_MS = 60_000
 """How long ago a key may have been written, on whatever machine this runs."""
 SEEDS = (1, 2, 7)

@@ -319,10 +319,10 @@ def test_who_else_answers_at_the_address_is_not_taken_for_a_worker(
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:0x", "127.0.0.1:99999"])
 def test_an_address_that_is_none_is_a_sentence(address: str) -> None:
-    """A typing error in a unit file is answered like a worker that is away, with the reason."""
+    """A typing error in a unit file is no worker that is away."""
     status, said = asked("--address", address)
-    assert status == 1
-    assert said.startswith(f"not ready: http://{address} cannot be reached")
+    assert status == 2
+    assert "--address: write host:port" in said
 
 
 def test_without_a_place_to_ask_it_says_what_to_set() -> None:

@@ -633,7 +633,7 @@ def test_a_wrong_code_is_no_code_of_that_person(served: TryPage) -> None:
         ("/try/login", {"provider": "LINKEDIN"}, 400, "EMAIL, SMS, APP"),
         ("/try/login", {"account_id": "acc_nobody"}, 404, "start a login first"),
         ("/try/login", {"account_id": "a", "source": "SMS"}, 400, "already"),
-        ("/try/login", {"provider": "LINKEDIN", "proxy": "x"}, 400, "nobody knows"),
+        ("/try/login", {"provider": "LINKEDIN", "proxy": "x"}, 400, "Unknown field"),
         ("/try/login", {"provider": "L" * 5000}, 400, "4,096 bytes"),
         ("/try/login", ["LINKEDIN"], 400, ""),
         ("/try/inbox?account_id=acc_nobody", None, 404, "start a login first"),

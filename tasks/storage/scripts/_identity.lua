@@ -1,9 +1,10 @@
 local function identity()
-  -- The scripts that name this Redis share this function. A promoted replica may lack the
-  -- last writes, a claim among them, so what was accepted before a promotion is not begun after it.
+  -- The scripts that name this Redis share this function. A promoted replica may lack the last
+  -- writes, a claim among them, so what was accepted before a promotion is not begun after it.
   -- `run_id` tells one process from another. It stays when a master is demoted and promoted again;
-  -- `master_replid2` is then the history that it followed meanwhile (zeros: it never followed one).
-  -- Returns 'embedded' where INFO is unknown (fakeredis).
+  -- `master_replid2` is then the history that it followed meanwhile (zeros: it never followed one),
+  -- and `master_replid` is the history that it writes itself.
+  -- Returns the three with a space between; 'embedded' where INFO is unknown (fakeredis).
   local info
   if redis.REDIS_VERSION_NUM then -- From 7.0 on one call returns several sections.
     info = redis.pcall('INFO', 'server', 'replication')
@@ -19,9 +20,9 @@ local function identity()
     local _, last = string.find(info, '\n' .. name .. ':', 1, true)
     return last and string.match(info, '^%w+', last + 1)
   end
-  local run_id, followed = word('run_id'), word('master_replid2')
-  if run_id and followed and string.find(followed, '[^0]') then
-    return run_id .. '-' .. followed
+  local run_id, followed, own = word('run_id'), word('master_replid2'), word('master_replid')
+  if run_id and followed and own then
+    return run_id .. ' ' .. followed .. ' ' .. own
   end
   return run_id or 'embedded'
 end
