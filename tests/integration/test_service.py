@@ -29,7 +29,7 @@ from checkpoint_worker.worker.runtime import bootsteps as service
 from checkpoint_worker.worker.runtime.bootsteps import UNKNOWN_LENGTH, Service
 from tests.support.stub_amqp import CONNECTION_START_OK, QUEUE_DECLARE, Method, StubAmqp
 
-SILENT_S = 20.0
+SILENT_S = 30.0
 """Times the bound of one question, for machines that are slow; without one it takes for ever."""
 NOWHERE = "redis://:canary-broker@127.0.0.1:1/0"
 

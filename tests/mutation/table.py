@@ -1972,4 +1972,15 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_linkedin.py::test_a_page_that_only_names_a_code_refuses_none",
     ),
+    mutant(
+        "one person's trouble is everybody's",
+        "a wake waits for a silent RabbitMQ for a bounded time",
+        Edit(
+            "tasks/operations/wake.py",
+            'names = ("read_timeout", "write_timeout")',
+            'names = ("socket_timeout", "socket_connect_timeout")',
+        ),
+        test="tests/integration/test_service.py::"
+        "test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission[silent_at1]",
+    ),
 )

@@ -41,7 +41,7 @@ class StubAmqp:
     """Listens on 127.0.0.1 while its block runs.
 
     Args:
-        silent_at: The method from which on nothing is answered; ``None``: never.
+        silent_at: The method from which on a connection is answered no more; ``None``: never.
     """
 
     def __init__(self, silent_at: Method | None = None) -> None:
@@ -71,6 +71,7 @@ class StubAmqp:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readexactly(8)  # The protocol's name and version.
             writer.write(_START)
+            is_silent = False
             while True:
                 kind, channel, size = _HEADER.unpack(await reader.readexactly(_HEADER.size))
                 payload = await reader.readexactly(size + 1)
@@ -78,7 +79,8 @@ class StubAmqp:
                     continue
                 method = struct.unpack(">HH", payload[:4])
                 self.heard.append(method)
-                if self._silent_at in self.heard:
+                is_silent |= method == self._silent_at
+                if is_silent:
                     continue
                 if (answer := _ANSWERS.get(method)) is not None:
                     writer.write(_frame(channel, *answer))
