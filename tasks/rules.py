@@ -60,7 +60,9 @@ HOUR_MS = 3_600_000
 
 DETAIL_NOT_USED = "The submission was not processed in time; the code was not sent."
 DETAIL_MAYBE_USED = "The submission was not processed in time; the code may have been used."
-DETAIL_TWIN_LOST = "The same code was already on its way and no answer came; it was not sent again."
+DETAIL_DUPLICATE_LOST = (
+    "The same code was already on its way and no answer came; it was not sent again."
+)
 DETAIL_IN_DOUBT = (
     "The code was not sent: as many codes as may be refused have ended without a clear answer. "
     "The person must act in the provider's own app or site, or the login must start again."
@@ -526,7 +528,7 @@ def _wire_lost(intent: Intent, limits: RuleLimits) -> tuple[tuple[Settlement, ..
         settled = settle(intent.current, answer, DETAIL_MAYBE_USED, sent=True)
         return settled, _with_fault(replace(freed, current=None), limits)
     if intent.awaits_duplicate:
-        settled = settle(intent.current, answer, DETAIL_TWIN_LOST, sent=False)
+        settled = settle(intent.current, answer, DETAIL_DUPLICATE_LOST, sent=False)
         return settled, replace(freed, current=None)
     return (), freed
 

@@ -22,7 +22,7 @@ from checkpoint_worker.tasks.settings import Settings, unknown_variables
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.worker.observability.hardening import keep_memory_private
 from checkpoint_worker.worker.observability.logs import configure
-from checkpoint_worker.worker.observability.stdio import keep_going
+from checkpoint_worker.worker.observability.stdio import make_streams_fail_safe
 from checkpoint_worker.worker.runtime.bootsteps import STEPS
 from checkpoint_worker.worker.runtime.broker import TRANSPORTS, json_text
 from checkpoint_worker.worker.runtime.celery_options import check_before_app, check_command_line
@@ -123,7 +123,7 @@ def make_app(settings: Settings | None = None) -> Celery:
 
     @celeryd_init.connect(weak=False)
     def _process(instance: Any, **_: object) -> None:  # noqa: ANN401  Celery's worker
-        keep_going()
+        make_streams_fail_safe()
         keep_memory_private()
         limit_remote_control()
         report_outcomes_without_stack()

@@ -35,7 +35,7 @@ from checkpoint_worker.worker.runtime.stop_signals import unblock
 
 GRACE_S: Final = 10.0
 """Time for which waiting callers may continue to wait after a stop was requested."""
-LEAVE_S: Final = 5.0
+GATEWAY_SHUTDOWN_TIMEOUT_S: Final = 5.0
 """Further time to write the last responses."""
 HEAD_S: Final = 10.0
 """Longest time for the head of a request to arrive."""
@@ -106,7 +106,7 @@ def run(
     listener: socket.socket,
     *,
     grace_s: float,
-    leave_s: float = LEAVE_S,
+    leave_s: float = GATEWAY_SHUTDOWN_TIMEOUT_S,
     ready: Callable[[], object],
 ) -> None:
     """Serve an application that contains a gateway until SIGTERM or SIGINT.

@@ -1,7 +1,7 @@
 """TLS contexts of everything here: those of the standard library, without a key log.
 
 `ssl.create_default_context` reads ``SSLKEYLOGFILE`` and writes the keys of each session to that
-file, with which whoever has recorded the traffic reads codes and cookies; a file that cannot be
+file, with which anyone who recorded the traffic can read codes and cookies; a file that cannot be
 written fails every context. A variable that a developer has left must do neither.
 """
 

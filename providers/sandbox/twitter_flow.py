@@ -96,7 +96,7 @@ class Flow:
         return errors((status, code, f"{message} {self.token}"))
 
     def shown(self) -> list[Mapping[str, object]]:
-        """Return the subtask of the flow, what is in front of it and its side doors."""
+        """Return the subtask of the flow, what is in front of it and its alternatives."""
         part: dict[str, object] = {}
         if self.step in {TWO_FACTOR, ACID}:
             part = {"enter_text": self.enter_text()}

@@ -143,7 +143,7 @@ async def _submit(runner: AttemptRunner, raw: Raw) -> Outcome | None:
         del code
         request = replace(request, send_by_ms=raw.send_by_ms)
         acceptance = Acceptance(runner.store, runner.vault, request, submission_id)
-        await runner.door.run(acceptance.steps())
+        await runner.executor.run(acceptance.steps())
         log.info("submission.accepted", submission_id=submission_id, provider=provider)
     except CannotOpenError:
         log.warning("wake.forged", submission_id=submission_id)
@@ -154,8 +154,8 @@ async def _submit(runner: AttemptRunner, raw: Raw) -> Outcome | None:
             value[:ACCOUNT_ID_MAX] if isinstance(value, str) else ""
             for value in (account_id, provider)
         )
-        await runner.door.run(refuse_steps(runner.store, error, submission_id, account, place))
-        _, record = await runner.door.run(runner.store.record(submission_id))
+        await runner.executor.run(refuse_steps(runner.store, error, submission_id, account, place))
+        _, record = await runner.executor.run(runner.store.record(submission_id))
         if record is None:  # The outcome has expired, and only the submission id is remembered.
             log.warning("wake.repeated", submission_id=submission_id)
             raise Ignore from None

@@ -114,7 +114,7 @@ class AttemptRunner(LedgerAccess):
 
     def __post_init__(self) -> None:
         name = self.store.keys.live_replies(self.worker)
-        self.live_replies = LiveReplies(self.door.client, name)
+        self.live_replies = LiveReplies(self.executor.client, name)
 
     async def run(self, submission_id: str, account_id: str, provider: str) -> Outcome | None:
         """Run one submission's attempt to its end; return the submission's record at that time.
@@ -131,7 +131,7 @@ class AttemptRunner(LedgerAccess):
             if attempt.record is not None:
                 return attempt.record
         async with self.command_slots:
-            return (await self.door.run(self.store.record(submission_id)))[1]
+            return (await self.executor.run(self.store.record(submission_id)))[1]
 
     def live_exchange(
         self, claim: MakeTicket, target: Target, secret: str, deadline_ms: int
@@ -141,7 +141,7 @@ class AttemptRunner(LedgerAccess):
         return LiveExchange(
             claim=claim,
             channel=RedisSessionChannel(
-                self.door, self.store.keys, provider, account_id, self.live_replies
+                self.executor, self.store.keys, provider, account_id, self.live_replies
             ),
             keys=SessionKeys(secret, provider, account_id),
             submission_id=submission_id,

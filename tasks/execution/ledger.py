@@ -97,7 +97,7 @@ class LedgerAccess:
         settings: The settings of the worker.
         store: The ledger's operations.
         vault: Opens and seals codes, contexts and sessions.
-        door: Runs ledger operations.
+        executor: Runs ledger operations.
         worker: This process' name in the ledger.
         send_wake: Wakes a submission whose attempt may be gone.
         command_slots: Slots for ledger commands other than claims.
@@ -107,7 +107,7 @@ class LedgerAccess:
     settings: Settings
     store: Store
     vault: Vault
-    door: AsyncExecutor
+    executor: AsyncExecutor
     worker: str
     send_wake: SendWake
     command_slots: asyncio.Semaphore = field(
@@ -142,7 +142,7 @@ class LedgerAccess:
     async def transact(self, target: Target, steps: Operation[Result | None]) -> Result | None:
         """Run an operation in a command slot, then wake the submission that its decision names."""
         async with self.command_slots:
-            result = await self.door.run(steps)
+            result = await self.executor.run(steps)
         if result is not None and (woken := result.decision.wake) is not None:
             await self.send_wake(woken.id, target.account_id, target.provider)
         return result
@@ -286,7 +286,7 @@ class TryLedger:
 
         # After our own begin this snapshot is stale: it still shows the lease as free.
         start = None if self._begun else self._look.snapshot.advanced_by(self._look.elapsed_ms())
-        result = await self._access.door.run(
+        result = await self._access.executor.run(
             store.transact(*self._account, claim, also=(context_key,), start=start)
         )
         if result is None:

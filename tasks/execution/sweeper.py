@@ -86,7 +86,9 @@ class Heartbeat:
             LedgerError: The ledger did not answer.
         """
         runner = self.attempts
-        answer = await runner.door.run(runner.store.send_heartbeat(runner.worker, self.answered_ms))
+        answer = await runner.executor.run(
+            runner.store.send_heartbeat(runner.worker, self.answered_ms)
+        )
         now_s = time.monotonic()
         gap_s = GAP_BEATS * runner.settings.heartbeat_s
         gap = self.answered_s is None or now_s - self.answered_s > gap_s
@@ -162,7 +164,7 @@ class Sweeper:
         """Take or renew the leader's lock."""
         runner = self.attempts
         life_ms = round(runner.settings.leader_s * 1000)
-        return await runner.door.run(runner.store.lead(runner.worker, life_ms))
+        return await runner.executor.run(runner.store.lead(runner.worker, life_ms))
 
     async def once(self, skip: int = 0) -> int | None:
         """Sweep one batch.
@@ -175,31 +177,31 @@ class Sweeper:
         """
         runner = self.attempts
         settings = runner.settings
-        survey = await runner.door.run(
-            runner.store.survey(
+        snapshot = await runner.executor.run(
+            runner.store.sweep_snapshot(
                 most=BATCH,
                 wake_after_ms=round(settings.wake_again_s * 1000),
                 lost_after_ms=round(settings.lost_after_s * 1000),
                 skip=skip,
             )
         )
-        skip += await self._tick_each(survey)
-        more = len(survey.due) == BATCH
+        skip += await self._tick_each(snapshot)
+        more = len(snapshot.due) == BATCH
         # A Redis that did not answer the last heartbeat holds old heartbeats only: a short failover
         # lost the newer ones, so a worker may look silent without being lost.
-        if self.heart.may_judge and self.heart.answered_by in (None, survey.run_id):
-            more |= await self._reclaim(survey.lost)
-        if survey.stale:
-            more |= await self._wake_again(survey)
+        if self.heart.may_judge and self.heart.answered_by in (None, snapshot.run_id):
+            more |= await self._reclaim(snapshot.lost)
+        if snapshot.stale:
+            more |= await self._wake_again(snapshot)
         return skip if more else None
 
-    async def _tick_each(self, survey: SweepSnapshot) -> int:
+    async def _tick_each(self, snapshot: SweepSnapshot) -> int:
         """Apply the time rows to the due intents; return how many of them stay due."""
-        now_ms = survey.now_ms
+        now_ms = snapshot.now_ms
         self._quiet = {each: at for each, at in self._quiet.items() if at[1] > now_ms}
-        scores, quiet = survey.due, self._quiet
+        scores, quiet = snapshot.due, self._quiet
         due = [each for each in scores if each not in quiet or quiet[each][0] != scores[each]]
-        ends = await self._each(self._tick(intent, survey) for intent in due)
+        ends = await self._each(self._tick(intent, snapshot) for intent in due)
         stayed = len(scores) - len(due)
         for intent, end in zip(due, ends, strict=True):
             stayed += end is not None
@@ -221,23 +223,23 @@ class Sweeper:
         async with self._slots:
             return await work
 
-    async def _tick(self, intent: tuple[str, str], survey: SweepSnapshot) -> int | None:
+    async def _tick(self, intent: tuple[str, str], snapshot: SweepSnapshot) -> int | None:
         """Apply the time rows to one intent.
 
         Returns:
             The next instant at which a row may apply, ms; ``None`` if the intent was changed.
         """
         runner = self.attempts
-        result = await runner.door.run(runner.store.tick(*intent, acked=survey.acked))
+        result = await runner.executor.run(runner.store.tick(*intent, acked=snapshot.acked))
         assert result is not None
         if result.intent is None:
-            await runner.door.run(runner.store.forget_intent(*intent))
+            await runner.executor.run(runner.store.forget_intent(*intent))
             return None
         await self._after(intent, result)
         if result.decision.writes:
             return None
         later_ms = next_due_ms(result.intent, runner.store.limits, after_ms=result.now_ms)
-        return survey.now_ms + QUIET_MS if later_ms is None else later_ms
+        return snapshot.now_ms + QUIET_MS if later_ms is None else later_ms
 
     async def _reclaim(self, lost: Iterable[LostWorker]) -> bool:
         """Apply the rows for a lost worker to each wire it holds, then forget the worker.
@@ -262,13 +264,13 @@ class Sweeper:
             more |= len(left) > room
             room -= len(ends)
             if done.issuperset(worker.holds):
-                await self.attempts.door.run(self.attempts.store.forget_worker(worker))
+                await self.attempts.executor.run(self.attempts.store.forget_worker(worker))
         return more
 
     async def _worker_lost(self, intent: tuple[str, str], worker: LostWorker) -> None:
         runner = self.attempts
         event = WorkerLost(worker=worker.name)
-        result = await runner.door.run(runner.store.transact(*intent, lambda _: event))
+        result = await runner.executor.run(runner.store.transact(*intent, lambda _: event))
         assert result is not None
         await self._after(intent, result)
 
@@ -287,31 +289,31 @@ class Sweeper:
         if (woken := result.decision.wake) is not None:
             await self.attempts.send_wake(woken.id, account_id, provider)
 
-    async def _wake_again(self, survey: SweepSnapshot) -> bool:
+    async def _wake_again(self, snapshot: SweepSnapshot) -> bool:
         """Wake submissions that wait without a message; messages still in the queue are no loss.
 
         Returns:
             Whether there may be more behind those that cannot be read.
         """
-        missing = survey.waiting - await self.queue_length()
+        missing = snapshot.waiting - await self.queue_length()
         if missing <= 0:
             return False
-        runner, now_ms = self.attempts, survey.now_ms
+        runner, now_ms = self.attempts, snapshot.now_ms
         self._mute = {each: until_ms for each, until_ms in self._mute.items() if until_ms > now_ms}
-        mute = [intent for intent in survey.stale if intent in self._mute]
-        chosen = [intent for intent in survey.stale if intent not in self._mute][:missing]
-        await runner.door.run(runner.store.mark_woken([*mute, *chosen]))
+        mute = [intent for intent in snapshot.stale if intent in self._mute]
+        chosen = [intent for intent in snapshot.stale if intent not in self._mute][:missing]
+        await runner.executor.run(runner.store.mark_woken([*mute, *chosen]))
         ends = await self._each(map(self._wake, chosen))
         failed = [each for each, end in zip(chosen, ends, strict=True) if _is_unreadable(end)]
         self._mute.update(dict.fromkeys(failed, now_ms + UNREADABLE_MS))
-        return len(survey.stale) == BATCH and bool(mute or failed)
+        return len(snapshot.stale) == BATCH and bool(mute or failed)
 
     async def _wake(self, intent: tuple[str, str]) -> None:
         provider, account_id = intent
         runner = self.attempts
-        snapshot = await runner.door.run(runner.store.read(provider, account_id))
+        snapshot = await runner.executor.run(runner.store.read(provider, account_id))
         if snapshot.intent is None:
-            await runner.door.run(runner.store.forget_intent(provider, account_id))
+            await runner.executor.run(runner.store.forget_intent(provider, account_id))
         elif (current := snapshot.intent.current) is not None:
             runner.observer.woken_again()
             log.info("wake.again", submission_id=current.id, account_id=account_id)

@@ -60,7 +60,7 @@ LATE_S: Final = 10.0
 """Time after the deadline for which a handler may still run if the worker's cancel is lost."""
 REPLY_PAUSES_S: Final = (0.1, 0.5, 1.0)
 """Pauses between the tries to publish a reply; a worker takes the first one that it receives."""
-LEAVE_S: Final = 1.0
+HOST_SHUTDOWN_TIMEOUT_S: Final = 1.0
 """Timeout for removing the registration."""
 
 log = logging.getLogger("checkpoint.session")
@@ -165,7 +165,7 @@ class SessionHost:
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)
             raise SessionReplacedError
         finally:
-            await self._leave()
+            await self._end_registration()
 
     async def settled(self) -> None:
         """Wait until every question that was taken is answered."""
@@ -283,7 +283,7 @@ class SessionHost:
                 return False
         return True
 
-    async def _leave(self) -> None:
+    async def _end_registration(self) -> None:
         self.listening.clear()
         running = list(self._running.values())
         for task in running:
@@ -292,7 +292,7 @@ class SessionHost:
         if self._registered is None:
             return
         with suppress(RedisError, OSError):
-            async with asyncio.timeout(LEAVE_S):
+            async with asyncio.timeout(HOST_SHUTDOWN_TIMEOUT_S):
                 await self._hold("leave", self._registered)
 
     # Answering

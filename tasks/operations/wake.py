@@ -136,7 +136,7 @@ def make_producer(settings: Settings) -> Celery:
     """Return a Celery app that can send wakes and ask for the queue, each within a short time.
 
     A consumer's connection may wait for a message without end; one of this app may not, because
-    whoever uses it has a deadline of its own.
+    its callers have deadlines of their own.
     """
     app = OwnCelery(set_as_current=False)
     app.conf.update(celery_config(settings))

@@ -295,14 +295,14 @@ class AsyncExecutor:
                 return await self._eval(call)
             except (RedisError, OSError, TimeoutError) as error:
                 if is_elsewhere(error):
-                    await self._leave()
+                    await self._close_idle_connections()
                 let_go(error)  # redis-py's frames refer to it, and they hold the command.
                 if pause_s is None:
                     raise _unavailable(error) from None
                 await asyncio.sleep(pause_s)
         raise AssertionError
 
-    async def _leave(self) -> None:
+    async def _close_idle_connections(self) -> None:
         """Close the pool's idle connections; the pipelined connection closes itself."""
         with suppress(RedisError, OSError):
             await self.client.connection_pool.disconnect(inuse_connections=False)

@@ -140,7 +140,7 @@ class Store(SweepOperations, StreamOperations):
             account_id: Account of the intent.
             acked: The last answered heartbeat of each worker, ms; read if not given.
         """
-        known = acked if acked is not None else (yield from self.survey(most=0)).acked
+        known = acked if acked is not None else (yield from self.sweep_snapshot(most=0)).acked
 
         def tick(snapshot: Snapshot) -> Tick:
             wire = snapshot.intent.wire if snapshot.intent else None

@@ -12,17 +12,17 @@ from checkpoint_worker.tasks.storage.executor import ForeignLedgerError, Operati
 from checkpoint_worker.tasks.storage.views import (
     HeartbeatAnswer,
     LostWorker,
-    Overview,
+    StatusSnapshot,
     SweepSnapshot,
     WaitingView,
     WorkerView,
 )
 
 OLDEST_OF: Final = 200
-"""Number of submissions, those with the oldest wakes first, among which the overview looks for
+"""Number of submissions, those with the oldest wakes first, among which the snapshot looks for
 the submission that has waited longest."""
 LATE_OF: Final = 1_000
-"""Number of due intents, the longest due first, among which the overview finds those that only
+"""Number of due intents, the longest due first, among which the snapshot finds those that only
 wait for a running exchange to end and are therefore not overdue."""
 INSTANT: Final = re.compile(r"[0-9]{1,15}")
 """Pattern of milliseconds since the epoch as text."""
@@ -35,7 +35,7 @@ class SweepOperations(StoreBase):
 
     __slots__ = ()
 
-    def survey(
+    def sweep_snapshot(
         self, *, most: int, wake_after_ms: int = 0, lost_after_ms: int = 0, skip: int = 0
     ) -> Operation[SweepSnapshot]:
         """Read the snapshot for a sweep, at most ``most`` of each kind.
@@ -48,7 +48,7 @@ class SweepOperations(StoreBase):
         """
         keys = (self.keys.due, self.keys.beats, self.keys.acked, self.keys.queued)
         args = (most, wake_after_ms, lost_after_ms, self.keys.holds(""), skip)
-        reply = yield ScriptCall("survey", keys, args)
+        reply = yield ScriptCall("sweep_snapshot", keys, args)
         now_ms, run_id, due, acked, stale, waiting, lost = reply
         parse = self.keys.parse_member
         return SweepSnapshot(
@@ -64,15 +64,15 @@ class SweepOperations(StoreBase):
             ),
         )
 
-    def overview(self, *, most: int = 100) -> Operation[Overview]:
+    def status_snapshot(self, *, most: int = 100) -> Operation[StatusSnapshot]:
         """Read the snapshot for an operator's status, at most ``most`` rows of each kind."""
         keys = self.keys
         names = (keys.beats, keys.queued, keys.due, keys.leader, keys.dead_letters)
         prefixes = (keys.holds(""), keys.drains(""), keys.intent("", "").removesuffix(":"))
         args = (most, OLDEST_OF, OVERDUE_MS, *prefixes, LATE_OF)
-        reply = yield ScriptCall("overview", names, args)
+        reply = yield ScriptCall("status_snapshot", names, args)
         now_ms, workers, waiting, oldest, overdue, late, leader, dead_letters, filled = reply
-        return Overview(
+        return StatusSnapshot(
             now_ms=int(now_ms),
             workers=tuple(
                 WorkerView(name=name, beat_ms=int(beat), holds=int(holds), drains=int(drains))

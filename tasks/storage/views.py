@@ -106,7 +106,7 @@ class HeartbeatAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
-    """A worker in the overview.
+    """A worker in the snapshot for the status.
 
     Attributes:
         name: Its name in the ledger.
@@ -132,7 +132,7 @@ class WaitingView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class StatusSnapshot:
     """The snapshot for an operator's status. Intents are ``(provider, account_id)``.
 
     Attributes:

@@ -115,7 +115,7 @@ class Book:
 
 
 async def watch(book: Book, client: redis.asyncio.Redis, prefix: str) -> None:
-    """Look at the records of what is in flight, past every door, until cancelled."""
+    """Look at the records of what is in flight, past every executor, until cancelled."""
     while True:
         await asyncio.sleep(LOOK_S)
         epoch, names = book.epoch, [*book.waiting]

@@ -72,7 +72,7 @@ BACKEND_TRIES_MAX: Final = 20
 Effect = Literal["before", "after"]
 
 LASTING: Final = {"one command": 1, "one call": TRIES, "some calls": 3 * TRIES}
-"""How many commands in a row fail: the door repeats the first kind, and gives up on the others."""
+"""How many commands fail in a row: the executor repeats the first kind, not the others."""
 
 
 class Tally:
@@ -101,8 +101,8 @@ class Tally:
             raise redis.ConnectionError
 
 
-class CountedDoor(AsyncExecutor):
-    """A door whose commands are counted."""
+class CountedExecutor(AsyncExecutor):
+    """An executor whose commands are counted."""
 
     def __init__(self, client: redis.asyncio.Redis, tally: Tally) -> None:
         super().__init__(client)
@@ -172,16 +172,16 @@ class Telling:
         house = self.house
         given = TIMES | {"redis_url": house.url, "secret_keys": make_key(), "prefix": self.prefix}
         self.settings = Settings(**given, linkedin_url=house.sandbox.urls[LINKEDIN])
-        door = CountedDoor(house.shared, self.tally)
+        executor = CountedExecutor(house.shared, self.tally)
         self.queue = Queue(house.blocking, self.prefix, self.tally)
         self.client = AsyncCheckpointClient(self.settings)
-        self.client._executor = door
+        self.client._executor = executor
         self.client._producer = self.queue
         self.attempts = AttemptRunner(
             settings=self.settings,
             store=make_store(self.settings),
             vault=make_vault(self.settings),
-            door=door,
+            executor=executor,
             worker="worker-1",
             send_wake=self._wake,
             make_exchange=http_exchange(self.settings),
@@ -286,7 +286,7 @@ class Telling:
     # What must hold
 
     def record(self, submission_id: str) -> Outcome | None:
-        """Read a record past the doors."""
+        """Read a record past the executors."""
         text: Any = self.house.blocking.get(f"{self.prefix}:result:{submission_id}")
         return Outcome.model_validate_json(text) if text else None
 
@@ -296,7 +296,7 @@ class Telling:
         Args:
             expected: Statuses when nothing fails. A fault may only turn one into a 504 of a
                 code that was not sent: as long as a process lives, what is sent is heard.
-            blip: Whether the fault is one that the door's repeat makes good.
+            blip: Whether the fault is one that the executor's repeat makes good.
         """
         before = {name: self.record(name) for name in self.codes}
         for name in [*self.codes] * 2:
@@ -457,7 +457,7 @@ async def test_whichever_command_fails_the_invariants_hold(
 ) -> None:
     """At most one send, one final record in time, published once, and nothing said wrongly.
 
-    One failed command is repeated by the door; one failed call is met by whoever made it; some
+    One failed command is repeated by the executor; one failed call is met by whoever made it; some
     failed calls are met by the sweep, another wake, or a backend that asks again.
     """
     told = TALES[tale]

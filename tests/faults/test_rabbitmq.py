@@ -157,8 +157,8 @@ def test_right_wrong_and_superseded(rabbit: RabbitServer, new_deployment: NewDep
     person = deployment.person().open()
     assert deployment.outcome(person.submit(person.wrong())).status == 401
     person.hold()
-    elder, newer = person.submit(person.wrong()), person.submit(person.right())
-    record = deployment.outcome(elder)
+    older, newer = person.submit(person.wrong()), person.submit(person.right())
+    record = deployment.outcome(older)
     assert record.status == 409
     person.release()
     assert deployment.outcome(newer).status == 201

@@ -54,7 +54,7 @@ class Backlog:
             settings=settings,
             store=make_store(settings),
             vault=make_vault(settings),
-            door=AsyncExecutor(client),
+            executor=AsyncExecutor(client),
             worker="w1",
             send_wake=self._wake,
             make_exchange=http_exchange(settings),
@@ -82,7 +82,7 @@ class Backlog:
         await self.client.lpush(self.settings.prefix, *(f"sub_{n}" for n in range(WAITING)))
 
     async def _submit(self, account_id: str, submission_id: str) -> None:
-        store, vault, run = self.attempts.store, self.attempts.vault, self.attempts.door.run
+        store, vault, run = self.attempts.store, self.attempts.vault, self.attempts.executor.run
         await run(
             open_steps(
                 store,

@@ -112,8 +112,8 @@ class Actor:
         return await self._scene(exchange, challenge)
 
 
-class Door(AsyncExecutor):
-    """A door that can lose replies, refuse, or let something happen before a command."""
+class FaultyExecutor(AsyncExecutor):
+    """An executor that can lose replies, refuse, or let something happen before a command."""
 
     def __init__(self, url: str) -> None:
         super().__init__(connect_async(url))
@@ -141,7 +141,7 @@ class LedgerFixture:
 
     settings: Settings
     attempts: AttemptRunner
-    door: Door
+    executor: FaultyExecutor
     side: AsyncExecutor
     patch: pytest.MonkeyPatch
     sent: list[str] = field(default_factory=list)
@@ -155,7 +155,7 @@ class LedgerFixture:
         return actor
 
     async def do(self, steps: Operation[Any]) -> Any:
-        """Run steps beside the attempt's own door."""
+        """Run steps beside the attempt's own executor."""
         return await self.side.run(steps)
 
     async def open(self) -> None:
@@ -245,7 +245,7 @@ async def ledger(
     prefix = f"a{abs(hash(request.node.name))}"
     given = {**SHORT, "redis_url": url, "secret_keys": make_key(), "prefix": prefix}
     settings = Settings(**{**given, **(mark.kwargs if mark else {})})
-    door, side = Door(url), AsyncExecutor(connect_async(url))
+    executor, side = FaultyExecutor(url), AsyncExecutor(connect_async(url))
     sent: list[str] = []
     woken: list[str] = []
 
@@ -256,7 +256,7 @@ async def ledger(
         settings=settings,
         store=make_store(settings),
         vault=make_vault(settings),
-        door=door,
+        executor=executor,
         worker="worker-1",
         send_wake=wake,
         make_exchange=lambda claim, _proxy: FakeExchange(claim, sent),
@@ -264,9 +264,9 @@ async def ledger(
     attempts.ready.set()
     monkeypatch.setattr(attempt_ledger, "SETTLE_PAUSES_S", (0.01,))
     try:
-        yield LedgerFixture(settings, attempts, door, side, monkeypatch, sent, woken)
+        yield LedgerFixture(settings, attempts, executor, side, monkeypatch, sent, woken)
     finally:
-        await door.client.aclose()
+        await executor.client.aclose()
         await side.client.aclose()
 
 
@@ -646,7 +646,7 @@ async def test_a_claim_whose_time_passed_on_the_way_is_refused(ledger: LedgerFix
         await asyncio.sleep((last_ms - now_ms + 20) / 1000)
 
     await ledger.opened(clears)
-    ledger.door.before["commit"] = [delayed]
+    ledger.executor.before["commit"] = [delayed]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
     assert not ledger.sent
@@ -655,7 +655,7 @@ async def test_a_claim_whose_time_passed_on_the_way_is_refused(ledger: LedgerFix
 async def test_a_claim_without_an_answer_sends_nothing(ledger: LedgerFixture) -> None:
     """It may have taken effect: then it is given up, unsent, and the wire is free."""
     await ledger.opened(clears)
-    ledger.door.after["commit"] = [no_answer]
+    ledger.executor.after["commit"] = [no_answer]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
     assert not ledger.sent
@@ -665,7 +665,7 @@ async def test_a_claim_without_an_answer_sends_nothing(ledger: LedgerFixture) ->
 async def test_a_claim_that_never_arrived_is_made_again(ledger: LedgerFixture) -> None:
     """Nothing had changed, so the code is still sealed: looked at again and sent once."""
     await ledger.opened(clears)
-    ledger.door.before["commit"] = [no_answer]
+    ledger.executor.before["commit"] = [no_answer]
     assert (await ledger.run()).status == 201
     assert ledger.sent == [CODE]
 
@@ -689,7 +689,7 @@ async def test_a_context_that_changed_since_the_look_is_read_again(ledger: Ledge
 
     actor = ledger.play(clears)
     await ledger.opened()
-    ledger.door.before["commit"] = [turned]
+    ledger.executor.before["commit"] = [turned]
     assert (await ledger.run()).status == 201
     assert [each.context.user_agent for each in actor.challenges] == ["", "turned"]
     assert ledger.sent == [CODE]
@@ -746,7 +746,7 @@ async def test_a_word_that_comes_during_the_claim_stops_it_unsent(ledger: Ledger
         ledger.tell(SignalAction.DRAIN, 5.0)
 
     await ledger.opened(clears)
-    ledger.door.after["commit"] = [superseded]
+    ledger.executor.after["commit"] = [superseded]
     record = await ledger.run()
     assert (record.status, record.superseded_by) == (409, "sub_b")
     assert not ledger.sent
@@ -764,7 +764,7 @@ async def test_a_stop_before_the_attempt_connects_ends_it(ledger: LedgerFixture)
         ledger.tell(SignalAction.STOP)
 
     await ledger.opened(hangs)
-    ledger.door.after["read"] = [canceled]
+    ledger.executor.after["read"] = [canceled]
     assert (await ledger.run()).status == 409
 
 
@@ -792,7 +792,7 @@ async def test_a_drain_that_is_heard_while_settling_harms_nobody(ledger: LedgerF
 
     async def holds(exchange: FakeExchange, _: Challenge) -> Verdict:
         await exchange.send()
-        ledger.door.before["commit"] = [told]
+        ledger.executor.before["commit"] = [told]
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -810,7 +810,7 @@ async def test_a_drain_that_is_heard_while_settling_harms_nobody(ledger: LedgerF
 
 
 async def busy(ledger: LedgerFixture, *, phase: Phase = Phase.SENT) -> None:
-    """Let another worker hold the wire with an elder's code; the newer one waits."""
+    """Let another worker hold the wire with an older one's code; the newer one waits."""
     await ledger.opened()
     snapshot = await ledger.do(ledger.attempts.store.read(PROVIDER, ACCOUNT))
     await ledger.transact(
@@ -824,7 +824,7 @@ async def busy(ledger: LedgerFixture, *, phase: Phase = Phase.SENT) -> None:
 
 
 async def test_a_waiting_attempt_looks_when_it_is_told(ledger: LedgerFixture) -> None:
-    """The elder's verdict frees the wire; the signal saves the second until the next look."""
+    """The older one's verdict frees the wire; the signal saves the second until the next look."""
     ledger.play(clears)
     await busy(ledger)
     running = ledger.start("sub_b")
@@ -840,7 +840,7 @@ async def test_a_waiting_attempt_looks_when_it_is_told(ledger: LedgerFixture) ->
 
 
 async def free(ledger: LedgerFixture) -> None:
-    """Bring the elder's verdict: refused."""
+    """Bring the older one's verdict: refused."""
     from checkpoint_worker.providers.contract import SolutionKind  # noqa: PLC0415
     from checkpoint_worker.tasks.events import AttemptFinished  # noqa: PLC0415
 
@@ -910,7 +910,7 @@ async def test_a_settle_whose_reply_is_lost_counts_once(ledger: LedgerFixture) -
 
     async def refuses(exchange: FakeExchange, _: Challenge) -> Verdict:
         await exchange.send()
-        ledger.door.after["commit"] = [no_answer]
+        ledger.executor.after["commit"] = [no_answer]
         return Rejected()
 
     await ledger.opened(refuses)
@@ -927,7 +927,7 @@ async def test_settling_goes_on_until_redis_is_back(ledger: LedgerFixture) -> No
 
     async def clears_away(exchange: FakeExchange, _: Challenge) -> Verdict:
         await exchange.send()
-        ledger.door.before["commit"] = [no_answer] * 5
+        ledger.executor.before["commit"] = [no_answer] * 5
         return CLEARED
 
     await ledger.opened(clears_away)
@@ -942,7 +942,7 @@ async def test_settling_ends_with_the_intent_s_life(ledger: LedgerFixture) -> No
         attempt: Attempt = ledger.attempts.running["sub_a"]
         assert attempt.ledger is not None
         attempt.ledger.settle_until_s = time.monotonic()
-        ledger.door.before["commit"] = [no_answer]
+        ledger.executor.before["commit"] = [no_answer]
         return CLEARED
 
     await ledger.opened(clears_away)
@@ -1012,7 +1012,7 @@ async def test_an_attempt_cancelled_while_redis_is_away_does_not_hang(
     async def hangs(exchange: FakeExchange, _: Challenge) -> Verdict:
         await exchange.send()
         for script in ("read", "commit"):  # It knows what the claim left; then it reads.
-            ledger.door.before[script] = [no_answer] * 1000
+            ledger.executor.before[script] = [no_answer] * 1000
         sent.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -1040,7 +1040,7 @@ async def test_preparing_takes_the_wire_first_and_renews_it(ledger: LedgerFixtur
         assert wire is not None
         phases.append(wire.phase)
         first_ms = wire.until_ms
-        ledger.door.before["read"] = [no_answer]
+        ledger.executor.before["read"] = [no_answer]
         while wire.until_ms == first_ms:
             await asyncio.sleep(0.01)
             wire = (await ledger.intent()).wire
@@ -1076,7 +1076,7 @@ async def test_preparing_begins_only_once(ledger: LedgerFixture) -> None:
 
     actor = ledger.play(clears, prepares=True)
     await ledger.opened()
-    ledger.door.before["commit"] = [taken]
+    ledger.executor.before["commit"] = [taken]
     assert (await ledger.run()).state == "running"
     assert not actor.challenges
 
@@ -1165,7 +1165,7 @@ async def test_what_a_look_does_not_change_is_passed_over_until_it_may_have_chan
     sweeper._quiet.clear()
     assert await failures(0, 2) == 2
     assert await failures(0, 2) == 2, "its time is over"
-    ledger.door.before["read"] = [no_answer, no_answer, no_answer]
+    ledger.executor.before["read"] = [no_answer, no_answer, no_answer]
     await client.zrem(keys.due, *damaged)
     sweeper._quiet.clear()
     assert await failures(0, None) == 1
@@ -1210,7 +1210,7 @@ async def test_a_lost_worker_with_thousands_of_wires_is_buried_a_batch_at_a_time
     held = [keys.member(PROVIDER, f"gone{number}") for number in range(5)]
     await client.sadd(keys.holds("worker-3"), *held)
     sweeper = sweeper_of(ledger)
-    ledger.door.before["read"] = [no_answer, no_answer, no_answer]
+    ledger.executor.before["read"] = [no_answer, no_answer, no_answer]
     with capture_logs() as logs:
         assert await sweeper.once() == 0
         for _ in range(2):
@@ -1306,7 +1306,7 @@ async def test_full_batches_follow_at_once(
 async def test_a_sweeper_survives_a_redis_that_is_away(ledger: LedgerFixture) -> None:
     """And it leads again afterwards; another leader is left to it."""
     ledger.play(clears)
-    ledger.door.before["lead"] = [no_answer]
+    ledger.executor.before["lead"] = [no_answer]
     sweeper = sweeper_of(ledger)
     keys, client = ledger.attempts.store.keys, ledger.side.client
     with capture_logs() as logs:
@@ -1348,7 +1348,7 @@ async def test_a_heartbeat_s_answer_closes_what_must_be_closed(ledger: LedgerFix
     running = ledger.start()
     await hangs.reached.wait()
     await ledger.transact(Kill())
-    ledger.door.before["beat"] = [no_answer]
+    ledger.executor.before["beat"] = [no_answer]
     with capture_logs() as logs:
         beating = asyncio.create_task(Heartbeat(ledger.attempts).run())
         record = await running
@@ -1424,9 +1424,9 @@ async def test_the_listener_gives_up_a_connection_that_says_nothing(
     pings: list[str] = []
     publish = AsyncExecutor.publish
 
-    async def counted(door: AsyncExecutor, name: str, text: str) -> int:
+    async def counted(executor: AsyncExecutor, name: str, text: str) -> int:
         pings.append(name)
-        return await publish(door, name, text)
+        return await publish(executor, name, text)
 
     monkeypatch.setattr(AsyncExecutor, "publish", counted)
     looks: list[float] = []
@@ -1435,7 +1435,7 @@ async def test_the_listener_gives_up_a_connection_that_says_nothing(
     monkeypatch.setattr(AttemptRunner, "on_signal", lambda _, signal: heard.append(signal))
     client = ledger.side.client
     channel = ledger.attempts.store.keys.signals
-    pool = ledger.door.client.connection_pool
+    pool = ledger.executor.client.connection_pool
     with capture_logs() as logs:
         listening = asyncio.create_task(listen(ledger.attempts, quiet_s=0.5))
         async with asyncio.timeout(BOUND_S):

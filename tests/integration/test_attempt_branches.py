@@ -63,7 +63,7 @@ async def test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once(
     ledger: LedgerFixture,
 ) -> None:
     """The repeat finds its token and needs nothing the first reply carried: the code was read."""
-    whole, lost = ledger.door._eval, []
+    whole, lost = ledger.executor._eval, []
 
     async def losing(call: ScriptCall) -> list[Any]:
         reply = await whole(call)
@@ -73,7 +73,7 @@ async def test_a_claim_whose_reply_was_lost_is_repeated_and_sent_once(
         return reply
 
     await ledger.opened(clears)
-    ledger.patch.setattr(ledger.door, "_eval", losing)
+    ledger.patch.setattr(ledger.executor, "_eval", losing)
     record = await ledger.run()
     assert (record.status, record.code_sent) == (201, True)
     assert len(lost) == 1
@@ -126,7 +126,7 @@ async def test_a_claim_whose_answer_takes_too_long_is_not_sent(ledger: LedgerFix
 
     ledger.patch.setattr(module, "FIRST_BYTE_S", 0.05)
     await ledger.opened(clears)
-    ledger.door.after["commit"] = [slow]
+    ledger.executor.after["commit"] = [slow]
     record = await ledger.run()
     assert (record.status, record.code_sent) == (504, False)
     assert not ledger.sent

@@ -69,12 +69,12 @@ class Side:
         async def claim() -> ClaimTicket:
             return ClaimTicket(code=code, send_before=time.monotonic() + BOUND_S)
 
-        door, keys = AsyncExecutor(self.client), Keys(DEFAULT_PREFIX)
+        executor, keys = AsyncExecutor(self.client), Keys(DEFAULT_PREFIX)
         replies = LiveReplies(self.client, keys.live_replies("w1"))
         secret = self.session.context["secret"]
         exchange = LiveExchange(
             claim=claim,
-            channel=RedisSessionChannel(door, keys, PROVIDER, ACCOUNT, replies),
+            channel=RedisSessionChannel(executor, keys, PROVIDER, ACCOUNT, replies),
             keys=SessionKeys(secret, PROVIDER, ACCOUNT),
             submission_id=f"sub_{self.asked}",
             deadline_ms=int((time.time() + BOUND_S) * 1000),

@@ -32,11 +32,13 @@ class CountingExecutor(AsyncExecutor):
         return await super()._eval(call)
 
 
-def read(door: AsyncExecutor, *keys: str, args: tuple[str | int, ...] = PLAIN) -> Awaitable[Any]:
+def read(
+    executor: AsyncExecutor, *keys: str, args: tuple[str | int, ...] = PLAIN
+) -> Awaitable[Any]:
     """Return the values of some keys, as one caller asks for them."""
 
     async def values() -> Any:
-        return (await door._call(ScriptCall("read", keys, args)))[-1]
+        return (await executor._call(ScriptCall("read", keys, args)))[-1]
 
     return values()
 
@@ -45,11 +47,11 @@ def played(url: str, play: Callable[[CountingExecutor], Awaitable[None]]) -> Non
     """Run a scene over an executor with a pipelined connection."""
 
     async def run() -> None:
-        door = CountingExecutor(url)
+        executor = CountingExecutor(url)
         try:
-            await play(door)
+            await play(executor)
         finally:
-            await door.aclose()
+            await executor.aclose()
 
     asyncio.run(run())
 
@@ -68,14 +70,14 @@ def test_reads_of_one_turn_are_one_script_and_each_gets_its_values(
     """Absent keys too, also at the end."""
     del raw
 
-    async def play(door: CountingExecutor) -> None:
+    async def play(executor: CountingExecutor) -> None:
         found = await asyncio.gather(
-            read(door, "k1", "none", "k2"), read(door, "k3"), read(door, "none", "none")
+            read(executor, "k1", "none", "k2"), read(executor, "k3"), read(executor, "none", "none")
         )
         assert found == [["k1", None, "k2"], ["k3"], [None, None]]
-        assert door.sizes == [6]
-        assert await read(door, "k4") == ["k4"]
-        assert door.sizes == [6, 1]
+        assert executor.sizes == [6]
+        assert await read(executor, "k4") == ["k4"]
+        assert executor.sizes == [6, 1]
 
     played(redis_url, play)
 
@@ -84,11 +86,11 @@ def test_a_bundle_has_a_largest_size(redis_url: str, raw: redis.Redis) -> None:
     """A script must not hold Redis for thousands of reads."""
     del raw
 
-    async def play(door: CountingExecutor) -> None:
+    async def play(executor: CountingExecutor) -> None:
         count = 2 * READS_AT_ONCE + 1
-        found = await asyncio.gather(*(read(door, f"k{number}") for number in range(count)))
+        found = await asyncio.gather(*(read(executor, f"k{number}") for number in range(count)))
         assert found == [[f"k{number}"] for number in range(count)]
-        assert sorted(door.sizes) == [1, READS_AT_ONCE, READS_AT_ONCE]
+        assert sorted(executor.sizes) == [1, READS_AT_ONCE, READS_AT_ONCE]
 
     played(redis_url, play)
 
@@ -97,14 +99,14 @@ def test_only_reads_that_ask_for_the_same_are_bundled(redis_url: str, raw: redis
     """A read from a master stays one, and a count is made for its own caller."""
     raw.zadd("queued", {"a": 1})
 
-    async def play(door: CountingExecutor) -> None:
+    async def play(executor: CountingExecutor) -> None:
         counted = ScriptCall("read", ("k3",), ("queued", 0, 0))
         *plain, counts = await asyncio.gather(
-            read(door, "k1"), read(door, "k2", args=("", 0, 1)), door._call(counted)
+            read(executor, "k1"), read(executor, "k2", args=("", 0, 1)), executor._call(counted)
         )
         assert plain == [["k1"], ["k2"]]
         assert counts[2:4] == [1, 1]
-        assert door.sizes == [1, 1, 1]
+        assert executor.sizes == [1, 1, 1]
 
     played(redis_url, play)
 
@@ -116,13 +118,13 @@ def test_a_key_that_cannot_be_read_fails_only_its_own_caller(
     monkeypatch.setattr(executor, "PAUSES_S", (0.0, 0.0))
     raw.lpush("no string", "x")
 
-    async def play(door: CountingExecutor) -> None:
+    async def play(executor: CountingExecutor) -> None:
         good, bad = await asyncio.gather(
-            read(door, "k1"), read(door, "no string"), return_exceptions=True
+            read(executor, "k1"), read(executor, "no string"), return_exceptions=True
         )
         assert good == ["k1"]
         assert isinstance(bad, LedgerUnavailableError)
-        assert door.sizes == [2, 1, 1, 1]
+        assert executor.sizes == [2, 1, 1, 1]
 
     played(redis_url, play)
 
@@ -131,9 +133,9 @@ def test_a_caller_that_is_cancelled_takes_no_other_along(redis_url: str, raw: re
     """Before the bundle leaves, and while Redis is asked."""
     del raw
 
-    async def play(door: CountingExecutor) -> None:
+    async def play(executor: CountingExecutor) -> None:
         for turns in (1, 2, 3):
-            tasks = [asyncio.ensure_future(read(door, f"k{number}")) for number in range(3)]
+            tasks = [asyncio.ensure_future(read(executor, f"k{number}")) for number in range(3)]
             for _ in range(turns):
                 await asyncio.sleep(0)
             tasks[1].cancel()
@@ -145,13 +147,13 @@ def test_a_caller_that_is_cancelled_takes_no_other_along(redis_url: str, raw: re
 
 def test_a_bundle_whose_loop_ends_ends_its_callers(redis_url: str) -> None:
     """Nobody waits for a reply that no task brings; the next loop has bundles of its own."""
-    door = CountingExecutor(redis_url)
+    executor = CountingExecutor(redis_url)
 
     async def leave() -> list[asyncio.Task[Any]]:
-        waiting = [asyncio.ensure_future(read(door, "k1")) for _ in range(2)]
+        waiting = [asyncio.ensure_future(read(executor, "k1")) for _ in range(2)]
         await asyncio.sleep(0)  # They ask; the bundle leaves in the next turn.
         await asyncio.sleep(0)
-        (task,) = door._reads._tasks
+        (task,) = executor._reads._tasks
         task.cancel()
         await asyncio.wait(waiting, timeout=30)
         return waiting
@@ -160,8 +162,8 @@ def test_a_bundle_whose_loop_ends_ends_its_callers(redis_url: str) -> None:
 
     async def ask_again() -> Any:
         try:
-            return await read(door, "k1")
+            return await read(executor, "k1")
         finally:
-            await door.aclose()
+            await executor.aclose()
 
     assert asyncio.run(ask_again()) == [None]

@@ -216,7 +216,7 @@ def test_what_was_cut_off_while_it_was_held_is_finished(
     refuse(ledger, *(f"s{number}" for number in range(4)))
     stream = ledger.store.keys.outcomes
     for _ in range(3):  # Three held by one, as another program may.
-        ledger.door.run(ledger.store.next_undelivered(GROUP, "other", most=4, left_ms=0))
+        ledger.executor.run(ledger.store.next_undelivered(GROUP, "other", most=4, left_ms=0))
     assert pending(ledger) == 4
     ledger.redis.xtrim(stream, 0, approximate=False)
     refuse(ledger, "s9")
@@ -232,7 +232,7 @@ def test_one_who_died_is_found_behind_many_who_live(
     """Its record lies behind a hundred that others hold and may be at."""
     names = [f"s{number}" for number in range(120)]
     refuse(ledger, *names)
-    ledger.door.run(ledger.store.next_undelivered(GROUP, "dead", most=120, left_ms=1_000_000))
+    ledger.executor.run(ledger.store.next_undelivered(GROUP, "dead", most=120, left_ms=1_000_000))
     rows: Any = ledger.redis.xpending_range(ledger.store.keys.outcomes, GROUP, "-", "+", 120)
     held = [row["message_id"] for row in rows]
     # All but the last were given out just now, that one an hour ago.

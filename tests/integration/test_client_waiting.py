@@ -261,9 +261,9 @@ class ByHand(OutcomeWaiter):
             get_message=Listen,
         )
         client: Any = SimpleNamespace(pubsub=lambda: channel)
-        door: Any = SimpleNamespace(run=lambda read: read)
+        executor: Any = SimpleNamespace(run=lambda read: read)
         store: Any = SimpleNamespace(keys=Keys("checkpoint"), records=ReadRecords)
-        super().__init__(client, door, store)
+        super().__init__(client, executor, store)
         self.board = board
 
     def _close_channel(self) -> Any:

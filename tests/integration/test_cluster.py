@@ -161,10 +161,10 @@ async def test_a_node_that_is_silent_costs_a_client_one_wait(cluster: Cluster) -
         url = f"redis+cluster://127.0.0.1:{port},127.0.0.1:{cluster.ports[0]}{wait}"
 
         async def piped() -> None:
-            door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
-            assert await door.run(_look()), "the pipe"
-            assert await door.client.ping(), "the pool"
-            await door.aclose()
+            executor = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+            assert await executor.run(_look()), "the pipe"
+            assert await executor.client.ping(), "the pool"
+            await executor.aclose()
 
         await piped()
         with closing(connect(url, PREFIX)) as client:
@@ -219,12 +219,12 @@ async def test_a_redis_that_is_no_cluster_is_named(redis_url: str) -> None:
     with closing(connect(url, PREFIX)) as client, pytest.raises(redis.ConnectionError) as raised:
         client.ping()
     assert why(raised.value) == NO_CLUSTER
-    door = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
-    for look in (door.run(_look()), door.client.ping()):
+    executor = AsyncExecutor(connect_async(url, PREFIX), pipe_to(url, PREFIX))
+    for look in (executor.run(_look()), executor.client.ping()):
         with pytest.raises((redis.ConnectionError, LedgerUnavailableError)) as refused:
             await look
         assert NO_CLUSTER in (why(refused.value), getattr(refused.value, "meaning", ""))
-    await door.aclose()
+    await executor.aclose()
 
 
 def _look() -> Iterator[Any]:
@@ -239,23 +239,23 @@ async def test_every_client_follows_a_planned_failover(cluster: Cluster) -> None
 
     Blocking, awaited and piped; none of them may stay with it for ever.
     """
-    door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+    executor = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
     with closing(connect(cluster.url, PREFIX)) as client:
         blocking = SyncExecutor(client)
         for _ in range(2):
             assert client.set(f"{PREFIX}:a", 1)
-            assert await door.client.set(f"{PREFIX}:b", 1)
-            assert await door.run(_look())
+            assert await executor.client.set(f"{PREFIX}:b", 1)
+            assert await executor.run(_look())
             old = cluster.owner(PREFIX)
             new = cluster.replica_of(old)
             await asyncio.to_thread(cluster.hand_over, old)
             assert blocking.run(_look())
-            assert await door.run(_look())
+            assert await executor.run(_look())
             with pytest.raises(redis.RedisError, match=str(new)):
                 cluster.clients[old].set(f"{PREFIX}:a", 1)
             assert client.set(f"{PREFIX}:a", 2), "the pool's other connections too"
         until(lambda: cluster.info(old)["role"] == "slave", "the old master to follow")
-    await door.aclose()
+    await executor.aclose()
 
 
 async def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cluster) -> None:
@@ -265,16 +265,18 @@ async def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cl
     a 503 of a code that is typed. And the subscription notices where it is.
     """
     keys = Keys(PREFIX)
-    door = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
+    executor = AsyncExecutor(connect_async(cluster.url, PREFIX), pipe_to(cluster.url, PREFIX))
     name = keys.live_requests("LINKEDIN", "a")
-    async with Subscription(door.client, door.client.publish, name, quiet_s=1.0) as there:
+    async with Subscription(executor.client, executor.client.publish, name, quiet_s=1.0) as there:
         old = cluster.owner(PREFIX)
         await asyncio.to_thread(cluster.hand_over, old)
         await asyncio.to_thread(cluster.until_agreed, PREFIX, heard_at=old)
         there._silence.end()  # Nothing read it meanwhile, which took seconds.
-        assert await door.run(_look()), "the pipe is at the new master"
-        await door.client.connection_pool.disconnect(inuse_connections=False)
-        channel = RedisSessionChannel(door, keys, "LINKEDIN", "a", LiveReplies(door.client, "r"))
+        assert await executor.run(_look()), "the pipe is at the new master"
+        await executor.client.connection_pool.disconnect(inuse_connections=False)
+        channel = RedisSessionChannel(
+            executor, keys, "LINKEDIN", "a", LiveReplies(executor.client, "r")
+        )
         assert await channel.publish("a code") == 1
         assert await _next_message(there) == "a code"
         refusal = await _refusal(there)
@@ -282,7 +284,7 @@ async def test_a_session_is_not_unheard_because_a_node_counts_nobody(cluster: Cl
             assert cluster.subscribers(cluster.owner(PREFIX), name) == 1
         else:
             assert "not where the keys are" in str(refusal)
-    await door.aclose()
+    await executor.aclose()
 
 
 async def _next_message(there: Subscription) -> str | None:
@@ -320,13 +322,13 @@ def test_while_a_slot_moves_a_commit_is_refused_as_a_whole(cluster: Cluster) -> 
     )
     call = next(steps)
     while call.script != "commit":
-        call = steps.send(ledger.door._call(call))
+        call = steps.send(ledger.executor._call(call))
     assert ledger.redis.exists(ledger.store.keys.holds("w1")) == 0
     before = ledger.redis.get(ledger.store.keys.intent(PROVIDER, ACCOUNT))
 
     cluster.begin_move("{moves}", target)
     with pytest.raises(LedgerUnavailableError) as refused:
-        ledger.door._call(call)
+        ledger.executor._call(call)
     assert refused.value.meaning == MOVING
     assert ledger.redis.get(ledger.store.keys.intent(PROVIDER, ACCOUNT)) == before
 

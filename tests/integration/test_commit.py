@@ -38,21 +38,21 @@ def submitting(name: str) -> Callable[[Snapshot], Submit]:
 
 def test_done_tells_how_many_records_were_written(ledger: LedgerFixture) -> None:
     """The plain case."""
-    door = recorded(ledger)
+    executor = recorded(ledger)
     ledger.accepted("s1")
     result = ledger.bring(lambda seen: raw_submit(seen, "s2"))
-    assert door.codes == ["done"] * 3
+    assert executor.codes == ["done"] * 3
     assert [record.submission_id for record in result.records] == ["s1"]
 
 
 def test_a_commit_whose_reply_was_lost_is_recognised_when_repeated(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
-    """The door repeats; the token keeps the second run from counting or telling twice."""
+    """The executor repeats; the token keeps the second run from counting or telling twice."""
     ledger.accepted("s1")
-    door = recorded(ledger, lose="commit")
+    executor = recorded(ledger, lose="commit")
     submitted = ledger.submit("s2")
-    assert door.codes == ["done", "again"]
+    assert executor.codes == ["done", "again"]
     assert submitted.accepted
     assert ledger.intent().seq == 2
     heard = [content["submission_id"] for _, content in results.heard()]
@@ -62,9 +62,9 @@ def test_a_commit_whose_reply_was_lost_is_recognised_when_repeated(
 
 def test_a_repeated_open_is_one_generation(ledger: LedgerFixture) -> None:
     """The login service opened once, whatever the network did."""
-    door = recorded(ledger, lose="commit")
+    executor = recorded(ledger, lose="commit")
     assert ledger.open().generation == 1
-    assert door.codes == ["done", "again"]
+    assert executor.codes == ["done", "again"]
     assert ledger.intent().generation == 1
 
 
@@ -72,9 +72,9 @@ def test_a_refusal_whose_reply_was_lost_is_found_again(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
     """No intent, so no token: the record itself tells that it was written."""
-    door = recorded(ledger, lose="commit")
+    executor = recorded(ledger, lose="commit")
     submitted = ledger.submit("s1")
-    assert door.codes == ["done", "taken"]
+    assert executor.codes == ["done", "taken"]
     assert submitted.outcome.status == 403
     assert len(results.heard()) == len(ledger.stream()) == 1
 
@@ -84,23 +84,23 @@ def test_a_token_is_remembered_although_others_committed_meanwhile(ledger: Ledge
     ledger.open()
     steps = ledger.submitting("s1")
     call = next(steps)
-    call = steps.send(ledger.door._call(call))
-    ledger.door._call(call)
+    call = steps.send(ledger.executor._call(call))
+    ledger.executor._call(call)
     for number in range(7):
         ledger.bring(submitting(f"x{number}"))
-    assert ledger.door._call(call)[0] == "again"
+    assert ledger.executor._call(call)[0] == "again"
     ledger.bring(lambda seen: raw_submit(seen, "x7"))
-    assert ledger.door._call(call)[0] == "conflict"
+    assert ledger.executor._call(call)[0] == "conflict"
 
 
 def test_a_commit_over_another_version_is_refused(ledger: LedgerFixture) -> None:
     """Compare, then commit: the decision was made on facts that are no more."""
     ledger.open()
     steps = ledger.submitting("s1")
-    call = steps.send(ledger.door._call(next(steps)))
+    call = steps.send(ledger.executor._call(next(steps)))
     ledger.submit("s2")
     before = ledger.dump()
-    assert ledger.door._call(call)[0] == "conflict"
+    assert ledger.executor._call(call)[0] == "conflict"
     assert ledger.dump() == before
 
 
@@ -115,12 +115,12 @@ def test_the_order_of_a_stored_intent_is_no_contract(ledger: LedgerFixture) -> N
     key = ledger.store.keys.intent(PROVIDER, ACCOUNT)
     ledger.open()
     first, second = ledger.submitting("s1"), ledger.submitting("s2")
-    calls = [steps.send(ledger.door._call(next(steps))) for steps in (first, second)]
+    calls = [steps.send(ledger.executor._call(next(steps))) for steps in (first, second)]
     rewritten(ledger, key)
-    assert ledger.door._call(calls[0])[0] == "done"
+    assert ledger.executor._call(calls[0])[0] == "done"
     rewritten(ledger, key)
-    assert ledger.door._call(calls[0])[0] == "again"
-    assert ledger.door._call(calls[1])[0] == "conflict"
+    assert ledger.executor._call(calls[0])[0] == "again"
+    assert ledger.executor._call(calls[1])[0] == "conflict"
     assert ledger.intent().seq == 1
 
 
@@ -132,10 +132,10 @@ def test_the_order_of_a_stored_record_is_no_contract(ledger: LedgerFixture) -> N
     rewritten(ledger, waiting)
     ledger.claim("s1")
     assert ledger.outcome("s1").state == "running"
-    ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
+    ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
     rewritten(ledger, final)
     stored = ledger.redis.get(final)
-    assert not ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
+    assert not ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s2")))
     assert ledger.redis.get(final) == stored
     assert len(ledger.stream()) == 1
 
@@ -145,17 +145,17 @@ def test_a_claim_decided_in_time_and_committed_late_is_refused(ledger: LedgerFix
     past = ledger.ago(60)
     past.open()
     past.submit("s1")
-    door = recorded(ledger)
+    executor = recorded(ledger)
     one_read_ago = ledger.ago(60, reads=1)
     codes: list[str] = []
-    inner = one_read_ago.door._eval
-    one_read_ago.door._eval = lambda call: _note(codes, call, inner(call))  # type: ignore[method-assign]
+    inner = one_read_ago.executor._eval
+    one_read_ago.executor._eval = lambda call: _note(codes, call, inner(call))  # type: ignore[method-assign]
     result = one_read_ago.claim("s1")
     assert codes == ["late", "done"]
     assert result.decision.reply is DecisionStatus.STOP
     record = ledger.outcome("s1")
     assert (record.status, record.code_sent) == (504, False)
-    assert door.codes == []
+    assert executor.codes == []
 
 
 def _note(codes: list[str], call: ScriptCall, reply: list[Any]) -> list[Any]:
@@ -169,9 +169,9 @@ def test_a_commit_on_another_redis_than_it_read_is_refused(ledger: LedgerFixture
     ledger.open()
     steps = ledger.submitting("s1")
     read = next(steps)
-    reply = ledger.door._call(read)
+    reply = ledger.executor._call(read)
     commit = steps.send([reply[0], "0" * 40, *reply[2:]])
-    assert ledger.door._call(commit)[0] == "moved"
+    assert ledger.executor._call(commit)[0] == "moved"
     assert ledger.record("s1") is None
     assert steps.send(["moved", reply[0], 0]).script == "read"
 
@@ -181,34 +181,34 @@ def test_a_commit_whose_expectation_fails_is_refused(ledger: LedgerFixture) -> N
     ledger.claimed("s1")
     key = ledger.store.keys.user(PROVIDER, "u1")
     ledger.redis.set(key, "somebody else")
-    snapshot = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
+    snapshot = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT))
     decision = Decision(reply=DecisionStatus.DONE, intent=replace(ledger.intent(), failures=1))
     plan = CommitPlan(ledger.store, PROVIDER, ACCOUNT, snapshot, decision)
-    refused = ledger.door.run(ledger.store._commit(plan, CommitExtras(expect={key: ""})))
+    refused = ledger.executor.run(ledger.store._commit(plan, CommitExtras(expect={key: ""})))
     assert refused is None
     assert ledger.intent().failures == 0
     fits = CommitExtras(expect={key: "somebody else"}, delete=(key,))
-    assert ledger.door.run(ledger.store._commit(plan, fits)) is not None
+    assert ledger.executor.run(ledger.store._commit(plan, fits)) is not None
     assert ledger.redis.get(key) is None
 
 
 # What is told ------------------------------------------------------------------------------
 
 
-def test_when_the_elder_is_heard_final_the_newer_is_queued_already(
+def test_when_the_older_one_is_heard_final_the_newer_is_queued_already(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
-    """One commit: no reader ever sees the elder gone and nobody in its place."""
+    """One commit: no reader ever sees the older one gone and nobody in its place."""
     ledger.accepted("s1")
     ledger.submit("s2", "654321")
     [(channel, told)] = results.heard()
-    elder, newer = ledger.outcome("s1"), ledger.outcome("s2")
+    older, newer = ledger.outcome("s1"), ledger.outcome("s2")
     assert channel == RESULTS
     assert told == ledger.stream()[0]
     assert told["body"]["type"] == "errors/operation_canceled"
-    assert (elder.state, elder.superseded_by, elder.code_sent) == ("final", "s2", False)
+    assert (older.state, older.superseded_by, older.code_sent) == ("final", "s2", False)
     assert (newer.state, newer.supersedes) == ("queued", "s1")
-    assert elder.to_json() == ledger.redis.get(ledger.store.keys.result("s1"))
+    assert older.to_json() == ledger.redis.get(ledger.store.keys.result("s1"))
 
 
 def test_one_account_s_channel_brings_the_same_bytes(ledger: LedgerFixture) -> None:
@@ -233,7 +233,7 @@ def test_only_final_records_are_told(ledger: LedgerFixture, results: Subscriber)
 
 
 def test_a_success_no_record_tells_of_is_an_intent_message(ledger: LedgerFixture) -> None:
-    """Superseded, canceled, and then the elder's exchange clears the login all the same."""
+    """Superseded, canceled, and then the older one's exchange clears the login all the same."""
     ear = Subscriber(ledger.redis, RESULTS, f"{RESULTS}:{ACCOUNT}")
     ledger.claimed("s1")
     ledger.bring(lambda _: Cancel(submission_id="s1"))
@@ -269,9 +269,9 @@ def test_an_orphan_s_final_record_is_written_once(
     ledger: LedgerFixture, results: Subscriber
 ) -> None:
     """Two readers find it at once; the second one changes nothing and says so."""
-    first = ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s1"), 2))
+    first = ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s1"), 2))
     stored = ledger.redis.get(ledger.store.keys.result("s1"))
-    second = ledger.door.run(
+    second = ledger.executor.run(
         ledger.store.settle_orphan(PROVIDER, ACCOUNT, replace(orphan("s1"), code_sent=False))
     )
     assert (first, second) == (True, False)
@@ -284,13 +284,13 @@ def test_an_orphan_is_settled_although_its_account_is_busy(ledger: LedgerFixture
     """A commit in between costs a round, not the outcome: a raw producer hears nothing else."""
     ledger.open()
     steps = ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("raw"))
-    commit = steps.send(ledger.door._call(next(steps)))
+    commit = steps.send(ledger.executor._call(next(steps)))
     ledger.submit("s1")
-    again = steps.send(ledger.door._call(commit))
+    again = steps.send(ledger.executor._call(commit))
     assert again.script == "read"
-    commit = steps.send(ledger.door._call(again))
+    commit = steps.send(ledger.executor._call(again))
     with pytest.raises(StopIteration) as stop:
-        steps.send(ledger.door._call(commit))
+        steps.send(ledger.executor._call(commit))
     assert stop.value.value is True
     assert ledger.outcome("raw").status == 504
     assert ledger.outcome("s1").state == "queued"
@@ -305,7 +305,7 @@ def test_an_orphan_gives_up_when_others_are_always_faster(ledger: LedgerFixture)
 
     def contend(call: ScriptCall) -> None:
         while True:
-            reply = ledger.door._call(call) if call.script == "read" else ["conflict", "0", 0]
+            reply = ledger.executor._call(call) if call.script == "read" else ["conflict", "0", 0]
             call = steps.send(reply)
 
     with pytest.raises(LedgerBusyError):
@@ -315,7 +315,7 @@ def test_an_orphan_gives_up_when_others_are_always_faster(ledger: LedgerFixture)
 def test_a_submission_its_intent_knows_is_no_orphan(ledger: LedgerFixture) -> None:
     """It has a deadline of its own and is settled by the rules."""
     ledger.accepted("s1")
-    assert not ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s1")))
+    assert not ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, orphan("s1")))
     assert ledger.outcome("s1").state == "queued"
 
 
@@ -334,18 +334,18 @@ def test_an_event_that_changes_nothing_writes_nothing(ledger: LedgerFixture) -> 
 
 def test_no_event_ends_it(ledger: LedgerFixture) -> None:
     """Whoever brings events may find on looking that there is none."""
-    assert ledger.door.run(ledger.store.transact(PROVIDER, ACCOUNT, lambda _: None)) is None
+    assert ledger.executor.run(ledger.store.transact(PROVIDER, ACCOUNT, lambda _: None)) is None
 
 
 def test_what_was_just_read_is_not_read_again(ledger: LedgerFixture) -> None:
     """The claim starts from what the look before it saw, and looks anew only if it lost."""
     ledger.accepted("s1")
-    seen = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
+    seen = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT))
     steps = ledger.store.transact(PROVIDER, ACCOUNT, ledger.claiming("s1"), start=seen)
     assert next(steps).script == "commit"
     ledger.bring(lambda now: Begin(submission_id="s1", claim="c2", worker="w2", run_id=now.run_id))
     commit = ledger.store.transact(PROVIDER, ACCOUNT, ledger.claiming("s1"), start=seen)
-    assert commit.send(ledger.door._call(next(commit))).script == "read"
+    assert commit.send(ledger.executor._call(next(commit))).script == "read"
 
 
 def test_text_of_any_script_survives_the_commit(ledger: LedgerFixture) -> None:
@@ -368,7 +368,7 @@ def test_what_was_read_from_another_redis_is_not_written_although_the_version_fi
     """A failover that lost writes counts the same versions again: no answer may go over them."""
     ledger.open()
     steps = ledger.store.transact(PROVIDER, ACCOUNT, lambda _: Kill())
-    reply = ledger.door._call(next(steps))
+    reply = ledger.executor._call(next(steps))
     commit = steps.send([reply[0], "0" * 40, *reply[2:]])
-    assert ledger.door._call(commit)[0] == "moved"
+    assert ledger.executor._call(commit)[0] == "moved"
     assert ledger.intent().state is IntentState.OPEN

@@ -27,7 +27,7 @@ def claimed(ledger: LedgerFixture, name: str = "s1", code: str = "123456") -> No
 def expires(ledger: LedgerFixture) -> None:
     """Let an intent pass its time and be swept."""
     ledger.ago(60 * 60).open()
-    ledger.door.run(ledger.store.tick(PROVIDER, ACCOUNT))
+    ledger.executor.run(ledger.store.tick(PROVIDER, ACCOUNT))
 
 
 def cleared(ledger: LedgerFixture) -> None:

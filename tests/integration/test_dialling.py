@@ -421,7 +421,7 @@ async def test_a_tunnel_stands_after_any_head_that_says_so(name: str) -> None:
 async def test_no_more_addresses_of_a_proxy_s_name_are_tried_than_of_any(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An intent names the proxy: its name must not make a worker knock at thousands of doors."""
+    """An intent names the proxy: its name must not make a worker connect to thousands of ports."""
     tried: list[str] = []
 
     async def refused(address: str, _port: int) -> Connection:

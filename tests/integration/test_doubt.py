@@ -138,7 +138,7 @@ async def test_a_login_that_the_provider_has_left_is_over(ledger: LedgerFixture)
     assert (await ledger.intent()).state is IntentState.KILLED
 
 
-class Elder(msgspec.Struct):
+class Older(msgspec.Struct):
     """What a process of the version before knows of a stored intent: no ``doubts``."""
 
     v: int
@@ -154,7 +154,7 @@ async def test_a_process_of_the_version_before_forgets_no_doubt(ledger: LedgerFi
     await outcomes(ledger, 2)
     key = ledger.attempts.store.keys.intent(PROVIDER, ACCOUNT)
     stored: dict[str, Any] = json.loads(await ledger.side.client.get(key))
-    assert msgspec.convert(stored, Elder).failures_max == 1, "what the elder goes by"
+    assert msgspec.convert(stored, Older).failures_max == 1, "what the older goes by"
     assert stored.pop("doubts") == 2
     await ledger.side.client.set(key, json.dumps(stored))
     assert [status for status, _ in await outcomes(ledger, 1, first=2)] == [500]

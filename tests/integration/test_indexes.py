@@ -48,8 +48,8 @@ def test_two_deployments_on_one_redis_share_nothing(redis_url: str) -> None:
     ledger = LedgerFixture.at(redis_url, prefix="other")
     ledger.claimed("s1")
     ledger.clear("s1")
-    ledger.door.run(ledger.store.send_heartbeat("w1", 1))
-    assert ledger.door.run(ledger.store.lead("w1", 5_000))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 1))
+    assert ledger.executor.run(ledger.store.lead("w1", 5_000))
     assert {name.split(":")[0] for name in ledger.dump()} == {"other"}
     ledger.redis.close()
 
@@ -74,9 +74,9 @@ def test_every_key_lives_as_long_as_the_table_says(ledger: LedgerFixture) -> Non
     ledger.submit("s4", account="acc_3")
     ledger.claim("s4", account="acc_3")
     ledger.clear("s4", account="acc_3")
-    ledger.door.run(ledger.store.take_session(PROVIDER, "acc_3", "me"))
-    ledger.door.run(ledger.store.send_heartbeat("w1", 1))
-    ledger.door.run(ledger.store.lead("w1", 3_000))
+    ledger.executor.run(ledger.store.take_session(PROVIDER, "acc_3", "me"))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 1))
+    ledger.executor.run(ledger.store.lead("w1", 3_000))
     expected = {
         keys.result("s1"): ttl_ms + limits.deadline_ms,
         keys.result("s2"): ttl_ms,
@@ -119,7 +119,7 @@ def test_a_session_never_outlives_the_note_of_who_took_it(ledger: LedgerFixture)
     for number in range(20):
         account = f"acc_{number}"
         ledger.redis.set(keys.session(PROVIDER, account), "sealed", px=10_000_000)
-        ledger.door.run(ledger.store.take_session(PROVIDER, account, "me"))
+        ledger.executor.run(ledger.store.take_session(PROVIDER, account, "me"))
         ends = [
             int(ledger.redis.pexpiretime(key))
             if int(ledger.redis.info("server")["redis_version"].partition(".")[0]) >= 7
@@ -221,7 +221,7 @@ def test_woken_notes_the_wake_of_those_that_still_wait(ledger: LedgerFixture) ->
     """A submission taken up meanwhile must not come back into the index."""
     ledger.accepted("s1")
     ledger.redis.zadd(ledger.store.keys.queued, {MEMBER: 5})
-    ledger.door.run(ledger.store.mark_woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
+    ledger.executor.run(ledger.store.mark_woken([(PROVIDER, ACCOUNT), (PROVIDER, "gone")]))
     now = queued(ledger)
     assert now is not None
     assert now > 5
@@ -251,16 +251,16 @@ def test_a_superseded_exchange_is_listed_for_its_worker_until_it_ends(
     """The answer to a heartbeat brings it, should the signal be lost."""
     keys = ledger.store.keys
     ledger.claimed("s1")
-    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
+    assert ledger.executor.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
     ledger.submit("s2", "654321")
     wire = ledger.intent().wire
     assert wire is not None
-    beat = ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    beat = ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     assert beat.drains == {"s1": wire.drain_until_ms}
     assert beat.run_id.startswith(f"{ledger.run_id} ")
     assert ledger.redis.smembers(keys.holds("w1")) == {MEMBER}
     ledger.answer("s1", Rejected())
-    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
+    assert ledger.executor.run(ledger.store.send_heartbeat("w1", 0)).drains == {}
     assert ledger.redis.exists(keys.holds("w1")) == 0
 
 
@@ -268,32 +268,32 @@ def test_a_kill_shortens_the_drain_in_the_list_too(ledger: LedgerFixture) -> Non
     """Closed at once: the earliest instant asked for stays."""
     ledger.claimed("s1")
     ledger.submit("s2", "654321")
-    first = ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"]
+    first = ledger.executor.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"]
     ledger.bring(lambda _: Kill())
-    assert ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"] < first
+    assert ledger.executor.run(ledger.store.send_heartbeat("w1", 0)).drains["s1"] < first
 
 
 def test_a_wire_that_outlives_a_reopen_is_still_listed(ledger: LedgerFixture) -> None:
     """Opened again during an exchange: the wire of the old generation drains."""
     ledger.claimed("s1")
     ledger.open()
-    assert set(ledger.door.run(ledger.store.send_heartbeat("w1", 0)).drains) == {"s1"}
+    assert set(ledger.executor.run(ledger.store.send_heartbeat("w1", 0)).drains) == {"s1"}
     assert ledger.intent().generation == 2
 
 
-# Heartbeats, the sweeper's lock and its survey ---------------------------------------------
+# Heartbeats, the sweeper's lock and its snapshot ---------------------------------------------
 
 
 def test_only_an_answered_beat_counts_as_answered(ledger: LedgerFixture) -> None:
     """A worker that hears nothing beats all the same; what it must drain it does not know."""
     store = ledger.store
-    first = ledger.door.run(store.send_heartbeat("w1", 0))
-    assert ledger.door.run(store.survey(most=10)).acked == {}
-    ledger.door.run(store.send_heartbeat("w1", first.now_ms))
-    assert ledger.door.run(store.survey(most=10)).acked == {"w1": first.now_ms}
+    first = ledger.executor.run(store.send_heartbeat("w1", 0))
+    assert ledger.executor.run(store.sweep_snapshot(most=10)).acked == {}
+    ledger.executor.run(store.send_heartbeat("w1", first.now_ms))
+    assert ledger.executor.run(store.sweep_snapshot(most=10)).acked == {"w1": first.now_ms}
 
 
-def test_a_survey_finds_what_is_due_stale_and_lost(ledger: LedgerFixture) -> None:
+def test_a_sweep_snapshot_finds_what_is_due_stale_and_lost(ledger: LedgerFixture) -> None:
     """One instant, one reply: a worker is judged by beats and clock of the same moment."""
     ledger.open("acc_2")
     ledger.submit("s2", account="acc_2")
@@ -301,64 +301,64 @@ def test_a_survey_finds_what_is_due_stale_and_lost(ledger: LedgerFixture) -> Non
     past = ledger.ago(60)
     past.open()
     past.submit("s1")
-    ledger.door.run(ledger.store.send_heartbeat("w2", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w2", 0))
     ledger.redis.zadd(ledger.store.keys.beats, {"w1": 1_000})
-    survey = ledger.door.run(
-        ledger.store.survey(most=10, wake_after_ms=3_000, lost_after_ms=30_000)
+    snapshot = ledger.executor.run(
+        ledger.store.sweep_snapshot(most=10, wake_after_ms=3_000, lost_after_ms=30_000)
     )
-    assert tuple(survey.due) == ((PROVIDER, ACCOUNT),)
-    assert survey.stale == ((PROVIDER, ACCOUNT),)
-    assert survey.waiting == 1
-    assert survey.lost == (LostWorker("w1", 1_000, ((PROVIDER, "acc_2"),)),)
-    assert survey.run_id.startswith(f"{ledger.run_id} ")
-    nothing = ledger.door.run(ledger.store.survey(most=0))
+    assert tuple(snapshot.due) == ((PROVIDER, ACCOUNT),)
+    assert snapshot.stale == ((PROVIDER, ACCOUNT),)
+    assert snapshot.waiting == 1
+    assert snapshot.lost == (LostWorker("w1", 1_000, ((PROVIDER, "acc_2"),)),)
+    assert snapshot.run_id.startswith(f"{ledger.run_id} ")
+    nothing = ledger.executor.run(ledger.store.sweep_snapshot(most=0))
     assert (nothing.due, nothing.stale, nothing.lost) == ({}, (), ())
-    assert not ledger.door.run(ledger.store.survey(most=10, skip=1)).due
+    assert not ledger.executor.run(ledger.store.sweep_snapshot(most=10, skip=1)).due
 
 
 def test_the_sweeper_s_lock_has_one_holder(ledger: LedgerFixture) -> None:
     """Renewed by its holder, free for others only when it ran out."""
     lead = ledger.store.lead
-    assert ledger.door.run(lead("w1", 60_000))
-    assert not ledger.door.run(lead("w2", 60_000))
-    assert ledger.door.run(lead("w1", 60_000))
+    assert ledger.executor.run(lead("w1", 60_000))
+    assert not ledger.executor.run(lead("w2", 60_000))
+    assert ledger.executor.run(lead("w1", 60_000))
     ledger.redis.delete(ledger.store.keys.leader)
-    assert ledger.door.run(lead("w2", 60_000))
+    assert ledger.executor.run(lead("w2", 60_000))
 
 
 def test_the_sweeper_s_lock_is_given_up_by_its_holder_alone(ledger: LedgerFixture) -> None:
     """A worker that ends lets the next one lead at once; one that does not lead changes nothing."""
     lead = ledger.store.lead
-    assert ledger.door.run(lead("w1", 60_000))
-    assert not ledger.door.run(lead("w2", 0))
-    assert not ledger.door.run(lead("w2", 60_000))
-    assert not ledger.door.run(lead("w1", 0))
+    assert ledger.executor.run(lead("w1", 60_000))
+    assert not ledger.executor.run(lead("w2", 0))
+    assert not ledger.executor.run(lead("w2", 60_000))
+    assert not ledger.executor.run(lead("w1", 0))
     assert not ledger.redis.exists(ledger.store.keys.leader)
-    assert ledger.door.run(lead("w2", 60_000))
+    assert ledger.executor.run(lead("w2", 60_000))
 
 
 def test_a_lost_worker_is_forgotten_unless_it_is_back(ledger: LedgerFixture) -> None:
     """A worker that beats is never judged lost, also not between the look and the removal."""
     keys, store = ledger.store.keys, ledger.store
     ledger.claimed("s1")
-    ledger.door.run(store.send_heartbeat("w1", 1))
+    ledger.executor.run(store.send_heartbeat("w1", 1))
     judged = LostWorker("w1", 1_000, ())
-    assert not ledger.door.run(store.forget_worker(judged))
+    assert not ledger.executor.run(store.forget_worker(judged))
     assert ledger.redis.zscore(keys.beats, "w1") is not None
     ledger.redis.zadd(keys.beats, {"w1": 1_000})
-    assert ledger.door.run(store.forget_worker(judged))
+    assert ledger.executor.run(store.forget_worker(judged))
     assert ledger.redis.exists(keys.beats, keys.acked, keys.holds("w1")) == 0
-    assert ledger.door.run(store.forget_worker(judged)), "gone already is gone"
+    assert ledger.executor.run(store.forget_worker(judged)), "gone already is gone"
 
 
 def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(ledger: LedgerFixture) -> None:
     """Its key expired or was lost; due and queued would name it for ever."""
     keys, store = ledger.store.keys, ledger.store
     ledger.accepted("s1")
-    assert not ledger.door.run(store.forget_intent(PROVIDER, ACCOUNT))
+    assert not ledger.executor.run(store.forget_intent(PROVIDER, ACCOUNT))
     assert due(ledger) is not None
     ledger.redis.delete(keys.intent(PROVIDER, ACCOUNT))
-    assert ledger.door.run(store.forget_intent(PROVIDER, ACCOUNT))
+    assert ledger.executor.run(store.forget_intent(PROVIDER, ACCOUNT))
     assert (due(ledger), queued(ledger)) == (None, None)
 
 
@@ -370,11 +370,11 @@ def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(ledger: LedgerFixt
     assert wire is not None
     assert wire.drain_at_ms is not None
     for answered_ms in (0, wire.drain_at_ms + DRAIN_LAG_MS):
-        ledger.door.run(ledger.store.send_heartbeat("w1", answered_ms))
-        later.door.run(ledger.store.tick(PROVIDER, ACCOUNT))
+        ledger.executor.run(ledger.store.send_heartbeat("w1", answered_ms))
+        later.executor.run(ledger.store.tick(PROVIDER, ACCOUNT))
         assert ledger.intent().wire is not None, "its holder may not know of the drain"
-    ledger.door.run(ledger.store.send_heartbeat("w1", wire.drain_at_ms + DRAIN_LAG_MS + 1))
-    result = later.door.run(ledger.store.tick(PROVIDER, ACCOUNT))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", wire.drain_at_ms + DRAIN_LAG_MS + 1))
+    result = later.executor.run(ledger.store.tick(PROVIDER, ACCOUNT))
     assert result is not None
     assert ledger.intent().wire is None
     assert result.decision.wake is not None
@@ -384,7 +384,7 @@ def test_a_tick_knows_the_answered_beats_of_the_wire_s_worker(ledger: LedgerFixt
 def test_a_drain_that_comes_late_is_decided_anew(ledger: LedgerFixture) -> None:
     """Else a beat answered before its commit would count as the holder's knowing of it."""
     ledger.claimed("s1")
-    began_ms = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT)).now_ms
+    began_ms = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT)).now_ms
     ledger.ago(6, reads=1).submit("s2", "654321")
     wire = ledger.intent().wire
     assert wire is not None
@@ -395,7 +395,7 @@ def test_a_drain_that_comes_late_is_decided_anew(ledger: LedgerFixture) -> None:
 
 def test_a_tick_on_nothing_changes_nothing(ledger: LedgerFixture) -> None:
     """The sweeper then forgets the intent."""
-    result = ledger.door.run(ledger.store.tick(PROVIDER, ACCOUNT, acked={}))
+    result = ledger.executor.run(ledger.store.tick(PROVIDER, ACCOUNT, acked={}))
     assert result is not None
     assert result.intent is None
 
@@ -406,14 +406,14 @@ def test_a_tick_on_nothing_changes_nothing(ledger: LedgerFixture) -> None:
 def test_a_session_is_handed_out_once_and_again_to_the_same(ledger: LedgerFixture) -> None:
     """A lost reply is not a lost session; a second backend gets nothing."""
     take = ledger.store.take_session
-    assert ledger.door.run(take(PROVIDER, ACCOUNT, "me")) is None
+    assert ledger.executor.run(take(PROVIDER, ACCOUNT, "me")) is None
     ledger.claimed("s1")
     ledger.clear("s1")
     assert ledger.intent().state is IntentState.COMPLETED
-    first = ledger.door.run(take(PROVIDER, ACCOUNT, "me"))
+    first = ledger.executor.run(take(PROVIDER, ACCOUNT, "me"))
     assert first is not None
-    assert ledger.door.run(take(PROVIDER, ACCOUNT, "other")) is None
-    assert ledger.door.run(take(PROVIDER, ACCOUNT, "me")) == first
+    assert ledger.executor.run(take(PROVIDER, ACCOUNT, "other")) is None
+    assert ledger.executor.run(take(PROVIDER, ACCOUNT, "me")) == first
 
 
 def test_opening_again_drops_the_session_of_the_generation_before(ledger: LedgerFixture) -> None:
@@ -421,7 +421,7 @@ def test_opening_again_drops_the_session_of_the_generation_before(ledger: Ledger
     ledger.claimed("s1")
     ledger.clear("s1")
     ledger.open()
-    assert ledger.door.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is None
+    assert ledger.executor.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is None
 
 
 # Values as stored --------------------------------------------------------------------------

@@ -116,7 +116,7 @@ async def test_a_login_beside_many_cookies_is_a_login(route: str, count: int) ->
 
 @pytest.mark.parametrize("size", [100, 1_500, 3_000])
 async def test_a_jar_grows_over_no_bound_whatever_an_answer_sets(size: int) -> None:
-    """A context that was refused at its own door could not be opened for the next code."""
+    """A context that was refused by its own checks could not be opened for the next code."""
     said = refusal(message="Please check the code.").replace(
         b"\r\n\r\n",
         b"".join(b"\r\nSet-Cookie: c%d=%s" % (number, b"x" * size) for number in range(60))

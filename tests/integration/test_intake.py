@@ -414,13 +414,13 @@ def test_a_refused_raw_submission_has_a_final_record_once(ledger: LedgerFixture)
     with pytest.raises(CheckpointError) as caught:
         read_request(ledger.settings, ACCOUNT, PROVIDER, "")
     steps = refuse_steps(ledger.store, caught.value, "raw", ACCOUNT, PROVIDER)
-    assert ledger.door.run(steps) is True
+    assert ledger.executor.run(steps) is True
     record = ledger.outcome("raw")
     assert (record.status, record.code_sent, record.generation) == (400, False, 0)
     assert record.body is not None
     assert record.body["detail"] == caught.value.body["detail"]
     again = refuse_steps(ledger.store, caught.value, "raw", ACCOUNT, PROVIDER)
-    assert ledger.door.run(again) is False
+    assert ledger.executor.run(again) is False
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, "acc_2"])
@@ -434,13 +434,15 @@ def test_a_refused_raw_submission_s_id_is_remembered_as_any_other(
     """
     with pytest.raises(CheckpointError) as refused:
         read_request(ledger.settings, ACCOUNT, PROVIDER, "")
-    assert ledger.door.run(refuse_steps(ledger.store, refused.value, "raw", ACCOUNT, PROVIDER))
+    assert ledger.executor.run(refuse_steps(ledger.store, refused.value, "raw", ACCOUNT, PROVIDER))
     assert ledger.redis.pttl(ledger.store.keys.seen("raw")) > SEEN_TTL_MS - SLACK_MS
     ledger.redis.delete(ledger.store.keys.result("raw"))
     ledger.open(account)
     with pytest.raises(CheckpointError, match="used before") as again:
         ledger.submit("raw", account=account)
-    assert not ledger.door.run(refuse_steps(ledger.store, again.value, "raw", account, PROVIDER))
+    assert not ledger.executor.run(
+        refuse_steps(ledger.store, again.value, "raw", account, PROVIDER)
+    )
     assert ledger.record("raw") is None
     assert ledger.redis.xlen(ledger.store.keys.outcomes) == 1
 
@@ -470,7 +472,7 @@ def test_a_raw_submission_with_names_that_are_no_text_is_answered(ledger: Ledger
     with pytest.raises(CheckpointError) as caught:
         read_request(ledger.settings, SURROGATE, PROVIDER, "1")
     steps = refuse_steps(ledger.store, caught.value, "raw", f"a{SURROGATE}", PROVIDER)
-    assert ledger.door.run(steps) is True
+    assert ledger.executor.run(steps) is True
     assert ledger.outcome("raw").account_id == "a?"
 
 
@@ -500,7 +502,7 @@ def test_opening_again_tells_the_next_generation(ledger: LedgerFixture) -> None:
         Sealed(context=CONTEXT),
     )
     ledger.accepted("s1")
-    assert ledger.door.run(steps).generation == 2
+    assert ledger.executor.run(steps).generation == 2
     assert ledger.outcome("s1").status == 409
     assert ledger.outcome("s1").generation == 1
 

@@ -459,7 +459,7 @@ def test_only_the_asked_session_can_answer() -> None:
     public, seal = agree_with(registration(own), KEYS, HEAD)
     _, theirs = open_solution(own, KEYS, question(seal, public))
     _, other = agree_with(registration(own), KEYS, HEAD)
-    _, elder = agree_with(registration(own), KEYS, RequestHead("r0", "sub_0", 1_000))
+    _, older = agree_with(registration(own), KEYS, RequestHead("r0", "sub_0", 1_000))
     stranger = SessionKeys(new_session_secret(), "LINKEDIN", "acc_1")
     without = stranger.agree(own, public, HEAD)
 
@@ -470,7 +470,7 @@ def test_only_the_asked_session_can_answer() -> None:
 
     answer = {"verdict": "rejected"}
     assert json.loads(open_answer(seal, sealed(seal_answer(theirs, answer))) or b"") == answer
-    for wrong in (other, elder, without):
+    for wrong in (other, older, without):
         assert open_answer(seal, sealed(seal_answer(wrong, answer))) is None
     backwards = base64.b64encode(seal.close_request(b"{}")).decode()
     for nonsense in (backwards, "", "!", "ä", base64.b64encode(b"x" * 5).decode()):

@@ -85,7 +85,7 @@ async def test_a_refusal_is_its_own_command_s_and_nobody_else_s(redis_url: str) 
 
 
 async def test_a_script_runs_by_its_text_and_by_its_name(redis_url: str) -> None:
-    """What the ledger's door asks for."""
+    """What the executor asks for."""
     pipe = pipe_to(redis_url)
     text = "return {KEYS[1], ARGV[1], 7}"
     assert await pipe.eval(text, 1, "k", "v") == ["k", "v", 7]

@@ -69,14 +69,14 @@ def test_submissions_racing_from_threads_are_each_answered_once(
 async def test_submissions_racing_on_one_loop_are_each_answered_once(
     ledger: LedgerFixture, results: Subscriber, redis_url: str
 ) -> None:
-    """The same through the awaited door."""
+    """The same through the awaited executor."""
     ledger.open()
     ids = [f"s{number}" for number in range(CONTENDERS * 4)]
     client = connect_async(redis_url)
-    door = AsyncExecutor(client)
+    executor = AsyncExecutor(client)
     for at in range(0, len(ids), CONTENDERS):
         batch = ids[at : at + CONTENDERS]
-        await asyncio.gather(*(door.run(ledger.submitting(name)) for name in batch))
+        await asyncio.gather(*(executor.run(ledger.submitting(name)) for name in batch))
     await client.aclose()
     assert race_violations(ledger, ids, results.heard()) == []
 
@@ -116,7 +116,7 @@ def test_a_decision_is_given_up_when_others_are_always_faster(ledger: LedgerFixt
             if call.script == "commit":
                 rounds.append(f"fast{len(rounds)}")
                 ledger.bring(lambda seen: raw_submit(seen, rounds[-1]))
-            call = steps.send(ledger.door._call(call))
+            call = steps.send(ledger.executor._call(call))
 
     with pytest.raises(LedgerBusyError):
         contend(call)
@@ -134,4 +134,4 @@ def test_commits_for_two_intents_do_not_disturb_each_other(ledger: LedgerFixture
     )
     assert ledger.intent("a").version == ledger.intent("b").version == 2
     assert ledger.redis.zcard(ledger.store.keys.queued) == 2
-    assert ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT)).intent is None
+    assert ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT)).intent is None

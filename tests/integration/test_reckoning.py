@@ -20,8 +20,8 @@ from tests.support.ledger_fixture import ACCOUNT, PROVIDER, LedgerFixture
 CLEARED = Cleared(user_id="u1", session={})
 
 
-class CountingDoor(SyncExecutor):
-    """A door that knows which scripts it ran."""
+class CountingExecutor(SyncExecutor):
+    """An executor that knows which scripts it ran."""
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client)
@@ -37,7 +37,7 @@ def claimed(ledger: LedgerFixture) -> Result:
     """Return the claim of a submission, by a ledger that counts from then on."""
     ledger.accepted("s1")
     result = ledger.claim("s1")
-    ledger.door = CountingDoor(ledger.redis)
+    ledger.executor = CountingExecutor(ledger.redis)
     return result
 
 
@@ -64,8 +64,8 @@ def settle(ledger: LedgerFixture, start: Snapshot) -> Result:
 
 def ran(ledger: LedgerFixture) -> Counter[str]:
     """Return which scripts were run."""
-    assert isinstance(ledger.door, CountingDoor)
-    return ledger.door.ran
+    assert isinstance(ledger.executor, CountingExecutor)
+    return ledger.executor.ran
 
 
 def test_nobody_came_between_so_nothing_is_read(ledger: LedgerFixture, claimed: Result) -> None:
@@ -78,7 +78,7 @@ def test_nobody_came_between_so_nothing_is_read(ledger: LedgerFixture, claimed: 
 
 def test_what_is_reckoned_is_what_a_read_would_show(ledger: LedgerFixture, claimed: Result) -> None:
     """Intent, version and the commands that changed it."""
-    read = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
+    read = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT))
     extrapolated = replace(claimed.advanced_by(0), now_ms=read.now_ms, extrapolated=False)
     assert extrapolated == read
 
@@ -91,7 +91,7 @@ def test_somebody_came_between_so_it_is_read_and_decided_anew(
     ran(ledger).clear()
     settle(ledger, claimed.advanced_by(0))
     assert ran(ledger) == {"read": 1, "commit": 2}
-    intent = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT)).intent
+    intent = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT)).intent
     assert intent is not None
     assert intent.state is IntentState.COMPLETED
 

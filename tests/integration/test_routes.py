@@ -1,4 +1,4 @@
-"""Routes out of service: refused at the door, before anything is stored."""
+"""Routes out of service: refused by the client, before anything is stored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_route_that_is_off_is_refused_and_nothing_is_stored(
 async def test_the_asynchronous_client_refuses_it_too(
     ledger: LedgerFixture, redis_url: str
 ) -> None:
-    """Both clients stand at the same door."""
+    """Both clients refuse alike."""
     async with AsyncCheckpointClient(settings_for(redis_url)) as client:
         with pytest.raises(CheckpointError) as caught:
             await client.open_intent(**opening())

@@ -151,7 +151,7 @@ def test_home_is_for_who_has_a_session(sandbox: SandboxClient, provider: str) ->
 def test_an_account_without_a_second_factor_is_home_at_once(
     sandbox: SandboxClient, provider: str
 ) -> None:
-    """Its password ends the login, as at the provider's other doors."""
+    """Its password ends the login, as at the provider's other routes."""
     assert Visit(sandbox, provider, kind="no_second_factor").is_home
 
 
@@ -348,7 +348,7 @@ def test_what_belongs_to_no_login_is_counted_and_ends(
 
 @every_provider
 def test_the_faults_of_an_account_act_on_its_pages(sandbox: SandboxClient, provider: str) -> None:
-    """A test can hold, break or lose the answer to a code as at the other doors."""
+    """A test can hold, break or lose the answer to a code as at the other routes."""
     visit = Visit(sandbox, provider)
     sandbox.set_faults(visit.account["id"], status=503)
     visit.submit(visit.right)

@@ -97,8 +97,8 @@ FIXED: dict[str, Operation[Any]] = {
     "lead": STORE.lead("w", 1),
     "take": STORE.take_session("p", "a", "t"),
     "beat": STORE.send_heartbeat("w", 0),
-    "survey": STORE.survey(most=1),
-    "overview": STORE.overview(),
+    "sweep_snapshot": STORE.sweep_snapshot(most=1),
+    "status_snapshot": STORE.status_snapshot(),
     "forget": STORE.forget_intent("p", "a"),
     "commit": STORE.settle_orphan("p", "a", orphan("s")),
 }
@@ -124,8 +124,8 @@ def test_a_commit_declares_every_key_of_its_plan(
 ) -> None:
     """A cluster that moves keys refuses what it knows of; the rest would fail half-written."""
     made: list[ScriptCall] = []
-    call = ledger.door._call
-    monkeypatch.setattr(ledger.door, "_call", lambda each: made.append(each) or call(each))
+    call = ledger.executor._call
+    monkeypatch.setattr(ledger.executor, "_call", lambda each: made.append(each) or call(each))
     ledger.accepted("s1")
     ledger.submit("s2")
     ledger.bring(lambda _: Cancel(submission_id="s2"))

@@ -115,10 +115,10 @@ def test_a_ledger_that_fails_tells_no_code(
     monkeypatch.setattr("checkpoint_worker.tasks.storage.executor.PAUSES_S", (0.0, 0.0))
     ledger.open()
     steps = ledger.submitting("s1", CODE)
-    commit = steps.send(ledger.door._call(next(steps)))
+    commit = steps.send(ledger.executor._call(next(steps)))
     ledger.redis.set(ledger.store.keys.intent(PROVIDER, ACCOUNT), f"{VALUE} is no JSON")
     with pytest.raises(LedgerUnavailableError) as caught:
-        ledger.door._call(commit)
+        ledger.executor._call(commit)
     assert found("".join(traceback.format_exception(caught.value))) == []
 
 
@@ -128,7 +128,7 @@ def test_requests_and_settings_hide_what_they_hold(ledger: LedgerFixture) -> Non
     assert found(repr(request)) == []
     steps = ledger.submitting("s1", CODE)
     assert found(repr(next(steps))) == []
-    commit = steps.send(ledger.door._call(ledger.store.read(PROVIDER, ACCOUNT).__next__()))
+    commit = steps.send(ledger.executor._call(ledger.store.read(PROVIDER, ACCOUNT).__next__()))
     assert found(repr(commit)) == []
 
 

@@ -72,7 +72,7 @@ async def test_a_wake_that_cannot_be_sent_harms_nobody(app: Celery, settings: Se
         try:
             await attempts.send_wake("sub_1", "acc_1", "LINKEDIN")
         finally:
-            await attempts.door.aclose()
+            await attempts.executor.aclose()
 
     before = _value(METRICS.broker_wake)
     with capture_logs() as logs:
@@ -91,10 +91,10 @@ async def test_a_wake_goes_into_the_ledger_s_own_list_where_that_is_the_broker(
     attempts = await service._make_attempts(settings, app)
     try:
         await attempts.send_wake("sub_1", "acc_1", "LINKEDIN")
-        client: Any = attempts.door.client
+        client: Any = attempts.executor.client
         count, element = await client.llen("service-here"), await client.lpop("service-here")
     finally:
-        await attempts.door.aclose()
+        await attempts.executor.aclose()
     assert count == 1
     assert '"id":"sub_1"' in element
 
@@ -168,7 +168,7 @@ async def test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission(
             await asyncio.to_thread(client._wake, "sub_1", "acc_1", "LINKEDIN")
         client.close()
     finally:
-        await attempts.door.aclose()
+        await attempts.executor.aclose()
         app.close()
 
 
@@ -208,11 +208,11 @@ async def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_someth
     await asyncio.gather(beating, return_exceptions=True)
     after = await service._make_attempts(settings, app)
     try:
-        names: Any = await after.door.client.zrange("service:beats", 0, -1)
-        await after.door.client.delete("service:beats")
+        names: Any = await after.executor.client.zrange("service:beats", 0, -1)
+        await after.executor.client.delete("service:beats")
         found = [name for name in names if name == attempts.worker]
     finally:
-        await after.door.aclose()
+        await after.executor.aclose()
     assert len(found) == int(busy)
 
 

@@ -83,7 +83,7 @@ def test_a_worker_must_beat_more_often_than_it_is_judged(lost_after_s: float) ->
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(name: str, value: Any) -> None:
-    """At the door, naming the setting: not when the first code has come."""
+    """At the start, naming the setting: not when the first code has come."""
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})
 

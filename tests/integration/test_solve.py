@@ -159,13 +159,13 @@ async def test_a_wake_while_the_ledger_is_away_leaves_the_code_where_it_is(
 ) -> None:
     """The sweeper wakes it again; here nothing may fail and nothing be sent."""
     await made.opened(clears)
-    for waiting in (made.door.before, made.door.after):
+    for waiting in (made.executor.before, made.executor.after):
         waiting.update({name: [no_answer] * 9 for name in ("read", "commit", "record")})
     with pytest.raises(Ignore):
         await wake("sub_a", ACCOUNT, PROVIDER)
     assert not made.sent
-    made.door.before.clear()
-    made.door.after.clear()
+    made.executor.before.clear()
+    made.executor.after.clear()
     assert await wake("sub_a", ACCOUNT, PROVIDER) == "201 AccountCreated"
     assert made.sent == [CODE]
 

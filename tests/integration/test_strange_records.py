@@ -127,7 +127,7 @@ def test_one_that_cannot_be_read_hides_no_other(ledger: LedgerFixture) -> None:
     """All who wait in a process are looked after in one read."""
     ledger.submit("s1", account="acc_first")
     ledger.redis.set(ledger.store.keys.result("s2"), "{")
-    found = ledger.door.run(ledger.store.records(["s2", "s1", "s3"]))
+    found = ledger.executor.run(ledger.store.records(["s2", "s1", "s3"]))
     assert found["s2"] is None
     assert isinstance(found["s1"], Outcome)
 
@@ -142,7 +142,7 @@ def test_an_intent_of_another_version_is_refused_by_its_name(
     """It is not understood, so nothing is done to it; 503, not a crash."""
     ledger.redis.set(ledger.store.keys.intent(PROVIDER, ACCOUNT), text)
     with pytest.raises(ForeignLedgerError):
-        ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT))
+        ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT))
     with pytest.raises(CheckpointError) as caught:
         client.intent(ACCOUNT, PROVIDER)
     assert caught.value.pair.key == (503, "service_unavailable")

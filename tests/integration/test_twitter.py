@@ -764,7 +764,7 @@ async def test_a_refused_code_hands_back_the_flows_next_token(told: bytes) -> No
     ["", " g;1:-2:Other:9", " g;17612:-1755527345321:NxTWvWL3tKwZ1X1:6", " g;nonsense"],
 )
 async def test_a_token_that_is_not_the_flows_next_one_is_not_kept(tail: str) -> None:
-    """An error may say another flow's, an elder one or none at all."""
+    """An error may say another flow's, an older one or none at all."""
     body = {"errors": [{"code": 399, "message": f"Incorrect. Please try again.{tail}"}]}
     verdict, _ = await say(said(body, status=400))
     assert isinstance(verdict, Rejected)

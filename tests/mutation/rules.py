@@ -107,10 +107,10 @@ RULES: Final = {
     "double click goes on when its exchange is lost": _rule(
         "    if intent.awaits_duplicate:\n        settled", "    if False:\n        settled"
     ),
-    "twin of an old generation": _rule(
+    "duplicate of an old generation": _rule(
         "wire.digest is None or wire.generation != intent.generation:", "wire.digest is None:"
     ),
-    "another code does not drain a twin's exchange": _rule(
+    "another code does not drain a duplicate's exchange": _rule(
         "or (wire is not None and wire.phase is Phase.DRAINING)", ""
     ),
     "lost worker's sent wire freed at once": _rule(
@@ -263,8 +263,8 @@ UNSEEN_BY_WALKS: Final = frozenset(
         "double click is sent",
         "double click does not take the verdict",
         "double click goes on when its exchange is lost",
-        "twin of an old generation",
-        "another code does not drain a twin's exchange",
+        "duplicate of an old generation",
+        "another code does not drain a duplicate's exchange",
         "lost worker's submission not settled",
         "reopen keeps a preparing wire",
         "deadline frees a sent wire",

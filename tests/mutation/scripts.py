@@ -42,10 +42,10 @@ def races(ledger: LedgerFixture) -> list[str]:
 def final_once(ledger: LedgerFixture) -> list[str]:
     """A final record is never changed, nor told again."""
     settlement = orphan("s1")
-    ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, settlement))
+    ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, settlement))
     first = ledger.redis.get(ledger.store.keys.result("s1"))
     other = replace(settlement, code_sent=False)
-    ledger.door.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, other))
+    ledger.executor.run(ledger.store.settle_orphan(PROVIDER, ACCOUNT, other))
     wrong = [] if ledger.redis.get(ledger.store.keys.result("s1")) == first else ["changed"]
     return wrong if len(ledger.stream()) == 1 else [*wrong, "told twice"]
 
@@ -98,9 +98,9 @@ def never_claimed_elsewhere(ledger: LedgerFixture) -> list[str]:
     """A decision read from another Redis is not carried out on this one."""
     ledger.open()
     steps = ledger.submitting("s1")
-    reply = ledger.door._call(next(steps))
+    reply = ledger.executor._call(next(steps))
     commit = steps.send([reply[0], "0" * 40, *reply[2:]])
-    return ["accepted"] if ledger.door._call(commit)[0] == "done" else []
+    return ["accepted"] if ledger.executor._call(commit)[0] == "done" else []
 
 
 def one_id_one_account(ledger: LedgerFixture) -> list[str]:
@@ -108,8 +108,8 @@ def one_id_one_account(ledger: LedgerFixture) -> list[str]:
     ledger.open("a")
     ledger.open("b")
     first, second = (ledger.submitting("s1", account=account) for account in "ab")
-    calls = [steps.send(ledger.door._call(next(steps))) for steps in (first, second)]
-    codes = [ledger.door._call(call)[0] for call in calls]
+    calls = [steps.send(ledger.executor._call(next(steps))) for steps in (first, second)]
+    codes = [ledger.executor._call(call)[0] for call in calls]
     return [] if codes == ["done", "taken"] else [f"{codes}"]
 
 
@@ -124,9 +124,9 @@ def reopened_keeps_no_old_version(ledger: LedgerFixture) -> list[str]:
     """`tests.support.ledger_fixture.race_violations`, of intents that did not exist then."""
     ids = ["s1", "s2"]
     openers = [ledger.submitting(name) for name in ids]
-    calls = [steps.send(ledger.door._call(next(steps))) for steps in openers]
+    calls = [steps.send(ledger.executor._call(next(steps))) for steps in openers]
     ledger.open()
-    codes = [ledger.door._call(call)[0] for call in calls]
+    codes = [ledger.executor._call(call)[0] for call in calls]
     return [] if codes == ["conflict", "conflict"] else [f"{codes}"]
 
 

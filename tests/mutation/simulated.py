@@ -68,7 +68,7 @@ async def _settle_twice(sweeper: sweep.Sweeper, intent: tuple[str, str], result:
             answer=catalogue.CANCELED,
             code_sent=True,
         )
-        await home.door.run(home.store.settle_orphan(*intent, settlement))
+        await home.executor.run(home.store.settle_orphan(*intent, settlement))
 
 
 def _overwriting() -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _overwriting() -> dict[str, Any]:
 async def _deaf_beat(heart: sweep.Heartbeat) -> None:
     """A heartbeat whose answer nobody reads to the end."""
     home = heart.attempts
-    answer = await home.door.run(home.store.send_heartbeat(home.worker, heart.answered_ms))
+    answer = await home.executor.run(home.store.send_heartbeat(home.worker, heart.answered_ms))
     heart.answered_ms = answer.now_ms
     home.ready.set()
 

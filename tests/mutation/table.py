@@ -302,7 +302,7 @@ MUTANTS: Final = (
         "previous one's next checkpoint leaves the newer one waiting",
         "a further step answers who waits with 202",
         _rule("previous one's next checkpoint leaves the newer one waiting"),
-        test=_sequence("elders_next_checkpoint"),
+        test=_sequence("next_checkpoint_of_the_older_one"),
     ),
     mutant(
         "reopen drops a sent wire",
@@ -452,7 +452,7 @@ MUTANTS: Final = (
             "            )\n"
             "            again = Settlement(submission=one, answer=CANCELED, code_sent=True)\n"
             "            runner = self.attempts\n"
-            "            await runner.door.run(runner.store.settle_orphan(*intent, again))\n",
+            "            await runner.executor.run(runner.store.settle_orphan(*intent, again))\n",
         ),
         _script('record written without "if absent"'),
         test=f"{BRANCHES}test_two_sweeps_settle_once_and_change_nothing_final",
@@ -788,13 +788,13 @@ MUTANTS: Final = (
             "    if snapshot.filled >= store.room.filled_max:\n",
             "    if False:\n",
         ),
-        test="tests/integration/test_door.py::test_a_nearly_full_redis_takes_nothing_new_in",
+        test="tests/integration/test_executor.py::test_a_nearly_full_redis_takes_nothing_new_in",
     ),
     mutant(
         "memory filled by what is new",
         "a full Redis lets through what is under way",
         Edit("tasks/storage/scripts/commit.lua", "if not intake then\n", "if false then\n"),
-        test="tests/integration/test_door.py::"
+        test="tests/integration/test_executor.py::"
         "test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome",
     ),
     mutant(
@@ -1109,8 +1109,8 @@ MUTANTS: Final = (
         "a sweep goes on behind what no look can change",
         Edit(
             "tasks/execution/sweeper.py",
-            "        skip += await self._tick_each(survey)\n",
-            "        await self._tick_each(survey)\n",
+            "        skip += await self._tick_each(snapshot)\n",
+            "        await self._tick_each(snapshot)\n",
         ),
         test="tests/faults/test_stuck.py::test_what_cannot_be_changed_delays_nobody_s_outcome",
     ),
@@ -1948,7 +1948,7 @@ MUTANTS: Final = (
             "if self._owes and self.answers_calls:",
             "if False:",
         ),
-        test="tests/integration/test_door.py::"
+        test="tests/integration/test_executor.py::"
         "test_an_interrupted_call_costs_its_connection_and_no_answer",
     ),
     mutant(

@@ -124,7 +124,7 @@ class Both:
 
 def comparable(name: str, reply: Any) -> Any:
     """Return a reply without what Redis leaves open: the order of a set."""
-    if name == "survey":
+    if name == "sweep_snapshot":
         lost = [[worker, beat, sorted(holds)] for worker, beat, holds in reply[6]]
         return [*reply[:6], lost]
     if name == "beat":
@@ -145,7 +145,7 @@ def test_the_model_of_redis_says_and_does_what_redis_does(redis_url: str, seed: 
         both.compare()
         both.close()
     names = {row[2] for row in world.commands}
-    assert {"read", "commit", "survey", "beat", "lead"} <= names
+    assert {"read", "commit", "sweep_snapshot", "beat", "lead"} <= names
 
 
 def test_a_taken_session_and_a_worker_forgotten_are_as_in_redis(redis_url: str) -> None:
@@ -173,8 +173,18 @@ def test_a_taken_session_and_a_worker_forgotten_are_as_in_redis(redis_url: str) 
             (20, "take", ["session", "taken"], ["one", "5000"]),
             (5_001, "take", ["session", "taken"], ["one", "5000"]),
             (5_002, "beat", ["beats", "acked", "drains:w1"], ["w1", "17", "1"]),
-            (5_003, "survey", ["due", "beats", "acked", "queued"], ["5", "0", "0", "holds:", "0"]),
-            (5_003, "survey", ["due", "beats", "acked", "queued"], ["5", "0", "0", "holds:", "1"]),
+            (
+                5_003,
+                "sweep_snapshot",
+                ["due", "beats", "acked", "queued"],
+                ["5", "0", "0", "holds:", "0"],
+            ),
+            (
+                5_003,
+                "sweep_snapshot",
+                ["due", "beats", "acked", "queued"],
+                ["5", "0", "0", "holds:", "1"],
+            ),
             (5_004, "forget", [*indexes, "holds:w1"], ["worker", "w1", "1"]),
             (5_005, "forget", [*indexes, "holds:w1"], ["worker", "w1", str(now_ms + 5_002)]),
             (5_006, "forget", [*indexes, "i"], ["intent", "P:a", ""]),

@@ -64,9 +64,9 @@ def by_code(code: str, proxy: str | None = None) -> Play:
 async def superseded(front: Front, account: str) -> list[int]:
     """Submit a second code while the first is on its way."""
     await front.open(account)
-    elder = await front.submit(account, "999001")
+    older = await front.submit(account, "999001")
     newer = await front.answer(account, "999002")
-    return [await front.outcome(elder), newer]
+    return [await front.outcome(older), newer]
 
 
 async def canceled(front: Front, account: str) -> list[int]:

@@ -38,8 +38,8 @@ MOST: Final = (
     "worker/runtime/processes/*.py",
 )  # fmt: skip
 """At least `FLOOR` of each of these, lines and branches, from the tests' own process alone."""
-DOORS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")
-"""Only the sandbox's own process goes through these."""
+ENTRY_POINTS: Final = ("providers/sandbox/__init__.py", "providers/sandbox/__main__.py")
+"""Only the sandbox's own process runs these."""
 FLOOR: Final = 90.0
 
 
@@ -66,7 +66,7 @@ def floor_of(file: str, *, workers: bool) -> float | None:
         return 100.0
     if workers:
         return FLOOR
-    here = file not in DOORS and any(fnmatch(file, pattern) for pattern in MOST)
+    here = file not in ENTRY_POINTS and any(fnmatch(file, pattern) for pattern in MOST)
     return FLOOR if here else None
 
 

@@ -54,7 +54,7 @@ PREPARING = ExchangeLease(
 )
 SENT = replace(PREPARING, phase=Phase.SENT, until_ms=NOW + 16_000, digest="d1")
 DRAINING = replace(SENT, phase=Phase.DRAINING, drain_at_ms=NOW - 1_000, drain_until_ms=NOW + 4_000)
-UNDRAINED = replace(SENT, phase=Phase.DRAINING)  # A twin waits for its verdict.
+UNDRAINED = replace(SENT, phase=Phase.DRAINING)  # A duplicate waits for its verdict.
 
 IDLE = Intent(
     account_id="acc_1",
@@ -75,10 +75,10 @@ COMPLETED = replace(IDLE, state=IntentState.COMPLETED)
 KILLED = replace(IDLE, state=IntentState.KILLED)
 EXPIRED = replace(IDLE, state=IntentState.EXPIRED, expires_at_ms=NOW - 1_000)
 
-# The elder s1 is on the wire, s2 waits for it.
+# The older submission s1 is on the wire, s2 waits for it.
 BEHIND = replace(IDLE, seq=Seq(2), current=WAITING, wire=DRAINING)
-TWIN = replace(WAITING, digest="d1", duplicate_of="c1")
-WITH_TWIN = replace(IDLE, seq=Seq(2), current=TWIN, wire=UNDRAINED)
+DUPLICATE = replace(WAITING, digest="d1", duplicate_of="c1")
+WITH_DUPLICATE = replace(IDLE, seq=Seq(2), current=DUPLICATE, wire=UNDRAINED)
 # The worker of s1 was lost: its record is final, its wire stays.
 ORPHANED = replace(IDLE, wire=SENT)
 

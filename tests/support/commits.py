@@ -30,9 +30,9 @@ class Recorder(SyncExecutor):
 
 
 def recorded(ledger: LedgerFixture, *, lose: str = "") -> Recorder:
-    """Let the ledger go through a door that notes the codes."""
-    ledger.door = door = Recorder(ledger.redis, lose=lose)
-    return door
+    """Let the ledger go through an executor that notes the codes."""
+    ledger.executor = executor = Recorder(ledger.redis, lose=lose)
+    return executor
 
 
 def orphan(submission_id: str) -> Settlement:

@@ -107,12 +107,18 @@ class GuardedRedis:
 
 
 @contextmanager
-def guarded_stage(directory: Path) -> Iterator[tuple[Deployment, GuardedRedis, Worker]]:
+def guarded_stage(
+    directory: Path, **settings: Any
+) -> Iterator[tuple[Deployment, GuardedRedis, Worker]]:
     """Worker and client over a guarded Redis, each as its own user."""
     with (
         GuardedRedis(directory) as guarded,
         Deployment(
-            guarded.url("root"), "checkpoint", directory, redis_url=guarded.url("backend")
+            guarded.url("root"),
+            "checkpoint",
+            directory,
+            redis_url=guarded.url("backend"),
+            **settings,
         ) as deployment,
     ):
         yield deployment, guarded, deployment.worker(redis_url=guarded.url("worker"))

@@ -1,4 +1,4 @@
-"""A ledger with everything the tests of the ledger need: store, vault, doors, and a look inside."""
+"""A ledger with what the tests of the ledger need: store, vault, executors, and a look inside."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def settings_for(url: str, **more: Any) -> Settings:
 
 
 class PastExecutor(SyncExecutor):
-    """A door whose reads tell a time gone by: decisions are made then, and committed now.
+    """An executor whose reads tell a time gone by: decisions are made then, and committed now.
 
     Stands for a process that was stopped between a read and its commit, and ages
     submissions without waiting.
@@ -70,7 +70,7 @@ class LedgerFixture:
     store: Store
     vault: Vault
     redis: redis.Redis
-    door: SyncExecutor
+    executor: SyncExecutor
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
@@ -83,8 +83,8 @@ class LedgerFixture:
 
     def ago(self, seconds: float, *, reads: int = 1_000) -> LedgerFixture:
         """Return this ledger as it would have acted some time ago."""
-        door = PastExecutor(self.redis, round(seconds * 1000), reads=reads)
-        return LedgerFixture(self.settings, self.store, self.vault, self.redis, door)
+        executor = PastExecutor(self.redis, round(seconds * 1000), reads=reads)
+        return LedgerFixture(self.settings, self.store, self.vault, self.redis, executor)
 
     @property
     def run_id(self) -> str:
@@ -96,7 +96,7 @@ class LedgerFixture:
         sealed = more.pop("sealed", Sealed(context=CONTEXT))
         given: dict[str, Any] = {"checkpoint": EMAIL, "purpose": Purpose.CONNECT, **more}
         event = Open(account_id=account, provider=PROVIDER, **given)
-        return self.door.run(open_steps(self.store, self.vault, event, sealed))
+        return self.executor.run(open_steps(self.store, self.vault, event, sealed))
 
     def submitting(
         self, submission_id: str, code: str = "123456", account: str = ACCOUNT, **more: Any
@@ -109,7 +109,7 @@ class LedgerFixture:
 
     def submit(self, submission_id: str, code: str = "123456", **more: Any) -> Submitted:
         """Submit a code."""
-        return self.door.run(self.submitting(submission_id, code, **more))
+        return self.executor.run(self.submitting(submission_id, code, **more))
 
     def accepted(self, submission_id: str) -> Submitted:
         """Open an intent and submit a code."""
@@ -125,7 +125,7 @@ class LedgerFixture:
         self, make: Callable[[Snapshot], Event | None], account: str = ACCOUNT, **more: Any
     ) -> Result:
         """Bring an event to an intent."""
-        result = self.door.run(self.store.transact(PROVIDER, account, make, **more))
+        result = self.executor.run(self.store.transact(PROVIDER, account, make, **more))
         assert result is not None
         return result
 
@@ -171,13 +171,13 @@ class LedgerFixture:
 
     def intent(self, account: str = ACCOUNT) -> Intent:
         """Return an intent as stored."""
-        found = self.door.run(self.store.read(PROVIDER, account)).intent
+        found = self.executor.run(self.store.read(PROVIDER, account)).intent
         assert found is not None
         return found
 
     def record(self, submission_id: str) -> Outcome | None:
         """Return a record as stored; nothing is settled by looking."""
-        return self.door.run(self.store.record(submission_id))[1]
+        return self.executor.run(self.store.record(submission_id))[1]
 
     def outcome(self, submission_id: str) -> Outcome:
         """Return a record that is there."""
@@ -246,7 +246,7 @@ def in_lockstep(ledger: LedgerFixture, many: Sequence[Operation[T]], rng: random
     results: dict[int, T] = {}
     while calls:
         place = rng.choice(list(calls))
-        reply = ledger.door._call(calls[place])
+        reply = ledger.executor._call(calls[place])
         try:
             calls[place] = many[place].send(reply)
         except StopIteration as stop:

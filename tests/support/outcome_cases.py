@@ -240,10 +240,10 @@ def _proxy_away(deployment: Deployment) -> Told:
 
 def _superseded(deployment: Deployment) -> Told:
     person = deployment.person().open().hold()
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received()
     newer = person.submit(person.right())
-    told = _outcome(deployment, elder)
+    told = _outcome(deployment, older)
     person.release()
     assert deployment.outcome(newer).status == 201
     return told

@@ -503,7 +503,7 @@ def final_in_time(world: World) -> None:
 
 
 def one_unsettled(world: World) -> None:
-    """Only the current submission is without outcome: elders were settled with its arrival."""
+    """Only the current submission is without outcome: older ones were settled with its arrival."""
     current = world.ledger.intent.current if world.ledger.intent else None
     assert {one.id for one in world.unsettled()} == ({current.id} if current else set())
 
@@ -551,10 +551,10 @@ def unsent_is_unsent(world: World) -> None:
     assert unsent.isdisjoint(world.sends())
 
 
-def twins_stay_home(world: World) -> None:
+def duplicates_are_not_sent(world: World) -> None:
     """A double click is not sent."""
-    twins = {one.id for one in world.ledger.accepted if one.duplicate_of is not None}
-    assert twins.isdisjoint(world.sends())
+    duplicates = {one.id for one in world.ledger.accepted if one.duplicate_of is not None}
+    assert duplicates.isdisjoint(world.sends())
 
 
 def wire_comes_free(world: World) -> None:
@@ -564,7 +564,7 @@ def wire_comes_free(world: World) -> None:
 
 
 def success_is_true(world: World) -> None:
-    """201 implies the provider cleared it or an elder of the same generation; 202 likewise."""
+    """201 implies the provider cleared it or an older one of the same generation; 202 likewise."""
     for record in world.ledger.finals:
         wanted = {Success.CREATED: Cleared, Success.CHECKPOINT: NextCheckpoint}
         answer = record.settlement.answer
@@ -606,7 +606,7 @@ PROMISES = (
     counted_once,
     sealed_while_waiting,
     unsent_is_unsent,
-    twins_stay_home,
+    duplicates_are_not_sent,
     wire_comes_free,
     success_is_true,
     rejection_is_true,

@@ -188,7 +188,7 @@ def success_of_an_old_generation_is_lost(world: World) -> None:
     assert world.intent.wire is None
 
 
-def elders_next_checkpoint(world: World) -> None:
+def next_checkpoint_of_the_older_one(world: World) -> None:
     """A sends · B supersedes · A's answer asks for another step: B is 202, its code is not sent."""
     attempt = world.attempt(world.submit("111"))
     b = world.submit("222")
@@ -198,7 +198,7 @@ def elders_next_checkpoint(world: World) -> None:
     assert world.unsettled() == []
 
 
-def elders_success_answers_the_newer_one(world: World) -> None:
+def success_of_the_older_one_answers_the_newer_one(world: World) -> None:
     """A sends · B supersedes · A is cleared: B is 201 without being sent."""
     attempt = world.attempt(world.submit("111"))
     b = world.submit("222")
@@ -335,7 +335,7 @@ def failover_that_loses_the_claim_of_a_preparing_holder(world: World) -> None:
     assert world.outcome(a) == (504, True)
 
 
-def failover_that_loses_the_claim_of_the_elder(world: World) -> None:
+def failover_that_loses_the_claim_of_the_older_one(world: World) -> None:
     """A sends · failover loses that · B supersedes A: 409, and its code may have been used."""
     a = world.submit("111")
     world.attempt(a)
@@ -461,7 +461,7 @@ def double_click_on_a_dead_worker(world: World) -> None:
 
 
 def another_code_after_a_double_click_drains(world: World) -> None:
-    """A sends · B is its twin · C is another code: now A's exchange has to end."""
+    """A sends · B is its duplicate · C is another code: now A's exchange has to end."""
     attempt = world.attempt(world.submit("111"))
     b = world.submit("111")
     c = world.submit("222")
@@ -503,7 +503,7 @@ def wrong_account_ends_it(world: World) -> None:
 
 
 def try_another_way_never_counts(world: World) -> None:
-    """Refused as a method, not as a code; the sixth is refused at the door."""
+    """Refused as a method, not as a code; the sixth is refused on submission."""
     for _ in range(LIMITS.ways_max):
         sid = world.submit("TRY", kind=SolutionKind.ANOTHER_WAY)
         world.answer(world.attempt(sid), REJECTED)
@@ -569,7 +569,7 @@ def doubt_is_no_way_to_guess(world: World) -> None:
     assert world.outcome(again) == (201, True)
 
 
-def doubt_about_an_elder_stops_the_newer_one(world: World) -> None:
+def doubt_about_an_older_one_stops_the_newer_one(world: World) -> None:
     """Two in doubt · a third is superseded while it runs · its doubt settles the newer."""
     for number in range(2):
         world.answer(world.attempt(world.submit(f"{number}")), UNCLEAR)

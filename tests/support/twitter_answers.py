@@ -319,11 +319,11 @@ CASES: Final = (
         invalid=error(1, "You entered an invalid code."),
     ),
     case(
-        "The same subtask again, alone, with its side doors or behind a toast or dialog",
+        "The same subtask again, alone, with its alternatives or behind a toast or dialog",
         GUESS,
         REFUSED,
         alone=said(flow(AGAIN)),
-        doors=said(flow(AGAIN, CHOOSE, {"subtask_id": "RedirectToPasswordReset"})),
+        alternatives=said(flow(AGAIN, CHOOSE, {"subtask_id": "RedirectToPasswordReset"})),
         toast=said(flow({"subtask_id": "T", "in_app_notification": {}}, AGAIN)),
         dialog=said(flow({"subtask_id": "D", "alert_dialog": {"primary_text": "?"}}, AGAIN)),
     ),

@@ -111,10 +111,10 @@ def test_worker_and_backend_do_everything_that_is_theirs(scene: Scene) -> None:
     assert client.take_session(account_id=right.id, provider=LINKEDIN) is not None
     assert deployment.outcome(wrong.submit(wrong.wrong())).status == 401
     twice.hold()
-    elder = twice.submit(twice.wrong())
+    older = twice.submit(twice.wrong())
     twice.received()
     newer = twice.submit(twice.right())
-    assert deployment.outcome(elder).superseded_by == newer
+    assert deployment.outcome(older).superseded_by == newer
     twice.release()
     assert deployment.outcome(newer).status == 201
     for person in (taken_back, killed):
@@ -130,7 +130,7 @@ def test_worker_and_backend_do_everything_that_is_theirs(scene: Scene) -> None:
         person.release()
     taken_back.open()
     seen = {each.submission_id for each in client.outcomes(group="acl")}
-    assert {submission, elder, newer, back, dead} <= seen
+    assert {submission, older, newer, back, dead} <= seen
     assert client.outcomes(account_id=right.id)
     assert refused(guarded) == set()
 

@@ -191,14 +191,14 @@ def test_a_page_that_never_answers_is_408_and_keeps_no_code(
         assert login.sends() == 1
 
 
-def test_a_newer_code_stops_the_elder_while_it_is_typed(chromium: Chromium) -> None:
-    """The elder is never submitted, and no key of it is left before the newer one."""
+def test_a_newer_code_stops_the_older_one_while_it_is_typed(chromium: Chromium) -> None:
+    """The older one is never submitted, and no key of it is left before the newer one."""
     with BrowserLogin(chromium, patience=SLOW_KEYS) as login:
         wrong, right = login.person.wrong(), login.person.right()
-        elder = login.submit(wrong)
+        older = login.submit(wrong)
         login.wait_typing()
         newer = login.submit(right)
-        assert wire(login.deployment.outcome(elder)) == CANCELED
+        assert wire(login.deployment.outcome(older)) == CANCELED
         assert wire(login.deployment.outcome(newer)) == CLEARED
         assert (login.person.sends(wrong), login.person.sends(right)) == (0, 1)
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.vault import make_key
-from checkpoint_worker.tasks.storage.views import Overview, WaitingView, WorkerView
+from checkpoint_worker.tasks.storage.views import StatusSnapshot, WaitingView, WorkerView
 from checkpoint_worker.worker.cli.diagnosis import CAUSES, diagnose
 from checkpoint_worker.worker.observability.status import (
     READ_MAX,
@@ -38,7 +38,7 @@ NOW_MS = 1_000_000_000
 ALIVE = WorkerView(name="w1", beat_ms=NOW_MS - 500, holds=2, drains=0)
 LOST = WorkerView(name="w2", beat_ms=NOW_MS - 60_000, holds=1, drains=0)
 HEALTHY = StatusReport(
-    view=Overview(
+    view=StatusSnapshot(
         now_ms=NOW_MS,
         workers=(ALIVE,),
         waiting=0,
@@ -84,7 +84,7 @@ def status(env: dict[str, str], *more: str) -> tuple[int, dict[str, Any]]:
 
 def seen(**changes: Any) -> StatusReport:
     """Return a healthy look with some differences."""
-    names = set(Overview.__dataclass_fields__)
+    names = set(StatusSnapshot.__dataclass_fields__)
     view = replace(HEALTHY.view, **{name: changes.pop(name) for name in names & set(changes)})
     return replace(HEALTHY, view=view, **changes)
 
@@ -207,7 +207,7 @@ def test_a_worker_what_waits_and_outcomes_are_shown(
     ledger: LedgerFixture, env: dict[str, str]
 ) -> None:
     """The numbers are those of the ledger."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     ledger.accepted("s1")
     ledger.submit("s2", "654321")
     code, shown = status(env)
@@ -224,7 +224,7 @@ def test_a_worker_what_waits_and_outcomes_are_shown(
 
 def test_what_waits_too_long_is_named(ledger: LedgerFixture, env: dict[str, str]) -> None:
     """The on-call's next command is `show` with this id."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     ledger.ago(12).open()
     ledger.ago(12).submit("s_stuck")
     code, shown = status(env)
@@ -234,7 +234,7 @@ def test_what_waits_too_long_is_named(ledger: LedgerFixture, env: dict[str, str]
 
 def test_what_nobody_sweeps_is_named(ledger: LedgerFixture, env: dict[str, str]) -> None:
     """Overdue means that somebody waits for an outcome that nobody writes."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     ledger.ago(100).open()
     ledger.ago(100).submit("s_late")
     code, shown = status(env)
@@ -244,7 +244,7 @@ def test_what_nobody_sweeps_is_named(ledger: LedgerFixture, env: dict[str, str])
 
 def test_a_broker_that_is_away_is_not_healthy(ledger: LedgerFixture, env: dict[str, str]) -> None:
     """The ledger is well, and yet no worker hears of anything; the password stays out."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     away = env | {"CHECKPOINT_BROKER_URL": "redis://:canary-broker@127.0.0.1:1/0"}
     done = run("status", env=away)
     assert done.returncode == 1
@@ -321,7 +321,7 @@ def test_watch_prints_blocks_into_a_pipe_and_ends(
     ledger: LedgerFixture, env: dict[str, str]
 ) -> None:
     """No cursor moves into a log; one JSON value a look for a script."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     plain = run("status", "--watch", "--count", "2", env=env)
     assert plain.stdout.count("healthy") == 2
     assert ESCAPE not in plain.stdout
@@ -333,7 +333,7 @@ def test_watch_on_a_terminal_is_coloured_and_redrawn(
     ledger: LedgerFixture, env: dict[str, str]
 ) -> None:
     """NO_COLOR takes the colours, not the rest."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     code, shown = on_terminal("status", "--watch", "--count", "1", env=env)
     assert code == 0
     assert "\x1b[32mhealthy" in shown

@@ -578,7 +578,7 @@ def test_lost_wakes_dead_letters_and_silent_workers_are_told(server: redis.Redis
     assert_found(found, "queue", "warning", "1 submissions wait")
     assert_found(found, "dead letters", "warning", "LRANGE checkpoint:dead")
     assert_found(found, "workers", "warning", "no worker is alive")
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     _, found = examined(url_of(server), LOST_AFTER_S="60")
     assert_found(found, "workers", "warning", "1 of 2 workers are silent")
     ledger.redis.close()

@@ -92,13 +92,13 @@ def test_a_missing_code_is_answered_before_anything_is_stored(
     assert (status, body["type"]) == (400, "errors/missing_parameters")
 
 
-def test_of_two_submits_the_elder_is_answered_409(deployment: Deployment, backend: Backend) -> None:
-    """Two browsers: the elder request ends when the newer comes, not when its time is up."""
+def test_of_two_submits_the_older_is_answered_409(deployment: Deployment, backend: Backend) -> None:
+    """Two browsers: the older request ends when the newer comes, not when its time is up."""
     person = deployment.person().open().hold()
-    elder = backend.post_aside(person, person.wrong())
+    older = backend.post_aside(person, person.wrong())
     person.received()
     newer = backend.post_aside(person, person.right())
-    status, body = elder.get()
+    status, body = older.get()
     assert (status, body["type"]) == (409, "errors/operation_canceled")
     person.release()
     assert newer.get()[0] == 201
@@ -139,11 +139,11 @@ def test_an_outcome_matches_as_the_example_says(
     first = person.submit(person.wrong())
     said = [retry.say(deployment.outcome(first))]
     person.hold()
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received(2)
-    said.append(retry.say(deployment.client.result(elder)))
+    said.append(retry.say(deployment.client.result(older)))
     newer = person.submit(person.right())
-    said.append(retry.say(deployment.outcome(elder)))
+    said.append(retry.say(deployment.outcome(older)))
     person.release()
     said.append(retry.say(deployment.outcome(newer)))
     said.append(retry.say(deployment.outcome(person.submit(person.wrong()))))

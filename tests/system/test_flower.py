@@ -131,10 +131,10 @@ def test_a_task_shows_account_provider_state_and_outcome(scene: Scene, name: str
 
 def test_a_superseded_task_names_its_successor(scene: Scene) -> None:
     """From the one that was overtaken to the one that counts."""
-    elder, newer = scene.played["superseded"][1], scene.played["newer"][1]
-    task = scene.flower.wait_task(elder, "REVOKED")
+    older, newer = scene.played["superseded"][1], scene.played["newer"][1]
+    task = scene.flower.wait_task(older, "REVOKED")
     assert task["exception"] == task["result"] == f"superseded by {newer}"
-    assert newer in scene.flower.ask(f"/task/{elder}")[1]
+    assert newer in scene.flower.ask(f"/task/{older}")[1]
 
 
 def test_nothing_secret_is_on_any_page_or_in_the_api(scene: Scene) -> None:
@@ -270,7 +270,7 @@ def test_a_login_can_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_the_package_s_own_file_gives_flower_all_of_it() -> None:
-    """Flower takes each name of it that is an option; one that got lost would open a door."""
+    """Flower takes each name that is an option; a lost one would leave a page open to all."""
     script = """
         import json, runpy
         from checkpoint_worker.worker.monitor import configure

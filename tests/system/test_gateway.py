@@ -51,10 +51,10 @@ def test_the_older_of_two_browsers_is_answered_409(
 ) -> None:
     """The older request ends as soon as the newer is accepted, which gets its own outcome."""
     person = deployment.person().open().hold()
-    elder = Waiting(gateway.person, person, person.wrong())
+    older = Waiting(gateway.person, person, person.wrong())
     person.received()
     newer = Waiting(gateway.person, person, person.right())
-    answer = elder.answer()
+    answer = older.answer()
     assert (answer.status, answer.word) == (409, "operation_canceled")
     person.release()
     assert newer.answer().status == 201

@@ -394,7 +394,7 @@ async def test_the_health_page_waits_for_no_scrape_without_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ledger may be away; the worker ends all the same."""
-    monkeypatch.setattr(pages, "LEAVE_S", 0.05)
+    monkeypatch.setattr(pages, "PAGES_SHUTDOWN_TIMEOUT_S", 0.05)
     async with serving_health() as (served, view, connect):
         _, writer = await connect()
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")

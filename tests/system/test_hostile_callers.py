@@ -242,7 +242,7 @@ def with_tail(value: Any, path: tuple[Any, ...], tail: str) -> Any:
 
 @pytest.mark.parametrize("provider", sorted(adapters()))
 def test_no_context_breaks_out_of_a_header(deployment: Deployment, provider: str) -> None:
-    """Cookie, user agent, device, path: refused at the door, or by the transport, or quoted."""
+    """Cookie, user agent, device, path: refused on submission, or by the transport, or quoted."""
     account = deployment.loops.do(deployment.sandbox.add_account, provider, source="SMS")
     login = deployment.loops.do(deployment.sandbox.begin_login, account)
     places = [path for path in leaves(login.context) if path != ("route",)]

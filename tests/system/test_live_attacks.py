@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pytest
 import redis
@@ -43,6 +43,8 @@ OTP = {"type": "OTP", "source": "SMS"}
 CLEARED = {"verdict": "cleared", "user_id": "stranger", "session": {}}
 BETWEEN = 5_000
 """Forged messages between a request and its copy: more than a session remembers."""
+LONG: Final = {"provider_timeout_s": 30.0, "deadline_s": 60.0}
+"""On a busy machine a session reads thousands of forged messages for seconds."""
 FLOOD = 100_000
 
 
@@ -50,7 +52,7 @@ FLOOD = 100_000
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A worker over a guarded Redis."""
     directory = tmp_path_factory.mktemp("attacks")
-    with guarded_stage(directory) as (deployment, guarded, worker):
+    with guarded_stage(directory, **LONG) as (deployment, guarded, worker):
         yield deployment, guarded
         assert worker.terminate() == 0, worker.log[-4000:]
 
@@ -373,9 +375,9 @@ def test_a_stranger_answers_nothing(scene: Scene) -> None:
     with attacked(scene, "answered") as (login, stranger):
         first = login.submit("111111")
         login.wait_asked("111111")
-        elder = stranger.capture()
+        older = stranger.capture()
         replies = stranger.redis.pubsub(ignore_subscribe_messages=True)
-        replies.subscribe(elder.reply_to)
+        replies.subscribe(older.reply_to)
         replies.get_message(timeout=BOUND_S)
         login.answer()
         assert told(login.deployment.outcome(first)) == (401, True)
@@ -385,7 +387,7 @@ def test_a_stranger_answers_nothing(scene: Scene) -> None:
         second = login.submit("222222")
         login.wait_asked("111111", "222222")
         ask = stranger.capture()
-        assert ask.request_id != elder.request_id
+        assert ask.request_id != older.request_id
         keys = SessionKeys(new_session_secret(), LINKEDIN, "answered")
         worker = base64.b64decode(ask.solution)[:32]
         mine = seal_answer(keys.agree(stranger.own, worker, ask.head), CLEARED)

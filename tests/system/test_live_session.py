@@ -191,14 +191,14 @@ def test_a_session_that_dies_over_a_question_is_a_silent_one(deployment: Deploym
     assert wire(login.outcome("2")) == (503, "errors/no_client_session", False)
 
 
-def test_a_newer_code_ends_the_elder_question(deployment: Deployment) -> None:
-    """The elder is 409 at once; its session is told when the exchange closes; then the newer."""
+def test_a_newer_code_ends_the_older_question(deployment: Deployment) -> None:
+    """The older is 409 at once; its session is told when the exchange closes; then the newer."""
     login = Login(deployment, "newer")
     with Held(deployment, "newer") as held:
-        elder = login.submit("1")
+        older = login.submit("1")
         held.wait_asked()
         newer = login.submit("2")
-        record = deployment.client.result(elder)
+        record = deployment.client.result(older)
         assert record is not None
         assert wire(record) == (409, "errors/operation_canceled", True)
         assert not held.cancelled_at, "it may still answer while the exchange drains"
@@ -210,16 +210,16 @@ def test_a_newer_code_ends_the_elder_question(deployment: Deployment) -> None:
         assert [question.code for question in held.asked] == ["1", "2"]
 
 
-def test_the_elders_answer_still_counts_for_the_newer_code(deployment: Deployment) -> None:
+def test_the_older_answer_still_counts_for_the_newer_code(deployment: Deployment) -> None:
     """Cleared while it drains: the waiting newer one is 201 and never sent."""
-    login = Login(deployment, "elder")
-    with Held(deployment, "elder") as held:
-        elder = login.submit("1")
+    login = Login(deployment, "older")
+    with Held(deployment, "older") as held:
+        older = login.submit("1")
         held.wait_asked()
         newer = login.submit("2")
-        held.answer({**CLEARED, "user_id": "u-elder"})
+        held.answer({**CLEARED, "user_id": "u-older"})
         assert wire(deployment.outcome(newer)) == (201, "AccountCreated", False)
-        assert wire(deployment.outcome(elder)) == (409, "errors/operation_canceled", True)
+        assert wire(deployment.outcome(older)) == (409, "errors/operation_canceled", True)
         assert len(held.asked) == 1
 
 
@@ -312,27 +312,27 @@ def _ask(channel: Any, account_id: str) -> AskMessage | None:
 
 
 def test_a_later_session_of_the_account_is_asked(deployment: Deployment) -> None:
-    """The elder ends what it was asked, learns that it is replaced, and takes nothing along."""
+    """The older one ends what it was asked, learns that it is replaced, and takes nothing along."""
     login = Login(deployment, "later")
     name = f"{deployment.prefix}:session:LINKEDIN:later"
-    with Held(deployment, "later", renew_s=0.1) as elder:
+    with Held(deployment, "later", renew_s=0.1) as older:
         first = login.submit("1")
-        elder.wait_asked()
+        older.wait_asked()
         with Held(deployment, "later", renew_s=0.1) as later:
             assert (
                 json.loads(str(deployment.redis.get(name)))["session_id"] == later.host.session_id
             )
-            until(lambda: elder.host._replaced, "the elder to notice")
-            assert not elder._task.done(), "it still has a question to answer"
-            elder.answer(REJECTED)
+            until(lambda: older.host._replaced, "the older to notice")
+            assert not older._task.done(), "it still has a question to answer"
+            older.answer(REJECTED)
             assert wire(deployment.outcome(first))[0] == 401
-            assert isinstance(elder.ended(), SessionReplacedError)
+            assert isinstance(older.ended(), SessionReplacedError)
             later.answer({**CLEARED, "user_id": "u-later"})
             assert wire(login.outcome("2"))[0] == 201
             assert (
                 json.loads(str(deployment.redis.get(name)))["session_id"] == later.host.session_id
             )
-        assert [question.code for question in elder.asked] == ["1"]
+        assert [question.code for question in older.asked] == ["1"]
     assert not deployment.redis.exists(name)
 
 
@@ -761,15 +761,15 @@ async def test_a_reply_waits_for_a_worker_that_connects_again(
             assert opened(seal, await following()) == REJECTED
 
 
-async def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None:
+async def test_an_older_session_takes_nothing_from_a_later_one(url: str) -> None:
     """Neither its renewal nor its farewell touches a registration that is not its own."""
-    async with running(url, Asked(), renew_s=60.0) as (elder, worker):
-        own = elder._registered
+    async with running(url, Asked(), renew_s=60.0) as (older, worker):
+        own = older._registered
         assert own is not None
         client, name = worker.client, worker.name
 
         async def hold(how: Any) -> bool:
-            return await elder._hold(how, own)
+            return await older._hold(how, own)
 
         assert await hold("keep")
         await client.set(name, "later", px=10_000)
@@ -791,9 +791,9 @@ async def test_an_elder_session_takes_nothing_from_a_later_one(url: str) -> None
 async def test_a_renewal_does_not_write_over_what_came_in_between(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """t=0 the elder reads its own · t=1 the later one registers · t=2 the elder would renew."""
-    async with running(url, Asked(), renew_s=60.0) as (elder, worker):
-        own, read = elder._registered, SessionHost._read
+    """t=0 the older reads its own · t=1 the later one registers · t=2 the older would renew."""
+    async with running(url, Asked(), renew_s=60.0) as (older, worker):
+        own, read = older._registered, SessionHost._read
         assert own is not None
 
         async def slow(host: SessionHost, client: Any) -> bytes:
@@ -802,21 +802,21 @@ async def test_a_renewal_does_not_write_over_what_came_in_between(
             return found
 
         monkeypatch.setattr(SessionHost, "_read", slow)
-        assert not await elder._hold("keep", own)
+        assert not await older._hold("keep", own)
         assert await worker.client.get(worker.name) == "later"
         monkeypatch.undo()
 
 
 async def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> None:
-    """Rubbish, another secret's, an elder one's: none of them ends a session that holds a login."""
+    """Rubbish, another secret's, an older one's: none of them ends a session that holds a login."""
     async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (host, worker):
         own = str(await worker.client.get(worker.name))
         registered = Registration.model_validate_json(own)
-        elder = registered.model_copy(update={"session_id": "x", "started_ms": 1})
+        older = registered.model_copy(update={"session_id": "x", "started_ms": 1})
         stranger = SessionKeys(new_session_secret(), host.provider, host.account_id)
         for text in (
             *(b"\xff\xfe", "{}", stranger.prove(registered).model_dump_json()),
-            worker.own.prove(elder).model_dump_json(),
+            worker.own.prove(older).model_dump_json(),
         ):
             await worker.client.set(worker.name, text, px=59_000)
             await eventually(lambda: host._ousted)
@@ -833,15 +833,15 @@ async def test_a_session_waits_for_a_name_that_is_not_its_login_s(url: str) -> N
 async def test_a_later_session_is_later_also_on_a_redis_set_back(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the elder one would take the login back."""
-    async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (elder, _):
+    """Else the older one would take the login back."""
+    async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (older, _):
 
         async def long_ago() -> int:
             return 1
 
         monkeypatch.setattr(SessionHost, "_now_ms", lambda _: long_ago())
         async with running(url, Asked(), renew_s=0.5, ttl_s=60.0) as (later, worker):
-            await eventually(lambda: elder._replaced)
+            await eventually(lambda: older._replaced)
             await later.listening.wait()
             there = await later._registration_there()
             assert there is not None

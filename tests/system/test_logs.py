@@ -242,12 +242,12 @@ def test_a_live_worker_at_debug_shows_the_steps_and_no_secret(
     deployment = new_deployment(log_level="DEBUG")
     worker = deployment.worker()
     person = deployment.person().open().hold()
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received(1)
     newer = person.submit(person.right())
     until(lambda: "attempt.waiting" in worker.log, "the newer one to wait")
     person.release()
-    assert deployment.outcome(elder).status == 409
+    assert deployment.outcome(older).status == 409
     assert deployment.outcome(newer).status == 201
     assert worker.terminate() == 0
     events = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
@@ -257,12 +257,12 @@ def test_a_live_worker_at_debug_shows_the_steps_and_no_secret(
 
     told = steps(newer)
     assert told[:1] == ["attempt.waiting"]
-    # The elder's exchange ended in between: its verdict may have come as a changed context.
+    # The older one's exchange ended in between: its verdict may have come as a changed context.
     again = {"attempt.not_sent", "attempt.heard"}
     assert [step for step in told[1:] if step not in again and "wake" not in step] == [
         "attempt.begun", "attempt.claimed", "attempt.answered", "attempt.settled"
     ]  # fmt: skip
-    assert {"attempt.begun", "attempt.claimed", "attempt.heard"} <= set(steps(elder))
+    assert {"attempt.begun", "attempt.claimed", "attempt.heard"} <= set(steps(older))
     for each in events:
         if each["event"].startswith("attempt."):
             assert (each["account_id"], each["provider"]) == (person.id, person.provider)

@@ -98,11 +98,11 @@ def test_numbers_move_as_they_should(swept: tuple[Deployment, str]) -> None:
     for status in (401, 401, 500):  # The third kills.
         assert deployment.outcome(wrong.submit(wrong.wrong())).status == status
     twice = deployment.person().open().hold()
-    elder = twice.submit(twice.wrong())
+    older = twice.submit(twice.wrong())
     twice.received(1)
     newer = twice.submit(twice.right())
     twice.release()
-    assert deployment.outcome(elder).superseded_by == newer
+    assert deployment.outcome(older).superseded_by == newer
     assert deployment.outcome(newer).status == 201
     slow = deployment.person().open().hold()
     silent = slow.submit(slow.right())
@@ -267,7 +267,7 @@ async def test_a_stream_that_begins_anew_is_counted_from_its_beginning(redis_url
             await client.xadd("outcomes", {"record": json.dumps(record(status=401))})
 
         reads: Any = SimpleNamespace(
-            door=SimpleNamespace(client=client),
+            executor=SimpleNamespace(client=client),
             store=SimpleNamespace(keys=SimpleNamespace(outcomes="outcomes")),
         )
         reader = OutcomeReader(reads, metrics)
@@ -290,14 +290,14 @@ async def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixtu
     """An alert that `checkpoint status` cannot explain is worse than none.
 
     Overdue ones, more of them than are named; what only waits for its exchange; what cannot be
-    read; a submission that waits for its elder, which no further worker would make faster.
+    read; a submission that waits for its older one, which no further worker would make faster.
     """
     metrics = Metrics([LINKEDIN])
     keys = ledger.store.keys
-    ledger.claimed("elder")
+    ledger.claimed("older")
     ledger.submit("newer", "654321")
     draining: Any = ledger.redis.get(keys.intent(PROVIDER, "acc_1"))
-    late_ms = ledger.door.run(ledger.store.overview()).now_ms - 2 * OVERDUE_MS
+    late_ms = ledger.executor.run(ledger.store.status_snapshot()).now_ms - 2 * OVERDUE_MS
     for number in range(300):
         ledger.redis.set(keys.intent(PROVIDER, f"drained{number}"), draining)
     unreadable = ("{", "[]", "1", '{"v": 2}', '{"current": {}, "wire": 1}', '{"wire": {}}')
@@ -313,11 +313,11 @@ async def test_metrics_and_status_say_the_same_of_one_ledger(ledger: LedgerFixtu
         async with redis.asyncio.Redis.from_url(
             ledger.settings.redis_url.get_secret_value(), decode_responses=True
         ) as client:
-            reads: Any = SimpleNamespace(door=AsyncExecutor(client), store=ledger.store)
+            reads: Any = SimpleNamespace(executor=AsyncExecutor(client), store=ledger.store)
             await LedgerGauges(reads, metrics, own_broker=False).refresh()
 
     await look()
-    shown, told = ledger.door.run(ledger.store.overview()), text(metrics)
+    shown, told = ledger.executor.run(ledger.store.status_snapshot()), text(metrics)
     assert told.sum("checkpoint_ledger_up") == 1
     assert told.sum("checkpoint_overdue") == shown.overdue == len(unreadable)
     assert {name for _, name in shown.late} == {f"odd{n}" for n in range(len(unreadable))}

@@ -87,13 +87,13 @@ def test_a_node_backend_answers_right_and_wrong_codes(
 
 
 @FROM_NODE
-def test_a_node_backend_answers_the_elder_of_two_409(deployment: Deployment, node: Backend) -> None:
+def test_a_node_backend_answers_the_older_of_two_409(deployment: Deployment, node: Backend) -> None:
     """Superseding is the worker's: no backend has to know of the other."""
     person = deployment.person().open().hold()
-    elder = node.post_aside(person, person.wrong())
+    older = node.post_aside(person, person.wrong())
     person.received()
     newer = node.post_aside(person, person.right())
-    status, body = elder.get()
+    status, body = older.get()
     assert (status, body["type"]) == (409, "errors/operation_canceled")
     person.release()
     assert newer.get()[0] == 201

@@ -152,7 +152,9 @@ def deployment(redis_server: EmbeddedRedis, tmp_path: Any) -> Iterator[Deploymen
         yield made
 
 
-def test_the_newer_session_of_an_account_ends_the_elder_with_a_word(deployment: Deployment) -> None:
+def test_the_newer_session_of_an_account_ends_the_older_one_with_a_word(
+    deployment: Deployment,
+) -> None:
     """Two programs that both answer for one login would send two codes."""
     person = deployment.person()
     login = deployment.loops.do(deployment.sandbox.begin_login, person.account)
@@ -175,18 +177,18 @@ def test_the_newer_session_of_an_account_ends_the_elder_with_a_word(deployment: 
         program.stdin = None
         return program
 
-    elder = start()
+    older = start()
     first = until(lambda: deployment.redis.get(name), "the registration")
     newer = start()
     try:
         until(lambda: deployment.redis.get(name) != first, "the other registration")
-        _, said = elder.communicate(timeout=60)
-        assert elder.returncode == 1
+        _, said = older.communicate(timeout=60)
+        assert older.returncode == 1
         assert "a later session of this account has registered" in said
         assert "Traceback" not in said
         assert newer.poll() is None
     finally:
-        for program in (elder, newer):
+        for program in (older, newer):
             end(program)
             assert program.stderr is not None
             program.stderr.close()

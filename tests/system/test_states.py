@@ -70,12 +70,12 @@ def test_a_superseded_task_is_revoked_and_names_its_successor(
     """REVOKED, not FAILURE: nothing went wrong, a newer code came."""
     deployment, monitor = watched
     person = deployment.person().open().faults(hang=True)
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received()
     person.faults()
     newer = person.submit(person.right())
-    assert newer in monitor.wait(elder, "task-revoked")["exception"]
-    monitor.wait_state(elder, "REVOKED")
+    assert newer in monitor.wait(older, "task-revoked")["exception"]
+    monitor.wait_state(older, "REVOKED")
     assert deployment.outcome(newer).status == 201
     monitor.wait_state(newer, "SUCCESS")
     deployment.check()

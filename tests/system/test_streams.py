@@ -44,10 +44,10 @@ def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
     """
     script = """
         import os, sys
-        from checkpoint_worker.worker.observability.stdio import keep_going
-        keep_going()
+        from checkpoint_worker.worker.observability.stdio import make_streams_fail_safe
+        make_streams_fail_safe()
         before = sys.stdout
-        keep_going()
+        make_streams_fail_safe()
         print("into nothing")
         where = [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)]
         sys.exit(7 if where == ["/dev/null"] * 3 and before is sys.stdout else 1)
@@ -66,9 +66,9 @@ def test_open_standard_streams_become_unfailing_once() -> None:
     """They go on writing where they wrote."""
     script = """
         import sys
-        from checkpoint_worker.worker.observability.stdio import Unfailing, keep_going
-        keep_going()
-        keep_going()
+        from checkpoint_worker.worker.observability.stdio import Unfailing, make_streams_fail_safe
+        make_streams_fail_safe()
+        make_streams_fail_safe()
         assert type(sys.stdout) is Unfailing
         assert not isinstance(sys.stdout._stream, Unfailing)
         assert sys.__stderr__ is sys.stderr

@@ -1,4 +1,4 @@
-"""A newer code arrives: the elder is answered at once, the newer gets its own outcome."""
+"""A newer code arrives: the older one is answered at once, the newer gets its own outcome."""
 
 import redis
 
@@ -9,7 +9,7 @@ from tests.support.fixtures import NewDeployment
 
 
 def assert_superseded(record: Outcome, newer: str, *, sent: bool) -> None:
-    """Assert the elder's record: 409, naming its successor."""
+    """Assert the older one's record: 409, naming its successor."""
     assert (record.status, record.superseded_by, record.code_sent) == (409, newer, sent)
     assert str((record.body or {})["type"]) == "errors/operation_canceled"
 
@@ -23,16 +23,16 @@ def final_now(deployment: Deployment, submission_id: str) -> Outcome:
 
 
 def test_newer_code_wins_while_no_worker_runs_yet(new_deployment: NewDeployment) -> None:
-    """The elder is final with the commit that accepts the newer; only the newer is sent."""
+    """The older one is final with the commit that accepts the newer; only the newer is sent."""
     deployment = new_deployment(**PATIENT)
     person = deployment.person().open()
     old, new = person.wrong(), person.right()
-    elder = person.submit(old)
+    older = person.submit(old)
     newer = person.submit(new)
-    assert_superseded(final_now(deployment, elder), newer, sent=False)
+    assert_superseded(final_now(deployment, older), newer, sent=False)
     deployment.worker()
     record = deployment.outcome(newer)
-    assert (record.status, record.supersedes) == (201, elder)
+    assert (record.status, record.supersedes) == (201, older)
     assert (person.sends(old), person.sends(new)) == (0, 1)
 
 
@@ -43,23 +43,23 @@ def test_newer_code_wins_while_the_worker_stands_still(new_deployment: NewDeploy
     person = deployment.person().open()
     worker.stop()
     old, new = person.wrong(), person.right()
-    elder, newer = person.submit(old), person.submit(new)
-    assert_superseded(final_now(deployment, elder), newer, sent=False)
+    older, newer = person.submit(old), person.submit(new)
+    assert_superseded(final_now(deployment, older), newer, sent=False)
     worker.go_on()
     assert deployment.outcome(newer).status == 201
     assert (person.sends(old), person.sends(new)) == (0, 1)
 
 
-def test_newer_code_wins_before_the_elder_is_sent(deployment: Deployment) -> None:
-    """The elder's connection stands, no byte has left: it is closed and never used."""
+def test_newer_code_wins_before_the_older_one_is_sent(deployment: Deployment) -> None:
+    """The older one's connection stands, no byte has left: it is closed and never used."""
     person = deployment.person()
     with deployment.gate() as gate:
         person.open(proxy=gate.url)
         old, new = person.wrong(), person.right()
-        elder = person.submit(old)
+        older = person.submit(old)
         gate.wait_for(1)
         newer = person.submit(new)
-        assert_superseded(final_now(deployment, elder), newer, sent=False)
+        assert_superseded(final_now(deployment, older), newer, sent=False)
         gate.wait_left(1)
         gate.wait_for(2)
         gate.open()
@@ -67,15 +67,15 @@ def test_newer_code_wins_before_the_elder_is_sent(deployment: Deployment) -> Non
     assert (person.sends(old), person.sends(new)) == (0, 1)
 
 
-def test_newer_code_wins_after_the_elder_was_sent(deployment: Deployment) -> None:
-    """The elder is 409 at once; its exchange drains, then the newer is sent: never two."""
+def test_newer_code_wins_after_the_older_one_was_sent(deployment: Deployment) -> None:
+    """The older one is 409 at once; its exchange drains, then the newer is sent: never two."""
     person = deployment.person().open().faults(hang=True)
     old, new = person.wrong(), person.right()
-    elder = person.submit(old)
+    older = person.submit(old)
     person.received(1)
     person.faults()
     newer = person.submit(new)
-    assert_superseded(final_now(deployment, elder), newer, sent=True)
+    assert_superseded(final_now(deployment, older), newer, sent=True)
     assert person.account.open_exchanges == 1
     record = deployment.outcome(newer)
     assert (record.status, record.code_sent) == (201, True)
@@ -83,10 +83,10 @@ def test_newer_code_wins_after_the_elder_was_sent(deployment: Deployment) -> Non
     assert person.account.max_open_exchanges == 1
 
 
-def test_the_elder_s_refusal_counts_though_nobody_waits_for_it(deployment: Deployment) -> None:
+def test_the_older_one_s_refusal_counts_though_nobody_waits_for_it(deployment: Deployment) -> None:
     """A verdict counts by generation and claim: the failure is real, the newer goes on."""
     person = deployment.person().open().hold()
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received(1)
     newer = person.submit(person.right())
     person.release()
@@ -94,24 +94,26 @@ def test_the_elder_s_refusal_counts_though_nobody_waits_for_it(deployment: Deplo
     assert record.status == 201
     assert record.intent is not None
     assert record.intent.failures == 1
-    assert final_now(deployment, elder).status == 409
+    assert final_now(deployment, older).status == 409
 
 
-def test_an_elder_that_clears_gives_the_waiting_newer_its_success(deployment: Deployment) -> None:
+def test_an_older_one_that_clears_gives_the_waiting_newer_its_success(
+    deployment: Deployment,
+) -> None:
     """201 without a send: the login is done, a second code would only do harm."""
     person = deployment.person().open().hold()
     right, other = person.right(), person.wrong()
-    elder = person.submit(right)
+    older = person.submit(right)
     person.received(1)
     newer = person.submit(other)
     person.release()
     record = deployment.outcome(newer)
     assert (record.status, record.code_sent) == (201, False)
-    assert_superseded(final_now(deployment, elder), newer, sent=True)
+    assert_superseded(final_now(deployment, older), newer, sent=True)
     assert (person.sends(right), person.sends(other)) == (1, 0)
 
 
-def test_an_elder_s_next_checkpoint_answers_the_newer(deployment: Deployment) -> None:
+def test_an_older_one_s_next_checkpoint_answers_the_newer(deployment: Deployment) -> None:
     """Its code was for the old step: 202, not sent; the next step takes a new code."""
     person = deployment.person(kind="chained").open().hold()
     person.submit(person.right())
@@ -129,10 +131,10 @@ def test_a_double_click_is_sent_once_and_both_are_answered(deployment: Deploymen
     """The same code on the wire already: the newer takes its verdict, nothing drains."""
     person = deployment.person().open().hold()
     code = person.right()
-    elder = person.submit(code)
+    older = person.submit(code)
     person.received(1)
     newer = person.submit(code)
-    assert_superseded(final_now(deployment, elder), newer, sent=True)
+    assert_superseded(final_now(deployment, older), newer, sent=True)
     person.release()
     record = deployment.outcome(newer)
     assert (record.status, record.code_sent) == (201, False)
@@ -140,7 +142,7 @@ def test_a_double_click_is_sent_once_and_both_are_answered(deployment: Deploymen
 
 
 def test_a_double_click_shares_the_silence_as_well(deployment: Deployment) -> None:
-    """No verdict: the newer gets the elder's error, unsent; typed again it is sent."""
+    """No verdict: the newer gets the older one's error, unsent; typed again it is sent."""
     person = deployment.person().open().hold()
     code = person.right()
     person.submit(code)
@@ -163,18 +165,18 @@ def test_five_codes_in_a_row_leave_one_outcome_of_the_last(deployment: Deploymen
     person.faults()
     ids += [person.submit(person.wrong()) for _ in range(3)]
     last = person.submit(person.right())
-    for elder, newer in zip(ids, [*ids[1:], last], strict=True):
-        assert_superseded(final_now(deployment, elder), newer, sent=elder == ids[0])
+    for older, newer in zip(ids, [*ids[1:], last], strict=True):
+        assert_superseded(final_now(deployment, older), newer, sent=older == ids[0])
     assert deployment.outcome(last).status == 201
     assert len(person.account.sends) == 2
 
 
-def test_the_elder_s_record_and_the_newer_s_are_published_by_one_commit(
+def test_the_older_one_s_record_and_the_newer_s_are_published_by_one_commit(
     deployment: Deployment,
 ) -> None:
-    """A reader who sees the newer accepted never finds the elder unanswered."""
+    """A reader who sees the newer accepted never finds the older one unanswered."""
     person = deployment.person().open().hold()
-    elder = person.submit(person.wrong())
+    older = person.submit(person.wrong())
     person.received(1)
     keys = deployment.client._core.store.keys
     with redis.Redis.from_url(deployment.url, decode_responses=True) as client:
@@ -186,7 +188,7 @@ def test_the_elder_s_record_and_the_newer_s_are_published_by_one_commit(
         heard = channel.get_message(timeout=BOUND_S)
         assert heard is not None
         record = Outcome.model_validate_json(heard["data"])
-        assert (record.submission_id, record.superseded_by) == (elder, newer)
+        assert (record.submission_id, record.superseded_by) == (older, newer)
         assert client.exists(keys.result(newer))
         channel.close()
     person.release()

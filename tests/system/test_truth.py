@@ -24,7 +24,7 @@ import redis
 from checkpoint_worker.providers.sandbox.certificate import make_tls
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.cli.probe import from_file
-from checkpoint_worker.worker.observability import status as overview
+from checkpoint_worker.worker.observability import status
 from tests.support.command_line import environment, run
 from tests.support.deployment import ROOT, LoopThread, RedisProcess, until
 from tests.support.measuring import end
@@ -275,5 +275,5 @@ def test_redis_over_a_port_that_speaks_tls_is_named(tmp_path: Path) -> None:
 )
 def test_info_tells_why_a_redis_refuses(info: dict[str, Any], words: str) -> None:
     """Or that it does not."""
-    assert words in overview.refusal(info)
-    assert bool(words) is bool(overview.refusal(info))
+    assert words in status.refusal(info)
+    assert bool(words) is bool(status.refusal(info))

@@ -276,10 +276,10 @@ def test_the_double_click_button_explains_both_outcomes(
     """It starts its own login, slows the provider down, and makes it prompt again."""
     visit.demonstrate("a double click")
     records = [visit.outcome(1), visit.outcome(2)]
-    elder, newer = sorted(records, key=lambda record: int(record["seq"]))
-    assert (elder["status"], newer["status"]) == (409, 201)
-    assert elder["superseded_by"] == newer["submission_id"]
-    card = visit.page.locator(f".card[data-id='{elder['submission_id']}']")
+    older, newer = sorted(records, key=lambda record: int(record["seq"]))
+    assert (older["status"], newer["status"]) == (409, 201)
+    assert older["superseded_by"] == newer["submission_id"]
+    card = visit.page.locator(f".card[data-id='{older['submission_id']}']")
     expect(card.locator(".why")).to_contain_text("Somebody sent a newer code")
     assert len(sends(deployment, visit.account())) == 1
     expect(visit.page.get_by_label("at once")).to_be_checked()
@@ -287,15 +287,15 @@ def test_the_double_click_button_explains_both_outcomes(
 
 @needs_chromium
 def test_a_newer_code_supersedes_the_one_that_hangs(visit: Visit, deployment: Deployment) -> None:
-    """The elder is answered 409 though it was sent; the newer is sent after it and connects."""
+    """The older one is answered 409 though it was sent; the newer is sent after it and connects."""
     visit.start()
     visit.demonstrate("a newer code")
-    newer, elder = visit.outcome(2), visit.outcome(1)
-    assert (elder["status"], elder["code_sent"]) == (409, True)
+    newer, older = visit.outcome(2), visit.outcome(1)
+    assert (older["status"], older["code_sent"]) == (409, True)
     assert (newer["status"], newer["code_sent"], newer["supersedes"]) == (
         201,
         True,
-        elder["submission_id"],
+        older["submission_id"],
     )
     visit.says(1, "Somebody sent a newer code; this one was taken back")
     assert len(sends(deployment, visit.account())) == 2

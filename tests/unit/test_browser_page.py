@@ -388,7 +388,7 @@ def test_what_stood_in_the_field_goes_first() -> None:
 
 
 def test_a_page_that_is_done_already_is_not_typed_into() -> None:
-    """The answer to an elder code came late: the login is finished."""
+    """The answer to an older code came late: the login is finished."""
     page = StubPage()
 
     async def play() -> Mapping[str, object]:

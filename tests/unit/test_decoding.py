@@ -153,7 +153,7 @@ def test_frames_follow_each_other_and_say_little_or_nothing() -> None:
     [("zstd", b"plain text"), ("zstd", b"x"), ("zstd", b""), ("br", b"")],
 )
 def test_a_newer_label_over_what_is_not_packed_says_nothing(word: str, said: bytes) -> None:
-    """As with the elder ones."""
+    """As with the older ones."""
     body = Body(word, 1000)
     body.feed(said)
     assert not body.is_cut

@@ -21,7 +21,7 @@ FAR = 10_000_000
 
 @st.composite
 def wires(draw: st.DrawFn) -> ExchangeLease:
-    """Draw a wire in any phase, its own or an elder's."""
+    """Draw a wire in any phase, its own or an older one's."""
     phase = draw(st.sampled_from(Phase))
     sent = phase is not Phase.PREPARING
     drains = phase is Phase.DRAINING and draw(st.booleans())

@@ -242,7 +242,7 @@ def test_a_record_that_is_not_final_has_no_type() -> None:
 
 
 def test_a_record_that_is_made_is_one_that_was_checked() -> None:
-    """It is made past pydantic's door; whoever gets it must not notice."""
+    """It is made without pydantic's validation, which its reader must not notice."""
     made = final(catalogue.REJECTED)
     told = json.loads(made.to_json())
     checked = Outcome.model_validate(told)

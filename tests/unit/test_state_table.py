@@ -44,7 +44,7 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
          "cleared, unexpected; or a failure that kills", "rejected below the limit",
          "rejected at the limit", "rejected TRY_ANOTHER_WAY", "next checkpoint",
          "dead at the provider", "other failure", "in doubt"),
-        ("own, current, claimed", "elder or final, holds the wire", "wire was taken away",
+        ("own, current, claimed", "older or final, holds the wire", "wire was taken away",
          "old generation", "killed", "completed / expired"),
     ),
 }  # fmt: skip

@@ -59,7 +59,7 @@ HOST: Final = "127.0.0.1"
 NAMES: Final = (HOST, "localhost")
 """Host names that a browser may use: a foreign name that resolves to this machine is refused."""
 BODY_BYTES: Final = 4_096
-LEAVE_S: Final = 3
+PLAYGROUND_SHUTDOWN_TIMEOUT_S: Final = 3
 """Time for open requests at a stop; shorter than the time for which the parent process waits."""
 SLOW_S: Final = 3.0
 SOURCES: Final = ("EMAIL", "SMS", "APP", "BACKUP")
@@ -305,7 +305,7 @@ def serve(
     with _listen(port) as listener:
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         ready = functools.partial(announce, address)
-        run(app, gateway, listener, grace_s=0.0, leave_s=LEAVE_S, ready=ready)
+        run(app, gateway, listener, grace_s=0.0, leave_s=PLAYGROUND_SHUTDOWN_TIMEOUT_S, ready=ready)
 
 
 def _listen(port: int) -> socket.socket:

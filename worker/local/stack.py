@@ -46,11 +46,11 @@ from checkpoint_worker.worker.local.embedded_redis import (
     EmbeddedRedisError,
     free_port,
 )
-from checkpoint_worker.worker.runtime.lifetime import LEAVE_S
+from checkpoint_worker.worker.runtime.lifetime import WORKER_SHUTDOWN_TIMEOUT_S
 
 START_TIMEOUT_S: Final = 60.0
 """Longest start of a child, for a heavily loaded machine; it usually takes two to three seconds."""
-STOP_TIMEOUT_S: Final = LEAVE_S + 3.0
+STOP_TIMEOUT_S: Final = WORKER_SHUTDOWN_TIMEOUT_S + 3.0
 PAUSE_S: Final = 0.05
 STDERR: Final = 2
 TAIL_LINES: Final = 12

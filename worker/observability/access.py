@@ -36,7 +36,7 @@ class Access:
     """
 
     def __init__(self, attempts: AttemptRunner) -> None:
-        self._client, self.said = attempts.door.client, "not asked yet"
+        self._client, self.said = attempts.executor.client, "not asked yet"
         settings, keys = attempts.settings, attempts.store.keys
         self._clustered = bool(parse_redis(settings.redis_url.get_secret_value()).cluster)
         self._forms = forms(keys, "worker", clustered=self._clustered)

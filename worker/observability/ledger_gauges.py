@@ -37,7 +37,7 @@ class OutcomeReader:
     """
 
     def __init__(self, attempts: AttemptRunner, metrics: Metrics) -> None:
-        self._client = attempts.door.client
+        self._client = attempts.executor.client
         self._stream, self._metrics = attempts.store.keys.outcomes, metrics
         self._start = "$"
         self._logged = False
@@ -100,7 +100,7 @@ class LedgerGauges:
     """
 
     def __init__(self, attempts: AttemptRunner, metrics: Metrics, *, own_broker: bool) -> None:
-        self._executor, self._store = attempts.door, attempts.store
+        self._executor, self._store = attempts.executor, attempts.store
         self._metrics, self._own_broker = metrics, own_broker
         self._lock = asyncio.Lock()
         self._read_s = -math.inf
@@ -124,7 +124,7 @@ class LedgerGauges:
             self._read_s = time.monotonic()
 
     async def _read(self) -> None:
-        view, metrics = await self._executor.run(self._store.overview(most=0)), self._metrics
+        view, metrics = await self._executor.run(self._store.status_snapshot(most=0)), self._metrics
         metrics.waiting.set(view.waiting)
         metrics.overdue.set(view.overdue)
         metrics.oldest_waiting.set(view.oldest_s)

@@ -267,7 +267,7 @@ class Counting(Observer):
         self._metrics.workers_lost.inc()
 
 
-class CountingDoor(AsyncExecutor):
+class CountingExecutor(AsyncExecutor):
     """An executor that counts failed operations of the ledger."""
 
     async def run(self, steps: Operation[T]) -> T:

@@ -30,7 +30,7 @@ from checkpoint_worker.worker.observability.liveness import TICK_S
 OK: Final = "ok"
 WRITE_EVERY_S: Final = 1.0
 """Interval between two heartbeat files; `worker.cli.probe.FRESH_S` is a multiple of it."""
-LEAVE_S: Final = 1.0
+PAGES_SHUTDOWN_TIMEOUT_S: Final = 1.0
 """Time for open HTTP requests to end when the service stops."""
 IDLE_S: Final = 86_400
 """Time for which a connection that was handed over may be idle, seconds: the supervisor sends a
@@ -187,7 +187,7 @@ class Pages:
         for connection in list(self._served.connections):
             connection.shutdown()
         if self._served.tasks:
-            await asyncio.wait(self._served.tasks, timeout=LEAVE_S)
+            await asyncio.wait(self._served.tasks, timeout=PAGES_SHUTDOWN_TIMEOUT_S)
 
     def _config(self, **options: Any) -> uvicorn.Config:  # noqa: ANN401  the library's
         config = uvicorn.Config(

@@ -25,7 +25,7 @@ from checkpoint_worker.tasks.storage.executor import (
     answered,
     connect,
 )
-from checkpoint_worker.tasks.storage.views import Overview, WorkerView
+from checkpoint_worker.tasks.storage.views import StatusSnapshot, WorkerView
 from checkpoint_worker.worker.observability.broker_queue import queue_length
 
 PAGE: Final = 1_000
@@ -62,7 +62,7 @@ class StatusReport:
         refuses: Why the ledger's Redis refuses writes; empty if it accepts them.
     """
 
-    view: Overview
+    view: StatusSnapshot
     queue: int | None
     minutes: float
     outcomes: tuple[OutcomeCount, ...]
@@ -144,7 +144,7 @@ class StatusReader:
         Raises:
             LedgerError: Redis does not answer.
         """
-        view = self._executor.run(self._store.overview())
+        view = self._executor.run(self._store.status_snapshot())
         # This read fails if the ledger has no identity, without which no submission is accepted.
         self._executor.run(self._store.read(PROVIDERS[0], "checkpoint-status"))
         with answered():

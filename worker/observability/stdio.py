@@ -35,7 +35,7 @@ class Unfailing:
         return getattr(self._stream, name)
 
 
-def keep_going() -> None:
+def make_streams_fail_safe() -> None:
     """Make this process' standard streams unfailing.
 
     Closed standard streams are reopened on /dev/null. Otherwise the next socket takes descriptor 2,

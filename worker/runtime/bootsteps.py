@@ -34,7 +34,7 @@ from checkpoint_worker.worker.observability.access import Access
 from checkpoint_worker.worker.observability.broker_queue import queue_length
 from checkpoint_worker.worker.observability.health import Health, HealthChecks
 from checkpoint_worker.worker.observability.ledger_gauges import LedgerGauges, OutcomeReader
-from checkpoint_worker.worker.observability.metrics import METRICS, Counting, CountingDoor
+from checkpoint_worker.worker.observability.metrics import METRICS, Counting, CountingExecutor
 from checkpoint_worker.worker.observability.pages import AddressError, Reports
 from checkpoint_worker.worker.runtime.garbage import spare_the_collector, watch_growth
 from checkpoint_worker.worker.runtime.lifetime import warm_stop_s
@@ -131,7 +131,7 @@ def _start_observability(
 
 async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
     url, keys = settings.redis_url.get_secret_value(), Keys(settings.prefix)
-    door = CountingDoor(connect_async(url, settings.prefix), pipe_to(url, settings.prefix))
+    executor = CountingExecutor(connect_async(url, settings.prefix), pipe_to(url, settings.prefix))
     is_here = in_ledger(settings)
 
     def failed(submission_id: str, error: Exception) -> None:
@@ -146,7 +146,7 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
         try:
             if is_here:
                 message = wake_message(keys.queue, submission_id, account_id, provider)
-                await door.client.lpush(keys.queue, message)
+                await executor.client.lpush(keys.queue, message)
             else:
                 await asyncio.to_thread(sender.wake, app, submission_id, account_id, provider)
         except Exception as error:  # noqa: BLE001  the library may raise any exception
@@ -157,7 +157,7 @@ async def _make_attempts(settings: Settings, app: Celery) -> AttemptRunner:
         settings=settings,
         store=make_store(settings),
         vault=make_vault(settings),
-        door=door,
+        executor=executor,
         worker=worker_name(),
         send_wake=wake,
         make_exchange=http_exchange(settings),
@@ -174,12 +174,12 @@ async def _send_heartbeats(heartbeat: Heartbeat) -> None:
         install(None)
         gone = LostWorker(attempts.worker, heartbeat.answered_ms, ())
         try:
-            await attempts.door.run(attempts.store.lead(attempts.worker, 0))
+            await attempts.executor.run(attempts.store.lead(attempts.worker, 0))
             if not attempts.running:
-                await attempts.door.run(attempts.store.forget_worker(gone))
+                await attempts.executor.run(attempts.store.forget_worker(gone))
         except LedgerError:
             log.warning("worker.not_forgotten", worker=attempts.worker)
-        await attempts.door.aclose()
+        await attempts.executor.aclose()
 
 
 def _queue_length(app: Celery, settings: Settings) -> QueueLength:

@@ -13,7 +13,7 @@ from typing import Final
 
 from checkpoint_worker.worker.runtime.stop_signals import unblock
 
-LEAVE_S: Final = 5.0
+WORKER_SHUTDOWN_TIMEOUT_S: Final = 5.0
 """Time for an orderly end after the parent's pipe has closed; then the process exits with 1."""
 WARM_STOP_S: Final = 60.0
 """Shortest bound of a worker's warm stop; jobs end by their deadline and drain, after 35 s."""
@@ -62,7 +62,7 @@ def end_with_stdin() -> None:
             while os.read(0, 1024):
                 pass
 
-    _end_after(wait, LEAVE_S)
+    _end_after(wait, WORKER_SHUTDOWN_TIMEOUT_S)
 
 
 def end_with_peer(number: int, leave_s: float) -> None:

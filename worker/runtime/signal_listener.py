@@ -24,7 +24,7 @@ async def listen(attempts: AttemptRunner, quiet_s: float = QUIET_S) -> None:
         attempts: Gets the signals.
         quiet_s: Silence after which the subscription is tested, seconds.
     """
-    door, keys = attempts.door, attempts.store.keys
+    executor, keys = attempts.executor, attempts.store.keys
 
     def receive(text: str) -> None:
         try:
@@ -38,8 +38,8 @@ async def listen(attempts: AttemptRunner, quiet_s: float = QUIET_S) -> None:
         log.warning("listener.disconnected", error=type(error).__name__)
 
     subscription = Subscription(
-        door.client,
-        door.publish,
+        executor.client,
+        executor.publish,
         keys.ear(secrets.token_hex(8)),
         keys.signals,
         quiet_s=quiet_s,

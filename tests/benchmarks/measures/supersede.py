@@ -31,10 +31,10 @@ async def measure(environment: Environment, samples: int) -> tuple[list[float], 
     async with AsyncCheckpointClient(environment.settings) as client:
         before = await _facts(environment)
         await environment.open(client, ACCOUNT, proxy=environment.gate)
-        elder = await environment.submit(client, ACCOUNT)
+        older = await environment.submit(client, ACCOUNT)
         for number in range(1, samples + 1):
             await _gate_reached(environment, before["gate"] + number)
-            waiting = asyncio.create_task(client.wait(elder, HEARD_S))
+            waiting = asyncio.create_task(client.wait(older, HEARD_S))
             await asyncio.sleep(0.02)  # It listens before the clock runs, as a backend does.
             began.append(time.monotonic())
             newer = await environment.submit(client, ACCOUNT)
@@ -43,7 +43,7 @@ async def measure(environment: Environment, samples: int) -> tuple[list[float], 
             if record is None or record.status != 409:
                 msg = "a superseded submission was not answered with 409"
                 raise StuckError(msg)
-            elder = newer
+            older = newer
         await client.kill_intent(ACCOUNT, PROVIDER)
         seen = len(before["left_s"])
 

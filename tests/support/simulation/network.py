@@ -20,7 +20,7 @@ from checkpoint_worker.tasks.storage.executor import SOCKET_TIMEOUT_S, script
 if TYPE_CHECKING:
     from tests.support.simulation.world import Process, World
 
-SCRIPTS = ("read", "commit", "survey", "beat", "lead", "forget", "woken", "take")
+SCRIPTS = ("read", "commit", "sweep_snapshot", "beat", "lead", "forget", "woken", "take")
 SHAS = {script(name).sha: name for name in SCRIPTS}
 LATE_S = 6.0
 """What was given up by its sender may still be carried out, this long after it was sent."""

@@ -84,7 +84,7 @@ class Witness:
         self.forgotten: set[str] = set()
         self.reborn: set[str] = set()
         self.accepted: set[str] = set()
-        self.twins: set[str] = set()
+        self.duplicates: set[str] = set()
         self.answered: set[str] = set()
         self.ends_ms: dict[tuple[str, int], int] = {}
         """When each generation of an intent expires."""
@@ -185,7 +185,7 @@ class Witness:
             record = json.loads(text)
             if sid in self.accepted and sid not in books.waiting:
                 self.reborn.add(sid)  # A Redis that lost it has taken it again.
-                self.twins.discard(sid)
+                self.duplicates.discard(sid)
             self.accepted.add(sid)
             if final == "1":
                 books.finals[sid] = text
@@ -247,7 +247,7 @@ class Witness:
             wire = before.wire
             here = (current.digest, after.generation, after.step)
             if wire is not None and (wire.digest, wire.generation, wire.step) == here:
-                self.twins.add(current.id)
+                self.duplicates.add(current.id)
         due_ms = next_due_ms(after, self.world.store.limits)
         score = server.data.zsets.get(keys.due, {}).get(member)
         self.holds("the due index knows the next instant", score == due_ms)
@@ -327,7 +327,7 @@ class Witness:
         self.holds("at most one send per submission", not twice or sid in self.reborn)
         self.holds("sent only after a claim", self.granted.get(send.claim) == sid)
         self.holds("code_sent: false is never sent", sid not in self.books.unsent)
-        self.holds("a double click is not sent", sid not in self.twins)
+        self.holds("a double click is not sent", sid not in self.duplicates)
         if send.claim not in self.forgotten:
             name = (member, send.generation)
             judged = self.books.rejections[name] | self.books.doubts[name]

@@ -152,7 +152,7 @@ class SimServer:
         queued.update(dict.fromkeys(here, self.now_ms))
         return [len(here)]
 
-    def _survey(self, keys: list[str], args: list[str]) -> Any:
+    def _sweep_snapshot(self, keys: list[str], args: list[str]) -> Any:
         due, beats, acked, queued = keys
         most, age_ms, silence_ms = map(int, args[:3])
         skip = int(args[4])

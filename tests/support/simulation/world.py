@@ -1,6 +1,6 @@
 """A whole deployment in one thread: processes, Redis, broker, provider, people and weather.
 
-The product's code runs as it is (rules, store, doors, attempts, heart, sweeper, listener, the
+The product's code runs as it is (rules, store, executors, attempts, heart, sweeper, listener, the
 client's core). Everything below it is simulated, every choice is drawn from one seed, and one
 hand runs one callback at a time: the same seed is the same run.
 """
@@ -324,11 +324,11 @@ class World:
         for _ in range(self.rng.choice((1, 2, 2, 3))):
             self.start_worker()
         web = self._process("web")
-        door = AsyncExecutor(SimClient(self, web))  # type: ignore[arg-type]
+        executor = AsyncExecutor(SimClient(self, web))  # type: ignore[arg-type]
         accounts = self.rng.choice((1, 1, 2))
         for number in range(self.crowd or accounts):
             place = self.rng.choice(("LINKEDIN", "TWITTER"))
-            person = _Person(self, door, f"a{number}", place, web)
+            person = _Person(self, executor, f"a{number}", place, web)
             self._spawn(web, person.live, f"a{number}")
         if self.kinds:
             self.after(self.rng.uniform(0, 15), self._storm)
@@ -366,7 +366,7 @@ class World:
             settings=self.settings,
             store=self.store,
             vault=self.vault,
-            door=AsyncExecutor(SimClient(self, process)),  # type: ignore[arg-type]
+            executor=AsyncExecutor(SimClient(self, process)),  # type: ignore[arg-type]
             worker=process.name,
             send_wake=self.wake,
             make_exchange=lambda claim, _proxy: SimExchange(self, process, claim),
@@ -647,9 +647,9 @@ class _Person:
     """A person with an account, who opens, submits, repeats, gives up and returns."""
 
     def __init__(
-        self, world: World, door: AsyncExecutor, account_id: str, place: str, web: Process
+        self, world: World, executor: AsyncExecutor, account_id: str, place: str, web: Process
     ) -> None:
-        self.world, self.door, self.account_id, self.place = world, door, account_id, place
+        self.world, self.executor, self.account_id, self.place = world, executor, account_id, place
         self.core, self.web = world._core, web
         self.mine: list[str] = []
 
@@ -685,7 +685,7 @@ class _Person:
             context={"account_id": self.account_id, "token": rng.randrange(1_000_000)},
             user_id=expected,
         )
-        await self.door.run(steps)
+        await self.executor.run(steps)
 
     async def _submit(self) -> None:
         rng = self.world.rng
@@ -700,7 +700,7 @@ class _Person:
     async def _send(self, sid: str, code: str) -> None:
         self.world.note(self.web, f"submit {sid} {code} for {self.account_id}")
         request, new = self.core.read_submission(self.account_id, self.place, code, sid)
-        submitted = await self.door.run(self.core.submit(request, new, None))
+        submitted = await self.executor.run(self.core.submit(request, new, None))
         if submitted.needs_notification:
             await self.world.wake(sid, self.account_id, self.place)
 
@@ -722,10 +722,10 @@ class _Person:
 
     async def _cancel(self) -> None:
         if self.mine:
-            await self.door.run(self.core.cancel(self.mine[-1]))
+            await self.executor.run(self.core.cancel(self.mine[-1]))
 
     async def _kill(self) -> None:
-        await self.door.run(self.core.kill_intent(self.account_id, self.place))
+        await self.executor.run(self.core.kill_intent(self.account_id, self.place))
 
     async def _ask(self) -> None:
         """A reader of an overdue record gets an outcome, workers or none."""
@@ -733,7 +733,7 @@ class _Person:
             return
         world, sid = self.world, self.world.rng.choice(self.mine[-3:])
         waiting, asked_ms = world.witness.books.waiting.get(sid), world.server.now_ms
-        record = await self.door.run(self.core.result(sid))
+        record = await self.executor.run(self.core.result(sid))
         if record is not None and waiting is not None and asked_ms > waiting[1] + OVERDUE_MS + 1:
             world.witness.holds("who asks late gets an outcome", record.is_final)
 

@@ -17,7 +17,7 @@ from checkpoint_worker.tasks.storage.address_parser import parse_redis
 from checkpoint_worker.tasks.storage.executor import SyncExecutor, connect
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.store import Store
-from checkpoint_worker.tasks.storage.views import Overview
+from checkpoint_worker.tasks.storage.views import StatusSnapshot
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", ""})
 
@@ -80,7 +80,7 @@ class DoctorTarget:
         self.address = parse_redis(self.url)
         self.keys = Keys(settings.prefix)
         self.client: redis.Redis = connect(self.url, settings.prefix)
-        self.door = SyncExecutor(self.client)
+        self.executor = SyncExecutor(self.client)
         self.store: Store = make_store(settings)
 
     @functools.cached_property
@@ -89,9 +89,9 @@ class DoctorTarget:
         return cast("Mapping[str, Any]", self.client.info("default"))
 
     @functools.cached_property
-    def view(self) -> Overview:
-        """An overview of the ledger."""
-        return self.door.run(self.store.overview())
+    def view(self) -> StatusSnapshot:
+        """The snapshot of the ledger for the status."""
+        return self.executor.run(self.store.status_snapshot())
 
     def config(self, name: str) -> str | None:
         """Return a setting of Redis, ``None`` if Redis does not show it (hosted ones refuse)."""

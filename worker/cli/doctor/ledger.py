@@ -53,8 +53,8 @@ def version(target: DoctorTarget) -> Finding:
 
 def identity(target: DoctorTarget) -> Finding:
     """Check that a restart or failover would be detected."""
-    survey = target.door.run(target.store.survey(most=0))
-    if survey.run_id != EMBEDDED_RUN_ID:
+    snapshot = target.executor.run(target.store.sweep_snapshot(most=0))
+    if snapshot.run_id != EMBEDDED_RUN_ID:
         return ok("known: what another Redis accepted is never sent twice")
     if target.settings.embedded:
         return ok("unknown, as the single-machine mode allows")

@@ -34,7 +34,7 @@ from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.worker.observability import logs
 from checkpoint_worker.worker.observability.hardening import keep_memory_private
 from checkpoint_worker.worker.observability.pages import AddressError, Checks, fine
-from checkpoint_worker.worker.observability.stdio import keep_going
+from checkpoint_worker.worker.observability.stdio import make_streams_fail_safe
 from checkpoint_worker.worker.runtime.lifetime import stop_bound_s
 from checkpoint_worker.worker.runtime.processes.channel import Channel
 from checkpoint_worker.worker.runtime.processes.report import Report
@@ -68,7 +68,7 @@ def supervise(settings: Settings, count: int, options: Sequence[str]) -> int:
         count: Number of children.
         options: Arguments after ``checkpoint worker`` in each child's command.
     """
-    keep_going()
+    make_streams_fail_safe()
     logs.configure(settings)
     keep_memory_private()
     if foreign := foreign_variables():  # They are gone, and the children know of none.

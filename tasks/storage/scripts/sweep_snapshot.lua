@@ -1,4 +1,4 @@
--- survey: reads the snapshot for a sweep, of one instant: intents that are due, workers by their
+-- sweep_snapshot: reads the snapshot for a sweep, of one instant: intents that are due, workers by their
 -- heartbeats and answered heartbeats, and the submissions that wait longest. Atomic because
 -- heartbeats and the clock that they are compared with must be of the same moment.
 -- KEYS[1] due, [2] beats, [3] acked, [4] queued. ARGV[1] maximum number of intents, ARGV[2] age

@@ -1,13 +1,13 @@
 """What an operator sees of the ledger, and that looking changes nothing."""
 
 from checkpoint_worker.tasks.storage.sweeps import OVERDUE_MS
-from checkpoint_worker.tasks.storage.views import Overview
+from checkpoint_worker.tasks.storage.views import StatusSnapshot
 from tests.support.ledger_fixture import PROVIDER, LedgerFixture
 
 
-def look(ledger: LedgerFixture) -> Overview:
+def look(ledger: LedgerFixture) -> StatusSnapshot:
     """Look once."""
-    return ledger.door.run(ledger.store.overview())
+    return ledger.executor.run(ledger.store.status_snapshot())
 
 
 def test_an_empty_ledger_is_an_empty_view(ledger: LedgerFixture) -> None:
@@ -24,7 +24,7 @@ def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixt
     for account, ago_s in (("acc_old", 9), ("acc_new", 2)):
         ledger.ago(ago_s).open(account)
         ledger.ago(ago_s).submit(f"s_{account}", account=account)
-    ledger.door.run(ledger.store.mark_woken([(PROVIDER, "acc_old")]))
+    ledger.executor.run(ledger.store.mark_woken([(PROVIDER, "acc_old")]))
     seen = look(ledger)
     assert seen.waiting == 2
     assert seen.oldest is not None
@@ -32,9 +32,9 @@ def test_the_oldest_is_by_its_acceptance_not_by_its_last_wake(ledger: LedgerFixt
     assert seen.oldest_s == (seen.now_ms - seen.oldest.queued_ms) / 1000 >= 9
 
 
-def test_what_waits_for_an_elder_s_exchange_is_no_backlog(ledger: LedgerFixture) -> None:
+def test_what_waits_for_an_older_one_s_exchange_is_no_backlog(ledger: LedgerFixture) -> None:
     """No further worker would make it go faster, so it must not look like a lack of them."""
-    ledger.claimed("elder")
+    ledger.claimed("older")
     ledger.submit("newer", "654321")
     seen = look(ledger)
     assert (seen.waiting, seen.oldest) == (1, None)
@@ -42,9 +42,9 @@ def test_what_waits_for_an_elder_s_exchange_is_no_backlog(ledger: LedgerFixture)
 
 def test_workers_are_shown_with_what_they_hold_and_must_close(ledger: LedgerFixture) -> None:
     """Who is busy, who is silent and who sweeps are the first questions."""
-    ledger.door.run(ledger.store.send_heartbeat("w1", 0))
-    ledger.door.run(ledger.store.lead("w1", 60_000))
-    ledger.claimed("elder")
+    ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
+    ledger.executor.run(ledger.store.lead("w1", 60_000))
+    ledger.claimed("older")
     ledger.submit("newer", "654321")
     seen = look(ledger)
     assert [(each.name, each.holds, each.drains) for each in seen.workers] == [("w1", 1, 1)]
@@ -65,7 +65,7 @@ def test_what_nobody_swept_is_overdue_and_named(ledger: LedgerFixture) -> None:
 
 def test_an_exchange_that_is_waited_for_is_not_overdue(ledger: LedgerFixture) -> None:
     """Its worker is lost and cannot say that it hung up; the sweep does its work all the same."""
-    ledger.claimed("elder")
+    ledger.claimed("older")
     ledger.submit("newer", "654321")
     late_ms = look(ledger).now_ms - OVERDUE_MS - 1_000  # As if the drain had ended long ago.
     ledger.redis.zadd(ledger.store.keys.due, {f"{PROVIDER}:acc_1": late_ms})
@@ -82,7 +82,7 @@ def test_a_workers_keys_of_another_kind_stop_neither_a_look_nor_a_sweep(
     for name in (keys.holds("w1"), keys.drains("w1")):
         ledger.redis.set(name, "x")
     assert [(each.name, each.holds, each.drains) for each in look(ledger).workers] == [("w1", 0, 0)]
-    lost = ledger.door.run(ledger.store.survey(most=10, lost_after_ms=1_000)).lost
+    lost = ledger.executor.run(ledger.store.sweep_snapshot(most=10, lost_after_ms=1_000)).lost
     assert [(each.name, each.holds) for each in lost] == [("w1", ())]
 
 

@@ -1,4 +1,4 @@
-"""The door: what it repeats, how long, and what it tells when Redis does not answer."""
+"""The executors: what it repeats, how long, and what it tells when Redis does not answer."""
 
 import asyncio
 import dataclasses
@@ -99,7 +99,7 @@ class Scripted:
 
 
 def ask(url: str, *, awaited: bool) -> Any:
-    """Run one step through a door."""
+    """Run one step through an executor."""
     call = ScriptCall("lead", ("leader",), (CANARY, 1_000))
 
     def steps() -> Any:
@@ -154,7 +154,7 @@ def test_whatever_goes_wrong_the_ledger_is_unavailable(
 def test_a_command_is_tried_a_bounded_number_of_times(
     impatient: None, awaited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The door repeats and nothing else does: the library's own retries are off."""
+    """The executor repeats and nothing else does: the library's own retries are off."""
     tries: list[str] = []
 
     class Counting(SyncExecutor):
@@ -167,8 +167,8 @@ def test_a_command_is_tried_a_bounded_number_of_times(
             tries.append(call.script)
             return await super()._eval(call)
 
-    monkeypatch.setattr("tests.integration.test_door.SyncExecutor", Counting)
-    monkeypatch.setattr("tests.integration.test_door.AsyncExecutor", CountingToo)
+    monkeypatch.setattr("tests.integration.test_executor.SyncExecutor", Counting)
+    monkeypatch.setattr("tests.integration.test_executor.AsyncExecutor", CountingToo)
     with Scripted(None) as server:
         with pytest.raises(LedgerUnavailableError):
             ask(server.url, awaited=awaited)
@@ -194,18 +194,18 @@ async def test_scripts_are_loaded_again_after_they_were_flushed(
     with redis.Redis.from_url(redis_url) as other:
         if not awaited:
             client = connect(redis_url)
-            door = SyncExecutor(client)
+            executor = SyncExecutor(client)
             for _ in range(3):
-                assert str(door._eval(call)) == "1"
+                assert str(executor._eval(call)) == "1"
                 other.script_flush()
             client.close()
             return
 
         async def run() -> None:
             client = connect_async(redis_url)
-            door = AsyncExecutor(client)
+            executor = AsyncExecutor(client)
             for _ in range(3):
-                assert str(await door._eval(call)) == "1"
+                assert str(await executor._eval(call)) == "1"
                 other.script_flush()
             await client.aclose()
 
@@ -254,13 +254,13 @@ def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
         ledger.clear("s1", account="acc_1")
         ledger.bring(lambda _: Kill(), account="acc_2")
         ledger.ago(-60).bring(lambda one: Tick(run_id=one.run_id), account="acc_3")
-        beat = ledger.door.run(ledger.store.send_heartbeat("w1", 1))
-        assert ledger.door.run(ledger.store.lead("w1", 5_000))
-        ledger.door.run(ledger.store.mark_woken([(PROVIDER, "acc_1")]))
+        beat = ledger.executor.run(ledger.store.send_heartbeat("w1", 1))
+        assert ledger.executor.run(ledger.store.lead("w1", 5_000))
+        ledger.executor.run(ledger.store.mark_woken([(PROVIDER, "acc_1")]))
     finally:
         ledger.redis.config_set("maxmemory", 0)
     assert [ledger.outcome(f"s{number}").status for number in (1, 2, 3)] == [201, 500, 504]
-    assert ledger.door.run(ledger.store.survey(most=1)).acked == {"w1": 1}
+    assert ledger.executor.run(ledger.store.sweep_snapshot(most=1)).acked == {"w1": 1}
     assert beat.now_ms
     ledger.redis.close()
 
@@ -268,13 +268,13 @@ def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
 def test_how_full_redis_is_is_told_where_it_has_a_limit(own_server: EmbeddedRedis) -> None:
     """As intake counts it, so that an operator sees why nothing new is taken."""
     ledger = LedgerFixture.at(own_server.url)
-    assert ledger.door.run(ledger.store.overview()).filled is None
+    assert ledger.executor.run(ledger.store.status_snapshot()).filled is None
     ledger.redis.config_set("maxmemory", 2 * int(ledger.redis.info("memory")["used_memory"]))
     try:
-        filled = ledger.door.run(ledger.store.overview()).filled
+        filled = ledger.executor.run(ledger.store.status_snapshot()).filled
         assert filled is not None
         assert 250 < filled < 900
-        read = ledger.door.run(ledger.store.read(PROVIDER, ACCOUNT, queue_age_ms=1))
+        read = ledger.executor.run(ledger.store.read(PROVIDER, ACCOUNT, queue_age_ms=1))
         assert abs(read.filled - filled) < 50
     finally:
         ledger.redis.config_set("maxmemory", 0)
@@ -482,7 +482,7 @@ def test_a_redis_without_identity_is_refused(fake: EmbeddedRedis) -> None:
             act()
     assert ledger.redis.dbsize() == 0
     with pytest.raises(ForeignLedgerError, match="does not tell its identity"):
-        ledger.door.run(ledger.store.send_heartbeat("w1", 0))
+        ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     ledger.redis.close()
 
 
@@ -497,13 +497,13 @@ def test_the_embedded_mode_works_on_a_simulated_redis(fake: EmbeddedRedis) -> No
     ledger.clear("s2")
     assert ledger.outcome("s2").status == 201
     assert [record["submission_id"] for record in ledger.stream()] == ["s1", "s2"]
-    assert ledger.door.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is not None
-    assert ledger.door.run(ledger.store.send_heartbeat("w1", 1)).run_id == "embedded"
-    survey = ledger.door.run(ledger.store.survey(most=10, lost_after_ms=10_000))
-    assert (survey.waiting, survey.acked, survey.lost) == (0, {"w1": 1}, ())
-    recent = ledger.door.run(ledger.store.recent(None, 1))
+    assert ledger.executor.run(ledger.store.take_session(PROVIDER, ACCOUNT, "me")) is not None
+    assert ledger.executor.run(ledger.store.send_heartbeat("w1", 1)).run_id == "embedded"
+    snapshot = ledger.executor.run(ledger.store.sweep_snapshot(most=10, lost_after_ms=10_000))
+    assert (snapshot.waiting, snapshot.acked, snapshot.lost) == (0, {"w1": 1}, ())
+    recent = ledger.executor.run(ledger.store.recent(None, 1))
     assert [record.submission_id for record in recent] == ["s2"]
-    given = ledger.door.run(ledger.store.next_undelivered("g", "me", most=10, left_ms=0))
+    given = ledger.executor.run(ledger.store.next_undelivered("g", "me", most=10, left_ms=0))
     assert [record.submission_id for _, record in given] == ["s1", "s2"]
     ledger.redis.close()
 

@@ -1,4 +1,4 @@
--- overview: reads the snapshot for an operator's status, of one instant: workers with the intents
+-- status_snapshot: reads the snapshot for an operator's status, of one instant: workers with the intents
 -- they hold, queued submissions, overdue intents. Changes nothing. Atomic because all ages need the
 -- same clock, and a worker that is removed in between would still be shown with its intents.
 -- KEYS[1] beats, [2] queued, [3] due, [4] leader, [5] dead letters. ARGV[1] maximum number of rows
