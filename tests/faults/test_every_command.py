@@ -1,7 +1,7 @@
 """Every single Redis command of a submission's path fails once, before or after its effect.
 
 The play is told again and again: in the n-th telling the n-th command fails, until there is a
-telling with no n-th command. So nothing is left out, also not what somebody adds tomorrow.
+telling with no n-th command. So nothing is left out, also not what is added tomorrow.
 Client, attempt, heartbeat and sweep are the real ones over a real Redis, the provider is the
 sandbox; the queue is a plain list whose commands fail like all others. What is lost is only
 found again by what runs in production: repeats, the sweep and readers.
@@ -457,7 +457,7 @@ async def test_whichever_command_fails_the_invariants_hold(
 ) -> None:
     """At most one send, one final record in time, published once, and nothing said wrongly.
 
-    One failed command is repeated by the executor; one failed call is met by whoever made it; some
+    One failed command is repeated by the executor; one failed call is met by its caller; some
     failed calls are met by the sweep, another wake, or a backend that asks again.
     """
     told = TALES[tale]

@@ -353,7 +353,7 @@ ENTRY: Final = "[checkpoint.providers]\nBLOCKER = blocker:Blocker\n"
 
 
 class Server:
-    """The provider BLOCKER: hears codes and clears whoever asks."""
+    """The provider BLOCKER: hears codes and clears each account."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

@@ -229,7 +229,7 @@ def test_a_failover_that_loses_the_last_writes_sends_nothing_twice(
         lambda: deployment.redis.llen(f"{deployment.prefix}:dead"), "the stranger to be set aside"
     )
     assert second.terminate() == 0, "no supervisor is needed"
-    deployment.persons.clear()  # Whoever listened to the old master heard nothing of the new one.
+    deployment.persons.clear()  # Subscribers of the old master heard nothing of the new one.
 
 
 # The address ---------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Switchovers as managed Redis does them: the name moves, the old master stays as a replica.
 
-It keeps its connections. So whoever holds one is answered by a Redis that refuses writes, serves
+It keeps its connections. So their owner is answered by a Redis that refuses writes, serves
 old reads and, once it is cut off from the new master, never says anything on a channel again.
 """
 

@@ -785,7 +785,7 @@ async def test_an_exchange_is_closed_when_its_drain_ends(ledger: LedgerFixture) 
 
 
 async def test_a_drain_that_is_heard_while_settling_harms_nobody(ledger: LedgerFixture) -> None:
-    """The exchange is over: moving its limit would raise in whoever brings the signal."""
+    """The exchange is over: moving its limit would raise in the bringer of the signal."""
 
     async def told() -> None:
         ledger.tell(SignalAction.DRAIN, 0.0)

@@ -255,7 +255,7 @@ def test_every_call_tells_a_ledger_that_is_away_as_503(
 def test_other_troubles_of_the_ledger_say_that_nothing_was_stored(
     client: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    """Whoever hears it may do it again without asking first."""
+    """The caller may do it again without asking first."""
     owner = client.client if isinstance(client, Awaited) else client
 
     def broken(*_: object) -> Any:
@@ -387,7 +387,7 @@ def test_polling_tells_unknown_queued_running_and_final_apart(
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 129, "\ud800", None, 5])
 def test_what_cannot_be_an_id_is_unknown(client: Any, name: Any) -> None:
-    """Asked for by whoever typed it into an address."""
+    """The person who typed it into an address asked for it."""
     assert client.result(name) is None
     assert client.cancel(name) is None
     assert client.wait(name) is None
@@ -672,7 +672,7 @@ def test_a_session_is_taken_once_per_token(
 def test_a_session_that_cannot_be_opened_is_a_503_that_says_so(
     ledger: LedgerFixture, client: Any, stored: str | bytes | None, said: str
 ) -> None:
-    """Not a bug of whoever asks: damaged, sealed with a key that is not here, or no session."""
+    """Not a bug of the caller: damaged, sealed with a key that is not here, or no session."""
     if stored is None:
         stored = Vault([make_key()]).seal(f"session|{PROVIDER}|{ACCOUNT}", b"{}")
     elif str(stored)[0] in "{[":

@@ -425,7 +425,7 @@ def test_a_connection_that_brings_nothing_is_asked_and_then_given_up(
 
 
 def test_a_listener_that_died_is_replaced(board: WaitRegistry) -> None:
-    """Whoever waits next starts another."""
+    """The next wait starts another."""
     assert board.join(Waiter("s1", "c", threading.Event())) == (True, False)
     assert board.join(Waiter("s2", "c", threading.Event())) == (False, False)
     board.ended()
@@ -696,7 +696,7 @@ async def test_changes_end_when_the_record_is_gone(ledger: LedgerFixture) -> Non
 async def test_changes_are_settled_by_their_reader_when_they_are_overdue(
     ledger: LedgerFixture,
 ) -> None:
-    """No worker lives: whoever follows a submission has its outcome all the same."""
+    """No worker lives: a follower of a submission has its outcome all the same."""
     ledger.open()
     past = ledger.ago(ledger.settings.deadline_s + 5)
     past.submit("s1")

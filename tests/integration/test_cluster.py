@@ -1,4 +1,4 @@
-"""A Redis in cluster mode: one slot holds all, and whoever has it is found, and found again."""
+"""A Redis in cluster mode: one slot holds all; its node is found, and found again."""
 
 from __future__ import annotations
 

@@ -333,7 +333,7 @@ def test_an_event_that_changes_nothing_writes_nothing(ledger: LedgerFixture) -> 
 
 
 def test_no_event_ends_it(ledger: LedgerFixture) -> None:
-    """Whoever brings events may find on looking that there is none."""
+    """A caller with events may find on looking that there is none."""
     assert ledger.executor.run(ledger.store.transact(PROVIDER, ACCOUNT, lambda _: None)) is None
 
 

@@ -380,7 +380,7 @@ async def test_a_refused_forwarded_request_is_not_read_to_its_end() -> None:
 
 @in_loop
 async def test_a_refused_connection_is_told_with_its_cause() -> None:
-    """The system's own words and an address help whoever mends it; nothing else is chained."""
+    """The system's own words and an address help to mend it; nothing else is chained."""
     with pytest.raises(NetworkDownError) as caught:
         await exchange().fetch(Request(method="GET", url=f"http://127.0.0.1:{free_port()}/"))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)

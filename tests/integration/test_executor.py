@@ -239,7 +239,7 @@ def test_a_full_redis_refuses_and_nothing_is_half_done(
 def test_in_a_full_redis_what_is_under_way_goes_on_to_its_outcome(
     impatient: None, own_server: EmbeddedRedis
 ) -> None:
-    """Whoever filled it, and however full: a code that was sent has its outcome written.
+    """However it was filled, and however full: a code that was sent has its outcome written.
 
     Workers must also be heard, or they would be judged lost with what they hold.
     """

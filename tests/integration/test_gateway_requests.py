@@ -52,7 +52,7 @@ def app(ledger: Deployment) -> Application:
 
 @pytest.fixture(scope="module")
 def caller(app: Application) -> Iterator[Caller]:
-    """Somebody with a key."""
+    """A caller with a key."""
     with served(app) as caller:
         yield caller
 
@@ -308,7 +308,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 def test_a_head_that_does_not_come_is_not_waited_for(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """Whoever connects and says nothing, or not enough, is hung up on."""
+    """A client that connects and says nothing, or not enough, is hung up on."""
     monkeypatch.setattr(gateway_server, "HEAD_S", 0.2)
     assert _talk(caller, sent) == b""
 

@@ -75,7 +75,7 @@ Talk = Callable[[Waiting], Coroutine[Any, Any, Any]]
 
 
 async def waiting_for(client: FakeClient, talk: Talk) -> Any:
-    """Let somebody wait with a client; return what comes of it."""
+    """Let a caller wait with a client; return what comes of it."""
     waiting = Waiting(lambda: cast("AsyncCheckpointClient", client), deadline_s=1.0)
     waiting.begin()
     async with asyncio.timeout(TIMEOUT_S):

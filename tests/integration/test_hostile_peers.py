@@ -122,7 +122,7 @@ PEERS: Final[dict[str, Handler]] = {
     "answers_before_the_body": answers_before_the_body,
     "answers_twice": says(answer(b"first") + answer(b"second")),
     "says_less_than_it_sends": says(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}and the rest of somebody's page"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}and the rest of another page"
     ),
     "says_a_negative_length": says(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"),
     "says_a_length_beyond_numbers": says(

@@ -417,7 +417,7 @@ def test_a_session_is_handed_out_once_and_again_to_the_same(ledger: LedgerFixtur
 
 
 def test_opening_again_drops_the_session_of_the_generation_before(ledger: LedgerFixture) -> None:
-    """Whoever takes it later must not get the old login's cookies for the new one."""
+    """A later taker must not get the old login's cookies for the new one."""
     ledger.claimed("s1")
     ledger.clear("s1")
     ledger.open()

@@ -498,7 +498,7 @@ async def test_how_long_to_wait_is_told_to_the_caller() -> None:
 
 
 async def test_a_failure_hands_back_the_cookies_that_came_with_it() -> None:
-    """Whoever solves the captcha and comes back needs the jar as the provider left it."""
+    """A person who solves the captcha and comes back needs the jar as the provider left it."""
     said = answer(200, page('<i id="captcha-internal"></i>'), "Set-Cookie: fid=new; Path=/")
     failure = await fail(ActionRequiredError, said)
     assert failure.context is not None

@@ -701,7 +701,7 @@ async def test_a_registration_that_is_not_the_session_s_is_told_and_not_asked(
 
 
 async def test_a_code_nobody_heard_was_claimed_but_not_sent() -> None:
-    """The claim precedes the publication, whoever listens."""
+    """The claim precedes the publication, with or without a listener."""
     channel = FakeChannel()
     channel.listeners = 0
     asking = Asking(channel)

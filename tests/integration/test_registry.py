@@ -76,7 +76,7 @@ def test_a_plug_in_brings_its_own_provider(plugged: list[EntryPoint]) -> None:
 
 
 def test_a_plug_in_cannot_take_over_a_provider(plugged: list[EntryPoint]) -> None:
-    """Whoever answers for LINKEDIN is handed its codes and sessions."""
+    """The adapter of LINKEDIN is handed its codes and sessions."""
     plugged.append(entry("LINKEDIN", f"{__name__}:Elsewhere"))
     with pytest.raises(ValueError, match="two adapters claim LINKEDIN"):
         providers.adapter_for("LINKEDIN")

@@ -45,7 +45,7 @@ class System:
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    """A system of which everything is known; whoever is blocked goes on at the end."""
+    """A system of which everything is known; what is blocked goes on at the end."""
     made = System()
     monkeypatch.setattr(socket, "getaddrinfo", made.getaddrinfo)
     yield made

@@ -128,7 +128,7 @@ async def test_cookies_have_the_domain_that_the_client_asked() -> None:
 
 
 def test_without_it_the_certificate_names_this_machine_alone(tmp_path: Any) -> None:
-    """Whoever trusts a plain sandbox trusts nothing under a provider's name."""
+    """A client that trusts a plain sandbox trusts nothing under a provider's name."""
     make_tls(tmp_path)
     assert not Sandbox(tls=True)._as_provider
     assert client_hint({"page": "x", "ca_file": "y"}) == ""

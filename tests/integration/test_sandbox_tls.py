@@ -80,7 +80,7 @@ async def test_faults_of_the_line_work_through_tls() -> None:
 
 @pytest.mark.timeout(20)
 async def test_it_stops_while_a_client_keeps_it_waiting_for_the_handshake() -> None:
-    """Whoever connects and says nothing does not hold it up."""
+    """A client that connects and says nothing does not hold it up."""
     async with Sandbox(tls=True) as sandbox:
         port = int(sandbox.urls["LINKEDIN"].rpartition(":")[2])
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -101,7 +101,7 @@ async def test_key_material_is_private_and_leaves_with_the_sandbox() -> None:
 
 
 def test_a_key_is_never_written_over_another_file(tmp_path: Path) -> None:
-    """A file that is there may be somebody's to read, or a link to elsewhere."""
+    """A file that is there may be readable for others, or a link to elsewhere."""
     (tmp_path / "server.pem").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError):
         make_tls(tmp_path)

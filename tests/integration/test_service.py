@@ -197,7 +197,7 @@ async def test_a_node_of_a_cluster_that_answers_by_chance_does_not_tell_the_queu
 async def test_a_worker_that_ends_leaves_the_ledger_unless_it_still_holds_something(
     settings: Settings, app: Celery, busy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is forgotten is never judged lost; what it still holds must be settled by others."""
+    """A forgotten worker is never judged lost; what it still holds must be settled by others."""
     attempts = await service._make_attempts(settings, app)
     if busy:
         monkeypatch.setitem(attempts.running, "sub_1", object())

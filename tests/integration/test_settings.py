@@ -161,7 +161,7 @@ def test_lists_may_be_given_as_such() -> None:
 
 
 def test_secrets_are_hidden_in_every_form() -> None:
-    """Settings are printed by `checkpoint config` and by whoever debugs."""
+    """Settings are printed by `checkpoint config` and in a debugger."""
     given: dict[str, Any] = {
         "redis_url": f"redis://:{SECRET}@h/0",
         "broker_url": f"amqp://u:{SECRET}@h",

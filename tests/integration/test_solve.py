@@ -109,7 +109,7 @@ async def test_plain_producers_are_refused_where_they_are_switched_off(made: Led
 async def test_a_plain_producer_without_an_account_is_answered(
     made: LedgerFixture, account: Any
 ) -> None:
-    """Whoever waits for this id hears what is wrong with it."""
+    """A waiter for this id hears what is wrong with it."""
     name = solution_name(PROVIDER, str(account), "raw-1")
     sealed = made.attempts.vault.seal(name, json.dumps(CODE).encode())
     assert (await wake("raw-1", account, PROVIDER, sealed)).startswith("400 ")
@@ -177,7 +177,7 @@ async def test_outside_a_worker_the_task_says_where_it_runs() -> None:
 
 
 async def test_what_an_operator_must_see_fails_the_task(made: LedgerFixture) -> None:
-    """FAILURE in Flower is for what somebody has to look at."""
+    """FAILURE in Flower is for what an operator has to look at."""
 
     async def breaks(*_: object) -> Any:
         msg = "a bug"

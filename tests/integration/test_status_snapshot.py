@@ -76,7 +76,7 @@ def test_an_exchange_that_is_waited_for_is_not_overdue(ledger: LedgerFixture) ->
 def test_a_workers_keys_of_another_kind_stop_neither_a_look_nor_a_sweep(
     ledger: LedgerFixture,
 ) -> None:
-    """Somebody else's values under the names of what a worker holds and drains."""
+    """Another program's values under the names of what a worker holds and drains."""
     keys = ledger.store.keys
     ledger.redis.zadd(keys.beats, {"w1": 1})
     for name in (keys.holds("w1"), keys.drains("w1")):
@@ -87,7 +87,7 @@ def test_a_workers_keys_of_another_kind_stop_neither_a_look_nor_a_sweep(
 
 
 def test_looking_changes_nothing(ledger: LedgerFixture) -> None:
-    """It is run every second by whoever is worried."""
+    """A worried operator runs it every second."""
     ledger.accepted("s1")
     ledger.redis.lpush(ledger.store.keys.dead_letters, "{}")
     before = ledger.dump()

@@ -1,4 +1,4 @@
-"""A subscription tells every reconnect, whoever made it: messages were lost before it."""
+"""A subscription tells every reconnect, also the library's own: messages were lost before it."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @in_loop
 async def test_claim_comes_after_the_connection_and_before_the_first_byte() -> None:
-    """The claim burns the code: not before somebody listens, and not after anything left."""
+    """The claim burns the code: not before a session listens, and not after anything left."""
     order: list[str] = []
 
     async def handler(peer: Peer) -> None:

@@ -688,7 +688,7 @@ async def test_one_failure_on_the_way_to_the_accounts_name_loses_no_login(first:
 
 
 async def test_a_further_step_keeps_what_it_offers_instead() -> None:
-    """Source words of ours, for whoever asks for another way then."""
+    """Source words of ours, for a backend that asks for another way then."""
     offered = {"subtask_id": "LoginTwoFactorAuthChallenge", **enter_text("Enter code")}
     verdict, _ = await say(said(flow(offered, CHOOSE)), base=ACID, source="EMAIL")
     assert isinstance(verdict, NextCheckpoint)
@@ -728,7 +728,7 @@ async def test_how_long_to_wait_is_told_to_the_caller() -> None:
 
 
 async def test_a_failure_hands_back_what_came_with_it() -> None:
-    """Whoever solves the captcha and comes back needs token and jar as they were left."""
+    """A person who solves the captcha and comes back needs token and jar as they were left."""
     subtask = {"subtask_id": "ArkoseLogin", "web_modal": {}}
     failure = await fail(ActionRequiredError, said(flow(subtask), "Set-Cookie: att=2-new; Path=/"))
     assert isinstance(failure.context, OcfContext)

@@ -70,7 +70,7 @@ def claimed_without_code(ledger: LedgerFixture) -> list[str]:
 
 
 def told_by_the_commit(ledger: LedgerFixture) -> list[str]:
-    """Whoever asks after the commit's reply finds its message sent."""
+    """A read after the commit's reply finds its message sent."""
     ear = Subscriber(ledger.redis, RESULTS)
     ledger.accepted("s1")
     ledger.bring(lambda _: Cancel(submission_id="s1"))

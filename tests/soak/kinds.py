@@ -41,7 +41,7 @@ class Kind:
         name: Name for ``--only``.
         about: Description in reports.
         play: What a backend does; returns the status of each of its submissions. ``None`` for
-            what is no submission: messages that somebody puts into the queue.
+            what is no submission: messages that another program puts into the queue.
         statuses: Statuses that must result.
     """
 

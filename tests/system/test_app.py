@@ -24,7 +24,7 @@ json.dump(told, sys.stdout)
 def test_what_celery_logs_by_default_does_not_override_our_setting() -> None:
     """``celery -A worker worker`` says WARNING where nobody asked for anything.
 
-    It cannot be told from somebody who did; for them there is CHECKPOINT_LOG_LEVEL.
+    It cannot be told from a person who did; for them there is CHECKPOINT_LOG_LEVEL.
     """
     env = {
         **MEASURES,

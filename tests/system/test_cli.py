@@ -329,7 +329,7 @@ def test_an_address_that_is_none_is_wrong_use_and_not_quoted() -> None:
 
 
 def test_a_login_redis_refuses_is_told_apart_from_one_that_is_away(redis_url: str) -> None:
-    """Whoever starts another Redis then looks in the wrong place."""
+    """An operator who starts another Redis then looks in the wrong place."""
     url = redis_url.replace("redis://:", f"redis://:{PASSWORD}")
     done = run("result", "sub_1", env=environment(REDIS_URL=url, SECRET_KEYS=make_key()))
     assert done.returncode == 1

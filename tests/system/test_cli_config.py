@@ -48,7 +48,7 @@ def test_every_setting_is_there_with_value_source_and_meaning() -> None:
     ],
 )
 def test_passwords_in_addresses_are_masked(url: str, expected: str) -> None:
-    """The rest of the address is what somebody looks for."""
+    """The rest of the address is what an operator looks for."""
     assert config._masked(SecretStr(url)) == config._masked(url) == expected
     if "#" not in url:
         assert rows(BROKER_URL=url, PREFIX="{c}")["CHECKPOINT_BROKER_URL"]["value"] == expected

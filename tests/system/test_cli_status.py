@@ -233,7 +233,7 @@ def test_what_waits_too_long_is_named(ledger: LedgerFixture, env: dict[str, str]
 
 
 def test_what_nobody_sweeps_is_named(ledger: LedgerFixture, env: dict[str, str]) -> None:
-    """Overdue means that somebody waits for an outcome that nobody writes."""
+    """Overdue means that an outcome is waited for that no worker writes."""
     ledger.executor.run(ledger.store.send_heartbeat("w1", 0))
     ledger.ago(100).open()
     ledger.ago(100).submit("s_late")
@@ -288,7 +288,7 @@ def test_outcomes_are_counted_once_over_many_looks_and_forgotten_later(
 
 @pytest.mark.parametrize("odd", ["{", "[]", "{}", '{"status": "x", "body": {}, "provider": "P"}'])
 def test_a_record_that_cannot_be_read_hides_no_other(ledger: LedgerFixture, odd: str) -> None:
-    """Another version's, or rubbish: whoever is worried sees the rest."""
+    """Another version's, or rubbish: the operator sees the rest."""
     ledger.redis.xadd(ledger.store.keys.outcomes, {"record": odd})
     ledger.accepted("s1")
     ledger.submit("s2", "654321")

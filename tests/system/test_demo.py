@@ -122,7 +122,7 @@ class Running:
 
 
 class House:
-    """One ``checkpoint up`` for several tests; whoever ends it, the next one gets a new one."""
+    """One ``checkpoint up`` for several tests; a test that ends it causes a new one."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -245,7 +245,7 @@ def test_the_table_has_the_rows_of_one_provider_below_its_name(
 
 
 def test_verbose_shows_the_workers_log(played: subprocess.CompletedProcess[str]) -> None:
-    """Whoever looks into it sees attempts by their ids."""
+    """A reader sees attempts by their ids."""
     assert "attempt.claimed" in played.stderr
     assert "attempt.claimed" not in played.stdout
 

@@ -101,7 +101,7 @@ def test_outcomes_that_alerts_select_are_those_a_worker_counts(scrape: Scrape) -
 
 
 def test_every_alert_has_a_section_of_the_runbook_and_every_section_an_alert() -> None:
-    """Whoever is woken follows the link; a section without an alert is never read."""
+    """An operator follows the link; a section without an alert is never read."""
     sections = re.findall(r"^### (\w+)$", RUNBOOK, re.MULTILINE)
     assert sections == list(alerts())
     for name, rule in alerts().items():
@@ -144,7 +144,7 @@ def test_thresholds_are_those_of_the_settings() -> None:
 
 
 def test_every_panel_of_the_dashboard_is_explained() -> None:
-    """On call is whoever is on call: a title alone leaves them guessing."""
+    """A title alone leaves the operator guessing."""
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     for panel in panels():
         assert panel["description"], panel["title"]

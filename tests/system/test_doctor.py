@@ -327,7 +327,7 @@ SPOILT: list[tuple[dict[str, str], str, str, tuple[str, ...]]] = [
 def test_a_spoilt_redis_is_found_and_the_remedy_names_the_setting(
     changes: dict[str, str], check: str, result: str, words: tuple[str, ...], server: redis.Redis
 ) -> None:
-    """Whoever reads it can copy the remedy."""
+    """A reader can copy the remedy."""
     for name, value in changes.items():
         server.config_set(name, value)
     status, found = examined(url_of(server), CONCURRENCY="100")
@@ -544,7 +544,7 @@ def test_sentinels_that_are_silent_are_named(server: redis.Redis, tmp_path: Path
 def test_a_clock_that_is_wrong_is_told(
     server: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outcomes don't depend on it, whoever compares logs with records does."""
+    """Outcomes don't depend on it; a comparison of logs with records does."""
     real = time.time
     wrong_s = timedelta(minutes=5).total_seconds()
     monkeypatch.setattr(checks.time, "time", lambda: real() + wrong_s)

@@ -294,7 +294,7 @@ def test_the_package_s_own_file_gives_flower_all_of_it() -> None:
 
 
 def test_the_defaults_bound_memory_and_stay_at_home() -> None:
-    """What nobody has chosen must be safe; what somebody has chosen is kept."""
+    """What nobody has chosen must be safe; what the operator has chosen is kept."""
     options = flower_options({"FLOWER_BASIC_AUTH": LOGIN, "STATE_DIRECTORY": "/var/lib/f"})
     assert options["address"] == "127.0.0.1"
     assert options["max_tasks"] == 10_000
@@ -449,5 +449,5 @@ def test_of_an_end_the_outcome_alone_is_kept(fields: dict[str, object], result: 
     ],
 )
 def test_an_event_of_another_form_is_dropped(event: dict[str, Any]) -> None:
-    """Whoever may publish an event could write on the pages of whoever is on call."""
+    """A publisher of events could write on the operator's pages."""
     assert clean(event) is None

@@ -413,7 +413,7 @@ def test_a_request_has_an_id(deployment: Deployment, gateway: GatewayProcess) ->
 def test_what_stands_in_an_address_is_not_logged(
     deployment: Deployment, gateway: GatewayProcess
 ) -> None:
-    """Somebody will put a code there some day; the line of the request is written all the same."""
+    """A caller will put a code there some day; the line of the request is written all the same."""
     code = "C0DE-271828"
     for method, path in (
         ("POST", f"{SUBMIT}?code={code}"),

@@ -82,7 +82,7 @@ def app(ledger: Deployment) -> Application:
 
 @pytest.fixture
 def caller(app: Application) -> Iterator[Caller]:
-    """Somebody with a key."""
+    """A caller with a key."""
     with served(app) as caller:
         yield caller
 
@@ -362,7 +362,7 @@ def test_strangers_crowd_out_each_other_alone(
 def test_beyond_its_connections_the_idle_go_first(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key may open what it likes; whoever waits for an answer is not hung up on."""
+    """A key may open what it likes; a request that waits is not hung up on."""
     monkeypatch.setattr(gateway_server, "CONNECTIONS_MAX", 10)
     ask = f"GET /v1/outcomes HTTP/1.1\r\n{KEYED}\r\n".encode()
     with closing(Crowd(caller.address, 10)) as crowd:

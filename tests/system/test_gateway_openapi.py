@@ -192,6 +192,6 @@ def test_it_has_every_context_of_every_provider() -> None:
 
 
 def test_the_application_gives_the_same_document() -> None:
-    """Whoever mounts it may want to show it with their own."""
+    """A backend that mounts it may want to show it with its own."""
     app = make_gateway(Settings(api_keys=KEY, secret_keys=make_key()))  # type: ignore[arg-type]
     assert app.openapi() == DOCUMENT

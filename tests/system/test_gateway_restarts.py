@@ -77,7 +77,7 @@ def test_after_its_grace_a_gateway_says_where_it_stands(new_deployment: NewDeplo
 def test_a_gateway_that_is_killed_loses_nothing_but_connections(
     new_deployment: NewDeployment,
 ) -> None:
-    """The submissions go on; whoever knows the id asks the next gateway."""
+    """The submissions go on; a client that knows the id asks the next gateway."""
     deployment = new_deployment(**PATIENT)
     with GatewayProcess(deployment) as gateway:
         waiting = _wait_for_all(deployment, gateway)

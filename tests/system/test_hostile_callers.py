@@ -1,7 +1,7 @@
 """Callers that mean harm, or know no better: what they send is refused in our words or is data.
 
-Whoever may write to the broker or to Redis can do more than a caller of the API; the last part
-shows what such a one cannot do: have a code sent twice, or for another account.
+A program that may write to the broker or to Redis can do more than a caller of the API; the last
+part shows what it cannot do: have a code sent twice, or for another account.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_each_line_of_several_processes_says_whose_it_is(lines: Lines) -> None:
      "session_id", "set_cookie", "Authorization", "api_key", "context", "password", "secret_keys"],
 )  # fmt: skip
 def test_a_value_under_a_secret_name_is_masked(lines: Lines, name: str) -> None:
-    """Nobody should log it; if somebody does, the name gives it away."""
+    """No code should log it; if one does, the name gives it away."""
     structlog.get_logger("checkpoint.test").info("x", **{name: CODE})
     assert MASK in shown(lines)
 
@@ -238,7 +238,7 @@ def test_no_logger_shows_a_named_secret(lines: Lines, name: str, level: int) -> 
 def test_a_live_worker_at_debug_shows_the_steps_and_no_secret(
     new_deployment: NewDeployment,
 ) -> None:
-    """One event for each step with the ids bound; codes and cookies in none, whoever logs."""
+    """One event for each step with the ids bound; codes and cookies in none, of any logger."""
     deployment = new_deployment(log_level="DEBUG")
     worker = deployment.worker()
     person = deployment.person().open().hold()
@@ -449,7 +449,7 @@ def test_a_full_disk_and_a_closed_file_are_survived(handler: logs.Lines, tmp_pat
 def test_a_line_that_cannot_be_formatted_is_told_without_its_arguments(
     handler: logs.Lines, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody's ``%d`` with a text; the standard handler shows the text, which may be a code."""
+    """A ``%d`` with a text; the standard handler shows the text, which may be a code."""
     write(handler, "%d", CODE)
     told = json.loads(handler.stream.getvalue())
     assert told == {"event": "log.unprintable", "level": "error", "error": "TypeError"}
@@ -457,7 +457,7 @@ def test_a_line_that_cannot_be_formatted_is_told_without_its_arguments(
 
 
 def test_a_reader_that_has_stopped_does_not_stop_the_worker(handler: logs.Lines) -> None:
-    """A full pipe blocks whoever writes to it, and that would be the loop with all its codes.
+    """A full pipe blocks its writer, and that would be the loop with all its codes.
 
     Once it is read again, lines are whole: the rest of a torn one is followed by a new line.
     """

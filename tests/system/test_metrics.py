@@ -222,7 +222,7 @@ def server(tmp_path: Path) -> Iterator[RedisProcess]:
 def test_a_scrape_answers_while_redis_is_away(
     server: RedisProcess, new_deployment: NewDeployment
 ) -> None:
-    """That is when somebody looks; what only Redis knows is not a number then, nor the old one."""
+    """An operator looks then; what only Redis knows is not a number then, nor the old one."""
     deployment = new_deployment(server.url)
     signs = HealthProbe(deployment).wait()
     address = signs.address
@@ -250,7 +250,7 @@ def test_a_scrape_answers_while_redis_is_away(
 
 
 def test_a_foreign_message_counts_as_a_dead_letter(new_deployment: NewDeployment) -> None:
-    """Somebody sends what is no task of ours; the number rises, the list keeps a description."""
+    """A program sends what is no task of ours; the number rises, the list keeps a description."""
     deployment = new_deployment()
     signs = HealthProbe(deployment).wait()
     deployment.redis.lpush(deployment.prefix, "not a task")
@@ -368,7 +368,7 @@ def test_what_is_told_is_counted_for_its_provider() -> None:
 
 
 def test_an_unknown_provider_makes_no_series_of_its_own() -> None:
-    """Whoever can submit could otherwise fill the memory of worker and Prometheus with names."""
+    """A caller could otherwise fill the memory of worker and Prometheus with names."""
     metrics = Metrics([LINKEDIN])
     size = len(text(metrics).text.splitlines())
     for number in range(100):

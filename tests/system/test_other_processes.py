@@ -1,7 +1,7 @@
 """The client under servers that are not ours: each makes its processes in its own way.
 
 One backend (`tests.support.peers.backend`), made and used by the parent where the server
-loads it before it forks. Whoever forks: a session is taken by one process, a record of a group
+loads it before it forks. With each of them a session is taken by one process, a record of a group
 is handed out once, every id has its record, and every submission its wake. By hand with more:
 ``PEERS_LOGINS=1000``.
 """

@@ -99,7 +99,7 @@ def test_each_dependency_has_its_row_in_the_review() -> None:
 
 
 def test_every_locked_version_has_a_hash() -> None:
-    """A pin without a hash trusts whoever answers."""
+    """A pin without a hash trusts any server that answers."""
     lines = LOCK.splitlines()
     bare = [
         line

@@ -118,7 +118,7 @@ def _tell(crowd: Crowd, finals: list[Outcome], drained_s: list[float]) -> None:
         if final.finished_at and final.queued_at
     ]
     cuts = statistics.quantiles(took_s, n=100)
-    print(  # noqa: T201  figures for whoever runs it with -s
+    print(  # noqa: T201  figures for a run with -s
         f"{len(finals)} submissions at {len(finals) / crowd.took_s:.0f}/s,"
         f" {sum(final.status == 201 for final in finals)} cleared;"
         f" drained in {', '.join(f'{each:.1f} s' for each in drained_s)};"

@@ -2,7 +2,7 @@
 
 One play with every kind of secret (codes of a client and of a plain producer, the context's
 cookies, a proxy's password, a session, the secret keys, the passwords of Redis and of the
-gateway's callers); one function for each place where somebody could look. The search also opens
+gateway's callers); one function for each place where a secret could be read. The search also opens
 base64, JSON and URL escapes, and a control shows that it finds what is there: the one copy that
 a plain producer itself leaves in the broker.
 """
@@ -92,11 +92,11 @@ def forms(text: str) -> Iterator[str]:
 
 
 def found_in(text: str, canaries: list[str]) -> set[str]:
-    """Return the canaries that somebody who reads a text would find."""
+    """Return the canaries that a reader of a text would find."""
     return {canary for form in forms(text) for canary in canaries if canary in form}
 
 
-# Where somebody could look ---------------------------------------------------------------
+# Where a secret could be read ------------------------------------------------------------
 
 
 @dataclass
@@ -159,14 +159,14 @@ def at_rest(deployment: Deployment) -> str:
 
 
 def inspected(producer: Celery, node: str, *ids: str) -> str:
-    """Return what a worker tells whoever may publish to the broker's control channel."""
+    """Return what a worker tells a program that may publish to the broker's control channel."""
     asked = producer.control.inspect(destination=[node], timeout=3, limit=1)
     more = [asked.registered(), asked.conf(with_defaults=True), asked.stats(), asked.report()]
     return inspect_all(producer, node, *ids) + repr(more)
 
 
 def scraped(worker: Worker) -> str:
-    """Return what the worker tells a scraper, and whoever asks how it is."""
+    """Return what the worker tells a scraper and a health probe."""
     address = until(lambda: re.search(r'"address": ?"(127\.0\.0\.1:\d+)"', worker.log), "health")[1]
     told = ""
     for page in ("metrics", "livez", "readyz"):

@@ -43,7 +43,7 @@ def watched(
 def test_a_state_says_whether_an_operator_must_act(
     watched: tuple[Deployment, Monitor], kind: str, right: bool, status: int, state: str
 ) -> None:
-    """A refused code is a good day's work; FAILURE is for what somebody has to look at."""
+    """A refused code is a good day's work; FAILURE is for what an operator has to look at."""
     deployment, monitor = watched
     person = deployment.person(kind=kind).open()
     submission = person.submit(person.right() if right else person.wrong())
@@ -53,7 +53,7 @@ def test_a_state_says_whether_an_operator_must_act(
 
 
 def test_silence_is_a_failure(watched: tuple[Deployment, Monitor]) -> None:
-    """408: somebody wants to know; the text names status and type, never a value."""
+    """408: an operator wants to know; the text names status and type, never a value."""
     deployment, monitor = watched
     person = deployment.person().open().faults(hang=True)
     submission = person.submit(person.right())

@@ -205,7 +205,7 @@ def test_only_services_end_well_at_once(argv: list[str], started: list[str], ser
 
 
 def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
-    """Whoever imports the package there has a program of its own."""
+    """A program that imports the package there handles its signals itself."""
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=stop_signals.install, args=(stop_signals.STOPS,))
     thread.start()

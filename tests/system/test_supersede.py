@@ -158,7 +158,7 @@ def test_a_double_click_shares_the_silence_as_well(deployment: Deployment) -> No
 
 
 def test_five_codes_in_a_row_leave_one_outcome_of_the_last(deployment: Deployment) -> None:
-    """Whoever clicks a lot locks nobody out: all but the last are 409, the last is sent."""
+    """Many clicks lock nobody out: all but the last are 409, the last is sent."""
     person = deployment.person().open().faults(hang=True)
     ids = [person.submit(person.wrong())]
     person.received(1)

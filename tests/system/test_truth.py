@@ -1,6 +1,6 @@
 """Broken set-ups of every kind: `doctor`, `status` and a worker's readiness name the cause.
 
-Each is made for real, with a server of its own. A cause that is not named costs whoever is on call
+Each is made for real, with a server of its own. A cause that is not named costs the operator
 the night: "Redis does not answer" was said of one that answered every time.
 """
 

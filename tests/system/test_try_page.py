@@ -280,7 +280,7 @@ def test_the_double_click_button_explains_both_outcomes(
     assert (older["status"], newer["status"]) == (409, 201)
     assert older["superseded_by"] == newer["submission_id"]
     card = visit.page.locator(f".card[data-id='{older['submission_id']}']")
-    expect(card.locator(".why")).to_contain_text("Somebody sent a newer code")
+    expect(card.locator(".why")).to_contain_text("A newer code was sent")
     assert len(sends(deployment, visit.account())) == 1
     expect(visit.page.get_by_label("at once")).to_be_checked()
 
@@ -297,7 +297,7 @@ def test_a_newer_code_supersedes_the_one_that_hangs(visit: Visit, deployment: De
         True,
         older["submission_id"],
     )
-    visit.says(1, "Somebody sent a newer code; this one was taken back")
+    visit.says(1, "A newer code was sent; this one was taken back")
     assert len(sends(deployment, visit.account())) == 2
 
 

@@ -95,7 +95,7 @@ def freeze(deployment: Deployment) -> tuple[Person, str, Worker]:
 def test_a_worker_that_stood_still_is_heard_when_it_goes_on(new_deployment: NewDeployment) -> None:
     """t=0 sent · t=1 it stands still, 504 · t=2 it goes on and hears that the code was right.
 
-    The record stays; the login is done all the same, and whoever waits profits from it.
+    The record stays; the login is done all the same, and a waiting submission profits from it.
     """
     deployment = new_deployment(**ROOMY | {"provider_timeout_s": 8.0})
     for worker in [deployment.start_worker(), deployment.start_worker()]:

@@ -109,7 +109,7 @@ def test_a_cookie_says_what_it_has() -> None:
 
 
 def test_the_gateways_document_has_all_of_it() -> None:
-    """Whoever writes a client from it needs no page of this project."""
+    """The author of a client needs no page of this project."""
     schemas = make_schemas()
     for model in CONTEXTS.values():
         told = schemas[model.__name__]["properties"]

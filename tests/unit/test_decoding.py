@@ -62,7 +62,7 @@ def test_parts_are_found_wherever_the_network_cuts(size: int) -> None:
     ("encoding", "packed"), [("gzip", b""), ("gzip", b"x"), ("deflate", b""), ("deflate", b"x")]
 )
 def test_what_is_too_short_to_be_packed_is_as_it_is(encoding: str, packed: bytes) -> None:
-    """An empty body, or a digit that somebody labelled."""
+    """An empty body, or a digit with a label."""
     body = Body(encoding, 1000)
     body.feed(packed)
     assert body.finish() == packed

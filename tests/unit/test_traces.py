@@ -45,7 +45,7 @@ def test_frames_inside_are_gone_and_their_places_are_noted() -> None:
 
 
 def test_an_error_that_says_all_by_itself_gets_no_note() -> None:
-    """`CheckpointError`, say: whoever catches it has its body."""
+    """`CheckpointError`, say: a handler has its body."""
     error = left(ValueError(), ValueError)
     assert not hasattr(error, "__notes__")
     assert frames(error.__traceback__) == ["left"]

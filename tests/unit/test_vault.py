@@ -102,7 +102,7 @@ def test_a_value_cut_short_is_not_opened(cut: int) -> None:
 
 @pytest.mark.parametrize("text", ["*", "abc", "é", "a b=="])
 def test_what_is_not_base64_is_damaged(text: str) -> None:
-    """Somebody else wrote it."""
+    """Another program wrote it."""
     with pytest.raises(CannotOpenError, match="damaged"):
         Vault([NEW]).open(NAME, text)
 

@@ -178,7 +178,7 @@ def _overdue(report: StatusReport) -> list[Problem]:
             + ("the sweep is behind" if view.leader else "nobody sweeps"),
             whose="this deployment: the worker that sweeps is gone, hangs or cannot keep up",
             do="start a worker, or restart the one that sweeps; until then an outcome is written"
-            " when somebody asks for it",
+            " when a client asks for it",
         )
     ]
 
@@ -213,7 +213,7 @@ def _leftovers(report: StatusReport) -> list[Problem]:
         found.append(
             Problem(
                 what=f"{view.dead_letters} messages were set aside as malformed or foreign",
-                whose="whoever sent them",
+                whose="the program that sent them",
                 do=f"LRANGE {report.settings.prefix}:dead 0 9 says why; DEL it once understood",
             )
         )

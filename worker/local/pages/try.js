@@ -211,8 +211,8 @@ function explain({status, body, code_sent, superseded_by, intent}, type) {
       return `The provider refused this code. That counts: ${tries(intent.failures_left)} left.`;
     case "409 operation_canceled":
       if (!superseded_by) return "The login was started again, or somebody canceled: this code was taken back.";
-      return code_sent ? "Somebody sent a newer code; this one was taken back, but the provider may have seen it."
-        : "Somebody sent a newer code; this one was taken back before it was sent.";
+      return code_sent ? "A newer code was sent; this one was taken back, but the provider may have seen it."
+        : "A newer code was sent; this one was taken back before it was sent.";
     case "409 already_exists":
       return "The account is connected already, so this code was not sent.";
     case "500 authentication_intent_error":

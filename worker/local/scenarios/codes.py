@@ -71,7 +71,7 @@ async def _session_taken(context: ScenarioContext) -> None:
     again = await client.take_session(**who, token="backend-1")  # noqa: S106
     context.expect("the backend can take the session", hold=bool(first))
     context.expect("nobody else can take it then", hold=other is None)
-    context.expect("whoever lost the reply can take it again", hold=again == first)
+    context.expect("a caller that lost the reply can take it again", hold=again == first)
 
 
 @scenario("killed")
