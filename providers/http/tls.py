@@ -31,9 +31,7 @@ def client_context(
         OSError: The file cannot be read, or OpenSSL refuses its set-up.
     """
     # It verifies, and it refuses what is older than TLS 1.2.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if sys.version_info >= (3, 13):
-        context.verify_flags |= STRICT
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if ca_file or ca_path or ca_data:
         context.load_verify_locations(ca_file, ca_path, ca_data)
     else:
@@ -43,4 +41,10 @@ def client_context(
 
 def server_context() -> ssl.SSLContext:
     """Return a context of a server, which asks its clients for no certificate."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+
+def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= STRICT
+    return context
