@@ -17,6 +17,7 @@ from typing import Final
 
 from starlette.datastructures import Headers
 
+from checkpoint_worker.tasks.gateway.loops import PerLoop
 from checkpoint_worker.tasks.settings import API_KEY_WORDS, Settings
 
 KEY_IN_SCOPE: Final = "checkpoint.key"
@@ -80,7 +81,9 @@ class ApiKey:
     prefix: str = ""
     budget: Budget = field(repr=False)
     under_way: int = 0
-    listing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    listing: PerLoop[asyncio.Lock] = field(
+        default_factory=lambda: PerLoop(asyncio.Lock), repr=False
+    )
 
     def may_name(self, account_id: object) -> bool:
         """Whether the key may name an account; a value that is no text is refused elsewhere."""

@@ -200,7 +200,8 @@ class Gateway:
             )
         check_account(key, account_id)
         after = read_after(request)
-        async with key.listing:  # One listing at a time for each key, so that keys share fairly.
+        # One listing at a time for each key, so that keys share fairly.
+        async with key.listing.get():
             page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
         items = [record.model_dump(mode="json") for record in page.records]
         return json_response({"object": "OutcomeList", "items": items, "next": page.after})

@@ -21,6 +21,7 @@ from checkpoint_worker.tasks.gateway.http import (
     ClientDisconnectedError,
     client_disconnected,
 )
+from checkpoint_worker.tasks.gateway.loops import PerLoop
 from checkpoint_worker.tasks.gateway.middleware import RETRY_AFTER_S
 from checkpoint_worker.tasks.operations.submissions import BEYOND_DEADLINE_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
@@ -55,20 +56,20 @@ class Waiting:
         self._client = client
         self.longest_s = deadline_s + BEYOND_DEADLINE_S
         """Time by which every submission has its outcome, so no caller waits longer."""
-        self._leaving = asyncio.Event()
+        self._leaving = PerLoop(asyncio.Event)
 
     @property
     def leaving(self) -> bool:
-        """Whether the gateway is stopping, so that no caller may wait."""
-        return self._leaving.is_set()
+        """Whether the gateway is stopping in this event loop, so that no caller may wait."""
+        return self._leaving.get().is_set()
 
     def begin(self) -> None:
-        """Let callers wait, on this event loop."""
-        self._leaving = asyncio.Event()
+        """Let callers wait, also where an earlier run in the same event loop has ended."""
+        self._leaving = PerLoop(asyncio.Event)
 
     def leave(self) -> None:
         """Answer all waiting callers now."""
-        self._leaving.set()
+        self._leaving.get().set()
 
     async def outcome(
         self, request: Request, submission_id: str, wait_s: float, *, cancels: bool
@@ -90,7 +91,7 @@ class Waiting:
         """
         waiting = asyncio.create_task(self._wait(submission_id, wait_s))
         gone = asyncio.create_task(client_disconnected(request))
-        leaving = asyncio.create_task(self._leaving.wait())
+        leaving = asyncio.create_task(self._leaving.get().wait())
         tasks = (waiting, gone, leaving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +132,7 @@ class Waiting:
     async def _next(self, changes: AsyncIterator[Outcome | None]) -> Outcome | None:
         """Return the next change of a record; ``None`` if there is none or the gateway stops."""
         asking = asyncio.ensure_future(anext(changes, None))
-        leaving = asyncio.create_task(self._leaving.wait())
+        leaving = asyncio.create_task(self._leaving.get().wait())
         try:
             await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
             return asking.result() if asking.done() else None

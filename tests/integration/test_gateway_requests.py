@@ -473,6 +473,55 @@ def test_mounted_it_works_without_a_lifespan(ledger: Deployment) -> None:
     assert closed
 
 
+async def _asked(app: Application, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+    """Make one request without a server; return status and JSON of the answer."""
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if not coming:
+            await asyncio.Event().wait()
+        return coming.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = {"x-api-key": KEY, "content-type": "application/json"}
+    headers["prefer"] = "respond-async, wait=1"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(b"".join(message["body"] for message in sent[1:]))
+
+
+def test_a_mounted_gateway_serves_one_event_loop_after_the_other(ledger: Deployment) -> None:
+    """A test client has a loop for each request, and a backend may start again in its process.
+
+    A second loop was told that the gateway is stopping, though the code was accepted.
+    """
+    app = make_gateway(ledger.settings)
+
+    async def use() -> None:
+        person = ledger.person().open()
+        body = _with(account_id=person.id)
+        status, record = await _asked(app, "POST", SUBMIT, body)
+        assert (status, record.get("state")) == (202, "queued"), record
+        asked = (_asked(app, "GET", "/v1/outcomes") for _ in range(3))
+        assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 3
+
+    for _ in range(2):
+        asyncio.run(use())
+    asyncio.run(close_gateway(app))
+    asyncio.run(use())
+    asyncio.run(close_gateway(app))
+
+
 def test_the_limit_of_the_outer_application_has_our_words(ledger: Deployment) -> None:
     """It may be lower than ours; the caller is not to notice whose it was."""
     inner = make_gateway(ledger.settings)
