@@ -44,6 +44,8 @@ other forms."""
 
 PAGE: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 """Pattern of the id of a stream entry."""
+PAGE_NUMBER_MAX: Final = 2**64 - 1
+"""Largest number in the id of a stream entry; a larger one is an error of Redis."""
 
 UNAUTHORIZED: Final = Pair(
     status=401,
@@ -326,7 +328,8 @@ def read_after(request: Request) -> str:
     text = read_query(request, "after")
     if text is None:
         return ""
-    if not PAGE.fullmatch(text):
+    numbers = [int(number) for number in text.split("-")] if PAGE.fullmatch(text) else []
+    if not 0 < max(numbers, default=0) <= PAGE_NUMBER_MAX:  # No entry has the id 0-0.
         refuse_form("`after` is the `next` of a page before.")
     return text
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import FastAPI
@@ -259,6 +260,19 @@ def _parts(total: int, size: int = 10_000) -> Iterator[bytes]:
     yield b'{"code": "'
     for _ in range(total // size):
         yield b"1" * size
+
+
+@pytest.mark.parametrize("after", ["+", "0-0", f"{2**64}-0", f"1-{2**64}", "9" * 21 + "-0"])
+def test_a_page_after_no_entry_is_the_fault_of_its_caller(caller: Caller, after: str) -> None:
+    """Redis refuses it, which is no outage: whoever is told 503 repeats the call for ever."""
+    answer = caller.call("GET", f"/v1/outcomes?{urlencode({'after': after})}")
+    assert_envelope(answer, 400, "invalid_parameters")
+
+
+@pytest.mark.parametrize("after", ["0-1", f"{2**64 - 1}-{2**64 - 1}", "00000000000000000001-0"])
+def test_a_page_may_begin_after_any_entry_that_there_could_be(caller: Caller, after: str) -> None:
+    """The entry itself may be gone."""
+    assert caller.call("GET", f"/v1/outcomes?after={after}").status == 200
 
 
 def test_a_body_without_a_length_is_counted_while_it_comes(caller: Caller) -> None:
