@@ -6,9 +6,11 @@ no address, header or body of a request.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections.abc import Callable
 from http import HTTPMethod, HTTPStatus
 from typing import Final, Protocol
 
@@ -21,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.gateway.http import (
+    BODY_IN_SCOPE,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     UNAUTHORIZED,
@@ -64,11 +67,13 @@ class GatewayMiddleware:
     Args:
         app: The application behind the middleware.
         ring: The API keys that are accepted.
+        leaving: Function that tells whether the gateway is stopping.
     """
 
-    def __init__(self, app: ASGIApp, *, ring: ApiKeys) -> None:
+    def __init__(self, app: ASGIApp, *, ring: ApiKeys, leaving: Callable[[], bool]) -> None:
         self.app = app
         self.ring = ring
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -120,6 +125,15 @@ class GatewayMiddleware:
                 await self._run_with_key(key, scope, receive, send)
         except ClientDisconnectedError:
             return None
+        except asyncio.CancelledError:
+            # The server cancels what takes longer than its stop, and would answer in its own words.
+            if not self._leaving():
+                raise
+            read = BODY_IN_SCOPE in scope
+            done = "the call may have been carried out" if read else "no code was taken"
+            msg = f"The gateway is stopping; {done}."
+            again = {"Retry-After": str(RETRY_AFTER_S)}
+            return ApiError(catalogue.UNAVAILABLE, msg, headers=again)
         except ApiError as error:
             return error
         except CheckpointError as error:

@@ -98,6 +98,11 @@ class Gateway:
         finally:
             await self.close()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the gateway is stopping."""
+        return self._waiting.leaving
+
     def leave(self) -> None:
         """Answer all waiting callers now; their submissions go on without this process."""
         self._waiting.leave()
@@ -155,7 +160,7 @@ class Gateway:
             raise refusal_of(error, submission_id if named else None) from error
         except asyncio.CancelledError:
             # A slow broker can delay the wake for longer than the gateway takes to stop.
-            if not self._waiting.leaving:
+            if not self.leaving:
                 raise
             raise still_open(submission_id, "The gateway is stopping.") from None
 

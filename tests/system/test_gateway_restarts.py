@@ -1,13 +1,14 @@
 """Everything restarts while requests wait: each gets its outcome or an honest 503 or 504."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.deployment import PATIENT, Deployment, Person, RedisProcess, until
 from tests.support.fixtures import NewDeployment
-from tests.support.gateways import Answer, GatewayProcess, Waiting
+from tests.support.gateways import KEY, SUBMIT, Answer, GatewayProcess, Waiting
 
 WAITING = 4
 
@@ -72,6 +73,29 @@ def test_after_its_grace_a_gateway_says_where_it_stands(new_deployment: NewDeplo
         ]
         deployment.worker()
         assert [each.answer().status for each in again] == [201] * WAITING
+
+
+def test_a_body_that_comes_too_slowly_for_the_stop_is_answered_in_our_words(
+    new_deployment: NewDeployment,
+) -> None:
+    """The server cancels it. Its own answer would be a 500 that no caller of this API can read."""
+    with GatewayProcess(new_deployment(), "--grace", "0") as gateway:
+        connection = gateway.connect()
+        with closing(connection):
+            connection.putrequest("POST", SUBMIT)
+            for name, value in (("X-API-KEY", KEY), ("Content-Type", "application/json")):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", "100")
+            connection.endheaders(b'{"code')
+            # A whole request on another connection: the gateway has read the first one by then.
+            assert gateway.call("GET", "/v1/outcomes").status == 200
+            gateway.process.terminate()
+            response = connection.getresponse()
+            answer = Answer(status=response.status, headers=response.headers, raw=response.read())
+        assert (answer.status, answer.word) == (503, "service_unavailable")
+        assert "no code was taken" in answer.body["detail"]
+        assert int(answer.headers["Retry-After"]) > 0
+        assert gateway.process.wait(60) == 0
 
 
 def test_a_gateway_that_is_killed_loses_nothing_but_connections(
