@@ -355,8 +355,22 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Process data; drop data that arrives after the last response."""
-        if not self.transport.is_closing():
-            super().data_received(data)
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """Start uvicorn's timer where a request ended after its response.
+
+        uvicorn starts it with the response, and the rest of the request has stopped it.
+        """
+        ended = self.cycle is not None and self.cycle.response_complete
+        idle = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if ended and idle and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     @property
     def awaits_body(self) -> bool:

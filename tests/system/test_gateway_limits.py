@@ -393,6 +393,31 @@ def test_an_idle_connection_outlives_a_balancer_s(new_deployment: NewDeployment)
         assert one.sock.recv(1) == b"", "closed when it has been idle for as long as was set"
 
 
+def test_a_body_after_its_answer_leaves_the_connection_its_idle_time(
+    new_deployment: NewDeployment,
+) -> None:
+    """Most libraries send a body after its head, and the refusal may come in between.
+
+    The connection was then closed as if it had begun another request: 10 s after the body, whatever
+    was set.
+    """
+    with (
+        GatewayProcess(new_deployment(), keep_alive_s=1.0) as gateway,
+        closing(gateway.connect()) as one,
+    ):
+        one.putrequest("PUT", "/v1/outcomes")
+        for name, value in (("X-API-KEY", KEY), ("Content-Length", "2")):
+            one.putheader(name, value)
+        one.endheaders()
+        response = one.getresponse()
+        assert (response.status, len(response.read()) > 0) == (405, True)
+        assert one.sock is not None
+        one.sock.sendall(b"{}")
+        since = time.monotonic()
+        assert one.sock.recv(1) == b""
+        assert 0.5 < time.monotonic() - since < gateway_server.HEAD_S / 2
+
+
 # Who may what --------------------------------------------------------------------------
 
 
