@@ -414,6 +414,9 @@ class Protocol(H11Protocol):
             phase = Phase.FREE
         return phase, self.cycle
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: the answer in HTTP/1.1 suits a caller that offers HTTP/2, as Java does."""
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own words
         """Send the API's error for data that is no HTTP."""
         body = catalogue.error_body(catalogue.INVALID_PARAMETERS, new_id("req"), NO_HTTP)

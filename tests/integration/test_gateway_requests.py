@@ -337,6 +337,16 @@ def test_what_is_no_http_gets_the_envelope_too(caller: Caller, sent: bytes) -> N
     assert json.loads(body)["type"] == "errors/invalid_parameters"
 
 
+@pytest.mark.parametrize("offered", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_passed_over(
+    caller: Caller, caplog: pytest.LogCaptureFixture, offered: str
+) -> None:
+    """Java's client offers HTTP/2; uvicorn would advise the operator to install a library."""
+    asked = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": offered, "HTTP2-Settings": "AA"}
+    assert caller.call("GET", "/v1/outcomes", headers=asked).status == 200
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
 def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing_behind(
     caller: Caller, app: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
