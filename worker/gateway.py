@@ -49,6 +49,7 @@ HEAD_BYTES_MAX: Final = 16_384
 """Longest head of a request, in bytes: parsing costs time for each line."""
 CHUNKS_MAX: Final = 4_096
 """Largest number of chunks in one body."""
+LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 STRANGERS_MAX: Final = 1_024
 """Connections that have sent no valid API key yet. One more closes the oldest of them: a caller
 with a key sends it at once."""
@@ -58,7 +59,10 @@ BACKLOG: Final = 2_048
 STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 FAILED: Final = 1
 """Exit status of a gateway that could not start."""
-NO_HTTP: Final = "This is no HTTP/1.1 request, or its head is too long."
+NO_HTTP: Final = (
+    "This is no HTTP/1.1 request, its head is too long, or its body has two lengths or too many"
+    " chunks."
+)
 
 
 class ExposedError(ValueError):
@@ -262,7 +266,11 @@ _WATCHES: Final = weakref.WeakKeyDictionary[ServerState, Watch]()
 
 
 class Connection(h11.Connection):
-    """HTTP/1.1 with a bound on the chunks of a body: each costs more than a thousand bytes."""
+    """HTTP/1.1 with one length for each body, and a bound on its chunks.
+
+    Where a body has two lengths, a proxy may have used the other one: what it took for the end of
+    the body would be the next request here. A chunk costs more than a thousand bytes.
+    """
 
     _chunks = 0
 
@@ -270,11 +278,15 @@ class Connection(h11.Connection):
         """Return the next event.
 
         Raises:
-            RemoteProtocolError: The data is no HTTP/1.1, or the body has too many chunks.
+            RemoteProtocolError: The data is no HTTP/1.1, or the body has two lengths or too many
+                chunks.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = 0
+            if {name for name, _ in event.headers} >= LENGTHS:
+                msg = "two lengths"
+                raise h11.RemoteProtocolError(msg)
         elif isinstance(event, h11.Data) and event.chunk_start:
             self._chunks += 1
             if self._chunks > CHUNKS_MAX:

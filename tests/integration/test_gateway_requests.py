@@ -337,6 +337,21 @@ def test_what_is_no_http_gets_the_envelope_too(caller: Caller, sent: bytes) -> N
     assert json.loads(body)["type"] == "errors/invalid_parameters"
 
 
+def test_a_body_of_two_lengths_hides_no_request(caller: Caller) -> None:
+    """A proxy that goes by ``Content-Length`` has passed the second request on as a body.
+
+    It would be run unseen, and its answer go to whoever sends the next request through the proxy.
+    """
+    hidden = f"GET /v1/outcomes HTTP/1.1\r\nHost: x\r\nX-API-KEY: {KEY}\r\n\r\n"
+    body = f"0\r\n\r\n{hidden}"
+    head = f"POST {SUBMIT} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {KEY}\r\n"
+    head += f"Content-Length: {len(body)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    said = _talk(caller, f"{head}{body}".encode())
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"HTTP/1.1 200 " not in said
+    assert b"its body has two lengths" in said
+
+
 @pytest.mark.parametrize("offered", ["h2c", "websocket"])
 def test_an_offer_of_another_protocol_is_passed_over(
     caller: Caller, caplog: pytest.LogCaptureFixture, offered: str

@@ -80,6 +80,7 @@ NAMES: Final = (
     "bridge that hands back a session without its token",
     "bridge that sends what the library does not",
     "connection held open for ever",
+    "request hidden in a body",
     "one unreadable record stops its readers",
     "stop unheard while it starts",
     "error that ends as a good end",
@@ -923,6 +924,17 @@ MUTANTS: Final = (
             "        if False:\n",
         ),
         test=f"{LIMITS}test_strangers_crowd_out_each_other_alone",
+    ),
+    mutant(
+        "request hidden in a body",
+        "a body has one length",
+        Edit(
+            "worker/gateway.py",
+            "            if {name for name, _ in event.headers} >= LENGTHS:\n",
+            "            if False:\n",
+        ),
+        test="tests/integration/test_gateway_requests.py::"
+        "test_a_body_of_two_lengths_hides_no_request",
     ),
     mutant(
         "one unreadable record stops its readers",
