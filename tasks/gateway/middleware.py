@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPMethod, HTTPStatus
 from typing import Final, Protocol
 
@@ -42,6 +43,8 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 ID_IN_SCOPE: Final = "checkpoint.request_id"
 CONNECTION: Final = "checkpoint.connection"
 """Name in the scope's state under which the server passes a request's connection."""
+HUNG_UP: Final = 499
+"""Status of a request whose caller has closed the connection, as nginx logs it."""
 RETRY_AFTER_S: Final = 2
 """Value of Retry-After when the ledger did not answer."""
 
@@ -101,6 +104,10 @@ class GatewayMiddleware:
             refusal = await self._run(key, scope, receive, send_with_headers)
             if refusal is not None and not status:
                 await refusal_response(refusal, request_id)(scope, receive, send_with_headers)
+            elif not status:
+                # Nobody reads it, but an outer middleware takes no response at all for an error.
+                with suppress(OSError):  # As a server may say that the connection is closed.
+                    await Response(status_code=HUNG_UP)(scope, receive, send)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             log.info(

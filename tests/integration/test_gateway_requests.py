@@ -377,6 +377,32 @@ def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing_behind(
     assert "crashed" not in caplog.text
 
 
+def test_who_hangs_up_on_a_mounted_gateway_is_no_error_of_the_backend(
+    ledger: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A middleware around it expects a response, and raises where none comes."""
+    caplog.set_level(logging.INFO)
+    backend = FastAPI(routes=[Mount("/checkpoint", make_gateway(ledger.settings))])
+    seen: list[int] = []
+
+    @backend.middleware("http")
+    async def measure(request: Any, go_on: Any) -> Any:
+        response = await go_on(request)
+        seen.append(response.status_code)
+        return response
+
+    with served(backend) as outside:
+        with closing(outside.connect()) as connection:
+            connection.putrequest("POST", f"/checkpoint{SUBMIT}")
+            for name, value in (("X-API-KEY", KEY), ("Content-Type", "application/json")):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", "100")
+            connection.endheaders(b'{"code": "2718')
+        until(lambda: "status=hung-up" in caplog.text, "the line in the log")
+    assert seen == [499]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
 def test_who_hangs_up_is_let_go_although_the_wait_goes_on(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
