@@ -19,6 +19,7 @@ from checkpoint_worker.tasks.client import AsyncCheckpointClient, IntentInfo
 from checkpoint_worker.tasks.gateway.access import audit, charged, check_account, key_for, key_of
 from checkpoint_worker.tasks.gateway.http import (
     BODY_IN_SCOPE,
+    JSON,
     NOT_FOUND,
     ApiError,
     json_response,
@@ -31,6 +32,7 @@ from checkpoint_worker.tasks.gateway.http import (
     read_query,
     record_response,
     refuse_form,
+    to_json,
     whole,
 )
 from checkpoint_worker.tasks.gateway.keys import OPEN_BYTES, SEALED_SHARE, SUBMISSION_BYTES
@@ -63,6 +65,7 @@ class Gateway:
         self._given = client
         self._own: AsyncCheckpointClient | None = None
         self._waiting = Waiting(lambda: self.client, settings.deadline_s)
+        self._document = b""
 
     @property
     def routes(self) -> tuple[tuple[str, str, Handler], ...]:
@@ -263,9 +266,10 @@ class Gateway:
         return json_response({**body, "session": session})
 
     async def openapi(self, request: Request) -> Response:
-        """Answer with the OpenAPI document."""
-        servers = [{"url": request.scope.get("root_path", "") or "/"}]
-        return json_response({**request.app.openapi(), "servers": servers})
+        """Answer with the OpenAPI document, which is written once: strangers may ask for it."""
+        self._document = self._document or to_json(request.app.openapi()).removesuffix(b"}")
+        servers = to_json([{"url": request.scope.get("root_path", "") or "/"}])
+        return Response(self._document + b',"servers":' + servers + b"}", media_type=JSON)
 
     async def _read(self, request: Request, names: tuple[str, ...]) -> dict[str, Any]:
         return await read_fields(request, names, self.settings.request_bytes_max)

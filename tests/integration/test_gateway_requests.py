@@ -427,6 +427,16 @@ def test_who_hangs_up_is_let_go_although_the_wait_goes_on(
     until(lambda: "status=hung-up" in caplog.text, "the line in the log")
 
 
+def test_the_document_is_written_once(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger may ask for its 128 kB: the writing cost three times as much as a refusal."""
+    stranger = Caller(caller.address, key=None)
+    first = stranger.call("GET", "/openapi.json")
+    monkeypatch.delattr(Application, "openapi")
+    again = stranger.call("GET", "/openapi.json")
+    assert (again.status, again.raw) == (200, first.raw)
+    assert again.body["servers"] == [{"url": "/"}]
+
+
 # Our own failures ----------------------------------------------------------------------
 
 
