@@ -211,8 +211,9 @@ class Gateway:
         # One listing at a time for each key, so that keys share fairly.
         async with key.listing.get():
             page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
-        items = [record.model_dump(mode="json") for record in page.records]
-        return json_response({"object": "OutcomeList", "items": items, "next": page.after})
+        items = ",".join([record.to_json() for record in page.records])
+        head = to_json({"object": "OutcomeList", "next": page.after}).removesuffix(b"}")
+        return Response(head + f',"items":[{items}]}}'.encode(), media_type=JSON)
 
     # Intents -------------------------------------------------------------------------------
 

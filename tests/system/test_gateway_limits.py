@@ -21,6 +21,7 @@ from checkpoint_worker.tasks.gateway import Application, make_gateway
 from checkpoint_worker.tasks.gateway import http as gateway_http
 from checkpoint_worker.tasks.gateway import keys as gateway_keys
 from checkpoint_worker.tasks.gateway.keys import Budget
+from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.vault import session_name
 from checkpoint_worker.worker import gateway as gateway_server
@@ -520,6 +521,18 @@ def test_a_listing_of_one_account_looks_at_so_much_at_once(new_deployment: NewDe
         assert [item["account_id"] for item in listed["items"]] == ['acc_"other"'] * 2
         odd = caller.call("GET", "/v1/outcomes?after=%2B")
         assert (odd.status, odd.word) == (400, "invalid_parameters")
+
+
+def test_a_long_listing_is_read_in_pieces(ledger: Deployment) -> None:
+    """Between two of them the event loop answers others; a thousand records at once held it up."""
+    record = Outcome(submission_id="s", account_id="a", provider=LINKEDIN, state=RecordState.FINAL)
+    rows = [[f"1-{number}", record.to_json()] for number in range(500)]
+    steps = ledger.client._core.store.page(1_000)
+    asked: list[Any] = [next(steps), steps.send([500, "1-499", rows])]
+    assert [call.args[1] for call in asked] == [500, 500]
+    with pytest.raises(StopIteration) as ended:
+        steps.send([500, "1-0", rows])
+    assert len(ended.value.value.records) == 1_000
 
 
 def test_one_look_serves_all_event_streams(new_deployment: NewDeployment) -> None:
