@@ -61,9 +61,7 @@ def make_gateway(
         make_vault(settings)  # An unusable key fails at start-up, not at the first request.
     app = Application(
         routes=[_route(*each) for each in gateway.routes],
-        middleware=[
-            Middleware(GatewayMiddleware, ring=ApiKeys(settings), leaving=lambda: gateway.leaving)
-        ],
+        middleware=[Middleware(GatewayMiddleware, ring=ApiKeys(settings))],
         exception_handlers={HTTPException: unrouted_response},
         lifespan=gateway.lifespan,
     )

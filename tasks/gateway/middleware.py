@@ -10,7 +10,6 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPMethod, HTTPStatus
 from typing import Final, Protocol
@@ -43,6 +42,7 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 ID_IN_SCOPE: Final = "checkpoint.request_id"
 CONNECTION: Final = "checkpoint.connection"
 """Name in the scope's state under which the server passes a request's connection."""
+CUT_OFF: Final = "The server stops and has ended this request."
 HUNG_UP: Final = 499
 """Status of a request whose caller has closed the connection, as nginx logs it."""
 RETRY_AFTER_S: Final = 2
@@ -70,13 +70,11 @@ class GatewayMiddleware:
     Args:
         app: The application behind the middleware.
         ring: The API keys that are accepted.
-        leaving: Function that tells whether the gateway is stopping.
     """
 
-    def __init__(self, app: ASGIApp, *, ring: ApiKeys, leaving: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, *, ring: ApiKeys) -> None:
         self.app = app
         self.ring = ring
-        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -133,14 +131,11 @@ class GatewayMiddleware:
         except ClientDisconnectedError:
             return None
         except asyncio.CancelledError:
-            # The server cancels what takes longer than its stop, and would answer in its own words.
-            if not self._leaving():
-                raise
+            # A server cancels what takes longer than its stop, and would answer in its own words.
             read = BODY_IN_SCOPE in scope
-            done = "the call may have been carried out" if read else "no code was taken"
-            msg = f"The gateway is stopping; {done}."
+            done = "The call may have been carried out." if read else "No code was taken."
             again = {"Retry-After": str(RETRY_AFTER_S)}
-            return ApiError(catalogue.UNAVAILABLE, msg, headers=again)
+            return ApiError(catalogue.UNAVAILABLE, f"{CUT_OFF} {done}", headers=again)
         except ApiError as error:
             return error
         except CheckpointError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -43,7 +42,7 @@ from checkpoint_worker.tasks.gateway.models import (
     SESSION_FIELDS,
     SUBMISSION_FIELDS,
 )
-from checkpoint_worker.tasks.gateway.waiting import Waiting, still_open
+from checkpoint_worker.tasks.gateway.waiting import Waiting, cut_off_with, still_open
 from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.validation import ACCOUNT_ID_MAX, CheckpointError, new_id
 from checkpoint_worker.tasks.records import Outcome, RecordState, Timestamp
@@ -101,11 +100,6 @@ class Gateway:
         finally:
             await self.close()
 
-    @property
-    def leaving(self) -> bool:
-        """Whether the gateway is stopping."""
-        return self._waiting.leaving
-
     def leave(self) -> None:
         """Answer all waiting callers now; their submissions go on without this process."""
         self._waiting.leave()
@@ -126,18 +120,19 @@ class Gateway:
         prefer = read_preferences(request)
         given = read_idempotency_key(request)
         submission_id = new_id() if given is None else given
-        with charged(key, SUBMISSION_BYTES) as charge:
-            submitted = await self._accept(fields, submission_id)
-            charge.stands = submitted.accepted
-        record: Outcome | None = submitted.outcome
         told = {"X-Submission-ID": submission_id, **prefer.applied}
         wait_s = self._waiting.longest_s
         if prefer.respond_async:
             wait_s = min(wait_s, prefer.wait_s)
-        if record is not None and not record.is_final and wait_s > 0:
-            record = await self._waiting.outcome(
-                request, submission_id, wait_s, cancels=prefer.cancel_on_disconnect
-            )
+        with cut_off_with(submission_id):
+            with charged(key, SUBMISSION_BYTES) as charge:
+                submitted = await self._accept(fields, submission_id)
+                charge.stands = submitted.accepted
+            record: Outcome | None = submitted.outcome
+            if record is not None and not record.is_final and wait_s > 0:
+                record = await self._waiting.outcome(
+                    request, submission_id, wait_s, cancels=prefer.cancel_on_disconnect
+                )
         if record is None:
             msg = "The ledger has forgotten this submission; its code may have been used."
             raise ApiError(catalogue.TIMED_OUT, msg, instance=submission_id, headers=told)
@@ -161,11 +156,6 @@ class Gateway:
             # An error about the form of the request names no submission.
             named = error.body["instance"] == submission_id
             raise refusal_of(error, submission_id if named else None) from error
-        except asyncio.CancelledError:
-            # A slow broker can delay the wake for longer than the gateway takes to stop.
-            if not self.leaving:
-                raise
-            raise still_open(submission_id, "The gateway is stopping.") from None
 
     async def result(self, request: Request, submission_id: str) -> Response:
         """Answer with the record of a submission."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from checkpoint_worker.tasks.gateway.http import (
     client_disconnected,
 )
 from checkpoint_worker.tasks.gateway.loops import PerLoop
-from checkpoint_worker.tasks.gateway.middleware import RETRY_AFTER_S
+from checkpoint_worker.tasks.gateway.middleware import CUT_OFF, RETRY_AFTER_S
 from checkpoint_worker.tasks.operations.submissions import BEYOND_DEADLINE_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.records import Outcome
@@ -42,6 +42,19 @@ def still_open(submission_id: str, why: str) -> ApiError:
     msg = f"{why} The submission may go on and its code may be used: ask for it by its id."
     headers = {"Retry-After": str(RETRY_AFTER_S), "X-Submission-ID": submission_id}
     return ApiError(catalogue.UNAVAILABLE, msg, instance=submission_id, headers=headers)
+
+
+@contextmanager
+def cut_off_with(submission_id: str) -> Iterator[None]:
+    """Name the submission in the answer if the server cancels the request.
+
+    Raises:
+        ApiError: 503, instead of the cancellation.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise still_open(submission_id, CUT_OFF) from None
 
 
 class Waiting:

@@ -548,7 +548,9 @@ def test_mounted_it_works_without_a_lifespan(ledger: Deployment) -> None:
     assert closed
 
 
-async def _asked(app: Application, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+async def _asked(
+    app: Application, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, Any]:
     """Make one request without a server; return status and JSON of the answer."""
     coming = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[Any] = []
@@ -561,8 +563,7 @@ async def _asked(app: Application, method: str, path: str, body: bytes = b"") ->
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = {"x-api-key": KEY, "content-type": "application/json"}
-    headers["prefer"] = "respond-async, wait=1"
+    headers |= {"x-api-key": KEY, "content-type": "application/json"}
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -585,7 +586,8 @@ def test_a_mounted_gateway_serves_one_event_loop_after_the_other(ledger: Deploym
     async def use() -> None:
         person = ledger.person().open()
         body = _with(account_id=person.id)
-        status, record = await _asked(app, "POST", SUBMIT, body)
+        waits = {"prefer": "respond-async, wait=1"}
+        status, record = await _asked(app, "POST", SUBMIT, body, **waits)
         assert (status, record.get("state")) == (202, "queued"), record
         asked = (_asked(app, "GET", "/v1/outcomes") for _ in range(3))
         assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 3
@@ -595,6 +597,29 @@ def test_a_mounted_gateway_serves_one_event_loop_after_the_other(ledger: Deploym
     asyncio.run(close_gateway(app))
     asyncio.run(use())
     asyncio.run(close_gateway(app))
+
+
+def test_whoever_a_stopping_server_cancels_is_told_the_id(ledger: Deployment) -> None:
+    """The server of a mounted gateway does so before it tells it of the end.
+
+    The code was accepted, but the answer was the server's own 500 in plain text.
+    """
+    app = make_gateway(ledger.settings)
+
+    async def cut_off() -> tuple[int, Any]:
+        body = _with(account_id=ledger.person().open().id)
+        headers = {"idempotency-key": "cut-off"}
+        asked = asyncio.create_task(_asked(app, "POST", SUBMIT, body, **headers))
+        await asyncio.to_thread(until, lambda: ledger.client.result("cut-off"))
+        asked.cancel("the server stops")
+        answer = await asked
+        await close_gateway(app)
+        return answer
+
+    status, said = asyncio.run(cut_off())
+    assert (status, said["type"]) == (503, "errors/service_unavailable")
+    assert said["instance"] == "cut-off"
+    assert "its code may be used" in said["detail"]
 
 
 def test_the_limit_of_the_outer_application_has_our_words(ledger: Deployment) -> None:

@@ -93,7 +93,7 @@ def test_a_body_that_comes_too_slowly_for_the_stop_is_answered_in_our_words(
             response = connection.getresponse()
             answer = Answer(status=response.status, headers=response.headers, raw=response.read())
         assert (answer.status, answer.word) == (503, "service_unavailable")
-        assert "no code was taken" in answer.body["detail"]
+        assert "No code was taken." in answer.body["detail"]
         assert int(answer.headers["Retry-After"]) > 0
         assert gateway.process.wait(60) == 0
 
