@@ -55,6 +55,8 @@ STRANGERS_MAX: Final = 1_024
 with a key sends it at once."""
 CONNECTIONS_MAX: Final = 20_000
 """All connections. One more closes an idle one, or the new one if none is idle."""
+FILES_KEPT: Final = 64
+"""Descriptors that connections leave for Redis, the broker and the log."""
 BACKLOG: Final = 2_048
 STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 FAILED: Final = 1
@@ -232,13 +234,17 @@ class Watch:
         self._strangers: dict[Protocol, None] = {}
         """Connections without a valid API key so far, the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
+        # Without a free descriptor the loop would close whoever comes, with a key or without.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        room = max(files // 2, files - FILES_KEPT)
+        self._room = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else room
 
     def admit(self, connection: Protocol) -> None:
         """Watch a new connection; close the oldest one without a key if there are too many."""
         self._connections[connection] = self._strangers[connection] = None
-        if len(self._strangers) > STRANGERS_MAX:
+        if len(self._strangers) > min(STRANGERS_MAX, self._room // 2):
             next(iter(self._strangers)).end()
-        elif len(self._connections) > CONNECTIONS_MAX:
+        elif len(self._connections) > min(CONNECTIONS_MAX, self._room):
             idle = (one for one in self._connections if one.is_between_requests)
             next(idle, connection).end()
         if self._timer is None:

@@ -920,7 +920,7 @@ MUTANTS: Final = (
         "the eldest connection without a key makes room",
         Edit(
             "worker/gateway.py",
-            "        if len(self._strangers) > STRANGERS_MAX:\n",
+            "        if len(self._strangers) > min(STRANGERS_MAX, self._room // 2):\n",
             "        if False:\n",
         ),
         test=f"{LIMITS}test_strangers_crowd_out_each_other_alone",

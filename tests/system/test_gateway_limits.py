@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -358,6 +359,17 @@ def test_strangers_crowd_out_each_other_alone(
             crowd.wait_closed()
         known.request("GET", "/v1/outcomes", headers=headers)
         assert known.getresponse().status == 200
+
+
+def test_where_few_files_may_be_open_there_is_room_for_whoever_has_a_key(
+    new_deployment: NewDeployment,
+) -> None:
+    """Strangers took every descriptor, and the loop hung up on all who came after them."""
+    with GatewayProcess(new_deployment()) as gateway, ExitStack() as stack:
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (200, 200))
+        crowds = [stack.enter_context(closing(Crowd(gateway.address, 100))) for _ in range(3)]
+        assert gateway.call("GET", "/v1/outcomes").status == 200
+        crowds[0].wait_closed()
 
 
 def test_beyond_its_connections_the_idle_go_first(
