@@ -146,8 +146,10 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
     "de": r"problem mit deiner anfrage|ein (?:unerwarteter )?fehler|schief ?gelaufen",
     "el": r"παρουσιάστηκε (?:πρόβλημα|σφάλμα)",
     "en": (
-        r"there was a problem with your request|(?:un(?:expected|known) )?error occurred"
-        r"|something went wrong|(?:could not|couldn't) log you in"
+        r"there was (?:a problem|an error) (?:with your request|logging you in)"
+        r"|(?:un(?:expected|known) )?error occurred|something went wrong"
+        r"|(?:could not|couldn't) log you in|(?:could not|couldn't) complete your request"
+        r"|your request (?:could not|couldn't) be (?:completed|processed)"
     ),
     "es": r"(?:hubo|ocurri|produjo|habido) .{0,20}(?:problema|error)|algo salió mal",
     "et": r"esines probleem|midagi läks valesti",

@@ -170,7 +170,7 @@ class _ResponseReader:
         if meaning is None:
             if (verdict := self._read_step(parsed)) is not None:
                 return verdict
-            meaning = means.of_words(parsed.message, *parsed.errors)
+            meaning = means.of_words(*parsed.sentences)
         if meaning is None:
             meaning = means.WRONG if self._is_refusal(parsed) else means.UNREADABLE
         if meaning.failure is not None:
@@ -231,13 +231,20 @@ class _ResponseReader:
     def _ask_second_factor(self, parsed: ParsedResponse) -> Verdict:
         """Read ``two_factor_required``: a refusal if it was the context's step."""
         info = parsed.part("two_factor_info")
-        if isinstance(self.context, TwoFactorContext | WebContext):
-            if identifier := text(info.get("two_factor_identifier")):
-                self._keep(two_factor_identifier=identifier)
-            return Rejected(context=self.context)
-        if isinstance(self.context, BloksTwoFactorContext):
-            return Rejected(context=self.context)
-        return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
+        if not isinstance(self.context, TwoFactorContext | WebContext | BloksTwoFactorContext):
+            return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
+        identifier = text(info.get("two_factor_identifier"))
+        if identifier and not isinstance(self.context, BloksTwoFactorContext):
+            self._keep(two_factor_identifier=identifier)
+        self._refuse_other_cause(parsed)
+        return Rejected(context=self.context)
+
+    def _refuse_other_cause(self, parsed: ParsedResponse) -> None:
+        """Refuse an answer that asks for the code again and names a cause other than this one."""
+        said = means.of_constants(parsed.message, parsed.error_type)
+        said = said or means.of_words(*parsed.sentences)
+        if said is not None and said.failure is not None and said is not means.DEAD:
+            means.refuse(said)  # A code that is no longer valid is asked for anew here.
 
     async def _ask_checkpoint(self, parsed: ParsedResponse) -> Verdict:
         """Read ``challenge_required``: one request shows whether its code has been sent already."""
@@ -276,9 +283,7 @@ class _ResponseReader:
         """Distinguish a repeated step, which refuses the code, from the next step."""
         if not isinstance(self.context, ChallengeContext | ChallengeWebContext):
             means.refuse(means.IN_APP)
-        said = means.of_words(parsed.message, *parsed.errors)
-        if said is not None and said.failure is not None and said is not means.DEAD:
-            means.refuse(said)  # A code that is no longer valid is asked for anew here.
+        self._refuse_other_cause(parsed)
         source = code_source(parsed)
         # Other words than these for a source say nothing of the step that asked for the code.
         named = self._source if self._source in {"EMAIL", "SMS"} else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,9 @@ from checkpoint_worker.providers.meanings import Meaning
 ERRORS_MAX: Final = 10
 PLAIN_MAX: Final = 4_096
 
+_SAID: Final = (
+    "message", "localized_error_message", "error_title", "feedback_title", "feedback_message",
+)  # fmt: skip
 _SEND_AGAIN: Final = frozenset({307, 308})
 _HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
 """Meanings that name a further step of the login."""
@@ -65,8 +69,8 @@ class ParsedResponse:
 
     @property
     def message(self) -> str:
-        """The constant or the sentence in ``message``."""
-        return text(self.body.get("message"))
+        """The constant or the sentence in ``message``; of a list or object the first text."""
+        return next(_sentences(self.body.get("message")), "")
 
     @property
     def error_type(self) -> str:
@@ -78,6 +82,12 @@ class ParsedResponse:
         """Sentences of a form that was refused: a list, by field, or with a title each."""
         told = (self.part("challenge").get("errors"), self.body.get("errors"))
         return tuple(each for value in told for each in _sentences(value))[:ERRORS_MAX]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All texts for the person, of which any may name another cause than a wrong code."""
+        told = (each for name in _SAID for each in _sentences(self.body.get(name)))
+        return (*self.errors, *itertools.islice(told, ERRORS_MAX))
 
     @property
     def step(self) -> str:

@@ -647,12 +647,20 @@ def _forms() -> Iterator[Known]:
             refusal(message="Please wait a few minutes before you try again."),
             refusal(403, message="Please wait a few minutes before you try again."),
             refusal(200, message="Please wait a few minutes before you try again."),
+            refusal(message={"errors": ["Please wait a few minutes before you try again."]}),
+            refusal(message="", localized_error_message="Please wait a few minutes."),
+            refusal(message="", feedback_title="Try Again Later", feedback_message="x"),
             refusal(message="Bitte warte ein paar Minuten, bevor du es noch einmal versuchst."),
             refusal(message="Espera unos minutos antes de volver a intentarlo."),
             refusal(message="Too many attempts."),
             refusal(message="You've tried too many times. Try again in an hour."),
             refusal(errors={"verification_code": ["Please wait 5 minutes."]}),
             refusal(errors=[{"message": "We limit how often you can do certain things."}]),
+        ),
+        each_of(
+            (*FACTORS, BLOKS_2FA),  # The same step is asked again, and the code was not judged.
+            refusal(two_factor_required=True, message="Please wait a few minutes."),
+            refusal(two_factor_required=True, error_type="rate_limit_error"),
         ),
         on(CHALLENGE_WEB, _form_again("Incorrect code too many times. Please try again later.")),
         on(CHALLENGE, body(400, {
@@ -667,6 +675,8 @@ def _forms() -> Iterator[Known]:
         each_of(
             JSON_ROUTES,
             refusal(message="Sorry, there was a problem with your request."),
+            refusal(message="There was an error logging you into Instagram."),
+            refusal(message="Your request couldn't be completed."),
             refusal(message="Es gab ein Problem mit deiner Anfrage."),
             refusal(message="We couldn't log you in. Please try again."),
             refusal(errors={"error": ["Sorry, there was a problem with your request."]}),
