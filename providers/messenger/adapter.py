@@ -158,6 +158,7 @@ def _interpret(
     reply: Reply, body: Mapping[str, object], held: MessengerContext, base_url: str
 ) -> Rejected | ProviderFailure:
     """Return the meaning of an answer apart from its session."""
+    context: MessengerContext | None = None
     try:
         if reply.headers.get(_INTEGRITY, "").strip().lower() not in _NO_WORDS:
             raise ON_SITE.error()
@@ -165,9 +166,11 @@ def _interpret(
             _refuse_address(reply, base_url)
         error = error_in(body)
         if error is not None:
-            return _judge(error, reply, held)
+            context = _context_after(error, held)
+            return _judge(error, reply, context)
         refuse_common(reply)
     except ProviderFailure as failure:
+        failure.context = context
         return failure
     return UnreadableAnswerError("The provider's answer is neither a login nor an error.")
 
@@ -192,7 +195,7 @@ def _refuse_address(reply: Reply, base_url: str) -> None:
     raise UnreadableAnswerError(msg)
 
 
-def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
+def _judge(error: Error, reply: Reply, context: MessengerContext) -> Rejected:
     """Return the refusal of a code, or raise the failure that the error means."""
     sign = sign_of(error)
     if error.code in THROTTLING and (sign is None or sign.meaning in {WRONG, THROTTLED}):
@@ -200,7 +203,7 @@ def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
         refuse_common(replace(reply, status=TOO_MANY_REQUESTS))
     if sign is not None:
         if sign.meaning is WRONG:
-            return _rejected(error, held)
+            return Rejected(context=context)
         raise sign.meaning.error()
     refuse_common(reply)
     if error.code in TRANSIENT:
@@ -211,9 +214,9 @@ def _judge(error: Error, reply: Reply, held: MessengerContext) -> Rejected:
     raise UnreadableAnswerError(msg)
 
 
-def _rejected(error: Error, held: MessengerContext) -> Rejected:
-    """Return the refusal with the context for the next try; the account never changes."""
+def _context_after(error: Error, held: MessengerContext) -> MessengerContext:
+    """Return the context for the next try; the account never changes."""
     fresh = {name: value for name, value in brought(error.data).items() if name != "uid"}
     try_num = min(held.try_num + 1, TRIES_MAX)
     context = held.changed(**fresh, try_num=try_num)
-    return Rejected(context=context or held.model_copy(update={"try_num": try_num}))
+    return context or held.model_copy(update={"try_num": try_num})

@@ -151,6 +151,10 @@ SCENES: Final[dict[str, Scene]] = {
     "bad session key": _error(102, message="Session key invalid or no longer valid"),
     "bad network": _error(5, message="Unauthorized source IP address"),
     "too many codes": _error(401, message="Incorrect code too many times. Please try again later."),
+    "too many codes, a factor": _error(
+        406, 1348162, _FACTOR, error_user_msg="You've tried too many times. Try again later."
+    ),
+    "problem in place of a refusal": _error(401, error_user_msg="Something went wrong."),
     "bad signature": _error(104, message="Incorrect signature"),
     "bad key": _error(101, message="Invalid API key"),
     "feature off": _error(9001, message="This feature is disabled for your app"),

@@ -659,6 +659,26 @@ async def test_a_refusal_without_a_machine_id_keeps_the_one_held() -> None:
     assert verdict.context == context(login_first_factor="f-2", try_num=3)
 
 
+@pytest.mark.parametrize(
+    "answered",
+    [
+        graph(406, error_data=AGAIN, error_user_msg="You've tried too many times."),
+        graph(405, error_subcode=1348023, error_data=AGAIN, message="Something went wrong."),
+        graph(4, error_data=AGAIN_TEXT),
+        legacy(613, error_data=AGAIN_TEXT),
+        graph(2, status=500, error_data=AGAIN),
+        graph(368, error_data=AGAIN),
+        graph(9001, error_data=AGAIN),
+    ],
+)
+async def test_a_failure_hands_back_the_first_factor_that_came_with_it(answered: bytes) -> None:
+    """The provider takes the next code with the newest factor alone, whatever it answered."""
+    with pytest.raises(ProviderFailure) as caught:
+        await judged(answered)
+    fresh = {"login_first_factor": "f-2", "machine_id": "m-2", "auth_token": "t-2"}
+    assert caught.value.context == context(**fresh, try_num=3)
+
+
 async def test_the_count_of_tries_ends_somewhere() -> None:
     """A context beyond its own bounds could not be used again."""
     verdict, _ = await say(graph(401), try_num=TRIES_MAX)

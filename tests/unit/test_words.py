@@ -14,7 +14,13 @@ import pytest
 from checkpoint_worker.providers.linkedin import meanings as of_linkedin
 from checkpoint_worker.providers.linkedin.meanings import sign_of_words
 from checkpoint_worker.providers.live_session.browser.recipes import recipe_for
-from checkpoint_worker.providers.meanings import PROBLEM_WORDS, THROTTLED, WAIT_WORDS, plain
+from checkpoint_worker.providers.meanings import (
+    INTERNAL,
+    PROBLEM_WORDS,
+    THROTTLED,
+    WAIT_WORDS,
+    plain,
+)
 from checkpoint_worker.providers.messenger import meanings as of_messenger
 from checkpoint_worker.providers.messenger.errors import error_in, sign_of
 from checkpoint_worker.providers.twitter.words import refuses
@@ -348,6 +354,9 @@ MESSENGER: Final[Mapping[str, tuple[int, Mapping[str, str]]]] = {
 }
 """Meaning to a number beside which its words decide, and the words."""
 
+FACTOR = {"login_first_factor": "f-2"}
+"""With it an error asks for the code again."""
+
 
 def test_every_language_of_a_sign_has_a_sentence() -> None:
     """A pattern that no sentence fits is none."""
@@ -356,7 +365,7 @@ def test_every_language_of_a_sign_has_a_sentence() -> None:
     shared = {"too many": set(WAIT), "problem": set(PROBLEM)}
     assert {name: set(words) for name, words in LINKEDIN.items()} | shared == spoken
     said = {each.name: set(each.words) for each in of_messenger.MEANINGS if each.words}
-    shared = {"too many wrong codes": set(WAIT)}
+    shared = {"too many wrong codes": set(WAIT), "problem": set(PROBLEM)}
     assert {name: set(words) for name, (_, words) in MESSENGER.items()} | shared == said
 
 
@@ -368,8 +377,8 @@ def test_a_sentence_that_asks_to_wait_judges_no_code(language: str) -> None:
     sign = sign_of_words(f"LinkedIn {sentence}")
     assert sign is of_linkedin.TOO_MANY
     assert not refuses(f"Wrong code. {sentence}")
-    for code in (7, 401):
-        error = error_in({"error": {"code": code, "message": f"Wrong code. {sentence}"}})
+    for of in ({"code": 7}, {"code": 401}, {"code": 406, "error_data": FACTOR}):
+        error = error_in({"error": {**of, "message": f"Wrong code. {sentence}"}})
         assert error is not None
         found = sign_of(error)
         assert found is not None
@@ -384,6 +393,12 @@ def test_a_sentence_about_a_fault_of_the_provider_judges_no_code(language: str) 
     assert re.search(PROBLEM_WORDS[language], plain(sentence))
     assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.PROBLEM
     assert not refuses(sentence)
+    for of in ({"code": 401}, {"code": 406, "error_data": FACTOR}):
+        error = error_in({"error": {**of, "message": sentence}})
+        assert error is not None
+        found = sign_of(error)
+        assert found is not None
+        assert found.meaning is INTERNAL
     assert recipe_for("LINKEDIN").throttles(sentence)
 
 
