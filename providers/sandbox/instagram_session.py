@@ -99,6 +99,7 @@ class SessionStep(Simulator):
             "user": user,
             "logged_in_user": user,
             "viewer": user,
+            "form_data": {**user, "first_name": user["full_name"]},
         }
         data = {"user": {**user, "id": account.user_id}, "viewer": user}
         more = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TRIES_MAX = 4  # Wrong codes until the login begins again.
 _HOME = "/home.php"
+ASKING = "Enter login code to continue"
 WRONG = "The login code you entered doesn't match the one sent to your phone. Please try again."
 
 
@@ -40,7 +41,7 @@ class WebStep(TokenStep):
         checkpoints = ("/checkpoint/", "/login/checkpoint/")
         return (
             web.get("/", self._start),
-            web.get(_HOME, self._start),
+            *(web.get(path, self._start) for path in (_HOME, "/settings")),
             *(web.get(path, self._start) for path in logins),
             *(web.post(path, self._web_login) for path in logins),
             *(web.get(path, self._web_form) for path in checkpoints),
@@ -144,7 +145,8 @@ class WebStep(TokenStep):
 def _code_form(challenge: Challenge, error: str = "") -> web.Response:
     field = '<input type="text" id="approvals_code" name="approvals_code">'
     submit = '<input type="submit" name="submit[Submit Code]" value="Submit Code">'
-    return _checkpoint(challenge, f"<div>{escape(error)}</div>{field}{submit}")
+    told = f"<div>{ASKING}</div><strong>{escape(error)}</strong>"
+    return _checkpoint(challenge, f"{told}{field}{submit}")
 
 
 def _checkpoint(challenge: Challenge, rest: str) -> web.Response:

@@ -212,7 +212,7 @@ class TwitterSimulator(Pages):
         if request.headers.get("x-guest-token") not in self._guests:
             return (403, 239, "Bad guest token.")
         token = request.headers.get("x-csrf-token")
-        if token is not None and token != request.cookies.get("ct0"):
+        if token and token != request.cookies.get("ct0"):  # Some clients send it empty.
             return ERRORS["csrf"]
         return None
 

@@ -272,6 +272,8 @@ def test_a_newer_app_of_a_stranger_logs_in_over_bloks(
     bearer = json.loads(packed["headers"])["IG-Set-Authorization"]
     assert packed["cookies"].startswith("Set-Cookie: sessionid=")
     assert stranger.ask("/api/v1/accounts/current_user/", Authorization=bearer)[0] == 200
+    _, said, _ = stranger.ask("/api/v1/accounts/edit/web_form_data/", Authorization=bearer)
+    assert said["form_data"]["username"] == account["handle"]  # The login of ensta ends with it.
 
 
 # As strict as life ---------------------------------------------------------------------

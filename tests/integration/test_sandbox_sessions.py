@@ -109,7 +109,10 @@ async def test_a_messenger_token_opens_the_interface(
 async def test_facebook_s_site_takes_a_few_wrong_codes_and_ends_a_session(
     sandbox: Sandbox, session: aiohttp.ClientSession
 ) -> None:
-    """A wrong password, a prompt that was given up, and a session before and after its end."""
+    """A wrong password, a prompt that was given up, and a session before and after its end.
+
+    Clients tell its pages apart by their words: facebook-scraper by these two.
+    """
     url, account = sandbox.urls["MESSENGER"], sandbox.add_account("MESSENGER", source="APP")
     query = f"{url}/api/graphqlbatch/"
     login = {"email": account.username, "pass": account.password}
@@ -122,12 +125,13 @@ async def test_facebook_s_site_takes_a_few_wrong_codes_and_ends_a_session(
     async def prompt() -> str:
         await ask(session, "POST", f"{url}/login.php", data=login)
         text = (await ask(session, "GET", f"{url}/checkpoint/"))[1]
+        assert "Enter login code to continue" in text
         return text.partition('name="nh" value="')[2].partition('"')[0]
 
-    nh, wrong, tries = await prompt(), account.wrong_code(), 0
-    while (
-        await ask(session, "POST", f"{url}/checkpoint/", data={"nh": nh, "approvals_code": wrong})
-    )[0] == 200:
+    nh, tries = await prompt(), 0
+    wrong = {"nh": nh, "approvals_code": account.wrong_code()}
+    while (answer := await ask(session, "POST", f"{url}/checkpoint/", data=wrong))[0] == 200:
+        assert "<strong>The login code you entered doesn&#x27;t match" in answer[1]
         tries += 1
     assert 0 < tries < 10
     nh = await prompt()

@@ -49,6 +49,10 @@ PACKAGES: Final = {
     "tweety-ns": "tweety-ns==2.4.1",
     "maufbapi": "mautrix-facebook==0.5.1",
     "fbchat": "fbchat==1.9.7",
+    "facebook-scraper": "facebook-scraper==0.2.59 lxml-html-clean",
+    "ensta": "ensta==5.2.11",
+    "twscrape": "twscrape==0.20.1",
+    "twitter-api-client": "twitter-api-client==0.10.22",
     "node-instagram": "instagram-private-api@1.46.1",
     "node-twitter": "@the-convocation/twitter-scraper@0.22.3",
 }
@@ -115,6 +119,8 @@ def _cases() -> list[Case]:
             Case(library="maufbapi", provider="MESSENGER", source=source,
                  first="TwoFactorRequired", wrong="IncorrectPassword"),
             Case(library="fbchat", provider="MESSENGER", source=source, wrong="FBchatUserError"),
+            Case(library="facebook-scraper", provider="MESSENGER", source=source,
+                 wrong="LoginError: The login code you entered doesn't match"),
         ]  # fmt: skip
     found += [
         Case(library="mauigpapi", provider="INSTAGRAM", source="EMAIL", way="checkpoint",
@@ -126,6 +132,12 @@ def _cases() -> list[Case]:
         Case(library="linkedin-api", provider="LINKEDIN", source="EMAIL", kind="no_second_factor"),
         Case(library="node-twitter", provider="TWITTER", source="APP", wrong="AuthenticationError"),
         Case(library="twikit", provider="TWITTER", source="APP", kind="no_second_factor"),
+        Case(library="twitter-api-client", provider="TWITTER", source="EMAIL", wrong="Exception"),
+        Case(library="twitter-api-client", provider="TWITTER", source="EMAIL",
+             kind="no_second_factor"),
+        Case(library="ensta", provider="INSTAGRAM", source="SMS", wrong="AuthenticationError"),
+        *(Case(library="twscrape", provider="TWITTER", source=source, wrong="HttpStatusError")
+          for source in ("APP", "SMS", "EMAIL")),
     ]  # fmt: skip
     found += [
         Case(library="linkedin-messaging", provider="LINKEDIN", source=source,
@@ -203,7 +215,7 @@ def command_for(case: Case, folder: Path) -> list[str]:
         venv.create(home, with_pip=True)
         package = PACKAGES[case.library]
         try:
-            _install([str(python), "-m", "pip", "install", "--quiet", package], package)
+            _install([str(python), "-m", "pip", "install", "--quiet", *package.split()], package)
         except Unavailable:
             shutil.rmtree(home)
             raise
