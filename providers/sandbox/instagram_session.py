@@ -159,6 +159,7 @@ def person_of(account: Account) -> dict[str, object]:
         "hd_profile_pic_versions": [],
         "bio_links": [],
         "nametag": {},
+        "pinned_channels_info": {"pinned_channels_list": []},
         "gender": 3,
         "reel_auto_archive": "off",
         "allowed_commenter_type": "any",

@@ -129,7 +129,7 @@ class TwitterSimulator(Pages):
             web.get("/i/js_inst", self._js_instrumentation),
             web.post("/i/jfapi/{action:.*}", self._jetfuel),
             web.get("/1.1/account/verify_credentials.json", self._verify_credentials),
-            *(web.get(path, start_page) for path in ("/", "/home", "/i/flow/login")),
+            *(web.get(path, self._start) for path in ("/", "/home", "/i/flow/login")),
             web.get("/responsive-web/client-web/{name}", script),
             web.get("/1.1/account/settings.json", self._settings),
             web.get("/1.1/account/multi/list.json", self._settings),
@@ -163,6 +163,9 @@ class TwitterSimulator(Pages):
         guest = str(10**18 + secrets.randbelow(10**18))
         self._guests.add(guest)
         return guest
+
+    async def _start(self, _request: web.Request) -> web.Response:
+        return start_page(self._new_guest())
 
     async def _activate(self, request: web.Request) -> web.Response:
         if not request.headers.get("Authorization", "").startswith("Bearer "):

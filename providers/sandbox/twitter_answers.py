@@ -12,6 +12,7 @@ Error = tuple[int, int, str]
 """Status, number, message."""
 
 CODE_HINT, ADDRESS_HINT = "Confirmation code", "Phone or email"
+FACTOR_HINT: Final = "Enter code"
 
 HINTS: Final[Mapping[str, str]] = {
     # Texts of the subtask that takes an emailed code, by the account's own kind.

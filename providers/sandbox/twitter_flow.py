@@ -16,6 +16,7 @@ from checkpoint_worker.providers.sandbox.twitter_answers import (
     ADDRESS_HINT,
     CODE_HINT,
     ERRORS,
+    FACTOR_HINT,
     HINTS,
     Error,
 )
@@ -126,10 +127,11 @@ class Flow:
         """Return what the subtask that takes a text shows."""
         account = self.account_there
         lead = _LEADS[ADDRESS if self.asks_address else str(self.source)]
+        hint = CODE_HINT if self.step == ACID else FACTOR_HINT
         return {
             "primary_text": {"text": "Enter your code", "entities": []},
             "secondary_text": {"text": lead, "entities": []},
-            "hint_text": ADDRESS_HINT if self.asks_address else HINTS.get(account.kind, CODE_HINT),
+            "hint_text": ADDRESS_HINT if self.asks_address else HINTS.get(account.kind, hint),
             "keyboard_type": "text" if self.step == ACID else "number",
             "header": {
                 "primary_text": {"text": lead},

@@ -23,8 +23,11 @@ _KEY_BYTES = 48
 _FRAMES, _ROWS, _NUMBERS = 4, 16, 11  # Drawings; rows of a drawing; numbers of a row.
 _PAGE = (
     '<!DOCTYPE html><html><head><meta name="twitter-site-verification" content="{key}">'
-    "</head><body>{frames}<script>window.__CHUNKS__={{'ondemand.s':'{chunk}'}};</script></body></html>"
+    "</head><body>{frames}<script>window.__CHUNKS__={{'ondemand.s':'{chunk}'}};"
+    'names={{0:"main",{number}:"ondemand.s"}};hashes={{0:"0",{number}:"{chunk}"}};'
+    'document.cookie="gt={guest}; Max-Age=10800; Path=/; Secure";</script></body></html>'
 )
+"""The start page; it names its script as the site did at first, and as it does now."""
 METRICS = """(function(){
 function metrics() {return {'rf':{'a':1},'s':'x'};}
 var field=document.getElementsByName('ui_metrics')[0];
@@ -38,11 +41,16 @@ _FRAME = (
 )
 
 
-async def start_page(_request: web.Request) -> web.Response:
-    """Answer the site's start page."""
+def start_page(guest: str) -> web.Response:
+    """Answer the site's start page.
+
+    Args:
+        guest: The token that the page's script keeps as a cookie.
+    """
     frames = "".join(_FRAME.format(number=n, rows=_drawing()) for n in range(_FRAMES))
     key = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
-    text = _PAGE.format(key=key, frames=frames, chunk=secrets.token_hex(4))
+    drawn = {"chunk": secrets.token_hex(4), "number": secrets.randbelow(90_000) + 10_000}
+    text = _PAGE.format(key=key, frames=frames, guest=guest, **drawn)
     return web.Response(text=text, content_type="text/html")
 
 

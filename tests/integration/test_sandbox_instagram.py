@@ -274,6 +274,7 @@ def test_a_newer_app_of_a_stranger_logs_in_over_bloks(
     assert stranger.ask("/api/v1/accounts/current_user/", Authorization=bearer)[0] == 200
     _, said, _ = stranger.ask("/api/v1/accounts/edit/web_form_data/", Authorization=bearer)
     assert said["form_data"]["username"] == account["handle"]  # The login of ensta ends with it.
+    assert said["user"]["pinned_channels_info"]["pinned_channels_list"] == []  # instagrapi 2.1.5.
 
 
 # As strict as life ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -110,16 +111,34 @@ def arrive(client: SandboxClient, **options: str) -> tuple[dict[str, Any], Stran
     return account, stranger
 
 
+def test_the_start_page_names_its_script_and_a_guest_s_token() -> None:
+    """Both forms in which clients look for the script; the token begins a flow like any other."""
+    with background() as client:
+        stranger = Stranger(client.urls()["TWITTER"])
+        with urllib.request.urlopen(stranger.url + "/home", timeout=10) as reply:  # noqa: S310
+            page = reply.read().decode()
+        first = re.search(r"'ondemand\.s':'(\w+)'", page)
+        number = re.search(r',(\d+):"ondemand\.s"', page)
+        token = re.search(r"gt=(\d+);", page)
+        assert first
+        assert number
+        assert token
+        assert f',{number[1]}:"{first[1]}"' in page
+        path = "/1.1/onboarding/task.json?flow_name=login"
+        assert stranger.ask(path, {}, x_guest_token=token[1])["flow_token"]
+
+
 @pytest.mark.parametrize("csrf", [True, False])
 @pytest.mark.parametrize("source", ["EMAIL", "SMS", "APP", "BACKUP"])
 def test_a_client_that_goes_where_the_flow_leads_logs_in(source: str, *, csrf: bool) -> None:
-    """As twscrape does: the subtask that is shown decides what is said."""
+    """As twscrape does: the subtask that is shown decides what is said; TweeterPy reads hints."""
     with background() as client:
         account = client.add_account("TWITTER", source=source)
         stranger = Stranger(client.urls()["TWITTER"], csrf=csrf)
         stranger.log_in(account)
         asked = stranger.shown["subtasks"][0]["enter_text"]
-        assert asked["hint_text"].lower() == "confirmation code"
+        hint = "confirmation code" if source == "EMAIL" else "enter code"
+        assert asked["hint_text"].lower() == hint
         assert asked["header"]["user"]["id_str"] == account["user_id"]
         code = client.current_code(account["id"])
         stranger.type_in(code)

@@ -52,6 +52,7 @@ PACKAGES: Final = {
     "facebook-scraper": "facebook-scraper==0.2.59 lxml-html-clean",
     "ensta": "ensta==5.2.11",
     "twscrape": "twscrape==0.20.1",
+    "tweeterpy": "tweeterpy==2.0.17",
     "twitter-api-client": "twitter-api-client==0.10.22",
     "node-instagram": "instagram-private-api@1.46.1",
     "node-twitter": "@the-convocation/twitter-scraper@0.22.3",
@@ -136,6 +137,7 @@ def _cases() -> list[Case]:
         Case(library="twitter-api-client", provider="TWITTER", source="EMAIL",
              kind="no_second_factor"),
         Case(library="ensta", provider="INSTAGRAM", source="SMS", wrong="AuthenticationError"),
+        *(Case(library="tweeterpy", provider="TWITTER", source=each) for each in ("APP", "EMAIL")),
         *(Case(library="twscrape", provider="TWITTER", source=source, wrong="HttpStatusError")
           for source in ("APP", "SMS", "EMAIL")),
     ]  # fmt: skip

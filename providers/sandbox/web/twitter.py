@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from checkpoint_worker.providers.sandbox.twitter_answers import CODE_HINT, ERRORS
+from checkpoint_worker.providers.sandbox.twitter_answers import CODE_HINT, ERRORS, FACTOR_HINT
 from checkpoint_worker.providers.sandbox.twitter_flow import ACID, TWO_FACTOR, guest_cookies
 from checkpoint_worker.providers.sandbox.web.dialect import Dialect, Words
 from checkpoint_worker.providers.sandbox.web.templates import Field
@@ -102,7 +102,7 @@ class TwitterDialect(Dialect):
         return Field(
             id="ocf-enter-text",
             name="text",
-            label=CODE_HINT if login.source == "EMAIL" else "Enter code",
+            label=CODE_HINT if login.source == "EMAIL" else FACTOR_HINT,
             more={
                 "type": "text",
                 "data-testid": "ocfEnterTextTextInput",
