@@ -236,11 +236,13 @@ class LinkedIn:
         if challenge.solution is SolutionKind.ANOTHER_WAY:
             raise ActionRequiredError(tell_ways(self.ways(challenge)))
         refuse_source(challenge)
-        reply = await hear(exchange, _code_request(held, challenge.base_url), _is_login)
+        request = _code_request(held, challenge.base_url)
         answer = _ResponseReader(held=held, base_url=challenge.base_url, exchange=exchange)
         try:
-            return await answer.read(reply)
+            return await answer.read(await hear(exchange, request, _is_login))
         except ProviderFailure as failure:
+            if isinstance(failure, UnreadableAnswerError) and failure.head is not None:
+                answer.keep_cookies(failure.head)
             failure.context = failure.context or answer.context
             raise
 
@@ -320,11 +322,7 @@ class _ResponseReader:
     async def read(self, reply: Reply) -> Verdict:
         """Read the answer to the code: its session cookie, its address, then its page."""
         for _hop in range(HOPS_MAX + 1):
-            left = self._jar.keep(reply.cookies)
-            if left:
-                # The jar is within the model's bounds already, so the context needs no validation.
-                jar = {"cookies": self._jar.for_context}
-                self.context = self.context.model_copy(update=jar)
+            left = self.keep_cookies(reply)
             meaning = self._interpret(reply)
             if cookie_value(left, SESSION_COOKIE) is not None:
                 verdict = await self._finished(names_step=_names_step(meaning))
@@ -342,6 +340,18 @@ class _ResponseReader:
             reply = await self._fetch(meaning.path)
         msg = "The provider answered with redirects that lead nowhere."
         raise UnreadableAnswerError(msg)
+
+    def keep_cookies(self, reply: Reply) -> tuple[Cookie, ...]:
+        """Keep the cookies that an answer sets; return them, the revoked ones included."""
+        left = self._jar.keep(reply.cookies)
+        fields = dict(self.context.fields)
+        if token := cookie_value(left, CSRF_COOKIE):
+            fields["csrfToken"] = _bare(token)  # It may come without a form that has it.
+        if left:
+            # The jar is within the model's bounds already, so the context needs no validation.
+            kept = {"cookies": self._jar.for_context, "fields": fields}
+            self.context = self.context.model_copy(update=kept)
+        return left
 
     def _interpret(self, reply: Reply) -> Verdict | Onward | ProviderFailure:
         """Return the meaning of an answer apart from its cookies."""

@@ -141,11 +141,13 @@ class Twitter:
         answer = _ResponseReader(held, challenge, exchange)
         request = _code_request(held, challenge, answer)
         refuse_source(challenge)
-        reply = await hear(exchange, request, is_login)
         try:
-            return await answer.read(reply)
+            return await answer.read(await hear(exchange, request, is_login))
         except ProviderFailure as failure:
-            failure.context = failure.context or answer.context
+            if isinstance(failure, UnreadableAnswerError) and failure.head is not None:
+                answer.keep_cookies(failure.head)
+            if exchange.code_sent:  # Else the token that works once is still good.
+                failure.context = failure.context or answer.context
             raise
 
 

@@ -538,6 +538,32 @@ async def test_the_same_form_again_is_a_rejection(error: str) -> None:
     assert len(provider.heard) == 1
 
 
+CUT = b"HTTP/1.1 200 OK\r\n" + NEW_SESSION.encode() + b"\r\nContent-Length: 900\r\n\r\n<html>"
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        answer(429, "", NEW_SESSION),
+        answer(500, page("Something went wrong"), NEW_SESSION),
+        answer(403, "", NEW_SESSION),
+        CUT,
+    ],
+)
+async def test_a_new_token_without_a_new_form_goes_with_the_next_code(answered: bytes) -> None:
+    """The provider compares the form's token with the cookie and refuses the old one."""
+    async with Canned(answered, answer(429)) as provider:
+        with pytest.raises(ProviderFailure) as caught:
+            await attempt(LinkedIn(), provider.url, context(), CODE)
+        held = caught.value.context
+        assert isinstance(held, LinkedInContext)
+        assert held.why_hopeless() is None
+        with pytest.raises(ProviderFailure):
+            await attempt(LinkedIn(), provider.url, held, CODE)
+        assert 'JSESSIONID="ajax:999"' in provider.heard[1].headers["cookie"]
+        assert b"csrfToken=ajax%3A999&" in provider.heard[1].body
+
+
 async def test_a_rejection_hands_back_the_fresh_inputs_and_cookies() -> None:
     """Providers rotate both with every answer; with the old ones the next try must fail."""
     said = answer(200, pin_form(error=SHOWN), "Set-Cookie: bcookie=new; Path=/")

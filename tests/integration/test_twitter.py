@@ -787,6 +787,31 @@ async def test_a_castle_token_is_not_used_twice() -> None:
     assert verdict.context.castle_token == ""
 
 
+CUT = b"HTTP/1.1 200 OK\r\nSet-Cookie: ct0=csrf-next; Path=/\r\nContent-Length: 900\r\n\r\n{"
+
+
+@pytest.mark.parametrize(("answered", "token"), [(CUT, "csrf-next"), (b"", "csrf-guest")])
+async def test_an_answer_that_is_cut_short_changes_the_context_too(
+    answered: bytes, token: str
+) -> None:
+    """Its cookies hold for the next code, and the castle token went out with this one."""
+    with pytest.raises(ProviderFailure) as caught:
+        await say(answered, cookies=[CT0], castle_token="castle")
+    held = caught.value.context
+    assert isinstance(held, OcfContext)
+    assert {each.name: each.value for each in held.cookies}["ct0"] == token
+    assert held.castle_token == ""
+
+
+async def test_a_castle_token_that_was_not_sent_is_kept() -> None:
+    """It works once, and no connection was made for it."""
+    async with Canned() as provider:
+        url = provider.url
+    with pytest.raises(ProviderFailure) as caught:
+        await attempt(Twitter(), url, context(castle_token="castle"), CODE)
+    assert caught.value.context is None
+
+
 async def test_a_code_that_was_taken_cannot_be_refused_later() -> None:
     """401 means that this code was judged; a later error says nothing of it."""
     await fail(UnreadableAnswerError, said(flow(CHECK)), WRONG)
