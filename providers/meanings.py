@@ -73,19 +73,20 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "ca": r"massa intents|massa vegades",
     "cs": r"počkej.{0,30}minut|příliš mnoho",
     "da": r"vent .{0,30}minutter|for mange",
-    "de": r"wart.{0,40}minuten|minuten.{0,40}warte|zu viele|zu oft",
+    "de": r"wart.{0,40}minuten|minuten.{0,40}warte|zu viele|zu oft|maximale anzahl",
     "el": r"περιμέν.{0,30}λεπτά|πάρα πολλές|υπερβολικ",
     "en": (
         r"wait (?:for )?(?:a|an|some|few|\d+)\b[^.!?]{0,20}"
         r"(?:second|minute|hour|day|while|moment|time)"
         r"|(?:try|come back) again (?:later|after|in (?:a|an|some|few|about|\d+)\b)"
         r"|too (?:many|often)\b|we limit how (?:often|many)|temporarily limited"
+        r"|maximum (?:number|amount) of|(?:exceeded|reached) (?:the|your) (?:\w+ ){0,3}limit\b"
     ),
-    "es": r"(?:espera|aguarda).{0,40}minutos|demasiad",
+    "es": r"(?:espera|aguarda).{0,40}minutos|demasiad|número máximo",
     "et": r"oodake .{0,30}minut|oota .{0,30}minut",
     "fa": r"دقیقه .{0,20}صبر|صبر .{0,30}دقیقه|بیش از حد|بسیار زیاد",
     "fi": r"odota .{0,30}minuut|liian monta",
-    "fr": r"(?:patient|attend|réessay).{0,40}minutes|trop de|trop nombreus",
+    "fr": r"(?:patient|attend|réessay).{0,40}minutes|trop de|trop nombreus|nombre maxim",
     "gu": r"મિનિટ .{0,20}રાહ|ઘણા બધા",
     "he": r"(?:המתן|להמתין|נא להמתין|המתינו|חכה|לחכות).{0,30}דקות|יותר מדי",
     "hi": (
@@ -95,7 +96,7 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "hr": r"pričeka.{0,30}minut|previše",
     "hu": r"várj.{0,30}perc|túl sok",
     "id": r"(?:tunggu|coba lagi).{0,30}menit|terlalu banyak",
-    "it": r"(?:attendi|aspetta|riprova).{0,40}minut|troppi|troppe",
+    "it": r"(?:attendi|aspetta|riprova).{0,40}minut|troppi|troppe|numero massimo",
     "ja": (
         r"(?:数分|しばらく).{0,20}(?:待|時間|してから)"
         r"|試行回数|多すぎ|回数.{0,12}(?:超|上限|制限)"
@@ -112,7 +113,7 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "pl": r"(?:poczekaj|zaczekaj|odczekaj).{0,30}minut|spróbuj .{0,30}minut|zbyt wiele|za dużo",
     "pt": (
         r"(?:aguarde|espere|aguarda|espera).{0,40}minutos"
-        r"|muitas (?:tentativas|vezes)|demasiad"
+        r"|muitas (?:tentativas|vezes)|demasiad|número máximo"
     ),
     "ro": r"a[șş]tea?pt.{0,30}minute|prea multe",
     "ru": r"(?:подожди|повтори).{0,40}минут|слишком много",
@@ -147,7 +148,7 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
     "el": r"παρουσιάστηκε (?:πρόβλημα|σφάλμα)",
     "en": (
         r"there was (?:a problem|an error) (?:with your request|logging you in)"
-        r"|(?:un(?:expected|known) )?error occurred|something went wrong"
+        r"|error (?:has )?occurred|something went wrong"
         r"|(?:could not|couldn't) log you in|(?:could not|couldn't) complete your request"
         r"|your request (?:could not|couldn't) be (?:completed|processed)"
     ),

@@ -189,7 +189,10 @@ SPOKEN: Final = (
     ACCESS_DENIED, TOO_MANY,
 )  # fmt: skip
 """Signs in the text of a page, if its markup has none."""
-IN_ERROR: Final = (TOO_MANY, RESTRICTED, REFUSED, PROBLEM)
+IN_ERROR: Final = (
+    TOO_MANY, RESTRICTED, REFUSED, PROBLEM,
+    Sign("session expired", meanings.UNREADABLE, words=meanings.EXPIRED_WORDS),
+)  # fmt: skip
 """Signs in the text of a form's error; any other text refuses the code."""
 
 

@@ -538,6 +538,14 @@ async def test_the_same_form_again_is_a_rejection(error: str) -> None:
     assert len(provider.heard) == 1
 
 
+async def test_a_form_that_says_the_session_has_expired_judges_no_code() -> None:
+    """The form is there again, so the login may go on; the code was not looked at."""
+    error = '<div id="email-pin-error">Your session has expired. Please sign in again.</div>'
+    failure = await fail(UnreadableAnswerError, answer(200, pin_form(error=error)))
+    assert isinstance(failure.context, LinkedInContext)
+    assert failure.context.fields["requestSubmissionId"] == "sub-2"
+
+
 CUT = b"HTTP/1.1 200 OK\r\n" + NEW_SESSION.encode() + b"\r\nContent-Length: 900\r\n\r\n<html>"
 
 

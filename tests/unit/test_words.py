@@ -19,7 +19,9 @@ from checkpoint_worker.providers.meanings import (
     PROBLEM_WORDS,
     THROTTLED,
     WAIT_WORDS,
+    asks_to_wait,
     plain,
+    reports_problem,
 )
 from checkpoint_worker.providers.messenger import meanings as of_messenger
 from checkpoint_worker.providers.messenger.errors import error_in, sign_of
@@ -384,6 +386,32 @@ def test_a_sentence_that_asks_to_wait_judges_no_code(language: str) -> None:
         assert found is not None
         assert found.meaning is THROTTLED
     assert recipe_for("LINKEDIN").throttles(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "You have exceeded the maximum number of attempts.",
+        "You've reached the limit for codes.",
+        "You have reached your daily limit.",
+        "Du hast die maximale Anzahl an Versuchen erreicht.",
+        "Vous avez atteint le nombre maximal de tentatives.",
+        "Has superado el número máximo de intentos.",
+        "Você atingiu o número máximo de tentativas.",
+        "Hai raggiunto il numero massimo di tentativi.",
+    ],
+)
+def test_a_sentence_about_a_limit_judges_no_code(sentence: str) -> None:
+    """The number of tries is spent, whatever this code was."""
+    assert asks_to_wait(sentence)
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.TOO_MANY
+    assert not refuses(f"Wrong code. {sentence}")
+
+
+@pytest.mark.parametrize("sentence", ["An error has occurred.", "Unknown error occurred"])
+def test_an_error_of_the_provider_s_own_is_a_fault_of_it(sentence: str) -> None:
+    """Whether it says so in the perfect or not."""
+    assert reports_problem(sentence)
 
 
 @pytest.mark.parametrize("language", PROBLEM)
