@@ -121,7 +121,10 @@ _SIGNS = (
     _Sign(
         WRONG,
         codes=frozenset({173, 174, 235, 236, 289, 294, 310}),
-        words=r"^\W*incorrect\b|\b(?:wrong|incorrect|invalid)\s+(?:\w+\s+){0,2}code\b",
+        words=(
+            r"^\W*incorrect\b|(?<!went )\b(?:wrong|incorrect|invalid)\s+"
+            r"(?:\w+\s+){0,2}(?<!error )code\b"
+        ),
     ),
     _Sign(
         Meaning(

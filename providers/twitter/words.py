@@ -224,6 +224,8 @@ _NOUN = _any("email", "phone", "name")
 _CODE_INSIDE = re.compile(
     "|".join(re.escape(_plain(word)) for row in WORDS.values() for word in row.code)
 )
+_ERROR_CODE = re.compile(r"\berror code\b")
+"""A number of the provider's, which nobody typed."""
 _EXPLICIT = re.compile(r"\b(?:address|number|user ?name|handle)\b")
 _ASKING = re.compile(r"\b(?:confirm|verify)\b")
 _LEAD = re.compile(r"[\W_]*")
@@ -252,7 +254,7 @@ def refuses(text: str) -> bool:
     """
     if asks_to_wait(text) or SESSION_EXPIRED.search(plain(text)):
         return False
-    text = _read(without_problem(text))
+    text = _ERROR_CODE.sub(" ", _read(without_problem(text)))
     found = _WRONG.search(text)
     if found is None:
         return False

@@ -565,6 +565,8 @@ CASES: Final = (
         DOUBT,
         words=error(399, "Hm."),
         ours=error(399, "Something went wrong. We could not send you a code."),
+        went_wrong=error(399, "Something went wrong with the code."),
+        numbered=error(9999, "Invalid app error code"),
         noun=error(399, "Invalid request. Please try again."),
         anfrage=error(399, "Ungültige Anfrage"),
         session=error(399, "Your session expired. Please log in again to get a new code."),

@@ -95,6 +95,8 @@ def test_each_language_is_read(language: str) -> None:
         "Saisissez le code.",
         "Felfüggesztettük a fiókodat.",
         "Please enter the code.",
+        "Invalid request. Error code 131",
+        "Something went wrong with the code.",
         "To protect our users from spam and other malicious activity",
         "",
         "0" * 1_000_000,
