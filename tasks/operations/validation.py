@@ -6,6 +6,7 @@ The clients, the gateway and, for plain Celery producers, the worker use it. A r
 
 from __future__ import annotations
 
+import copyreg
 import json
 import re
 import secrets
@@ -73,6 +74,11 @@ class CheckpointError(Exception):
         self.status = pair.status
         self.body = catalogue.error_body(pair, instance or new_id("req"), detail)
         super().__init__(f"{pair.status} {pair.type}: {self.body['detail']}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle the error as it is, for process pools, which hang on one they cannot."""
+        make = copyreg.__newobj__  # type: ignore[attr-defined]  # Pickle's own; it has no stub.
+        return make, (type(self), *self.args), vars(self)
 
 
 def new_id(kind: str = "sub") -> str:

@@ -1,8 +1,10 @@
 """Both clients, one suite: submit, read, wait, cancel, kill, listen, take."""
 
 import asyncio
+import copy
 import json
 import logging
+import pickle
 import socket
 import threading
 import time
@@ -736,6 +738,21 @@ def test_a_limit_out_of_bounds_is_refused(client: Any, limit: Any, key: tuple[in
         list(client.outcomes(limit=limit))
     assert caught.value.pair.key == key
     assert list(client.outcomes(limit=1_000)) == []
+
+
+@pytest.mark.parametrize(
+    "carried",
+    [copy.copy, lambda error: pickle.loads(pickle.dumps(error))],  # noqa: S301  our own
+    ids=["copy", "pickle"],
+)
+def test_an_error_can_be_copied_and_pickled(ledger: LedgerFixture, carried: Any) -> None:
+    """Else `multiprocessing.Pool` waits for ever, and a `ProcessPoolExecutor` breaks."""
+    with CheckpointClient(ledger.settings) as client, pytest.raises(CheckpointError) as caught:
+        next(client.outcomes(limit=0))
+    caught.value.retry_after_s = 7
+    error = carried(caught.value)
+    assert (type(error), str(error)) == (CheckpointError, str(caught.value))
+    assert vars(error) == vars(caught.value)
 
 
 def test_a_group_gets_each_outcome_until_it_has_finished_it(
