@@ -122,17 +122,29 @@ class _ClosesItself:
 
     An exception of a signal handler (a time limit of the host, Ctrl-C) may come after a command is
     sent and before its reply is read. redis-py gives such a connection back to its pool, and every
-    later command on it would get the reply of the one before.
+    later command on it would get the reply of the one before. It may also come while the connection
+    is set up: later commands would meet no parser, no login or database 0.
     """
 
     answers_calls = True
     """Whether each command is a call whose reply is read before the connection is given back."""
     _owes = False
     """Whether a reply is on its way that no caller will read if this one is interrupted."""
+    _is_half_made = False
+    """Whether the connection is being set up, or its set-up was interrupted."""
+
+    def connect_check_health(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  the library's
+        if self._is_half_made:
+            self.disconnect()
+        if self._sock:  # type: ignore[attr-defined]
+            return
+        self._is_half_made = True
+        super().connect_check_health(*args, **options)  # type: ignore[misc]
+        self._is_half_made = False
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  the library's
         if not self._sock:  # type: ignore[attr-defined]
-            self.connect_check_health(check_health=False)  # type: ignore[attr-defined]
+            self.connect_check_health(check_health=False)
         if check_health:
             self.check_health()  # type: ignore[attr-defined]
         self._owes = True
@@ -150,7 +162,7 @@ class _ClosesItself:
         return reply
 
     def disconnect(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  the library's
-        self._owes = False
+        self._owes = self._is_half_made = False
         super().disconnect(*args, **options)  # type: ignore[misc]
 
     def register_connect_callback(self, callback: Any) -> None:  # noqa: ANN401  the library's
@@ -164,8 +176,11 @@ class _ClosesItself:
         super().deregister_connect_callback(callback)  # type: ignore[misc]
 
     def should_reconnect(self) -> bool:
-        """Hang up if a reply is owed; the library asks when a caller gives the connection back."""
-        if self._owes and self.answers_calls:
+        """Hang up if a reply is owed or the set-up was interrupted.
+
+        The library asks when a caller gives the connection back.
+        """
+        if self._is_half_made or (self._owes and self.answers_calls):
             self.disconnect()
         return super().should_reconnect()  # type: ignore[misc, no-any-return]
 

@@ -18,6 +18,7 @@ from checkpoint_worker.tasks.operations.acceptance import FULL_AGAIN_S
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage import executor
 from checkpoint_worker.tasks.storage.base import Room
+from checkpoint_worker.tasks.storage.connections import Connection
 from checkpoint_worker.tasks.storage.executor import (
     TRIES,
     AsyncExecutor,
@@ -461,6 +462,30 @@ def test_an_interrupted_call_costs_its_connection_and_no_answer(
         assert channel.get_message(timeout=30.0)
         client.publish("limit", "x")
         assert channel.get_message(timeout=30.0)["data"] == "x"
+    client.close()
+
+
+@pytest.mark.parametrize("step", ["parser", "AUTH", "SELECT"])
+def test_a_connection_whose_set_up_was_interrupted_is_made_again(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It had a socket and no parser, no login or database 0, where no worker reads."""
+    client = connect(f"{redis_server.url.removesuffix('/0')}/3")
+    send, method = Connection.send_command, "send_command"
+    if step == "parser":
+        method = "on_connect_check_health"
+
+    def interrupted(connection: Connection, *words: Any, **options: Any) -> None:
+        if method == "send_command" and step not in words:
+            send(connection, *words, **options)
+            return
+        monkeypatch.undo()
+        raise _HostsLimit
+
+    monkeypatch.setattr(Connection, method, interrupted)
+    with pytest.raises(_HostsLimit):
+        client.get("limit:a")
+    assert client.client_info()["db"] == 3
     client.close()
 
 

@@ -1957,11 +1957,22 @@ MUTANTS: Final = (
         "an interrupted call of the blocking client costs its connection",
         Edit(
             "tasks/storage/connections.py",
-            "if self._owes and self.answers_calls:",
-            "if False:",
+            "(self._owes and self.answers_calls)",
+            "False",
         ),
         test="tests/integration/test_executor.py::"
         "test_an_interrupted_call_costs_its_connection_and_no_answer",
+    ),
+    mutant(
+        "a half-made connection is used",
+        "a connection whose set-up was interrupted is not used",
+        Edit(
+            "tasks/storage/connections.py",
+            "        self._is_half_made = True\n",
+            "",
+        ),
+        test="tests/integration/test_executor.py::"
+        "test_a_connection_whose_set_up_was_interrupted_is_made_again",
     ),
     mutant(
         "one person's trouble is everybody's",
