@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
+from queue import Empty
 from typing import Any, Final, Self
 
 from pydantic import Secret
@@ -18,6 +18,7 @@ from checkpoint_worker.tasks.client.base import (
     T,
     answering,
 )
+from checkpoint_worker.tasks.client.slots import free_slots
 from checkpoint_worker.tasks.client.waiter import OutcomeWaiter
 from checkpoint_worker.tasks.operations.acceptance import Submitted
 from checkpoint_worker.tasks.operations.submissions import IntentInfo
@@ -56,7 +57,7 @@ class CheckpointClient(BaseClient):
         self._redis = connect(self.settings.redis_url.get_secret_value(), self.settings.prefix)
         self._executor = SyncExecutor(self._redis)
         places = self._redis.connection_pool.max_connections - LISTENER_CONNECTIONS
-        self._room = threading.BoundedSemaphore(min(CALLS_MAX, places))
+        self._room = free_slots(min(CALLS_MAX, places))
         self._ears = OutcomeWaiter(self._redis, self._executor, self._core.store)
 
     def __enter__(self) -> Self:
@@ -75,12 +76,14 @@ class CheckpointClient(BaseClient):
     def _run(self, steps: Operation[T], known: str = READ, submission_id: str | None = None) -> T:
         self._renew_after_fork()
         with no_values(CheckpointError), answering(known, submission_id):
-            if not self._room.acquire(timeout=TURN_S):
-                raise LedgerUnavailableError(NO_TURN)
+            try:
+                self._room.get(timeout=TURN_S)
+            except Empty:
+                raise LedgerUnavailableError(NO_TURN) from None
             try:
                 return self._executor.run(steps)
             finally:
-                self._room.release()
+                self._room.put(None)
 
     def open_intent(
         self,

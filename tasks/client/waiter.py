@@ -32,8 +32,14 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from checkpoint_worker.tasks.client.slots import Signal
 from checkpoint_worker.tasks.records import Outcome
-from checkpoint_worker.tasks.storage.executor import AsyncExecutor, LedgerError, SyncExecutor
+from checkpoint_worker.tasks.storage.executor import (
+    AsyncExecutor,
+    LedgerError,
+    SyncExecutor,
+    forget_connections,
+)
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.tasks.storage.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.storage.store import Store
@@ -78,7 +84,7 @@ class Waiter:
 
     submission_id: str
     channel: str
-    signal: threading.Event | asyncio.Event
+    signal: Signal | asyncio.Event
     told: bool = False
     record: Outcome | None = None
     known: Outcome | None = None
@@ -117,12 +123,12 @@ class WaitRegistry:
             return start, notify
 
     def leave(self, wait: Waiter) -> None:
-        """Remove a waiter. The listener unsubscribes when it next wakes."""
+        """Remove a waiter, if it is there. The listener unsubscribes when it next wakes."""
         with self._lock:
-            del self._read_order[wait]
-            others = self._by_channel[wait.channel]
+            self._read_order.pop(wait, None)
+            others = self._by_channel.get(wait.channel, set())
             others.discard(wait)
-            if not others:
+            if not others and wait.channel in self._by_channel:
                 del self._by_channel[wait.channel]
                 self._changed.add(wait.channel)
 
@@ -296,10 +302,10 @@ class OutcomeWaiter(_Listener):
         Returns:
             The waiter; it holds the record if its ``told`` is true.
         """
-        signal = threading.Event()
+        signal = Signal()
         wait = Waiter(submission_id, channel, signal)
-        start, notify = self.board.join(wait)
         try:
+            start, notify = self.board.join(wait)
             if start:
                 self._start()
             elif notify:
@@ -321,18 +327,21 @@ class OutcomeWaiter(_Listener):
 
     def _start(self) -> None:
         self._closing.clear()
-        thread = threading.Thread(target=self._run, name="checkpoint-ears", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="checkpoint-ears", daemon=True)
         try:
-            thread.start()
+            self._thread.start()
         except RuntimeError as error:  # No thread can be started; the next wait tries again.
             log.debug("ears.not_started error=%s", type(error).__name__)
             self.board.ended()
-        else:
-            self._thread = thread
 
     def _notify(self) -> None:
-        with suppress(RedisError, OSError):  # The listener updates within `LISTEN_S` anyway.
+        try:
             self._client.publish(self.board.nudges, "")
+        except (RedisError, OSError):
+            pass  # The listener updates within `LISTEN_S` anyway.
+        except BaseException:  # Of a signal handler.
+            forget_connections(self._client)
+            raise
 
     def _close_channel(self) -> None:
         if self._channel is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 from celery import Celery
 
+from checkpoint_worker.tasks.client.slots import free_slots
 from checkpoint_worker.tasks.operations.wake import send_wake
 
 WAKES_MAX: Final = 8
@@ -36,12 +36,13 @@ class WakeSender:
 
     def __init__(self, failed: Callable[[str, Exception], None] = log_failure) -> None:
         self._failed = failed
-        self._slots = threading.BoundedSemaphore(WAKES_MAX)
+        self._slots = free_slots(WAKES_MAX)
         self._paused_until = 0.0
 
     def wake(self, producer: Celery, submission_id: str, account_id: str, provider: str) -> None:
         """Send a wake; after a failure the sweeper sends it."""
-        with self._slots:
+        self._slots.get()
+        try:
             began = time.monotonic()
             if began < self._paused_until:
                 return
@@ -51,3 +52,5 @@ class WakeSender:
                 ended = time.monotonic()
                 self._paused_until = ended + (ended - began)
                 self._failed(submission_id, error)
+        finally:
+            self._slots.put(None)

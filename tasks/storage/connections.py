@@ -142,6 +142,11 @@ class _ClosesItself:
         super().connect_check_health(*args, **options)  # type: ignore[misc]
         self._is_half_made = False
 
+    def send_command(self, *words: Any, **options: Any) -> None:  # noqa: ANN401  the library's
+        # If a signal handler raises while hiredis makes text of a number, the process crashes.
+        texts = (str(word) if isinstance(word, (int, float)) else word for word in words)
+        super().send_command(*texts, **options)  # type: ignore[misc]
+
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  the library's
         if not self._sock:  # type: ignore[attr-defined]
             self.connect_check_health(check_health=False)

@@ -170,6 +170,15 @@ def answered() -> Iterator[None]:
         raise _unavailable(error) from None
 
 
+def forget_connections(client: redis.Redis) -> None:
+    """Let a blocking client begin with an empty pool, after a call that was interrupted.
+
+    Where an exception comes while redis-py takes or gives back a connection, its place is lost or
+    the lock of the pool's queue stays held. Calls of other threads keep their connections.
+    """
+    client.connection_pool.reset()
+
+
 class SyncExecutor:
     """Runs operations over a blocking client."""
 
@@ -202,6 +211,9 @@ class SyncExecutor:
                 if pause_s is None:
                     raise _unavailable(error) from None
                 time.sleep(pause_s)
+            except BaseException:  # Of a signal handler.
+                forget_connections(self.client)
+                raise
         raise AssertionError
 
     def _eval(self, call: ScriptCall) -> list[Any]:

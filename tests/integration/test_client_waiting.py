@@ -532,10 +532,10 @@ def test_a_client_made_before_the_fork_works_in_every_process(
             assert asking.result(60) is None
 
         at_home()
-        locks = [client._room] * CALLS_MAX + [client._waker._slots] * WAKES_MAX
-        locks.append(client._ears.board._lock)
-        for lock in locks:
-            assert lock.acquire(timeout=60)
+        places = [client._room] * CALLS_MAX + [client._waker._slots] * WAKES_MAX
+        for each in places:
+            each.get(timeout=60)
+        assert client._ears.board._lock.acquire(timeout=60)
         pids, ids = [], []
         for name in ("first", "second"):
             ours, theirs = os.pipe()
@@ -557,8 +557,9 @@ def test_a_client_made_before_the_fork_works_in_every_process(
             ids += told
             pids.append(pid)
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
-        for lock in locks:
-            lock.release()
+        for each in places:
+            each.put(None)
+        client._ears.board._lock.release()
         at_home()
         seen.add(play("parent"))
         tokens = [token for token, _ in seen]

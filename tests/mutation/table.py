@@ -88,6 +88,8 @@ NAMES: Final = (
     "another queue served",
     "code in a trace",
     "a reply left for the next caller",
+    "a half-made connection is used",
+    "a lock that an interrupted call left held",
     "an answer about something else counted as a wrong code",
     "events of another deployment heard",
     "broker taken from a stranger's variable",
@@ -1962,6 +1964,17 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_executor.py::"
         "test_an_interrupted_call_costs_its_connection_and_no_answer",
+    ),
+    mutant(
+        "a lock that an interrupted call left held",
+        "a call that was interrupted leaves its pool of connections",
+        Edit(
+            "tasks/storage/executor.py",
+            "    client.connection_pool.reset()\n",
+            "    pass\n",
+        ),
+        test="tests/integration/test_client_interrupted.py::"
+        "test_calls_that_are_interrupted_cost_later_ones_nothing",
     ),
     mutant(
         "a half-made connection is used",
