@@ -185,7 +185,8 @@ class AsyncCheckpointClient(BaseClient):
                 if wait.told:
                     found, wait.told = wait.record, False
                     signal.clear()
-                elif time.monotonic() >= due_at:
+                elif signal.is_set() or time.monotonic() >= due_at:  # Set: the listener has ended.
+                    signal.clear()
                     due_at = time.monotonic() + POLL_S
                     with suppress(CheckpointError):
                         found, _ = await self._run(self._core.look(record.submission_id))

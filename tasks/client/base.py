@@ -105,13 +105,14 @@ class BaseClient(ABC):
             channel = self._core.store.keys.account_results(record.account_id)
             is_deaf = not self._ears.board.hearing  # It starts, or no thread could be started.
             pause_s = min(due_s, POLL_S) if is_deaf else due_s
-            waiter: Waiter = yield self._ears.wait(submission_id, channel, min(left_s, pause_s))
+            waiter: Waiter = yield self._ears.wait(submission_id, channel, min(pause_s, left_s))
             if waiter.told:
                 return waiter.record
             if is_deaf and self._ears.board.hearing:
                 due_s -= pause_s  # It listens now, and reads what was published before.
                 continue
-            if left_s <= pause_s and not self._ears.board.hearing:
+            is_up = left_s <= pause_s and not waiter.signal.is_set()  # Set: the listener has ended.
+            if is_up and not self._ears.board.hearing:
                 return record  # The ledger is unreachable; a read would exceed the timeout.
             due_s = POLL_S
             with suppress(CheckpointError):  # Keep waiting through a short outage of the ledger.

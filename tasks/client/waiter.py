@@ -136,10 +136,19 @@ class WaitRegistry:
         """Make the listener end in its next round."""
         self._closed = True
 
-    def ended(self) -> None:
-        """Record that the listener has ended; the next waiter starts another one."""
+    def ended(self, *, wakes: bool = True) -> None:
+        """Record that the listener has ended; the next waiter starts another one.
+
+        Args:
+            wakes: Let the waiting callers look, and so start one at once.
+        """
         with self._lock:
-            self._listening = self._notified = self.hearing = self._closed = False
+            self._end(wakes=wakes)
+
+    def _end(self, *, wakes: bool) -> None:
+        self._listening = self._notified = self.hearing = self._closed = False
+        for wait in self._read_order if wakes else ():
+            wait.signal.set()
 
     # For the listener
 
@@ -179,7 +188,7 @@ class WaitRegistry:
         with self._lock:
             ends = self._closed or (not self._read_order and idle_s >= LINGER_S)
             if ends:
-                self._listening = self._notified = self.hearing = False
+                self._end(wakes=True)
             return ends
 
 
@@ -248,7 +257,7 @@ class _Listener(ABC):
                     continue  # Collect all received messages before the records are read.
             if board.has_waiters:
                 busy_at = now
-            elif board.may_end(now - busy_at):
+            if board.may_end(now - busy_at):
                 return
             announced |= yield from self._update_subscriptions(subscribed)
             yield from self._read_records(board.waiting_at(announced))
@@ -332,7 +341,7 @@ class OutcomeWaiter(_Listener):
             self._thread.start()
         except RuntimeError as error:  # No thread can be started; the next wait tries again.
             log.debug("ears.not_started error=%s", type(error).__name__)
-            self.board.ended()
+            self.board.ended(wakes=False)
 
     def _notify(self) -> None:
         try:
@@ -393,6 +402,8 @@ class AsyncOutcomeWaiter(_Listener):
         try:
             if start:
                 self._task = asyncio.create_task(self._run())
+                # Nothing is lost with it where a loop is closed, or never ends, meanwhile.
+                self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
             elif notify:
                 await self._notify()
             yield
@@ -422,8 +433,11 @@ class AsyncOutcomeWaiter(_Listener):
     async def _run(self) -> None:
         try:
             await run_awaited(self._listen())
+        except GeneratorExit:  # It is collected after its loop: nothing can be awaited.
+            self.board.ended(wakes=False)
+            raise
         except BaseException:
             self.board.ended()
-            raise
-        finally:
             await self._close_channel()
+            raise
+        await self._close_channel()

@@ -614,6 +614,31 @@ def test_an_awaited_client_nobody_closed_serves_the_next_loop(ledger: LedgerFixt
     until(lambda: listeners(ledger) == 0)
 
 
+def test_a_loop_that_is_closed_while_the_client_listens_prints_nothing(
+    ledger: LedgerFixture,
+) -> None:
+    """A host that runs loops by hand: the listener's task is collected with its loop."""
+    write(ledger, ["s1"], "queued")
+    out = run(
+        ledger,
+        """
+        import asyncio, gc, sys
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient
+
+        sys.stderr = sys.stdout
+        client = AsyncCheckpointClient()
+        for end in (True, True, False):
+            loop = asyncio.new_event_loop()
+            print(loop.run_until_complete(client.wait("s1", 0.1)).state)
+            if end:
+                loop.close()
+        del client, loop
+        gc.collect()
+        """,
+    )
+    assert out == "queued\n" * 3
+
+
 def test_an_awaited_client_in_two_running_loops_says_what_to_do(ledger: LedgerFixture) -> None:
     """Connections cannot be in two loops; half-working would be worse."""
 
@@ -625,6 +650,51 @@ def test_an_awaited_client_in_two_running_loops_says_what_to_do(ledger: LedgerFi
             assert await client.result("s1") is None
 
     asyncio.run(backend())
+
+
+# Closing while others wait -----------------------------------------------------------------
+
+SOON_S = 5.0
+"""Much less than the time until the record is read without a message, and `waiter.CLOSE_S`."""
+
+
+def test_who_waits_while_the_client_is_closed_hears_on(
+    ledger: LedgerFixture, client: CheckpointClient, crowd: ThreadPoolExecutor
+) -> None:
+    """`close` waited for the listener, which waited for them."""
+    write(ledger, ["s1"], "queued")
+    waiting = crowd.submit(client.wait, "s1", PATIENCE_S)
+    until(lambda: client._ears.board.hearing)
+    began = time.monotonic()
+    client.close()
+    write(ledger, ["s1"], "final")
+    record = waiting.result(PATIENCE_S)
+    assert record is not None
+    assert record.status == 409
+    assert time.monotonic() - began < SOON_S
+
+
+async def test_who_waits_while_the_awaited_client_is_closed_hears_on(
+    ledger: LedgerFixture,
+) -> None:
+    """They heard nothing any more, until the record was overdue; a stream of changes, too."""
+    client = AsyncCheckpointClient(ledger.settings)
+    await asyncio.to_thread(write, ledger, ["s1"], "queued")
+    queued = await client.result("s1")
+    assert queued is not None
+
+    async def last() -> Outcome | None:
+        return [each async for each in client.changes(queued, beat_s=PATIENCE_S)][-1]
+
+    waits = [asyncio.create_task(client.wait("s1", PATIENCE_S)), asyncio.create_task(last())]
+    await asyncio.to_thread(until, lambda: client._ears.board.hearing)
+    began = time.monotonic()
+    await client.close()
+    await asyncio.to_thread(write, ledger, ["s1"], "final")
+    records = await asyncio.gather(*waits)
+    assert [record and record.status for record in records] == [409, 409]
+    assert time.monotonic() - began < SOON_S
+    await client.close()
 
 
 # Nothing is left ---------------------------------------------------------------------------

@@ -90,6 +90,7 @@ NAMES: Final = (
     "a reply left for the next caller",
     "a half-made connection is used",
     "a lock that an interrupted call left held",
+    "waiting at a listener that has ended",
     "an answer about something else counted as a wrong code",
     "events of another deployment heard",
     "broker taken from a stranger's variable",
@@ -1975,6 +1976,17 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_client_interrupted.py::"
         "test_calls_that_are_interrupted_cost_later_ones_nothing",
+    ),
+    mutant(
+        "waiting at a listener that has ended",
+        "callers look, and start another listener, when theirs ends",
+        Edit(
+            "tasks/client/waiter.py",
+            "for wait in self._read_order if wakes else ():",
+            "for wait in ():",
+        ),
+        test="tests/integration/test_client_waiting.py::"
+        "test_who_waits_while_the_awaited_client_is_closed_hears_on",
     ),
     mutant(
         "a half-made connection is used",
