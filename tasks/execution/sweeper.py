@@ -60,7 +60,8 @@ class Heartbeat:
     answered_by: str | None = None
     steady_since_s: float | None = None
     refused: str = ""
-    """The reason why the last heartbeat got no answer; empty if it got one."""
+    """The reason why the last heartbeat got no answer; empty if it got one. It is logged when it
+    changes: an outage of an hour has 3,600 heartbeats."""
     _strange: int = 0
 
     async def run(self) -> None:
@@ -70,13 +71,18 @@ class Heartbeat:
             asked_s = time.monotonic()
             try:
                 await self.send_heartbeat()
+                if self.refused:
+                    log.warning("heartbeat.answered")
                 self.refused = ""
             except LedgerError as error:
+                if self.refused != str(error):
+                    log.warning("heartbeat.unanswered", error=str(error))
                 self.refused = str(error)
-                log.warning("heartbeat.unanswered", error=str(error))
             except Exception as error:  # noqa: BLE001  without heartbeats it is lost
-                self.refused = f"a heartbeat failed ({type(error).__name__})"
-                log.error("heartbeat.failed", error=type(error).__name__)  # noqa: TRY400
+                refused = f"a heartbeat failed ({type(error).__name__})"
+                if self.refused != refused:
+                    log.error("heartbeat.failed", error=type(error).__name__)  # noqa: TRY400
+                self.refused = refused
             await asyncio.sleep(max(0.0, asked_s + period_s - time.monotonic()))
 
     async def send_heartbeat(self) -> None:
@@ -137,6 +143,8 @@ class Sweeper:
     """Unreadable waiting intents, and until when the sweep does not wake them, ms."""
     _reclaimed: dict[tuple[str, int], set[tuple[str, str]]] = field(default_factory=dict)
     """Lost workers, by name and last heartbeat, and their intents that are finished."""
+    _said: str = ""
+    """Why the last sweep ended early; empty if it did not. It is logged when it changes."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -146,11 +154,16 @@ class Sweeper:
             await self.attempts.ready.wait()
             try:
                 await self._go()
+                self._said = ""
             except LedgerError as error:
-                log.warning("sweep.ledger_away", error=str(error))
+                if self._said != str(error):
+                    log.warning("sweep.ledger_away", error=str(error))
+                self._said = str(error)
             except Exception as error:  # noqa: BLE001  one bad index entry must not stop the sweep
                 kind = type(error).__name__
-                log.error("sweep.failed", intents=0, error=kind)  # noqa: TRY400  it may quote
+                if self._said != kind:
+                    log.error("sweep.failed", intents=0, error=kind)  # noqa: TRY400  it may quote
+                self._said = kind
 
     async def _go(self) -> None:
         """Sweep until nothing more is due, for at most `BATCHES_MAX` batches."""

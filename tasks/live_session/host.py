@@ -158,8 +158,9 @@ class SessionHost:
                     await self._serve()
                 except (RedisError, OSError) as error:
                     self.listening.clear()
-                    fields = {"error": type(error).__name__}
-                    log.warning("session.disconnected error=%(error)s", fields)
+                    if self._pause_s == RECONNECT_S:  # Once for all tries of one outage.
+                        fields = {"error": type(error).__name__}
+                        log.warning("session.disconnected error=%(error)s", fields)
                     await leave(self.client)
                     await asyncio.sleep(self._pause_s)
                     self._pause_s = min(2 * self._pause_s, RECONNECT_MAX_S)

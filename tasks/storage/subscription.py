@@ -144,17 +144,24 @@ class Subscription:
     async def run(
         self, receive: Callable[[str], None], lost: Callable[[Exception], None]
     ) -> NoReturn:
-        """Receive messages until cancelled; reconnect after each loss, which ``lost`` gets."""
-        pause_s = RECONNECT_S
+        """Receive messages until cancelled; reconnect after each loss.
+
+        Args:
+            receive: Gets each message.
+            lost: Gets the error of a loss, once for all tries until the next subscription.
+        """
+        pause_s, told = RECONNECT_S, False
         while True:
             try:
                 async with self:
-                    pause_s = RECONNECT_S
+                    pause_s, told = RECONNECT_S, False
                     while True:
                         if (text := await self.next(self._quiet_s)) is not None:
                             receive(text)
             except LOST as error:
-                lost(error)
+                if not told:
+                    lost(error)
+                told = True
                 await leave(self._client)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RECONNECT_MAX_S)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Self
 
 import pytest
 
+from checkpoint_worker.tasks.storage import subscription
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.subscription import Silence, Subscription
 from tests.support.deployment import BOUND_S
@@ -56,5 +58,43 @@ def test_a_reconnect_that_the_library_made_is_told(redis_url: str, names: tuple[
                 assert await there.next(BOUND_S) == name
             assert len(told) == 2
         await client.aclose()
+
+    asyncio.run(through())
+
+
+class _Flapping(Subscription):
+    """Loses each connection at once, and connects again at the fourth try."""
+
+    tries = 0
+
+    async def __aenter__(self) -> Self:
+        self.tries += 1
+        if self.tries % 4:
+            raise ConnectionRefusedError
+        return await super().__aenter__()
+
+    async def next(self, timeout_s: float) -> str | None:
+        raise ConnectionResetError
+
+
+def test_an_outage_is_told_once_however_many_tries_it_takes(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever subscribes writes a line of each loss, and an hour has 3,600 tries."""
+    monkeypatch.setattr(subscription, "RECONNECT_MAX_S", 0.01)
+
+    async def through() -> None:
+        client, lost = connect_async(redis_url), list[str]()
+        there = _Flapping(client, client.publish, "one")
+        running = asyncio.create_task(
+            there.run(lambda _: None, lambda error: lost.append(type(error).__name__))
+        )
+        async with asyncio.timeout(BOUND_S):
+            while there.tries < 9:  # noqa: ASYNC110  a test's own count
+                await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await client.aclose()
+        assert lost == ["ConnectionRefusedError", "ConnectionResetError", "ConnectionResetError"]
 
     asyncio.run(through())

@@ -458,26 +458,30 @@ def test_a_hub_that_waits_for_a_broker_lives_and_one_that_is_blocked_does_not(
 
 
 def test_each_try_to_reach_a_broker_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it is away the thread does nothing else, for hours if need be; each try is counted."""
+    """While it is away the thread does nothing else, for hours if need be.
+
+    Each try is counted; a line is written where the reason is a new one.
+    """
     clock, told = Clock(), []
     pulse = Liveness(clock)
     monkeypatch.setattr(consumer, "LIVENESS", pulse)
     before = signs.Scrape(consumer.METRICS.expose("")[0].decode())
 
     def ensure_connection(errback: Any, *_: object, interval_max: float) -> str:
-        for _ in range(50):
+        for tried in range(50):
             clock.now_s += HUB_STALE_S / 2
-            errback(OSError(), interval_max)
+            errback(OSError("refused" if tried < 40 else "no route"), interval_max)
             assert pulse.hub_age_s == 0
         return "connected"
 
     connect = consumer._ensure_counted
 
-    def errback(_: BaseException, wait_s: float) -> None:
-        told.append(wait_s)
+    def errback(error: BaseException, wait_s: float) -> None:
+        assert wait_s == 1.0
+        told.append(str(error))
 
     assert connect(ensure_connection, errback, interval_max=1.0) == "connected"
-    assert told == [1.0] * 50
+    assert told == ["refused", "no route"]
     after = signs.Scrape(consumer.METRICS.expose("")[0].decode())
     name = "checkpoint_broker_errors_total"
     assert after.sum(name, operation="connection") - before.sum(name, operation="connection") == 50

@@ -54,6 +54,7 @@ from checkpoint_worker.tasks.live_session import (
     SessionHost,
     SessionReplacedError,
 )
+from checkpoint_worker.tasks.live_session import host as session_host
 from checkpoint_worker.tasks.live_session.host import QUESTIONS_MAX, REGISTRATION_TTL_S, RENEW_S
 from checkpoint_worker.tasks.records import Outcome
 from checkpoint_worker.tasks.storage.executor import CONNECTIONS_MAX, AsyncExecutor, connect_async
@@ -547,6 +548,33 @@ async def running(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await client.aclose()
+
+
+def test_a_session_whose_redis_is_away_writes_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It tries once a second, in a program whose log is not ours to fill."""
+    monkeypatch.setattr(session_host, "RECONNECT_MAX_S", POLL_S)
+    tries: list[object] = []
+
+    async def leave(client: object) -> None:
+        tries.append(client)
+
+    monkeypatch.setattr(session_host, "leave", leave)
+
+    async def play() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            async with running("redis://127.0.0.1:1", Asked()):
+                pass
+
+    async def until_it_has_tried() -> None:
+        playing = asyncio.create_task(play())
+        await eventually(lambda: len(tries) > 5)
+        playing.cancel()
+        await playing
+
+    asyncio.run(bounded(until_it_has_tried()))
+    assert caplog.text.count("session.disconnected") == 1
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -71,12 +71,19 @@ def _ensure_counted(
     *args: Any,  # noqa: ANN401  kombu's
     **options: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
-    """Connect; count each failed attempt and report to `LIVENESS` that the thread is alive."""
+    """Connect; count each failed attempt and report to `LIVENESS` that the thread is alive.
+
+    Celery logs a failed attempt, of which an outage has one a second, so only a new reason is told.
+    """
+    told = ""
 
     def failed(error: BaseException, interval: float) -> None:
+        nonlocal told
         LIVENESS.hub_tries()
         METRICS.broker_connection.inc()
-        errback(error, interval)
+        if told != (reason := f"{type(error).__name__} {error}"):
+            errback(error, interval)
+        told = reason
 
     LIVENESS.hub_tries()
     return ensure_connection(failed, *args, **options)
