@@ -115,6 +115,27 @@ async def test_a_connection_too_many_closes_the_oldest(monkeypatch: pytest.Monke
             writer.transport.abort()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01 a greeting of TLS\r\n\r\n",
+        GET[:-2] + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ],
+    ids=["tls", "websocket"],
+)
+async def test_a_strange_request_writes_no_line(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise whoever reaches the address fills the log, 1,200 lines a second."""
+    async with listening() as (_, port):
+        reader, writer = await connect(port, sent)
+        async with asyncio.timeout(BOUND_S):
+            answer = await reader.readline()
+        assert answer.startswith(b"HTTP/1.1 ")
+        await ended((reader, writer)) if b"400" in answer else writer.transport.abort()
+    assert not caplog.records
+
+
 async def test_the_supervisor_s_channel_has_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy for a minute must not cut it: the worker would end with it."""
     monkeypatch.setattr(pages, "EXCHANGE_S", 0.05)

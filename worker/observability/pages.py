@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import os
 import socket
@@ -49,6 +50,10 @@ Checks = Mapping[str, str]
 """Maps the name of a check to ``ok``, or to a description of the fault."""
 
 log = structlog.get_logger("checkpoint.health")
+_ERRORS: Final = logging.getLogger("uvicorn.error.pages")
+"""uvicorn warns of each request that is no HTTP/1.1, and anyone may send one: a probe that speaks
+TLS does with every look."""
+_ERRORS.setLevel(logging.ERROR)
 
 
 class AddressError(RuntimeError):
@@ -95,6 +100,7 @@ class _Bounded(H11Protocol):
         self, config: uvicorn.Config, state: ServerState, others: dict[_Bounded, None]
     ) -> None:
         super().__init__(config, state, {})
+        self.logger = _ERRORS
         self._others = others
         self._limit: asyncio.TimerHandle | None = None
 
