@@ -15,6 +15,7 @@ from kombu.pidbox import Mailbox
 from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.storage.keys import Keys
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from checkpoint_worker.worker.runtime.broker import REPLIES_KEPT_MS
 from checkpoint_worker.worker.runtime.remote_control import (
     ANSWERS,
     AS_THEY_ARE,
@@ -164,6 +165,19 @@ def test_questions_are_answered_and_tell_no_secret(scene: Scene) -> None:
     assert password
     for secret in (password, key, code, "sealed", "transport_options"):
         assert secret not in text, secret
+
+
+def test_answers_to_a_monitor_that_has_died_go_away(scene: Scene) -> None:
+    """A probe that is killed while it waits leaves a list, and the next one another list."""
+    deployment, _, producer = scene
+    with producer.connection_for_write() as connection:
+        mailbox: Any = producer.control.mailbox(connection)
+        queue = mailbox.get_reply_queue().name
+        mailbox._publish("ping", {}, reply_ticket="t-1", channel=connection.default_channel)
+        until(lambda: deployment.redis.llen(queue), "an answer that nobody reads")
+        assert until(lambda: deployment.redis.pttl(queue) > 0, "its life")
+    assert deployment.redis.pttl(queue) <= REPLIES_KEPT_MS
+    deployment.redis.delete(queue)
 
 
 def test_another_deployment_on_the_same_redis_is_not_heard(

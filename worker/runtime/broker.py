@@ -55,6 +55,10 @@ LZMA_MEMORY_MAX: Final = 64 * 1024 * 1024
 """Memory limit for unpacking one body, in bytes; Python's own compressor needs 9 MiB by default."""
 MORE_MAX: Final = 32
 """Largest number of further elements that are taken at once from a queue with a backlog."""
+PIDBOX: Final = ".pidbox"
+"""End of the names of the queues in which replies to remote control wait for their reader."""
+REPLIES_KEPT_MS: Final = 60_000
+"""Life of unread replies; a reader waits for a second, unless it is told otherwise."""
 SOON_S: Final = 0.02
 """An element that BRPOP returns faster than this is taken as a sign of a backlog."""
 NESTING_MAX: Final = 16
@@ -291,6 +295,17 @@ class ValidatingChannel(Channel):
             self._put_back(more, queue)
             raise
         return True
+
+    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:  # noqa: ANN401
+        """Add an element to a queue; that of replies is given a life.
+
+        Its reader declares a life that only the reader itself applies: replies that arrive after
+        its death would stay for ever.
+        """
+        super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
+        if queue.endswith(PIDBOX):
+            with self.conn_or_acquire() as client:
+                client.pexpire(queue, REPLIES_KEPT_MS)
 
     def _take(self, element: bytes, queue: str) -> None:
         try:
