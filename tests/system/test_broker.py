@@ -682,6 +682,40 @@ def test_a_broker_that_refuses_writes_for_a_while(
     assert worker.terminate() == 0
 
 
+def test_a_broker_that_refuses_to_be_consumed_makes_it_unready_and_quiet(
+    broker: RedisProcess, new_deployment: NewDeployment
+) -> None:
+    """It is reached each time, and refuses the first BRPOP: no code would ever be taken.
+
+    Celery connects again at once, 5 times a second and with 20 lines of log.
+    """
+    deployment = new_deployment(broker_url=broker.url)
+    signs = HealthProbe(deployment).wait()
+    worker, since = signs.worker, len(signs.worker.log)
+    with redis.Redis.from_url(broker.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-brpop")
+        client.client_kill_filter(_type="normal", skipme=True)
+        until(lambda: worker.log[since:].count("Connected to") >= 4, "tries to consume")
+        assert (
+            "lost as soon as it is reached; this user may not"
+            in signs.checks("/readyz")[1]["broker"]
+        )
+        shown, began_s = set(), time.monotonic()
+        while time.monotonic() - began_s < 3.0:
+            shown.add(signs.checks("/readyz")[0])
+            assert signs.checks("/livez")[0] == 200
+            time.sleep(0.05)
+        assert shown == {503}
+        said = worker.log[since:]
+        assert said.count("Connection to broker lost") <= 2
+        assert "Frequent restarts" not in said
+        assert "PendingDeprecation" not in said
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+        until(lambda: signs.checks("/readyz")[0] == 200, "a ready worker")
+    serves(deployment)
+    assert worker.terminate() == 0
+
+
 class Relay:
     """Stands between worker and broker; can let the connections it has go silent."""
 

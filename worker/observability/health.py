@@ -72,12 +72,14 @@ class HealthChecks:
         consumer = getattr(self.worker, "consumer", None)
         reached = getattr(consumer, "connection", None) is not None
         lost = getattr(consumer, "lost_by", "")
+        why = lost and f"; {lost}"
+        broker = OK if reached else "not reached"
+        if getattr(consumer, "is_refused", False):
+            broker = f"lost as soon as it is reached{why}"
         return {
             **self.live(),
-            "broker": OK if reached else "not reached",
-            "consuming": OK
-            if LIVENESS.consuming
-            else f"no messages are taken{lost and f'; {lost}'}",
+            "broker": broker,
+            "consuming": OK if LIVENESS.consuming else f"no messages are taken{why}",
             "ledger": self._ledger(),
             "redis": self.access.said,
             "draining": "was asked to stop" if draining() else OK,

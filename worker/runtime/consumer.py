@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 
@@ -18,11 +22,16 @@ RECONNECT_MAX_S: Final = 1.0
 """Longest pause between two connection attempts. Celery's own pause grows to half a minute, the
 whole deadline of a code."""
 RECONNECT_STEP_S: Final = 0.5
+STEADY_S: Final = 2.0
+"""Life of a connection before which its loss is no accident: the broker refuses what a consumer
+does (a missing right, a role, a limit), and will refuse the next connection, too."""
 EVENTS_LATER_S: Final = 0.1
 """Time for which task events are collected into one message. Celery flushes them at each turn of
 its loop, a few at a time, which made up a quarter of the cost of a submission (measured)."""
 EVENTS_AT_ONCE: Final = 1_000
 """Number of collected events at which they are sent without further delay."""
+
+_LOG: Final = logging.getLogger("celery.worker.consumer.consumer")
 
 
 class PromptConsumer(Consumer):
@@ -31,6 +40,8 @@ class PromptConsumer(Consumer):
     lost_by = ""
     """Reason of the last connection loss, if it is known."""
     _events_due_s = 0.0
+    _connected_s = -math.inf
+    _is_refused = False
 
     def on_send_event_buffered(self) -> None:
         """Schedule a flush of the collected events; flush at once if the worker is stopping."""
@@ -56,13 +67,36 @@ class PromptConsumer(Consumer):
             interval_step=RECONNECT_STEP_S,
             interval_max=RECONNECT_MAX_S,
         )
-        return super().ensure_connected(conn)
+        connected = super().ensure_connected(conn)
+        self._connected_s = time.monotonic()
+        return connected
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the last connection was lost at once, and this one is too young to be better."""
+        return self._is_refused and time.monotonic() - self._connected_s < STEADY_S
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        """Count a lost connection and keep the reason, which `Health` reports."""
-        self.lost_by = why(exc)
+        """Count a lost connection and keep the reason, which `Health` reports.
+
+        Celery connects again at once. Where the broker refuses the consumer's first command, that
+        would be 5 connections and 20 lines of log a second for as long as it does.
+        """
+        again = time.monotonic() - self._connected_s < STEADY_S
+        silent = again and self._is_refused and self.lost_by == why(exc)
+        self.lost_by, self._is_refused = why(exc), again
         METRICS.broker_connection.inc()
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():
+            # About another default in a later version of Celery: this worker has made its choice.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            _LOG.disabled = silent
+            try:
+                super().on_connection_error_after_connected(exc)
+            finally:
+                _LOG.disabled = False
+        if again:
+            LIVENESS.hub_tries()
+            time.sleep(RECONNECT_MAX_S)
 
 
 def _ensure_counted(
