@@ -62,6 +62,35 @@ def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
     assert done.returncode == 7
 
 
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [
+        (">&-", ("version",), 0),
+        (">&-", ("--help",), 0),
+        ("2>&-", ("health", "--file", "/no/where"), 1),
+        ("2>&-", ("result",), 2),
+        ("<&-", ("submit", "a", "--provider", "LINKEDIN"), 2),
+        (">&- 2>&- <&-", ("version",), 0),
+    ],
+)
+def test_a_command_with_a_closed_stream_ends_as_with_an_open_one(
+    closed: str, words: tuple[str, ...], status: int
+) -> None:
+    """Python has no stream at all for a descriptor that is closed; schedulers start jobs so."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "checkpoint_worker.worker.cli",
+         *words],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_open_standard_streams_become_unfailing_once() -> None:
     """They go on writing where they wrote."""
     script = """

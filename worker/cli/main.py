@@ -19,6 +19,7 @@ import click
 
 from checkpoint_worker.tasks.operations.foreign import forget_foreign
 from checkpoint_worker.worker.cli.console import drop_unwritten, status_line, wants_no_colour
+from checkpoint_worker.worker.observability.stdio import reopen_closed_streams
 
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "One machine": {
@@ -146,6 +147,7 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the console script ``checkpoint``."""
+    reopen_closed_streams()
     forget_foreign()  # Before a command imports what would read them.
     try:
         cli(prog_name="checkpoint")

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
-STANDARD: Final = (0, 1, 2)
+STANDARD: Final = {0: ("stdin", "r"), 1: ("stdout", "w"), 2: ("stderr", "w")}
 
 
 class Unfailing:
@@ -35,17 +35,24 @@ class Unfailing:
         return getattr(self._stream, name)
 
 
-def make_streams_fail_safe() -> None:
-    """Make this process' standard streams unfailing.
+def reopen_closed_streams() -> None:
+    """Open closed standard streams on /dev/null.
 
-    Closed standard streams are reopened on /dev/null. Otherwise the next socket takes descriptor 2,
-    and an error message would be written into the Redis connection.
+    Otherwise the next socket takes descriptor 2, and an error message would be written into the
+    Redis connection. Python has ``None`` in the place of such a stream, which few programs expect.
     """
-    for number in STANDARD:
+    for number, (name, mode) in STANDARD.items():
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # Takes the lowest free number, which is this one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def make_streams_fail_safe() -> None:
+    """Make this process' standard streams unfailing, closed ones too."""
+    reopen_closed_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Unfailing):
