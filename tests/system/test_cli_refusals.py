@@ -24,6 +24,7 @@ REFUSED: Final = {
     "no time": ((*SUBMIT, "--timeout", "0"), "0.0<x"),
     "a negative time of a session": (("session", "-p", "LINKEDIN", "--timeout", "-1"), "0.0<x"),
     "a negative step": ((*SUBMIT, "--step", "-1"), "x>=1"),
+    "outcomes of no account": (("watch", "--account", ""), "--account is empty"),
     "a count of one look": (("status", "--count", "3"), "--count goes with --watch"),
     "an address without a port": (("health", "--address", "foo"), "--address: write host:port"),
     "a port that is none": (("health", "--address", "h:99999"), "--address: write host:port"),

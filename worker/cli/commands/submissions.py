@@ -149,6 +149,9 @@ def watch(*, account: str | None, count: int | None, as_json: bool) -> None:
 
     from checkpoint_worker.tasks.records import Outcome  # noqa: PLC0415
 
+    if account == "":  # As a variable leaves it that is not set.
+        msg = "--account is empty: name an account, or leave it out to see those of all"
+        raise click.UsageError(msg)
     left = itertools.count() if count is None else iter(range(1, count))
 
     def put(text: str) -> None:
