@@ -12,6 +12,7 @@ because a plain Celery producer publishes the code in its own ``task-sent`` even
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import os
 import re
@@ -131,6 +132,23 @@ def configure() -> dict[str, object]:
     return options
 
 
+def _configure_without_file() -> None:
+    """Configure Flower before it looks for ``--conf``, which may be forgotten.
+
+    It would show every page without a login, on each address of the machine, and the codes that
+    plain producers publish in their events.
+
+    Raises:
+        SystemExit: There is no login.
+    """
+    import flower.options  # noqa: F401, PLC0415  defines the options
+    from tornado.options import options  # noqa: PLC0415
+
+    for name, value in configure().items():
+        setattr(options, name, value)
+
+
+@functools.cache
 def _patch_flower() -> None:
     """Clean incoming events, and require a login for the metrics, whose labels name workers."""
     from flower.events import EventsState  # noqa: PLC0415  installed by an extra
@@ -261,10 +279,13 @@ def make_monitor() -> Celery:
 def __getattr__(name: str) -> Any:  # noqa: ANN401  the module protocol's signature
     if name != "celery":
         raise AttributeError(name)
+    is_celery = program(sys.argv, sys.orig_argv) == "celery"
+    if is_celery and "flower" in sys.argv and importlib.util.find_spec("flower"):
+        _configure_without_file()
     try:
         app = make_monitor()
     except Exception as error:
-        if program(sys.argv, sys.orig_argv) == "celery":
+        if is_celery:
             end_with_sentence(error)  # Celery would print a traceback.
         raise
     globals()["celery"] = app

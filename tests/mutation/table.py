@@ -2031,4 +2031,15 @@ MUTANTS: Final = (
         test="tests/integration/test_service.py::"
         "test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission[silent_at1]",
     ),
+    mutant(
+        "code in argsrepr",
+        "Flower cleans events and asks for a login also without its file",
+        Edit(
+            "worker/monitor.py",
+            'if is_celery and "flower" in sys.argv and',
+            "if False and",
+        ),
+        test="tests/system/test_flower.py::"
+        "test_the_refusal_ends_the_process_with_a_sentence[no conf]",
+    ),
 )

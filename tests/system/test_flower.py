@@ -22,7 +22,7 @@ from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from checkpoint_worker.worker.monitor import clean, flower_options
 from tests.support.deployment import BOUND_S, ROOT, Deployment, Person, until
 from tests.support.flowers import CONFIG, LOGIN, FlowerProcess, command_line, fetch
-from tests.support.measuring import MEASURES
+from tests.support.measuring import IMPORTS, MEASURES
 from tests.system.test_messages import send_raw
 
 PROXY_PASSWORD = "proxy-canary-4712"
@@ -237,8 +237,14 @@ def test_without_a_good_login_it_does_not_start(environ: dict[str, str]) -> None
         flower_options(environ)
 
 
-def test_the_refusal_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
-    """As an operator sees it who forgot the login: one sentence, no traceback."""
+@pytest.mark.parametrize("options", [(f"--conf={CONFIG}",), ()], ids=["conf", "no conf"])
+def test_the_refusal_ends_the_process_with_a_sentence(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """As an operator sees it who forgot the login: one sentence, no traceback.
+
+    Who forgets the configuration file as well is refused, too, instead of shown to everybody.
+    """
     ended = subprocess.run(
         [
             sys.executable,
@@ -247,10 +253,10 @@ def test_the_refusal_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
             "-A",
             "checkpoint_worker.worker.monitor",
             "flower",
-            f"--conf={CONFIG}",
+            *options,
         ],
         cwd=ROOT,
-        env={**MEASURES, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
+        env={**MEASURES, **IMPORTS, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=BOUND_S,
