@@ -12,6 +12,7 @@ because a plain Celery producer publishes the code in its own ``task-sent`` even
 from __future__ import annotations
 
 import ast
+import errno
 import functools
 import importlib.util
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     celery: Celery
 
+CANNOT_LISTEN: Final = (errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 PASSWORD_MIN: Final = 12
 """Shortest password, in characters: a shorter one can be guessed over the network."""
 LOGIN: Final = re.compile(rf"[!-9;-~]+:[!-~]{{{PASSWORD_MIN},}}")
@@ -313,7 +315,13 @@ def main(options: list[str]) -> None:
     except Exception as error:
         end_with_sentence(error)
         raise
-    app.start(["flower", f"--conf={conf}", *options])
+    try:
+        app.start(["flower", f"--conf={conf}", *options])
+    except OSError as error:
+        if error.errno not in CANNOT_LISTEN:
+            raise
+        msg = f"Flower cannot listen ({error.strerror}): set another FLOWER_PORT or FLOWER_ADDRESS"
+        raise SystemExit(msg) from None
 
 
 if __name__ == "__main__":

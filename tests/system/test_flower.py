@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -264,6 +265,25 @@ def test_the_refusal_ends_the_process_with_a_sentence(
     )
     assert ended.returncode == 1
     assert "openssl rand" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
+    """As for every other process of the product."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = subprocess.run(
+            [sys.executable, "-m", "checkpoint_worker.worker.monitor",
+             f"--port={taken.getsockname()[1]}"],
+            cwd=ROOT,
+            env={**MEASURES, **IMPORTS, "PATH": "/usr/bin", "STATE_DIRECTORY": str(tmp_path),
+                 "FLOWER_BASIC_AUTH": LOGIN},
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+            check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert "Flower cannot listen (Address already in use): set another FLOWER_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
