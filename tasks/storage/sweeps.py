@@ -102,6 +102,10 @@ class SweepOperations(StoreBase):
         reply = yield self._forget(thing, "worker", worker.name, worker.beat_ms)
         return bool(reply)
 
+    def leave(self, worker: str) -> Operation[None]:
+        """Remove a worker that sends no further heartbeat; its last one may be unanswered."""
+        yield self._forget(self.keys.holds(worker), "worker", worker, "")
+
     def forget_intent(self, provider: str, account_id: str) -> Operation[bool]:
         """Remove an intent whose key has expired from the indexes."""
         thing = self.keys.intent(provider, account_id)

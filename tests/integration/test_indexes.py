@@ -351,6 +351,17 @@ def test_a_lost_worker_is_forgotten_unless_it_is_back(ledger: LedgerFixture) -> 
     assert ledger.executor.run(store.forget_worker(judged)), "gone already is gone"
 
 
+def test_a_worker_that_leaves_is_forgotten_whenever_it_was_heard_last(
+    ledger: LedgerFixture,
+) -> None:
+    """Its last heartbeat may be one whose answer it did not wait for."""
+    keys, store = ledger.store.keys, ledger.store
+    ledger.claimed("s1")
+    ledger.executor.run(store.send_heartbeat("w1", 1))
+    ledger.executor.run(store.leave("w1"))
+    assert ledger.redis.exists(keys.beats, keys.acked, keys.holds("w1")) == 0
+
+
 def test_an_intent_that_is_gone_is_forgotten_by_the_indexes(ledger: LedgerFixture) -> None:
     """Its key expired or was lost; due and queued would name it for ever."""
     keys, store = ledger.store.keys, ledger.store

@@ -29,7 +29,6 @@ from checkpoint_worker.tasks.operations.wake import in_ledger, make_producer, wa
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.tasks.storage.views import LostWorker
 from checkpoint_worker.worker.observability.access import Access
 from checkpoint_worker.worker.observability.broker_queue import queue_length
 from checkpoint_worker.worker.observability.health import Health, HealthChecks
@@ -172,11 +171,10 @@ async def _send_heartbeats(heartbeat: Heartbeat) -> None:
         await heartbeat.run()
     finally:
         install(None)
-        gone = LostWorker(attempts.worker, heartbeat.answered_ms, ())
         try:
             await attempts.executor.run(attempts.store.lead(attempts.worker, 0))
             if not attempts.running:
-                await attempts.executor.run(attempts.store.forget_worker(gone))
+                await attempts.executor.run(attempts.store.leave(attempts.worker))
         except LedgerError:
             log.warning("worker.not_forgotten", worker=attempts.worker)
         await attempts.executor.aclose()

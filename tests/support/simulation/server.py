@@ -177,7 +177,7 @@ class SimServer:
         kind, name, judged_ms = args
         if kind == "worker":
             beat = self.data.zsets.get(beats, {}).get(name)
-            if beat is not None and beat != int(judged_ms):
+            if judged_ms and beat is not None and beat != int(judged_ms):
                 return 0
             self._zrem(beats, name)
             self._zrem(acked, name)
