@@ -234,7 +234,7 @@ class Watch:
         self._strangers: dict[Protocol, None] = {}
         """Connections without a valid API key so far, the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
-        # Without a free descriptor the loop would close whoever comes, with a key or without.
+        # Without a free descriptor the loop would close each new connection, with a key or without.
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = max(files // 2, files - FILES_KEPT)
         self._room = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else room

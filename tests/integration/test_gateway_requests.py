@@ -264,7 +264,7 @@ def _parts(total: int, size: int = 10_000) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("after", ["+", "0-0", f"{2**64}-0", f"1-{2**64}", "9" * 21 + "-0"])
 def test_a_page_after_no_entry_is_the_fault_of_its_caller(caller: Caller, after: str) -> None:
-    """Redis refuses it, which is no outage: whoever is told 503 repeats the call for ever."""
+    """Redis refuses it, which is no outage: after a 503 the caller would repeat it for ever."""
     answer = caller.call("GET", f"/v1/outcomes?{urlencode({'after': after})}")
     assert_envelope(answer, 400, "invalid_parameters")
 
@@ -340,7 +340,7 @@ def test_what_is_no_http_gets_the_envelope_too(caller: Caller, sent: bytes) -> N
 def test_a_body_of_two_lengths_hides_no_request(caller: Caller) -> None:
     """A proxy that goes by ``Content-Length`` has passed the second request on as a body.
 
-    It would be run unseen, and its answer go to whoever sends the next request through the proxy.
+    It would be run unseen, and its answer go to the next request through the proxy.
     """
     hidden = f"GET /v1/outcomes HTTP/1.1\r\nHost: x\r\nX-API-KEY: {KEY}\r\n\r\n"
     body = f"0\r\n\r\n{hidden}"
@@ -599,7 +599,7 @@ def test_a_mounted_gateway_serves_one_event_loop_after_the_other(ledger: Deploym
     asyncio.run(close_gateway(app))
 
 
-def test_whoever_a_stopping_server_cancels_is_told_the_id(ledger: Deployment) -> None:
+def test_a_request_that_a_stopping_server_cancels_names_the_id(ledger: Deployment) -> None:
     """The server of a mounted gateway does so before it tells it of the end.
 
     The code was accepted, but the answer was the server's own 500 in plain text.

@@ -126,7 +126,7 @@ async def test_a_connection_too_many_closes_the_oldest(monkeypatch: pytest.Monke
 async def test_a_strange_request_writes_no_line(
     sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise whoever reaches the address fills the log, 1,200 lines a second."""
+    """Otherwise any client of the address fills the log, 1,200 lines a second."""
     async with listening() as (_, port):
         reader, writer = await connect(port, sent)
         async with asyncio.timeout(BOUND_S):

@@ -80,7 +80,7 @@ class _Flapping(Subscription):
 def test_an_outage_is_told_once_however_many_tries_it_takes(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever subscribes writes a line of each loss, and an hour has 3,600 tries."""
+    """A subscriber writes a line of each loss, and an hour has 3,600 tries."""
     monkeypatch.setattr(subscription, "RECONNECT_MAX_S", 0.01)
 
     async def through() -> None:

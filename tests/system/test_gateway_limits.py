@@ -361,7 +361,7 @@ def test_strangers_crowd_out_each_other_alone(
         assert known.getresponse().status == 200
 
 
-def test_where_few_files_may_be_open_there_is_room_for_whoever_has_a_key(
+def test_where_few_files_may_be_open_there_is_room_for_callers_with_a_key(
     new_deployment: NewDeployment,
 ) -> None:
     """Strangers took every descriptor, and the loop hung up on all who came after them."""
