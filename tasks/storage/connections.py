@@ -183,9 +183,10 @@ class _ClosesItself:
     def should_reconnect(self) -> bool:
         """Hang up if a reply is owed or the set-up was interrupted.
 
-        The library asks when a caller gives the connection back.
+        The library asks when a caller gives the connection back; of a subscriber's also while it
+        subscribes again, within the set-up.
         """
-        if self._is_half_made or (self._owes and self.answers_calls):
+        if self.answers_calls and (self._is_half_made or self._owes):
             self.disconnect()
         return super().should_reconnect()  # type: ignore[misc, no-any-return]
 

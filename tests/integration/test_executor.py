@@ -7,6 +7,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Self
 
 import pytest
@@ -32,6 +33,7 @@ from checkpoint_worker.tasks.storage.executor import (
     connect_async,
 )
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
+from tests.support.deployment import until
 from tests.support.ledger_fixture import ACCOUNT, PROVIDER, LedgerFixture, settings_for
 
 CANARY = "canary-argument"
@@ -486,6 +488,23 @@ def test_a_connection_whose_set_up_was_interrupted_is_made_again(
     with pytest.raises(_HostsLimit):
         client.get("limit:a")
     assert client.client_info()["db"] == 3
+    client.close()
+
+
+def test_a_subscriber_of_a_blocking_client_subscribes_again(redis_url: str) -> None:
+    """It does so while its connection is set up, which is no interrupted set-up."""
+    client = connect(redis_url)
+    with client.pubsub(ignore_subscribe_messages=True) as channel, connect(redis_url) as other:
+        channel.subscribe("one")
+        until(lambda: other.pubsub_numsub("one") == [("one", 1)], "the subscription")
+        other.client_kill_filter(_type="pubsub")
+
+        def heard() -> Any:
+            other.publish("one", "again")
+            with suppress(redis.RedisError):  # The loss itself.
+                return channel.get_message(timeout=0.05)
+
+        assert until(heard, "the message")["data"] == "again"
     client.close()
 
 

@@ -1960,8 +1960,8 @@ MUTANTS: Final = (
         "an interrupted call of the blocking client costs its connection",
         Edit(
             "tasks/storage/connections.py",
-            "(self._owes and self.answers_calls)",
-            "False",
+            "(self._is_half_made or self._owes)",
+            "self._is_half_made",
         ),
         test="tests/integration/test_executor.py::"
         "test_an_interrupted_call_costs_its_connection_and_no_answer",
