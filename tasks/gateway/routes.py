@@ -202,8 +202,8 @@ class Gateway:
         async with key.listing.get():
             page = await self.client.page(account_id, limit, prefix=key.prefix, after=after)
         items = ",".join([record.to_json() for record in page.records])
-        head = to_json({"object": "OutcomeList", "next": page.after}).removesuffix(b"}")
-        return Response(head + f',"items":[{items}]}}'.encode(), media_type=JSON)
+        body = f'{{"object":"OutcomeList","items":[{items}],"next":'.encode()
+        return Response(body + to_json(page.after) + b"}", media_type=JSON)
 
     # Intents -------------------------------------------------------------------------------
 

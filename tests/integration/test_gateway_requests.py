@@ -24,7 +24,7 @@ from checkpoint_worker.tasks.gateway.http import TRANSPORT
 from checkpoint_worker.tasks.operations.validation import read_request
 from checkpoint_worker.tasks.settings import Settings
 from checkpoint_worker.worker import gateway as gateway_server
-from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.support.deployment import BOUND_S, Deployment, RedisProcess, until
 from tests.support.examples import defined_by
 from tests.support.gateways import KEY, SUBMIT, Answer, Caller, served
@@ -460,7 +460,7 @@ def test_a_bug_is_told_without_its_details(
 def test_a_ledger_that_is_away_is_503_everywhere(ledger: Deployment) -> None:
     """With a word about when to come again."""
     away = ledger.settings.model_copy(
-        update={"redis_url": Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0").redis_url}
+        update={"redis_url": Settings(redis_url="redis://127.0.0.1:1/0").redis_url}
     )
     intent = {
         "account_id": "acc_away",

@@ -46,7 +46,6 @@ from checkpoint_worker.providers.http.exchange import ClaimTicket, HttpExchange,
 from checkpoint_worker.providers.http.html import has_session
 from checkpoint_worker.providers.http.request import PendingRequest
 from checkpoint_worker.providers.http.response import ResponseParser
-from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support.exchanges import CODE, CONNECT_TIMEOUT_S, exchange, granting, in_loop
 from tests.support.hostile import (
     WAIT_S,
@@ -419,7 +418,7 @@ async def test_environment_proxies_and_netrc_are_ignored(
     netrc.write_text("machine 127.0.0.1 login u password CANARY\n")
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with serving(answering(answer())) as server:
         await exchange().fetch(Request(method="GET", url=server.url + "/"))
         assert b"authorization" not in server.peers[0].head.lower()
@@ -1112,7 +1111,7 @@ async def test_a_tls_peer_that_never_says_goodbye_costs_no_time(
 async def test_refused_and_unresolved_are_our_network() -> None:
     """503 `network_down`, not sent."""
     for url, resolver in (
-        (f"http://127.0.0.1:{free_port()}/", None),
+        ("http://127.0.0.1:1/", None),
         ("http://nowhere.test/", Book()),
     ):
         sender = exchange(resolver=resolver)
@@ -1278,7 +1277,7 @@ async def test_a_proxy_that_refuses_a_forwarded_request() -> None:
 async def test_a_proxy_that_cannot_be_reached(scheme: str) -> None:
     """Refused, or its name unknown: 502, never a direct connection."""
     async with serving(answering(answer())) as target:
-        for proxy in (f"{scheme}://127.0.0.1:{free_port()}", f"{scheme}://nowhere.test:1"):
+        for proxy in (f"{scheme}://127.0.0.1:1", f"{scheme}://nowhere.test:1"):
             sender = exchange(proxy=proxy, resolver=Book())
             with pytest.raises(ProxyFailedError):
                 await sender.send_code(code_request(target.url + "/"))

@@ -25,7 +25,6 @@ from checkpoint_worker.tasks.live_session import Question, SessionHost
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage.executor import connect_async
 from checkpoint_worker.tasks.storage.keys import Keys
-from checkpoint_worker.worker.local.embedded_redis import free_port
 from tests.support.deployment import LINKEDIN, Deployment, Person, until
 from tests.support.hostile import Handler, ProxyLog, serving, socks_proxy
 
@@ -234,7 +233,7 @@ def _proxy_refuses(deployment: Deployment) -> Told:
 
 
 def _proxy_away(deployment: Deployment) -> Told:
-    person = deployment.person().open(proxy=f"socks5h://127.0.0.1:{free_port()}")
+    person = deployment.person().open(proxy="socks5h://127.0.0.1:1")
     return _outcome(deployment, person.submit(person.right()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from checkpoint_worker.tasks.catalogue import PAIRS, Success, error_body
-from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.support.deployment import ROOT, Deployment
 from tests.support.outcome_cases import (
     CRASHING,
@@ -40,7 +40,7 @@ def shared_deployment(
             "catalogue",
             folders[1],
             providers=ENABLED,
-            messenger_url=f"http://127.0.0.1:{free_port()}",
+            messenger_url="http://127.0.0.1:1",
         ) as deployment,
     ):
         worker = deployment.worker()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from checkpoint_worker.tasks.catalogue import PAIRS, error_body
-from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis, free_port
+from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.support.deployment import Deployment
 from tests.support.gateways import GatewayProcess, over_http
 from tests.support.outcome_cases import (
@@ -33,7 +33,7 @@ def shared_deployment(
             "gateway-pipeline",
             folders[1],
             providers=ENABLED,
-            messenger_url=f"http://127.0.0.1:{free_port()}",
+            messenger_url="http://127.0.0.1:1",
         ) as deployment,
         GatewayProcess(deployment) as gateway,
         over_http(deployment, gateway),

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -445,9 +444,7 @@ def test_a_sandbox_that_went_away_is_said_in_the_page(
     browser: Browser, deployment: Deployment, tmp_path: Path
 ) -> None:
     """No spinner for ever: a sentence that says what to look at."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with serving(deployment, address) as workerless:
+    with serving(deployment, "http://127.0.0.1:1") as workerless:
         context = browser.new_context()
         page = context.new_page()
         page.goto(workerless.address)
@@ -684,9 +681,7 @@ def test_other_pages_cannot_use_it(served: TryPage) -> None:
 @pytest.mark.fault
 def test_a_sandbox_that_is_away_is_told_in_clear_words(deployment: Deployment) -> None:
     """502 and what to look at; the page itself is served all the same."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with serving(deployment, address) as workerless:
+    with serving(deployment, "http://127.0.0.1:1") as workerless:
         assert workerless.call("GET", "/").status == 200
         wanted = (502, "The sandbox does not answer. Is `checkpoint up` still running?")
         assert refused(workerless, "/try/providers") == wanted
@@ -700,8 +695,7 @@ def test_a_sandbox_that_is_away_is_told_in_clear_words(deployment: Deployment) -
 def test_a_ledger_that_is_away_is_told_in_clear_words(new_deployment: NewDeployment) -> None:
     """The sentence of the catalogue, with its status."""
     nowhere = new_deployment()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nowhere._given["redis_url"] = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
+    nowhere._given["redis_url"] = "redis://127.0.0.1:1/0"
     with serving(nowhere) as workerless:
         status, said = refused(workerless, "/try/login", {"provider": "LINKEDIN", "source": "SMS"})
     assert status == 503
