@@ -897,20 +897,23 @@ async def test_a_bug_in_reading_an_answer_crashes_as_one(monkeypatch: pytest.Mon
 @in_loop
 async def test_a_drip_of_header_bytes_cannot_hold_the_callers_limit() -> None:
     """A byte every 50 ms held a 0.5 s time-out for 205 s; the caller's clock ends it."""
+    dripping = asyncio.Event()
 
     async def drip(peer: Peer) -> None:
         await peer.request()
         await peer.say(b"HTTP/1.1 200 OK\r\n")
         while True:
             await peer.say(b"X")
+            dripping.set()
             await asyncio.sleep(0.05)
 
     async with serving(drip) as server:
         sender = exchange()
+        sending = asyncio.create_task(sender.send_code(code_request(server.url + "/")))
+        await asyncio.wait_for(dripping.wait(), WAIT_S)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await sender.send_code(code_request(server.url + "/"))
+            await asyncio.wait_for(sending, 0.5)
         assert time.monotonic() - began < WAIT_S
         assert sender.code_sent
 
@@ -1472,10 +1475,10 @@ async def test_exchanges_share_nothing_and_run_side_by_side() -> None:
 async def test_a_silent_provider_is_bounded_by_the_caller_alone() -> None:
     """There is no limit in here that would turn waiting into a retry."""
     async with serving(silent) as server:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await exchange().send_code(code_request(server.url + "/"))
+        sending = asyncio.create_task(exchange().send_code(code_request(server.url + "/")))
         peer = await arrived(server)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sending, 0.2)
         await asyncio.wait_for(peer.ended.wait(), WAIT_S)
 
 
