@@ -53,6 +53,7 @@ from checkpoint_worker.tasks.storage.connections import (
     is_elsewhere,
     why,
 )
+from checkpoint_worker.tasks.storage.idle_connections import IdleConnections
 from checkpoint_worker.tasks.storage.keys import DEFAULT_PREFIX
 from checkpoint_worker.tasks.storage.pipelining import Address, FindMaster, PipelinedConnection
 from checkpoint_worker.tasks.tracebacks import let_go
@@ -173,8 +174,8 @@ def answered() -> Iterator[None]:
 def forget_connections(client: redis.Redis) -> None:
     """Let a blocking client begin with an empty pool, after a call that was interrupted.
 
-    Where an exception comes while redis-py takes or gives back a connection, its place is lost or
-    the lock of the pool's queue stays held. Calls of other threads keep their connections.
+    Where an exception comes while redis-py takes or gives back a connection, its place is lost.
+    Calls of other threads keep their connections.
     """
     client.connection_pool.reset()
 
@@ -442,7 +443,9 @@ def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
             **options,
         )
         return master
-    pool = redis.BlockingConnectionPool(**_pool_options(address, prefix, *_BLOCKING), **options)
+    pool = redis.BlockingConnectionPool(
+        queue_class=IdleConnections, **_pool_options(address, prefix, *_BLOCKING), **options
+    )
     return redis.Redis.from_pool(pool)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+import threading
 from typing import Any
 
 import hiredis
@@ -11,10 +13,17 @@ import pytest
 from checkpoint_worker.tasks.client import CheckpointClient
 from checkpoint_worker.tasks.client.slots import Signal
 from checkpoint_worker.tasks.client.waiter import Waiter, WaitRegistry
+from checkpoint_worker.tasks.storage.executor import connect
 from checkpoint_worker.tasks.storage.keys import Keys
+from tests.support.deployment import BOUND_S
 from tests.support.ledger_fixture import LedgerFixture
 from tests.support.measuring import printed_by
 from tests.support.waiting import PATIENCE_S, write
+
+
+class _HostsLimit(BaseException):
+    """A time limit of the host."""
+
 
 HAMMER = """
     import random, signal, sys
@@ -55,6 +64,85 @@ def test_calls_that_are_interrupted_cost_later_ones_nothing(ledger: LedgerFixtur
         "CHECKPOINT_SECRET_KEYS": ledger.settings.secret_keys[0].get_secret_value(),
     }
     assert printed_by(textwrap.dedent(HAMMER), env, 2 * PATIENCE_S) == "0\n"
+
+
+BESIDE = """
+    import random, signal, sys, threading
+    from checkpoint_worker.tasks.client import CheckpointClient
+
+    class HostsLimit(BaseException):
+        pass
+
+    def raises(*_):
+        raise HostsLimit
+
+    signal.signal(signal.SIGALRM, raises)
+    sys.unraisablehook = lambda _: None
+    client, interrupted, ended = CheckpointClient(), 0, threading.Event()
+
+    def call():
+        while not ended.is_set():
+            assert client.result("s2").submission_id == "s2"
+
+    others = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+    for other in others:
+        other.start()
+    while interrupted < 1_500:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 2e-2))
+            client.result("s1")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except HostsLimit:
+            interrupted += 1
+    ended.set()
+    for other in others:
+        other.join(10)
+    print(sum(other.is_alive() for other in others))
+"""
+
+
+def test_an_interrupted_call_stops_no_other_thread(ledger: LedgerFixture) -> None:
+    """Threads that waited for a lock which it left held waited for ever."""
+    write(ledger, ["s1", "s2"], "queued")
+    env = {
+        "CHECKPOINT_REDIS_URL": ledger.settings.redis_url.get_secret_value(),
+        "CHECKPOINT_SECRET_KEYS": ledger.settings.secret_keys[0].get_secret_value(),
+    }
+    assert printed_by(textwrap.dedent(BESIDE), env, 2 * PATIENCE_S) == "0\n"
+
+
+def test_a_queue_that_is_left_by_an_exception_serves_the_others(redis_url: str) -> None:
+    """Wherever in its Python code the exception comes: as a thread met it that waited already."""
+    client = connect(redis_url)
+    make, events = client.connection_pool.queue_class, 0
+    client.close()
+    while True:
+        places, left = make(2), events
+
+        def raises(*_: object) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise _HostsLimit
+            return raises
+
+        places.put_nowait("one")
+        places.put_nowait("two")
+        before = sys.gettrace()
+        try:
+            sys.settrace(raises)
+            places.get(timeout=1)
+        except _HostsLimit:
+            events += 1
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        other = threading.Thread(target=lambda: places.get(timeout=1), daemon=True)  # noqa: B023
+        other.start()
+        other.join(BOUND_S)
+        assert not other.is_alive(), events
+    assert events > 1
 
 
 def test_hiredis_is_given_text(ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch) -> None:

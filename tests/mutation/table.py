@@ -1989,6 +1989,13 @@ MUTANTS: Final = (
         "test_who_waits_while_the_awaited_client_is_closed_hears_on",
     ),
     mutant(
+        "a lock that an interrupted call left held",
+        "an interrupted call stops no thread that waits for a connection",
+        Edit("tasks/storage/executor.py", "queue_class=IdleConnections, ", ""),
+        test="tests/integration/test_client_interrupted.py::"
+        "test_a_queue_that_is_left_by_an_exception_serves_the_others",
+    ),
+    mutant(
         "a half-made connection is used",
         "a connection whose set-up was interrupted is not used",
         Edit(
