@@ -15,6 +15,19 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
 
 
+def ended(*words: str, closed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Python with some of its standard streams closed, as the shell writes it."""
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, *words],
+        cwd=ROOT,
+        env={**MEASURES, "PATH": "/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
 def test_what_does_not_fit_on_a_full_disk_is_dropped() -> None:
     """A line of a log is not worth a worker; who writes is told that all went well."""
     full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115  its end fails too
@@ -52,14 +65,7 @@ def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
         where = [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)]
         sys.exit(7 if where == ["/dev/null"] * 3 and before is sys.stdout else 1)
     """
-    done = subprocess.run(
-        ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
-        env={**MEASURES, "PATH": "/usr/bin:/bin"},
-        check=False,
-        timeout=TIMEOUT_S,
-    )
-    assert done.returncode == 7
+    assert ended("-c", textwrap.dedent(script), closed="<&- >&- 2>&-").returncode == 7
 
 
 @pytest.mark.parametrize(
@@ -77,16 +83,7 @@ def test_a_command_with_a_closed_stream_ends_as_with_an_open_one(
     closed: str, words: tuple[str, ...], status: int
 ) -> None:
     """Python has no stream at all for a descriptor that is closed; schedulers start jobs so."""
-    done = subprocess.run(
-        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "checkpoint_worker.worker.cli",
-         *words],
-        cwd=ROOT,
-        env={**MEASURES, "PATH": "/usr/bin:/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )  # fmt: skip
+    done = ended("-m", "checkpoint_worker.worker.cli", *words, closed=closed)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -103,13 +100,5 @@ def test_open_standard_streams_become_unfailing_once() -> None:
         assert sys.__stderr__ is sys.stderr
         print("seen")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
-        env={**MEASURES, "PATH": "/usr/bin:/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
+    done = ended("-c", textwrap.dedent(script))
     assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
