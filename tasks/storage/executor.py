@@ -24,6 +24,7 @@ import redis.asyncio
 from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
@@ -72,6 +73,12 @@ SENTINEL_CONNECTIONS_MAX: Final = 1_024
 """Size of the pool for Sentinel: redis-py's pool raises when it is full instead of waiting."""
 SIGNAL_CHECK_S: Final = 5.0
 """Interval at which an idle connection is checked, so that a half-open one is found."""
+NO_NOTIFICATIONS: Final = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+"""Options of connections that do not ask for redis-py's notices of maintenance.
+
+One managed service sends them. Any other server refuses the command, at each connect, and redis-py
+then takes logging's lock, which stays held for the whole process where a signal handler raises.
+"""
 
 
 class LedgerError(Exception):
@@ -369,6 +376,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
         "health_check_interval": address.health_check_s or SIGNAL_CHECK_S,
         "client_name": address.client_name,
         "db": address.db,
+        **NO_NOTIFICATIONS,
         **address.login.options(),
         **(address.tls.options() if address.tls is not None else {}),
     }
@@ -411,6 +419,10 @@ def sentinel_options(address: RedisAddress) -> dict[str, Any]:
     return {**shares, **address.sentinels.options()}
 
 
+def _asks_sentinels(address: RedisAddress) -> dict[str, Any]:
+    return {**NO_NOTIFICATIONS, **sentinel_options(address)}
+
+
 def asking_options(address: RedisAddress) -> dict[str, Any]:
     """Return the options of clients that ask the nodes of a cluster where a key is."""
     tls = {"ssl": True, **address.tls.options()} if address.tls is not None else {}
@@ -419,7 +431,8 @@ def asking_options(address: RedisAddress) -> dict[str, Any]:
 
 def nodes_of(address: RedisAddress, prefix: str) -> Nodes:
     """Return the nodes of a cluster that are asked which of them has the keys under a prefix."""
-    return Nodes(address.cluster, slot_of(prefix), asking_options(address))
+    options = {**NO_NOTIFICATIONS, **asking_options(address)}
+    return Nodes(address.cluster, slot_of(prefix), options)
 
 
 def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
@@ -435,7 +448,7 @@ def connect(url: str, prefix: str = DEFAULT_PREFIX) -> redis.Redis:
     address = parse_redis(url)
     options = {**_options(address), "retry": Retry(NoBackoff(), 0)}
     if address.sentinels is not None:
-        found = Sentinels(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+        found = Sentinels(address.sentinels.places, sentinel_kwargs=_asks_sentinels(address))
         master: redis.Redis = found.master_for(
             address.sentinels.service,
             connection_class=SentinelConnection if address.tls is None else SentinelTlsConnection,
@@ -472,7 +485,7 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
 
 def _async_sentinels(address: RedisAddress) -> AwaitedSentinels:
     assert address.sentinels is not None
-    return AwaitedSentinels(address.sentinels.places, sentinel_kwargs=sentinel_options(address))
+    return AwaitedSentinels(address.sentinels.places, sentinel_kwargs=_asks_sentinels(address))
 
 
 def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import textwrap
 import threading
@@ -143,6 +144,25 @@ def test_a_queue_that_is_left_by_an_exception_serves_the_others(redis_url: str) 
         other.join(BOUND_S)
         assert not other.is_alive(), events
     assert events > 1
+
+
+def test_a_connect_takes_no_lock_of_logging(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left held by an exception, it stopped the host's other threads at their next log line.
+
+    redis-py asked each server for a command that it refuses, and looked up a logger to say so.
+    """
+    look_up, looked_up = logging.getLogger, list[Any]()
+
+    def spy(name: str | None = None) -> logging.Logger:
+        looked_up.append(name)
+        return look_up(name)
+
+    with CheckpointClient(ledger.settings) as client, monkeypatch.context() as patched:
+        patched.setattr(logging, "getLogger", spy)
+        assert client.result("s1") is None
+    assert not looked_up
 
 
 def test_hiredis_is_given_text(ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch) -> None:

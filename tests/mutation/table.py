@@ -1968,6 +1968,17 @@ MUTANTS: Final = (
     ),
     mutant(
         "a lock that an interrupted call left held",
+        "connections do not ask for notices of maintenance",
+        Edit(
+            "tasks/storage/executor.py",
+            "        **NO_NOTIFICATIONS,\n        **address.login",
+            "        **address.login",
+        ),
+        test="tests/integration/test_client_interrupted.py::"
+        "test_a_connect_takes_no_lock_of_logging",
+    ),
+    mutant(
+        "a lock that an interrupted call left held",
         "a call that was interrupted leaves its pool of connections",
         Edit(
             "tasks/storage/executor.py",
