@@ -219,11 +219,14 @@ async def test_a_cancel_is_not_lost_while_a_command_is_sent(
     await client.aclose()
 
 
-def test_no_replica_tells_what_a_record_says(tmp_path: Path) -> None:
+def test_no_replica_tells_what_a_record_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be cut off from the new master: a record would never be final there.
 
     Nor what else a client asks for that needs no write: it would be told the same for ever.
     """
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.executor.PAUSES_S", (0.01, 0.02))
     with (
         RedisProcess(tmp_path) as server,
         CheckpointClient(settings_for(server.url)) as client,

@@ -457,8 +457,11 @@ def test_a_bug_is_told_without_its_details(
     assert GOOD["code"] not in caplog.text
 
 
-def test_a_ledger_that_is_away_is_503_everywhere(ledger: Deployment) -> None:
+def test_a_ledger_that_is_away_is_503_everywhere(
+    ledger: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a word about when to come again."""
+    monkeypatch.setattr("checkpoint_worker.tasks.storage.executor.PAUSES_S", (0.01, 0.02))
     away = ledger.settings.model_copy(
         update={"redis_url": Settings(redis_url="redis://127.0.0.1:1/0").redis_url}
     )

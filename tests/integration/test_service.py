@@ -147,9 +147,10 @@ async def test_a_broker_that_answers_tells_the_length_of_its_queue(of_amqp: Sett
 
 @pytest.mark.parametrize("silent_at", [CONNECTION_START_OK, QUEUE_DECLARE])
 async def test_a_silent_broker_holds_up_neither_a_sweep_nor_a_submission(
-    amqp: StubAmqp, of_amqp: Settings
+    amqp: StubAmqp, of_amqp: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is overdue is settled by the same sweep, and a backend's request has a deadline."""
+    monkeypatch.setattr("checkpoint_worker.tasks.operations.wake.PRODUCER_TIMEOUT_S", 0.3)
     app = make_producer(of_amqp)
     length = service._queue_length(app, of_amqp)
     attempts = await service._make_attempts(of_amqp, app)

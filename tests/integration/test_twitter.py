@@ -97,6 +97,12 @@ CT0 = {"name": "ct0", "value": "csrf-guest", "domain": ".x.com"}
 PASSED = PASSED_TWICE
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries of one request."""
+    monkeypatch.setattr("checkpoint_worker.providers.twitter.session.ASKED_PAUSE_S", 0.02)
+
+
 def context(base: dict[str, Any] = OCF, **changes: object) -> Context:
     """Build the context of a first step, changed here and there."""
     model = Twitter.contexts[str(base["route"])]

@@ -37,6 +37,12 @@ SECRETS = (CODE, "NxTWv", "public-web", "secretsession", "temporarily locked", "
 WAYS = [(case, way) for case in CASES for way in case.answers]
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries of one request."""
+    monkeypatch.setattr("checkpoint_worker.providers.twitter.session.ASKED_PAUSE_S", 0.02)
+
+
 def check_session(verdict: Cleared) -> None:
     """A success has a session that can be used, of the documented form, whatever was answered."""
     session: dict[str, Any] = dict(verdict.session)

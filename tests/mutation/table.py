@@ -1985,7 +1985,7 @@ MUTANTS: Final = (
             "    client.connection_pool.reset()\n",
             "    pass\n",
         ),
-        test="tests/integration/test_client_interrupted.py::"
+        test="tests/system/test_client_interrupts.py::"
         "test_calls_that_are_interrupted_cost_later_ones_nothing",
     ),
     mutant(
