@@ -81,6 +81,7 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
         r"|(?:try|come back) again (?:later|after|in (?:a|an|some|few|about|\d+)\b)"
         r"|too (?:many|often)\b|we limit how (?:often|many)|temporarily limited"
         r"|maximum (?:number|amount) of|(?:exceeded|reached) (?:the|your) (?:\w+ ){0,3}limit\b"
+        r"|\brate limit|\blimit (?:is |was |has been )?(?:exceeded|reached)\b"
     ),
     "es": r"(?:espera|aguarda).{0,40}minutos|demasiad|número máximo",
     "et": r"oodake .{0,30}minut|oota .{0,30}minut",

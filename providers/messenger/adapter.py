@@ -35,7 +35,13 @@ from checkpoint_worker.providers.contract import (
     Verdict,
     tell_ways,
 )
-from checkpoint_worker.providers.meanings import INTERNAL, THROTTLED, UNKNOWN_STEP, WRONG
+from checkpoint_worker.providers.meanings import (
+    INTERNAL,
+    THROTTLED,
+    UNKNOWN_STEP,
+    WRONG,
+    reports_problem,
+)
 from checkpoint_worker.providers.messenger.errors import error_in, sign_of
 from checkpoint_worker.providers.messenger.meanings import (
     ADDRESSES,
@@ -206,7 +212,7 @@ def _judge(error: Error, reply: Reply, context: MessengerContext) -> Rejected:
             return Rejected(context=context)
         raise sign.meaning.error()
     refuse_common(reply)
-    if error.code in TRANSIENT:
+    if error.code in TRANSIENT or error.is_transient or reports_problem(error.words):
         raise INTERNAL.error()
     if error.speaks:
         raise UNKNOWN_STEP.error()

@@ -1,7 +1,8 @@
 """MESSENGER: reading of an error, in each of the forms that the provider's hosts use.
 
 The Graph host writes ``error``, or a list ``errors`` whose first entry counts; the legacy host
-writes ``error_code``. ``error_data`` is an object or a JSON text. An empty error is ignored.
+writes ``error_code``, the web a number in ``error`` with ``errorSummary`` beside it. ``error_data``
+is an object or a JSON text. An empty error is ignored.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from checkpoint_worker.providers.messenger.meanings import Sign
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
-_WORDS: Final = ("error_user_title", "error_user_msg", "message", "error_msg")
+_WORDS: Final = (
+    "error_user_title", "error_user_msg", "message", "error_msg", "summary", "description",
+)  # fmt: skip
+_WEB_WORDS: Final = ("errorSummary", "errorDescription")
 _DATA_WORDS: Final = ("error_title", "error_subtitle", "error_message", "title", "message")
 _ADDRESSES_MAX: Final = 20
 
 
 def number(value: object) -> int:
-    """Return a number, or one written as text; 0 for any other value."""
-    text = str(value)
+    """Return a whole number, or one written as text; 0 for any other value."""
+    whole = isinstance(value, float) and value.is_integer()
+    text = f"{value:.0f}" if whole else str(value)
     return int(text) if _NUMBER.fullmatch(text) else 0
 
 
@@ -40,7 +45,10 @@ def error_in(body: Mapping[str, object]) -> Error | None:
         told = body if number(body.get("error_code")) else None
     if not told:
         return None
-    return _error(told if isinstance(told, Mapping) else {"message": told}, is_legacy=is_legacy)
+    if not isinstance(told, Mapping):
+        summary, description = (body.get(name) for name in _WEB_WORDS)
+        told = {"code": told, "message": told, "summary": summary, "description": description}
+    return _error(told, is_legacy=is_legacy)
 
 
 def _error(told: Mapping[str, object], *, is_legacy: bool) -> Error | None:
@@ -56,6 +64,7 @@ def _error(told: Mapping[str, object], *, is_legacy: bool) -> Error | None:
         code=code,
         subcode=subcode,
         words=words[:WORDS_MAX].lower().replace("\u2019", "'"),
+        is_transient=told.get("is_transient") is True,
         speaks=bool(told.get("error_user_msg") or told.get("error_user_title")),
         data=data,
         leads_to=tuple(_paths(data)),

@@ -36,6 +36,7 @@ from checkpoint_worker.providers.meanings import (
 from checkpoint_worker.providers.messenger.words import (
     BLOCKED_WORDS,
     DISABLED_WORDS,
+    NEW_PASSWORD_WORDS,
     OLD_APP_WORDS,
     REFUSED_WORDS,
     SECURITY_WORDS,
@@ -54,6 +55,7 @@ class Error:
         code: Its number.
         subcode: Its second number; 0: none.
         words: Its title and messages, lower case. They are searched and never repeated.
+        is_transient: Whether the provider says that it is one of its passing faults.
         speaks: Whether it has a message for the person.
         data: ``error_data``.
         leads_to: Paths of the addresses in ``error_data``.
@@ -64,6 +66,7 @@ class Error:
     code: int
     subcode: int
     words: str = field(repr=False)
+    is_transient: bool = False
     speaks: bool
     data: Mapping[str, object] = field(repr=False)
     leads_to: tuple[str, ...] = field(default=(), repr=False)
@@ -129,6 +132,8 @@ OLD_APP: Final = Meaning(
     "The provider no longer serves the app of this context: its version, user agent or id.",
 )
 
+NEW_PASSWORD: Final = Meaning(DeadIntentError, "The account's password was changed; log in again.")
+
 _TWO_FACTOR: Final = frozenset({1348162, 1348199})
 """Subcodes that ask for a code; 1348023 asks for a security check, or with a factor for a code."""
 _SECURITY_CHECK: Final = 1348023
@@ -137,12 +142,10 @@ _STOPPED: Final = frozenset({459, 464, 490, 1348077, 1348131})
 
 MEANINGS: Final = (
     Sign("stopped", ON_SITE, subcodes=_STOPPED),
-    Sign(
-        "new password",
-        Meaning(DeadIntentError, "The account's password was changed; log in again."),
-        subcodes=frozenset({460}),
-    ),
-    Sign("factor over", ENDED, subcodes=frozenset({463})),
+    Sign("new password", NEW_PASSWORD, subcodes=frozenset({460})),
+    Sign("new password", NEW_PASSWORD, codes=frozenset({190}), words=NEW_PASSWORD_WORDS),
+    Sign("factor over", ENDED, subcodes=frozenset({463, 466, 467, 468})),
+    Sign("session expired", ENDED, codes=frozenset({1357001})),
     Sign("too many wrong codes", THROTTLED, words=WAIT_WORDS, with_factor=True),
     Sign("refused in words", WRONG, words=REFUSED_WORDS, with_factor=True),
     Sign("problem", INTERNAL, words=PROBLEM_WORDS, with_factor=True),
@@ -225,10 +228,12 @@ class Address:
 
 ADDRESSES: Final = (
     Address("suspended", r"^/(?:accounts/)?(?:suspended|disabled)(?:/|$)", RESTRICTED),
+    Address("device question", r"^/two_factor/remember_browser(?:/|$)", NO_SESSION),
     Address("consent", r"/consent(?:/|$)|^/(?:legal|policies|terms)(?:/|$)", CONSENT),
     Address(
         "checkpoint",
-        r"/checkpoint(?:/|_|$)|^/(?:confirmemail|two_factor|two_step_verification|recover)\b",
+        r"/checkpoint(?:/|_|$)"
+        r"|^/(?:auth_platform|confirmemail|two_factor|two_step_verification|recover)\b",
         ON_SITE,
     ),
     Address("old app", r"unsupported|/update_?app", OLD_APP),

@@ -121,7 +121,7 @@ def make_session(login: Login, held: MessengerContext) -> MessengerSession:
     jar.keep(login.cookies)
     owner = jar.value(AUTHENTICATING[0]) or ""
     named = login.body.get("uid") or login.body.get("user_id") or owner
-    if not number(owner) or str(named) != owner:
+    if not number(owner) or number(named) != number(owner):
         raise ProviderBrokenError(_NAMED_NOBODY)
     said = {name: value for name in _OWN if isinstance(value := login.body.get(name), str)}
     bearer = {"Authorization": f"OAuth {login.access_token}"} if login.access_token else {}

@@ -79,14 +79,17 @@ BLOCKED_WORDS: Final[Mapping[str, str]] = {
 
 DISABLED_WORDS: Final[Mapping[str, str]] = {
     "en": (
-        r"\b(?:account|profile)\b[^.!?]{0,60}\b(?:disabled|locked)\b"
-        r"|\b(?:disabled|locked)\b[^.!?]{0,40}\b(?:account|profile)\b"
+        r"\b(?:account|profile)\b[^.!?]{0,60}\b(?:disabled|locked|suspended)\b"
+        r"|\b(?:disabled|locked|suspended)\b[^.!?]{0,40}\b(?:account|profile)\b"
     ),
     "de": r"konto (?:wurde|ist) (?:deaktiviert|gesperrt)",
-    "fr": r"compte (?:a été|est) (?:désactivé|verrouillé)",
-    "es": r"cuenta (?:ha sido |está |se ha |fue )?(?:inhabilitad|deshabilitad|desactivad|bloquead)",
-    "pt": r"conta (?:foi|está) (?:desativad|desabilitad|bloquead)",
-    "it": r"account (?:è stato |è )?(?:disabilitat|disattivat|bloccat)",
+    "fr": r"compte (?:a été|est) (?:désactivé|verrouillé|suspendu)",
+    "es": (
+        r"cuenta (?:ha sido |está |se ha |fue )?"
+        r"(?:inhabilitad|deshabilitad|desactivad|bloquead|suspendid)"
+    ),
+    "pt": r"conta (?:foi|está) (?:desativad|desabilitad|bloquead|suspens)",
+    "it": r"account (?:è stato |è )?(?:disabilitat|disattivat|bloccat|sospes)",
     "nl": r"account is (?:uitgeschakeld|vergrendeld)",
     "pl": r"konto zostało (?:wyłączone|zablokowane)",
     "sv": r"konto har (?:inaktiverats|låsts)",
@@ -154,6 +157,10 @@ REFUSED_WORDS: Final[Mapping[str, str]] = {
     ),
     "ja": r"コード.{0,20}(?:正しくありません|一致しません|無効|間違|期限)",
     "ko": r"코드.{0,20}(?:올바르지|일치하지|유효하지|잘못|만료)",
+}
+
+NEW_PASSWORD_WORDS: Final[Mapping[str, str]] = {
+    "en": r"changed (?:their|your|the) password",
 }
 
 OLD_APP_WORDS: Final[Mapping[str, str]] = {

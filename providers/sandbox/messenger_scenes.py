@@ -44,6 +44,12 @@ def _redirect(location: str, cookies: tuple[str, ...] = ()) -> Scene:
     return Scene(status=302, location=location, cookies=cookies)
 
 
+def _web(number: int, summary: str, description: str) -> Scene:
+    """Return an error as the web writes it."""
+    told = {"__ar": 1, "error": number, "errorSummary": summary, "errorDescription": description}
+    return _said("for (;;);" + json.dumps(told))
+
+
 _TEXT_DATA: Final = json.dumps(
     '{"error_title": "Incorrect code", "error_message": "The login code you entered is incorrect."}'
 )
@@ -77,6 +83,7 @@ SCENES: Final[dict[str, Scene]] = {
     "token alone, away at first": _said("{token}", 200, Scene(status=503), _said("{session}")),
     "token alone, refused": _said("{token}", 200, _error(190, message="Invalid token")),
     "session before a checkpoint": _redirect("https://www.facebook.com/checkpoint/?next", _LOGIN),
+    "device question": _redirect("https://www.facebook.com/two_factor/remember_browser/?x", _LOGIN),
     # A refused code.
     "security check with a factor": _refused(_graph(405, 1348023, _FACTOR)),
     "factor under other names": _refused(_graph(406, 1348199, _OTHER_NAMES)),
@@ -112,6 +119,7 @@ SCENES: Final[dict[str, Scene]] = {
     "confirmation in French": _error(
         9001, error_user_msg="Confirmez votre identité pour continuer"
     ),
+    "security check of the web": _web(1357007, "A security check is needed", "Try again."),
     "email not confirmed": _error(190, 464, message="The user has not confirmed"),
     "stopped": _error(1, 1348131),
     "emptied factor": _error(406, 1348162, '{"login_first_factor": "", "auth_token": "t"}'),
@@ -126,6 +134,7 @@ SCENES: Final[dict[str, Scene]] = {
     ),
     "consent address": _redirect("https://www.facebook.com/privacy/consent/pft_user/?source=x"),
     "second step on the site": _redirect("/two_step_verification/two_factor/?flow=x"),
+    "authentication platform": _redirect("https://www.facebook.com/auth_platform/codesubmit/?x"),
     # Unknown steps and unreadable answers.
     "unknown in German": _error(9001, error_user_msg="Erzähl uns etwas über dich"),
     "unknown number": _error(9001),
@@ -136,7 +145,14 @@ SCENES: Final[dict[str, Scene]] = {
     "unauthorised": Scene(status=401),
     "list": _said("[{session}]"),
     "legacy error of its own": _said('{"error_code": 1, "error_msg": "An unknown error occurred"}'),
+    "passing fault of the web": _web(1357004, "Sorry, something went wrong", "Reopen it."),
+    "passing fault by its flag": _said('{"errors": [{"code": 1675030, "is_transient": true}]}'),
     # The login has ended.
+    "not logged in": _web(1357001, "Not Logged In", "Please log in to continue."),
+    "password changed, by words": _error(
+        190, message="The session has been invalidated because the user changed their password."
+    ),
+    "suspended in words": _error(401, error_user_title="We suspended your account"),
     "session expired in Vietnamese": _error(
         102, error_user_msg="Phiên đăng nhập của bạn đã hết hạn"
     ),

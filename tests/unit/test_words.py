@@ -282,6 +282,7 @@ MESSENGER: Final[Mapping[str, tuple[int, Mapping[str, str]]]] = {
             "ko": "계정이 비활성화되었습니다",
         },
     ),
+    "new password": (190, {"en": "The user changed their password"}),
     "session expired": (
         102,
         {
@@ -393,6 +394,8 @@ def test_a_sentence_that_asks_to_wait_judges_no_code(language: str) -> None:
     [
         "You have exceeded the maximum number of attempts.",
         "You've reached the limit for codes.",
+        "Rate limit exceeded.",
+        "User request limit reached.",
         "You have reached your daily limit.",
         "Du hast die maximale Anzahl an Versuchen erreicht.",
         "Vous avez atteint le nombre maximal de tentatives.",
