@@ -66,6 +66,8 @@ from checkpoint_worker.providers.instagram.session import (
     Found,
     InstagramSession,
     find,
+    is_off,
+    is_on,
     owner_of,
     session_of,
     text,
@@ -160,19 +162,20 @@ class _ResponseReader:
             means.refuse(means.NO_SESSION)
         if parsed.claims_end and isinstance(self.context, CheckpointContext):
             means.refuse(means.OVER)
-        if parsed.body.get("spam") is True:
+        if is_on(parsed.body.get("spam")):
             means.refuse(means.SUSPECTED)
         if parsed.asks_second_factor:
             return self._ask_second_factor(parsed)
         if parsed.asks_checkpoint:
             return await self._ask_checkpoint(parsed)
-        meaning = means.of_constants(parsed.message, parsed.error_type)
+        meaning = means.of_constants(*parsed.constants)
         if meaning is None:
             if (verdict := self._read_step(parsed)) is not None:
                 return verdict
             meaning = means.of_words(*parsed.sentences)
         if meaning is None:
-            meaning = means.WRONG if self._is_refusal(parsed) else means.UNREADABLE
+            other = means.STEP if parsed.describes_step else means.UNREADABLE
+            meaning = means.WRONG if self._is_refusal(parsed) else other
         if meaning.failure is not None:
             means.refuse(meaning)
         return Rejected(context=self.context)
@@ -182,10 +185,10 @@ class _ResponseReader:
 
         Bloks refuses in its programs as a rule; the web also states that the login is not complete.
         """
-        if isinstance(self.context, WebContext) and parsed.body.get("authenticated") is False:
-            return parsed.status in {OK, REFUSAL}
-        if means.names_other_cause(parsed.message, parsed.error_type):
+        if parsed.judges_login or means.names_other_cause(*parsed.constants):
             return False
+        if isinstance(self.context, WebContext) and is_off(parsed.body.get("authenticated")):
+            return parsed.status in {OK, REFUSAL}
         return parsed.status == REFUSAL and parsed.body.get("status") == "fail"
 
     def _refuse_page(self, parsed: ParsedResponse) -> None:
@@ -230,7 +233,7 @@ class _ResponseReader:
 
     def _ask_second_factor(self, parsed: ParsedResponse) -> Verdict:
         """Read ``two_factor_required``: a refusal if it was the context's step."""
-        info = parsed.part("two_factor_info")
+        info = parsed.second_factor
         if not isinstance(self.context, TwoFactorContext | WebContext | BloksTwoFactorContext):
             return second_factor_after(self.context, info) or means.refuse(means.IN_APP)
         identifier = text(info.get("two_factor_identifier"))
@@ -241,7 +244,7 @@ class _ResponseReader:
 
     def _refuse_other_cause(self, parsed: ParsedResponse) -> None:
         """Refuse an answer that asks for the code again and names a cause other than this one."""
-        said = means.of_constants(parsed.message, parsed.error_type)
+        said = means.of_constants(*parsed.constants)
         said = said or means.of_words(*parsed.sentences)
         if said is not None and said.failure is not None and said is not means.DEAD:
             means.refuse(said)  # A code that is no longer valid is asked for anew here.

@@ -17,7 +17,7 @@ from checkpoint_worker.providers.instagram.contexts import (
     WebContext,
 )
 from checkpoint_worker.providers.instagram.parsed import ParsedResponse
-from checkpoint_worker.providers.instagram.session import text
+from checkpoint_worker.providers.instagram.session import is_on, text
 
 MID_MAX: Final = 256
 
@@ -56,7 +56,7 @@ def second_factor_after(
     context: InstagramContext, info: Mapping[str, object]
 ) -> NextCheckpoint | None:
     """Return the second factor that follows a checkpoint, if this adapter can answer it."""
-    sources = [source for flag, source in _FACTORS if info.get(flag) is True]
+    sources = [source for flag, source in _FACTORS if is_on(info.get(flag))]
     identifier = text(info.get("two_factor_identifier"))
     if not sources or not identifier:
         return None
@@ -67,7 +67,7 @@ def second_factor_after(
     }
     following: InstagramContext | None
     if isinstance(context, AppContext):
-        flags = {flag: info.get(flag) is True for flag, _ in _FACTORS}
+        flags = {flag: is_on(info.get(flag)) for flag, _ in _FACTORS}
         following = _fit(TwoFactorContext, {**fields, **flags, "route": "two_factor"})
     else:
         following = _fit(WebContext, {**fields, "methods": sources, "route": "web"})
@@ -88,7 +88,7 @@ def checkpoint_after(context: InstagramContext, parsed: ParsedResponse) -> Chall
         **_common(context),
         "route": "challenge",
         "challenge_context": text(challenge.get("challenge_context")),
-        "native_flow": challenge.get("native_flow") is True,
+        "native_flow": is_on(challenge.get("native_flow")),
     }
     for path in parsed.checkpoint_addresses:
         following = _fit(ChallengeContext, {**fields, "api_path": path})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +19,7 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.instagram import bloks as instagram_bloks
 from checkpoint_worker.providers.instagram import responses as means
 from checkpoint_worker.providers.instagram.fields import OWN_STEPS
-from checkpoint_worker.providers.instagram.session import Found, find, text
+from checkpoint_worker.providers.instagram.session import Found, find, is_on, text
 from checkpoint_worker.providers.meanings import Meaning
 
 ERRORS_MAX: Final = 10
@@ -27,6 +28,9 @@ PLAIN_MAX: Final = 4_096
 _SAID: Final = (
     "message", "localized_error_message", "error_title", "feedback_title", "feedback_message",
 )  # fmt: skip
+_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_PAGE_DATA: Final = "window._sharedData"
+"""Name of the data in a page of the web, which is JSON up to the end of its script."""
 _SEND_AGAIN: Final = frozenset({307, 308})
 _HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
 """Meanings that name a further step of the login."""
@@ -75,7 +79,18 @@ class ParsedResponse:
     @property
     def error_type(self) -> str:
         """The constant in ``error_type``."""
-        return text(self.body.get("error_type"))
+        return _constant(self.body.get("error_type"))
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Every constant that may name the answer's cause."""
+        exception = _constant(self.body.get("exception_name"))
+        return (self.message.strip().lower(), self.error_type, exception)
+
+    @property
+    def judges_login(self) -> bool:
+        """Whether the answer says that it is about the login's own values, and no code."""
+        return is_on(self.body.get("invalid_credentials")) or is_on(self.body.get("require_login"))
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -101,18 +116,25 @@ class ParsedResponse:
         return next(filter(None, map(text, named)), "")
 
     @property
+    def second_factor(self) -> Mapping[str, object]:
+        """The second factor that the answer asks for, which the web also puts into a challenge."""
+        inside = self.part("challenge").get("two_factor_info")
+        return self.part("two_factor_info") or (inside if isinstance(inside, Mapping) else {})
+
+    @property
     def asks_second_factor(self) -> bool:
         """Whether the answer asks for a second factor."""
         return (
-            self.body.get("two_factor_required") is True
-            or bool(self.part("two_factor_info"))
+            is_on(self.body.get("two_factor_required"))
+            or is_on(self.part("challenge").get("two_factor_required"))
+            or bool(self.second_factor)
             or self.error_type == "two_factor_required"
         )
 
     @property
     def asks_checkpoint(self) -> bool:
         """Whether the answer asks for a checkpoint: by a constant, or by its address alone."""
-        if {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
+        if means.CHECKPOINT_CONSTANTS.intersection(self.constants):
             return True
         return bool(self.checkpoint_addresses) and not self.step
 
@@ -137,7 +159,7 @@ class ParsedResponse:
     @property
     def claims_login(self) -> bool:
         """Whether the body states a finished login."""
-        return bool(self.part("logged_in_user")) or self.body.get("authenticated") is True
+        return bool(self.part("logged_in_user")) or is_on(self.body.get("authenticated"))
 
     @property
     def claims_end(self) -> bool:
@@ -151,16 +173,29 @@ class ParsedResponse:
         """Whether the answer names a further step, which counts even beside a session."""
         if self.leads_to in _HOLDS:
             return True
-        if self.asks_second_factor or {self.message, self.error_type} & means.CHECKPOINT_CONSTANTS:
+        if self.asks_second_factor or means.CHECKPOINT_CONSTANTS.intersection(self.constants):
             return True
         if self.step in means.CODE_STEPS or self.step in OWN_STEPS:
             return True
         named = [_address(self.home, each) for each in self.checkpoint_addresses]
-        return not _HOLDS.isdisjoint([*named, means.of_constants(self.message, self.error_type)])
+        return not _HOLDS.isdisjoint([*named, means.of_constants(*self.constants)])
+
+    @property
+    def describes_step(self) -> bool:
+        """Whether the answer is the state of a checkpoint, though it names no step."""
+        told = (self.body, self.part("challenge"))
+        return any(each.get("type") == "CHALLENGE" for each in told) or any(
+            text(self.body.get(name)) for name in ("challenge_type_enum_str", "bloks_action")
+        )
 
     def session(self) -> Found | None:
         """Return the session in the answer, if there is a usable one."""
         return find(self.headers, self.cookies)
+
+
+def _constant(value: object) -> str:
+    """Return a constant in lower case; names of the provider's exceptions have humps."""
+    return _HUMP.sub("_", text(value).strip()).lower()
 
 
 def _sentences(value: object, depth: int = 3) -> Iterator[str]:
@@ -181,7 +216,7 @@ def parse_response(reply: Reply, *, home: str, is_bloks: bool) -> ParsedResponse
         home: The provider's address, which a redirect is resolved against.
         is_bloks: Whether the answer is a program.
     """
-    body = _read(reply)
+    body = _read(reply) or _form_of(reply)
     headers, cookies = reply.headers, reply.cookies
     program = instagram_bloks.action_of(body) if is_bloks and body else ""
     packed = _unpack(program)
@@ -207,6 +242,17 @@ def _read(reply: Reply) -> Mapping[str, object] | None:
     except ProviderBrokenError:
         return None
     return body if isinstance(body, Mapping) else None
+
+
+def _form_of(reply: Reply) -> Mapping[str, object] | None:
+    """Return the form of a checkpoint in a page, as the same form comes in JSON."""
+    _, _, rest = reply.text.partition(_PAGE_DATA)
+    told = rest.partition("</script>")[0].strip(" =;\r\n\t").encode("utf-8", "replace")
+    page = _read(Reply(status=reply.status, headers={}, body=told)) if told else None
+    entry = page.get("entry_data") if page else None
+    forms = entry.get("Challenge") if isinstance(entry, Mapping) else None
+    form = forms[0] if isinstance(forms, list) and forms else None
+    return {"challenge": form} if isinstance(form, Mapping) else None
 
 
 def _unpack(program: str) -> instagram_bloks.LoginResponse | None:

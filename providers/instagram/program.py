@@ -39,16 +39,11 @@ _STAYS: Final = frozenset(
 )
 """Calls of the code's own screen: to send the code, or to request a new one."""
 _ENDS: Final = frozenset({means.SUSPENDED, means.DISABLED, means.OLD_APP})
-_SAYS_ELSE: Final = frozenset(
+_SAYS_MILD: Final = frozenset(
     {
-        means.THROTTLED, means.PROBLEM, means.UNSENT, means.DEAD, means.DISABLED, means.PASSWORD,
-        means.SUSPENDED, means.UNREADABLE,
+        means.THROTTLED, means.PROBLEM, means.UNSENT, means.PASSWORD, means.UNREADABLE, means.WRONG,
     }
 )  # fmt: skip
-"""Meanings of an error's words other than a wrong code."""
-
-
-_SAYS_MILD: Final = (_SAYS_ELSE | {means.WRONG}) - {means.DEAD, means.DISABLED, means.SUSPENDED}
 """Meanings of a sentence anywhere in a program."""
 
 
@@ -108,7 +103,7 @@ def _leading(told: instagram_bloks.Sayings, addressed: Sequence[Meaning | None])
 def _refused(context: InstagramContext, parsed: ParsedResponse, texts: list[str]) -> Reading:
     """Return a refused code, unless the words have another meaning."""
     meaning = means.of_words(*texts)
-    if meaning is not None and meaning in _SAYS_ELSE:
+    if meaning is not None and meaning is not means.WRONG:
         return Reading(meaning=meaning)
     app, name = _SCREENS.get(type(context), ("", ""))
     fresh = instagram_bloks.parameter(parsed.program, app=app, name=name)

@@ -53,7 +53,8 @@ OVER = Meaning(
     DeadIntentError, "The checkpoint is cleared, but without a session; the login must be redone."
 )
 
-CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower case.
+CONSTANTS: Mapping[str, Meaning] = {  # `ParsedResponse.constants`, lower case.
+    "account_hit_rate_limit": THROTTLED,
     "bad_password": UNREADABLE,  # The first step's; never observed as an answer to a code.
     "block_eu_user_login_in_old_app": OLD_APP,
     "consent_required": CONSENT,
@@ -73,6 +74,7 @@ CONSTANTS: Mapping[str, Meaning] = {  # ``message`` or ``error_type``, lower cas
     "login_required": DEAD,
     "needs_upgrade": OLD_APP,
     "rate_limit_error": THROTTLED,
+    "rle_login_blocked": ADDRESS,
     "sentry_block": SUSPECTED,
     "sms_code_validation_code_invalid": WRONG,
     "sms_code_validation_code_missing": FORM,
@@ -98,8 +100,19 @@ _OTHER_NEWS = re.compile(
     r"|internet connection|\boffline\b|login (?:was )?approved|welcome back"
 )
 """A notice about something other than this code."""
+_PASSWORD_NEWS = re.compile(
+    r"\b(?:password|credentials)\b[^.!?]{0,40}\b(?:incorrect|invalid|wrong)\b"
+    r"|\b(?:incorrect|invalid|wrong) (?:\w+ ){0,3}(?:password|credentials)\b"
+)
+"""A sentence about the first step, which the provider also says in answer to later ones."""
 WORDS = (  # Pattern on the message's text, folded; the first match counts.
-    (re.compile(r"username you entered doesn't appear to belong"), ADDRESS),
+    (
+        re.compile(
+            r"username you entered doesn't appear to belong"
+            r"|couldn't find an account with the username"
+        ),
+        ADDRESS,
+    ),
     (_FORGED, TOKEN),
     (re.compile(r"code is no longer valid"), DEAD),
     (re.compile(r"session (?:has )?expired"), DEAD),
@@ -115,13 +128,16 @@ WORDS = (  # Pattern on the message's text, folded; the first match counts.
     (re.compile(r"request signature|\binvalid request|missing param"), FORM),
     (re.compile(r"suspicious login|automated behaviou?r|action (?:was )?blocked"), SUSPECTED),
     (re.compile(r"suspended your account|account has been deactivated"), SUSPENDED),
+    (re.compile(r"requested to delete|scheduled (?:for deletion|to be deleted)"), IN_APP),
     (
         re.compile(
             r"transient error|temporarily unavailable|error with your request|\bserver error"
+            r"|counter get error"
         ),
         PROBLEM,
     ),
     (_OTHER_NEWS, UNREADABLE),
+    (_PASSWORD_NEWS, UNREADABLE),
     (words.DISABLED, DISABLED),
     (words.NEW_PASSWORD, PASSWORD),
     (words.FIELD, FORM),
@@ -145,6 +161,7 @@ ADDRESSES = (  # Pattern on the path of an address that an answer leads to.
     (re.compile(r"/(?:consent|terms|user_agreement)(?:/|\Z)"), CONSENT),
     (re.compile(r"/accounts/(?:password|reset_password)(?:/|\Z)"), PASSWORD),
     (re.compile(r"/(?:challenge|checkpoint|auth_platform|integrity)(?:/|\Z)"), IN_APP),
+    (re.compile(r"/two_factor/remember_browser(?:/|\Z)"), NO_SESSION),
     (re.compile(r"/two_(?:factor|step_verification)(?:/|\Z)"), IN_APP),
     (re.compile(r"\A(?:/api/v1)?/(?:accounts/)?login(?:\.php)?/?\Z"), DEAD),
     (re.compile(r"\A/(?:accounts/(?:onetap|edit)/?|direct/inbox/?)?\Z"), NO_SESSION),

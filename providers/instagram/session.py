@@ -109,6 +109,16 @@ def text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
+def is_on(value: object) -> bool:
+    """Whether a flag of an answer is on; some answers write flags as numbers or texts."""
+    return value is True or text(value).strip().lower() in {"1", "true"}
+
+
+def is_off(value: object) -> bool:
+    """Whether a flag of an answer is present and off."""
+    return value is False or text(value).strip().lower() in {"0", "false"}
+
+
 def _is_id(value: str) -> bool:
     return value.isascii() and value.isdigit()
 

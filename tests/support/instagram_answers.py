@@ -170,6 +170,13 @@ def _form_again(*errors: str) -> bytes:
     return body(400, {"message": "", "challenge": challenge, "status": "fail"})
 
 
+def _page(data: object) -> bytes:
+    """Return a page of the web with data in it."""
+    told = json.dumps({"config": {"viewer": None}, "entry_data": data})
+    script = f"<script>window._sharedData = {told};</script>"
+    return answer(200, f"<html>{'<link>' * 2_000}{script}</html>", "Content-Type: text/html")
+
+
 _STATE_EMAIL = body(200, {"step_name": "verify_email", "status": "ok"})
 _CODE_STATE = {"step_name": "verify_code", "step_data": {"form_type": "phone_number"}}
 _WHATSAPP = {
@@ -209,13 +216,14 @@ def _successes() -> Iterator[Known]:
         on(BLOKS_2FA, packed_login(headers={}, cookies=["Set-Cookie: sessionid=4711%3Ax%3A1"])),
     )  # fmt: skip
     yield _row(
-        "302 to the start page, `/accounts/onetap/`, `/accounts/edit/` or `/direct/inbox/`, with "
-        "the cookies of a session",
+        "302 to the start page, `/accounts/onetap/`, `/accounts/edit/`, `/direct/inbox/` or "
+        "`/two_factor/remember_browser/`, with the cookies of a session",
         "report", PASSED,
         *(
             on((CHALLENGE_WEB, WEB_2FA), redirect(there, COOKIE, OWNER))
             for there in ("https://www.instagram.com/", "/accounts/onetap/?next=%2F",
-                          "/accounts/edit/", "/direct/inbox/", "/accounts/login/?next=%2F")
+                          "/accounts/edit/", "/direct/inbox/", "/accounts/login/?next=%2F",
+                          "/two_factor/remember_browser/?next=%2F")
         ),
     )  # fmt: skip
     yield _row(
@@ -290,7 +298,8 @@ def _refusals() -> Iterator[Known]:
 def _steps_again() -> Iterator[Known]:
     yield _row(
         "`challengeType: VerifyEmailCodeForm`, `VerifySMSCodeForm` or "
-        "`VerifySMSCodeFormForSMSCaptcha` with `errors`, or the same form again",
+        "`VerifySMSCodeFormForSMSCaptcha` with `errors`, or the same form again; also in a page's "
+        "`_sharedData`",
         "report", REFUSED,
         *(
             on(CHALLENGE_WEB, body(status, {"challenge": {"challengeType": form, "errors": ["x"]}}))
@@ -301,6 +310,8 @@ def _steps_again() -> Iterator[Known]:
         on(CHALLENGE_WEB, body(200, {"challengeType": "VerifyEmailCodeForm", "errors": ["Nein."]})),
         on(CHALLENGE_WEB,
            body(200, {"challenge": {"challengeType": "VerifyEmailCodeForm", "errors": []}})),
+        on(CHALLENGE_WEB,
+           _page({"Challenge": [{"challengeType": "VerifyEmailCodeForm", "errors": ["x"]}]})),
     )  # fmt: skip
     yield _row(
         "`two_factor_required` again, often with a new identifier", "report", REFUSED,
@@ -362,8 +373,17 @@ def _further() -> Iterator[Known]:
            body(200, {"challenge": {"challengeType": "VerifySMSCodeForm", "errors": []}})),
     )  # fmt: skip
     yield _row(
-        "`two_factor_required` after a checkpoint: by app, text message or WhatsApp alone",
+        "`two_factor_required` after a checkpoint, also in `challenge`: by app, text message or "
+        "WhatsApp alone",
         "report", FURTHER,
+        each_of(
+            CHECKPOINTS,
+            body(200, {"challenge": {
+                "two_factor_required": True, "two_factor_info": _SMS_FACTOR}, "status": "ok"}),
+            refusal(two_factor_required=1, two_factor_info={**_WHATSAPP, "totp_two_factor_on": 1}),
+            refusal(two_factor_required="true", two_factor_info={
+                **_WHATSAPP, "whatsapp_two_factor_on": "true"}),
+        ),
         on((*CHECKPOINTS, BLOKS_AP), refusal(two_factor_required=True, two_factor_info=_WHATSAPP)),
         on((*CHECKPOINTS, BLOKS_AP),
            refusal(two_factor_required=True, two_factor_info=_SMS_FACTOR)),
@@ -389,30 +409,41 @@ def _actions() -> Iterator[Known]:
     )  # fmt: skip
     yield _row(
         "a step without a code: `add_birthday`, `change_password`, `delta_acknowledge_approved`, "
-        "`delta_login_review`, `review_contact_point_change`, `scraping_warning`, "
-        "`select_contact_point_recovery`, `select_verify_method`, `selfie_captcha`, `STEP_NAME`, "
+        "`delta_login_review`, `escalation_challenge_informational`, `review_contact_point_change`, "
+        "`review_linked_accounts`, `scraping_warning`, `select_contact_point_recovery`, "
+        "`select_verify_method`, `selfie_captcha`, `set_new_password`, `STEP_NAME`, `submit_email`, "
         "`submit_phone`, `ufac_www_bloks`",
         "report", ACTION,
         *(
             on(CHALLENGE, body(200, {"step_name": step, "status": "ok"}))
             for step in ("add_birthday", "change_password", "delta_acknowledge_approved",
-                         "delta_login_review", "review_contact_point_change", "scraping_warning",
-                         "select_contact_point_recovery", "select_verify_method", "selfie_captcha",
-                         "STEP_NAME", "submit_phone", "ufac_www_bloks")
+                         "delta_login_review", "escalation_challenge_informational",
+                         "review_contact_point_change", "review_linked_accounts",
+                         "scraping_warning", "select_contact_point_recovery",
+                         "select_verify_method", "selfie_captcha", "set_new_password",
+                         "STEP_NAME", "submit_email", "submit_phone", "ufac_www_bloks")
         ),
     )  # fmt: skip
     yield _row(
-        "a form without a code: `LegacyForceSetNewPasswordForm`, `RecaptchaChallengeForm`, "
-        "`ReviewContactPointChangeForm`, `SelectContactPointRecoveryForm`, "
-        "`SelectVerificationMethodForm`, `SubmitPhoneNumberForm`",
+        "a form without a code: `AcknowledgeForm`, `EscalationChallengeAppealForm`, "
+        "`EscalationChallengeInformationalForm`, `IeForceSetNewPasswordForm`, "
+        "`LegacyForceSetNewPasswordForm`, `ProactivePasswordChange`, `RecaptchaChallengeForm`, "
+        "`RecaptchaRestrictChallengeForm`, `ReviewContactPointChangeForm`, `ReviewLoginForm`, "
+        "`ScrapingWarningForm`, `SelectContactPointRecoveryForm`, `SelectVerificationMethodForm`, "
+        "`SubmitPhoneNumberForm`, `UFACBlockingForm`",
         "report", ACTION,
         *(
             on(CHALLENGE_WEB, refusal(challenge={
                 "challengeType": form, "errors": ["This field is required."]}))
-            for form in ("LegacyForceSetNewPasswordForm", "RecaptchaChallengeForm",
-                         "ReviewContactPointChangeForm", "SelectContactPointRecoveryForm",
-                         "SelectVerificationMethodForm", "SubmitPhoneNumberForm")
+            for form in ("AcknowledgeForm", "EscalationChallengeAppealForm",
+                         "EscalationChallengeInformationalForm", "IeForceSetNewPasswordForm",
+                         "LegacyForceSetNewPasswordForm", "ProactivePasswordChange",
+                         "RecaptchaChallengeForm", "RecaptchaRestrictChallengeForm",
+                         "ReviewContactPointChangeForm", "ReviewLoginForm", "ScrapingWarningForm",
+                         "SelectContactPointRecoveryForm", "SelectVerificationMethodForm",
+                         "SubmitPhoneNumberForm", "UFACBlockingForm")
         ),
+        on(CHALLENGE_WEB, _page({"Challenge": [{"challengeType": "RecaptchaChallengeForm"}]})),
     )  # fmt: skip
     yield _row(
         "`bloks_action: com.bloks.www.ig.challenge.redirect.async`", "report", ACTION,
@@ -507,6 +538,11 @@ def _programs() -> Iterator[Known]:
         "a step with a code where the login has none to continue it with", "guess", ACTION,
         on(TWO_FACTOR, _STATE_EMAIL),
     )  # fmt: skip
+    yield _row(
+        "a sentence that the account is to be deleted", "client", ACTION,
+        on(JSON_ROUTES, refusal(
+            message="You requested to delete some.person. Do you want to keep it?")),
+    )  # fmt: skip
 
 
 def _ends() -> Iterator[Known]:
@@ -595,23 +631,31 @@ def _operators() -> Iterator[Known]:
         on(APPS, refusal(error_type="unsupported_version")),
         on(APPS, refusal(message="Your version of Instagram is out of date. Please upgrade.")),
         on(WEB_2FA, redirect("/web/unsupported_version/")),
+        on(BLOKS, bloks(toast("Your version of Instagram is out of date. Please upgrade."))),
         on(BLOKS, bloks('(x "https://i.instagram.com/web/unsupported_version/")')),
     )  # fmt: skip
     yield _row(
         "`spam: true`, `feedback_required`, `sentry_block`", "report", BLOCKED,
         on(JSON_ROUTES, refusal(spam=True, message="feedback_required")),
+        on(JSON_ROUTES, refusal(spam="true", message="Nope.")),
+        on(BLOKS, bloks(toast("Action Blocked"))),
+        on(BLOKS_2FA, bloks(written("Suspicious login attempt"))),
         on(CHALLENGE, refusal(message="feedback_required")),
         on(JSON_ROUTES, refusal(error_type="sentry_block")),
     )  # fmt: skip
     yield _row(
-        "`ip_block`, `geoblock_required`, `invalid_user`, or the sentence that no account has the "
-        "user name",
+        "`ip_block`, `geoblock_required`, `invalid_user`, `rle_login_blocked`, or the sentence that "
+        "no account has the user name",
         "client", BLOCKED,
         on(JSON_ROUTES, refusal(message="geoblock_required")),
         on(JSON_ROUTES, refusal(error_type="ip_block")),
         on(APPS, refusal(error_type="invalid_user")),
         on(TWO_FACTOR, refusal(
             message="The username you entered doesn't appear to belong to an account.")),
+        on(JSON_ROUTES, refusal(
+            message="We couldn't find an account with the username some.person.",
+            exception_name="UserInvalidCredentials", invalid_credentials=True)),
+        on(JSON_ROUTES, refusal(message="Nope.", exception_name="RleLoginBlocked")),
     )  # fmt: skip
     yield _row(
         "`useragent mismatch`", "report", BLOCKED,
@@ -638,10 +682,13 @@ def _forms() -> Iterator[Known]:
         on(FACTORS, refusal(error_type="invalid_trusted_notification")),
     )  # fmt: skip
     yield _row(
-        "429, `rate_limit_error`, or a sentence that asks to wait, under any status",
+        "429, `rate_limit_error`, `account_hit_rate_limit`, or a sentence that asks to wait, under "
+        "any status",
         "client", BROKEN,
         on(ROUTES, refusal(429, message="x")),
         on(JSON_ROUTES, refusal(error_type="rate_limit_error")),
+        on(JSON_ROUTES, refusal(message="Nope.", exception_name="AccountHitRateLimit")),
+        on(JSON_ROUTES, refusal(401, message="Please wait a few minutes.", require_login=True)),
         each_of(
             JSON_ROUTES,
             refusal(message="Please wait a few minutes before you try again."),
@@ -680,6 +727,7 @@ def _forms() -> Iterator[Known]:
             refusal(message="Es gab ein Problem mit deiner Anfrage."),
             refusal(message="We couldn't log you in. Please try again."),
             refusal(errors={"error": ["Sorry, there was a problem with your request."]}),
+            refusal(message="counter get error"),
         ),
         on(APPS, refusal(error_type="generic_request_error")),
         on(BLOKS, bloks(toast("An unexpected error occurred. Please try again."))),
@@ -696,8 +744,17 @@ def _forms() -> Iterator[Known]:
 
 def _doubts() -> Iterator[Known]:
     yield _row(
-        "a step, form, screen or page of the provider that is not in this table",
+        "a step, form, screen or page of the provider that is not in this table; the state of a "
+        "checkpoint without a step",
         "guess", UNKNOWN_STEP,
+        on(CHALLENGE, body(200, {
+            "step_name": "", "challenge_type_enum_str": "HACKED_LOCK", "status": "ok"})),
+        on(CHALLENGE, body(200, {"bloks_action": "com.bloks.www.checkpoint.ufac", "status": "ok"})),
+        each_of(
+            CHALLENGE_WEB,
+            body(200, {"type": "CHALLENGE", "status": "ok"}),
+            body(200, {"challenge": {"type": "CHALLENGE"}, "status": "ok"}),
+        ),
         on(CHALLENGE, body(200, {"step_name": "tell_us_more", "status": "ok"})),
         on(CHALLENGE_WEB, body(200, {"challenge": {"challengeType": "NewForm"}, "status": "ok"})),
         on(BLOKS, bloks(pushed("com.bloks.www.somewhere.new"))),
@@ -708,8 +765,19 @@ def _doubts() -> Iterator[Known]:
         on(WEB_2FA, redirect("https://accountscenter.facebook.com/x/")),
     )  # fmt: skip
     yield _row(
-        "any other 4xx; a 400 without `status: fail`; `bad_password`; a constant that is not known "
-        "and says nothing of a code", "guess", DOUBT,
+        "any other 4xx; a 400 without `status: fail`; `bad_password`, `invalid_credentials`, "
+        "`require_login` or a sentence about the password; a constant that is not known and says "
+        "nothing of a code", "guess", DOUBT,
+        each_of(
+            JSON_ROUTES,
+            refusal(message="Nope.", invalid_credentials=True),
+            refusal(message="Nope.", require_login=True),
+            refusal(message="Nope.", exception_name="SomethingElse"),
+            refusal(message="The password you entered is incorrect. Please try again."),
+        ),
+        on(WEB_2FA, body(200, {
+            "authenticated": False, "error_type": "UserInvalidCredentials", "status": "ok"})),
+        on(BLOKS, bloks(toast("Invalid username or password", "bk.action.dialog.OpenDialog"))),
         each_of(
             JSON_ROUTES,
             refusal(403, message="canary"),
@@ -756,7 +824,8 @@ def _contradictions() -> Iterator[Known]:
         *(
             on((WEB_2FA, CHALLENGE_WEB), redirect(there))
             for there in ("https://canary.example/accounts/login/", "http://[",
-                          "https://notinstagram.com/challenge/", "/", "/accounts/onetap/")
+                          "https://notinstagram.com/challenge/", "/", "/accounts/onetap/",
+                          "/two_factor/remember_browser/")
         ),
         on(WEB_2FA, answer(302)),
     )  # fmt: skip
@@ -800,6 +869,11 @@ KNOWN: Final = tuple(
 
 # The page ------------------------------------------------------------------------------
 
+GROUPS: Final[Mapping[tuple[str, ...], str]] = {
+    ROUTES: "all",
+    JSON_ROUTES: "all but Bloks",
+    BLOKS: "Bloks",
+}
 INTENT: Final[Mapping[str, str]] = {PASSED: "completed", REFUSED: "open, counted", FURTHER: "open"}
 
 
@@ -815,7 +889,7 @@ def table() -> str:
     lines = ["| answer | routes | known from | becomes | intent |", "|---|---|---|---|---|"]
     for known in KNOWN:
         state = INTENT.get(known.becomes) or ("killed" if known.becomes in KILLS else "open")
-        routes = "all" if known.routes == ROUTES else ", ".join(known.routes)
+        routes = GROUPS.get(known.routes) or ", ".join(known.routes)
         lines.append(
             f"| {known.said} | {routes} | {known.tag} | {_wire(known.becomes)} | {state} |"
         )
