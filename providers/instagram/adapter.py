@@ -160,8 +160,6 @@ class _ResponseReader:
         """Read a body without a session; the most specific signs come first."""
         if parsed.claims_login:
             means.refuse(means.NO_SESSION)
-        if parsed.claims_end and isinstance(self.context, CheckpointContext):
-            means.refuse(means.OVER)
         if is_on(parsed.body.get("spam")):
             means.refuse(means.SUSPECTED)
         if parsed.asks_second_factor:
@@ -173,6 +171,8 @@ class _ResponseReader:
             if (verdict := self._read_step(parsed)) is not None:
                 return verdict
             meaning = means.of_words(*parsed.sentences)
+        if meaning is None and parsed.claims_end and isinstance(self.context, CheckpointContext):
+            meaning = parsed.ends_at or means.OVER  # The last sign: it may come beside a next step.
         if meaning is None:
             other = means.STEP if parsed.describes_step else means.UNREADABLE
             meaning = means.WRONG if self._is_refusal(parsed) else other

@@ -31,6 +31,7 @@ _SAID: Final = (
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PAGE_DATA: Final = "window._sharedData"
 """Name of the data in a page of the web, which is JSON up to the end of its script."""
+_REDIRECTION: Final = "CHALLENGE_REDIRECTION"
 _SEND_AGAIN: Final = frozenset({307, 308})
 _HOLDS: Final = frozenset({means.CONSENT, means.IN_APP, means.PASSWORD})
 """Meanings that name a further step of the login."""
@@ -163,15 +164,23 @@ class ParsedResponse:
 
     @property
     def claims_end(self) -> bool:
-        """Whether a checkpoint states that it is over."""
-        return self.body.get("action") == "close" or self.body.get("type") == (
-            "CHALLENGE_REDIRECTION"
+        """Whether a checkpoint states that it is over; some answers put that into ``challenge``."""
+        return any(
+            each.get("action") == "close" or each.get("type") == _REDIRECTION
+            for each in (self.body, self.part("challenge"))
         )
+
+    @property
+    def ends_at(self) -> Meaning | None:
+        """The meaning of the address at which a checkpoint ends, if it is more than its end."""
+        located = (self.body.get("location"), self.part("challenge").get("location"))
+        told = (_address(self.home, each) for each in map(text, located) if each)
+        return next((each for each in told if each in _HOLDS | _ENDS), None)
 
     @property
     def names_further_step(self) -> bool:
         """Whether the answer names a further step, which counts even beside a session."""
-        if self.leads_to in _HOLDS:
+        if self.leads_to in _HOLDS or (self.claims_end and self.ends_at in _HOLDS):
             return True
         if self.asks_second_factor or means.CHECKPOINT_CONSTANTS.intersection(self.constants):
             return True

@@ -380,6 +380,8 @@ def _further() -> Iterator[Known]:
             CHECKPOINTS,
             body(200, {"challenge": {
                 "two_factor_required": True, "two_factor_info": _SMS_FACTOR}, "status": "ok"}),
+            body(200, {"action": "close", "two_factor_required": True,
+                       "two_factor_info": _SMS_FACTOR, "status": "ok"}),
             refusal(two_factor_required=1, two_factor_info={**_WHATSAPP, "totp_two_factor_on": 1}),
             refusal(two_factor_required="true", two_factor_info={
                 **_WHATSAPP, "whatsapp_two_factor_on": "true"}),
@@ -539,6 +541,20 @@ def _programs() -> Iterator[Known]:
         on(TWO_FACTOR, _STATE_EMAIL),
     )  # fmt: skip
     yield _row(
+        "`action: close` or `type: CHALLENGE_REDIRECTION` beside a step, or with a step's address in "
+        "`location`", "guess", ACTION,
+        on(CHALLENGE, body(200, {
+            "action": "close", "step_name": "select_verify_method", "status": "ok"})),
+        on(CHALLENGE, refusal(
+            action="close", message="challenge_required", challenge={"api_path": "/challenge/1/n/"})),
+        *(
+            on(CHECKPOINTS, body(200, {
+                "type": "CHALLENGE_REDIRECTION", "location": there, "status": "ok"}, *cookies))
+            for there in ("/challenge/4711/n/", "https://www.instagram.com/auth_platform/?apc=x")
+            for cookies in ((), (COOKIE, OWNER))
+        ),
+    )  # fmt: skip
+    yield _row(
         "a sentence that the account is to be deleted", "client", ACTION,
         on(JSON_ROUTES, refusal(
             message="You requested to delete some.person. Do you want to keep it?")),
@@ -572,6 +588,12 @@ def _ends() -> Iterator[Known]:
         "`action: close` or `type: CHALLENGE_REDIRECTION` without a session", "report", DEAD,
         on(CHECKPOINTS, body(200, {"action": "close", "status": "ok"})),
         on(CHECKPOINTS, body(200, {"type": "CHALLENGE_REDIRECTION", "status": "ok"})),
+        on(CHECKPOINTS, body(200, {
+            "challenge": {
+                "type": "CHALLENGE_REDIRECTION", "location": "instagram://checkpoint/dismiss"},
+            "status": "ok"})),
+        on(CHECKPOINTS, body(200, {
+            "type": "CHALLENGE_REDIRECTION", "location": "https://www.instagram.com/"})),
         on(CHALLENGE, body(200, {"action": "close"}, "ig-set-authorization: Bearer IGT:2:")),
     )  # fmt: skip
     yield _row(
@@ -601,6 +623,8 @@ def _ends_of_accounts() -> Iterator[Known]:
            redirect("https://www.instagram.com/accounts/suspended/?next=x")),
         on(JSON_ROUTES, challenge_required(
             url="https://i.instagram.com/accounts/suspended/?x=1", api_path="/x/")),
+        on(CHECKPOINTS, body(200, {
+            "type": "CHALLENGE_REDIRECTION", "location": "/accounts/suspended/", "status": "ok"})),
         on(JSON_ROUTES, refusal(
             message="checkpoint_required",
             checkpoint_url="https://www.instagram.com/accounts/suspended/")),
@@ -728,6 +752,7 @@ def _forms() -> Iterator[Known]:
             refusal(message="We couldn't log you in. Please try again."),
             refusal(errors={"error": ["Sorry, there was a problem with your request."]}),
             refusal(message="counter get error"),
+            refusal(message="Sorry, there was a problem with your request.", action="close"),
         ),
         on(APPS, refusal(error_type="generic_request_error")),
         on(BLOKS, bloks(toast("An unexpected error occurred. Please try again."))),
