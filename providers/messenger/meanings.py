@@ -154,6 +154,7 @@ MEANINGS: Final = (
     Sign("refused, asked anew", WRONG, subcodes=frozenset({_SECURITY_CHECK}), with_factor=True),
     Sign("too many wrong codes", THROTTLED, codes=frozenset({401}), words=WAIT_WORDS),
     Sign("disabled", RESTRICTED, codes=frozenset({401}), words=DISABLED_WORDS),
+    Sign("blocked for a while", RESTRICTED, codes=frozenset({401}), words=BLOCKED_WORDS),
     Sign("session expired", ENDED, codes=frozenset({401}), words=EXPIRED_WORDS),
     Sign("refused in words", WRONG, codes=frozenset({401}), words=REFUSED_WORDS),
     Sign("problem", INTERNAL, codes=frozenset({401}), words=PROBLEM_WORDS),
@@ -210,6 +211,7 @@ MEANINGS: Final = (
         ),
         codes=frozenset({10, *range(200, 300)}),
     ),
+    Sign("blocked for a while", RESTRICTED, words=BLOCKED_WORDS),
 )
 """Meanings in order of priority: the first match counts."""
 

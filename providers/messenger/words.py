@@ -112,7 +112,7 @@ REFUSED_WORDS: Final[Mapping[str, str]] = {
         r"(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match|work)"
         r"|(?:is|was) (?:not (?:valid|correct|right)|invalid|incorrect|wrong|expired)"
         r"|does not match"
-        r"|has expired)|(?:wrong|incorrect|invalid|expired) (?:\w+ ){0,2}code\b"
+        r"|(?:has )?expired|already (?:been )?used)|(?:wrong|incorrect|invalid|expired) (?:\w+ ){0,2}code\b"
         r"|re-?enter (?:\w+ ){0,3}code"
     ),
     "de": (

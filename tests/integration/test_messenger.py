@@ -626,6 +626,8 @@ AGAIN_TEXT = json.dumps(AGAIN)
         legacy(401),
         said({"error": {"code": "401"}}, 400),
         said({"error": {"code": 401.0}}, 400),
+        graph(100, error_user_title="Code expired"),
+        graph(100, error_user_msg="This code has already been used."),
         said({"error": 3912, "errorDescription": "The code you entered is incorrect."}),
         said({"errors": [{"code": 401, "message": "x"}, {"code": 1}]}, 400),
         answer(400, b'for (;;);{"error":{"code":401}}'),
@@ -740,6 +742,8 @@ BY_KIND: dict[type[ProviderFailure], dict[str, bytes]] = {
             302, "", "Location: https://www.facebook.com/accounts/suspended/"
         ),
         "locked": graph(7, message="Your account is locked"),
+        "blocked, any number": graph(9001, message="Your account has been temporarily blocked."),
+        "blocked, 401": graph(401, message="Your account has been temporarily blocked."),
         "suspended": graph(401, error_user_title="We suspended your account"),
         "suspended, French": graph(401, message="Votre compte a été suspendu."),
         "suspended, Spanish": graph(401, message="Tu cuenta ha sido suspendida."),
