@@ -36,6 +36,7 @@ from checkpoint_worker.providers.meanings import (
 from checkpoint_worker.providers.messenger.words import (
     BLOCKED_WORDS,
     DISABLED_WORDS,
+    HELD_WORDS,
     NEW_PASSWORD_WORDS,
     OLD_APP_WORDS,
     REFUSED_WORDS,
@@ -146,6 +147,7 @@ MEANINGS: Final = (
     Sign("new password", NEW_PASSWORD, codes=frozenset({190}), words=NEW_PASSWORD_WORDS),
     Sign("factor over", ENDED, subcodes=frozenset({463, 466, 467, 468})),
     Sign("session expired", ENDED, codes=frozenset({1357001})),
+    Sign("account held", ON_SITE, words=HELD_WORDS),
     Sign("too many wrong codes", THROTTLED, words=WAIT_WORDS, with_factor=True),
     Sign("refused in words", WRONG, words=REFUSED_WORDS, with_factor=True),
     Sign("problem", INTERNAL, words=PROBLEM_WORDS, with_factor=True),

@@ -77,6 +77,11 @@ BLOCKED_WORDS: Final[Mapping[str, str]] = {
     "ko": r"일시적으로 차단",
 }
 
+HELD_WORDS: Final[Mapping[str, str]] = {
+    "en": r"\baccount\b[^.!?]{0,40}\btemporarily unavailable\b|\bregain access\b",
+}
+"""The person can have the account back by a login in the provider's app or on its site."""
+
 DISABLED_WORDS: Final[Mapping[str, str]] = {
     "en": (
         r"\b(?:account|profile)\b[^.!?]{0,60}\b(?:disabled|locked|suspended)\b"
@@ -112,7 +117,8 @@ REFUSED_WORDS: Final[Mapping[str, str]] = {
         r"(?:(?:isn|wasn|doesn|didn)'t (?:valid|correct|right|match|work)"
         r"|(?:is|was) (?:not (?:valid|correct|right)|invalid|incorrect|wrong|expired)"
         r"|does not match"
-        r"|(?:has )?expired|already (?:been )?used)|(?:wrong|incorrect|invalid|expired) (?:\w+ ){0,2}code\b"
+        r"|(?:has )?expired|already (?:been )?used)"
+        r"|(?:wrong|incorrect|invalid|expired) (?:\w+ ){0,2}code\b"
         r"|re-?enter (?:\w+ ){0,3}code"
     ),
     "de": (

@@ -116,6 +116,13 @@ SCENES: Final[dict[str, Scene]] = {
     "security check, other number": _error(
         405, 1348023, error_user_title="Hãy hoàn tất quá trình kiểm tra bảo mật để đăng nhập"
     ),
+    "account held": _error(
+        401,
+        error_user_msg=(
+            "Your account is temporarily unavailable. Regain access by updating the app or logging "
+            "in from a mobile or web browser."
+        ),
+    ),
     "confirmation in French": _error(
         9001, error_user_msg="Confirmez votre identité pour continuer"
     ),

@@ -726,6 +726,11 @@ BY_KIND: dict[type[ProviderFailure], dict[str, bytes]] = {
         "checkpoint, title": graph(7, error_user_title="Checkpoint\nneeded"),
         "checkpoint, web": said({"error": 1357007, "errorSummary": "A security check is needed"}),
         "platform, address": answer(302, "", "Location: /auth_platform/codesubmit/?x=1"),
+        "account held": graph(9001, error_user_msg="Your account is temporarily unavailable."),
+        "account held, blocked": graph(
+            368,
+            message="Your account is temporarily blocked. To regain access, follow these steps.",
+        ),
         "checkpoint, message": graph(7, message="please clear the checkpoint"),
         "checkpoint, header": graph(1, "x-fb-integrity-required: checkpoint"),
         "checkpoint, header alone": answer(200, "<html>", "X-FB-Integrity-Required: Checkpoint"),

@@ -103,6 +103,8 @@ ROWS: Final = (
          ACTION),
     _row("security check by its address", "error 368, an address of the checkpoint in `error_data`",
          "checkpoint address", "guess", ACTION),
+    _row("account held", "error 401 with a sentence that the account is temporarily unavailable",
+         "account held", "report", ACTION),
     _row("confirmation in French", "an unknown number that asks to confirm the identity",
          "security check", "guess", ACTION),
     _row("checkpoint_words", "an unknown number whose title names a checkpoint", "security check",

@@ -282,6 +282,7 @@ MESSENGER: Final[Mapping[str, tuple[int, Mapping[str, str]]]] = {
             "ko": "계정이 비활성화되었습니다",
         },
     ),
+    "account held": (401, {"en": "Your account is temporarily unavailable"}),
     "new password": (190, {"en": "The user changed their password"}),
     "session expired": (
         102,
