@@ -274,6 +274,8 @@ def _refusals() -> Iterator[Known]:
             refusal(message="このコードは正しくありません。"),
             refusal(message="Please check the code we sent you and try again."),
             refusal(message="This code has expired. Go back to request a new one."),
+            refusal(message="Nope.", exception_name="TwoFactorCodeExpired"),
+            refusal(message="Nope.", invalid_credentials=False, require_login="false"),
             refusal(),
         ),
     )  # fmt: skip
