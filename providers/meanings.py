@@ -65,7 +65,7 @@ NO_SESSION = Meaning(UnreadableAnswerError, "The provider let the login pass but
 TEXT_MAX: Final = 4_000
 """Limit of characters of a text that the patterns see."""
 
-WAIT_WORDS: Final[Mapping[str, str]] = {
+_LIMIT_WORDS: Final[Mapping[str, str]] = {
     "af": r"wag .{0,30}minute",
     "ar": r"انتظ.{0,30}دقائق|محاولات كثيرة|كثيرة جد|العديد من المحاولات",
     "bg": r"изчака.{0,30}минути|твърде много|прекалено много",
@@ -73,21 +73,33 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "ca": r"massa intents|massa vegades",
     "cs": r"počkej.{0,30}minut|příliš mnoho",
     "da": r"vent .{0,30}minutter|for mange",
-    "de": r"wart.{0,40}minuten|minuten.{0,40}warte|zu viele|zu oft|maximale anzahl",
+    "de": (
+        r"wart.{0,40}minuten|minuten.{0,40}warte|zu viele|zu oft|maximale anzahl"
+        r"|anzahl .{0,40}überschritten"
+    ),
     "el": r"περιμέν.{0,30}λεπτά|πάρα πολλές|υπερβολικ",
     "en": (
         r"wait (?:for )?(?:a|an|some|few|\d+)\b[^.!?]{0,20}"
         r"(?:second|minute|hour|day|while|moment|time)"
-        r"|(?:try|come back) again (?:later|after|in (?:a|an|some|few|about|\d+)\b)"
-        r"|too (?:many|often)\b|we limit how (?:often|many)|temporarily limited"
-        r"|maximum (?:number|amount) of|(?:exceeded|reached) (?:the|your) (?:\w+ ){0,3}limit\b"
-        r"|\brate limit|\blimit (?:is |was |has been )?(?:exceeded|reached)\b"
+        r"|(?:try|come back) again (?:later|tomorrow|after|in (?:a|an|some|few|about|\d+)\b)"
+        r"|too (?:many|often)\b|we limit how (?:often|many)|temporarily limited|\brate[- ]limit"
+        r"|maximum (?:number|amount) of|maximum (?:\w+ ){0,2}(?:attempts|tries)\b"
+        r"|(?:exceeded|reached) (?:the|your) (?:\w+ ){0,4}(?:limit|attempts|tries)\b"
+        r"|\b(?:attempts?|limit) (?:limit )?(?:is |was |has been )?(?:exceeded|reached)\b"
+        r"|(?:used|spent) (?:up )?all (?:of )?your (?:\w+ )?(?:attempts|tries)"
+        r"|no (?:more )?(?:attempts|tries) (?:left|remaining)"
     ),
-    "es": r"(?:espera|aguarda).{0,40}minutos|demasiad|número máximo",
+    "es": (
+        r"(?:espera|aguarda).{0,40}minutos|demasiad|número máximo"
+        r"|(?:super|exced)\w+ (?:el|tu|su) (?:número|límite)"
+    ),
     "et": r"oodake .{0,30}minut|oota .{0,30}minut",
     "fa": r"دقیقه .{0,20}صبر|صبر .{0,30}دقیقه|بیش از حد|بسیار زیاد",
     "fi": r"odota .{0,30}minuut|liian monta",
-    "fr": r"(?:patient|attend|réessay).{0,40}minutes|trop de|trop nombreus|nombre maxim",
+    "fr": (
+        r"(?:patient|attend|réessay).{0,40}minutes|trop de|trop nombreus|nombre maxim"
+        r"|(?:dépassé|excédé) (?:le|votre) (?:nombre|limite)"
+    ),
     "gu": r"મિનિટ .{0,20}રાહ|ઘણા બધા",
     "he": r"(?:המתן|להמתין|נא להמתין|המתינו|חכה|לחכות).{0,30}דקות|יותר מדי",
     "hi": (
@@ -97,7 +109,10 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "hr": r"pričeka.{0,30}minut|previše",
     "hu": r"várj.{0,30}perc|túl sok",
     "id": r"(?:tunggu|coba lagi).{0,30}menit|terlalu banyak",
-    "it": r"(?:attendi|aspetta|riprova).{0,40}minut|troppi|troppe|numero massimo",
+    "it": (
+        r"(?:attendi|aspetta|riprova).{0,40}minut|troppi|troppe|numero massimo"
+        r"|superato il (?:numero|limite)"
+    ),
     "ja": (
         r"(?:数分|しばらく).{0,20}(?:待|時間|してから)"
         r"|試行回数|多すぎ|回数.{0,12}(?:超|上限|制限)"
@@ -115,6 +130,7 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
     "pt": (
         r"(?:aguarde|espere|aguarda|espera).{0,40}minutos"
         r"|muitas (?:tentativas|vezes)|demasiad|número máximo"
+        r"|(?:excedeu|ultrapassou) (?:o|seu) (?:número|limite)"
     ),
     "ro": r"a[șş]tea?pt.{0,30}minute|prea multe",
     "ru": r"(?:подожди|повтори).{0,40}минут|слишком много",
@@ -136,6 +152,49 @@ WAIT_WORDS: Final[Mapping[str, str]] = {
         r"|(?:次数|次數|尝试|嘗試).{0,4}(?:过多|過多)|太多次|过于频繁|過於頻繁"
     ),
 }
+_LATER_WORDS: Final[Mapping[str, str]] = {
+    "ar": r"(?:حاول|المحاولة|إعادة المحاولة).{0,30}لاحق",
+    "bg": r"опита\w*.{0,30}по-късно",
+    "ca": r"prova\w*.{0,30}més tard",
+    "cs": r"(?:zkus|opakuj)\w*.{0,30}později|později.{0,20}zkus",
+    "da": r"prøv.{0,30}senere",
+    "de": r"versuch\w*.{0,40}später|später .{0,10}(?:erneut|noch ?mal|noch ?einmal|wieder)",
+    "el": r"(?:δοκιμάσ|προσπαθήσ)\w*.{0,30}αργότερα",
+    "es": r"(?:int[eé]nt|prueb|vuelv)\w*.{0,30}(?:más tarde|mañana)",
+    "fa": r"بعد(?:اً|ا|ًا).{0,20}(?:امتحان|تلاش)",
+    "fi": r"yritä.{0,30}myöhemmin|myöhemmin uudel",
+    "fr": r"(?:essay|tent)\w*.{0,30}(?:plus tard|ultérieurement|demain)",
+    "he": r"(?:נסה|נסו|לנסות).{0,20}מאוחר יותר",
+    "hi": r"बाद में .{0,20}(?:कोशिश|प्रयास)|(?:कोशिश|प्रयास).{0,20}बाद में",
+    "hr": r"pokuša\w*.{0,30}kasnije|kasnije.{0,20}pokuša",
+    "hu": r"próbál\w*.{0,30}később|később.{0,20}próbál",
+    "id": r"coba.{0,20}nanti",
+    "it": r"(?:riprov|prov|ritent)\w*.{0,30}(?:più tardi|domani)",
+    "ja": r"(?:後で|後ほど|あとで|時間をおいて).{0,16}(?:試|やり直)",
+    "ko": r"나중에 .{0,10}(?:다시|시도)",
+    "ms": r"cuba.{0,20}(?:kemudian|sebentar)",
+    "nb": r"prøv.{0,30}senere",
+    "nl": r"probeer.{0,30}later|later .{0,10}(?:opnieuw|nog)",
+    "pl": r"spróbuj.{0,30}później|później.{0,20}spróbuj",
+    "pt": r"(?:tent|volt)\w*.{0,30}(?:mais tarde|amanhã)",
+    "ro": r"încea?rc\w*.{0,30}mai târziu",
+    "ru": r"(?:попробуй|повтори|попыт)\w*.{0,30}(?:позже|позднее)|позже.{0,20}(?:попроб|повтор)",
+    "sk": r"skús\w*.{0,30}neskôr|neskôr.{0,20}skús",
+    "sr": r"(?:покуша|pokuša)\w*.{0,30}(?:касније|kasnije)",
+    "sv": r"försök.{0,30}senare",
+    "th": r"ลอง.{0,20}ภายหลัง",
+    "tr": r"daha sonra.{0,10}(?:tekrar|yeniden)|(?:tekrar|yeniden).{0,20}daha sonra",
+    "uk": r"(?:спробу|повтор)\w*.{0,30}пізніше|пізніше.{0,20}(?:спроб|повтор)",
+    "ur": r"بعد میں .{0,20}کوشش",
+    "vi": r"thử lại.{0,10}sau",
+    "zh": r"(?:稍后|稍後|稍候|晚些|以后|以後).{0,4}(?:再|重试|重試|尝试|嘗試)",
+}
+"""Patterns on a folded text that asks to try again later; the English ones are `_LIMIT_WORDS`."""
+
+WAIT_WORDS: Final[Mapping[str, str]] = {
+    language: "|".join(filter(None, (pattern, _LATER_WORDS.get(language))))
+    for language, pattern in _LIMIT_WORDS.items()
+}
 """Patterns on a folded text that asks to wait, too many tries among its reasons."""
 
 PROBLEM_WORDS: Final[Mapping[str, str]] = {
@@ -145,21 +204,36 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
     "bn": r"সমস্যা হয়েছে",
     "cs": r"došlo k (?:problému|chybě)|něco se pokazilo",
     "da": r"der opstod et problem|noget gik galt",
-    "de": r"problem mit deiner anfrage|ein (?:unerwarteter )?fehler|schief ?gelaufen",
+    "de": (
+        r"problem mit (?:deiner|ihrer) anfrage|problem (?:ist )?aufgetreten|es gab ein problem"
+        r"|ein (?:unerwarteter )?fehler|schief ?gelaufen|(?:anfrage|vorgang) .{0,20}nicht bearbeit"
+    ),
     "el": r"παρουσιάστηκε (?:πρόβλημα|σφάλμα)",
     "en": (
-        r"there was (?:a problem|an error) (?:with your request|logging you in)"
-        r"|error (?:has )?occurred|something went wrong"
+        r"there was an? (?:\w+ ){0,2}(?:problem|error|issue)\b"
+        r"(?! with (?:the|your|this) (?:\w+ )?code)"
+        r"|error (?:has )?occurred|something (?:went wrong|unexpected happened)"
         r"|(?:could not|couldn't) log you in|(?:could not|couldn't) complete your request"
         r"|your request (?:could not|couldn't) be (?:completed|processed)"
+        r"|\b(?:we're|are) (?:having|experiencing) (?:\w+ )?(?:trouble|problem|issue|difficult)"
+        r"|unable to (?:process|complete|handle) (?:your|this|the) request"
+        r"|(?:unable|can't|cannot|can not|couldn't|could not)\b[^.!?]{0,40}"
+        r"\b(?:right now|at this time|at the moment)\b"
+        r"|(?:service|system|site|linkedin) (?:is |are )?(?:\w+ )?(?:unavailable|down)\b"
+        r"|(?:request|connection|server)\b[^.!?]{0,10}\btimed out\b"
+        r"|(?:network|server|system) error\b"
     ),
-    "es": r"(?:hubo|ocurri|produjo|habido) .{0,20}(?:problema|error)|algo salió mal",
+    "es": (
+        r"(?:hubo|ocurri\w*|produjo|producido|habido|tenemos) .{0,20}(?:problema|error)"
+        r"|algo salió mal|algo ha (?:salido|ido) mal"
+    ),
     "et": r"esines probleem|midagi läks valesti",
     "fa": r"مشکلی .{0,30}(?:رخ|پیش)|خطایی رخ",
     "fi": r"(?:tapahtui|ilmeni) .{0,10}(?:ongelma|virhe)|jokin meni pieleen",
     "fr": (
         r"problème avec votre demande|(?:une erreur"
         r"|un problème) .{0,30}(?:est survenu|s.est produit)"
+        r"|rencontr\w+ .{0,20}(?:problème|erreur)"
     ),
     "gu": r"સમસ્યા (?:આવી|હતી)",
     "he": r"אירעה (?:שגיאה|בעיה)|משהו השתבש",
@@ -178,7 +252,9 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
     "nb": r"(?:oppstod|var) et problem|noe gikk galt",
     "nl": r"probleem met je (?:aanvraag|verzoek)|er is (?:een probleem|een fout|iets)",
     "pl": r"wystąpił .{0,12}(?:problem|błąd)|coś poszło nie tak",
-    "pt": r"(?:houve|ocorreu) .{0,20}(?:problema|erro)|algo deu errado|algo correu mal",
+    "pt": (
+        r"(?:houve|ocorreu|tivemos|temos) .{0,20}(?:problema|erro)|algo deu errado|algo correu mal"
+    ),
     "ro": r"(?:a apărut|a existat) o (?:problemă|eroare)|ceva nu a",
     "ru": (
         r"(?:возникла проблема|произошла (?:неизвестная )?ошибка"
@@ -198,7 +274,10 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
 """Patterns on a folded text that reports a fault of the provider."""
 
 EXPIRED_WORDS: Final[Mapping[str, str]] = {
-    "en": r"session (?:has )?expired",
+    "en": (
+        r"(?:session|challenge|(?:sign|log)[- ]?in (?:attempt|request)) (?:has |is |was )?"
+        r"(?:expired|timed out|ended)"
+    ),
     "de": r"sitzung (?:ist )?abgelaufen",
     "fr": r"session (?:a )?expiré",
     "es": r"sesión (?:ha )?(?:caducado|expirado)|sesión caducó",
@@ -207,13 +286,13 @@ EXPIRED_WORDS: Final[Mapping[str, str]] = {
     "nl": r"sessie is verlopen",
     "pl": r"sesja wygasła",
     "tr": r"oturum(?:un|unuz)?(?:un)? süresi (?:doldu|geçti)",
-    "ru": r"(?:сессия|сеанс) (?:истек|истёк|истекла)|срок действия сеанса",
+    "ru": r"(?:сессия|сеанс) (?:истек|истёк|истекла)|(?:срок действия|время) сеанса",
     "ar": r"انتهت (?:صلاحية )?(?:الجلسة|جلسة|جلستك)",
     "hi": r"सत्र (?:समाप्त|की समय)",
     "vi": r"phiên (?:đăng nhập |làm việc )?(?:của bạn )?(?:đã )?hết hạn",
     "th": r"เซสชัน\w*หมดอายุ",
     "id": r"sesi (?:anda )?(?:telah )?(?:berakhir|kedaluwarsa|habis)",
-    "zh": r"(?:会话|會話|工作階段|登录|登入).{0,4}(?:过期|過期)",
+    "zh": r"(?:会话|會話|工作階段|登录|登入).{0,4}(?:过期|過期|失效|超时|逾時)",
     "ja": r"セッション.{0,8}(?:切れ|期限)",
     "ko": r"세션.{0,4}만료",
 }

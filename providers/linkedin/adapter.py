@@ -20,6 +20,7 @@ from pydantic import field_validator
 
 from checkpoint_worker.providers.answers import hear
 from checkpoint_worker.providers.contract import (
+    AccountRestrictedError,
     ActionRequiredError,
     Challenge,
     Cleared,
@@ -325,7 +326,10 @@ class _ResponseReader:
             left = self.keep_cookies(reply)
             meaning = self._interpret(reply)
             if cookie_value(left, SESSION_COOKIE) is not None:
-                verdict = await self._finished(names_step=_names_step(meaning))
+                verdict = await self._finished(
+                    names_step=_names_step(meaning),
+                    is_restricted=isinstance(meaning, AccountRestrictedError),
+                )
                 if verdict is not None:
                     return verdict
             if isinstance(meaning, ProviderFailure):
@@ -432,15 +436,15 @@ class _ResponseReader:
                 return verdict
         raise NO_SESSION.error()
 
-    async def _finished(self, *, names_step: bool) -> Cleared | None:
-        """Return the finished login; ``None`` if the answer has no owner and names a step."""
+    async def _finished(self, *, names_step: bool, is_restricted: bool = False) -> Cleared | None:
+        """Return the finished login; ``None`` if it has no owner and the answer says why."""
         csrf_token = self._csrf_token()
         headers = _script_headers(self.context, self._jar, self._base_url, csrf_token)
         request = Request(url=self._base_url + ME_PATH, headers=headers)
         try:
             owner = await ask_owner(self._exchange, request, self._jar, patient=not names_step)
         except ProviderBrokenError:
-            if names_step:
+            if names_step or is_restricted:
                 return None
             raise
         session = make_session(self.held, self._jar, owner, self._csrf_token())
@@ -451,7 +455,7 @@ class _ResponseReader:
         if self._jar.value(CSRF_COOKIE) is None:
             value = f'"{self.held.fields["csrfToken"]}"'
             self._jar.keep([Cookie(name=CSRF_COOKIE, value=value, domain=".www.linkedin.com")])
-        return (self._jar.value(CSRF_COOKIE) or "").strip('"')
+        return _bare(self._jar.value(CSRF_COOKIE) or "")
 
 
 def _names_step(meaning: Verdict | Onward | ProviderFailure) -> bool:

@@ -190,7 +190,7 @@ SPOKEN: Final = (
 )  # fmt: skip
 """Signs in the text of a page, if its markup has none."""
 IN_ERROR: Final = (
-    TOO_MANY, RESTRICTED, REFUSED, PROBLEM,
+    TOO_MANY, RESTRICTED, REFUSED, PROBLEM, OLD_CLIENT,
     Sign("session expired", meanings.UNREADABLE, words=meanings.EXPIRED_WORDS),
 )  # fmt: skip
 """Signs in the text of a form's error; any other text refuses the code."""

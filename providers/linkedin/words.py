@@ -11,9 +11,9 @@ from typing import Final
 
 RESTRICTED: Final[Mapping[str, str]] = {
     "en": (
-        r"(?<!if )(?<!when )(?:your account (?:is|has been|was)"
-        r"|access to your account (?:is|has"
-        r" been)) (?:temporarily )?restricted|we(?:'| ha)ve restricted your account"
+        r"(?<!if )(?<!when )(?:(?:your|this) (?:linkedin )?account (?:is|has been|was)"
+        r"|access to your (?:linkedin )?account (?:is|has been)) (?:currently |temporarily )?"
+        r"restricted|we(?:'| ha)ve (?:temporarily )?restricted your account"
     ),
     "de": r"\bkonto (?:ist|wurde) (?:vorübergehend |zeitweise )?(?:eingeschränkt|gesperrt)",
     "fr": r"votre compte (?:est|a été) (?:temporairement )?(?:restreint|limité|suspendu)",
@@ -64,7 +64,10 @@ CAPTCHA: Final[Mapping[str, str]] = {
 }
 
 APPROVAL: Final[Mapping[str, str]] = {
-    "en": r"check your linkedin app|notification to your signed[- ]in devices",
+    "en": (
+        r"(?:check|open) (?:your|the) linkedin app"
+        r"|notification to your (?:signed[- ]in devices|linkedin app)"
+    ),
     "de": r"(?:öffnen|überprüfen|prüfen) sie (?:ihre|die) linkedin[- ]app",
     "fr": r"(?:consultez|ouvrez|vérifiez) (?:votre|l')\s?appli(?:cation)? linkedin",
     "es": r"(?:consulta|revisa|abre|comprueba) (?:tu|la) aplicación de linkedin",
@@ -100,7 +103,7 @@ PASSWORD: Final[Mapping[str, str]] = {
 IDENTITY: Final[Mapping[str, str]] = {
     "en": (
         r"government[- ](?:issued )?(?:id|document)|identity document|photo of your id\b"
-        r"|verify your identity"
+        r"|(?:verify|confirm) your identity"
     ),
     "de": r"identität (?:bestätigen|nachweisen|verifizieren)|ausweisdokument",
     "fr": r"(?:vérifi\w+|confirm\w+) votre identité|pièce d'identité",

@@ -368,6 +368,23 @@ async def test_a_session_outweighs_what_else_is_said(said: bytes) -> None:
     assert len(provider.heard) == 2
 
 
+async def test_a_restriction_beside_a_session_that_does_not_hold_is_told() -> None:
+    """The provider has said why nobody answers for the login; it is no fault of its own."""
+    said = answer(200, page("<h1>Your account is restricted</h1>"), LI_AT)
+    await fail(AccountRestrictedError, said, *[answer(403, "CSRF check failed.")] * 3)
+
+
+@pytest.mark.parametrize("written", ['"\\"ajax:0123456789\\""', "%22ajax%3A0123456789%22"])
+async def test_a_token_that_a_jar_keeps_escaped_is_sent_bare(written: str) -> None:
+    """Where the answer sets no new one, the login would be lost over a quote."""
+    said = answer(303, "", "Location: /feed/", LI_AT)
+    jar = [{"name": "JSESSIONID", "value": written, "domain": ".www.linkedin.com"}]
+    verdict, provider = await say(said, ME_ANSWER, cookies=jar)
+    assert provider.heard[1].headers["csrf-token"] == "ajax:0123456789"
+    assert isinstance(verdict, Cleared)
+    assert verdict.session["csrf_token"] == "ajax:0123456789"
+
+
 # Failures ------------------------------------------------------------------------------
 
 LOGIN_FORM = '<form class="login__form"><input name="session_password"></form>'
@@ -676,6 +693,13 @@ async def test_a_notice_of_the_whole_site_is_no_error_of_the_code(banner: str) -
         ("You've entered an incorrect code too many times.", ProviderBrokenError),
         ("Something went wrong. Please try again.", ProviderBrokenError),
         ("Etwas ist schiefgelaufen.", ProviderBrokenError),
+        ("There was an unexpected problem that prevented us.", ProviderBrokenError),
+        ("Se ha producido un error.", ProviderBrokenError),
+        ("Veuillez réessayer plus tard.", ProviderBrokenError),
+        ("请稍后再试。", ProviderBrokenError),
+        ("You have exceeded the number of allowed attempts.", ProviderBrokenError),
+        ("Please enable cookies in your browser.", ProviderBrokenError),
+        ("This challenge has expired. Please start over.", UnreadableAnswerError),
         ("Your account has been temporarily restricted.", AccountRestrictedError),
     ],
 )

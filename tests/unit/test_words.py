@@ -32,6 +32,44 @@ WAIT: Final = {
     **sentences.WAIT,
     "ca": "Massa intents. Torna-ho a provar més tard.",
 }
+LATER: Final = {
+    "ar": "يُرجى المحاولة مرة أخرى لاحقًا.",
+    "bg": "Опитайте отново по-късно.",
+    "ca": "Torna-ho a provar més tard.",
+    "cs": "Zkuste to znovu později.",
+    "da": "Prøv igen senere.",
+    "de": "Bitte versuchen Sie es später erneut.",
+    "el": "Δοκιμάστε ξανά αργότερα.",
+    "en": "Please try again tomorrow.",
+    "es": "Inténtalo de nuevo más tarde.",
+    "fa": "لطفاً بعداً دوباره امتحان کنید.",
+    "fi": "Yritä myöhemmin uudelleen.",
+    "fr": "Veuillez réessayer plus tard.",
+    "he": "נסה שוב מאוחר יותר.",
+    "hi": "कृपया बाद में पुनः प्रयास करें।",
+    "hr": "Pokušajte ponovno kasnije.",
+    "hu": "Próbáld újra később.",
+    "id": "Coba lagi nanti.",
+    "it": "Riprova più tardi.",
+    "ja": "後でもう一度お試しください。",
+    "ko": "나중에 다시 시도해 주세요.",
+    "ms": "Sila cuba lagi sebentar lagi.",
+    "nb": "Prøv igjen senere.",
+    "nl": "Probeer het later opnieuw.",
+    "pl": "Spróbuj ponownie później.",
+    "pt": "Tente novamente mais tarde.",
+    "ro": "Încearcă din nou mai târziu.",
+    "ru": "Повторите попытку позже.",
+    "sk": "Skúste to znova neskôr.",
+    "sr": "Покушајте поново касније.",
+    "sv": "Försök igen senare.",
+    "th": "โปรดลองอีกครั้งในภายหลัง",
+    "tr": "Lütfen daha sonra tekrar deneyin.",
+    "uk": "Спробуйте ще раз пізніше.",
+    "ur": "براہ کرم بعد میں دوبارہ کوشش کریں۔",
+    "vi": "Vui lòng thử lại sau.",
+    "zh": "请稍后再试。",
+}
 PROBLEM: Final = {
     **sentences.PROBLEM,
     "af": "Daar was 'n probleem met jou versoek.",
@@ -403,6 +441,16 @@ def test_a_sentence_that_asks_to_wait_judges_no_code(language: str) -> None:
         "Has superado el número máximo de intentos.",
         "Você atingiu o número máximo de tentativas.",
         "Hai raggiunto il numero massimo di tentativi.",
+        "You have exceeded the number of allowed attempts.",
+        "Maximum verification attempts reached.",
+        "Attempt limit exceeded.",
+        "You have used all your attempts.",
+        "You are being rate limited.",
+        "Die zulässige Anzahl von Versuchen wurde überschritten.",
+        "Vous avez dépassé le nombre de tentatives autorisées.",
+        "Has superado el número de intentos permitidos.",
+        "Você excedeu o número de tentativas.",
+        "Hai superato il numero di tentativi consentiti.",
     ],
 )
 def test_a_sentence_about_a_limit_judges_no_code(sentence: str) -> None:
@@ -412,10 +460,127 @@ def test_a_sentence_about_a_limit_judges_no_code(sentence: str) -> None:
     assert not refuses(f"Wrong code. {sentence}")
 
 
-@pytest.mark.parametrize("sentence", ["An error has occurred.", "Unknown error occurred"])
+@pytest.mark.parametrize("language", LATER)
+def test_a_sentence_that_asks_to_try_later_judges_no_code(language: str) -> None:
+    """It is how a provider writes that it does not look at codes now, wrong or right."""
+    sentence = LATER[language]
+    assert re.search(WAIT_WORDS[language], plain(sentence))
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.TOO_MANY
+    assert not refuses(f"Wrong code. {sentence}")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Add a phone number later",
+        "Später",
+        "Plus tard",
+        "Más tarde",
+        "Incorrect code. 2 attempts left.",
+        "Enter the code. You can change your settings later.",
+    ],
+)
+def test_a_sentence_that_names_a_later_time_may_ask_for_nothing(sentence: str) -> None:
+    """A button to skip a step is no limit."""
+    assert not asks_to_wait(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "An error has occurred.",
+        "Unknown error occurred",
+        "There was an unexpected problem that prevented us from completing your request.",
+        "There was an issue.",
+        "Sorry, something unexpected happened. Please try again.",
+        "We're unable to verify your code right now.",
+        "We are having trouble. Please try again.",
+        "We are unable to process your request.",
+        "Our system is temporarily down.",
+        "This service is currently unavailable.",
+        "Your request timed out.",
+        "Network error. Please try again.",
+        "Es gab ein Problem. Bitte versuchen Sie es erneut.",
+        "Ein Problem ist aufgetreten.",
+        "Ihre Anfrage kann derzeit nicht bearbeitet werden.",
+        "Nous rencontrons un problème.",
+        "Se ha producido un error.",
+        "Ocurrió un error inesperado.",
+        "Tivemos um problema.",
+    ],
+)
 def test_an_error_of_the_provider_s_own_is_a_fault_of_it(sentence: str) -> None:
-    """Whether it says so in the perfect or not."""
+    """Whatever it calls the fault, and in whichever tense."""
     assert reports_problem(sentence)
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.PROBLEM
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "There was a problem with your verification code.",
+        "That code isn't valid. Something went wrong?",
+        "The code has timed out.",
+    ],
+)
+def test_a_fault_of_the_code_is_none_of_the_provider(sentence: str) -> None:
+    """The person has to type another one, so the refusal has to reach them."""
+    sign = sign_of_words(sentence, of_linkedin.IN_ERROR)
+    assert sign is None or sign is of_linkedin.REFUSED
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Your session timed out. Please sign in again.",
+        "This challenge has expired. Please start over.",
+        "Your sign-in request has expired.",
+        "This login attempt has timed out.",
+    ],
+)
+def test_an_expired_login_judges_no_code(sentence: str) -> None:
+    """The code was not looked at."""
+    sign = sign_of_words(sentence, of_linkedin.IN_ERROR)
+    assert sign is not None
+    assert sign.name == "session expired"
+    assert not refuses(f"{sentence} A wrong code.")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "This account is temporarily restricted.",
+        "Your LinkedIn account has been temporarily restricted.",
+        "Your account is currently restricted.",
+        "Access to your LinkedIn account is restricted.",
+        "We've temporarily restricted your account.",
+    ],
+)
+def test_a_restriction_is_one_in_other_words(sentence: str) -> None:
+    """On a page of its own and in the form's error alike."""
+    assert sign_of_words(sentence) is of_linkedin.RESTRICTED
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.RESTRICTED
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name"),
+    [
+        ("Let’s confirm your identity", "identity"),
+        ("Open the LinkedIn app and tap Yes", "approval"),
+        ("We sent a notification to your LinkedIn app", "approval"),
+    ],
+)
+def test_a_step_on_a_page_is_known_in_other_words(sentence: str, name: str) -> None:
+    """An answer that is understood is not in doubt."""
+    sign = sign_of_words(sentence)
+    assert sign is not None
+    assert sign.name == name
+
+
+def test_a_form_that_asks_for_another_client_judges_no_code() -> None:
+    """The operator mends it, not the person."""
+    sentence = "Please enable cookies in your browser."
+    assert sign_of_words(sentence, of_linkedin.IN_ERROR) is of_linkedin.OLD_CLIENT
 
 
 @pytest.mark.parametrize("language", PROBLEM)
