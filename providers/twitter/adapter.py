@@ -51,6 +51,7 @@ from checkpoint_worker.providers.twitter.meanings import (
     ADDRESS_ASKED,
     DUPLICATION_CHECK,
     ENDINGS,
+    entries_of,
     failure_of,
     has_part,
     is_ending,
@@ -315,14 +316,12 @@ class _ResponseReader(LoginState):
 
     def _keep_token(self, body: object) -> None:
         """Keep the flow's next token; an error has it only at the end of its message."""
-        if not isinstance(body, Mapping):
-            return
-        token = body.get("flow_token")
+        token = body.get("flow_token") if isinstance(body, Mapping) else None
         if isinstance(token, str) and token:
             self.keep(flow_token=token)
             return
         held = _FLOW_TOKEN.fullmatch(self.context.flow_token)
-        told = _FLOW_TOKEN.search(str(body.get("errors", ""))[-2048:])
+        told = _FLOW_TOKEN.search(str(entries_of(body))[-2048:])
         if held and told and held[1] == told[1] and int(told[2]) >= int(held[2]):
             self.keep(flow_token=told[0])
 

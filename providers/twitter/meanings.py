@@ -64,6 +64,8 @@ _TOKEN_TAIL = re.compile(r"\s*\bg;\S*\s*$")
 _ENDED = Meaning(
     DeadIntentError, "The provider has ended this login flow; the login must start again."
 )
+_LOCKED = Meaning(AccountRestrictedError, "The provider has suspended or locked this account.")
+_THROTTLING = Meaning(ProviderBrokenError, "The provider is throttling requests.")
 _OWN_CLIENTS = Meaning(
     ResourceRestrictedError, "The provider lets only its own site and apps log in here."
 )
@@ -107,14 +109,13 @@ _SIGNS = (
         words=r"\bpremium\b|twitter blue|\bsubscri",
         source="SMS",
     ),
-    _Sign(
-        Meaning(AccountRestrictedError, "The provider has suspended or locked this account."),
-        codes=frozenset({27, 63, 64, 141, 159, 242, 326}),
-        words=r"\b(?:suspended|locked(?! out))\b",
-    ),
+    _Sign(_LOCKED, codes=frozenset({27, 63, 64, 141, 159, 242, 326})),
+    # A lock after too many tries opens by itself, within about an hour.
+    _Sign(_THROTTLING, words=rf"(?s)^(?=.*\blocked\b)(?!.*\bsuspended\b).*?(?:{WAIT_WORDS['en']})"),
+    _Sign(_LOCKED, words=r"\b(?:suspended|locked(?! out))\b"),
     _Sign(_ENDED, codes=frozenset({237, 241, 246})),
     _Sign(
-        Meaning(ProviderBrokenError, "The provider is throttling requests."),
+        _THROTTLING,
         codes=frozenset({33, 88, 129, 205, 243, 245, 295, 299, 344, 395}),
         words=WAIT_WORDS["en"],
     ),
@@ -135,7 +136,7 @@ _SIGNS = (
     _Sign(_ENDED, words=r"\bflow\b", number=366),
     _Sign(
         Meaning(MalformedRequestError, "The provider finds a value of the request invalid."),
-        codes=frozenset({366}),
+        codes=frozenset({38, 366}),
     ),
     _Sign(
         Meaning(
@@ -166,7 +167,7 @@ _SIGNS = (
             ActionRequiredError,
             "The provider asks the person to approve the login or confirm the account.",
         ),
-        codes=frozenset({253, 262, 313, 400, 409}),
+        codes=frozenset({231, 253, 262, 313, 400, 409}),
     ),
     _Sign(_DENIED, codes=frozenset({37})),
     _Sign(TOKEN_REFUSED, codes=frozenset({353})),
@@ -226,7 +227,7 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
     errors = errors_of(body)
     sign = _sign_of(errors, source=source, status=reply.status)
     if sign is None:
-        retriable = [message for code, message in errors if code == RETRIABLE]
+        retriable = [message for code, message in errors if code in {0, RETRIABLE}]
         if any(map(refuses, retriable)):
             return True
         if any(map(asks_to_wait, retriable)):
@@ -244,17 +245,35 @@ def read_refusal(reply: Reply, body: object, *, source: str | None) -> bool:
 def errors_of(body: object) -> list[tuple[int, str]]:
     """Return number and message of each error, messages without the token at their end.
 
-    Empty entries are left out, because the provider sends empty lists and empty entries.
+    Empty entries are left out, because the provider sends empty lists and empty entries. An error
+    without a number has the number 0.
     """
-    errors = body.get("errors") if isinstance(body, Mapping) else None
-    if isinstance(errors, Mapping):
-        errors = [errors]
-    found = [
-        (_number(error.get("code")), _bare(error.get("message")))
-        for error in (errors[:ERRORS_MAX] if isinstance(errors, list) else [])
-        if isinstance(error, Mapping)
-    ]
+    found = (
+        (_number(_code(each)), _bare(each.get("message") if isinstance(each, Mapping) else each))
+        for each in entries_of(body)
+    )
     return [(code, message) for code, message in found if code or message]
+
+
+def entries_of(body: object) -> list[object]:
+    """Return the entries of an answer that report errors: objects or texts, several or one.
+
+    They are in ``errors``, in ``error``, or are the answer itself if it is no state of a flow.
+    """
+    found = body
+    if isinstance(body, Mapping):
+        found = body.get("errors") or body.get("error")
+        if not found and "subtasks" not in body and "message" in body:
+            found = body
+    if isinstance(found, Mapping | str):
+        return [found]
+    return found[:ERRORS_MAX] if isinstance(found, list) else []
+
+
+def _code(entry: object) -> object:
+    if not isinstance(entry, Mapping):
+        return None
+    return entry.get("code") or (part(entry, "extensions") or {}).get("code")
 
 
 def _number(code: object) -> int:
@@ -288,7 +307,8 @@ def _refuse_status(reply: Reply, errors: Sequence[tuple[int, str]]) -> None:
     if reply.status in REDIRECTS:
         _refuse_place(reply.headers.get("location", ""))
     if errors:
-        msg = f"The provider reports error {errors[0][0]}, which is not known here."
+        number = f" {errors[0][0]}" if errors[0][0] else ""
+        msg = f"The provider reports error{number}, which is not known here."
         raise UnreadableAnswerError(msg)
     if reply.status == BAD_REQUEST:
         raise FORM.error()
@@ -329,6 +349,8 @@ _BY_ID: Mapping[str, str] = {
     "LoginEnterUserIdentifierSSO": ADDRESS_ASKED,
     "LoginEnterPassword": _PASSWORD,
     "LoginJsInstrumentationSubtask": _SCRIPT,
+    "LoginPrivacyWarningRecaptchaSubtask": CAPTCHA.detail,
+    "LoginThrowRecaptchaSubtask": CAPTCHA.detail,
     "LoginTwoFactorAuthChooseMethod": _CHOICE,
     "PasswordResetBegin": _PASSWORD,
     "PasswordResetChooseChallenge": _PASSWORD,
@@ -343,6 +365,7 @@ _BY_PART: Mapping[str, str] = {
     # The first part that is present counts.
     "web_modal": CAPTCHA.detail,
     "enter_recaptcha": CAPTCHA.detail,
+    "recaptcha": CAPTCHA.detail,
     "security_key": _SECURITY_KEY,
     "enter_password": _PASSWORD,
     "js_instrumentation": _SCRIPT,

@@ -54,14 +54,16 @@ class Words(NamedTuple):
 
 # Each language is a paragraph; semicolons separate the columns of `Words`.
 _TABLE: Final = """
-en; incorrect, wrong, invalid, not valid, isn't right, isn't valid, doesn't match, does not match,
-  didn't work, expired; code, pin, passcode, digits; email, e-mail, mail, address; phone, mobile,
+en; incorrect, wrong, invalid, not valid, not correct, isn't right, isn't correct, isn't valid,
+  not the right, not the code, doesn't match, does not match, didn't work, expired, no longer
+  valid, already used, already been used, enter a valid code, enter a valid confirmation, enter a
+  valid verification; code, pin, passcode, digits; email, e-mail, mail, address; phone, mobile,
   telephone, cell; username, user name, handle, screen name; or, and, your, the, a, an, of, enter,
   type, in, please, number, x, twitter, account, associated, linked, with, to, for, this;
   authenticat, code generat; backup, back-up, recovery; text message, texted, sms
-ar; غير صحيح, خاطئ, خطأ, غير صالح; رمز, كود, الرمز; البريد الإلكتروني, بريد إلكتروني, بريدك
-  الإلكتروني, عنوان البريد; الهاتف, هاتف, هاتفك, الجوال; اسم المستخدم, المستخدم; أو, أدخل, رقم;
-  تطبيق المصادقة, تطبيق مصادقة, تطبيق إنشاء; احتياطي; رسالة نصية
+ar; غير صحيح, خاطئ, خطأ, غير صالح, انتهت صلاحية; رمز, كود, الرمز; البريد الإلكتروني, بريد
+  إلكتروني, بريدك الإلكتروني, عنوان البريد; الهاتف, هاتف, هاتفك, الجوال; اسم المستخدم, المستخدم;
+  أو, أدخل, رقم; تطبيق المصادقة, تطبيق مصادقة, تطبيق إنشاء; احتياطي; رسالة نصية
 bg; неправил, грешн, невалид; код; имейл, електронна поща; телефон, мобилен; потребителско име;
   или, вашия, вашият, въведете, номер, адрес; удостоверяване, генератор; резервен; текстово
   съобщение, sms
@@ -100,40 +102,41 @@ gu; ખોટ, અમાન્ય; કોડ; ઇમેઇલ, ઈમેલ; ફ
   બેકઅપ; એસએમએસ
 he; שגוי, לא נכון, לא תקין, אינו נכון; קוד; אימייל, דואר אלקטרוני, דוא"ל, מייל; טלפון, נייד; שם
   משתמש, שם המשתמש; או, את, שלך, הזן, כתובת, מספר; אימות; גיבוי; הודעת טקסט, sms
-hi; ग़लत, गलत, अमान्य, सही नहीं; कोड; ईमेल; फ़ोन, फोन, मोबाइल; उपयोगकर्ता नाम, यूज़रनेम, यूजरनेम;
+hi; ग़लत, गलत, अमान्य, सही नहीं, समाप्त हो; कोड; ईमेल; फ़ोन, फोन, मोबाइल; उपयोगकर्ता नाम, यूज़रनेम, यूजरनेम;
   या, अपना, अपने, का, पता, नंबर, दर्ज करें; प्रमाणीकरण ऐप; बैकअप; टेक्स्ट मैसेज, एसएमएस
 hr; netočn, pogrešn, neispravn, nevažeć; kod, kôd; e-pošt, email, e-mail; telefon, mobitel;
   korisničko ime; ili, vaš, vašu, unesite, adresa, adresu, broj; autentifikac; sigurnosn, pričuvn;
   tekstualn, sms
 hu; helytelen, hibás, érvénytelen; kód; e-mail, email; telefon, mobil; felhasználónév; vagy, az,
   a, add, meg, cím, címe, szám, száma; hitelesítő; tartalék, biztonsági; szöveges üzenet, sms
-id; salah, tidak valid, tidak benar; kode; email, e-mail, surel; telepon, ponsel, hp; nama
-  pengguna; atau, anda, kamu, masukkan, alamat, nomor; autentik; cadangan; pesan teks, sms
+id; salah, tidak valid, tidak benar, kedaluwarsa, kadaluarsa; kode; email, e-mail, surel; telepon,
+  ponsel, hp; nama pengguna; atau, anda, kamu, masukkan, alamat, nomor; autentik; cadangan; pesan
+  teks, sms
 it; errat, non corrett, non è corrett, sbagliat, non valid, non è valid, scadut; codice; email,
   e-mail, mail; telefono, cellulare; nome utente; o, e, il, la, l, tuo, tua, di, inserisci,
   indirizzo, numero; autenticazione; backup, riserva; sms, messaggio di testo
-ja; 正しくありません, 間違, 無効, 誤り, 違います; コード, 番号を入力; メールアドレス, メール,
-  eメール; 電話番号, 電話, 携帯; ユーザー名, ユーザ名, アカウント名; または, もしくは, か, 、,
-  あなたの, を, の, 入力, してください, ください; 認証アプリ, コード生成; バックアップ, 予備;
-  テキストメッセージ, ショートメッセージ, sms
+ja; 正しくありません, 間違, 無効, 誤り, 違います, 期限切れ, 期限が切れ; コード, 番号を入力;
+  メールアドレス, メール, eメール; 電話番号, 電話, 携帯; ユーザー名, ユーザ名, アカウント名;
+  または, もしくは, か, 、, あなたの, を, の, 入力, してください, ください; 認証アプリ,
+  コード生成; バックアップ, 予備; テキストメッセージ, ショートメッセージ, sms
 kn; ತಪ್ಪ, ಅಮಾನ್ಯ; ಕೋಡ್; ಇಮೇಲ್; ಫೋನ್; ಬಳಕೆದಾರ ಹೆಸರು; ಅಥವಾ, ನಿಮ್ಮ, ಸಂಖ್ಯೆ, ವಿಳಾಸ; ದೃಢೀಕರಣ; ಬ್ಯಾಕಪ್;
   ಎಸ್ಎಂಎಸ್
-ko; 올바르지 않, 잘못, 틀렸, 일치하지 않, 유효하지 않; 코드, 인증번호; 이메일 주소, 이메일, 메일;
-  전화번호, 전화 번호, 휴대폰, 전화; 사용자 이름, 사용자 아이디, 아이디; 또는, 나, 을, 를, 입력,
-  하세요, 번호, 주소; 인증 앱, 코드 생성; 백업; 문자
+ko; 올바르지 않, 잘못, 틀렸, 일치하지 않, 유효하지 않, 만료; 코드, 인증번호; 이메일 주소, 이메일,
+  메일; 전화번호, 전화 번호, 휴대폰, 전화; 사용자 이름, 사용자 아이디, 아이디; 또는, 나, 을, 를,
+  입력, 하세요, 번호, 주소; 인증 앱, 코드 생성; 백업; 문자
 mr; चुकीच, अवैध; कोड; ईमेल, ई-मेल; फोन; वापरकर्ता नाव; किंवा, तुमचा, क्रमांक, पत्ता; प्रमाणीकरण
   ॲप; बॅकअप; एसएमएस
 ms; salah, tidak sah, tidak betul; kod; e-mel, emel, email; telefon; nama pengguna; atau, anda,
   masukkan, alamat, nombor; pengesah; sandaran; mesej teks, sms
-nl; onjuist, onjuiste, verkeerd, ongeldig, niet correct; code; e-mail, email, mail; telefoon,
-  mobiel; gebruikersnaam; of, en, je, uw, de, het, voer, in, adres, nummer; authenticat,
+nl; onjuist, onjuiste, verkeerd, ongeldig, niet correct, verlopen; code; e-mail, email, mail;
+  telefoon, mobiel; gebruikersnaam; of, en, je, uw, de, het, voer, in, adres, nummer; authenticat,
   verificatie-app; back-up, backup; sms, tekstbericht
 no; feil, feilaktig, ugyldig, ikke riktig; kode; e-post, epost; telefon, mobil; brukernavn; eller,
   din, ditt, skriv, inn, adresse, nummer; autentiser, godkjenningsapp; reserve, sikkerhetskopi;
   tekstmelding, sms
-pl; nieprawidłow, niepoprawn, błędn, nieważn; kod; e-mail, email, mail; telefon, komórk; nazwa
-  użytkownika, nazwę użytkownika; lub, i, twój, podaj, wpisz, adres, numer; uwierzytelniając;
-  zapasow; sms
+pl; nieprawidłow, niepoprawn, błędn, nieważn, wygas; kod; e-mail, email, mail; telefon, komórk;
+  nazwa użytkownika, nazwę użytkownika; lub, i, twój, podaj, wpisz, adres, numer;
+  uwierzytelniając; zapasow; sms
 pt; incorret, errad, inválid, não é válid, não está corret, expirad; código, codigo; e-mail,
   email; telefone, celular, telemóvel; nome de usuário, nome de utilizador, usuário; ou, e, seu,
   sua, o, a, de, do, insira, digite, endereço, número; autenticação; backup, reserva; sms,
@@ -141,9 +144,9 @@ pt; incorret, errad, inválid, não é válid, não está corret, expirad; códi
 ro; incorect, greșit, nevalid, nu este corect; cod; e-mail, email; telefon, mobil; nume de
   utilizator, numele de utilizator; sau, și, introdu, adresa, adresă, de, număr, numărul;
   autentificare; rezervă; mesaj text, sms
-ru; неверн, неправильн, недействительн, не подходит; код; почт, email, e-mail; телефон, мобильн;
-  имя пользователя; или, и, ваш, ваша, введите, электронная, электронной, адрес, номер, номера;
-  аутентификац, генератор; резервн; sms, смс, текстов
+ru; неверн, неправильн, недействительн, не подходит, истек, истёк; код; почт, email, e-mail;
+  телефон, мобильн; имя пользователя; или, и, ваш, ваша, введите, электронная, электронной, адрес,
+  номер, номера; аутентификац, генератор; резервн; sms, смс, текстов
 sk; nesprávn, chybn, neplatn; kód; e-mail, email; telefón, mobil; používateľské meno; alebo, váš,
   zadajte, číslo, adresa; overovac; záložn; textov, sms
 sr; нетачн, погрешн, неисправн, неважећ; код, кôд; имејл, е-пошт; телефон; корисничко име; или,
@@ -153,24 +156,24 @@ sv; felaktig, fel, ogiltig, stämmer inte; kod; e-post, epost, mejl; telefon, mo
   textmeddelande
 ta; தவற, செல்லாத; குறியீடு; மின்னஞ்சல்; தொலைபேசி, ஃபோன்; பயனர்பெயர், பயனர் பெயர்; அல்லது, உங்கள்,
   எண், முகவரி; அங்கீகார; காப்பு; எஸ்எம்எஸ்
-th; ไม่ถูกต้อง, ผิด; รหัส, โค้ด; อีเมล; หมายเลขโทรศัพท์, เบอร์โทร, โทรศัพท์; ชื่อผู้ใช้; หรือ,
-  ของคุณ, ป้อน, ที่อยู่, หมายเลข; แอปยืนยัน; สำรอง; ข้อความ, sms
-tr; yanlış, hatalı, geçersiz, doğru değil; kod; e-posta, eposta; telefon, cep; kullanıcı adı,
-  kullanıcı ad; veya, ya, da, adresi, adresin, numarası, numaran, gir; kimlik doğrulama, doğrulama
-  uygulaması; yedek; kısa mesaj, sms
+th; ไม่ถูกต้อง, ผิด, หมดอายุ; รหัส, โค้ด; อีเมล; หมายเลขโทรศัพท์, เบอร์โทร, โทรศัพท์; ชื่อผู้ใช้; หรือ, ของคุณ, ป้อน,
+  ที่อยู่, หมายเลข; แอปยืนยัน; สำรอง; ข้อความ, sms
+tr; yanlış, hatalı, geçersiz, doğru değil, süresi dol, süresi geç; kod; e-posta, eposta; telefon,
+  cep; kullanıcı adı, kullanıcı ad; veya, ya, da, adresi, adresin, numarası, numaran, gir; kimlik
+  doğrulama, doğrulama uygulaması; yedek; kısa mesaj, sms
 uk; неправильн, невірн, недійсн; код; пошт, email, e-mail; телефон, мобільн; ім'я користувача,
   ім’я користувача; або, і, ваш, введіть, електронна, електронної, адреса, номер; автентифікац;
   резервн; sms, текстов
 ur; غلط, درست نہیں; کوڈ; ای میل; فون; صارف نام; یا, اپنا, نمبر, پتہ; توثیق; بیک اپ; ایس ایم ایس
-vi; không chính xác, không đúng, sai, không hợp lệ; mã; email, e-mail, thư điện tử; điện thoại, di
-  động; tên người dùng, tên đăng nhập; hoặc, của, bạn, nhập, số, địa chỉ; xác thực; dự phòng; tin
-  nhắn, sms
-zh-CN; 不正确, 错误, 無效, 无效, 不对, 有误; 验证码, 代码, 码; 电子邮件地址, 电子邮件, 电子邮箱,
-  邮箱, 邮件; 手机号码, 手机号, 电话号码, 手机, 电话; 用户名; 或, 、, 您的, 你的, 请, 输入, 地址;
-  验证器, 验证应用, 身份验证; 备用, 备份; 短信
-zh-TW; 不正確, 錯誤, 無效, 有誤; 驗證碼, 代碼, 碼; 電子郵件地址, 電子郵件, 電子信箱, 信箱, 郵件;
-  手機號碼, 電話號碼, 手機, 電話; 使用者名稱, 用戶名稱, 用戶名, 帳號; 或, 、, 您的, 你的, 請,
-  輸入, 地址; 驗證應用, 驗證器; 備用, 備份; 簡訊, 短訊
+vi; không chính xác, không đúng, sai, không hợp lệ, hết hạn; mã; email, e-mail, thư điện tử; điện
+  thoại, di động; tên người dùng, tên đăng nhập; hoặc, của, bạn, nhập, số, địa chỉ; xác thực; dự
+  phòng; tin nhắn, sms
+zh-CN; 不正确, 错误, 無效, 无效, 不对, 有误, 过期, 失效; 验证码, 代码, 码; 电子邮件地址, 电子邮件,
+  电子邮箱, 邮箱, 邮件; 手机号码, 手机号, 电话号码, 手机, 电话; 用户名; 或, 、, 您的, 你的, 请,
+  输入, 地址; 验证器, 验证应用, 身份验证; 备用, 备份; 短信
+zh-TW; 不正確, 錯誤, 無效, 有誤, 過期, 失效; 驗證碼, 代碼, 碼; 電子郵件地址, 電子郵件, 電子信箱,
+  信箱, 郵件; 手機號碼, 電話號碼, 手機, 電話; 使用者名稱, 用戶名稱, 用戶名, 帳號; 或, 、, 您的,
+  你的, 請, 輸入, 地址; 驗證應用, 驗證器; 備用, 備份; 簡訊, 短訊
 """
 
 

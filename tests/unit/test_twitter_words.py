@@ -124,6 +124,56 @@ def test_what_refuses_a_code(text: str) -> None:
     assert refuses(text)
 
 
+EXPIRIES = {
+    # Language: an expired code, an expired session.
+    "en": ("This code has expired.", "Your session has expired. Log in to get a new code."),
+    "ar": ("انتهت صلاحية الرمز.", "انتهت صلاحية الجلسة. سجّل الدخول للحصول على رمز."),
+    "de": ("Dieser Code ist abgelaufen.", "Deine Sitzung ist abgelaufen. Fordere einen Code an."),
+    "es": ("Este código ha caducado.", "Tu sesión ha caducado. Pide otro código."),
+    "fr": ("Ce code a expiré.", "Votre session a expiré. Demandez un code."),
+    "hi": ("कोड की समय सीमा समाप्त हो गई है।", "सत्र समाप्त हो गया। नया कोड लें।"),
+    "id": ("Kode sudah kedaluwarsa.", "Sesi Anda telah kedaluwarsa. Minta kode baru."),
+    "it": ("Il codice è scaduto.", "La tua sessione è scaduta. Richiedi un codice."),
+    "ja": ("コードの有効期限が切れています。",
+           "セッションの有効期限が切れました。コードを取得してください。"),
+    "ko": ("코드가 만료되었습니다.", "세션이 만료되었습니다. 코드를 다시 받으세요."),
+    "nl": ("De code is verlopen.", "Je sessie is verlopen. Vraag een code aan."),
+    "pl": ("Kod wygasł.", "Twoja sesja wygasła. Poproś o nowy kod."),
+    "pt": ("O código expirou. Código expirado.", "Sua sessão expirou. Peça um código."),
+    "ru": ("Срок действия кода истек.", "Время сеанса истекло. Запросите код."),
+    "th": ("รหัสหมดอายุแล้ว", "เซสชันหมดอายุแล้ว โปรดขอรหัสใหม่"),
+    "tr": ("Kodun süresi doldu.", "Oturumunun süresi doldu. Yeni bir kod iste."),
+    "vi": ("Mã đã hết hạn.", "Phiên đăng nhập đã hết hạn. Hãy lấy mã mới."),
+    "zh-CN": ("验证码已过期。", "登录已失效，请重新获取验证码。"),
+    "zh-TW": ("驗證碼已過期。", "工作階段逾時，請重新取得驗證碼。"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", EXPIRIES)
+def test_an_expired_code_is_refused_and_an_expired_session_is_not(language: str) -> None:
+    """The first needs another code, the second another login."""
+    code, session = EXPIRIES[language]
+    assert refuses(code)
+    assert not refuses(session)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sorry, that code is not correct.",
+        "This code was already used.",
+        "The code you entered has already been used.",
+        "That code is no longer valid.",
+        "Sorry, that's not the code we sent you.",
+        "Please enter a valid confirmation code.",
+    ],
+)
+def test_a_refusal_is_one_in_other_words(text: str) -> None:
+    """A used code is as good as a wrong one."""
+    assert refuses(text)
+    assert not refuses("Please enter a valid phone number to get a code.")
+
+
 @pytest.mark.parametrize(
     "hint",
     [
