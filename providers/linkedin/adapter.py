@@ -438,17 +438,18 @@ class _ResponseReader:
 
     async def _finished(self, *, names_step: bool, is_restricted: bool = False) -> Cleared | None:
         """Return the finished login; ``None`` if it has no owner and the answer says why."""
-        csrf_token = self._csrf_token()
-        headers = _script_headers(self.context, self._jar, self._base_url, csrf_token)
-        request = Request(url=self._base_url + ME_PATH, headers=headers)
         try:
-            owner = await ask_owner(self._exchange, request, self._jar, patient=not names_step)
+            owner = await ask_owner(self._exchange, self._me, self._jar, patient=not names_step)
         except ProviderBrokenError:
             if names_step or is_restricted:
                 return None
             raise
         session = make_session(self.held, self._jar, owner, self._csrf_token())
         return Cleared(user_id=owner.member_id, session=session.as_json())
+
+    def _me(self) -> Request:
+        headers = _script_headers(self.context, self._jar, self._base_url, self._csrf_token())
+        return Request(url=self._base_url + ME_PATH, headers=headers)
 
     def _csrf_token(self) -> str:
         """Return the jar's token; if the jar has none, put the form's token into it first."""

@@ -27,7 +27,7 @@ from checkpoint_worker.providers.linkedin.meanings import CLIENT
 from checkpoint_worker.providers.sessions import Session, of_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from checkpoint_worker.providers.contract import Context, Exchange, Reply, Request
     from checkpoint_worker.providers.http.jar import Jar
@@ -62,13 +62,16 @@ class Owner:
     public_identifier: str | None = field(default=None)
 
 
-async def ask_owner(exchange: Exchange, request: Request, jar: Jar, *, patient: bool) -> Owner:
+async def ask_owner(
+    exchange: Exchange, request: Callable[[], Request], jar: Jar, *, patient: bool
+) -> Owner:
     """Ask whose login it is, and retry if a retry may help.
 
     Args:
         exchange: The connection to the provider.
-        request: The request, which carries no code.
-        jar: Receives the cookies of each answer.
+        request: Returns the request with the jar's cookies, for each try; it carries no code.
+        jar: Receives the cookies of each answer. The provider may send a request back to itself
+            until it has them, and compares the token with the newest.
         patient: Whether to retry a request that fails.
 
     Raises:
@@ -79,7 +82,7 @@ async def ask_owner(exchange: Exchange, request: Request, jar: Jar, *, patient: 
     for pause_s in ME_PAUSES_S if patient else ME_PAUSES_S[:1]:
         await asyncio.sleep(pause_s)
         try:
-            reply = await exchange.fetch(request)
+            reply = await exchange.fetch(request())
         except ProviderFailure as failure:
             cause = failure
             continue

@@ -385,6 +385,26 @@ async def test_a_token_that_a_jar_keeps_escaped_is_sent_bare(written: str) -> No
     assert verdict.session["csrf_token"] == "ajax:0123456789"
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        answer(302, "", "Location: /voyager/api/me", "Set-Cookie: lidc=new; Path=/"),
+        answer(403, "CSRF check failed.", "Set-Cookie: lidc=new; Path=/"),
+        answer(503, "", "Set-Cookie: lidc=new; Path=/"),
+    ],
+)
+async def test_each_try_has_the_cookies_of_the_answers_before_it(first: bytes) -> None:
+    """The provider sends a request back to itself until it has them: a loop without them."""
+    token = b'Set-Cookie: JSESSIONID="ajax:1000"; Path=/\r\n'
+    first = first.replace(b"Set-Cookie:", token + b"Set-Cookie:", 1)
+    verdict, provider = await say(PASSED, first, ME_ANSWER)
+    assert isinstance(verdict, Cleared)
+    again = provider.heard[2].headers
+    assert again["csrf-token"] == "ajax:1000"
+    assert {"lidc=new", 'JSESSIONID="ajax:1000"'} <= set(again["cookie"].split("; "))
+    assert verdict.session["csrf_token"] == "ajax:1000"
+
+
 # Failures ------------------------------------------------------------------------------
 
 LOGIN_FORM = '<form class="login__form"><input name="session_password"></form>'

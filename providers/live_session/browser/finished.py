@@ -178,5 +178,6 @@ async def _owner(page: Page, recipe: Recipe, cookies: Sequence[Cookie]) -> str |
     with suppress(ProviderFailure, TimeoutError):
         async with asyncio.timeout(OWNER_S):
             asking: Any = _Asking(page)
-            return (await ask_owner(asking, request, Jar(cookies), patient=True)).member_id
+            owner = await ask_owner(asking, lambda: request, Jar(cookies), patient=True)
+            return owner.member_id
     return None
