@@ -123,7 +123,7 @@ IDENTITY: Final[Mapping[str, str]] = {
 OLD_CLIENT: Final[Mapping[str, str]] = {
     "en": (
         r"browser (?:that's|is|version is) (?:not|no longer) supported"
-        r"|unsupported browser|(?:enable|turn on) (?:cookies|javascript)"
+        r"|unsupported browser|(?:enable|turn on) (?:cookies|javascript)|have cookies enabled"
     ),
     "de": (
         r"browser wird nicht (?:mehr )?unterstützt"

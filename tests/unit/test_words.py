@@ -568,6 +568,7 @@ def test_a_restriction_is_one_in_other_words(sentence: str) -> None:
         ("Let’s confirm your identity", "identity"),
         ("Open the LinkedIn app and tap Yes", "approval"),
         ("We sent a notification to your LinkedIn app", "approval"),
+        ("Please make sure you have cookies enabled and try again", "old client"),
     ],
 )
 def test_a_step_on_a_page_is_known_in_other_words(sentence: str, name: str) -> None:
