@@ -336,6 +336,9 @@ class _ResponseReader(LoginState):
             for text in notices:
                 refuse_notice(text)
             return self._asks_the_same()
+        if is_notice(subtask):  # Nothing is shown behind it.
+            for text in notices:
+                refuse_notice(text)
         return any(map(refuses, notices))
 
     def _asks_the_same(self) -> bool:

@@ -112,7 +112,7 @@ _SIGNS = (
     _Sign(_LOCKED, codes=frozenset({27, 63, 64, 141, 159, 242, 326})),
     # A lock after too many tries opens by itself, within about an hour.
     _Sign(_THROTTLING, words=rf"(?s)^(?=.*\blocked\b)(?!.*\bsuspended\b).*?(?:{WAIT_WORDS['en']})"),
-    _Sign(_LOCKED, words=r"\b(?:suspended|locked(?! out))\b"),
+    _Sign(_LOCKED, words=r"\b(?:suspended|TwitterUserNotSuspended|locked(?! out))\b"),
     _Sign(_ENDED, codes=frozenset({237, 241, 246})),
     _Sign(
         _THROTTLING,
@@ -418,8 +418,8 @@ def known_step(subtask: Mapping[str, Any]) -> str | None:
 
 
 def is_notice(subtask: Mapping[str, Any]) -> bool:
-    """Whether a subtask is only a message before another subtask."""
-    return any(has_part(subtask, name) for name in NOTICES)
+    """Whether a subtask is only a message before another subtask; a denial is none."""
+    return name_of(subtask) != DENIED and any(has_part(subtask, name) for name in NOTICES)
 
 
 def refuse_notice(text: str) -> None:
@@ -436,7 +436,8 @@ def refuse_notice(text: str) -> None:
 
 def denial_of(subtask: Mapping[str, Any], *, source: str | None) -> ProviderFailure:
     """Return the reason why the provider denies the login; an unknown one needs the person."""
-    sign = _sign_of([(0, text_of(subtask.get("cta")))], source=source, status=OK)
+    text = text_of([subtask.get("cta"), subtask.get("alert_dialog")])
+    sign = _sign_of([(0, text)], source=source, status=OK)
     denials = {AccountRestrictedError, SubscriptionRequiredError}
     known = sign is not None and sign.meaning.failure in denials
     return (sign.meaning if sign and known else _DENIED).error()
