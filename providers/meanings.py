@@ -217,6 +217,7 @@ PROBLEM_WORDS: Final[Mapping[str, str]] = {
         r"|your request (?:could not|couldn't) be (?:completed|processed)"
         r"|\b(?:we're|are) (?:having|experiencing) (?:\w+ )?(?:trouble|problem|issue|difficult)"
         r"|unable to (?:process|complete|handle) (?:your|this|the) request"
+        r"|(?:unable to|can't|cannot|couldn't|could not) (?:re)?send (?:\w+ ){1,3}code\b"
         r"|(?:unable|can't|cannot|can not|couldn't|could not)\b[^.!?]{0,40}"
         r"\b(?:right now|at this time|at the moment)\b"
         r"|(?:service|system|site|linkedin) (?:is |are )?(?:\w+ )?(?:unavailable|down)\b"

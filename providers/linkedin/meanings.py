@@ -176,6 +176,8 @@ ACCESS_DENIED: Final = Sign(
 TOO_MANY: Final = Sign("too many", meanings.THROTTLED, words=meanings.WAIT_WORDS)
 PROBLEM: Final = Sign("problem", meanings.INTERNAL, words=meanings.PROBLEM_WORDS)
 REFUSED: Final = Sign("refused", meanings.WRONG, words=words.REFUSED)
+SENT: Final = Sign("code sent", meanings.WRONG, words=words.SENT)
+"""A notice in the place of errors. It has no meaning of its own: the form's identity decides."""
 LOGIN_PAGE: Final = Sign(
     "login page", EXPIRED, marker="form input[name=session_password], #rememberme-div"
 )

@@ -35,6 +35,7 @@ from checkpoint_worker.providers.linkedin.meanings import (
     PIN_ERRORS,
     REFUSED,
     REFUSED_WITHOUT_REASON,
+    SENT,
     sign_of_address,
     sign_of_words,
 )
@@ -208,7 +209,8 @@ def _read_form(page: Page, form: Form, *, form_id: str, challenge_id: str) -> Se
     sign = sign_of_words(said, IN_ERROR)
     if sign is not None and sign.meaning is not WRONG:
         return Seen(form=form, is_shown=True, error=sign.meaning)
-    is_shown = bool(said) or page.has(INVALID_INPUT)
+    is_notice = sign is None and sign_of_words(said, (SENT,)) is not None
+    is_shown = (bool(said) and not is_notice) or page.has(INVALID_INPUT)
     if not is_shown and form.hidden.get("captchaSiteKey"):
         raise CAPTCHA.meaning.error()
     if not is_other_form and not is_shown:  # An error in an element that is not known here.

@@ -18,12 +18,13 @@ from pydantic import Field
 
 from checkpoint_worker.providers.answers import read_json
 from checkpoint_worker.providers.contract import (
+    ActionRequiredError,
     ProviderBrokenError,
     ProviderFailure,
     UnreadableAnswerError,
 )
 from checkpoint_worker.providers.http.html import is_live
-from checkpoint_worker.providers.linkedin.meanings import CLIENT
+from checkpoint_worker.providers.linkedin.meanings import CHALLENGE_PAGE, CLIENT
 from checkpoint_worker.providers.sessions import Session, of_context
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ ME_PAUSES_S: Final = (0.0, 0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0)
 ME_REFUSALS_MAX: Final = 3
 """Refusals after which the session counts as invalid; a new one may reach servers late."""
 
+_HELD: Final = "The provider accepted the code and asks for a further step on its site."
 _OK: Final = 200
 _REFUSALS: Final = frozenset({301, 302, 303, 307, 308, 401, 403})
 _MEMBER_URN: Final = re.compile(r"urn:li:(?:fs_)?member:(\d{1,20})")
@@ -75,6 +77,7 @@ async def ask_owner(
         patient: Whether to retry a request that fails.
 
     Raises:
+        ActionRequiredError: The provider leads to a further challenge, again and again.
         ProviderBrokenError: The answers name no account, or the provider revoked the login.
     """
     cause: ProviderFailure | None = None
@@ -94,6 +97,8 @@ async def ask_owner(
             return owner
         refusals += reply.status in _REFUSALS
         if refusals >= ME_REFUSALS_MAX:
+            if re.search(CHALLENGE_PAGE, reply.headers.get("location", "").lower()):
+                raise ActionRequiredError(_HELD)
             break
     msg = "The provider accepted the code but did not say whose account it is."
     raise ProviderBrokenError(msg) from cause

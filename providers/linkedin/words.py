@@ -177,6 +177,20 @@ REFUSED: Final[Mapping[str, str]] = {
     "hi": r"कोड.{0,40}(?:मान्य नहीं|गलत|अमान्य)",
 }
 
+SENT: Final[Mapping[str, str]] = {
+    "en": (
+        r"\bwe(?:'ve| have)? (?:just )?(?:re)?sent\b.{0,40}\bcode\b"
+        r"|\bcode\b.{0,30}\b(?:has been|was) (?:re)?sent\b"
+    ),
+    "de": r"\bcode\b.{0,40}(?:gesendet|geschickt)|(?:gesendet|geschickt).{0,20}\bcode\b",
+    "fr": r"envoyé.{0,40}\bcode\b|\bcode\b.{0,40}envoyé",
+    "es": r"(?:enviado|enviamos).{0,40}\bcódigo\b|\bcódigo\b.{0,40}enviado",
+    "pt": r"(?:enviado|enviamos).{0,40}\bcódigo\b|\bcódigo\b.{0,40}enviado",
+    "it": r"inviato.{0,40}\bcodice\b|\bcodice\b.{0,40}inviato",
+    "nl": r"\bcode\b.{0,40}(?:verzonden|gestuurd)",
+}
+"""Notices that a code is on its way; they refuse none."""
+
 AUTHENTICATOR: Final = (
     r"authenticat|authentifi|autentic|authentificat|uwierzytelniając|doğrulayıcı|"
     r"аутентификатор|验证器|驗證器|认证器|認証アプリ|인증 앱|تطبيق المصادقة"

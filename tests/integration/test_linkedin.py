@@ -385,6 +385,12 @@ async def test_a_token_that_a_jar_keeps_escaped_is_sent_bare(written: str) -> No
     assert verdict.session["csrf_token"] == "ajax:0123456789"
 
 
+async def test_a_session_behind_a_further_challenge_needs_the_person() -> None:
+    """The code was taken, and the provider does not give the session out before that step."""
+    step = redirect("https://www.linkedin.com/checkpoint/challenge/AQnext?ut=2", 302)
+    await fail(ActionRequiredError, PASSED, step, step, step)
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -719,6 +725,7 @@ async def test_a_notice_of_the_whole_site_is_no_error_of_the_code(banner: str) -
         ("请稍后再试。", ProviderBrokenError),
         ("You have exceeded the number of allowed attempts.", ProviderBrokenError),
         ("Please enable cookies in your browser.", ProviderBrokenError),
+        ("We couldn\u2019t send you a code.", ProviderBrokenError),
         ("This challenge has expired. Please start over.", UnreadableAnswerError),
         ("Your account has been temporarily restricted.", AccountRestrictedError),
     ],
@@ -746,6 +753,31 @@ async def test_a_page_that_only_names_a_code_refuses_none(text: str) -> None:
     async with Canned(answer(200, page(text))) as provider:
         with pytest.raises(ProviderFailure):
             await attempt(LinkedIn(), provider.url, context(), CODE)
+
+
+NOTICES = [
+    "We\u2019ve sent you another code.",
+    "A new verification code has been sent to your email.",
+    "Wir haben Ihnen einen neuen Code gesendet.",
+    "Nous vous avons envoyé un nouveau code.",
+    "Hemos enviado otro código.",
+    "Enviamos um novo código.",
+    "Ti abbiamo inviato un altro codice.",
+    "We hebben een nieuwe code verzonden.",
+]
+
+
+@pytest.mark.parametrize("notice", NOTICES)
+async def test_a_notice_that_a_code_was_sent_refuses_none(notice: str) -> None:
+    """Above a new challenge it announces the next code; above the old one the form asks again."""
+    error = f'<div role="alert">{notice}</div>'
+    verdict, _ = await say(answer(200, pin_form(challenge_id="AgSecond", error=error)))
+    assert isinstance(verdict, NextCheckpoint)
+    verdict, _ = await say(answer(200, pin_form(error=error)))
+    assert isinstance(verdict, Rejected)
+    wrong = f'<div role="alert">That code isn\u2019t valid. {notice}</div>'
+    verdict, _ = await say(answer(200, pin_form(challenge_id="AgSecond", error=wrong)))
+    assert isinstance(verdict, Rejected)
 
 
 async def test_a_check_box_on_the_new_form_is_noted() -> None:
