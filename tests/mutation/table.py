@@ -2030,6 +2030,124 @@ MUTANTS: Final = (
     ),
     mutant(
         "an answer about something else counted as a wrong code",
+        "names of exceptions say what a refusal is about",
+        Edit(
+            "providers/instagram/parsed.py",
+            'self.body.get("exception_name")',
+            "None",
+        ),
+        test="tests/integration/test_instagram_answers.py::"
+        "test_each_known_answer_becomes_what_the_page_says",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "a refusal of the login's own values judges no code",
+        Edit(
+            "providers/instagram/adapter.py",
+            "if parsed.judges_login or means",
+            "if means",
+        ),
+        test="tests/integration/test_instagram_answers.py::"
+        "test_each_known_answer_becomes_what_the_page_says",
+    ),
+    mutant(
+        "INSTAGRAM: words believed before structure",
+        "the end of a checkpoint is read last",
+        Edit(
+            "providers/instagram/adapter.py",
+            "parsed.ends_at or means.OVER",
+            "means.OVER",
+        ),
+        test="tests/integration/test_instagram_answers.py::"
+        "test_each_known_answer_becomes_what_the_page_says",
+    ),
+    mutant(
+        "INSTAGRAM: words believed before structure",
+        "flags are flags as texts and numbers, too",
+        Edit(
+            "providers/instagram/session.py",
+            ' or text(value).strip().lower() in {"1", "true"}',
+            "",
+        ),
+        test="tests/integration/test_instagram_answers.py::"
+        "test_each_known_answer_becomes_what_the_page_says",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "a passing fault of the provider refuses no code",
+        Edit(
+            "providers/messenger/adapter.py",
+            " or error.is_transient",
+            "",
+        ),
+        test="tests/integration/test_messenger.py::test_each_answer_has_its_meaning",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "a notice that a code was sent refuses none",
+        Edit(
+            "providers/linkedin/pages.py",
+            "is_notice = sign is None and",
+            "is_notice = False and",
+        ),
+        test="tests/integration/test_linkedin.py::test_a_notice_that_a_code_was_sent_refuses_none",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "try again later is understood in every language",
+        Edit(
+            "providers/meanings.py",
+            "filter(None, (pattern, _LATER_WORDS.get(language)))",
+            "[pattern]",
+        ),
+        test="tests/unit/test_words.py::test_a_sentence_that_asks_to_try_later_judges_no_code",
+    ),
+    mutant(
+        "a login thrown away with its answer",
+        "each try to learn the owner has the newest cookies",
+        Edit(
+            "providers/linkedin/session.py",
+            "    refusals = 0\n",
+            "    refusals, first = 0, request()\n    request = lambda: first\n",
+        ),
+        test="tests/integration/test_linkedin.py::"
+        "test_each_try_has_the_cookies_of_the_answers_before_it",
+    ),
+    mutant(
+        "a login thrown away with its answer",
+        "a token that the jar keeps escaped is sent bare",
+        Edit(
+            "providers/linkedin/adapter.py",
+            'return _bare(self._jar.value(CSRF_COOKIE) or "")',
+            'return (self._jar.value(CSRF_COOKIE) or "").strip(\'"\')',
+        ),
+        test="tests/integration/test_linkedin.py::"
+        "test_a_token_that_a_jar_keeps_escaped_is_sent_bare",
+    ),
+    mutant(
+        "an unknown answer that ends a login",
+        "a lock that opens by itself ends no login",
+        Edit(
+            "providers/twitter/meanings.py",
+            'rf"(?s)^(?=.*\\blocked\\b)',
+            'rf"(?s)^(?=.*\\bnever\\b)',
+        ),
+        test="tests/integration/test_twitter_answers.py::"
+        "test_each_answer_becomes_what_its_row_says",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
+        "errors are read wherever they are",
+        Edit(
+            "providers/twitter/meanings.py",
+            'body.get("errors") or body.get("error")',
+            'body.get("errors")',
+        ),
+        test="tests/integration/test_twitter_answers.py::"
+        "test_each_answer_becomes_what_its_row_says",
+    ),
+    mutant(
+        "an answer about something else counted as a wrong code",
         "a sentence that asks to wait refuses no code",
         Edit(
             "providers/linkedin/meanings.py",
