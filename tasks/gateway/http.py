@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -233,6 +234,18 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 def whole(number: object) -> object:
     """Return a number without a fraction as an integer: in JSON, 1.0 is an integer."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# Addresses -----------------------------------------------------------------------------
+
+
+def root_of(request: Request) -> str:
+    """Return the path below which callers reach the gateway, as a URL has it; empty for ``/``.
+
+    It has no doubled slash, because a URL that begins with two names a host. A backend may mount
+    the gateway below text of the caller (``/{tenant}``), which the server has decoded.
+    """
+    return quote(re.sub("/{2,}", "/", request.scope.get("root_path", ""))).rstrip("/")
 
 
 # Headers and queries -------------------------------------------------------------------

@@ -166,7 +166,7 @@ class GatewayMiddleware:
 
 def _check_public(scope: Scope) -> None:
     path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-    if path not in PUBLIC:
+    if f"/{path.lstrip('/')}" not in PUBLIC:  # A server's root path may end with a slash.
         raise ApiError(UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -31,6 +31,7 @@ from checkpoint_worker.tasks.gateway.http import (
     read_query,
     record_response,
     refuse_form,
+    root_of,
     to_json,
     whole,
 )
@@ -137,7 +138,7 @@ class Gateway:
             msg = "The ledger has forgotten this submission; its code may have been used."
             raise ApiError(catalogue.TIMED_OUT, msg, instance=submission_id, headers=told)
         if prefer.respond_async and not (prefer.wait_s and record.is_final):
-            where = f"{request.scope.get('root_path', '')}/v1/submissions/{submission_id}"
+            where = f"{root_of(request)}/v1/submissions/{submission_id}"
             return record_response(record, 202, {"Location": where, **told})
         if not record.is_final:
             raise still_open(submission_id, "There is no outcome yet.")
@@ -259,7 +260,7 @@ class Gateway:
     async def openapi(self, request: Request) -> Response:
         """Answer with the OpenAPI document, which is written once: strangers may ask for it."""
         self._document = self._document or to_json(request.app.openapi()).removesuffix(b"}")
-        servers = to_json([{"url": request.scope.get("root_path", "") or "/"}])
+        servers = to_json([{"url": root_of(request) or "/"}])
         return Response(self._document + b',"servers":' + servers + b"}", media_type=JSON)
 
     async def _read(self, request: Request, names: tuple[str, ...]) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from checkpoint_worker.tasks.catalogue import PAIRS
 from checkpoint_worker.tasks.client import AsyncCheckpointClient
@@ -549,6 +550,54 @@ def test_mounted_it_works_without_a_lifespan(ledger: Deployment) -> None:
         assert Caller(caller.address, key=None).call("GET", "/v1/outcomes").status == 401
         outside.call("GET", "/close")
     assert closed
+
+
+@pytest.mark.parametrize("adds", [True, False], ids=["added", "alone"])
+@pytest.mark.parametrize(("root", "shown"), [("/", ""), ("/api/", "/api"), ("//api//v2", "/api/v2")])
+def test_a_root_path_with_slashes_too_many_names_no_host(
+    ledger: Deployment, root: str, shown: str, *, adds: bool
+) -> None:
+    """Behind ``--root-path /`` the record was at ``//v1/…``: its reader sent the key to a host v1.
+
+    Some servers add the root path to a request's path, as ASGI says, and others do not.
+    """
+    app = make_gateway(ledger.settings)
+
+    async def server(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = (root if adds else "") + scope["path"]
+            scope = {**scope, "root_path": root, "path": path}
+        await app(scope, receive, send)
+
+    fields = {**GOOD, "account_id": ledger.person().open().id}
+    with served(server) as caller:
+        answer = caller.submit(fields, Prefer="respond-async")
+        where = f"{shown}/v1/submissions/{answer.body['submission_id']}"
+        assert (answer.status, answer.headers["Location"]) == (202, where)
+        document = Caller(caller.address, key=None).call("GET", "/openapi.json")
+        assert (document.status, document.body["servers"]) == (200, [{"url": shown or "/"}])
+
+
+@pytest.mark.parametrize("tenant", ["%D0%B6", "a%0D%0AX-Made:%20up", "a%3Fb"])
+def test_the_text_of_a_caller_in_the_root_path_breaks_no_header(
+    ledger: Deployment, tenant: str
+) -> None:
+    """The code was accepted, but the answer with the record's address could not be sent."""
+    inner = make_gateway(ledger.settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await close_gateway(inner)
+
+    backend = FastAPI(routes=[Mount("/{tenant}/in", inner)], lifespan=lifespan)
+    fields = {**GOOD, "account_id": ledger.person().open().id}
+    with served(backend) as outside:
+        caller = Caller(f"{outside.address}/{tenant}/in")
+        answer = caller.submit(fields, Prefer="respond-async")
+        assert answer.status == 202
+        assert answer.headers["X-Made"] is None
+        assert outside.call("GET", answer.headers["Location"]).raw == answer.raw
 
 
 async def _asked(

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from checkpoint_worker.tasks.catalogue import pair
 from checkpoint_worker.tasks.operations.acceptance import Submitted
@@ -197,7 +197,7 @@ class GatewayProcess(Caller):
 
 
 @contextmanager
-def served(app: Starlette) -> Iterator[Caller]:
+def served(app: ASGIApp) -> Iterator[Caller]:
     """Serve an application from a thread of this process, as the command does."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None, access_log=False)
