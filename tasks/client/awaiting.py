@@ -38,6 +38,22 @@ from checkpoint_worker.tasks.storage.views import Page
 from checkpoint_worker.tasks.tracebacks import no_values
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        RuntimeError: None of asyncio runs; under trio asyncio's own message says nothing of that.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        msg = (
+            "the awaited client and the gateway need a running event loop of asyncio, or uvloop's;"
+            " under trio call CheckpointClient with trio.to_thread.run_sync"
+        )
+        raise RuntimeError(msg) from None
+
+
 class AsyncCheckpointClient(BaseClient):
     """The asyncio form of `CheckpointClient`, which describes every method.
 
@@ -75,22 +91,25 @@ class AsyncCheckpointClient(BaseClient):
         """Make the client belong to the running event loop.
 
         Raises:
-            RuntimeError: It belongs to another loop, which may still run.
+            RuntimeError: It belongs to another loop, which may still run; or no loop runs.
         """
         self._renew_after_fork()
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._loop is loop:
             return
-        if self._loop is not None:
-            if not self._loop.is_closed():
-                msg = (
-                    "this AsyncCheckpointClient belongs to another event loop: make one for each "
-                    "loop, or use CheckpointClient, which is safe in every thread"
-                )
-                raise RuntimeError(msg)
-            close_left_open(self._redis, self._pipe)
-            self._connect()
-        self._loop = loop
+        # Loops of two threads may come at once. If both took the client, they would share its
+        # connections, which serve one loop.
+        with self._process.lock:
+            if self._loop is not None:
+                if not self._loop.is_closed():
+                    msg = (
+                        "this AsyncCheckpointClient belongs to another event loop: make one for "
+                        "each loop, or use CheckpointClient, which is safe in every thread"
+                    )
+                    raise RuntimeError(msg)
+                close_left_open(self._redis, self._pipe)
+                self._connect()
+            self._loop = loop
 
     async def _run(
         self, steps: Operation[T], known: str = READ, submission_id: str | None = None

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, IntentInfo
+from checkpoint_worker.tasks.client.awaiting import running_loop
 from checkpoint_worker.tasks.gateway.access import audit, charged, check_account, key_for, key_of
 from checkpoint_worker.tasks.gateway.http import (
     BODY_IN_SCOPE,
@@ -93,7 +94,12 @@ class Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        """Make the client when the application starts, and close it when the application ends."""
+        """Make the client when the application starts, and close it when the application ends.
+
+        Raises:
+            RuntimeError: No event loop of asyncio runs: no request could be served.
+        """
+        running_loop()
         self._waiting.begin()
         assert self.client is not None
         try:

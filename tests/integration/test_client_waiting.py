@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, awaiting
 from checkpoint_worker.tasks.client import waiter as ears
 from checkpoint_worker.tasks.client.waiter import OutcomeWaiter, Waiter, WaitRegistry
+from checkpoint_worker.tasks.gateway import make_gateway
 from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.storage.keys import Keys
 from tests.support.ledger_fixture import CONTEXT, PROVIDER, LedgerFixture
@@ -499,7 +501,7 @@ def test_a_client_made_before_the_fork_works_in_every_process(
         ledger,
         """
         import asyncio, ctypes, os, threading
-        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, awaiting
         from checkpoint_worker.tasks.client.blocking import CALLS_MAX
         from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
 
@@ -650,6 +652,57 @@ def test_an_awaited_client_in_two_running_loops_says_what_to_do(ledger: LedgerFi
             assert await client.result("s1") is None
 
     asyncio.run(backend())
+
+
+def test_of_two_loops_that_come_at_once_one_has_the_awaited_client(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of a WSGI server with awaited views: both took it, and shared its connections."""
+    write(ledger, ["s1"], "queued")
+    client = AsyncCheckpointClient(ledger.settings)
+    asyncio.run(client.result("s1"))
+    close, both, over = awaiting.close_left_open, threading.Barrier(2), threading.Barrier(2)
+
+    def meet(*connections: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        close(*connections)
+
+    monkeypatch.setattr(awaiting, "close_left_open", meet)
+
+    async def backend() -> str:
+        try:
+            record = await client.result("s1")
+        except RuntimeError as error:
+            return str(error)
+        finally:
+            await asyncio.to_thread(over.wait, PATIENCE_S)  # Both loops run until both have asked.
+        assert record is not None
+        return record.state
+
+    with ThreadPoolExecutor(2) as crowd:
+        told = sorted(crowd.map(lambda _: asyncio.run(backend()), range(2)))
+    assert told[0] == "queued"
+    assert "make one for each loop" in told[1]
+    asyncio.run(client.close())
+
+
+def test_without_a_loop_of_asyncio_the_awaited_client_names_the_other_one(
+    ledger: LedgerFixture,
+) -> None:
+    """Under trio, whose loop does run, the sentence was asyncio's "no running event loop"."""
+    client = AsyncCheckpointClient(ledger.settings)
+    gateway = make_gateway(ledger.settings.model_copy(update={"embedded": True}))
+    who = {"account_id": "acc", "provider": PROVIDER}
+    for call in (
+        client.submit(**who, code="123456"),
+        client.wait("s1"),
+        anext(client.outcomes()),
+        client.close(),
+        gateway.state.gateway.lifespan(gateway).__aenter__(),
+    ):
+        with pytest.raises(RuntimeError, match="call CheckpointClient"):
+            call.__await__().send(None)
 
 
 # Closing while others wait -----------------------------------------------------------------
