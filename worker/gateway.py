@@ -12,6 +12,7 @@ import contextlib
 import enum
 import ipaddress
 import math
+import re
 import resource
 import signal
 import socket
@@ -49,6 +50,9 @@ HEAD_BYTES_MAX: Final = 16_384
 """Longest head of a request, in bytes: parsing costs time for each line."""
 CHUNKS_MAX: Final = 4_096
 """Largest number of chunks in one body."""
+ORIGIN: Final = re.compile(rb"(?i)https?://[^/?#]*")
+"""Begin of a request's target that is a URL, as callers send it that take the gateway for their
+proxy."""
 LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 STRANGERS_MAX: Final = 1_024
 """Connections that have sent no valid API key yet. One more closes the oldest of them: a caller
@@ -293,12 +297,27 @@ class Connection(h11.Connection):
             if {name for name, _ in event.headers} >= LENGTHS:
                 msg = "two lengths"
                 raise h11.RemoteProtocolError(msg)
+            if found := ORIGIN.match(event.target):
+                return _without_origin(event, event.target[found.end() :])
         elif isinstance(event, h11.Data) and event.chunk_start:
             self._chunks += 1
             if self._chunks > CHUNKS_MAX:
                 msg = "too many chunks"
                 raise h11.RemoteProtocolError(msg)
         return event
+
+
+def _without_origin(request: h11.Request, target: bytes) -> h11.Request:
+    """Return a request for a whole URL as the same request for the path of the URL.
+
+    A server must take both (RFC 9112, section 3.2.2); uvicorn's parser takes a URL for a path.
+    """
+    return h11.Request(
+        method=request.method,
+        headers=list(request.headers),
+        target=target if target.startswith(b"/") else b"/" + target,
+        http_version=request.http_version,
+    )
 
 
 class Lingering:

@@ -353,6 +353,23 @@ def test_a_body_of_two_lengths_hides_no_request(caller: Caller) -> None:
     assert b"its body has two lengths" in said
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://gateway.test/v1/outcomes?limit=1", 200),
+        ("HTTPS://user@gateway.test:8600/v1/outcomes?limit=x", 400),
+        ("http://gateway.test", 404),
+    ],
+)
+def test_the_target_of_a_request_may_be_a_url(caller: Caller, target: str, status: int) -> None:
+    """As a caller sends it that takes the gateway for its proxy; every answer was 404."""
+    with closing(caller.connect()) as connection:
+        connection.putrequest("GET", target)
+        connection.putheader("X-API-KEY", KEY)
+        connection.endheaders()
+        assert connection.getresponse().status == status
+
+
 @pytest.mark.parametrize("offered", ["h2c", "websocket"])
 def test_an_offer_of_another_protocol_is_passed_over(
     caller: Caller, caplog: pytest.LogCaptureFixture, offered: str
@@ -553,7 +570,9 @@ def test_mounted_it_works_without_a_lifespan(ledger: Deployment) -> None:
 
 
 @pytest.mark.parametrize("adds", [True, False], ids=["added", "alone"])
-@pytest.mark.parametrize(("root", "shown"), [("/", ""), ("/api/", "/api"), ("//api//v2", "/api/v2")])
+@pytest.mark.parametrize(
+    ("root", "shown"), [("/", ""), ("/api/", "/api"), ("//api//v2", "/api/v2")]
+)
 def test_a_root_path_with_slashes_too_many_names_no_host(
     ledger: Deployment, root: str, shown: str, *, adds: bool
 ) -> None:
