@@ -501,7 +501,7 @@ def test_a_client_made_before_the_fork_works_in_every_process(
         ledger,
         """
         import asyncio, ctypes, os, threading
-        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, awaiting
+        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
         from checkpoint_worker.tasks.client.blocking import CALLS_MAX
         from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
 
