@@ -80,6 +80,8 @@ NAMES: Final = (
     "bridge that hands back a session without its token",
     "bridge that sends what the library does not",
     "connection held open for ever",
+    "a URL that names another host",
+    "connections shared by two loops",
     "request hidden in a body",
     "one unreadable record stops its readers",
     "stop unheard while it starts",
@@ -927,6 +929,39 @@ MUTANTS: Final = (
             "        if False:\n",
         ),
         test=f"{LIMITS}test_strangers_crowd_out_each_other_alone",
+    ),
+    mutant(
+        "a URL that names another host",
+        "a root path has no doubled slash",
+        Edit(
+            "tasks/gateway/http.py",
+            're.sub("/{2,}", "/", request.scope.get("root_path", ""))',
+            'request.scope.get("root_path", "")',
+        ),
+        test="tests/integration/test_gateway_requests.py::"
+        "test_a_root_path_with_slashes_too_many_names_no_host",
+    ),
+    mutant(
+        "a URL that names another host",
+        "a caller's text in a root path is quoted",
+        Edit(
+            "tasks/gateway/http.py",
+            "return quote(re.sub",
+            "return str(re.sub",
+        ),
+        test="tests/integration/test_gateway_requests.py::"
+        "test_the_text_of_a_caller_in_the_root_path_breaks_no_header",
+    ),
+    mutant(
+        "connections shared by two loops",
+        "of two loops at once one takes the client",
+        Edit(
+            "tasks/client/awaiting.py",
+            "        with self._process.lock:\n            if self._loop is not None:",
+            "        if True:\n            if self._loop is not None:",
+        ),
+        test="tests/integration/test_client_waiting.py::"
+        "test_of_two_loops_that_come_at_once_one_has_the_awaited_client",
     ),
     mutant(
         "request hidden in a body",
