@@ -62,6 +62,8 @@ class Heartbeat:
     refused: str = ""
     """The reason why the last heartbeat got no answer; empty if it got one. It is logged when it
     changes: an outage of an hour has 3,600 heartbeats."""
+    _asked_s: float = 0.0
+    """Instant at which the last answered heartbeat was sent."""
     _strange: int = 0
 
     async def run(self) -> None:
@@ -91,17 +93,22 @@ class Heartbeat:
         Raises:
             LedgerError: The ledger did not answer.
         """
-        runner = self.attempts
+        runner, asked_s = self.attempts, time.monotonic()
         answer = await runner.executor.run(
             runner.store.send_heartbeat(runner.worker, self.answered_ms)
         )
         now_s = time.monotonic()
-        gap_s = GAP_BEATS * runner.settings.heartbeat_s
-        gap = self.answered_s is None or now_s - self.answered_s > gap_s
-        if gap or answer.run_id != self.answered_by:
+        gap = self.answered_s is None or now_s - self.answered_s > self._gap_s
+        if stepped_s := self.clock_step_s(answer.now_ms, asked_s):
+            log.warning(
+                "heartbeat.clock_stepped",
+                by_s=round(stepped_s, 1),
+                remedy="synchronise the clock of Redis' machine, slowly (chrony, systemd-timesyncd)",
+            )
+        if gap or stepped_s or answer.run_id != self.answered_by:
             self.steady_since_s = now_s
         self.answered_ms, self.answered_s = answer.now_ms, now_s
-        self.answered_by = answer.run_id
+        self.answered_by, self._asked_s = answer.run_id, asked_s
         if answer.strange != self._strange:
             self._strange = answer.strange
             log.warning("heartbeat.strange_drains", count=answer.strange)
@@ -112,13 +119,37 @@ class Heartbeat:
             )
         runner.ready.set()
 
+    def clock_step_s(self, now_ms: int, asked_s: float) -> float:
+        """Return by how much Redis' clock was set since the last answered heartbeat.
+
+        A clock that was set forwards makes all heartbeats look old, those of living workers too.
+
+        Args:
+            now_ms: Redis time, as an answer that has just arrived holds it.
+            asked_s: Instant at which that answer was asked for, ``time.monotonic()``.
+
+        Returns:
+            Seconds, negative if the clock was set back; 0 for a step that makes nobody look lost.
+        """
+        if self.answered_s is None or not self.answered_ms:
+            return 0.0
+        passed_s = (now_ms - self.answered_ms) / 1000
+        # Each of the two answers was made somewhere between its question and its arrival.
+        least_s, most_s = asked_s - self.answered_s, time.monotonic() - self._asked_s
+        step_s = passed_s - min(max(passed_s, least_s), most_s)
+        return step_s if abs(step_s) > self._gap_s else 0.0
+
+    @property
+    def _gap_s(self) -> float:
+        return GAP_BEATS * self.attempts.settings.heartbeat_s
+
     @property
     def may_judge(self) -> bool:
         """Whether its own heartbeats had no gap for long enough to judge other workers."""
         if self.steady_since_s is None or self.answered_s is None:
             return False
         settings, now_s = self.attempts.settings, time.monotonic()
-        if now_s - self.answered_s > GAP_BEATS * settings.heartbeat_s:
+        if now_s - self.answered_s > self._gap_s:
             return False
         return now_s - self.steady_since_s >= settings.lost_after_s + JUDGE_AFTER_S
 
@@ -188,7 +219,7 @@ class Sweeper:
         Returns:
             The number to pass over next; ``None`` if nothing more is due.
         """
-        runner = self.attempts
+        runner, asked_s = self.attempts, time.monotonic()
         settings = runner.settings
         snapshot = await runner.executor.run(
             runner.store.sweep_snapshot(
@@ -201,8 +232,11 @@ class Sweeper:
         skip += await self._tick_each(snapshot)
         more = len(snapshot.due) == BATCH
         # A Redis that did not answer the last heartbeat holds old heartbeats only: a short failover
-        # lost the newer ones, so a worker may look silent without being lost.
-        if self.heart.may_judge and self.heart.answered_by in (None, snapshot.run_id):
+        # lost the newer ones, so a worker may look silent without being lost. So it may after the
+        # clock of Redis was set, until it has sent its next heartbeat.
+        heart = self.heart
+        known = heart.answered_by in (None, snapshot.run_id)
+        if heart.may_judge and known and not heart.clock_step_s(snapshot.now_ms, asked_s):
             more |= await self._reclaim(snapshot.lost)
         if snapshot.stale:
             more |= await self._wake_again(snapshot)

@@ -1262,6 +1262,52 @@ async def test_nobody_is_judged_by_beats_of_another_redis(ledger: LedgerFixture)
     assert await client.zscore(keys.beats, "worker-3") is None
 
 
+@pytest.mark.parametrize("step_ms", [60_000, -60_000])
+async def test_nobody_is_judged_right_after_the_clock_of_redis_was_set(
+    ledger: LedgerFixture, step_ms: int
+) -> None:
+    """Then the beats of all who live look as old as the step is long. One line tells of it."""
+    keys, client = ledger.attempts.store.keys, ledger.side.client
+    sweeper = sweeper_of(ledger)
+    heart = sweeper.heart
+    await heart.send_heartbeat()
+    assert heart.steady_since_s is not None
+    heart.steady_since_s -= BOUND_S
+    # As if the clock had been set since the last beat of each worker.
+    heart.answered_ms -= step_ms
+    await client.zadd(keys.beats, {"worker-3": heart.answered_ms})
+    assert heart.may_judge, "its own beats had no gap"
+    await sweeper.once()
+    assert await client.zscore(keys.beats, "worker-3") is not None
+    with capture_logs() as logs:
+        await heart.send_heartbeat()
+        await heart.send_heartbeat()
+    assert [(line["event"], line["by_s"]) for line in logs] == [
+        ("heartbeat.clock_stepped", pytest.approx(step_ms / 1000, abs=1))
+    ]
+    assert not heart.may_judge, "everybody has time for a beat by the new clock"
+    await client.zadd(keys.beats, {"worker-3": 1})
+    heart.steady_since_s -= BOUND_S
+    await sweeper.once()
+    assert await client.zscore(keys.beats, "worker-3") is None
+
+
+async def test_an_answer_that_was_long_under_way_is_no_step_of_the_clock(
+    ledger: LedgerFixture,
+) -> None:
+    """Redis may have made it at any instant between the question and the arrival."""
+    heart = Heartbeat(ledger.attempts)
+    assert heart.clock_step_s(1, 0.0) == 0, "nothing to compare with yet"
+    await heart.send_heartbeat()
+    assert heart.answered_s is not None
+    now_s, long_s = time.monotonic(), 3 * heart._gap_s
+    long_ms = round(long_s * 1000)
+    assert heart.clock_step_s(heart.answered_ms, now_s - long_s) == 0, "made early, came late"
+    heart._asked_s -= long_s
+    assert heart.clock_step_s(heart.answered_ms + long_ms, now_s) == 0, "the last was made early"
+    assert heart.clock_step_s(heart.answered_ms + 2 * long_ms, now_s) > heart._gap_s
+
+
 async def test_a_backlog_is_not_a_loss(ledger: LedgerFixture) -> None:
     """As many messages wait in the broker as submissions in the ledger: no more are sent."""
     await ledger.opened(clears)
