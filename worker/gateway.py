@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import enum
 import ipaddress
+import logging
 import math
 import re
 import resource
@@ -32,6 +33,7 @@ from checkpoint_worker.tasks.gateway.http import JSON, to_json
 from checkpoint_worker.tasks.gateway.middleware import CONNECTION
 from checkpoint_worker.tasks.operations.validation import new_id
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.worker.runtime.loop import loop_error_handler
 from checkpoint_worker.worker.runtime.stop_signals import unblock
 
 GRACE_S: Final = 10.0
@@ -69,6 +71,8 @@ NO_HTTP: Final = (
     "This is no HTTP/1.1 request, its head is too long, or its body has two lengths or too many"
     " chunks."
 )
+
+log = logging.getLogger("checkpoint.gateway")
 
 
 class ExposedError(ValueError):
@@ -194,6 +198,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then report that the server is ready."""
+        asyncio.get_running_loop().set_exception_handler(loop_error_handler(log))
         await super().startup(sockets)
         if not self.should_exit:
             self._ready()

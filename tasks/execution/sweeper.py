@@ -103,7 +103,7 @@ class Heartbeat:
             log.warning(
                 "heartbeat.clock_stepped",
                 by_s=round(stepped_s, 1),
-                remedy="synchronise the clock of Redis' machine, slowly (chrony, systemd-timesyncd)",
+                remedy="let the clock of Redis' machine be adjusted slowly (chrony)",
             )
         if gap or stepped_s or answer.run_id != self.answered_by:
             self.steady_since_s = now_s

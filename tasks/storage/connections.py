@@ -92,6 +92,11 @@ CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ("MasterNotFound|No master found", "no Sentinel knows a master of this name"),
     ("unknown command", "it does not know a command that is needed"),
     (
+        "gaierror|name resolution|Name or service|No address associated",
+        "its name is not resolved here (DNS)",
+    ),
+    ("Too many open files", "this process may open no more files (ulimit -n)"),
+    (
         "Connection closed by server",
         "it hangs up: it may want TLS (rediss://), or take no more connections (maxclients)",
     ),

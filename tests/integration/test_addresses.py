@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
 import re
 import socket
@@ -609,6 +610,50 @@ async def test_silent_sentinels_are_not_an_unknown_master() -> None:
             await awaited.ping()
         assert why(caught.value) == "no Sentinel answers"
         await awaited.aclose()
+
+
+@pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_NONAME])
+async def test_a_name_that_does_not_resolve_is_told(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whether the name server, the network or Redis is away decides what an operator does."""
+
+    def fails(*_: object, **_options: object) -> None:
+        message = "Temporary failure in name resolution"
+        if number == socket.EAI_NONAME:
+            message = "Name or service not known"
+        raise socket.gaierror(number, message)
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    url = "redis://redis.invalid/0"
+    told = "its name is not resolved here (DNS)"
+    with closing(connect(url)) as client, pytest.raises(redis.ConnectionError) as caught:
+        client.ping()
+    assert why(caught.value) == told
+    awaited = connect_async(url)
+    with pytest.raises(redis.ConnectionError) as caught:
+        await awaited.ping()
+    assert why(caught.value) == told
+    await awaited.aclose()
+    with pytest.raises(redis.ConnectionError) as caught:
+        await pipe_to(url).call("PING")
+    assert why(caught.value) == told
+
+
+async def test_a_process_without_free_descriptors_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy is on this machine, and not at Redis."""
+
+    def fails(*_: object, **_options: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", fails)
+    url, told = "redis://127.0.0.1:1/0", "this process may open no more files (ulimit -n)"
+    with closing(connect(url)) as client, pytest.raises(redis.ConnectionError) as caught:
+        client.ping()
+    assert why(caught.value) == told
+    with pytest.raises(redis.ConnectionError) as caught:
+        await pipe_to(url).call("PING")
+    assert why(caught.value) == told
 
 
 def _is_up(client: redis.Redis) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from checkpoint_worker.tasks.storage.connections import why
 from checkpoint_worker.worker.cli import probe
 from checkpoint_worker.worker.cli.main import cli
 from checkpoint_worker.worker.observability import health, pages
@@ -485,6 +486,25 @@ def test_each_try_to_reach_a_broker_is_a_sign_of_life(monkeypatch: pytest.Monkey
     after = signs.Scrape(consumer.METRICS.expose("")[0].decode())
     name = "checkpoint_broker_errors_total"
     assert after.sum(name, operation="connection") - before.sum(name, operation="connection") == 50
+
+
+def test_a_broker_that_is_away_is_told_by_what_prevents_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Redis that hung up and whose name does not resolve now does not want TLS."""
+    found = consumer.PromptConsumer.__new__(consumer.PromptConsumer)
+    found.lost_by = why(OSError("Connection closed by server"))
+    assert "TLS" in found.lost_by
+
+    def fails_once(errback: Any, **_options: object) -> None:
+        errback(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), 0.0)
+
+    def connects(_consumer: object, connection: Any) -> None:
+        connection.ensure_connection(lambda *_: None)
+
+    monkeypatch.setattr(consumer.Consumer, "ensure_connected", connects)
+    found.ensure_connected(SimpleNamespace(ensure_connection=fails_once))
+    assert found.lost_by == "its name is not resolved here (DNS)"
 
 
 def test_the_worst_lag_is_remembered_for_a_window_and_grows_while_it_lasts() -> None:

@@ -1,9 +1,11 @@
 """The asyncio pool in a real worker on a real Redis, seen as a monitor sees it: by its events."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -794,6 +796,36 @@ def test_what_the_loop_complains_of_is_logged_without_its_values(
         pool.call(leave_behind(), BOUND_S)
         pool.call(name_thread(), BOUND_S)  # After it.
     assert "loop.error about=exception,handle,message error=ValueError" in caplog.text
+    assert NEVER_SHOWN not in caplog.text
+
+
+def test_a_look_up_that_ends_after_its_connection_was_given_up_is_no_error_of_the_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While no name server answers it would be a line for each try; a task's error is one."""
+
+    async def leave_behind(kind: Callable[[], asyncio.Future[None]]) -> None:
+        kind()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def look_up() -> asyncio.Future[None]:
+        abandoned = asyncio.get_running_loop().create_future()
+        abandoned.set_exception(socket.gaierror(socket.EAI_AGAIN, NEVER_SHOWN))
+        return abandoned
+
+    async def fail() -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, NEVER_SHOWN)
+
+    with Lone() as pool:
+        pool.call(leave_behind(look_up), BOUND_S)
+        gc.collect()
+        pool.call(name_thread(), BOUND_S)
+        assert "loop.error" not in caplog.text
+        pool.call(leave_behind(lambda: asyncio.ensure_future(fail())), BOUND_S)
+        gc.collect()
+        pool.call(name_thread(), BOUND_S)
+    assert caplog.text.count("loop.error") == 1
     assert NEVER_SHOWN not in caplog.text
 
 

@@ -38,7 +38,7 @@ class PromptConsumer(Consumer):
     """The consumer with short pauses between connection attempts, and events sent in batches."""
 
     lost_by = ""
-    """Reason of the last connection loss, if it is known."""
+    """Reason why there is no connection, if it is known."""
     _events_due_s = 0.0
     _connected_s = -math.inf
     _is_refused = False
@@ -63,6 +63,7 @@ class PromptConsumer(Consumer):
         conn.ensure_connection = partial(
             _ensure_counted,
             conn.ensure_connection,
+            on_failed=self._on_attempt_failed,
             interval_start=RECONNECT_STEP_S,
             interval_step=RECONNECT_STEP_S,
             interval_max=RECONNECT_MAX_S,
@@ -70,6 +71,10 @@ class PromptConsumer(Consumer):
         connected = super().ensure_connected(conn)
         self._connected_s = time.monotonic()
         return connected
+
+    def _on_attempt_failed(self, error: BaseException) -> None:
+        # What ended the last connection need not be what prevents the next one.
+        self.lost_by = why(error)
 
     @property
     def is_refused(self) -> bool:
@@ -103,6 +108,7 @@ def _ensure_counted(
     ensure_connection: Callable[..., Any],
     errback: Callable[[BaseException, float], None],
     *args: Any,  # noqa: ANN401  kombu's
+    on_failed: Callable[[BaseException], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
     """Connect; count each failed attempt and report to `LIVENESS` that the thread is alive.
@@ -115,6 +121,8 @@ def _ensure_counted(
         nonlocal told
         LIVENESS.hub_tries()
         METRICS.broker_connection.inc()
+        if on_failed is not None:
+            on_failed(error)
         if told != (reason := f"{type(error).__name__} {error}"):
             errback(error, interval)
         told = reason

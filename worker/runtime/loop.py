@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
@@ -12,7 +13,7 @@ import uvloop
 
 from checkpoint_worker.tasks.tracebacks import class_and_stack
 
-__all__ = ["LoopThread"]
+__all__ = ["LoopThread", "loop_error_handler"]
 
 BACKGROUND_STOP_S: Final = 5.0  # For background coroutines, and again for tasks that jobs left.
 # A loop that still runs then is blocked; its daemon thread ends with the process.
@@ -63,7 +64,7 @@ class LoopThread:
         loop = self._loop = uvloop.new_event_loop()
         # In debug mode the loop logs representations of its callbacks.
         loop.set_debug(enabled=False)
-        loop.set_exception_handler(_log_loop_error)
+        loop.set_exception_handler(loop_error_handler(log))
         turning = threading.Event()
         loop.call_soon(turning.set)
         thread = threading.Thread(
@@ -170,8 +171,21 @@ async def _cancel_all(tasks: set[asyncio.Task[Any]], bound_s: float) -> None:
             log.error("loop.tasks_outlive_it count=%(count)d", {"count": len(late)})
 
 
-def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that the loop reports; asyncio's own message would show arguments."""
-    exc = context.get("exception")
-    about = ",".join(sorted(context))
-    log.error("loop.error about=%s %s", about, "" if exc is None else class_and_stack(exc))
+def loop_error_handler(logger: logging.Logger) -> Callable[[Any, dict[str, Any]], None]:
+    """Return a handler that logs what a loop reports; asyncio's own message shows arguments.
+
+    A name look-up that fails after its connection attempt was given up is not logged: uvloop does
+    not end it with the attempt, and the attempt's own error was told. While no name server answers,
+    it would be a line for each attempt.
+    """
+
+    def handle(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        exc = context.get("exception")
+        if isinstance(exc, socket.gaierror) and not isinstance(
+            context.get("future"), asyncio.Task | None
+        ):
+            return
+        about = ",".join(sorted(context))
+        logger.error("loop.error about=%s %s", about, "" if exc is None else class_and_stack(exc))
+
+    return handle
