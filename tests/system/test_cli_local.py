@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,17 @@ def test_what_the_disk_refuses_is_a_sentence() -> None:
     """Full, read-only or not ours: the system's words, and which file."""
     with pytest.raises(click.ClickException, match=r"No space left on device: /x$"), sentences():
         raise OSError(errno.ENOSPC, "No space left on device", "/x")
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A read-only container without a /tmp: what `up` and `demo` need is told, with the mend."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere", "/proc"])
+    mend = r"^No usable temporary directory found in .*: let TMPDIR name one that can be written$"
+    with pytest.raises(click.ClickException, match=mend), sentences():
+        tempfile.mkdtemp()
 
 
 def test_a_bench_outside_the_source_tree_says_where_it_is() -> None:

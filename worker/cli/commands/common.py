@@ -27,6 +27,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Packages that each extra brings to a command. Any other missing one is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+NO_TEMPORARY: Final = "No usable temporary directory"
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
 INPUT_MAX: Final = 1024 * 1024
 """Longest intent or code read from a file or stdin, in characters."""
@@ -196,6 +197,9 @@ def _explain(error: Exception, *, as_json: bool) -> None:
 
 def disk_sentence(error: OSError) -> str | None:
     """Return what a full or read-only disk refuses; ``None`` for any other error."""
+    # Where no folder of the system takes a file, tempfile tells it as one that is not there.
+    if (error.strerror or "").startswith(NO_TEMPORARY):
+        return f"{error.strerror}: let TMPDIR name one that can be written"
     if error.errno not in DISK:
         return None
     if error.filename is None:
