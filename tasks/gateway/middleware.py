@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPMethod, HTTPStatus
 from typing import Final, Protocol
@@ -33,6 +35,7 @@ from checkpoint_worker.tasks.gateway.http import (
 )
 from checkpoint_worker.tasks.gateway.keys import KEY_IN_SCOPE, REQUESTS_MAX, ApiKey, ApiKeys
 from checkpoint_worker.tasks.operations.validation import CheckpointError, new_id
+from checkpoint_worker.tasks.storage.executor import LedgerError
 from checkpoint_worker.tasks.tracebacks import places_of
 
 PUBLIC: Final = frozenset({"/openapi.json"})
@@ -48,6 +51,10 @@ HUNG_UP: Final = 499
 RETRY_AFTER_S: Final = 2
 """Value of Retry-After when the ledger did not answer."""
 
+OUTAGE_OVER_S: Final = 60.0
+"""Time without a request that the ledger failed after which the next one begins an outage."""
+REASONS_MAX: Final = 8
+"""Maximum number of reasons that are logged in one outage."""
 log = logging.getLogger("checkpoint.gateway")
 
 
@@ -55,6 +62,34 @@ def read_request_id(headers: Headers, made: str) -> str:
     """Return the caller's request id if it is safe for logs and bodies, else ``made``."""
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.fullmatch(given) else made
+
+
+class LedgerOutage:
+    """Logs why the ledger does not answer: each reason once in an outage, not once a request.
+
+    Args:
+        clock: Monotonic clock, seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed_s = -math.inf
+        self._told: set[str] = set()
+
+    def check(self, error: BaseException) -> None:
+        """Log the reason if the ledger caused a refusal and the reason is new in this outage."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LedgerError):
+            cause = cause.__cause__
+        if cause is None:
+            return
+        now_s = self._clock()
+        if now_s - self._failed_s > OUTAGE_OVER_S:
+            self._told.clear()
+        self._failed_s = now_s
+        if (reason := str(cause)) not in self._told and len(self._told) < REASONS_MAX:
+            self._told.add(reason)
+            log.warning("ledger.unanswered error=%(error)s", {"error": reason})
 
 
 class Connection(Protocol):
@@ -75,6 +110,7 @@ class GatewayMiddleware:
     def __init__(self, app: ASGIApp, *, ring: ApiKeys) -> None:
         self.app = app
         self.ring = ring
+        self._outage = LedgerOutage()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -137,8 +173,10 @@ class GatewayMiddleware:
             again = {"Retry-After": str(RETRY_AFTER_S)}
             return ApiError(catalogue.UNAVAILABLE, f"{CUT_OFF} {done}", headers=again)
         except ApiError as error:
+            self._outage.check(error)
             return error
         except CheckpointError as error:
+            self._outage.check(error)
             return refusal_of(error)
         except Exception as error:  # noqa: BLE001  every error gets the catalogue's envelope
             # Log only class and places, because the message may quote a secret. Log outside the

@@ -16,14 +16,17 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from checkpoint_worker.tasks import catalogue
 from checkpoint_worker.tasks.catalogue import PAIRS
 from checkpoint_worker.tasks.client import AsyncCheckpointClient
 from checkpoint_worker.tasks.gateway import Application, NoKeysError, close_gateway, make_gateway
 from checkpoint_worker.tasks.gateway import http as gateway_http
 from checkpoint_worker.tasks.gateway import waiting as gateway_waiting
 from checkpoint_worker.tasks.gateway.http import TRANSPORT
-from checkpoint_worker.tasks.operations.validation import read_request
+from checkpoint_worker.tasks.gateway.middleware import OUTAGE_OVER_S, REASONS_MAX, LedgerOutage
+from checkpoint_worker.tasks.operations.validation import CheckpointError, read_request
 from checkpoint_worker.tasks.settings import Settings
+from checkpoint_worker.tasks.storage.executor import LedgerUnavailableError
 from checkpoint_worker.worker import gateway as gateway_server
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
 from tests.support.deployment import BOUND_S, Deployment, RedisProcess, until
@@ -476,9 +479,9 @@ def test_a_bug_is_told_without_its_details(
 
 
 def test_a_ledger_that_is_away_is_503_everywhere(
-    ledger: Deployment, monkeypatch: pytest.MonkeyPatch
+    ledger: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a word about when to come again."""
+    """With a word about when to come again; why it is away is one line for all of them."""
     monkeypatch.setattr("checkpoint_worker.tasks.storage.executor.PAUSES_S", (0.01, 0.02))
     away = ledger.settings.model_copy(
         update={"redis_url": Settings(redis_url="redis://127.0.0.1:1/0").redis_url}
@@ -504,6 +507,32 @@ def test_a_ledger_that_is_away_is_503_everywhere(
             answer = caller.call(method, path, body)
             assert (answer.status, answer.word) == (503, "service_unavailable"), path
             assert int(answer.headers["Retry-After"]) > 0
+    told = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
+    assert told == ["ledger.unanswered error=the ledger did not answer (ConnectionError)"]
+
+
+def test_why_the_ledger_is_away_is_told_again_in_the_next_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And when the reason is another one; a refusal for the caller's own fault is none."""
+    now_s = [0.0]
+    outage = LedgerOutage(lambda: now_s[0])
+
+    def fails(*reasons: str) -> list[str]:
+        caplog.clear()
+        for reason in reasons:
+            error = CheckpointError(catalogue.UNAVAILABLE)
+            error.__cause__ = LedgerUnavailableError(reason)
+            outage.check(error)
+            now_s[0] += 1
+        return [line.getMessage().partition("error=")[2] for line in caplog.records]
+
+    assert fails("no name", "no name", "no route", "no name") == ["no name", "no route"]
+    outage.check(CheckpointError(catalogue.UNAVAILABLE))
+    assert fails("no name") == []
+    now_s[0] += OUTAGE_OVER_S
+    assert fails("no name", "no name") == ["no name"]
+    assert len(fails(*map(str, range(100)))) < REASONS_MAX
 
 
 def test_a_stream_gives_signs_of_life(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
