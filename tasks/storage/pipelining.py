@@ -26,6 +26,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
 from checkpoint_worker.tasks.storage.connections import is_elsewhere
+from checkpoint_worker.tasks.storage.names import LedgerNames
 
 FindMaster = Callable[[], Awaitable[tuple[str, int]]]
 """Function that returns the current host and port of the Redis."""
@@ -77,6 +78,7 @@ class PipelinedConnection:
         self._address, self._silence_s = address, silence_s
         self._link: _Link | None = None
         self._connecting: asyncio.Task[_Link] | None = None
+        self._names = LedgerNames()
 
     def evalsha(self, sha: str, numkeys: int, *words: str | int) -> Awaitable[Any]:
         """Run a script by its digest.
@@ -142,7 +144,7 @@ class PipelinedConnection:
                     host, port = address.host, address.port
                     if address.find is not None:
                         host, port = await address.find()
-                    _, link = await loop.create_connection(protocol, host, port, ssl=address.tls)
+                    link = await self._open(protocol, host, port)
         except TimeoutError as error:
             # A Redis without TLS reads the handshake as an incomplete command and waits.
             msg = "no connection in time over TLS" if address.tls else "no connection in time"
@@ -161,6 +163,21 @@ class PipelinedConnection:
             link.close()
             raise
         return link
+
+    async def _open(self, protocol: Callable[[], _Link], host: str, port: int) -> _Link:
+        """Connect to the first address of a host that answers."""
+        loop, tls = asyncio.get_running_loop(), self._address.tls
+        failed: OSError | None = None
+        for place in await self._names.resolve(host, port):
+            try:
+                _, link = await loop.create_connection(
+                    protocol, place, port, ssl=tls, server_hostname=host if tls else None
+                )
+            except OSError as error:
+                failed = failed or error
+            else:
+                return link
+        raise failed or socket.gaierror(socket.EAI_NONAME, "the name has no address")
 
     def close(self) -> None:
         """Close the connection; commands without a reply fail."""
