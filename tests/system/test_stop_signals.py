@@ -303,3 +303,13 @@ except KeyboardInterrupt:
 def test_a_command_of_one_machine_hears_a_blocked_stop() -> None:
     """``checkpoint up``, ``demo`` and ``sandbox`` clean up on SIGTERM as on Ctrl-C."""
     assert _run_blocked(INTERRUPTED).stdout == b"ended\n"
+
+
+def test_the_stacks_of_a_worker_are_told_without_values(new_deployment: NewDeployment) -> None:
+    """Celery's own answer to SIGUSR1 has the local variables of what runs, perhaps a code."""
+    worker = new_deployment().worker()
+    until(lambda: "worker.started" in worker.log, "the bootstep")
+    worker.process.send_signal(signal.SIGUSR1)
+    until(lambda: "most recent call first" in worker.log, "the stacks")
+    assert "LOCAL VARIABLES" not in worker.log
+    assert worker.terminate() == 0

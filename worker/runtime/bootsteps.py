@@ -8,6 +8,7 @@ cancels them after the last attempt has ended.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import secrets
 import signal
@@ -44,6 +45,8 @@ from checkpoint_worker.worker.runtime.signal_listener import listen
 START_S: Final = 10.0
 WARM_HANDLER: Final = "worker_Warm"
 """The name of Celery's handler for SIGTERM and for the first SIGINT."""
+STACKS_HANDLER: Final = "cry_handler"
+"""The name of Celery's handler for SIGUSR1."""
 
 log = structlog.get_logger("checkpoint.worker")
 
@@ -68,6 +71,9 @@ class Service(bootsteps.StartStopStep):
             # Celery's own handler exits with status 1. A warm stop is a success, whichever signal
             # requests it.
             install_worker_int_handler(worker, exitcode=EX_OK)
+        if getattr(signal.getsignal(signal.SIGUSR1), "__name__", "") == STACKS_HANDLER:
+            # Celery's own handler writes the local variables of each thread, perhaps a code.
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
         settings: Settings = worker.app.conf.checkpoint_settings
         end_s = warm_stop_s(settings.deadline_s, settings.drain_s)
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)
