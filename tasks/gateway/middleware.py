@@ -55,6 +55,7 @@ OUTAGE_OVER_S: Final = 60.0
 """Time without a request that the ledger failed after which the next one begins an outage."""
 REASONS_MAX: Final = 8
 """Maximum number of reasons that are logged in one outage."""
+
 log = logging.getLogger("checkpoint.gateway")
 
 

@@ -48,6 +48,9 @@ WARM_HANDLER: Final = "worker_Warm"
 STACKS_HANDLER: Final = "cry_handler"
 """The name of Celery's handler for SIGUSR1."""
 
+STDERR: Final = 2
+"""The file, because Celery may have put an object without one in the place of ``sys.stderr``."""
+
 log = structlog.get_logger("checkpoint.worker")
 
 
@@ -73,7 +76,7 @@ class Service(bootsteps.StartStopStep):
             install_worker_int_handler(worker, exitcode=EX_OK)
         if getattr(signal.getsignal(signal.SIGUSR1), "__name__", "") == STACKS_HANDLER:
             # Celery's own handler writes the local variables of each thread, perhaps a code.
-            faulthandler.register(signal.SIGUSR1, all_threads=True)
+            faulthandler.register(signal.SIGUSR1, file=STDERR, all_threads=True)
         settings: Settings = worker.app.conf.checkpoint_settings
         end_s = warm_stop_s(settings.deadline_s, settings.drain_s)
         pool.warm_stop_s = max(pool.warm_stop_s, end_s)

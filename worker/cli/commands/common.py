@@ -27,8 +27,9 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Packages that each extra brings to a command. Any other missing one is a packaging fault."""
 DISK: Final = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-NO_TEMPORARY: Final = "No usable temporary directory"
 """Errors of a full or read-only disk; they get the same message wherever they occur."""
+NO_TEMPORARY: Final = "No usable temporary directory"
+"""Begin of the message with which tempfile finds no folder that takes a file."""
 INPUT_MAX: Final = 1024 * 1024
 """Longest intent or code read from a file or stdin, in characters."""
 DAY_S: Final = 86_400.0
