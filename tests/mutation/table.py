@@ -88,6 +88,7 @@ NAMES: Final = (
     "error that ends as a good end",
     "expired code sent",
     "another queue served",
+    "a clock that was set judges the living",
     "code in a trace",
     "a reply left for the next caller",
     "a half-made connection is used",
@@ -1028,6 +1029,39 @@ MUTANTS: Final = (
             "    return bool(value)\n",
         ),
         test="tests/system/test_celery_options.py::test_a_refused_option_is_a_sentence[queues]",
+    ),
+    mutant(
+        "a clock that was set judges the living",
+        "nobody is judged right after the clock of Redis was set",
+        Edit(
+            "tasks/execution/sweeper.py",
+            " and not heart.clock_step_s(snapshot.now_ms, asked_s)",
+            "",
+        ),
+        test="tests/integration/test_attempt.py::"
+        "test_nobody_is_judged_right_after_the_clock_of_redis_was_set",
+    ),
+    mutant(
+        "a clock that was set judges the living",
+        "the wait begins anew after a step",
+        Edit(
+            "tasks/execution/sweeper.py",
+            "if gap or stepped_s or answer",
+            "if gap or answer",
+        ),
+        test="tests/integration/test_attempt.py::"
+        "test_nobody_is_judged_right_after_the_clock_of_redis_was_set",
+    ),
+    mutant(
+        "code in a trace",
+        "SIGUSR1 writes stacks without values",
+        Edit(
+            "worker/runtime/bootsteps.py",
+            '"cry_handler"',
+            '"no_handler"',
+        ),
+        test="tests/system/test_stop_signals.py::"
+        "test_the_stacks_of_a_worker_are_told_without_values",
     ),
     mutant(
         "code in a trace",
