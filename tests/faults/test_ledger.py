@@ -23,6 +23,7 @@ from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage.executor import LedgerError
 from tests.support.deployment import BOUND_S, PATIENT, Deployment, LoopThread, RedisProcess, until
 from tests.support.fixtures import NewDeployment
+from tests.support.measuring import in_time
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def test_a_ledger_that_refuses_writes_for_a_while(
         ended_s = time.monotonic()
         took_s = served_after_s(deployment, ended_s)
         log.info("served %.2f s after the end", took_s)
-        assert took_s < RECOVERED_MAX_S
+        assert in_time(took_s, RECOVERED_MAX_S)
         assert deployment.client.result("sub_refused") is None, "so its backend knows"
         assert deployment.outcome(submission).status == 201
         assert deployment.outcome(unclaimed).status == 201
@@ -142,7 +143,7 @@ def test_a_full_ledger_takes_nothing_in_and_ends_what_it_has(
         assert deployment.outcome(submission).status == 201
         assert deployment.outcome(unclaimed).status == 201
         client.config_set("maxmemory", 0)
-        assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
+        assert in_time(served_after_s(deployment, time.monotonic()), RECOVERED_MAX_S)
     assert len(waiting.account.sends) == 1
     assert worker.terminate() == 0
 
@@ -182,7 +183,7 @@ def test_a_ledger_that_loads_a_large_file(
         until(lambda: _worked(client.ping), "the end of it")
         took_s = served_after_s(deployment, time.monotonic())
     log.info("served %.2f s after the end", took_s)
-    assert took_s < RECOVERED_MAX_S
+    assert in_time(took_s, RECOVERED_MAX_S)
     assert deployment.outcome(submission).status == 201
     assert len(held.account.sends) == 1
     assert worker.terminate() == 0
@@ -328,7 +329,7 @@ def test_replies_that_are_lost_after_their_effect(
             break
     assert way.lost >= LOST_MIN
     way.lose_every = 0
-    assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
+    assert in_time(served_after_s(deployment, time.monotonic()), RECOVERED_MAX_S)
     assert worker.terminate() == 0
 
 
@@ -360,7 +361,7 @@ def test_a_slow_ledger_delays_and_harms_nobody(
         assert (record.status, record.code_sent) == (504, False)
         assert not person.account.sends
         way.delay_s = 0.0
-        assert served_after_s(deployment, time.monotonic()) < RECOVERED_MAX_S
+        assert in_time(served_after_s(deployment, time.monotonic()), RECOVERED_MAX_S)
     assert worker.terminate() == 0
 
 
@@ -379,7 +380,7 @@ def test_connections_that_go_silent_are_given_up(
     held.release()
     took_s = served_after_s(deployment, silent_s)
     log.info("served %.2f s after the last byte", took_s)
-    assert took_s < HALF_OPEN_MAX_S
+    assert in_time(took_s, HALF_OPEN_MAX_S)
     record = deployment.outcome(submission)
     assert record.code_sent is True
     assert record.status in (201, 504), "alone it may be judged by nobody but time"

@@ -19,10 +19,19 @@ import redis
 
 from checkpoint_worker.providers.sandbox.listeners import relay
 from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient, CheckpointError
-from tests.support.deployment import LINKEDIN, Deployment, LoopThread, Person, RedisProcess, until
+from tests.support.deployment import (
+    BOUND_S,
+    LINKEDIN,
+    Deployment,
+    LoopThread,
+    Person,
+    RedisProcess,
+    until,
+)
 from tests.support.flowers import FlowerProcess
 from tests.support.gateways import GatewayProcess
 from tests.support.live_logins import CLEARED, Held, Login
+from tests.support.measuring import in_time
 from tests.support.shown import _shown
 
 WITHIN_S: Final = 5.0
@@ -142,12 +151,16 @@ def _soon(began_s: float, act: Callable[[], Any], what: str) -> Any:
     def done() -> Any:
         with contextlib.suppress(CheckpointError):  # A 503, as long as it does not last.
             return act()
-        assert time.monotonic() - began_s < WITHIN_S, f"{what} is still refused"
+        assert _in_time(began_s), f"{what} is still refused"
         return None
 
     found = until(done, what)
-    assert time.monotonic() - began_s < WITHIN_S, f"{what} came late"
+    assert _in_time(began_s), f"{what} came late"
     return found
+
+
+def _in_time(began_s: float) -> bool:
+    return in_time(time.monotonic() - began_s, WITHIN_S)
 
 
 def test_every_client_comes_back_after_a_switchover(
@@ -189,7 +202,7 @@ def test_every_client_comes_back_after_a_switchover(
             third = _soon(began_s, lambda: deployment.person().open(), "the third intent")
             answer = gateway.person(third, third.right())
             assert answer.status == 201, answer.raw
-            assert time.monotonic() - began_s < WITHIN_S, "the gateway's code came late"
+            assert _in_time(began_s), "the gateway's code came late"
 
             _soon(began_s, lambda: _shown(deployment, flower), "what Flower shows")
             _one_outcome(deployment, sent, held)
@@ -234,7 +247,7 @@ def test_every_subscription_comes_back_after_a_switchover(tmp_path: Path) -> Non
                 return len(back) == len(bounds)
 
             until(all_back, "all subscriptions")
-            assert all(back[name] < bound for name, bound in bounds.items()), back
+            assert all(in_time(back[name], bound) for name, bound in bounds.items()), back
             held.answer(CLEARED)
             assert deployment.outcome(submission).status == 201
             assert [question.code for question in held.asked] == ["1"]
@@ -247,8 +260,9 @@ async def _opened(deployment: Deployment) -> AsyncCheckpointClient:
 def _cleared(deployment: Deployment, began_s: float) -> bool:
     person = deployment.person().open()
     submission = person.submit(person.right())
-    record = deployment.client.wait(submission, WITHIN_S - (time.monotonic() - began_s))
+    record = deployment.client.wait(submission, BOUND_S)
     assert record is not None
+    assert _in_time(began_s)
     return record.status == 201
 
 
@@ -274,7 +288,7 @@ async def _awaited_code(client: AsyncCheckpointClient, deployment: Deployment) -
     code = await asyncio.to_thread(person.right)
     submitted = await client.submit(account_id=person.id, provider=person.provider, code=code)
     person.typed.append((submitted.id, code))
-    record = await client.wait(submitted.id, WITHIN_S)
+    record = await client.wait(submitted.id, BOUND_S)
     assert record is not None
     return record.status == 201
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,26 @@ IMPORTS: Final = {
 tests' own process, which is a copy of the tree where `tests.mutation` has removed a guard."""
 TELLING_S: Final = 5.0
 """For a process to end by itself, and so to write what it has measured."""
+
+
+def slowdown(cpu_s: float = 0.2) -> float:
+    """Return how much longer than on idle cores work takes at this moment, at least 1.
+
+    A bound that the product promises is for a machine with room. Where others load its cores, it
+    grows with this.
+
+    Args:
+        cpu_s: CPU time of the probe, seconds.
+    """
+    began_s, end_s = time.monotonic(), time.thread_time() + cpu_s
+    while time.thread_time() < end_s:
+        pass
+    return max(1.0, (time.monotonic() - began_s) / cpu_s)
+
+
+def in_time(took_s: float, bound_s: float) -> bool:
+    """Whether something took no longer than it may, on cores as loaded as they are now."""
+    return took_s < bound_s or took_s < bound_s * slowdown()
 
 
 def printed_by(program: str, env: dict[str, str], bound_s: float, *options: str) -> str:

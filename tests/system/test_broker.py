@@ -47,6 +47,7 @@ from checkpoint_worker.worker.runtime.broker import (
 from tests.support.deployment import Deployment, LoopThread, RedisProcess, until
 from tests.support.fixtures import NewDeployment
 from tests.support.health_probe import HealthProbe
+from tests.support.measuring import in_time
 from tests.system.test_pool import Monitor
 
 log = logging.getLogger(__name__)
@@ -636,7 +637,7 @@ def test_the_broker_restarts_while_a_code_is_out(
     broker.start()
     took_s = taken_after_s(broker.url, deployment, since=time.monotonic())
     log.info("recovered after %.2f s", took_s)
-    assert took_s < RECOVERED_MAX_S
+    assert in_time(took_s, RECOVERED_MAX_S)
     other.release()
     assert deployment.outcome(second).status == 401
     serves(deployment)
@@ -669,13 +670,15 @@ def test_a_broker_that_refuses_writes_for_a_while(
             person.received()
             ids = [f"{name}-{number}" for number in range(20)]
             client.lpush(deployment.prefix, *[element(id=one) for one in ids])
+            # What is on its way over a connection that ends is lost, as Redis has handed it over.
+            until(lambda: client.llen(deployment.prefix) == 0, "the worker to take them")
             start()
             person.release()
             assert deployment.outcome(submission).status == 201
             end()
             took_s = taken_after_s(broker.url, deployment, since=time.monotonic())
             log.info("%s: recovered after %.2f s", name, took_s)
-            assert took_s < RECOVERED_MAX_S
+            assert in_time(took_s, RECOVERED_MAX_S)
             for one in ids:
                 until(lambda: deployment.client.result(one), "a record")  # noqa: B023
     serves(deployment)
@@ -786,6 +789,6 @@ def test_a_connection_that_goes_silent_is_given_up(
             until(lambda: client.llen(deployment.prefix) == 0, "the silent pop")
         took_s = taken_after_s(broker.url, deployment, since=silent)
         log.info("recovered after %.2f s", took_s)
-        assert took_s < HALF_OPEN_MAX_S
+        assert in_time(took_s, HALF_OPEN_MAX_S)
         assert worker.process.poll() is None
         assert worker.terminate() == 0
