@@ -428,7 +428,9 @@ def test_a_loop_blocked_for_longer_than_a_loss_sends_nothing_late(
 
     What it had sent is 504, maybe used; what it had not is sent by the other, once.
     """
-    deployment = new_deployment(providers="LINKEDIN,BLOCKER", **ROOMY)
+    # The provider's time does not end before the second worker has started and noticed the loss.
+    times = PATIENT | {"provider_timeout_s": 40.0}
+    deployment = new_deployment(providers="LINKEDIN,BLOCKER", **times)
     server, stack = Server(), AsyncExitStack()
     there = deployment.loops.run(stack.enter_async_context(serving(server.handle)))
     try:
