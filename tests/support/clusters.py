@@ -13,12 +13,13 @@ from typing import Any, Final, Self
 import redis
 from redis.crc import key_slot
 
+from checkpoint_worker.worker.local import embedded_redis as embedded
 from tests.support import servers
 from tests.support.deployment import BOUND_S, until
 
 SLOTS: Final = 16_384
-PORT_MAX: Final = 55_535
-"""Nodes talk to each other 10,000 ports above."""
+PORT_MAX: Final = 22_767
+"""Nodes talk to each other 10,000 ports above, where no connection begins by itself."""
 NODE_TIMEOUT_MS: Final = 1_000
 FAILOVER_AGAIN_S: Final = 6.0
 """Interval between two orders to fail over. Redis before Valkey 8 votes for no second replica of a
@@ -27,17 +28,18 @@ shard within two node timeouts, and a replica gives an order up after 5 s."""
 
 def free_port() -> int:
     """Return a port that is free, and whose neighbour for the talk of nodes is."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            if port > PORT_MAX:
-                continue
-            try:
-                other.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            return port
+    while (port := embedded.free_port()) > PORT_MAX or not _is_free(port + 10_000):
+        pass
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Cluster:

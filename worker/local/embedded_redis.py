@@ -54,6 +54,9 @@ START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 PING_PAUSE_S = 0.02
 PORT_TRIES_MAX = 8  # Another process may take a free port before the server binds it.
+PORTS = range(10_240, 32_768)
+"""Ports that Linux does not give to connections by itself (``ip_local_port_range``)."""
+PORTS_TRIED = 20
 LOG_TAIL_LINES = 5
 LOG_NAME = "redis.log"
 
@@ -365,8 +368,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return a free port of this machine: the wanted one if it is free, else any."""
-    for port in (wanted, 0):
+    """Return a free port of this machine: the wanted one if it is free, else any.
+
+    Any other is below those that the system gives to connections, so that a server finds its port
+    free when it starts again.
+    """
+    offers = secrets.SystemRandom().sample(PORTS, PORTS_TRIED)
+    for port in (*([wanted] if wanted else []), *offers, 0):
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
