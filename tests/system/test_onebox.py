@@ -212,6 +212,9 @@ def test_a_port_that_is_taken_is_replaced_by_any() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert free_port(port) not in {0, port}
+    # A server that starts again must not find it taken by a connection of another program.
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    assert free_port() < (int(given.read_text().split()[0]) if given.exists() else 32_768)
     assert onebox._is_up(1, "/") is False
 
 
