@@ -521,8 +521,8 @@ class Deployment:
 class RedisProcess:
     """A Redis of one's own, to be ended and started again at the same address."""
 
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        self.port = port or free_port()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"

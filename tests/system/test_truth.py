@@ -25,13 +25,12 @@ from checkpoint_worker.providers.sandbox.certificate import make_tls
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.cli.probe import from_file
 from checkpoint_worker.worker.observability import status
+from tests.support import clusters
 from tests.support.command_line import environment, run
 from tests.support.deployment import ROOT, LoopThread, RedisProcess, until
 from tests.support.measuring import end
 
 CANARY = "canary-word-5150"
-PORT_MAX = 55_535
-"""Of a Redis in cluster mode: its nodes talk to each other 10,000 ports above."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ CASES = {
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Case, dict[str, str]]]:
     """A case, and the environment that leads to it."""
     case = CASES[request.param]
-    server = next(each for each in _servers(tmp_path) if each.port <= PORT_MAX)
+    server = RedisProcess(tmp_path, clusters.free_port())  # For those in cluster mode.
     server.launch(*case.options)
     password = CANARY if "--requirepass" in case.options else None
     try:
@@ -192,11 +191,6 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Cas
             yield case, environment(SECRET_KEYS=make_key(), **{"PREFIX": "truth", **made})
     finally:
         server.kill()
-
-
-def _servers(directory: Path) -> Iterator[RedisProcess]:
-    while True:
-        yield RedisProcess(directory)
 
 
 def _answers(client: redis.Redis) -> bool:
