@@ -89,6 +89,7 @@ NAMES: Final = (
     "expired code sent",
     "another queue served",
     "a clock that was set judges the living",
+    "a slow name server keeps Redis away",
     "code in a trace",
     "a reply left for the next caller",
     "a half-made connection is used",
@@ -1051,6 +1052,39 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_attempt.py::"
         "test_nobody_is_judged_right_after_the_clock_of_redis_was_set",
+    ),
+    mutant(
+        "a slow name server keeps Redis away",
+        "a look-up outlives the attempt that began it",
+        Edit(
+            "tasks/storage/names.py",
+            "return await asyncio.shield(asked)",
+            "return await asked",
+        ),
+        test="tests/integration/test_pipe.py::"
+        "test_a_look_up_longer_than_an_attempt_serves_a_later_one",
+    ),
+    mutant(
+        "a slow name server keeps Redis away",
+        "the gateway tells a reason once an outage",
+        Edit(
+            "tasks/gateway/middleware.py",
+            "            self._told.add(reason)\n",
+            "",
+        ),
+        test="tests/integration/test_gateway_requests.py::"
+        "test_why_the_ledger_is_away_is_told_again_in_the_next_outage",
+    ),
+    mutant(
+        "a URL that names another host",
+        "the target of a request may be a URL",
+        Edit(
+            "worker/gateway.py",
+            "if found := ORIGIN.match(event.target):",
+            "if found := None:",
+        ),
+        test="tests/integration/test_gateway_requests.py::"
+        "test_the_target_of_a_request_may_be_a_url",
     ),
     mutant(
         "code in a trace",
