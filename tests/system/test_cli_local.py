@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,16 +233,17 @@ def test_what_follows_goes_to_celery_as_it_is(monkeypatch: pytest.MonkeyPatch) -
         taken.update(words=args, level=os.environ["CHECKPOINT_LOG_LEVEL"])
         return 0
 
-    monkeypatch.setattr("celery.bin.celery.celery.main", main)
-    monkeypatch.setattr("celery.bin.celery.celery.params", [SimpleNamespace()])
-    monkeypatch.setitem(vars(worker), "celery", object())  # Else it would be made first.
+    monkeypatch.setattr("celery.bin.worker.worker.main", main)
+    monkeypatch.setattr("celery.bin.worker.worker.params", [])
+    app = SimpleNamespace(user_options=defaultdict(set))
+    monkeypatch.setitem(vars(worker), "celery", app)  # Else one would be made first.
     monkeypatch.setenv("CHECKPOINT_LOG_LEVEL", "INFO")  # To be put back.
     ours = ("--concurrency", "7", "--log-level", "WARNING")
     env = environment(SECRET_KEYS=make_key(), LOG_LEVEL="INFO")
     done = run("worker", *ours, "--", "--hostname", "east@%h", "-E", env=env)
     assert done.returncode == 0, done.stderr
     assert taken["words"] == [
-        *("--quiet", "worker", "-E", "--concurrency", "7"),
+        *("-E", "--concurrency", "7"),
         *("--hostname", "east@%h", "-E"),
     ]
     assert taken["level"] == "WARNING"

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import click
 from celery import Celery
-from celery.bin.celery import celery
 from celery.bin.worker import worker as celery_worker
 from celery.utils.nodenames import default_nodename, node_format
 from click.core import ParameterSource
@@ -214,10 +213,16 @@ def check_before_app() -> None:
 
 
 def _check_given(ctx: click.Context | None) -> None:
-    if ctx is not None and ctx.command in {celery_worker, celery}:
+    if ctx is not None and _is_celery_s(ctx.command):
         for param in ctx.command.params:
             if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
                 _check_one(ctx, param)
+
+
+def _is_celery_s(command: click.Command) -> bool:
+    """Return whether a command is ``celery worker`` or ``celery``, which is not imported for it."""
+    module = getattr(command.callback, "__module__", None)
+    return command is celery_worker or module == "celery.bin.celery"
 
 
 def _check_one(ctx: click.Context, param: click.Parameter) -> None:
