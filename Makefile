@@ -20,8 +20,8 @@ MEASURED := $(QUICK) tests/simulation tests/system/test_logs.py tests/system/tes
 # And those that start it, in processes that measure themselves.
 ifdef WORKERS
 MEASURED += $(patsubst %,tests/system/test_%.py,pool pool_garbage supersede messages workers states broker \
-  solve service live_session reference_session browser_session demo try_page gateway gateway_command \
-  gateway_limits gateway_openapi gateway_pipeline gateway_requests gateway_restarts \
+  client_processes solve service live_session reference_session browser_session demo try_page gateway \
+  gateway_command gateway_limits gateway_openapi gateway_pipeline gateway_requests gateway_restarts \
   gateway_waiting) \
   $(patsubst %,tests/system/test_%.py,app cli cli_config cli_local cli_status doctor flower health \
   metrics onebox processes remote streams) tests/faults/test_sentinel.py

@@ -13,8 +13,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _IV, _SIZE, _TAG = 12, 2, 16  # Bytes.
 
 
+@functools.cache
+def _key() -> rsa.RSAPrivateKey:
+    """Make the key when it is first asked for: it takes 0.1 s, and all sandboxes can share it."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class PasswordKey:
-    """One simulated key; made when it is first asked for, which takes a moment.
+    """One simulated key.
 
     Attributes:
         id: Value of ``ig-set-password-encryption-key-id``.
@@ -23,13 +29,10 @@ class PasswordKey:
     id = 41
 
     @functools.cached_property
-    def _key(self) -> rsa.RSAPrivateKey:
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-    @functools.cached_property
     def public(self) -> str:
         """As in ``ig-set-password-encryption-pub-key``: PEM in base64."""
-        pem = self._key.public_key().public_bytes(
+        public_key = _key().public_key()
+        pem = public_key.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return base64.b64encode(pem).decode()
@@ -56,5 +59,5 @@ class PasswordKey:
         iv, rest = blob[2 : 2 + _IV], blob[2 + _IV :]
         size = int.from_bytes(rest[:_SIZE], "little")
         sealed_key, rest = rest[_SIZE : _SIZE + size], rest[_SIZE + size :]
-        key = self._key.decrypt(sealed_key, padding.PKCS1v15())
+        key = _key().decrypt(sealed_key, padding.PKCS1v15())
         return AESGCM(key).decrypt(iv, rest[_TAG:] + rest[:_TAG], time)

@@ -349,7 +349,7 @@ def test_a_slow_ledger_delays_and_harms_nobody(
         assert deployment.outcome(submission).status == 201
     way.delay_s = 0.0
     assert worker.terminate() == 0
-    worker = deployment.worker(app="worker", redis_url=way.url)  # With the bound as it is.
+    worker = deployment.worker(patient=False, redis_url=way.url)  # With the bound as it is.
     person = deployment.person()
     with deployment.gate() as gate:
         person.open(proxy=gate.url)

@@ -404,7 +404,7 @@ def test_a_loop_blocked_after_the_claim_sends_nothing(
     server, stack = Server(), AsyncExitStack()
     there = deployment.loops.run(stack.enter_async_context(serving(server.handle)))
     try:
-        deployment.worker(app="worker", blocker_url=there.url)
+        deployment.worker(patient=False, blocker_url=there.url)
         blocking = Blocking(deployment, tmp_path / "flag")
         submission = blocking.submit("111111", between_s=FIRST_BYTE_S + 0.6)
         blocking.blocked()

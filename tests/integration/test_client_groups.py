@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,55 +14,10 @@ from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClie
 from checkpoint_worker.tasks.operations import submissions as client_steps
 from checkpoint_worker.tasks.operations.validation import CheckpointError
 from checkpoint_worker.tasks.storage import stream as outcomes_stream
+from tests.support.groups import GROUP, ids, pending, refuse
 from tests.support.ledger_fixture import LedgerFixture
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-GROUP = "billing"
-
-READER = """
-import json, sys
-from checkpoint_worker.tasks.client import CheckpointClient
-for outcome in CheckpointClient().outcomes(group=sys.argv[1], reader=sys.argv[2] or None):
-    print(outcome.submission_id, flush=True)
-    if sys.argv[3] == "stop":
-        sys.stdin.read()
-"""
-
-
-class Reader:
-    """A process that reads a group and prints what it gets."""
-
-    def __init__(self, ledger: LedgerFixture, name: str = "", *, stop: bool = False) -> None:
-        command = [sys.executable, "-c", READER, GROUP, name, "stop" if stop else "go"]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "CHECKPOINT_REDIS_URL": ledger.settings.redis_url.get_secret_value(),
-                "CHECKPOINT_SECRET_KEYS": ledger.settings.secret_keys[0].get_secret_value(),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        """Wait for its next record."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def rest(self) -> list[str]:
-        """Let it go on to its end; return what it got."""
-        out, _ = self.process.communicate(timeout=PATIENCE_S)
-        assert self.process.returncode == 0
-        return out.split()
-
-    def kill(self) -> None:
-        """End it without a word."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -77,23 +27,6 @@ def client(ledger: LedgerFixture) -> Iterator[CheckpointClient]:
         yield made
 
 
-def refuse(ledger: LedgerFixture, *names: str) -> None:
-    """Write a final record for each, by submitting to an account without an intent."""
-    for name in names:
-        ledger.submit(name, account=f"acc_{name}")
-
-
-def ids(records: Any) -> list[str]:
-    """Return the submissions of records."""
-    return [record.submission_id for record in records]
-
-
-def pending(ledger: LedgerFixture) -> int:
-    """Return how many records readers of the group hold."""
-    held: Any = ledger.redis.xpending(ledger.store.keys.outcomes, GROUP)
-    return int(held["pending"])
-
-
 def readers(ledger: LedgerFixture) -> list[str]:
     """Return who reads the group."""
     known: Any = ledger.redis.xinfo_consumers(ledger.store.keys.outcomes, GROUP)
@@ -101,52 +34,6 @@ def readers(ledger: LedgerFixture) -> list[str]:
 
 
 # At least once -----------------------------------------------------------------------------
-
-
-def test_what_a_killed_reader_held_another_gets(
-    ledger: LedgerFixture, client: CheckpointClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By kill -9, between receipt and acknowledgement: nothing is lost, only that comes twice."""
-    refuse(ledger, "s1", "s2", "s3")
-    victim = Reader(ledger, stop=True)
-    assert victim.line() == "s1"
-    victim.kill()
-    assert ids(client.outcomes(group=GROUP)) == ["s2", "s3"], "a minute, it may be at it still"
-    monkeypatch.setattr(client_steps, "ABANDONED_MS", 0)
-    assert ids(client.outcomes(group=GROUP)) == ["s1"]
-    assert ids(client.outcomes(group=GROUP)) == []
-    assert pending(ledger) == 0
-
-
-def test_a_killed_reader_with_a_name_takes_up_what_it_held(ledger: LedgerFixture) -> None:
-    """The same name in the next process: no minute to wait."""
-    refuse(ledger, "s1", "s2")
-    victim = Reader(ledger, "worker-1", stop=True)
-    assert victim.line() == "s1"
-    victim.kill()
-    assert Reader(ledger, "worker-1").rest() == ["s1", "s2"]
-    assert pending(ledger) == 0
-
-
-def test_a_reader_starts_again_where_the_group_stopped(ledger: LedgerFixture) -> None:
-    """A restart misses nothing that came meanwhile, and gets nothing twice that was finished."""
-    refuse(ledger, "s1")
-    assert Reader(ledger).rest() == ["s1"]
-    refuse(ledger, "s2", "s3")
-    assert Reader(ledger).rest() == ["s2", "s3"]
-
-
-def test_readers_in_two_processes_share_without_loss(
-    ledger: LedgerFixture, client: CheckpointClient
-) -> None:
-    """Each record goes to one of them; together they have all."""
-    names = [f"s{number}" for number in range(60)]
-    refuse(ledger, *names)
-    others = [Reader(ledger), Reader(ledger)]
-    got = sorted(name for reader in others for name in reader.rest())
-    got += ids(client.outcomes(group=GROUP))
-    assert sorted(got) == sorted(names)
-    assert pending(ledger) == 0
 
 
 def test_an_awaited_and_a_blocking_reader_share(

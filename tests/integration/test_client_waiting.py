@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from checkpoint_worker.tasks.gateway import make_gateway
 from checkpoint_worker.tasks.records import Outcome, RecordState
 from checkpoint_worker.tasks.storage.keys import Keys
 from tests.support.ledger_fixture import CONTEXT, PROVIDER, LedgerFixture
-from tests.support.measuring import printed_by
 from tests.support.threads import no_thread_starts
 from tests.support.waiting import (
     PATIENCE_S,
@@ -437,146 +435,6 @@ def test_a_listener_that_died_is_replaced(board: WaitRegistry) -> None:
 # In whatever a backend runs ----------------------------------------------------------------
 
 
-def run(ledger: LedgerFixture, program: str, *options: str) -> str:
-    """Run a program with the ledger's Redis in its environment; return what it printed."""
-    env = {
-        "CHECKPOINT_REDIS_URL": ledger.settings.redis_url.get_secret_value(),
-        "CHECKPOINT_SECRET_KEYS": ledger.settings.secret_keys[0].get_secret_value(),
-    }
-    return printed_by(textwrap.dedent(program), env, PATIENCE_S, *options)
-
-
-def test_greenlets_wait_over_one_connection(ledger: LedgerFixture) -> None:
-    """gevent, everything patched: five hundred wait, the rest of the program goes on."""
-    names = [f"s{number}" for number in range(500)]
-    write(ledger, names, "queued")
-    out = run(
-        ledger,
-        """
-        from gevent import monkey
-        monkey.patch_all()
-        import gevent
-        from checkpoint_worker.tasks.client import CheckpointClient
-
-        client = CheckpointClient()
-        keys, names = client._core.store.keys, [f"s{n}" for n in range(500)]
-        waits = [gevent.spawn(client.wait, name, 60) for name in names]
-        while len(client._redis.pubsub_channels("checkpoint:results:*")) < 500:
-            gevent.sleep(0.01)
-        print(len(client._redis.client_list(_type="pubsub")))
-        for name in names:
-            record = client.result(name).to_json()
-            final = record.replace('"state":"queued"', '"state":"final"')
-            client._redis.set(keys.result(name), final)
-            client._redis.publish(keys.account_results(f"acc_{name}"), final)
-        gevent.joinall(waits, timeout=60, raise_error=True)
-        print({str(wait.value.state) for wait in waits})
-        client.open_intent(account_id="g", provider="LINKEDIN",
-                           context={"fields": {"csrfToken": "x"},
-                                    "cookies": [{"name": "JSESSIONID", "value": "x"}]},
-                           checkpoint={"type": "OTP", "source": "EMAIL"})
-        submission = client.submit(account_id="g", provider="LINKEDIN", code="123456")
-        waiting = gevent.spawn(client.wait, submission.id, 60)
-        client.cancel(submission.id)
-        print(waiting.get(timeout=60).status)
-        client.close()
-        """,
-    )
-    assert out.split("\n")[:3] == ["1", "{'final'}", "409"]
-
-
-@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
-def test_a_client_made_before_the_fork_works_in_every_process(
-    ledger: LedgerFixture, fork: str
-) -> None:
-    """A pre-forking server imports the backend once. Nobody shares a connection or a name.
-
-    The parent's listener runs and its pools are warm when it forks, as Python does it or as a C
-    program does. Each child opens, submits, waits and cancels; then the parent does, with the same
-    client. All of them submit for one login as well, each with its first names: a command that
-    was taken for another's leaves an id without a record. At the fork other threads are in the
-    middle of things: a loop runs, and every lock of the client is held.
-    """
-    out = run(
-        ledger,
-        """
-        import asyncio, ctypes, os, threading
-        from checkpoint_worker.tasks.client import AsyncCheckpointClient, CheckpointClient
-        from checkpoint_worker.tasks.client.blocking import CALLS_MAX
-        from checkpoint_worker.tasks.client.wake_sender import WAKES_MAX
-
-        client, awaited = CheckpointClient(), AsyncCheckpointClient()
-
-        def play(name):
-            client.open_intent(account_id=name, provider="LINKEDIN",
-                               context={"fields": {"csrfToken": "x"},
-                                        "cookies": [{"name": "JSESSIONID", "value": "x"}]},
-                               checkpoint={"type": "OTP", "source": "EMAIL"})
-            submission = client.submit(account_id=name, provider="LINKEDIN", code="123456")
-            threading.Timer(0.2, client.cancel, [submission.id]).start()
-            assert client.wait(submission.id, 60).status == 409
-            async def backend():
-                async with awaited:
-                    return await awaited.wait(submission.id, 60)
-            assert asyncio.run(backend()).status == 409
-            return client._core.token, client._redis.client_id()
-
-        seen = {play("parent")}
-        client.open_intent(account_id="one", provider="LINKEDIN",
-                           context={"fields": {"csrfToken": "x"},
-                                    "cookies": [{"name": "JSESSIONID", "value": "x"}]},
-                           checkpoint={"type": "OTP", "source": "EMAIL"})
-        running, busy = asyncio.new_event_loop(), AsyncCheckpointClient()
-        threading.Thread(target=running.run_forever, daemon=True).start()
-
-        def at_home():
-            asking = asyncio.run_coroutine_threadsafe(busy.result("nothing"), running)
-            assert asking.result(60) is None
-
-        at_home()
-        places = [client._room] * CALLS_MAX + [client._waker._slots] * WAKES_MAX
-        for each in places:
-            each.get(timeout=60)
-        assert client._ears.board._lock.acquire(timeout=60)
-        pids, ids = [], []
-        for name in ("first", "second"):
-            ours, theirs = os.pipe()
-            pid = FORK()
-            if pid == 0:
-                try:
-                    assert asyncio.run(busy.result("nothing")) is None
-                    for _ in range(3):
-                        submission = client.submit(
-                            account_id="one", provider="LINKEDIN", code="123456")
-                        os.write(theirs, f"{submission.id} ".encode())
-                    os.write(theirs, " ".join(map(str, play(name))).encode())
-                    os._exit(0)
-                finally:
-                    os._exit(1)
-            os.close(theirs)
-            *told, token, number = os.fdopen(ours).read().split()
-            seen.add((token, number))
-            ids += told
-            pids.append(pid)
-        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
-        for each in places:
-            each.put(None)
-        client._ears.board._lock.release()
-        at_home()
-        seen.add(play("parent"))
-        tokens = [token for token, _ in seen]
-        assert len(set(tokens)) == 3, tokens
-        assert len({int(number) for _, number in seen}) == len(seen), seen
-        client.cancel(ids[-1])
-        assert [client.result(name).status for name in ids] == [409] * 6
-        print("fine")
-        """.replace("FORK", fork),
-        "-W",
-        "ignore::DeprecationWarning",  # Threads at the fork, which is what this is about.
-    )
-    assert out == "fine\n"
-
-
 def test_an_awaited_client_serves_one_loop_after_the_other(ledger: LedgerFixture) -> None:
     """A script with two `asyncio.run`, a framework that makes a loop for each call."""
     write(ledger, ["s1"], "queued")
@@ -614,31 +472,6 @@ def test_an_awaited_client_nobody_closed_serves_the_next_loop(ledger: LedgerFixt
     play(AsyncCheckpointClient(ledger.settings))
     gc.collect()
     until(lambda: listeners(ledger) == 0)
-
-
-def test_a_loop_that_is_closed_while_the_client_listens_prints_nothing(
-    ledger: LedgerFixture,
-) -> None:
-    """A host that runs loops by hand: the listener's task is collected with its loop."""
-    write(ledger, ["s1"], "queued")
-    out = run(
-        ledger,
-        """
-        import asyncio, gc, sys
-        from checkpoint_worker.tasks.client import AsyncCheckpointClient
-
-        sys.stderr = sys.stdout
-        client = AsyncCheckpointClient()
-        for end in (True, True, False):
-            loop = asyncio.new_event_loop()
-            print(loop.run_until_complete(client.wait("s1", 0.1)).state)
-            if end:
-                loop.close()
-        del client, loop
-        gc.collect()
-        """,
-    )
-    assert out == "queued\n" * 3
 
 
 def test_an_awaited_client_in_two_running_loops_says_what_to_do(ledger: LedgerFixture) -> None:

@@ -6,9 +6,6 @@ import asyncio
 import http.cookiejar
 import json
 import re
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,7 +24,7 @@ from checkpoint_worker.providers.contract import (
     ServiceUnavailableError,
 )
 from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInContext
-from checkpoint_worker.providers.sandbox import Sandbox, SandboxClient, SandboxError, background
+from checkpoint_worker.providers.sandbox import Sandbox, SandboxError, background
 from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
 from tests.support.canned_server import attempt
 
@@ -410,15 +407,3 @@ def test_a_taken_port_is_said_and_leaves_nothing_behind() -> None:
         port = int(client.page_url.rpartition(":")[2])
         with pytest.raises(OSError, match="address already in use"), background(port):
             pass
-
-
-def test_it_runs_as_a_program_until_it_is_interrupted() -> None:
-    """``python -m checkpoint_worker.providers.sandbox`` prints its addresses and ends on Ctrl-C."""
-    command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        name, address = program.stdout.readline().split()
-        assert name == "page"
-        assert "LINKEDIN" in SandboxClient(address).urls()
-        program.send_signal(signal.SIGINT)
-        assert program.wait(timeout=20) == 0

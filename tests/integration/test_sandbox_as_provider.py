@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import ssl
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import Any
@@ -144,27 +141,6 @@ def test_an_account_without_a_second_factor_has_no_checkpoint(source: Source) ->
                 account = client.add_account(provider, source=source, kind=NO_SECOND_FACTOR)
                 with pytest.raises(SandboxError, match="no second factor"):
                     client.begin_login(account["id"])
-
-
-def test_the_program_prints_one_line_for_clients() -> None:
-    """It goes before a client's command; ``--as-provider`` brings TLS along."""
-    command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--as-provider"], stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        said = dict(program.stdout.readline().split() for _ in range(7))
-        hint = [program.stdout.readline(), program.stdout.readline()][-1].split()
-        assert hint[0] == "env"
-        assert f"HTTPS_PROXY={said['proxy']}" in hint
-        assert f"SSL_CERT_FILE={said['ca_file']}" in hint
-        script = "import urllib.request as r; print(r.urlopen('https://x.com/home').status)"
-        asked = subprocess.run(
-            [*hint, sys.executable, "-c", script], capture_output=True, text=True, check=True
-        )
-        assert asked.stdout.strip() == "200"
-        program.send_signal(signal.SIGINT)
-        assert program.wait(timeout=20) == 0
 
 
 def test_an_apps_secret_signs_where_it_is_told() -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import ssl
 import stat
-import subprocess
-import sys
 import urllib.error
 from pathlib import Path
 
@@ -131,16 +128,3 @@ def test_the_client_speaks_to_it_with_its_authority() -> None:
         with pytest.raises(urllib.error.URLError) as caught:
             SandboxClient(client.page_url).state()
         assert isinstance(caught.value.reason, ssl.SSLCertVerificationError)
-
-
-def test_as_a_program_it_prints_what_to_trust() -> None:
-    """Other processes take it from there: ``SSL_CERT_FILE=…``."""
-    command = [sys.executable, "-m", "checkpoint_worker.providers.sandbox", "--port", "0", "--tls"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        said = dict(program.stdout.readline().split() for _ in range(6))
-        assert program.stdout.readline().rstrip().endswith(f"SSL_CERT_FILE={said['ca_file']}")
-        assert said["LINKEDIN"] == SandboxClient(said["page"], said["ca_file"]).urls()["LINKEDIN"]
-        program.send_signal(signal.SIGINT)
-        assert program.wait(timeout=20) == 0
-    assert not Path(said["ca_file"]).parent.exists()

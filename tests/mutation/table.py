@@ -746,7 +746,7 @@ MUTANTS: Final = (
         "a parent's session token and reader kept",
         "who takes a session or reads for a group is a process",
         Edit("tasks/client/base.py", "        self._core.forget_token()\n"),
-        test="tests/integration/test_client_waiting.py::"
+        test="tests/system/test_client_processes.py::"
         "test_a_client_made_before_the_fork_works_in_every_process[ctypes.PyDLL(None).fork]",
     ),
     mutant(

@@ -70,9 +70,9 @@ the machine's business, and no reason to refuse the next one."""
 
 PATIENT: Final[dict[str, Any]] = {"deadline_s": 60.0}
 """Deadline for codes that wait for a worker to start, which may take long on a busy machine."""
-PATIENT_APP: Final = "tests.support.patient_app"
-"""The worker's app, on a machine that may be starved between a claim and its first byte. Tests of
-that very bound name the app ``worker``."""
+PATIENCE: Final = "tests.support.patience"
+"""Module that a worker imports on a machine that may be starved between a claim and its first byte.
+Tests of that very bound start a worker that is not ``patient``."""
 
 
 def until(condition: Callable[[], T], what: str = "the condition") -> T:
@@ -260,13 +260,15 @@ class Worker:
         deployment: Deployment,
         number: int,
         options: tuple[str, ...],
-        app: str = PATIENT_APP,
+        *,
+        patient: bool = True,
         **env: Any,
     ) -> None:
         self._stage = deployment
         self.log_path = deployment.logs / f"worker-{number}.log"
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-E"]
-        command += ["-n", f"{deployment.prefix}-{number}@test", "--without-mingle", *options]
+        command = [sys.executable, "-m", "checkpoint_worker.worker.cli", "worker", "--"]
+        command += ["-n", f"{deployment.prefix}-{number}@test", "--without-mingle"]
+        command += [*(("-I", PATIENCE) if patient else ()), *options]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

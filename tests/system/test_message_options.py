@@ -23,7 +23,7 @@ from checkpoint_worker.tasks.celery_task.message_options import (
 )
 from checkpoint_worker.tasks.operations.wake import TASK, make_producer
 from checkpoint_worker.worker.runtime.broker import validate_message
-from tests.support.deployment import PATIENT, ROOT, Deployment, until
+from tests.support.deployment import PATIENCE, PATIENT, ROOT, Deployment, until
 from tests.support.fixtures import NewDeployment
 from tests.system.test_messages import answered, send_raw
 
@@ -199,7 +199,7 @@ def test_a_trace_goes_through_to_log_lines_and_to_celery_s_request(
     (deployment.logs / "trace_listener.py").write_text(LISTENER)
     monkeypatch.setenv("TOLD", str(told))
     monkeypatch.setenv("PYTHONPATH", str(deployment.logs))
-    worker = deployment.worker("-I", "trace_listener")
+    worker = deployment.worker("-I", f"{PATIENCE},trace_listener")
     person = deployment.person().open()
     code = person.right()
     headers = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 import sys
 import unicodedata
+from collections import defaultdict
 
 import pytest
 from hypothesis import given
@@ -22,16 +23,17 @@ from checkpoint_worker.providers.contract import (
     source_of,
 )
 
-ALL = [chr(number) for number in range(sys.maxunicode + 1)]
-DIGITS = [char for char in ALL if unicodedata.category(char) == "Nd"]
-FORMATS = [char for char in ALL if unicodedata.category(char) == "Cf"]
-SELECTORS = [char for char in ALL if "VARIATION SELECTOR" in unicodedata.name(char, "")]
-SPACES = [char for char in ALL if unicodedata.category(char) == "Zs"]
-DASHES = [
-    *(char for char in ALL if unicodedata.category(char) == "Pd"),
-    *"\u2053\u207b\u208b\u2212",
+BY_CATEGORY: defaultdict[str, list[str]] = defaultdict(list)
+for char in map(chr, range(sys.maxunicode + 1)):
+    BY_CATEGORY[unicodedata.category(char)].append(char)
+DIGITS, FORMATS, SPACES = BY_CATEGORY["Nd"], BY_CATEGORY["Cf"], BY_CATEGORY["Zs"]
+SELECTORS = [
+    char for char in BY_CATEGORY["Mn"] if "VARIATION SELECTOR" in unicodedata.name(char, "")
 ]
-PUNCTUATION = [char for char in ALL if unicodedata.category(char)[0] == "P"]
+DASHES = [*BY_CATEGORY["Pd"], *"\u2053\u207b\u208b\u2212"]
+PUNCTUATION = [
+    char for category, chars in BY_CATEGORY.items() if category[0] == "P" for char in chars
+]
 
 SIX = CodeFormat(max_length=6, min_length=6)
 APP = CodeFormat(
