@@ -9,8 +9,8 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DEMO := .venv/.demo
 LOCKS := requirements.lock $(wildcard deploy/requirements-*.lock)
-# Tests are shared by three times as many processes as there are cores, because most of them wait for
-# another process half of the time (PROCESSES=4: by four, 0: one alone).
+# Tests are shared by three times as many processes as there are cores: two thirds of the time they
+# wait for another process or a time limit (PROCESSES=4: by four, 0: one alone).
 PROCESSES ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 PARALLEL := -n $(PROCESSES) --dist worksteal
 # Layers whose tests start no process of the product.
