@@ -387,6 +387,7 @@ class Attempt:
             case TimeoutError():
                 return _timed_out(sent=sent)
             case ProviderFailure():
+                self._report.failed(error)
                 try:
                     return validate_failure(error, adapter, sent=sent)
                 except Exception as bug:  # noqa: BLE001  a plug-in's model runs

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 import traceback
 from logging import INFO, WARNING
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Final, NamedTuple, Self
 
 import structlog
 
-from checkpoint_worker.providers.contract import Verdict
+from checkpoint_worker.providers.contract import ProviderFailure, Verdict
 from checkpoint_worker.tasks.catalogue import CeleryState
 from checkpoint_worker.tasks.events import DecisionStatus, Failed, SignalAction
 from checkpoint_worker.tasks.execution.observer import Observer, Refusal
@@ -62,6 +65,7 @@ class AttemptReport:
         self._observer, self._provider = observer, provider
         self._heard: SignalAction | None = None
         self._waited = self._begun = False
+        self._cause: dict[str, str] = {}
 
     def heard(self, do: SignalAction) -> None:
         """A signal arrived. Every heartbeat repeats a drain, which is logged once."""
@@ -113,6 +117,11 @@ class AttemptReport:
             # A provider's change shows here first, and the outcome may ask nothing of the operator.
             self.log.warning("attempt.in_doubt", verdict=_name(ended))
 
+    def failed(self, failure: ProviderFailure) -> None:
+        """A try failed; the line of its settlement will have the system's reason, if any."""
+        cause = _cause(failure.__cause__)
+        self._cause = {"cause": cause} if cause else {}
+
     def crashed(self, crash: Crash) -> None:
         """An adapter ended outside its contract."""
         why = {"why": crash.why} if crash.why else {}
@@ -146,8 +155,26 @@ class AttemptReport:
                 status=record.status,
                 verdict=name,
                 code_sent=record.code_sent,
+                **self._cause,
             )
 
 
 def _name(ended: Verdict | Failed) -> str:
     return ended.failure.type if isinstance(ended, Failed) else type(ended).__name__
+
+
+def _cause(error: BaseException | None) -> str:
+    """Return why a connection failed, in the words of the system; they name no address or value."""
+    match error:
+        case ssl.SSLError(reason=str(reason)) if reason.replace("_", "").isalnum():
+            return reason
+        case ssl.SSLError():
+            return type(error).__name__
+        case socket.gaierror(errno=socket.EAI_NONAME):
+            return "the name does not exist"
+        case socket.gaierror():
+            return "the name server does not answer"
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+        case _:
+            return ""

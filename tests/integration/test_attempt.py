@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -25,6 +28,7 @@ from checkpoint_worker.providers.contract import (
     Context,
     Exchange,
     ExchangeRefusedError,
+    NetworkDownError,
     NextCheckpoint,
     ProviderBrokenError,
     ProviderFailure,
@@ -403,6 +407,49 @@ async def test_a_code_sealed_for_another_key_is_claimed_and_not_sent(ledger: Led
 
 
 # Crashes and silence -------------------------------------------------------------------
+
+
+def untrusted(reason: str) -> ssl.SSLError:
+    """Return the error of a certificate; OpenSSL sets the reason."""
+    error = ssl.SSLCertVerificationError(1, CODE)
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, CODE), "Connection refused"),
+        (OSError(errno.EMFILE, CODE), "Too many open files"),
+        (socket.gaierror(socket.EAI_NONAME, CODE), "the name does not exist"),
+        (socket.gaierror(socket.EAI_AGAIN, CODE), "the name server does not answer"),
+        (untrusted("CERTIFICATE_VERIFY_FAILED"), "CERTIFICATE_VERIFY_FAILED"),
+        (untrusted(f"the code {CODE}"), "SSLCertVerificationError"),
+        (ssl.SSLEOFError(ssl.SSL_ERROR_EOF, CODE), "SSLEOFError"),
+        (TimeoutError(), None),
+        (ValueError(CODE), None),
+        (None, None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_why_a_provider_cannot_be_reached_is_in_the_log(
+    ledger: LedgerFixture, error: Exception | None, cause: str | None
+) -> None:
+    """All are 503 `network_down`; a name server, a firewall and a certificate need different mends.
+
+    The text of an exception may quote anything: the log has the system's text for its number.
+    """
+
+    async def unreachable(_: FakeExchange, __: Challenge) -> Verdict:
+        raise NetworkDownError from error
+
+    await ledger.opened(unreachable)
+    with capture_logs() as logs:
+        record = await ledger.run()
+    assert record.body["type"] == "errors/network_down"
+    settled = next(line for line in logs if line["event"] == "attempt.settled")
+    assert settled.get("cause") == cause
+    assert CODE not in repr(logs)
 
 
 @pytest.mark.parametrize("sent", [False, True])

@@ -294,6 +294,25 @@ def test_an_outcome_an_operator_may_have_to_mend_is_a_warning(
     assert "received" not in worker.log, "Celery's own lines for each task"
 
 
+def test_why_a_provider_cannot_be_reached_is_told(new_deployment: NewDeployment) -> None:
+    """Nobody listens there, or it speaks no TLS: the outcome is the same, the mend is not."""
+    deployment = new_deployment()
+    plain = deployment.sandbox.urls["LINKEDIN"].replace("http:", "https:")
+    for url, cause in (
+        ("http://127.0.0.1:1", "Connection refused"),
+        (plain, "WRONG_VERSION_NUMBER"),
+    ):
+        worker = deployment.worker(linkedin_url=url)
+        person = deployment.person().open()
+        outcome = deployment.outcome(person.submit(person.right()))
+        assert (outcome.status, outcome.code_sent) == (503, False)
+        until(lambda worker=worker: "attempt.settled" in worker.log, "the line")  # type: ignore[misc]
+        assert worker.terminate() == 0
+        events = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
+        [settled] = [each for each in events if each["event"] == "attempt.settled"]
+        assert settled["cause"] == cause
+
+
 # Levels and samples --------------------------------------------------------------------
 
 

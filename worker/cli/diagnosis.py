@@ -44,7 +44,7 @@ CAUSES: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
         "correct them where the login service has them; open intents keep the old ones",
     ),
     (503, "network_down"): (
-        "this network: name service, route or firewall",
+        "this network: name service, route or firewall; `cause` in the workers' log says which",
         "`checkpoint doctor` tries each provider from here",
     ),
     (503, "no_client_session"): ("the client sessions", "start them, or look why they do not beat"),
