@@ -23,6 +23,7 @@ import pytest
 
 from checkpoint_worker.tasks.execution.attempt import FIRST_BYTE_S
 from checkpoint_worker.tasks.records import Outcome
+from tests.support.command_line import STREAMS
 from tests.support.deployment import BOUND_S, PATIENT, ROOT, Deployment, Worker, until
 from tests.support.fixtures import NewDeployment
 from tests.support.hostile import Peer, answer, serving
@@ -259,13 +260,6 @@ def test_a_worker_told_to_end_at_once_says_what_it_leaves(
 
 
 # Streams and limits --------------------------------------------------------------------
-
-STREAMS: Final = {
-    "a full disk": 'exec "$@" >/dev/full 2>/dev/full',
-    "closed output": 'exec "$@" >&- 2>&-',
-    "closed streams": 'exec "$@" <&- >&- 2>&-',
-    "a pipe nobody reads": 'exec "$@"',
-}
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -27,6 +27,15 @@ RUN_TIMEOUT_S = 60.0
 ESCAPE = "\x1b["
 
 
+STREAMS = {
+    "a full disk": 'exec "$@" >/dev/full 2>/dev/full',
+    "closed output": 'exec "$@" >&- 2>&-',
+    "closed streams": 'exec "$@" <&- >&- 2>&-',
+    "a pipe nobody reads": 'exec "$@"',
+}
+"""Lines of shell that run a service whose output goes nowhere; the last is given a dead pipe."""
+
+
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment with these ``CHECKPOINT_*`` variables and no others."""
     outer = {name: each for name, each in os.environ.items() if not name.startswith("CHECKPOINT_")}

@@ -1,13 +1,17 @@
-"""``checkpoint gateway``: what it says when it cannot start."""
+"""``checkpoint gateway``: what it says when it cannot start, and that nobody has to hear it."""
 
+import os
 import socket
 import subprocess
 import sys
 
+import pytest
+
 from checkpoint_worker.tasks.storage.vault import make_key
-from tests.support.command_line import environment
-from tests.support.deployment import BOUND_S, ROOT
-from tests.support.gateways import KEY
+from checkpoint_worker.worker.local.embedded_redis import free_port
+from tests.support.command_line import PROGRAM, STREAMS, environment
+from tests.support.deployment import BOUND_S, ROOT, until
+from tests.support.gateways import KEY, Caller
 
 
 def _run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -53,3 +57,34 @@ def test_a_key_that_is_too_short_is_used_wrongly() -> None:
     assert done.returncode == 2
     assert "CHECKPOINT_API_KEYS: an API key has 16 or more" in done.stderr
     assert "canary-short" not in done.stderr
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_gateway_whose_output_goes_nowhere_serves_all_the_same(name: str) -> None:
+    """Its first line says where it listens; on a full disk the gateway ended over it."""
+    port = free_port()
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = subprocess.Popen(
+        ["/bin/sh", "-c", STREAMS[name], "sh", *PROGRAM, "gateway", "--port", str(port)],
+        cwd=ROOT,
+        env=environment(SECRET_KEYS=make_key(), API_KEYS=KEY, REDIS_URL="redis://127.0.0.1:1"),
+        stdout=writer,
+        stderr=writer,
+    )
+    os.close(writer)
+
+    def answers() -> bool:
+        assert program.poll() is None, "it has ended"
+        try:
+            return Caller(f"http://127.0.0.1:{port}").record("s1").status == 503  # No Redis.
+        except ConnectionError:
+            return False
+
+    try:
+        until(answers, "an answer")
+        program.terminate()
+        assert program.wait(BOUND_S) == 0
+    finally:
+        program.kill()
+        program.wait(BOUND_S)

@@ -1,7 +1,7 @@
-"""Standard streams whose failure does not end the worker: full disk, gone reader, closed stream.
+"""Standard streams whose failure does not end a service: full disk, gone reader, closed stream.
 
-Celery prints its banner with a plain ``print``, which on a full disk would end the process before
-it has served a code.
+Celery prints its banner, and the gateway its address, with a plain ``print``, which on a full disk
+would end the process before it has served a code.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from checkpoint_worker.worker.cli.commands.common import (
     sentences,
 )
 from checkpoint_worker.worker.cli.console import output, output_json, status_line
+from checkpoint_worker.worker.observability.stdio import make_streams_fail_safe
 
 PORT = 8600
 
@@ -48,6 +49,7 @@ def gateway(*, host: str, port: int, grace: float, until_stdin_closes: bool, as_
         http://127.0.0.1:8600/v1/accounts/checkpoint
       with {"account_id": "acc_1", "provider": "LINKEDIN", "code": "123456"} in code.json
     """  # noqa: D301
+    make_streams_fail_safe()
     with sentences(as_json=as_json):
         settings = read_settings()
         if until_stdin_closes:
