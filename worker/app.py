@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
+import warnings
 from typing import Any, Final
 
 import click
 import structlog
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.signals import celeryd_init, setup_logging, worker_ready
 from kombu.serialization import register
 
@@ -124,6 +127,10 @@ def make_app(settings: Settings | None = None) -> Celery:
     @celeryd_init.connect(weak=False)
     def _process(instance: Any, **_: object) -> None:  # noqa: ANN401  Celery's worker
         make_streams_fail_safe()
+        # It is about messages that hold pickles, which are refused here; `_logs` says what is left.
+        warnings.simplefilter("ignore", SecurityWarning)
+        # Modules of ``--include`` are imported before Celery asks for logs, and may warn.
+        configure(settings, app.conf.get("checkpoint_log_level"), process=CHILD.number)
         keep_memory_private()
         limit_remote_control()
         report_outcomes_without_stack()
@@ -148,6 +155,8 @@ def make_app(settings: Settings | None = None) -> Celery:
         )
         if foreign:
             log.warning("environment.foreign", ignored=foreign)
+        if os.geteuid() == 0:
+            log.warning("worker.runs_as_root")
 
     check_command_line(app)
     return app

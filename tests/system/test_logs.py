@@ -30,7 +30,7 @@ from checkpoint_worker.worker.observability.logs import (
     lines_lost,
     mask_text,
 )
-from tests.support.deployment import until
+from tests.support.deployment import PATIENCE, until
 from tests.support.fixtures import NewDeployment
 
 CODE = "847362"
@@ -214,6 +214,8 @@ def test_every_cut_logger_is_one_that_writes_such_messages() -> None:
             assert beginning in source, (name, beginning)
 
 
+SHUTDOWN = {"worker: Warm shutdown (MainProcess)"}
+"""What Celery prints on stdout."""
 LIBRARIES = ("aiohttp", "aiohttp.access", "aiohttp.client", "asyncio", "celery", "celery.app.trace",
              "celery.redirected", "celery.worker.strategy", "concurrent.futures", "kombu",
              "kombu.transport.redis", "py.warnings", "redis", "uvicorn.error",
@@ -311,6 +313,22 @@ def test_why_a_provider_cannot_be_reached_is_told(new_deployment: NewDeployment)
         events = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
         [settled] = [each for each in events if each["event"] == "attempt.settled"]
         assert settled["cause"] == cause
+
+
+def test_every_line_of_a_worker_is_an_event(new_deployment: NewDeployment) -> None:
+    """Warnings of Python and of Celery were several lines of text, which no collector reads."""
+    deployment = new_deployment()
+    (deployment.logs / "warns.py").write_text("import warnings; warnings.warn('made up')")
+    path = os.pathsep.join([str(deployment.logs), os.environ.get("PYTHONPATH", "")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        worker = deployment.worker("-I", f"{PATIENCE},warns")
+    assert worker.terminate() == 0
+    lines = [line for line in worker.log.splitlines() if line and line not in SHUTDOWN]
+    events = [json.loads(line) for line in lines]
+    [warning] = [each["event"] for each in events if each["logger"] == "py.warnings"]
+    assert "UserWarning: made up" in warning
+    assert (os.geteuid() == 0) == ("worker.runs_as_root" in [each["event"] for each in events])
 
 
 # Levels and samples --------------------------------------------------------------------

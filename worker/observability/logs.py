@@ -365,6 +365,7 @@ def configure(
             "root": {"handlers": ["lines"], "level": number},
         }
     )
+    logging.captureWarnings(capture=True)  # A line of the log like any other, in its form.
     for name in QUOTING:
         logging.getLogger(name).addFilter(_NO_QUOTES)
     for name in TASK_LOGGERS:
