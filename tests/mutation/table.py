@@ -2281,4 +2281,18 @@ MUTANTS: Final = (
         test="tests/system/test_flower.py::"
         "test_the_refusal_ends_the_process_with_a_sentence[no conf]",
     ),
+    mutant(
+        "one person's trouble is everybody's",
+        "a gateway serves where its output cannot be written",
+        Edit("worker/cli/commands/gateway.py", "    make_streams_fail_safe()\n"),
+        test="tests/system/test_gateway_command.py::"
+        "test_a_gateway_whose_output_goes_nowhere_serves_all_the_same[a full disk]",
+    ),
+    mutant(
+        "code in argsrepr",
+        "the log has the system's words for an error, not the exception's",
+        Edit("tasks/execution/report.py", "return os.strerror(number)", "return str(error)"),
+        test="tests/integration/test_attempt.py::"
+        "test_why_a_provider_cannot_be_reached_is_in_the_log[OSError-str]",
+    ),
 )
