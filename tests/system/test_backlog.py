@@ -49,8 +49,12 @@ class GaveUpError(Exception):
 
 
 @pytest.fixture
-def channel(redis_url: str) -> Iterator[Any]:
-    """Return the worker's own channel to a queue, with ten wakes in it."""
+def channel(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the worker's own channel to a queue, with ten wakes in it.
+
+    However slow the machine is, what it reads at first was there at once.
+    """
+    monkeypatch.setattr("checkpoint_worker.worker.runtime.broker.SOON_S", BOUND_S)
     settings = Settings(redis_url=redis_url, secret_keys=make_key(), prefix=QUEUE)
     app = Celery("backlog", set_as_current=False)
     app.conf.update(worker_config(settings))

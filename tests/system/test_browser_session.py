@@ -39,7 +39,7 @@ from tests.support.browsers import (
 from tests.support.chromium import needs_chromium
 from tests.support.deployment import BOUND_S, ROOT, Deployment, Person, until
 from tests.support.examples import defined_by
-from tests.support.measuring import IMPORTS
+from tests.support.measuring import IMPORTS, slowdown
 from tests.support.web_logins import Client
 
 pytestmark = needs_chromium
@@ -183,7 +183,7 @@ def test_a_page_that_never_answers_is_408_and_keeps_no_code(
     chromium: Chromium, provider: str
 ) -> None:
     """A form that is being sent, or a script that waits: the code may have been used."""
-    patience = replace(PATIENCE, whole_s=5.0)
+    patience = replace(PATIENCE, whole_s=5.0 * slowdown())  # The code is typed within it.
     with BrowserLogin(chromium, provider, scene="silent", patience=patience) as login:
         record = login.outcome(login.person.right())
         assert wire(record) == (408, "errors/request_timeout", True)

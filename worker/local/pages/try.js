@@ -77,7 +77,14 @@ async function start(fields) {
 
 const chosen = () => Object.fromEntries(new FormData($("#start")));
 
+// Show the intent as it is by now, if the page still shows its login.
+async function refresh({account_id, provider}) {
+  const intent = await gateway(`/v1/intents?${new URLSearchParams({account_id, provider})}`);
+  if (login.account_id === account_id) showIntent({...login, ...intent});
+}
+
 async function ensureOpen() {
+  if (login?.state === "open") await refresh(login);  // A code may have ended it meanwhile.
   if (login?.state !== "open") await start(chosen());
   return login;
 }
@@ -123,7 +130,7 @@ async function submit(intent, code, what) {
       for await (record of changes(record.submission_id)) card.show(record);
     }
     if (login.account_id === account_id) {
-      showIntent({...login, ...await gateway(`/v1/intents?${new URLSearchParams({account_id, provider})}`)});
+      await refresh(intent);
       await look();
     }
     return record;
@@ -253,12 +260,12 @@ const DEMOS = {
   async newer() {
     const intent = await ensureOpen(), {received} = await look();
     await pace(intent.account_id, "silent");
-    const elder = submit(intent, await wrong(intent.account_id), "The first code");
+    const older = submit(intent, await wrong(intent.account_id), "The first code");
     let done = false;
-    elder.finally(() => { done = true; });
+    older.finally(() => { done = true; });
     while (!done && (await look()).received === received) await pause(100);
     await pace(intent.account_id, "prompt");
-    await Promise.all([elder, submit(intent, await right(), "The newer code")]);
+    await Promise.all([older, submit(intent, await right(), "The newer code")]);
   },
   async timeout() {
     const intent = await ensureOpen();
