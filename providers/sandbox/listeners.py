@@ -128,10 +128,10 @@ async def relay(
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        far_writer.close()  # First: whoever cancels this task once more must not keep it open.
         for task in both:
             task.cancel()
         await asyncio.gather(*both, return_exceptions=True)
-        far_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -26,6 +26,7 @@ from checkpoint_worker.providers.contract import (
 from checkpoint_worker.providers.linkedin.adapter import LinkedIn, LinkedInContext
 from checkpoint_worker.providers.sandbox import Sandbox, SandboxError, background
 from checkpoint_worker.providers.sandbox.accounts import Account, Accounts
+from checkpoint_worker.providers.sandbox.listeners import relay
 from tests.support.canned_server import attempt
 
 
@@ -407,3 +408,26 @@ def test_a_taken_port_is_said_and_leaves_nothing_behind() -> None:
         port = int(client.page_url.rpartition(":")[2])
         with pytest.raises(OSError, match="address already in use"), background(port):
             pass
+
+
+class FarSide:
+    """A writer that notes whether it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_relay_closes_the_far_side_whenever_it_is_cancelled(turns: int) -> None:
+    """Also while it ends already: the connection stayed open until the collector came by."""
+    near, far, writer = asyncio.StreamReader(), asyncio.StreamReader(), FarSide()
+    passing = asyncio.create_task(relay(near, FarSide(), far, writer))  # type: ignore[arg-type]
+    near.feed_eof()
+    for _ in range(turns + 1):
+        await asyncio.sleep(0)
+    passing.cancel()
+    await asyncio.gather(passing, return_exceptions=True)
+    assert writer.closed
