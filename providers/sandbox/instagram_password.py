@@ -6,17 +6,12 @@ import base64
 import functools
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from checkpoint_worker.providers.sandbox.password_key import password_key, public_pem
+
 _IV, _SIZE, _TAG = 12, 2, 16  # Bytes.
-
-
-@functools.cache
-def _key() -> rsa.RSAPrivateKey:
-    """Make the key when it is first asked for: it takes 0.1 s, and all sandboxes can share it."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class PasswordKey:
@@ -31,11 +26,7 @@ class PasswordKey:
     @functools.cached_property
     def public(self) -> str:
         """As in ``ig-set-password-encryption-pub-key``: PEM in base64."""
-        public_key = _key().public_key()
-        pem = public_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return base64.b64encode(pem).decode()
+        return base64.b64encode(public_pem()).decode()
 
     def open(self, sealed: str) -> bytes:
         """Return the password in ``#PWD_INSTAGRAM:<version>:<time>:<rest>``, else nothing.
@@ -59,5 +50,5 @@ class PasswordKey:
         iv, rest = blob[2 : 2 + _IV], blob[2 + _IV :]
         size = int.from_bytes(rest[:_SIZE], "little")
         sealed_key, rest = rest[_SIZE : _SIZE + size], rest[_SIZE + size :]
-        key = _key().decrypt(sealed_key, padding.PKCS1v15())
+        key = password_key().decrypt(sealed_key, padding.PKCS1v15())
         return AESGCM(key).decrypt(iv, rest[_TAG:] + rest[:_TAG], time)

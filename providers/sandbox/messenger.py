@@ -8,7 +8,6 @@ the client's own affair.
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import secrets
 import struct
@@ -19,14 +18,14 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from checkpoint_worker.providers.sandbox.messenger_app import APP, Apps
 from checkpoint_worker.providers.sandbox.messenger_scenes import SCENES
 from checkpoint_worker.providers.sandbox.messenger_session import Challenge, is_right
 from checkpoint_worker.providers.sandbox.messenger_web import WebStep
+from checkpoint_worker.providers.sandbox.password_key import password_key, public_pem
 from checkpoint_worker.providers.sandbox.scenes import SceneQueue
 from checkpoint_worker.providers.sandbox.simulator import Login, Seen
 
@@ -409,13 +408,13 @@ SIMULATOR = MessengerSimulator
 
 async def _password_key(_request: web.Request) -> web.Response:
     """Hand out the key that clients encrypt the password with."""
-    said = {"public_key": _public_key(), "key_id": KEY_ID, "seconds_to_live": 3600}
+    said = {"public_key": public_pem().decode(), "key_id": KEY_ID, "seconds_to_live": 3600}
     return web.json_response(said)
 
 
 async def _mobile_config(_request: web.Request) -> web.Response:
     """Hand out the same key among the app's settings."""
-    fields = [{"k": 1, "i64": KEY_ID}, {"k": 2, "str": _public_key()}]
+    fields = [{"k": 1, "i64": KEY_ID}, {"k": 2, "str": public_pem().decode()}]
     said = {
         "configs": {"15712": {"fields": fields, "hash": ""}},
         "query_hash": "",
@@ -474,20 +473,6 @@ def _uuid() -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-@functools.cache
-def _key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def _public_key() -> str:
-    public_key = (
-        _key()
-        .public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return public_key.decode()
-
-
 def _password(sent: str) -> str:
     """Return the password in clear; apps send it as ``#PWD_MSGR:1:<time>:<sealed>``."""
     if not sent.startswith("#PWD_"):
@@ -497,7 +482,7 @@ def _password(sent: str) -> str:
         raw = base64.b64decode(sealed)
         (length,) = struct.unpack_from("<h", raw, 14)  # After two bytes and the nonce.
         key_end = 16 + length
-        key = _key().decrypt(raw[16:key_end], padding.PKCS1v15())
+        key = password_key().decrypt(raw[16:key_end], padding.PKCS1v15())
         tag, text = raw[key_end : key_end + 16], raw[key_end + 16 :]
         return AESGCM(key).decrypt(raw[2:14], text + tag, time.encode()).decode()
     except (ValueError, struct.error, InvalidTag):
