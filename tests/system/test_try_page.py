@@ -285,6 +285,17 @@ def test_the_double_click_button_explains_both_outcomes(
 
 
 @needs_chromium
+def test_a_demonstration_begins_with_an_open_login(visit: Visit, deployment: Deployment) -> None:
+    """The one that the page shows may have ended since: both codes were 409 then."""
+    visit.start()
+    ended = visit.account()
+    deployment.client.kill_intent(ended, "LINKEDIN")
+    visit.demonstrate("a double click")
+    assert {visit.outcome(number)["status"] for number in (1, 2)} == {201, 409}
+    assert visit.account() != ended
+
+
+@needs_chromium
 def test_a_newer_code_supersedes_the_one_that_hangs(visit: Visit, deployment: Deployment) -> None:
     """The older one is answered 409 though it was sent; the newer is sent after it and connects."""
     visit.start()
