@@ -24,7 +24,9 @@ from checkpoint_worker.tasks.storage.connections import (
     AwaitedTlsConnection,
     Connection,
     TlsConnection,
+    look_up_by,
 )
+from checkpoint_worker.tasks.storage.names import LedgerNames
 from checkpoint_worker.tasks.storage.steps import Steps, run_awaited, run_blocking
 from checkpoint_worker.tasks.tracebacks import let_go
 
@@ -56,6 +58,7 @@ class Nodes:
         self.slot, self._seeds, self._options = slot, tuple(places), options
         self._order: tuple[Place, ...] = self._seeds
         self._silent: frozenset[Place] = frozenset()
+        self._names = LedgerNames()
 
     def find(self) -> Place:
         """Return the node that has the slot; blocking.
@@ -86,7 +89,8 @@ class Nodes:
             return client.execute_command(*ASK)
 
     async def _ask_awaited(self, place: Place) -> object:
-        async with awaited.Redis(**self._to(place), retry=AsyncRetry(NoBackoff(), 0)) as client:
+        asking = awaited.Redis(**self._to(place), retry=AsyncRetry(NoBackoff(), 0))
+        async with look_up_by(self._names, asking) as client:
             return await client.execute_command(*ASK)
 
     def _to(self, place: Place) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from checkpoint_worker.tasks.storage.names import LedgerNames
+
 Places = Sequence[tuple[str, int]]
 
 # Redis 6.2 wraps the refusal of a script's command: "ERR Error running script … -READONLY".
@@ -220,6 +222,36 @@ class _ClosesItselfAwaited:
             raise
 
 
+class _LooksUp:
+    """Lets an awaited connection be made to an address that `LedgerNames` found.
+
+    asyncio's own look-up ends with the attempt, and its thread goes on without use.
+    """
+
+    _place: str | None = None
+    """The address that is connected to."""
+
+    def __init__(self, *, names: LedgerNames | None = None, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self._names = names or LedgerNames()
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments = dict(super()._connection_arguments())  # type: ignore[misc]
+        if "ssl" in arguments:
+            arguments["server_hostname"] = arguments["host"]
+        return {**arguments, "host": self._place}
+
+    async def _connect(self) -> None:
+        connect = super()._connect  # type: ignore[misc]
+
+        async def to(place: str) -> None:
+            self._place = place
+            await connect()
+
+        async with asyncio.timeout(self.socket_connect_timeout):  # type: ignore[attr-defined]
+            await self._names.connect(self.host, self.port, to)  # type: ignore[attr-defined]
+
+
 class Connection(_ClosesItself, redis.Connection):
     """A blocking connection over TCP."""
 
@@ -314,6 +346,9 @@ class AwaitedSentinels(_AsksInTurn, awaited_sentinel.Sentinel):
     def __init__(self, places: Places, sentinel_kwargs: Mapping[str, Any]) -> None:
         options = {**sentinel_kwargs, "retry": AwaitedRetry(NoBackoff(), 0)}
         super().__init__(places, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        names = LedgerNames()
+        for each in self.sentinels:
+            look_up_by(names, each)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return host and port of the master.
@@ -337,11 +372,11 @@ class AwaitedSentinels(_AsksInTurn, awaited_sentinel.Sentinel):
         raise _nothing_told(service_name, failed, len(asked))
 
 
-class AwaitedConnection(_ClosesItselfAwaited, awaited.Connection):
+class AwaitedConnection(_ClosesItselfAwaited, _LooksUp, awaited.Connection):
     """An awaited connection over TCP."""
 
 
-class AwaitedTlsConnection(_ClosesItselfAwaited, awaited.SSLConnection):
+class AwaitedTlsConnection(_ClosesItselfAwaited, _LooksUp, awaited.SSLConnection):
     """An awaited connection over TLS."""
 
 
@@ -349,11 +384,22 @@ class AwaitedSocketConnection(_ClosesItselfAwaited, awaited.UnixDomainSocketConn
     """An awaited connection over a Unix socket."""
 
 
-class AwaitedSentinelConnection(_ClosesItselfAwaited, awaited_sentinel.SentinelManagedConnection):
+class AwaitedSentinelConnection(
+    _ClosesItselfAwaited, _LooksUp, awaited_sentinel.SentinelManagedConnection
+):
     """An awaited connection to the master that Sentinels name."""
 
 
 class AwaitedSentinelTlsConnection(
-    _ClosesItselfAwaited, awaited_sentinel.SentinelManagedSSLConnection
+    _ClosesItselfAwaited, _LooksUp, awaited_sentinel.SentinelManagedSSLConnection
 ):
     """An awaited TLS connection to the master that Sentinels name."""
+
+
+def look_up_by(names: LedgerNames, client: awaited.Redis) -> awaited.Redis:
+    """Let a client that has made no connection yet look its host up by ``names``; return it."""
+    pool = client.connection_pool
+    is_tls = issubclass(pool.connection_class, awaited.SSLConnection)
+    pool.connection_class = AwaitedTlsConnection if is_tls else AwaitedConnection
+    pool.connection_kwargs["names"] = names
+    return client

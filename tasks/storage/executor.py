@@ -56,6 +56,7 @@ from checkpoint_worker.tasks.storage.connections import (
 )
 from checkpoint_worker.tasks.storage.idle_connections import IdleConnections
 from checkpoint_worker.tasks.storage.keys import DEFAULT_PREFIX
+from checkpoint_worker.tasks.storage.names import LedgerNames
 from checkpoint_worker.tasks.storage.pipelining import Address, FindMaster, PipelinedConnection
 from checkpoint_worker.tasks.tracebacks import let_go
 
@@ -468,6 +469,8 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
 
     address = parse_redis(url)
     options = {**_options(address), "retry": AsyncRetry(NoBackoff(), 0)}
+    if address.path is None:
+        options["names"] = LedgerNames()
     if address.sentinels is not None:
         kind = AwaitedSentinelConnection if address.tls is None else AwaitedSentinelTlsConnection
         master: redis.asyncio.Redis = _async_sentinels(address).master_for(

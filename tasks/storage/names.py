@@ -1,4 +1,4 @@
-"""Look-up of Redis' name: `LedgerNames`.
+"""Look-up of Redis' name, and the order in which its addresses are tried: `LedgerNames`.
 
 A connection attempt is short, because a command waits for it. A look-up may take longer: where the
 first name server of a machine is down, the system asks the next one after five seconds. So a
@@ -12,7 +12,8 @@ import asyncio
 import ipaddress
 import socket
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 SLOW_S: Final = 0.5
 """Duration from which the answer of a look-up is kept, since its attempt may have ended. A quick
@@ -20,15 +21,65 @@ one is not: the name may lead elsewhere by the next attempt (a switchover)."""
 KEPT_S: Final = 3.0
 """Time for which it is kept: attempts follow each other within `wake_again_s` or less."""
 
+FAILED_MOST: Final = 64
+"""Maximum number of addresses whose failure is remembered."""
+
 Place = tuple[str, int]
+T = TypeVar("T")
 
 
 class LedgerNames:
-    """Looks names up; attempts of one event loop that ask for the same one share a look-up."""
+    """Looks names up; attempts of one event loop that ask for the same one share a look-up.
+
+    Everything that connects for one client shares an object: its pool, the questions to its
+    Sentinels or to the nodes of its cluster.
+    """
 
     def __init__(self) -> None:
         self._asked: dict[Place, asyncio.Task[tuple[str, ...]]] = {}
         self._kept: dict[Place, tuple[tuple[str, ...], float]] = {}
+        self._failed: dict[str, None] = {}
+        """Addresses without an answer, in the order in which they were tried last."""
+
+    async def connect(self, host: str, port: int, to: Callable[[str], Awaitable[T]]) -> T:
+        """Connect to the first address of a host that answers.
+
+        An address that did not answer is tried last from then on. A silent one uses up the time of
+        an attempt, so every attempt that began with it would fail.
+
+        Args:
+            host: Host name or address.
+            port: Its port.
+            to: Connects to one address.
+
+        Raises:
+            OSError: The name has no address, no name server answers, or no address answers.
+        """
+        addresses = await self.resolve(host, port)
+        tried = {address: number for number, address in enumerate(self._failed, 1)}
+        failed: OSError | None = None
+        for address in sorted(addresses, key=lambda each: tried.get(each, 0)):
+            try:
+                connected = await to(address)
+            except OSError as error:
+                self._note_failed(address)
+                failed = failed or error
+            except asyncio.CancelledError:  # The attempt's time has ended.
+                self._note_failed(address)
+                raise
+            else:
+                self._failed.pop(address, None)
+                return connected
+        try:
+            raise failed or socket.gaierror(socket.EAI_NONAME, "the name has no address")
+        finally:  # Else it and this frame would keep each other.
+            del failed
+
+    def _note_failed(self, address: str) -> None:
+        self._failed.pop(address, None)
+        self._failed[address] = None
+        if len(self._failed) > FAILED_MOST:
+            del self._failed[next(iter(self._failed))]
 
     async def resolve(self, host: str, port: int) -> tuple[str, ...]:
         """Return the addresses of a host; a numeric host is its own address.
@@ -53,7 +104,8 @@ class LedgerNames:
         addresses = tuple(dict.fromkeys(str(place[0]) for *_, place in found))
         now_s = time.monotonic()
         if now_s - began_s > SLOW_S:
-            self._kept = {(host, port): (addresses, now_s + KEPT_S)}
+            self._kept = {place: kept for place, kept in self._kept.items() if now_s < kept[1]}
+            self._kept[host, port] = (addresses, now_s + KEPT_S)
         return addresses
 
     def _ended(self, place: Place, done: asyncio.Task[tuple[str, ...]]) -> None:

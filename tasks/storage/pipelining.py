@@ -167,17 +167,15 @@ class PipelinedConnection:
     async def _open(self, protocol: Callable[[], _Link], host: str, port: int) -> _Link:
         """Connect to the first address of a host that answers."""
         loop, tls = asyncio.get_running_loop(), self._address.tls
-        failed: OSError | None = None
-        for place in await self._names.resolve(host, port):
-            try:
-                _, link = await loop.create_connection(
-                    protocol, place, port, ssl=tls, server_hostname=host if tls else None
-                )
-            except OSError as error:
-                failed = failed or error
-            else:
-                return link
-        raise failed or socket.gaierror(socket.EAI_NONAME, "the name has no address")
+        server_hostname = host if tls else None
+
+        async def to(place: str) -> _Link:
+            _, link = await loop.create_connection(
+                protocol, place, port, ssl=tls, server_hostname=server_hostname
+            )
+            return link
+
+        return await self._names.connect(host, port, to)
 
     def close(self) -> None:
         """Close the connection; commands without a reply fail."""

@@ -474,6 +474,28 @@ async def test_tls_is_spoken_alike_by_all(tls: tuple[int, str], options: str) ->
     await _speaks(f"rediss://free@127.0.0.1:{port}?{options.format(ca=quote(ca, safe=''))}")
 
 
+async def test_a_certificate_is_that_of_the_name_for_all(
+    tls: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made for `localhost` and 127.0.0.1: the name in the address counts, not its IP."""
+    port, ca = tls
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *more, **given: real("127.0.0.1", *more, **given)
+    )
+    given = f"ssl_ca_certs={quote(ca, safe='')}&ssl_check_hostname=true"
+    await _speaks(f"rediss://free@localhost:{port}?{given}")
+    url = f"rediss://free@redis.example:{port}?{given}"
+    with closing(connect(url)) as client, pytest.raises(redis.RedisError):
+        client.ping()
+    awaited, pipe = connect_async(url), pipe_to(url)
+    for asked in (awaited.ping, lambda: pipe.call("PING")):
+        with pytest.raises(redis.RedisError) as caught:
+            await asked()
+        assert "certificate is not trusted" in why(caught.value)
+    await awaited.aclose()
+
+
 async def test_a_server_nobody_vouches_for_is_refused_by_all(tls: tuple[int, str]) -> None:
     """Celery's default is to trust any."""
     url = f"rediss://free@127.0.0.1:{tls[0]}"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from redis.exceptions import ConnectionError as LostError
@@ -253,39 +250,3 @@ async def test_text_that_cannot_be_sent_leaves_the_others_alone(redis_url: str) 
         await pipe.call("ECHO", "\ud800")
     assert await pipe.call("ECHO", "after") == "after"
     pipe.close()
-
-
-async def test_a_look_up_longer_than_an_attempt_serves_a_later_one(
-    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the first name server is down the system asks the next after 5 s, each time.
-
-    An attempt to connect is shorter than that, and none would ever succeed.
-    """
-    real, answers = socket.getaddrinfo, threading.Event()
-    asked: list[str] = []
-
-    def slow(host: str, *more: Any, **options: Any) -> Any:
-        if host != "redis.example":
-            return real(host, *more, **options)
-        asked.append(host)
-        answers.wait(BOUND_S)
-        return real("127.0.0.1", *more, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", slow)
-    parts = urlsplit(redis_server.url)
-    login = ("default", parts.password) if parts.password else ()
-    address = Address(host="redis.example", port=parts.port or 0, login=login)
-    connection = PipelinedConnection(address, silence_s=0.1)
-    for _ in range(2):
-        with pytest.raises(SilentError):
-            await connection.call("PING")
-    answers.set()
-    async with asyncio.timeout(BOUND_S):
-        while True:
-            with suppress(RedisError):
-                if await connection.call("PING") == "PONG":
-                    break
-            await asyncio.sleep(0.01)
-    assert len(asked) == 1, "all attempts share one look-up"
-    connection.close()

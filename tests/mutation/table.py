@@ -1061,8 +1061,29 @@ MUTANTS: Final = (
             "return await asyncio.shield(asked)",
             "return await asked",
         ),
-        test="tests/integration/test_pipe.py::"
-        "test_a_look_up_longer_than_an_attempt_serves_a_later_one",
+        test="tests/integration/test_ledger_names.py::"
+        "test_a_look_up_longer_than_an_attempt_serves_a_later_one[_pipe]",
+    ),
+    mutant(
+        "a slow name server keeps Redis away",
+        "subscriptions share the look-ups too",
+        Edit(
+            "tasks/storage/connections.py",
+            "await self._names.connect(self.host, self.port, to)",
+            "await to(self.host)",
+        ),
+        test="tests/integration/test_ledger_names.py::"
+        "test_a_look_up_longer_than_an_attempt_serves_a_later_one[_subscription]",
+    ),
+    mutant(
+        "a URL that names another host",
+        "the certificate of Redis is that of its name",
+        Edit(
+            "tasks/storage/connections.py",
+            'arguments["server_hostname"] = arguments["host"]',
+            "pass",
+        ),
+        test="tests/integration/test_addresses.py::test_a_certificate_is_that_of_the_name_for_all",
     ),
     mutant(
         "a slow name server keeps Redis away",
