@@ -13,6 +13,7 @@ import pytest
 from checkpoint_worker.tasks.storage.vault import make_key
 from checkpoint_worker.worker.cli.main import cli
 from tests.support.command_line import PROGRAM, ROOT, RUN_TIMEOUT_S, Done, environment, run
+from tests.support.ledger_fixture import KEY, LedgerFixture
 
 SANDBOX: Final = "http://127.0.0.1:8700"
 SUBMIT: Final = ("submit", "acc_1", "--provider", "LINKEDIN")
@@ -145,3 +146,18 @@ def test_output_that_cannot_be_written_is_a_sentence(words: tuple[str, ...]) -> 
     done = into_full_disk(*words)
     assert done.stderr == "Error: the output cannot be written: No space left on device\n"
     assert done.returncode == 1
+
+
+def test_messages_that_cannot_be_written_keep_no_record_from_stdout(redis_url: str) -> None:
+    """The code is submitted by the time of the first message; without a worker it stays queued."""
+    ledger = LedgerFixture.at(redis_url)
+    ledger.open()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *SUBMIT, "--timeout", "0.1", "--json"], cwd=ROOT, input="111222",
+            env=environment(REDIS_URL=redis_url, SECRET_KEYS=KEY), stdout=subprocess.PIPE,
+            stderr=full, text=True, check=False, timeout=RUN_TIMEOUT_S,
+        )  # fmt: skip
+    ledger.redis.close()
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["state"] == "queued"

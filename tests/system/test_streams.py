@@ -77,6 +77,9 @@ def test_closed_standard_streams_are_taken_by_nothing_else() -> None:
         ("2>&-", ("result",), 2),
         ("<&-", ("submit", "a", "--provider", "LINKEDIN"), 2),
         (">&- 2>&- <&-", ("version",), 0),
+        ("2>/dev/full", ("health", "--file", "/no/where"), 1),
+        ("2>/dev/full", ("result",), 2),
+        ("2>/dev/full", ("submit", "a", "111222", "--provider", "LINKEDIN"), 2),
     ],
 )
 def test_a_command_with_a_closed_stream_ends_as_with_an_open_one(

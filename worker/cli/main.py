@@ -9,7 +9,6 @@ answer at once.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import click
 
 from checkpoint_worker.tasks.operations.foreign import forget_foreign
 from checkpoint_worker.worker.cli.console import drop_unwritten, status_line, wants_no_colour
-from checkpoint_worker.worker.observability.stdio import reopen_closed_streams
+from checkpoint_worker.worker.observability.stdio import make_streams_fail_safe
 
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "One machine": {
@@ -147,7 +146,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the console script ``checkpoint``."""
-    reopen_closed_streams()
+    # Messages are for a person who may have gone; what a command prints on stdout is its result.
+    make_streams_fail_safe("stderr")
     forget_foreign()  # Before a command imports what would read them.
     try:
         cli(prog_name="checkpoint")
@@ -157,8 +157,7 @@ def main() -> None:
 
         if (sentence := disk_sentence(error)) is None:
             raise
-        with contextlib.suppress(OSError):  # The messages go to the same disk.
-            status_line(f"Error: {sentence}")
+        status_line(f"Error: {sentence}")
         sys.exit(1)
     finally:
         drop_unwritten()

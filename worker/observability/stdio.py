@@ -50,10 +50,14 @@ def reopen_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
-def make_streams_fail_safe() -> None:
-    """Make this process' standard streams unfailing, closed ones too."""
+def make_streams_fail_safe(*names: str) -> None:
+    """Make standard streams of this process unfailing, closed ones too.
+
+    Args:
+        names: ``stdout``, ``stderr``; by default both.
+    """
     reopen_closed_streams()
-    for name in ("stdout", "stderr"):
+    for name in names or ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Unfailing):
             unfailing = cast("TextIO", Unfailing(stream))
