@@ -27,6 +27,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from checkpoint_worker.tasks.storage.addresses import CurrentContext
 from checkpoint_worker.tasks.storage.names import LedgerNames
 
 Places = Sequence[tuple[str, int]]
@@ -225,17 +226,26 @@ class _ClosesItselfAwaited:
 class _LooksUp:
     """Lets an awaited connection be made to an address that `LedgerNames` found.
 
-    asyncio's own look-up ends with the attempt, and its thread goes on without use.
+    asyncio's own look-up ends with the attempt, and its thread goes on without use. redis-py's TLS
+    context is made once for each connection of a pool, and stays as it is.
     """
 
     _place: str | None = None
     """The address that is connected to."""
 
-    def __init__(self, *, names: LedgerNames | None = None, **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *,
+        names: LedgerNames | None = None,
+        tls: CurrentContext | None = None,
+        **options: Any,  # noqa: ANN401  the library's
+    ) -> None:
         super().__init__(**options)
-        self._names = names or LedgerNames()
+        self._names, self._tls = names or LedgerNames(), tls
 
     def _connection_arguments(self) -> Mapping[str, Any]:
+        if self._tls is not None:
+            self.ssl_context.context = self._tls()  # type: ignore[attr-defined]
         arguments = dict(super()._connection_arguments())  # type: ignore[misc]
         if "ssl" in arguments:
             arguments["server_hostname"] = arguments["host"]
@@ -343,12 +353,14 @@ class Sentinels(_AsksInTurn, sentinel.Sentinel):
 class AwaitedSentinels(_AsksInTurn, awaited_sentinel.Sentinel):
     """Awaited clients of the Sentinels; the next question may come from another event loop."""
 
-    def __init__(self, places: Places, sentinel_kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, places: Places, sentinel_kwargs: Mapping[str, Any], tls: CurrentContext | None = None
+    ) -> None:
         options = {**sentinel_kwargs, "retry": AwaitedRetry(NoBackoff(), 0)}
         super().__init__(places, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         names = LedgerNames()
         for each in self.sentinels:
-            look_up_by(names, each)
+            look_up_by(names, each, tls)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return host and port of the master.
@@ -396,10 +408,12 @@ class AwaitedSentinelTlsConnection(
     """An awaited TLS connection to the master that Sentinels name."""
 
 
-def look_up_by(names: LedgerNames, client: awaited.Redis) -> awaited.Redis:
-    """Let a client that has made no connection yet look its host up by ``names``; return it."""
+def look_up_by(
+    names: LedgerNames, client: awaited.Redis, tls: CurrentContext | None = None
+) -> awaited.Redis:
+    """Let a client that has made no connection yet connect as `_LooksUp` does; return it."""
     pool = client.connection_pool
     is_tls = issubclass(pool.connection_class, awaited.SSLConnection)
     pool.connection_class = AwaitedTlsConnection if is_tls else AwaitedConnection
-    pool.connection_kwargs["names"] = names
+    pool.connection_kwargs.update(names=names, tls=tls)
     return client

@@ -28,7 +28,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from checkpoint_worker.tasks.storage.address_parser import parse_redis
-from checkpoint_worker.tasks.storage.addresses import RedisAddress
+from checkpoint_worker.tasks.storage.addresses import CurrentContext, RedisAddress, Tls
 from checkpoint_worker.tasks.storage.bundles import ReadBundles
 from checkpoint_worker.tasks.storage.cluster import (
     AwaitedClusterConnection,
@@ -470,7 +470,7 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
     address = parse_redis(url)
     options = {**_options(address), "retry": AsyncRetry(NoBackoff(), 0)}
     if address.path is None:
-        options["names"] = LedgerNames()
+        options |= {"names": LedgerNames(), "tls": _current(address.tls)}
     if address.sentinels is not None:
         kind = AwaitedSentinelConnection if address.tls is None else AwaitedSentinelTlsConnection
         master: redis.asyncio.Redis = _async_sentinels(address).master_for(
@@ -487,8 +487,13 @@ def connect_async(url: str, prefix: str = DEFAULT_PREFIX) -> redis.asyncio.Redis
 
 
 def _async_sentinels(address: RedisAddress) -> AwaitedSentinels:
-    assert address.sentinels is not None
-    return AwaitedSentinels(address.sentinels.places, sentinel_kwargs=_asks_sentinels(address))
+    given = address.sentinels
+    assert given is not None
+    return AwaitedSentinels(given.places, _asks_sentinels(address), _current(given.tls))
+
+
+def _current(tls: Tls | None) -> CurrentContext | None:
+    return None if tls is None else CurrentContext(tls)
 
 
 def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
@@ -504,7 +509,7 @@ def pipe_to(url: str, prefix: str = DEFAULT_PREFIX) -> PipelinedConnection:
         port=given.port,
         path=given.path,
         find=find,
-        tls=None if given.tls is None else given.tls.context(),
+        tls=_current(given.tls),
         login=given.login.words(),
         db=given.db,
         client_name=given.client_name,

@@ -40,7 +40,7 @@ class Address:
         host: Host name or address; unused with ``path`` or ``find``.
         path: Path of a Unix socket.
         find: Called before each connection, for a Redis behind Sentinel or in a cluster.
-        tls: TLS context that verifies the server, if the connection uses TLS.
+        tls: Returns the TLS context that verifies the server, if the connection uses TLS.
         login: Arguments of AUTH.
         db: Number of the database.
         client_name: Name that CLIENT LIST shows.
@@ -51,7 +51,7 @@ class Address:
     port: int = 6379
     path: str | None = None
     find: FindMaster | None = None
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
     login: tuple[str, ...] = ()
     db: int = 0
     client_name: str | None = None
@@ -166,7 +166,8 @@ class PipelinedConnection:
 
     async def _open(self, protocol: Callable[[], _Link], host: str, port: int) -> _Link:
         """Connect to the first address of a host that answers."""
-        loop, tls = asyncio.get_running_loop(), self._address.tls
+        loop = asyncio.get_running_loop()
+        tls = self._address.tls() if self._address.tls else None
         server_hostname = host if tls else None
 
         async def to(place: str) -> _Link:

@@ -7,10 +7,11 @@ import contextlib
 import errno
 import inspect
 import re
+import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -432,7 +433,13 @@ async def test_a_unix_socket_is_the_ledger_s(server: _Server, login: str) -> Non
 @pytest.fixture(scope="module")
 def tls(server: _Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     """TLS in front of it: the port, and the file to trust."""
-    context, authority = make_tls(tmp_path_factory.mktemp("front"))
+    with _front(server, tmp_path_factory.mktemp("front")) as front:
+        yield front
+
+
+@contextmanager
+def _front(server: _Server, folder: Path, port: int = 0) -> Iterator[tuple[int, str]]:
+    context, authority = make_tls(folder)
     loops = LoopThread()
     talks: set[asyncio.Task[None]] = set()
 
@@ -444,18 +451,56 @@ def tls(server: _Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         writer.close()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        finally:
+            far_writer.close()
+            writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(talk(reader, writer))
         talks.add(task)
         task.add_done_callback(talks.discard)
 
-    front = loops.run(asyncio.start_server(accept, "127.0.0.1", 0, ssl=context))
+    front = loops.run(asyncio.start_server(accept, "127.0.0.1", port, ssl=context))
     yield front.sockets[0].getsockname()[1], str(authority)
     loops.do(front.close)
     loops.close()
+
+
+async def test_a_certificate_is_renewed_while_a_process_runs(
+    server: _Server, tmp_path: Path
+) -> None:
+    """A worker runs for longer than a certificate lives, and reads the file that was put there."""
+    trusted = tmp_path / "trusted.pem"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with _front(server, tmp_path / "old") as (port, authority):
+        shutil.copy(authority, trusted)
+        url = f"rediss://free@127.0.0.1:{port}?ssl_ca_certs={quote(str(trusted), safe='')}"
+        awaited, pipe = connect_async(url), pipe_to(url)
+        assert await awaited.ping()
+        assert await pipe.call("PING") == "PONG"
+    with _front(server, tmp_path / "new", port) as (_, authority):
+        trusted.write_text("half of a file")
+        for asked in (awaited.ping, lambda: pipe.call("PING")):
+            with pytest.raises(redis.RedisError):
+                await _until_connected(asked, "certificate is not trusted")
+        shutil.copy(authority, trusted)
+        assert await awaited.ping()
+        assert await pipe.call("PING") == "PONG"
+    await AsyncExecutor(awaited, pipe).aclose()
+
+
+async def _until_connected(asked: Callable[[], Awaitable[object]], told: str) -> object:
+    """Ask until the lost connection is noticed; raise the reason why there is no other one."""
+    while True:
+        try:
+            return await asked()
+        except redis.RedisError as error:
+            if told in why(error):
+                raise
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ NAMES: Final = (
     "another queue served",
     "a clock that was set judges the living",
     "a slow name server keeps Redis away",
+    "a renewed certificate is not read",
     "code in a trace",
     "a reply left for the next caller",
     "a half-made connection is used",
@@ -1074,6 +1075,13 @@ MUTANTS: Final = (
         ),
         test="tests/integration/test_ledger_names.py::"
         "test_a_look_up_longer_than_an_attempt_serves_a_later_one[_subscription]",
+    ),
+    mutant(
+        "a renewed certificate is not read",
+        "a changed file makes a new TLS context",
+        Edit("tasks/storage/addresses.py", "if stamps != self._stamps:", "if False:"),
+        test="tests/integration/test_addresses.py::"
+        "test_a_certificate_is_renewed_while_a_process_runs",
     ),
     mutant(
         "a URL that names another host",
