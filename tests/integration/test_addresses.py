@@ -185,7 +185,7 @@ def test_an_option_does_what_it_says(files: dict[str, str]) -> None:
     address = pipe_to(url)._address
     assert (address.login, address.db, address.client_name) == (("us@er", "p:w/"), 3, "shop")
     assert address.tls is not None
-    assert address.tls.verify_mode is ssl.CERT_NONE
+    assert address.tls().verify_mode is ssl.CERT_NONE
     given = settings_for(url)
     options = worker_config(given)["broker_transport_options"]
     assert (options["socket_timeout"], options["client_name"]) == (1.5, "shop")
