@@ -24,6 +24,7 @@ from checkpoint_worker.tasks.storage.connections import (
     AwaitedTlsConnection,
     Connection,
     TlsConnection,
+    keep_look_ups_of,
     look_up_by,
 )
 from checkpoint_worker.tasks.storage.names import LedgerNames
@@ -85,7 +86,8 @@ class Nodes:
             del why
 
     def _ask(self, place: Place) -> object:
-        with redis.Redis(**self._to(place), retry=Retry(NoBackoff(), 0)) as client:
+        asking = redis.Redis(**self._to(place), retry=Retry(NoBackoff(), 0))
+        with keep_look_ups_of(asking) as client:
             return client.execute_command(*ASK)
 
     async def _ask_awaited(self, place: Place) -> object:

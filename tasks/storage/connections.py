@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from checkpoint_worker.tasks.storage.addresses import CurrentContext
-from checkpoint_worker.tasks.storage.names import LedgerNames
+from checkpoint_worker.tasks.storage.names import LedgerNames, addresses_of
 
 Places = Sequence[tuple[str, int]]
 
@@ -262,11 +263,30 @@ class _LooksUp:
             await self._names.connect(self.host, self.port, to)  # type: ignore[attr-defined]
 
 
-class Connection(_ClosesItself, redis.Connection):
+class _Connects(redis.Connection):
+    """Connects a blocking connection to the addresses that `addresses_of` returns."""
+
+    def _connect(self) -> Any:  # noqa: ANN401  the library's
+        host, failed = self.host, None
+        for address in addresses_of(host, self.port):
+            self.host = address
+            try:
+                return super()._connect()  # type: ignore[no-untyped-call]
+            except OSError as error:
+                failed = failed or error
+            finally:
+                self.host = host
+        try:
+            raise failed or socket.gaierror(socket.EAI_NONAME, "the name has no address")
+        finally:  # Else it and this frame would keep each other.
+            del failed
+
+
+class Connection(_ClosesItself, _Connects):
     """A blocking connection over TCP."""
 
 
-class TlsConnection(_ClosesItself, redis.SSLConnection):
+class TlsConnection(_ClosesItself, redis.SSLConnection, _Connects):
     """A blocking connection over TLS."""
 
 
@@ -274,11 +294,11 @@ class SocketConnection(_ClosesItself, redis.UnixDomainSocketConnection):
     """A blocking connection over a Unix socket."""
 
 
-class SentinelConnection(_ClosesItself, sentinel.SentinelManagedConnection):
+class SentinelConnection(_ClosesItself, sentinel.SentinelManagedConnection, _Connects):
     """A blocking connection to the master that Sentinels name."""
 
 
-class SentinelTlsConnection(_ClosesItself, sentinel.SentinelManagedSSLConnection):
+class SentinelTlsConnection(_ClosesItself, sentinel.SentinelManagedSSLConnection, _Connects):
     """A blocking TLS connection to the master that Sentinels name."""
 
 
@@ -328,6 +348,8 @@ class Sentinels(_AsksInTurn, sentinel.Sentinel):
     ) -> None:
         asking = {**sentinel_kwargs, "retry": Retry(NoBackoff(), 0)}
         super().__init__(places, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        for each in self.sentinels:
+            keep_look_ups_of(each)
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return host and port of the master.
@@ -416,4 +438,12 @@ def look_up_by(
     is_tls = issubclass(pool.connection_class, awaited.SSLConnection)
     pool.connection_class = AwaitedTlsConnection if is_tls else AwaitedConnection
     pool.connection_kwargs.update(names=names, tls=tls)
+    return client
+
+
+def keep_look_ups_of(client: redis.Redis) -> redis.Redis:
+    """Let a blocking client that has made no connection yet connect as `_Connects`; return it."""
+    pool = client.connection_pool
+    is_tls = issubclass(pool.connection_class, redis.SSLConnection)
+    pool.connection_class = TlsConnection if is_tls else Connection
     return client

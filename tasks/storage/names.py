@@ -12,8 +12,8 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 SLOW_S: Final = 0.5
 """Duration from which the answer of a look-up is kept, since its attempt may have ended. A quick
@@ -101,7 +101,7 @@ class LedgerNames:
     async def _look_up(self, host: str, port: int) -> tuple[str, ...]:
         began_s, loop = time.monotonic(), asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = tuple(dict.fromkeys(str(place[0]) for *_, place in found))
+        addresses = _distinct(found)
         now_s = time.monotonic()
         if now_s - began_s > SLOW_S:
             self._kept = {place: kept for place, kept in self._kept.items() if now_s < kept[1]}
@@ -113,6 +113,36 @@ class LedgerNames:
             del self._asked[place]
         if not done.cancelled():
             done.exception()  # Who asked was told, or has given up: it is no error of the loop.
+
+
+_kept: dict[Place, tuple[tuple[str, ...], float]] = {}
+"""What slow look-ups of blocking connections found, and the instant until which it is used."""
+
+
+def addresses_of(host: str, port: int) -> tuple[str, ...]:
+    """Return the addresses of a host for a blocking connection.
+
+    A worker makes several connections to its broker, one after the other on the thread that takes
+    its messages. If each waited for a look-up of its own, it would be back half a minute late.
+
+    Raises:
+        OSError: The name has no address, or no name server answers.
+    """
+    if _is_numeric(host):
+        return (host,)
+    began_s = time.monotonic()
+    addresses, until_s = _kept.get((host, port), ((), 0.0))
+    if began_s < until_s:
+        return addresses
+    found = _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    now_s = time.monotonic()
+    if now_s - began_s > SLOW_S:
+        _kept[host, port] = (found, now_s + KEPT_S)
+    return found
+
+
+def _distinct(found: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 def _is_numeric(host: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,13 +14,20 @@ import pytest
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as SilentError
 
+from checkpoint_worker.tasks.operations.wake import make_producer
 from checkpoint_worker.tasks.storage import names
 from checkpoint_worker.tasks.storage.cluster import Nodes
 from checkpoint_worker.tasks.storage.connections import AwaitedSentinels
-from checkpoint_worker.tasks.storage.executor import LedgerError, connect_async, pipe_to
+from checkpoint_worker.tasks.storage.executor import (
+    LedgerError,
+    connect,
+    connect_async,
+    pipe_to,
+)
 from checkpoint_worker.tasks.storage.names import LedgerNames
 from checkpoint_worker.tasks.storage.subscription import Subscription
 from checkpoint_worker.worker.local.embedded_redis import EmbeddedRedis
+from tests.support.ledger_fixture import settings_for
 
 BOUND_S: Final = 30.0
 ATTEMPT_S: Final = 0.1
@@ -145,6 +152,37 @@ async def test_a_look_up_longer_than_an_attempt_serves_a_later_one(
     assert len(resolver.asked) == 1, "all attempts share one look-up"
 
 
+def test_blocking_connections_share_what_a_slow_look_up_found(
+    redis_server: EmbeddedRedis, resolver: Resolver
+) -> None:
+    """A worker makes half a dozen to its broker; each waited for the dead name server anew."""
+    resolver.answers.set()
+    url = _url(redis_server, 10.0)
+    names._kept.clear()
+    with closing(connect(url)) as client, closing(make_producer(settings_for(url))) as app:
+        assert client.ping()
+        client.connection_pool.disconnect()
+        assert client.ping()
+        with app.connection_for_write() as connection:
+            assert connection.default_channel.client.ping()
+    names._kept.clear()
+    assert resolver.asked == [NAME]
+
+
+def test_a_quick_answer_is_not_kept(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switchover behind a name: the next connection goes where the name leads by then."""
+    monkeypatch.setattr(names, "SLOW_S", 60.0)
+    resolver = Resolver(monkeypatch)
+    resolver.answers.set()
+    with closing(connect(_url(redis_server, 10.0))) as client:
+        assert client.ping()
+        client.connection_pool.disconnect()
+        assert client.ping()
+    assert resolver.asked == [NAME] * 2
+
+
 async def test_the_answers_of_several_names_are_kept(resolver: Resolver) -> None:
     """Three Sentinels are asked in turn: the answer of one must not push out another's."""
     found, hosts = LedgerNames(), ("a.example", "b.example", "c.example")
@@ -169,6 +207,47 @@ async def test_a_name_has_several_addresses(
     async with kind(redis_server, 10.0) as ask:
         monkeypatch.setattr(socket, "getaddrinfo", several)
         assert await ask()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (("127.0.0.2", "127.0.0.1"), ""),
+        (("127.0.0.2",), "Error 111"),
+        ((), "connecting to redis.example"),
+    ],
+    ids=["the second answers", "none answers", "no address"],
+)
+async def test_addresses_are_tried_one_after_the_other(
+    redis_server: EmbeddedRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: tuple[str, ...],
+    told: str,
+) -> None:
+    """By blocking and by awaited connections."""
+    port, real = urlsplit(redis_server.url).port or 0, socket.getaddrinfo
+
+    def found(host: str, *more: Any, **options: Any) -> Any:
+        if host != NAME:
+            return real(host, *more, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    url = _url(redis_server, 10.0)
+    with closing(connect(url)) as client, _told(told):
+        assert client.ping()
+    async with connect_async(url) as awaited:
+        with _told(told):
+            assert await awaited.ping()
+
+
+@contextmanager
+def _told(words: str) -> Iterator[None]:
+    if not words:
+        yield
+        return
+    with pytest.raises(RedisError, match=words):
+        yield
 
 
 async def test_a_silent_address_does_not_fail_every_attempt(

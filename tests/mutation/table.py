@@ -1077,6 +1077,13 @@ MUTANTS: Final = (
         "test_a_look_up_longer_than_an_attempt_serves_a_later_one[_subscription]",
     ),
     mutant(
+        "a slow name server keeps Redis away",
+        "connections to the broker share a slow look-up",
+        Edit("tasks/storage/names.py", "if began_s < until_s:", "if False:"),
+        test="tests/integration/test_ledger_names.py::"
+        "test_blocking_connections_share_what_a_slow_look_up_found",
+    ),
+    mutant(
         "a renewed certificate is not read",
         "a changed file makes a new TLS context",
         Edit("tasks/storage/addresses.py", "if stamps != self._stamps:", "if False:"),
