@@ -42,10 +42,14 @@ def invoke(*arguments: str, env: Mapping[str, str], stdin: str = "") -> dict[str
     return said
 
 
+ENDED = (FileNotFoundError, ProcessLookupError)
+"""What reading a file of a process raises where it ends before, or while, it is read."""
+
+
 def descendants(pid: int) -> set[int]:
     """Return the processes below one, all the way down."""
     found: set[int] = set()
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*ENDED):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (task / "children").read_text().split()):
                 found |= {child} | descendants(child)
@@ -56,7 +60,7 @@ def alive(pids: set[int]) -> set[int]:
     """Return those that still run; a zombie has ended."""
     states = {}
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with contextlib.suppress(*ENDED):
             states[pid] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return {pid for pid, state in states.items() if state != "Z"}
 
@@ -393,7 +397,7 @@ def test_no_secret_of_up_shows_in_an_argument_list(running: Running) -> None:
     secret = running.env["CHECKPOINT_SECRET_KEYS"]
     password = running.env["CHECKPOINT_REDIS_URL"].rpartition("@")[0].rpartition(":")[2]
     for pid in running.below | {running.process.pid}:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*ENDED):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
             assert secret not in words
             assert password not in words

@@ -5,6 +5,7 @@ import re
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,7 +37,11 @@ def _redis_connections(pid: int, url: str) -> int:
     port = f":{urlsplit(url).port:04X}"
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     theirs = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(port)}
-    return sum(str(each.readlink()) in theirs for each in Path(f"/proc/{pid}/fd").iterdir())
+    own = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # It is closed meanwhile.
+            own.add(str(each.readlink()))
+    return len(theirs & own)
 
 
 async def _submit_all(address: str) -> list[tuple[int, str]]:
