@@ -21,6 +21,9 @@ one is not: the name may lead elsewhere by the next attempt (a switchover)."""
 KEPT_S: Final = 3.0
 """Time for which it is kept: attempts follow each other within `wake_again_s` or less."""
 
+FAILED_S: Final = 5.0
+"""Time for which an address without an answer is tried last. Where a name leads to a master that
+was away and to its replica, which answers but refuses, the master must be tried again."""
 FAILED_MOST: Final = 64
 """Maximum number of addresses whose failure is remembered."""
 
@@ -38,13 +41,13 @@ class LedgerNames:
     def __init__(self) -> None:
         self._asked: dict[Place, asyncio.Task[tuple[str, ...]]] = {}
         self._kept: dict[Place, tuple[tuple[str, ...], float]] = {}
-        self._failed: dict[str, None] = {}
-        """Addresses without an answer, in the order in which they were tried last."""
+        self._failed: dict[str, float] = {}
+        """Addresses without an answer, and when they were tried last."""
 
     async def connect(self, host: str, port: int, to: Callable[[str], Awaitable[T]]) -> T:
         """Connect to the first address of a host that answers.
 
-        An address that did not answer is tried last from then on. A silent one uses up the time of
+        An address that did not answer is tried last for some time. A silent one uses up the time of
         an attempt, so every attempt that began with it would fail.
 
         Args:
@@ -56,9 +59,10 @@ class LedgerNames:
             OSError: The name has no address, no name server answers, or no address answers.
         """
         addresses = await self.resolve(host, port)
-        tried = {address: number for number, address in enumerate(self._failed, 1)}
+        since_s = time.monotonic() - FAILED_S
+        tried_s = {address: at_s for address, at_s in self._failed.items() if at_s > since_s}
         failed: OSError | None = None
-        for address in sorted(addresses, key=lambda each: tried.get(each, 0)):
+        for address in sorted(addresses, key=lambda each: tried_s.get(each, 0.0)):
             try:
                 connected = await to(address)
             except OSError as error:
@@ -77,7 +81,7 @@ class LedgerNames:
 
     def _note_failed(self, address: str) -> None:
         self._failed.pop(address, None)
-        self._failed[address] = None
+        self._failed[address] = time.monotonic()
         if len(self._failed) > FAILED_MOST:
             del self._failed[next(iter(self._failed))]
 

@@ -280,6 +280,31 @@ async def test_a_silent_address_does_not_fail_every_attempt(
             assert tried[:2] == [silent, "127.0.0.1"]
 
 
+async def test_an_address_that_failed_is_tried_first_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the master that was away; what answers meanwhile is its replica, and refuses."""
+    found, tried = LedgerNames(), list[str]()
+    away = {"127.0.0.1"}
+
+    async def both(*_: object) -> tuple[str, ...]:
+        return "127.0.0.1", "127.0.0.2"
+
+    async def to(address: str) -> None:
+        tried.append(address)
+        if address in away:
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(found, "resolve", both)
+    for _ in range(2):
+        await found.connect("redis.example", 1, to)
+    assert tried == ["127.0.0.1", "127.0.0.2", "127.0.0.2"]
+    away.clear()
+    monkeypatch.setattr(names, "FAILED_S", 0.0)
+    await found.connect("redis.example", 1, to)
+    assert tried[3:] == ["127.0.0.1"]
+
+
 async def test_failures_of_addresses_are_bounded() -> None:
     """A name may lead to new addresses for ever."""
     found = LedgerNames()
