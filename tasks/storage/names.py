@@ -3,7 +3,8 @@
 A connection attempt is short, because a command waits for it. A look-up may take longer: where the
 first name server of a machine is down, the system asks the next one after five seconds. So a
 look-up outlives the attempt that began it, and a later attempt takes its answer; otherwise no
-attempt would ever succeed.
+attempt would ever succeed. A blocking
+attempt waits for its look-up, and the attempts that follow take its answer (`addresses_of`).
 """
 
 from __future__ import annotations
@@ -34,8 +35,7 @@ T = TypeVar("T")
 class LedgerNames:
     """Looks names up; attempts of one event loop that ask for the same one share a look-up.
 
-    Everything that connects for one client shares an object: its pool, the questions to its
-    Sentinels or to the nodes of its cluster.
+    Each pool, each pipelined connection, each group of Sentinels and each cluster has one.
     """
 
     def __init__(self) -> None:
